@@ -1,0 +1,23 @@
+import { open, rename, rm } from "node:fs/promises";
+import { dirname } from "node:path";
+
+/**
+ * Replaces a file so that a reader, or the machine after a power cut, sees the old content or the
+ * new one, never a part: written beside it, fsynced, renamed, and the directory fsynced.
+ */
+export async function writeFileAtomic(path: string, data: string | Uint8Array, mode = 0o644): Promise<void> {
+  const temporary = `${path}.${process.pid}.${(sequence += 1)}.tmp`;
+  try {
+    await using file = await open(temporary, "wx", mode);
+    await file.writeFile(data);
+    await file.sync();
+    await rename(temporary, path);
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+  await using directory = await open(dirname(path), "r");
+  await directory.sync();
+}
+
+let sequence = 0;

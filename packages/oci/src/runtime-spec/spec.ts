@@ -1,0 +1,139 @@
+import type { LinuxSpec } from "./linux.ts";
+
+/**
+ * `config.json` of an OCI bundle (https://github.com/opencontainers/runtime-spec/blob/main/config.md),
+ * with the JSON names. Absent means "not set": a property is left out, never null.
+ */
+export interface Spec {
+  /** The lowest version of the specification that the properties in use need: a runtime may refuse a newer one than its own. */
+  ociVersion: string;
+  process?: ProcessSpec;
+  root?: RootSpec;
+  hostname?: string;
+  domainname?: string;
+  mounts?: MountSpec[];
+  hooks?: HooksSpec;
+  annotations?: Record<string, string>;
+  linux?: LinuxSpec;
+  /** Only for runtimes that start virtual machines. */
+  vm?: VmSpec;
+}
+
+/** config.md#process. Also what `crun exec --process FILE` and a shim's Exec take. */
+export interface ProcessSpec {
+  terminal?: boolean;
+  /** Only with `terminal`. */
+  consoleSize?: { height: number; width: number };
+  /** An absolute path inside the container. */
+  cwd: string;
+  env?: string[];
+  args?: string[];
+  user: UserSpec;
+  capabilities?: CapabilitiesSpec;
+  rlimits?: RlimitSpec[];
+  noNewPrivileges?: boolean;
+  apparmorProfile?: string;
+  selinuxLabel?: string;
+  oomScoreAdj?: number;
+  ioPriority?: { class: "IOPRIO_CLASS_RT" | "IOPRIO_CLASS_BE" | "IOPRIO_CLASS_IDLE"; priority?: number };
+  scheduler?: SchedulerSpec;
+  /** CPU affinity of a process that is exec'ed (since 1.2.1): lists such as `0-3,7`. */
+  execCPUAffinity?: { initial?: string; final?: string };
+}
+
+/** config.md#posix-platform-user */
+export interface UserSpec {
+  uid: number;
+  gid: number;
+  umask?: number;
+  additionalGids?: number[];
+}
+
+/** Names as capabilities(7) writes them, such as `CAP_NET_ADMIN`. */
+export interface CapabilitiesSpec {
+  bounding?: string[];
+  effective?: string[];
+  inheritable?: string[];
+  permitted?: string[];
+  ambient?: string[];
+}
+
+/** `type` as getrlimit(2) writes it, such as `RLIMIT_NOFILE`. */
+export interface RlimitSpec {
+  type: string;
+  soft: number;
+  hard: number;
+}
+
+/** config.md#linux-process, sched_setattr(2). */
+export interface SchedulerSpec {
+  policy: "SCHED_OTHER" | "SCHED_FIFO" | "SCHED_RR" | "SCHED_BATCH" | "SCHED_ISO" | "SCHED_IDLE" | "SCHED_DEADLINE";
+  nice?: number;
+  priority?: number;
+  flags?: string[];
+  runtime?: number;
+  deadline?: number;
+  period?: number;
+}
+
+/** config.md#root. `path` is absolute or relative to the bundle. */
+export interface RootSpec {
+  path: string;
+  readonly?: boolean;
+}
+
+/** config.md#mounts, in the order of mounting. */
+export interface MountSpec {
+  destination: string;
+  type?: string;
+  source?: string;
+  options?: string[];
+  /** Only with the option `idmap` or `ridmap` (since 1.1). */
+  uidMappings?: IdMappingSpec[];
+  gidMappings?: IdMappingSpec[];
+}
+
+/** user_namespaces(7): ids from `containerID` on are those from `hostID` on, `size` of them. */
+export interface IdMappingSpec {
+  containerID: number;
+  hostID: number;
+  size: number;
+}
+
+/** config.md#posix-platform-hooks */
+export interface HooksSpec {
+  /** Deprecated by the specification for createRuntime, createContainer and startContainer. */
+  prestart?: HookSpec[];
+  createRuntime?: HookSpec[];
+  createContainer?: HookSpec[];
+  startContainer?: HookSpec[];
+  poststart?: HookSpec[];
+  poststop?: HookSpec[];
+}
+
+export interface HookSpec {
+  /** Absolute. */
+  path: string;
+  args?: string[];
+  env?: string[];
+  /** Seconds. */
+  timeout?: number;
+}
+
+/** config-vm.md */
+export interface VmSpec {
+  hypervisor?: { path: string; parameters?: string[] };
+  kernel: { path: string; parameters?: string[]; initrd?: string };
+  image?: { path: string; format: "raw" | "qcow2" | "vdi" | "vmdk" | "vhd" };
+}
+
+/** What `crun state` prints and what hooks read on stdin (runtime.md#state). */
+export interface RuntimeState {
+  ociVersion: string;
+  id: string;
+  status: "creating" | "created" | "running" | "stopped" | "paused";
+  /** Of the init process; absent or 0 when stopped. */
+  pid?: number;
+  bundle: string;
+  annotations?: Record<string, string>;
+}

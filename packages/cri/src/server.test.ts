@@ -1,0 +1,107 @@
+import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test, type TestContext } from "node:test";
+import { Code, StatusError } from "@keelson/base/status.ts";
+import { createCriClient } from "./client.ts";
+import { PodSandbox } from "./gen/runtime/v1/api.ts";
+import { createCriServer, type Handlers } from "./server.ts";
+import { callNames } from "./service.ts";
+
+const never = new AbortController().signal;
+
+async function serve(t: TestContext, handlers: Handlers) {
+  const dir = mkdtempSync(join(tmpdir(), "keelson-cri-"));
+  const ended: { name: string; code: number }[] = [];
+  const server = createCriServer(handlers, { ended: ({ name, code }) => ended.push({ name, code }) });
+  const address = `unix://${dir}/cri.sock`;
+  await server.listen(address);
+  const client = createCriClient(address);
+  t.after(async () => {
+    client.close();
+    await server.close(1000);
+    rmSync(dir, { recursive: true });
+  });
+  return { client, ended };
+}
+
+test("the CRI has 41 calls", () => assert.equal(callNames.length, 41));
+
+test("a call reaches its handler and its answer comes back", async (t) => {
+  const { client, ended } = await serve(t, {
+    version: (request) => Promise.resolve({ version: request.version, runtimeName: "keelson", runtimeVersion: "1", runtimeApiVersion: "v1" }),
+  });
+  assert.equal((await client.call("version", { version: "0.1.0" }, never)).runtimeName, "keelson");
+  assert.deepEqual(ended, [{ name: "version", code: Code.Ok }]);
+});
+
+test("a call without a handler answers Unimplemented with its name", async (t) => {
+  const { client } = await serve(t, {});
+  await assert.rejects(client.call("checkpointContainer", { containerId: "x", location: "", timeout: 0n }, never), (e: StatusError) => {
+    assert.equal(e.code, Code.Unimplemented);
+    assert.match(e.message, /CheckpointContainer/);
+    return true;
+  });
+});
+
+test("a StatusError keeps its code and text on the way to the client; a long text is cut", async (t) => {
+  const { client } = await serve(t, {
+    stopContainer: () => Promise.reject(new StatusError(Code.NotFound, "container x: there is none — wirklich")),
+    startContainer: () => Promise.reject(new Error("y".repeat(100_000))),
+  });
+  await assert.rejects(client.call("stopContainer", { containerId: "x", timeout: 0n }, never), (e: StatusError) => {
+    assert.deepEqual([e.code, e.message], [Code.NotFound, "container x: there is none — wirklich"]);
+    return true;
+  });
+  await assert.rejects(client.call("startContainer", { containerId: "x" }, never), (e: StatusError) => e.code === Code.Internal && e.message.length < 4100);
+});
+
+test("the handler's signal aborts when the client goes away", async (t) => {
+  const aborted = Promise.withResolvers<unknown>();
+  const started = Promise.withResolvers<void>();
+  const { client } = await serve(t, {
+    removeContainer: (_request, signal) => {
+      started.resolve();
+      return new Promise((_, reject) => {
+        signal.addEventListener("abort", () => {
+          aborted.resolve(signal.reason);
+          reject(signal.reason as Error);
+        });
+      });
+    },
+  });
+  const abort = new AbortController();
+  const call = client.call("removeContainer", { containerId: "x" }, abort.signal);
+  await started.promise;
+  abort.abort();
+  await assert.rejects(call, (e: StatusError) => e.code === Code.Cancelled);
+  assert.equal(((await aborted.promise) as Error).name, "AbortError");
+});
+
+test("a streaming call sends every message and ends", async (t) => {
+  const pod = PodSandbox.fromPartial({ id: "a".repeat(64), labels: { x: "y".repeat(1000) } });
+  const { client } = await serve(t, {
+    streamPodSandboxes: async (_request, write) => {
+      for (let i = 0; i < 200; i += 1) await write({ podSandboxes: [pod] });
+    },
+  });
+  let count = 0;
+  for await (const message of client.stream("streamPodSandboxes", { filter: undefined }, never)) count += message.podSandboxes.length;
+  assert.equal(count, 200);
+});
+
+test("a streaming handler's error reaches the client after what it wrote", async (t) => {
+  const { client } = await serve(t, {
+    streamImages: async (_request, write) => {
+      await write({ images: [] });
+      throw new StatusError(Code.Unavailable, "shutting down");
+    },
+  });
+  await assert.rejects(
+    async () => {
+      for await (const _ of client.stream("streamImages", { filter: undefined }, never));
+    },
+    (e: StatusError) => e.code === Code.Unavailable,
+  );
+});

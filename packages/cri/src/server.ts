@@ -1,0 +1,146 @@
+import {
+  Metadata,
+  Server,
+  ServerCredentials,
+  status,
+  type sendUnaryData,
+  type ServerUnaryCall,
+  type ServerWritableStream,
+  type UntypedHandleCall,
+  type UntypedServiceImplementation,
+} from "@grpc/grpc-js";
+import type { EventEmitter } from "node:events";
+import { Code, StatusError, toStatus } from "@keelson/base/status.ts";
+import { type RequestOf, type ResponseOf, services, type StreamCallName, type UnaryCallName } from "./service.ts";
+
+/** What a handler of a unary call is: the request, and a signal that aborts when the client is gone or its deadline is over. */
+export type UnaryHandler<N extends UnaryCallName> = (request: RequestOf<N>, signal: AbortSignal) => Promise<ResponseOf<N>>;
+
+/** What a handler of a streaming call is: `write` resolves when the client has room for more. */
+export type StreamHandler<N extends StreamCallName> = (
+  request: RequestOf<N>,
+  write: (message: ResponseOf<N>) => Promise<void>,
+  signal: AbortSignal,
+) => Promise<void>;
+
+/** Handlers by call name; a call without one answers Unimplemented with its name. */
+export type Handlers = { [N in UnaryCallName]?: UnaryHandler<N> } & { [N in StreamCallName]?: StreamHandler<N> };
+
+/** Told of each call when it ends, for logs and metrics. */
+export interface CallObserver {
+  /** @param durationMs wall time; `error` is what the handler threw, if it did. */
+  ended(call: { name: string; request: unknown; code: number; durationMs: number; error: unknown }): void;
+}
+
+export interface CriServer {
+  /** Listens on `unix:///path` and resolves when the socket takes calls. */
+  listen(address: string): Promise<void>;
+  /** Takes no new calls and resolves when the running ones have ended, or after `graceMs` drops them. */
+  close(graceMs: number): Promise<void>;
+}
+
+/** The largest request that is read, in bytes; kubelets send no more than 16 MiB. */
+const maxRequestBytes = 16 * 1024 * 1024;
+
+/** An error's text travels in an HTTP/2 header, of which clients take some 8 KiB in all. */
+const maxDetails = 4000;
+
+/** Serves the CRI with the given handlers. Errors become a gRPC status by toStatus, here and nowhere else. */
+export function createCriServer(handlers: Handlers, observer: CallObserver): CriServer {
+  const server = new Server({ "grpc.max_receive_message_length": maxRequestBytes, "grpc.max_send_message_length": -1 });
+  for (const methods of Object.values(services)) {
+    const implementation: UntypedServiceImplementation = {};
+    for (const [name, method] of Object.entries(methods)) {
+      const handler = (handlers as Record<string, AnyHandler | undefined>)[name] ?? unimplemented(name);
+      implementation[name] = method.responseStream ? streaming(name, handler, observer) : unary(name, handler, observer);
+    }
+    server.addService(methods, implementation);
+  }
+  return {
+    listen: (address) =>
+      new Promise((resolve, reject) => {
+        server.bindAsync(address, ServerCredentials.createInsecure(), (error) => (error === null ? resolve() : reject(error)));
+      }),
+    close: (graceMs) => closeServer(server, graceMs),
+  };
+}
+
+type AnyHandler = (...args: unknown[]) => Promise<unknown>;
+
+function unimplemented(name: string): AnyHandler {
+  const call = name.charAt(0).toUpperCase() + name.slice(1);
+  return () => Promise.reject(new StatusError(Code.Unimplemented, `${call} is not there yet in this version of keelsond`));
+}
+
+function unary(name: string, handler: AnyHandler, observer: CallObserver): UntypedHandleCall {
+  return (call: ServerUnaryCall<unknown, unknown>, callback: sendUnaryData<unknown>) => {
+    const observed = observe(name, call, observer);
+    handler(call.request, observed.signal).then(
+      (response) => {
+        observed.ended(undefined);
+        callback(null, response);
+      },
+      (error: unknown) => callback(observed.ended(error)),
+    );
+  };
+}
+
+function streaming(name: string, handler: AnyHandler, observer: CallObserver): UntypedHandleCall {
+  return (call: ServerWritableStream<unknown, unknown>) => {
+    const observed = observe(name, call, observer);
+    const write = (message: unknown): Promise<void> => {
+      observed.signal.throwIfAborted();
+      if (call.write(message)) return Promise.resolve();
+      return new Promise((resolve, reject) => {
+        const done = () => {
+          observed.signal.removeEventListener("abort", gone);
+          resolve();
+        };
+        const gone = () => {
+          call.removeListener("drain", done);
+          reject(observed.signal.reason as Error);
+        };
+        call.once("drain", done);
+        observed.signal.addEventListener("abort", gone, { once: true });
+      });
+    };
+    handler(call.request, write, observed.signal).then(
+      () => {
+        observed.ended(undefined);
+        call.end();
+      },
+      (error: unknown) => call.emit("error", observed.ended(error)),
+    );
+  };
+}
+
+/** Follows one call: its signal, and the status that it ends with. */
+function observe(name: string, call: ServerUnaryCall<unknown, unknown> | ServerWritableStream<unknown, unknown>, observer: CallObserver) {
+  const abort = new AbortController();
+  const startedMs = performance.now();
+  (call as EventEmitter).on("cancelled", () => {
+    // grpc-js says "cancelled" for a deadline too.
+    const deadline = call.getDeadline();
+    const isLate = Number(deadline) <= Date.now() + 1;
+    abort.abort(isLate ? new DOMException("the client's deadline is over", "TimeoutError") : new DOMException("the client went away", "AbortError"));
+  });
+  return {
+    signal: abort.signal,
+    ended(error: unknown) {
+      const { code, message } = error === undefined ? { code: status.OK, message: "" } : toStatus(error);
+      observer.ended({ name, request: call.request, code, durationMs: performance.now() - startedMs, error });
+      const details = message.length > maxDetails ? `${message.slice(0, maxDetails)}…` : message;
+      return { code, details, metadata: new Metadata(), message: details, name: "StatusError" };
+    },
+  };
+}
+
+function closeServer(server: Server, graceMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(() => server.forceShutdown(), graceMs);
+    server.tryShutdown(() => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}

@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { JoinedCalls } from "./joined-calls.ts";
+import { Code, type StatusError } from "./status.ts";
 
 test("a second caller gets the result of the first run", async () => {
-  const calls = new JoinedCalls<number>();
+  const calls = new JoinedCalls<number>(0);
   const { promise, resolve } = Promise.withResolvers<number>();
   let runs = 0;
   const body = () => ((runs += 1), promise);
@@ -11,29 +12,64 @@ test("a second caller gets the result of the first run", async () => {
   resolve(42);
   assert.deepEqual(await both, [42, 42]);
   assert.equal(runs, 1);
-  assert.equal(calls.size, 0);
+  assert.deepEqual([...calls.running()], []);
 });
 
 test("one caller going away leaves the run to the other; the last one ends it", async () => {
-  const calls = new JoinedCalls<number>();
+  const calls = new JoinedCalls<number>(0);
   const first = new AbortController();
   const second = new AbortController();
   let inner: AbortSignal | undefined;
   const body = (signal: AbortSignal) => ((inner = signal), new Promise<number>(() => {}));
   const a = calls.join("pull", first.signal, body);
   const b = calls.join("pull", second.signal, body);
-  first.abort(new Error("deadline of the first"));
-  await assert.rejects(a, /deadline of the first/);
+  first.abort();
+  await assert.rejects(a, (e: StatusError) => e.code === Code.Cancelled);
   assert.equal(inner?.aborted, false);
-  second.abort(new Error("deadline of the second"));
-  await assert.rejects(b, /deadline of the second/);
+  second.abort();
+  await assert.rejects(b);
   assert.equal(inner?.aborted, true);
-  assert.equal(calls.size, 0);
+});
+
+test("after a client's deadline the run lingers, and the retry gets its result", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const calls = new JoinedCalls<number>(1000);
+  const { promise, resolve } = Promise.withResolvers<number>();
+  const deadline = new AbortController();
+  const first = calls.join("run", deadline.signal, (_signal, stage) => (stage("attach network podnet"), promise));
+  deadline.abort(new DOMException("late", "TimeoutError"));
+  await assert.rejects(first, (e: StatusError) => {
+    assert.equal(e.code, Code.DeadlineExceeded);
+    assert.match(e.message, /during: attach network podnet \(running for \d/);
+    return true;
+  });
+  t.mock.timers.tick(999);
+  const retry = calls.join("run", new AbortController().signal, () => Promise.reject(new Error("must join, not start")));
+  t.mock.timers.tick(10_000);
+  resolve(5);
+  assert.equal(await retry, 5);
+});
+
+test("a run that nobody comes back for is aborted when the linger time is over", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const calls = new JoinedCalls<number>(1000);
+  const deadline = new AbortController();
+  let inner: AbortSignal | undefined;
+  const first = calls.join("run", deadline.signal, (signal) => ((inner = signal), new Promise<number>(() => {})));
+  deadline.abort();
+  await assert.rejects(first);
+  t.mock.timers.tick(999);
+  assert.equal(inner?.aborted, false);
+  t.mock.timers.tick(1);
+  assert.equal(inner?.aborted, true);
 });
 
 test("after a run has ended, the next call runs again", async () => {
-  const calls = new JoinedCalls<number>();
+  const calls = new JoinedCalls<number>(0);
   const signal = new AbortController().signal;
-  await assert.rejects(calls.join("k", signal, () => Promise.reject(new Error("once"))), /once/);
+  await assert.rejects(
+    calls.join("k", signal, () => Promise.reject(new Error("once"))),
+    /once/,
+  );
   assert.equal(await calls.join("k", signal, () => Promise.resolve(7)), 7);
 });

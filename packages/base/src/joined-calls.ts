@@ -1,52 +1,97 @@
+import { Code, StatusError } from "./status.ts";
+
 /**
  * Lets callers of the same operation share one run of it: a retry after a client's timeout joins
  * the run that is still under way, or starts a new one when it is over.
  *
- * The run gets a signal that aborts only when every caller has gone away, so that the first
- * caller's deadline does not take the work from a second one.
+ * A run goes on for `lingerMs` after its last caller has gone away, so that the retry finds it;
+ * then its signal aborts.
  */
 export class JoinedCalls<T> {
   readonly #running = new Map<string, Run<T>>();
+  readonly #lingerMs: number;
 
-  /** Joins the run of `key` or starts one with `body`. Rejects with the caller's reason when its own signal aborts. */
-  join(key: string, signal: AbortSignal, body: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    if (signal.aborted) return Promise.reject(signal.reason as Error);
+  /** @param lingerMs how long a run that nobody waits for may go on, in milliseconds; 0: not at all. */
+  constructor(lingerMs: number) {
+    this.#lingerMs = lingerMs;
+  }
+
+  /**
+   * Joins the run of `key` or starts one with `body`, which says at each stage what it is doing.
+   * When the caller's own signal aborts, rejects with DeadlineExceeded or Cancelled, naming the
+   * stage that the run was in and for how long.
+   */
+  join(key: string, signal: AbortSignal, body: (signal: AbortSignal, stage: Stage) => Promise<T>): Promise<T> {
     const run = this.#running.get(key) ?? this.#start(key, body);
+    if (signal.aborted) {
+      this.#leaveIfLast(key, run, signal);
+      return Promise.reject(abandoned(run, signal));
+    }
+    clearTimeout(run.linger);
     run.callers += 1;
     return new Promise((resolve, reject) => {
       const leave = () => {
         run.callers -= 1;
-        if (run.callers === 0) {
-          // Nobody may join a run that was told to stop.
-          if (this.#running.get(key) === run) this.#running.delete(key);
-          run.abort.abort(signal.reason);
-        }
-        reject(signal.reason as Error);
+        this.#leaveIfLast(key, run, signal);
+        reject(abandoned(run, signal));
       };
       signal.addEventListener("abort", leave, { once: true });
       run.result.then(resolve, reject).finally(() => signal.removeEventListener("abort", leave));
     });
   }
 
-  /** How many runs are under way. */
-  get size(): number {
-    return this.#running.size;
+  /** What runs now: key, stage and since when (performance.now()). */
+  *running(): Iterable<{ key: string; stage: string; stageSinceMs: number }> {
+    for (const [key, run] of this.#running) yield { key, stage: run.stage, stageSinceMs: run.stageSinceMs };
   }
 
-  #start(key: string, body: (signal: AbortSignal) => Promise<T>): Run<T> {
+  #start(key: string, body: (signal: AbortSignal, stage: Stage) => Promise<T>): Run<T> {
     const abort = new AbortController();
-    const run: Run<T> = { callers: 0, abort, result: body(abort.signal) };
+    const run: Run<T> = { callers: 0, abort, stage: "start", stageSinceMs: performance.now(), result: undefined as never, linger: undefined };
+    run.result = body(abort.signal, (name) => {
+      run.stage = name;
+      run.stageSinceMs = performance.now();
+    });
     this.#running.set(key, run);
     const end = () => {
+      clearTimeout(run.linger);
       if (this.#running.get(key) === run) this.#running.delete(key);
     };
     run.result.then(end, end);
     return run;
   }
+
+  #leaveIfLast(key: string, run: Run<T>, signal: AbortSignal): void {
+    if (run.callers > 0) return;
+    const stop = () => {
+      // Nobody may join a run that was told to stop.
+      if (this.#running.get(key) === run) this.#running.delete(key);
+      run.abort.abort(signal.reason);
+    };
+    if (this.#lingerMs === 0) stop();
+    else run.linger = setTimeout(stop, this.#lingerMs).unref();
+  }
 }
+
+/** Says what a run is doing from now on, such as `attach network podnet`. */
+export type Stage = (name: string) => void;
 
 interface Run<T> {
   callers: number;
   abort: AbortController;
+  stage: string;
+  stageSinceMs: number;
   result: Promise<T>;
+  linger: NodeJS.Timeout | undefined;
+}
+
+function abandoned(run: Run<unknown>, signal: AbortSignal): StatusError {
+  const isDeadline = signal.reason instanceof Error && signal.reason.name === "TimeoutError";
+  const seconds = ((performance.now() - run.stageSinceMs) / 1000).toFixed(1);
+  const what = isDeadline ? "the client's deadline is over" : "the client went away";
+  return new StatusError(
+    isDeadline ? Code.DeadlineExceeded : Code.Cancelled,
+    `${what} during: ${run.stage} (running for ${seconds} s)`,
+    signal.reason,
+  );
 }

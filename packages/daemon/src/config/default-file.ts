@@ -1,0 +1,60 @@
+/** What `keelsond config default` prints: every key, commented out, with its default. */
+export const defaultConfigFile = `# Configuration of keelsond. Every key is optional; what is shown is the default.
+# Check a file with \`keelsond config check FILE\`. An unknown key is an error.
+
+# Images, writable layers and the state database. One daemon for each root.
+# root = "/var/lib/keelson"
+
+# What lives until the next boot: namespaces, bundles, sockets.
+# state = "/run/keelson"
+
+# Where the CRI is served, mode 0660.
+# socket = "unix:///run/keelson/keelson.sock"
+
+# The handler of pods that name none: by default the first of crun, runc that is installed.
+# default_runtime = "crun"
+
+# "cgroupfs" or "systemd": told to the kubelet, which obeys. By default systemd where it runs.
+# cgroup_driver = "systemd"
+
+# The container monitor: a path, or a name that is looked up in PATH.
+# conmon = "conmon"
+
+[log]
+# debug (a line for each call), info, warn or error.
+# level = "info"
+
+# A runtime handler, chosen by a RuntimeClass. crun and runc are there without a section when
+# they are installed; a section of the same name replaces the built-in one.
+# [runtimes.crun]
+# type = "oci"
+# path = "crun"                 # a path, or a name that is looked up in PATH
+# root = "/run/keelson/runtimes/crun"
+# args = []                     # before the runtime's command
+# privileged_without_host_devices = false
+
+[registry]
+# Directories with HOST/hosts.toml, as containerd has them; the first that has the host counts.
+# config_path = "/etc/keelson/certs.d:/etc/containerd/certs.d"
+
+[images]
+# Keep the compressed layers after unpacking.
+# keep_layers = false
+# How many layers of all pulls together are downloaded at once.
+# max_parallel_downloads = 6
+# References that garbage collection must spare.
+# pinned = []
+
+[cni]
+# The first list in lexical order is the pods' network; changes are seen at once.
+# conf_dir = "/etc/cni/net.d"
+# bin_dirs = ["/opt/cni/bin", "/usr/lib/cni"]
+# Results of ADD, kept for DEL; default ROOT/cni.
+# cache_dir = "/var/lib/keelson/cni"
+
+[timeouts]
+# Seconds that a runtime may take to create a container.
+# create = 240
+# Seconds that taking down what a failed call left may take.
+# cleanup = 60
+`;

@@ -1,0 +1,78 @@
+import * as v from "valibot";
+
+/** A path that must be absolute, so that it means the same from any working directory. */
+const absolutePath = v.pipe(v.string(), v.startsWith("/", "must be an absolute path"), v.excludes("\0"));
+
+const positiveInteger = v.pipe(v.number(), v.integer(), v.minValue(1));
+
+/** `unix:///path`; 107 bytes are what the kernel takes (unix(7)). */
+const socketAddress = v.pipe(
+  v.string(),
+  v.regex(/^unix:\/\/\/[^\0]+$/, "must be unix:///path"),
+  v.check((s) => Buffer.byteLength(s) - "unix://".length <= 107, "must have a path of at most 107 bytes"),
+);
+
+const runtime = v.strictObject({
+  /** How the runtime is driven: by conmon and the OCI runtime's command line. */
+  type: v.optional(v.picklist(["oci"]), "oci"),
+  /** Absolute, or a name that is looked up in PATH. */
+  path: v.pipe(v.string(), v.nonEmpty("must name the runtime's binary"), v.excludes("\0")),
+  /** Where the runtime keeps its own state; default STATE/runtimes/NAME. */
+  root: v.optional(absolutePath),
+  /** Arguments before the runtime's command. */
+  args: v.optional(v.array(v.string()), []),
+  privileged_without_host_devices: v.optional(v.boolean(), false),
+});
+
+/** A handler's name is a RuntimeClass handler: a DNS label (KEP-585). */
+const handlerName = v.pipe(v.string(), v.regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/, "must be a DNS label"));
+
+/** keelsond's configuration file, with its defaults. Unknown keys are errors. */
+export const configSchema = v.strictObject({
+  root: v.optional(absolutePath, "/var/lib/keelson"),
+  state: v.optional(absolutePath, "/run/keelson"),
+  socket: v.optional(socketAddress, "unix:///run/keelson/keelson.sock"),
+  default_runtime: v.optional(handlerName),
+  cgroup_driver: v.optional(v.picklist(["cgroupfs", "systemd"])),
+  conmon: v.optional(v.pipe(v.string(), v.nonEmpty()), "conmon"),
+  log: v.optional(
+    v.strictObject({
+      level: v.optional(v.picklist(["debug", "info", "warn", "error"]), "info"),
+    }),
+    {},
+  ),
+  runtimes: v.optional(v.record(handlerName, runtime), {}),
+  registry: v.optional(
+    v.strictObject({
+      config_path: v.optional(v.string(), "/etc/keelson/certs.d:/etc/containerd/certs.d"),
+    }),
+    {},
+  ),
+  images: v.optional(
+    v.strictObject({
+      keep_layers: v.optional(v.boolean(), false),
+      max_parallel_downloads: v.optional(v.pipe(positiveInteger, v.maxValue(64)), 6),
+      pinned: v.optional(v.array(v.string()), []),
+    }),
+    {},
+  ),
+  cni: v.optional(
+    v.strictObject({
+      conf_dir: v.optional(absolutePath, "/etc/cni/net.d"),
+      bin_dirs: v.optional(v.array(absolutePath), ["/opt/cni/bin", "/usr/lib/cni"]),
+      cache_dir: v.optional(absolutePath),
+    }),
+    {},
+  ),
+  timeouts: v.optional(
+    v.strictObject({
+      /** Seconds that a container may take to be created; a hung runtime is then an error. */
+      create: v.optional(positiveInteger, 240),
+      /** Seconds that taking down what a failed call left may take. */
+      cleanup: v.optional(positiveInteger, 60),
+    }),
+    {},
+  ),
+});
+
+export type Config = v.InferOutput<typeof configSchema>;

@@ -1,0 +1,90 @@
+#!/bin/sh
+# Runs a command with a machine of its own around it. host-sandbox.ts calls this and removes the cgroups afterwards.
+#
+#   sandbox.sh enter NAME new-net|host-net COMMAND...
+#
+# Every stage replaces the one before by exec, so one process id is all there is to wait for.
+set -eu
+stage=$1 name=$2 net=$3
+cgroup=/sys/fs/cgroup
+
+# The cgroup v1 hierarchies that are mounted here, as "DIRECTORY OPTIONS" lines. cgroup v2 beside them
+# (hybrid) is left out: crun 1.8 runs on a hybrid machine only when v2 has no controller at all, and
+# binding the remaining ones to v1 would change the whole machine. Without v2 in sight it sees a plain v1.
+v1_hierarchies() {
+  while IFS=: read -r _ controllers _; do
+    case $controllers in
+      "") continue ;;
+      name=*) dir=${controllers#name=} options=none,$controllers ;;
+      *) dir=$controllers options=$controllers ;;
+    esac
+    if [ -e "$cgroup/$dir/cgroup.procs" ]; then echo "$dir $options"; fi
+  done </proc/self/cgroup
+}
+
+case $stage in
+enter) # on the machine: into a cgroup of our own, which becomes the root of a cgroup namespace
+  if [ -e $cgroup/cgroup.procs ]; then
+    mkdir "$cgroup/$name" "$cgroup/$name/init"
+    echo $$ >"$cgroup/$name/cgroup.procs"
+  else
+    v1_hierarchies | while read -r dir _; do
+      mkdir "$cgroup/$dir/$name"
+      # A new v1 cpuset has no cpus and no memory nodes, and takes no process before it has (cpuset(7)).
+      if [ -e "$cgroup/$dir/cpuset.cpus" ]; then
+        cat "$cgroup/$dir/cpuset.cpus" >"$cgroup/$dir/$name/cpuset.cpus"
+        cat "$cgroup/$dir/cpuset.mems" >"$cgroup/$dir/$name/cpuset.mems"
+      fi
+      echo $$ >"$cgroup/$dir/$name/cgroup.procs"
+    done
+  fi
+  # /var/lib/cni must be there to be covered; the empty directory is all that stays.
+  mkdir -p /var/lib/cni
+  shift
+  exec unshare --cgroup -- "$0" split "$@"
+  ;;
+split) # in the cgroup namespace, still with the machine's mounts
+  if [ -e $cgroup/cgroup.procs ]; then
+    # A cgroup v2 with processes of its own cannot hand controllers to its children (cgroups(7), "no internal
+    # processes"), so we live in a leaf beside those of the containers.
+    echo $$ >"$cgroup/$name/init/cgroup.procs"
+    for controller in $(cat "$cgroup/$name/cgroup.controllers"); do
+      echo "+$controller" >"$cgroup/$name/cgroup.subtree_control" || true
+    done
+  fi
+  if [ "$net" = new-net ]; then flags=--net; else flags=; fi
+  shift
+  # When whoever called us dies, we die; when we die, process 1 of the PID namespace dies, and with it all that
+  # runs inside, daemonised or not. catatonit as process 1 reaps orphans such as those of conmon.
+  exec setpriv --pdeathsig KILL unshare --mount --propagation private --pid --fork --kill-child --mount-proc --ipc --uts $flags -- \
+    catatonit -- "$0" inside "$@"
+  ;;
+inside)
+  # A sysfs shows the network namespace it was mounted in.
+  security=$([ -d /sys/kernel/security/. ] && ls -A /sys/kernel/security || true)
+  unified=$([ -e $cgroup/cgroup.procs ] && echo yes || true)
+  hierarchies=$(v1_hierarchies)
+  mount -t sysfs sysfs /sys
+  if [ -n "$security" ]; then mount -t securityfs securityfs /sys/kernel/security; fi
+  if [ -n "$unified" ]; then
+    mount -t cgroup2 cgroup2 $cgroup
+  else
+    mount -t tmpfs -o mode=755 cgroup $cgroup
+    echo "$hierarchies" | while read -r dir options; do
+      mkdir "$cgroup/$dir"
+      mount -t cgroup -o "$options" cgroup "$cgroup/$dir"
+      case $dir in *,*) for one in $(echo "$dir" | tr , ' '); do ln -s "$dir" "$cgroup/$one"; done ;; esac
+    done
+  fi
+  # /etc/resolv.conf is often a link into /run; the rest of /run is nobody's business here.
+  resolv=$(cat /etc/resolv.conf 2>/dev/null || true)
+  target=$(readlink -f /etc/resolv.conf || true)
+  mount -t tmpfs -o mode=755 run /run
+  mkdir -p /run/lock /run/netns
+  case $target in /run/*) mkdir -p "${target%/*}" && echo "$resolv" >"$target" ;; esac
+  mount -t tmpfs -o mode=755 cni /var/lib/cni
+  if [ "$net" = new-net ]; then ip link set lo up; fi
+  shift 3
+  exec "$@"
+  ;;
+esac

@@ -1,0 +1,25 @@
+/**
+ * A module for `node --import`: a test file runs in a sandbox with a network of its own, and fails when it
+ * leaves anything behind there. scripts/test.ts runs every host test file this way; by hand:
+ *
+ *     bin/node --import @keelson/testkit/sandboxed.ts packages/linux/src/netns.host.test.ts
+ */
+import { isMainThread } from "node:worker_threads";
+import { inOwnSandbox, reexecInSandbox } from "./host-sandbox.ts";
+import { leftBehind, takeSnapshot } from "./leaks.ts";
+
+// `--import` goes on to the workers and forks of a test file, and with `--test` to the runner: those stay where they are.
+if (isMainThread && process.argv[1]?.endsWith(".test.ts") && !process.execArgv.includes("--test")) {
+  await reexecInSandbox({ net: true });
+  if (inOwnSandbox()) failOnLeaks(process.argv[1]);
+}
+
+function failOnLeaks(program: string): void {
+  const before = takeSnapshot();
+  process.on("exit", () => {
+    const left = leftBehind(before);
+    if (left.length === 0) return;
+    process.stderr.write(`${program} left behind:\n${left.map((sentence) => `  ${sentence}\n`).join("")}`);
+    process.exitCode = 1;
+  });
+}

@@ -1,0 +1,22 @@
+import { setTimeout as sleep } from "node:timers/promises";
+
+/**
+ * Asks `condition` every 10 ms until it gives something truthy, and returns that. Throws with
+ * `message` after `timeoutMs` (10 s unless told), or at once when the condition throws.
+ */
+export async function waitFor<T>(
+  condition: () => T | Promise<T>,
+  options: { timeoutMs?: number; message?: string | (() => string) } = {},
+): Promise<NonNullable<T>> {
+  const timeoutMs = options.timeoutMs ?? 10_000;
+  const deadline = performance.now() + timeoutMs;
+  for (;;) {
+    const answer = await condition();
+    if (answer) return answer;
+    if (performance.now() >= deadline) {
+      const message = typeof options.message === "function" ? options.message() : options.message;
+      throw new Error(`waited ${timeoutMs} ms in vain${message === undefined ? "" : `: ${message}`}`);
+    }
+    await sleep(10);
+  }
+}

@@ -1,0 +1,169 @@
+/* mount(2), umount2(2), and bind mounts by open_tree(2), which are never seen half done. */
+#include "keelson.h"
+#include "kernel.h"
+
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/statvfs.h>
+
+static napi_value js_mount(napi_env env, napi_callback_info info) {
+  napi_value v[5];
+  AUTO_STRING source = NULL;
+  AUTO_STRING target = NULL;
+  AUTO_STRING type = NULL;
+  AUTO_STRING data = NULL;
+  int64_t flags;
+  if (!args_read(env, info, 5, v) || !arg_optional_string(env, v[0], "source", &source) ||
+      !arg_string(env, v[1], "target", &target) || !arg_optional_string(env, v[2], "fstype", &type) ||
+      !arg_int64(env, v[3], "flags", &flags) || !arg_optional_string(env, v[4], "data", &data))
+    return NULL;
+  if (mount(source, target, type, (unsigned long)flags, data) == 0) return js_undefined(env);
+  int err = errno;
+  return throw_errno(env, err, "mount", target, "mount %s on %s",
+                     type != NULL ? type : (source != NULL ? source : "(flags)"), target);
+}
+
+struct unmount_op {
+  struct op op;
+  char *target;
+  int flags;
+};
+
+static void unmount_run(struct op *base) {
+  struct unmount_op *op = (struct unmount_op *)base;
+  if (umount2(op->target, op->flags) == 0) return;
+  int err = errno;
+  failure_set(&base->failure, err, "umount2", op->target, "unmount %s", op->target);
+}
+
+static void unmount_destroy(struct op *base) {
+  struct unmount_op *op = (struct unmount_op *)base;
+  free(op->target);
+  free(op);
+}
+
+static napi_value js_unmount(napi_env env, napi_callback_info info) {
+  napi_value v[3];
+  AUTO_STRING target = NULL;
+  int flags;
+  bool async;
+  if (!args_read(env, info, 3, v) || !arg_string(env, v[0], "target", &target) ||
+      !arg_int(env, v[1], "flags", &flags) || !arg_bool(env, v[2], "async", &async))
+    return NULL;
+  struct unmount_op *op = calloc(1, sizeof *op);
+  if (op == NULL) return throw_errno(env, ENOMEM, "malloc", NULL, "unmount");
+  op->op.run = unmount_run;
+  op->op.destroy = unmount_destroy;
+  op->target = target;
+  target = NULL;
+  op->flags = flags;
+  return op_start(env, &op->op, async);
+}
+
+enum readonly { WRITABLE, READONLY, READONLY_RECURSIVE };
+
+struct bind {
+  const char *source, *target;
+  bool recursive;
+  int readonly;
+  unsigned long propagation; /* MS_* with MS_REC, or 0 */
+};
+
+/* Returns false when this kernel lacks a call, with nothing mounted; true when done or failed. */
+static bool bind_by_tree(const struct bind *b, struct failure *f) {
+  AUTO_FD tree = k_open_tree(AT_FDCWD, b->source,
+                             K_OPEN_TREE_CLONE | K_OPEN_TREE_CLOEXEC | (b->recursive ? K_AT_RECURSIVE : 0));
+  if (tree < 0) {
+    int err = errno;
+    if (err == ENOSYS) return false;
+    failure_set(f, err, "open_tree", b->source, "bind %s on %s: open %s", b->source, b->target, b->source);
+    return true;
+  }
+  if (b->readonly != WRITABLE) {
+    /* Sets one attribute and leaves nosuid, nodev, noexec as they are. */
+    struct k_mount_attr attributes = {.attr_set = K_MOUNT_ATTR_RDONLY};
+    if (k_mount_setattr(tree, "", AT_EMPTY_PATH | (b->readonly == READONLY_RECURSIVE ? K_AT_RECURSIVE : 0),
+                        &attributes) != 0) {
+      int err = errno;
+      if (err == ENOSYS) return false;
+      failure_set(f, err, "mount_setattr", b->source, "bind %s on %s: make it read-only", b->source, b->target);
+      return true;
+    }
+  }
+  if (b->propagation != 0) {
+    struct k_mount_attr attributes = {.propagation = b->propagation & ~(unsigned long)MS_REC};
+    if (k_mount_setattr(tree, "", AT_EMPTY_PATH | (b->propagation & MS_REC ? K_AT_RECURSIVE : 0), &attributes) != 0) {
+      int err = errno;
+      if (err == ENOSYS) return false;
+      failure_set(f, err, "mount_setattr", b->source, "bind %s on %s: set propagation", b->source, b->target);
+      return true;
+    }
+  }
+  if (k_move_mount(tree, "", AT_FDCWD, b->target, K_MOVE_MOUNT_F_EMPTY_PATH | K_MOVE_MOUNT_T_SYMLINKS) != 0) {
+    int err = errno;
+    failure_set(f, err, "move_mount", b->target, "bind %s on %s", b->source, b->target);
+  }
+  return true;
+}
+
+static unsigned long flags_of_mount(const char *path) {
+  struct statvfs s;
+  unsigned long flags = 0;
+  if (statvfs(path, &s) != 0) return 0;
+  if (s.f_flag & ST_NOSUID) flags |= MS_NOSUID;
+  if (s.f_flag & ST_NODEV) flags |= MS_NODEV;
+  if (s.f_flag & ST_NOEXEC) flags |= MS_NOEXEC;
+  if (s.f_flag & ST_NOATIME) flags |= MS_NOATIME;
+  if (s.f_flag & ST_NODIRATIME) flags |= MS_NODIRATIME;
+  if (s.f_flag & ST_RELATIME) flags |= MS_RELATIME;
+  return flags;
+}
+
+/* Before Linux 5.12. */
+static void bind_by_remount(const struct bind *b, struct failure *f) {
+  if (b->readonly == READONLY_RECURSIVE) {
+    failure_set(f, ENOSYS, "mount_setattr", b->target, "bind %s on %s read-only with all below it", b->source,
+                b->target);
+    return;
+  }
+  if (mount(b->source, b->target, NULL, MS_BIND | (b->recursive ? MS_REC : 0), NULL) != 0) {
+    int err = errno;
+    failure_set(f, err, "mount", b->target, "bind %s on %s", b->source, b->target);
+    return;
+  }
+  if (b->readonly != WRITABLE &&
+      mount(NULL, b->target, NULL, MS_BIND | MS_REMOUNT | MS_RDONLY | flags_of_mount(b->target), NULL) != 0) {
+    int err = errno;
+    failure_set(f, err, "mount", b->target, "bind %s on %s: make it read-only", b->source, b->target);
+  } else if (b->propagation != 0 && mount(NULL, b->target, NULL, b->propagation, NULL) != 0) {
+    int err = errno;
+    failure_set(f, err, "mount", b->target, "bind %s on %s: set propagation", b->source, b->target);
+  }
+  if (f->err != 0) umount2(b->target, MNT_DETACH);
+}
+
+static napi_value js_bind(napi_env env, napi_callback_info info) {
+  napi_value v[6];
+  AUTO_STRING source = NULL;
+  AUTO_STRING target = NULL;
+  struct bind b = {0};
+  int64_t propagation;
+  bool old_calls;
+  if (!args_read(env, info, 6, v) || !arg_string(env, v[0], "source", &source) ||
+      !arg_string(env, v[1], "target", &target) || !arg_bool(env, v[2], "recursive", &b.recursive) ||
+      !arg_int(env, v[3], "readonly", &b.readonly) || !arg_int64(env, v[4], "propagation", &propagation) ||
+      !arg_bool(env, v[5], "old calls", &old_calls))
+    return NULL;
+  b.source = source;
+  b.target = target;
+  b.propagation = (unsigned long)propagation;
+  struct failure f = {0};
+  if (old_calls || !bind_by_tree(&b, &f)) bind_by_remount(&b, &f);
+  return f.err != 0 ? failure_throw(env, &f) : js_undefined(env);
+}
+
+void init_mount(napi_env env, napi_value exports) {
+  export_function(env, exports, "mount", js_mount);
+  export_function(env, exports, "unmount", js_unmount);
+  export_function(env, exports, "bind", js_bind);
+}

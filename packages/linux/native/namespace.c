@@ -1,0 +1,188 @@
+/* New namespaces that live on as bind mounts. unshare(2) is per thread, so all happens on a thread that ends
+ * with the call: neither the main thread nor one of libuv's pool ever changes its namespaces. */
+#include "keelson.h"
+#include "kernel.h"
+
+#include <net/if.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#define KINDS 3
+
+static const struct {
+  const char *name;
+  int flag;
+} kinds[KINDS] = {{"net", CLONE_NEWNET}, {"ipc", CLONE_NEWIPC}, {"uts", CLONE_NEWUTS}};
+
+struct namespaces_op {
+  struct op op;
+  char *pins[KINDS]; /* NULL: not wanted */
+  char *hostname;
+  char **sysctls; /* path, value, path, value … */
+  bool loopback;
+};
+
+static void stage_fail(struct namespaces_op *o, const char *stage, int err, const char *syscall, const char *path) {
+  if (o->op.failure.err == 0) o->op.failure.stage = stage;
+  failure_set(&o->op.failure, err, syscall, path, "create namespaces: %s%s%s", stage, path != NULL ? " " : "",
+              path != NULL ? path : "");
+}
+
+static void loopback_up(struct namespaces_op *o) {
+  AUTO_FD fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  struct ifreq request = {.ifr_name = "lo"};
+  const char *syscall = "socket";
+  if (fd >= 0) {
+    syscall = "ioctl";
+    if (ioctl(fd, SIOCGIFFLAGS, &request) == 0) {
+      request.ifr_flags |= IFF_UP | IFF_RUNNING;
+      if (ioctl(fd, SIOCSIFFLAGS, &request) == 0) return;
+    }
+  }
+  int err = errno;
+  stage_fail(o, "loopback", err, syscall, NULL);
+}
+
+static void write_sysctl(struct namespaces_op *o, const char *path, const char *value) {
+  AUTO_FD fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+  int err = errno;
+  const char *syscall = "open";
+  if (fd >= 0) {
+    size_t length = strlen(value);
+    ssize_t n = write(fd, value, length);
+    if (n == (ssize_t)length) return;
+    err = n < 0 ? errno : EIO;
+    syscall = "write";
+  }
+  stage_fail(o, "sysctl", err, syscall, path);
+}
+
+static void namespaces_on_thread(void *data) {
+  struct namespaces_op *o = data;
+  int flags = 0, made = 0;
+  for (int i = 0; i < KINDS; i++)
+    if (o->pins[i] != NULL) flags |= kinds[i].flag;
+  if (unshare(flags) != 0) {
+    int err = errno;
+    stage_fail(o, "unshare", err, "unshare", NULL);
+    return;
+  }
+  if (o->hostname != NULL && sethostname(o->hostname, strlen(o->hostname)) != 0) {
+    int err = errno;
+    stage_fail(o, "hostname", err, "sethostname", NULL);
+    return;
+  }
+  if (o->loopback) loopback_up(o);
+  for (char **s = o->sysctls; o->op.failure.err == 0 && s[0] != NULL && s[1] != NULL; s += 2)
+    write_sysctl(o, s[0], s[1]);
+  for (; made < KINDS && o->op.failure.err == 0; made++) {
+    const char *pin = o->pins[made];
+    if (pin == NULL) continue;
+    /* O_EXCL: a file that is there already may be the pin of someone else. */
+    int fd = open(pin, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
+    if (fd < 0) {
+      int err = errno;
+      stage_fail(o, "pin", err, "open", pin);
+      break;
+    }
+    close(fd);
+    char source[64];
+    snprintf(source, sizeof source, "/proc/thread-self/ns/%s", kinds[made].name);
+    if (mount(source, pin, NULL, MS_BIND, NULL) != 0) {
+      int err = errno;
+      unlink(pin);
+      stage_fail(o, "pin", err, "mount", pin);
+      break;
+    }
+  }
+  if (o->op.failure.err == 0) return;
+  while (made-- > 0) {
+    if (o->pins[made] == NULL) continue;
+    umount2(o->pins[made], MNT_DETACH | UMOUNT_NOFOLLOW);
+    unlink(o->pins[made]);
+  }
+}
+
+static void namespaces_run(struct op *base) {
+  struct namespaces_op *o = (struct namespaces_op *)base;
+  int err = on_private_thread(namespaces_on_thread, o);
+  if (err != 0) stage_fail(o, "thread", err, "pthread_create", NULL);
+}
+
+static void namespaces_destroy(struct op *base) {
+  struct namespaces_op *o = (struct namespaces_op *)base;
+  for (int i = 0; i < KINDS; i++) free(o->pins[i]);
+  free(o->hostname);
+  free_string_list(o->sysctls);
+  free(o);
+}
+
+static napi_value js_create_namespaces(napi_env env, napi_callback_info info) {
+  napi_value v[7];
+  bool async;
+  struct namespaces_op *o = calloc(1, sizeof *o);
+  if (o == NULL) return throw_errno(env, ENOMEM, "malloc", NULL, "create namespaces");
+  o->op.run = namespaces_run;
+  o->op.destroy = namespaces_destroy;
+  if (args_read(env, info, 7, v) && arg_optional_string(env, v[0], "net", &o->pins[0]) &&
+      arg_optional_string(env, v[1], "ipc", &o->pins[1]) && arg_optional_string(env, v[2], "uts", &o->pins[2]) &&
+      arg_optional_string(env, v[3], "hostname", &o->hostname) && arg_strings(env, v[4], "sysctls", &o->sysctls) &&
+      arg_bool(env, v[5], "loopbackUp", &o->loopback) && arg_bool(env, v[6], "async", &async)) {
+    /* What is written without its namespace would change the host. */
+    if (o->hostname != NULL && o->pins[2] == NULL) throw_type(env, "hostname", "given with uts only");
+    else if (o->loopback && o->pins[0] == NULL) throw_type(env, "loopbackUp", "given with net only");
+    else return op_start(env, &o->op, async);
+  }
+  namespaces_destroy(&o->op);
+  return NULL;
+}
+
+struct unpin_op {
+  struct op op;
+  char *path;
+};
+
+static void unpin_run(struct op *base) {
+  struct unpin_op *o = (struct unpin_op *)base;
+  /* Until EINVAL (no mount there any more): a pin may have been mounted twice. */
+  for (int i = 0; i < 64; i++) {
+    if (umount2(o->path, MNT_DETACH | UMOUNT_NOFOLLOW) == 0) continue;
+    int err = errno;
+    if (err == ENOENT) return;
+    if (err == EINVAL) break;
+    failure_set(&base->failure, err, "umount2", o->path, "unpin namespace %s", o->path);
+    return;
+  }
+  if (unlink(o->path) == 0) return;
+  int err = errno;
+  if (err != ENOENT) failure_set(&base->failure, err, "unlink", o->path, "unpin namespace %s", o->path);
+}
+
+static void unpin_destroy(struct op *base) {
+  struct unpin_op *o = (struct unpin_op *)base;
+  free(o->path);
+  free(o);
+}
+
+static napi_value js_unpin(napi_env env, napi_callback_info info) {
+  napi_value v[2];
+  bool async;
+  struct unpin_op *o = calloc(1, sizeof *o);
+  if (o == NULL) return throw_errno(env, ENOMEM, "malloc", NULL, "unpin namespace");
+  o->op.run = unpin_run;
+  o->op.destroy = unpin_destroy;
+  if (args_read(env, info, 2, v) && arg_string(env, v[0], "path", &o->path) && arg_bool(env, v[1], "async", &async))
+    return op_start(env, &o->op, async);
+  unpin_destroy(&o->op);
+  return NULL;
+}
+
+void init_namespace(napi_env env, napi_value exports) {
+  export_function(env, exports, "createNamespaces", js_create_namespaces);
+  export_function(env, exports, "unpinNamespace", js_unpin);
+}

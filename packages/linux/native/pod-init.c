@@ -1,0 +1,260 @@
+/* The init of a pod whose containers share one PID namespace.
+ *
+ *     keelson-pod-init POD_ID          with its orders in the environment and a pipe on fd 3
+ *
+ * Three processes. The starter (this program as spawned) enters the pod's cgroups, forks the entrant, reports and
+ * ends. The entrant joins the pod's namespaces, makes the PID namespace, forks pid 1 into it and ends. So pid 1 is
+ * nobody's child but the host's init, and neither waits for the daemon nor ends with it.
+ *
+ * Report on fd 3, one line: "ok PID START_TICKS OOM_SCORE_ADJ" or "error STAGE ERRNO".
+ *
+ * Pid 1 has no capability, uid and gid 65535, an empty read-only root, no open file but /dev/null and the pod's
+ * name as its command line. It ends on SIGTERM and SIGINT, and with it, by the kernel, all of its namespace. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define REPORT_FD 3
+#define NOBODY 65535
+
+extern char **environ;
+
+/* No stdio: its buffers would be resident memory in every pod. */
+static char *put_text(char *to, const char *text) {
+  while (*text != '\0') *to++ = *text++;
+  return to;
+}
+
+static char *put_number(char *to, unsigned long long number) {
+  char digits[24];
+  int n = 0;
+  do digits[n++] = (char)('0' + number % 10);
+  while ((number /= 10) > 0);
+  while (n > 0) *to++ = digits[--n];
+  return to;
+}
+
+static void put_line(char *line, char *end) {
+  *end++ = '\n';
+  if (write(REPORT_FD, line, (size_t)(end - line)) < 0) _exit(1);
+}
+
+static _Noreturn void fail(const char *stage, int err) {
+  char line[128];
+  char *at = put_text(put_text(put_text(line, "error "), stage), " ");
+  put_line(line, put_number(at, (unsigned long long)err));
+  _exit(1);
+}
+
+static void join_namespace(const char *path, int kind, const char *stage) {
+  if (path == NULL) return;
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0 || setns(fd, kind) != 0) fail(stage, errno);
+  close(fd);
+}
+
+static int clamp_oom_score(const char *wanted) {
+  /* Without CAP_SYS_RESOURCE it can only be raised (proc_pid_oom_score_adj(5)): then it stays what it is. */
+  if (wanted != NULL) {
+    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (fd < 0) fail("oom_score_adj", errno);
+    if (write(fd, wanted, strlen(wanted)) < 0 && errno != EACCES) fail("oom_score_adj", errno);
+    close(fd);
+  }
+  char text[16] = {0};
+  int fd = open("/proc/self/oom_score_adj", O_RDONLY | O_CLOEXEC);
+  if (fd < 0 || read(fd, text, sizeof text - 1) < 0) fail("oom_score_adj", errno);
+  close(fd);
+  return atoi(text);
+}
+
+static unsigned long long start_ticks(int pid) {
+  char path[64], text[1024];
+  *put_text(put_number(put_text(path, "/proc/"), (unsigned long long)pid), "/stat") = '\0';
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+  if (n < 0) fail("start_ticks", errno);
+  close(fd);
+  text[n] = '\0';
+  char *at = strrchr(text, ')'); /* the name before it may hold anything */
+  for (int field = 2; at != NULL && field < 22; field++) at = strchr(at + 1, ' ');
+  if (at == NULL) fail("start_ticks", EIO);
+  return strtoull(at + 1, NULL, 10);
+}
+
+static void pin(int pid, const char *target) {
+  if (target == NULL) return;
+  char source[64];
+  *put_text(put_number(put_text(source, "/proc/"), (unsigned long long)pid), "/ns/pid") = '\0';
+  int fd = open(target, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
+  int err = errno;
+  if (fd >= 0) {
+    close(fd);
+    if (mount(source, target, NULL, MS_BIND, NULL) == 0) return;
+    err = errno;
+    unlink(target);
+  }
+  kill(pid, SIGKILL);
+  fail("pin", err);
+}
+
+/* ---- pid 1 ---- */
+
+static void empty_root(void) {
+  if (unshare(CLONE_NEWNS) != 0) fail("mount namespace", errno);
+  if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) fail("private mounts", errno);
+  /* /proc only because it is there on every host: pivot_root(2) wants a mount point to start from. */
+  if (mount("keelson-pod-init", "/proc", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=4k,nr_inodes=2,mode=0555") != 0)
+    fail("empty root", errno);
+  if (chdir("/proc") != 0) fail("empty root", errno);
+  /* The old root comes to lie over the new one and is taken off it again: pivot_root(2), NOTES. */
+  if (syscall(SYS_pivot_root, ".", ".") != 0) fail("pivot_root", errno);
+  if (umount2(".", MNT_DETACH) != 0) fail("detach host root", errno);
+  if (chdir("/") != 0) fail("empty root", errno);
+  if (mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=4k,nr_inodes=2,mode=0555") != 0)
+    fail("read-only root", errno);
+}
+
+static void drop_privileges(void) {
+  for (int capability = 0; prctl(PR_CAPBSET_READ, capability) >= 0; capability++)
+    if (prctl(PR_CAPBSET_DROP, capability) != 0) fail("bounding set", errno);
+  prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+  /* By number: the C library's versions bring its thread machinery with them. */
+  if (syscall(SYS_setgroups, 0, NULL) != 0) fail("setgroups", errno);
+  if (syscall(SYS_setresgid, NOBODY, NOBODY, NOBODY) != 0) fail("setresgid", errno);
+  if (syscall(SYS_setresuid, NOBODY, NOBODY, NOBODY) != 0) fail("setresuid", errno);
+  struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
+  struct __user_cap_data_struct none[2] = {{0, 0, 0}, {0, 0, 0}};
+  if (syscall(SYS_capset, &header, none) != 0) fail("capset", errno);
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) fail("no_new_privs", errno);
+  if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0) fail("dumpable", errno);
+}
+
+static void end(int signal) {
+  (void)signal;
+  _exit(0);
+}
+
+static _Noreturn void be_init(void) {
+  int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+  if (null_fd < 0) fail("/dev/null", errno);
+  if (setsid() < 0) fail("setsid", errno);
+  empty_root();
+  drop_privileges();
+  for (int fd = 0; fd < 3; fd++)
+    if (dup2(null_fd, fd) < 0) fail("stdio", errno);
+  umask(0777);
+
+  /* A pid 1 gets only the signals it has a handler for, and SIGKILL from outside (pid_namespaces(7)). */
+  struct sigaction action;
+  memset(&action, 0, sizeof action);
+  action.sa_handler = end;
+  sigaction(SIGTERM, &action, NULL);
+  sigaction(SIGINT, &action, NULL);
+  /* Ignored, children never become zombies, orphans that are given to us included: the kernel reaps them
+   * without waking this process (wait(2), NOTES). */
+  action.sa_handler = SIG_IGN;
+  action.sa_flags = SA_NOCLDWAIT;
+  sigaction(SIGCHLD, &action, NULL);
+
+  char *line = (char[]){"ready"};
+  put_line(line, line + 5);
+  syscall(436 /* close_range */, 3u, ~0u, 0u);
+  for (int fd = 3; fd < 16; fd++) close(fd); /* before Linux 5.9 */
+  for (;;) pause();
+}
+
+/* ---- entrant and starter ---- */
+
+/* Tells the starter pid 1's number in its own PID namespace, which is the host's. */
+static _Noreturn void enter_pod(int to_starter) {
+  const char *user = getenv("KEELSON_USERNS");
+  join_namespace(getenv("KEELSON_NETNS"), CLONE_NEWNET, "netns");
+  join_namespace(getenv("KEELSON_IPCNS"), CLONE_NEWIPC, "ipcns");
+  join_namespace(getenv("KEELSON_UTSNS"), CLONE_NEWUTS, "utsns");
+  if (user != NULL) {
+    join_namespace(user, CLONE_NEWUSER, "userns");
+    if (syscall(SYS_setresgid, 0, 0, 0) != 0 || syscall(SYS_setresuid, 0, 0, 0) != 0) fail("userns root", errno);
+  }
+  if (unshare(CLONE_NEWPID) != 0) fail("pidns", errno);
+  int pid = fork();
+  if (pid < 0) fail("fork", errno);
+  if (pid == 0) {
+    close(to_starter);
+    for (char **variable = environ; *variable != NULL; variable++) memset(*variable, 0, strlen(*variable));
+    be_init();
+  }
+  if (write(to_starter, &pid, sizeof pid) != sizeof pid) _exit(1);
+  _exit(0);
+}
+
+int main(void) {
+  for (int signal = 1; signal < 32; signal++)
+    if (signal != SIGKILL && signal != SIGSTOP) (void)sigaction(signal, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
+
+  const char *oom = getenv("KEELSON_OOM_SCORE_ADJ");
+  const char *pin_path = getenv("KEELSON_PIN");
+  for (char **variable = environ; *variable != NULL; variable++) {
+    if (strncmp(*variable, "KEELSON_CGROUP_", 15) != 0) continue;
+    const char *path = strchr(*variable, '=') + 1;
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || write(fd, "0", 1) != 1) fail("cgroup", errno);
+    close(fd);
+  }
+  int score = clamp_oom_score(oom);
+
+  /* pid 1 writes "ready" or an error into a pipe of our own, so that the daemon's gets one answer, ours. */
+  int inner[2], number[2];
+  if (pipe2(inner, O_CLOEXEC) != 0 || pipe2(number, O_CLOEXEC) != 0) fail("pipe", errno);
+  int report = fcntl(REPORT_FD, F_DUPFD_CLOEXEC, 8);
+  if (report < 0) fail("pipe", errno);
+  int entrant = fork();
+  if (entrant < 0) fail("fork", errno);
+  if (entrant == 0) {
+    close(report);
+    close(inner[0]);
+    close(number[0]);
+    if (dup2(inner[1], REPORT_FD) < 0) _exit(1);
+    if (inner[1] != REPORT_FD) close(inner[1]);
+    enter_pod(number[1]);
+  }
+  close(inner[1]);
+  close(number[1]);
+  int pid = 0;
+  char answer[128];
+  ssize_t length = 0, n;
+  bool has_pid = read(number[0], &pid, sizeof pid) == sizeof pid;
+  while (length < (ssize_t)sizeof answer && (length == 0 || answer[length - 1] != '\n') &&
+         (n = read(inner[0], answer + length, sizeof answer - (size_t)length)) > 0)
+    length += n;
+  waitpid(entrant, NULL, 0);
+  if (!has_pid || length < 5 || memcmp(answer, "ready", 5) != 0) {
+    if (has_pid) kill(pid, SIGKILL);
+    if (length > 0 && answer[0] == 'e') {
+      if (write(REPORT_FD, answer, (size_t)length) < 0) _exit(1);
+      _exit(1);
+    }
+    fail("pid 1", EIO);
+  }
+  unsigned long long ticks = start_ticks(pid);
+  pin(pid, pin_path);
+  char line[128];
+  char *at = put_number(put_text(line, "ok "), (unsigned long long)pid);
+  at = put_number(put_text(at, " "), ticks);
+  at = put_text(at, score < 0 ? " -" : " ");
+  put_line(line, put_number(at, (unsigned long long)(score < 0 ? -score : score)));
+  _exit(0);
+}

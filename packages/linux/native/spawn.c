@@ -1,0 +1,181 @@
+/* Start a program for a cost that does not grow with the daemon's memory: clone(2) with CLONE_VM | CLONE_VFORK,
+ * as posix_spawn(3) does, plus what that one has no way to say: cgroups, and a pidfd from the first moment.
+ *
+ * The child borrows the daemon's memory until execve(2), so it calls nothing but async-signal-safe functions. */
+#include "keelson.h"
+#include "kernel.h"
+
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+#define STACK_SIZE (64 * 1024)
+
+extern char **environ;
+
+struct spawn {
+  char *file, *cwd;
+  char **argv, **envp, **cgroups; /* cgroups: cgroup.procs files to enter first */
+  const char *path;               /* PATH of the child's environment */
+  int *fds;                       /* index: fd in the child, value: fd of ours */
+  size_t fd_count;
+  bool new_session;
+  volatile int err; /* written by the child in shared memory */
+  const char *volatile step;
+  const char *volatile culprit;
+};
+
+static void child_fail(struct spawn *s, const char *step, const char *culprit) {
+  s->err = errno;
+  s->step = step;
+  s->culprit = culprit;
+  _exit(127);
+}
+
+static void child_exec(struct spawn *s) {
+  if (strchr(s->file, '/') != NULL) {
+    execve(s->file, s->argv, s->envp);
+    return;
+  }
+  char candidate[4096];
+  size_t file_length = strlen(s->file);
+  int err = ENOENT;
+  for (const char *start = s->path; start != NULL && *start != '\0';) {
+    const char *end = strchr(start, ':');
+    size_t length = end != NULL ? (size_t)(end - start) : strlen(start);
+    /* An empty entry would mean the working directory: not here. */
+    if (length > 0 && length + 1 + file_length < sizeof candidate) {
+      memcpy(candidate, start, length);
+      candidate[length] = '/';
+      memcpy(candidate + length + 1, s->file, file_length + 1);
+      execve(candidate, s->argv, s->envp);
+      if (errno != ENOENT && errno != ENOTDIR) err = errno;
+    }
+    start = end != NULL ? end + 1 : NULL;
+  }
+  errno = err;
+}
+
+static int child_main(void *data) {
+  struct spawn *s = data;
+
+  for (char **path = s->cgroups; *path != NULL; path++) {
+    int fd = open(*path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0 || write(fd, "0", 1) != 1) child_fail(s, "join cgroup", *path);
+    close(fd);
+  }
+
+  /* All signals are blocked since before the clone, so no handler of Node's can run in here. */
+  struct sigaction default_action;
+  memset(&default_action, 0, sizeof default_action);
+  default_action.sa_handler = SIG_DFL;
+  for (int signal = 1; signal < NSIG; signal++)
+    if (signal != SIGKILL && signal != SIGSTOP) sigaction(signal, &default_action, NULL);
+
+  if (s->new_session && setsid() < 0) child_fail(s, "setsid", NULL);
+
+  /* Move fds that stand where another one goes out of the way, then put each in its place. What is not
+   * in the map is closed by execve, whoever opened it. */
+  int first_free = (int)s->fd_count;
+  for (size_t i = 0; i < s->fd_count; i++) {
+    if (s->fds[i] >= first_free || s->fds[i] == (int)i) continue;
+    int moved = fcntl(s->fds[i], F_DUPFD_CLOEXEC, first_free);
+    if (moved < 0) child_fail(s, "map file descriptors", NULL);
+    s->fds[i] = moved;
+  }
+  k_close_range(0, ~0u, K_CLOSE_RANGE_CLOEXEC);
+  for (size_t i = 0; i < s->fd_count; i++) {
+    int rc = s->fds[i] == (int)i ? fcntl((int)i, F_SETFD, 0) : dup2(s->fds[i], (int)i);
+    if (rc < 0) child_fail(s, "map file descriptors", NULL);
+  }
+
+  if (s->cwd != NULL && chdir(s->cwd) != 0) child_fail(s, "chdir", s->cwd);
+
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, NULL);
+  child_exec(s);
+  child_fail(s, "execve", s->file);
+  return 0;
+}
+
+static const char *path_of(char **envp) {
+  for (char **e = envp; *e != NULL; e++)
+    if (strncmp(*e, "PATH=", 5) == 0) return *e + 5;
+  return "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+}
+
+static napi_value start(napi_env env, struct spawn *s) {
+  /* With SIGCHLD ignored the kernel would reap children by itself and their exit codes would be lost. */
+  struct sigaction child_action;
+  if (sigaction(SIGCHLD, NULL, &child_action) == 0 && child_action.sa_handler == SIG_IGN) {
+    child_action.sa_handler = SIG_DFL;
+    sigaction(SIGCHLD, &child_action, NULL);
+  }
+  char *stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+  if (stack == MAP_FAILED) {
+    int err = errno;
+    return throw_errno(env, err, "mmap", NULL, "spawn %s", s->file);
+  }
+  sigset_t all, before;
+  int pidfd = -1;
+  sigfillset(&all);
+  sigprocmask(SIG_BLOCK, &all, &before);
+  int pid = clone(child_main, stack + STACK_SIZE, CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, s, &pidfd);
+  int err = errno;
+  sigprocmask(SIG_SETMASK, &before, NULL);
+  munmap(stack, STACK_SIZE);
+  if (pid < 0) return throw_errno(env, err, "clone", NULL, "spawn %s", s->file);
+  if (s->err != 0) {
+    siginfo_t unused;
+    waitid(P_PID, (id_t)pid, &unused, WEXITED); /* it has called _exit already */
+    close(pidfd);
+    const char *culprit = s->culprit;
+    bool is_exec = s->step[0] == 'e';
+    return throw_errno(env, s->err, s->step, culprit, is_exec ? "spawn %s" : "spawn %s: %s%s%s", s->file, s->step,
+                       culprit != NULL ? " " : "", culprit != NULL ? culprit : "");
+  }
+  napi_value result;
+  if (napi_create_object(env, &result) != napi_ok) return NULL;
+  set_property(env, result, "pid", js_number(env, pid));
+  set_property(env, result, "pidfd", js_number(env, pidfd));
+  return result;
+}
+
+/* spawn(file, argv, envp, cwd | null, fds: Int32Array, newSession, cgroupProcs) */
+static napi_value js_spawn(napi_env env, napi_callback_info info) {
+  napi_value v[7];
+  AUTO_STRING file = NULL;
+  AUTO_STRING cwd = NULL;
+  AUTO_STRINGS argv = NULL;
+  AUTO_STRINGS envp = NULL;
+  AUTO_STRINGS cgroups = NULL;
+  struct spawn s = {0};
+  bool is_array = false;
+  napi_typedarray_type type;
+  void *fds;
+  if (!args_read(env, info, 7, v) || !arg_string(env, v[0], "file", &file) || !arg_strings(env, v[1], "args", &argv) ||
+      !arg_strings(env, v[2], "env", &envp) || !arg_optional_string(env, v[3], "cwd", &cwd) ||
+      !arg_bool(env, v[5], "newSession", &s.new_session) || !arg_strings(env, v[6], "cgroups", &cgroups))
+    return NULL;
+  if (napi_is_typedarray(env, v[4], &is_array) != napi_ok || !is_array ||
+      napi_get_typedarray_info(env, v[4], &type, &s.fd_count, &fds, NULL, NULL) != napi_ok || type != napi_int32_array)
+    return throw_type(env, "fds", "an Int32Array");
+  s.fds = malloc((s.fd_count + 1) * sizeof *s.fds);
+  if (s.fds == NULL) return throw_errno(env, ENOMEM, "malloc", NULL, "spawn %s", file);
+  if (s.fd_count > 0) memcpy(s.fds, fds, s.fd_count * sizeof *s.fds);
+  s.file = file;
+  s.cwd = cwd;
+  s.argv = argv;
+  s.envp = envp;
+  s.cgroups = cgroups;
+  s.path = path_of(envp);
+  napi_value result = start(env, &s);
+  free(s.fds);
+  return result;
+}
+
+void init_spawn(napi_env env, napi_value exports) { export_function(env, exports, "spawn", js_spawn); }

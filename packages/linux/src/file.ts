@@ -1,0 +1,86 @@
+import { native } from "./native.ts";
+import type { Path } from "./native.ts";
+
+export interface FileSystemStat {
+  /** The magic number, statfs(2): 0x794c7630n is overlay, 0x63677270n cgroup2. */
+  type: bigint;
+  blockSizeBytes: bigint;
+  blocks: bigint;
+  /** With those kept for root. */
+  blocksFree: bigint;
+  blocksAvailable: bigint;
+  /** 0 where inodes are made as needed (btrfs). */
+  inodes: bigint;
+  inodesFree: bigint;
+}
+
+/** statfs(2). Throws SystemError. */
+export function statfs(path: string): FileSystemStat {
+  return native.statfs(path);
+}
+
+export interface LockOptions {
+  /** Shared when false. */
+  exclusive?: boolean;
+  /** Wait for it, which stops the thread. */
+  wait?: boolean;
+}
+
+const LOCK_SH = 1;
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+
+/** flock(2); it goes with the last copy of the fd. False when another holds it. Throws SystemError. */
+export function flock(fd: number, { exclusive = true, wait = false }: LockOptions = {}): boolean {
+  return native.flock(fd, (exclusive ? LOCK_EX : LOCK_SH) | (wait ? 0 : LOCK_NB));
+}
+
+/** lsetxattr(2): of a symlink itself. Throws SystemError: ENOTSUP where the file system has none. */
+export function lsetxattr(path: Path, name: string, value: Uint8Array): void {
+  native.lsetxattr(path, name, value, 0);
+}
+
+/** lgetxattr(2); null when there is no such attribute. Throws SystemError. */
+export function lgetxattr(path: Path, name: string): Buffer | null {
+  return native.lgetxattr(path, name);
+}
+
+/** llistxattr(2): names. Throws SystemError. */
+export function llistxattr(path: Path): string[] {
+  return native.llistxattr(path).toString().split("\0").slice(0, -1);
+}
+
+/** lremovexattr(2). Throws SystemError: ENODATA when there is none. */
+export function lremovexattr(path: Path, name: string): void {
+  native.lremovexattr(path, name);
+}
+
+/** mknod(2); mode with the file type, `S_IFCHR | 0o600`, and less the umask. Throws SystemError. */
+export function mknod(path: Path, mode: number, major = 0, minor = 0): void {
+  native.mknod(path, mode, major, minor);
+}
+
+/** utimensat(2), in ns since 1970, before it too. Throws SystemError. */
+export function utimensat(path: Path, atimeNs: bigint, mtimeNs: bigint, nofollow: boolean): void {
+  native.utimensat(path, atimeNs, mtimeNs, nofollow);
+}
+
+/** Swaps two paths in one step, renameat2(2) RENAME_EXCHANGE. Throws SystemError. */
+export function renameExchange(a: Path, b: Path): void {
+  native.exchange(a, b);
+}
+
+/** Makes the entries of a directory durable, fsync(2). Throws SystemError. */
+export function fsyncDir(path: string): void {
+  void native.sync(path, -1, false);
+}
+
+/** The same on libuv's pool. */
+export async function fsyncDirAsync(path: string): Promise<void> {
+  await native.sync(path, -1, true);
+}
+
+/** Writes all of the file system of an open file to disk, syncfs(2), on libuv's pool. Throws SystemError. */
+export async function syncfs(fd: number): Promise<void> {
+  await native.sync(null, fd, true);
+}

@@ -1,0 +1,12 @@
+import { native } from "./native.ts";
+import type { Path } from "./native.ts";
+
+/** pipe2(2): a real pipe, which a child can open again as /dev/stdout, as it cannot Node's socket pairs. Both ends are close-on-exec. */
+export function createPipe(): { readFd: number; writeFd: number } {
+  return native.pipe();
+}
+
+/** mkfifo(3) with exactly this mode, whatever the umask. Throws SystemError. */
+export function makeFifo(path: Path, mode: number): void {
+  native.mkfifo(path, mode);
+}

@@ -1,0 +1,181 @@
+import { readFileSync, readdirSync } from "node:fs";
+import { isErrno } from "./errno.ts";
+
+/** What is used of /proc/PID/stat, proc_pid_stat(5). Ticks are 1/100 s on every Linux that Node runs on. */
+export interface ProcessStat {
+  pid: number;
+  /** Chosen by the process: may hold anything, parentheses and newlines too. */
+  name: string;
+  /** "R", "S", "D", "Z", "X" … */
+  state: string;
+  parentPid: number;
+  processGroup: number;
+  session: number;
+  userTicks: number;
+  systemTicks: number;
+  threads: number;
+  /** After boot. With the pid, the name of a process that is never reused. */
+  startTicks: number;
+}
+
+/** Throws SyntaxError. */
+export function parseStat(text: string): ProcessStat {
+  const open = text.indexOf("(");
+  const close = text.lastIndexOf(")");
+  const fields = text.slice(close + 2).trim().split(" ");
+  const number = (field: number): number => Number(fields[field - 3]);
+  const stat = {
+    pid: Number(text.slice(0, open)),
+    name: text.slice(open + 1, close),
+    state: fields[0] ?? "",
+    parentPid: number(4),
+    processGroup: number(5),
+    session: number(6),
+    userTicks: number(14),
+    systemTicks: number(15),
+    threads: number(20),
+    startTicks: number(22),
+  };
+  if (open < 1 || close < open || !/^[A-Za-z]$/.test(stat.state) || Object.values(stat).some((value) => Number.isNaN(value))) {
+    throw new SyntaxError("not the content of /proc/PID/stat");
+  }
+  return stat;
+}
+
+/** What is used of /proc/PID/status, proc_pid_status(5). */
+export interface ProcessStatus {
+  name: string;
+  /** Real, effective, saved, file system. */
+  uids: number[];
+  gids: number[];
+  groups: number[];
+  /** In each PID namespace from ours inwards. */
+  pids: number[];
+  rssBytes: number;
+  capabilities: { inheritable: bigint; permitted: bigint; effective: bigint; bounding: bigint; ambient: bigint };
+  noNewPrivileges: boolean;
+  /** 0 off, 1 strict, 2 filter. */
+  seccomp: number;
+}
+
+/** Fields that an older kernel or a zombie has not are empty or 0. */
+export function parseStatus(text: string): ProcessStatus {
+  const fields = new Map<string, string>();
+  for (const line of text.split("\n")) {
+    const colon = line.indexOf(":");
+    // The first of a name counts: Name comes first, its newlines are escaped, and no later line can stand in for it.
+    if (colon > 0 && !fields.has(line.slice(0, colon))) fields.set(line.slice(0, colon), line.slice(colon + 1).trim());
+  }
+  const numbers = (name: string): number[] => (fields.get(name) ?? "").split(/\s+/).filter((word) => /^\d+$/.test(word)).map(Number);
+  const mask = (name: string): bigint => (/^[0-9a-f]{1,16}$/.test(fields.get(name) ?? "") ? BigInt(`0x${fields.get(name)}`) : 0n);
+  return {
+    name: fields.get("Name") ?? "",
+    uids: numbers("Uid"),
+    gids: numbers("Gid"),
+    groups: numbers("Groups"),
+    pids: numbers("NSpid"),
+    rssBytes: (numbers("VmRSS")[0] ?? 0) * 1024,
+    capabilities: { inheritable: mask("CapInh"), permitted: mask("CapPrm"), effective: mask("CapEff"), bounding: mask("CapBnd"), ambient: mask("CapAmb") },
+    noNewPrivileges: numbers("NoNewPrivs")[0] === 1,
+    seccomp: numbers("Seccomp")[0] ?? 0,
+  };
+}
+
+/** One line of /proc/PID/cgroup, cgroups(7). */
+export interface ProcessCgroup {
+  /** 0 is cgroup v2. */
+  hierarchy: number;
+  /** Empty for v2 and for named hierarchies. */
+  controllers: string[];
+  /** "systemd" of "name=systemd" */
+  name?: string;
+  path: string;
+}
+
+export function parseCgroup(text: string): ProcessCgroup[] {
+  const result: ProcessCgroup[] = [];
+  for (const line of text.split("\n")) {
+    const match = /^(\d+):([^:]*):(\/.*)$/.exec(line);
+    if (match === null) continue;
+    const [, hierarchy, list = "", path = ""] = match;
+    const names = list.split(",").filter((name) => name !== "");
+    const named = names.find((name) => name.startsWith("name="));
+    result.push({
+      hierarchy: Number(hierarchy),
+      controllers: names.filter((name) => name !== named),
+      ...(named === undefined ? {} : { name: named.slice(5) }),
+      path,
+    });
+  }
+  return result;
+}
+
+/** The file of a process, or null when the process is gone. */
+function readProcessFile(pid: number, name: string): string | null {
+  try {
+    return readFileSync(`/proc/${pid}/${name}`, "utf8");
+  } catch (error) {
+    if (isErrno(error, "ENOENT", "ESRCH")) return null;
+    throw error;
+  }
+}
+
+/** Null when the process is gone; a zombie is still there. */
+export function readStat(pid: number): ProcessStat | null {
+  const text = readProcessFile(pid, "stat");
+  return text === null ? null : parseStat(text);
+}
+
+/** Null when the process is gone. */
+export function readStatus(pid: number): ProcessStatus | null {
+  const text = readProcessFile(pid, "status");
+  return text === null ? null : parseStatus(text);
+}
+
+/** Null when the process is gone. */
+export function readCgroup(pid: number): ProcessCgroup[] | null {
+  const text = readProcessFile(pid, "cgroup");
+  return text === null ? null : parseCgroup(text);
+}
+
+/** When it started, in ticks after boot, or null when it is gone. */
+export function processStartTicks(pid: number): number | null {
+  return readStat(pid)?.startTicks ?? null;
+}
+
+/** A new one for each boot of the host: start ticks of another boot mean nothing. */
+export function bootId(): string {
+  return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+}
+
+/** All processes of our PID namespace that are not gone by the time they are read. */
+export function readProcesses(): ProcessStat[] {
+  return readdirSync("/proc")
+    .filter((name) => /^[1-9]\d*$/.test(name))
+    .flatMap((name) => readStat(Number(name)) ?? []);
+}
+
+/** The descendants of a process, parents before their children, without itself. What was orphaned is no longer one. */
+export function descendants(pid: number, processes: ProcessStat[] = readProcesses()): ProcessStat[] {
+  const found: ProcessStat[] = [];
+  const seen = new Set([pid]);
+  for (let parents = [pid]; parents.length > 0; ) {
+    const next = processes.filter((process) => parents.includes(process.parentPid) && !seen.has(process.pid));
+    for (const process of next) seen.add(process.pid);
+    found.push(...next);
+    parents = next.map((process) => process.pid);
+  }
+  return found;
+}
+
+/** The processes of a session (setsid(2)), orphaned ones too. */
+export function sessionMembers(session: number, processes: ProcessStat[] = readProcesses()): ProcessStat[] {
+  return processes.filter((process) => process.session === session);
+}
+
+/** Resident memory with shared pages divided among those that share them, or null when it is gone. */
+export function pssBytes(pid: number): number | null {
+  const text = readProcessFile(pid, "smaps_rollup");
+  if (text === null) return null;
+  return Number(/^Pss:\s+(\d+) kB$/m.exec(text)?.[1] ?? 0) * 1024;
+}

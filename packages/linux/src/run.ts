@@ -1,0 +1,117 @@
+import { closeSync } from "node:fs";
+import { Socket } from "node:net";
+import { createPipe } from "./pipe.ts";
+import { spawn } from "./spawn.ts";
+import type { Child, SpawnOptions } from "./spawn.ts";
+
+export interface RunOptions extends Omit<SpawnOptions, "fds" | "newSession"> {
+  /** Written to its stdin, which is /dev/null when not given. */
+  stdin?: Uint8Array;
+  /** How much to keep of each; more is read and thrown away. 1 MiB when not given. */
+  stdoutLimitBytes?: number;
+  stderrLimitBytes?: number;
+  /** Kill it and reject with a TimeoutError after this time. */
+  timeoutMs?: number;
+  /** How long to read on after its end while a process that it left behind holds stdout open. 1000 when not given. */
+  drainMs?: number;
+}
+
+export interface RunResult {
+  code: number | null;
+  signal: string | null;
+  stdout: Buffer;
+  stderr: Buffer;
+  /** More came than the limit let us keep. */
+  truncated: boolean;
+}
+
+interface Collected {
+  done: Promise<void>;
+  bytes(): Buffer;
+  isTruncated(): boolean;
+  socket: Socket;
+}
+
+function collect(fd: number, limitBytes: number): Collected {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  let isTruncated = false;
+  const socket = new Socket({ fd, readable: true, writable: false });
+  const done = new Promise<void>((resolve) => {
+    socket.on("error", () => socket.destroy());
+    socket.on("close", () => resolve());
+  });
+  socket.on("data", (chunk: Buffer) => {
+    const room = limitBytes - size;
+    if (chunk.length > room) isTruncated = true;
+    if (room <= 0) return;
+    const kept = chunk.length > room ? chunk.subarray(0, room) : chunk;
+    chunks.push(kept);
+    size += kept.length;
+  });
+  return { done, bytes: () => Buffer.concat(chunks), isTruncated: () => isTruncated, socket };
+}
+
+/**
+ * Runs a program to its end and collects what it writes, through real pipes. It is the leader of a new session, and on
+ * abort its whole process group is killed. Throws SystemError when it cannot be started and the signal's reason when
+ * aborted; an exit code other than 0 is a result.
+ */
+export async function run(options: RunOptions, signal?: AbortSignal): Promise<RunResult> {
+  signal?.throwIfAborted();
+  using ours = new DisposableStack();
+  let child: Child;
+  let stdin: Socket | undefined;
+  let stdout: Collected;
+  let stderr: Collected;
+  {
+    using theirs = new DisposableStack();
+    // Our ends pass from fds to sockets once the child is there; until then a failure closes the fds.
+    using undo = new DisposableStack();
+    const pipe = (isInput: boolean): { childFd: number; ourFd: number } => {
+      const { readFd, writeFd } = createPipe();
+      const [childFd, ourFd] = isInput ? [readFd, writeFd] : [writeFd, readFd];
+      theirs.adopt(childFd, closeSync);
+      undo.adopt(ourFd, closeSync);
+      return { childFd, ourFd };
+    };
+    const input = options.stdin === undefined ? undefined : pipe(true);
+    const output = pipe(false);
+    const errors = pipe(false);
+    child = spawn({ ...options, newSession: true, fds: [input?.childFd ?? "null", output.childFd, errors.childFd] });
+    undo.move();
+    stdout = collect(output.ourFd, options.stdoutLimitBytes ?? 1 << 20);
+    stderr = collect(errors.ourFd, options.stderrLimitBytes ?? 1 << 20);
+    if (input !== undefined) stdin = new Socket({ fd: input.ourFd, readable: false, writable: true });
+  }
+  ours.defer(() => {
+    stdin?.destroy();
+    stdout.socket.destroy();
+    stderr.socket.destroy();
+  });
+  stdin?.on("error", () => stdin.destroy()); // EPIPE: it need not read all of it
+  stdin?.end(options.stdin);
+
+  let abortReason: unknown;
+  let isAborted = false;
+  const abort = (reason: unknown): void => {
+    isAborted = true;
+    abortReason = reason;
+    child.killGroup("SIGKILL");
+  };
+  const onAbort = (): void => abort(signal?.reason);
+  signal?.addEventListener("abort", onAbort, { once: true });
+  ours.defer(() => signal?.removeEventListener("abort", onAbort));
+  if (options.timeoutMs !== undefined) {
+    const timer = setTimeout(() => abort(new DOMException(`${options.file} did not end within ${options.timeoutMs} ms`, "TimeoutError")), options.timeoutMs);
+    ours.defer(() => clearTimeout(timer));
+  }
+
+  const { code, signal: endedBy } = await child.exited;
+  if (isAborted) throw abortReason;
+  const drained = Promise.all([stdout.done, stderr.done]);
+  let timer: NodeJS.Timeout | undefined;
+  await Promise.race([drained, new Promise((resolve) => (timer = setTimeout(resolve, options.drainMs ?? 1000)))]);
+  clearTimeout(timer);
+  return { code, signal: endedBy, stdout: stdout.bytes(), stderr: stderr.bytes(), truncated: stdout.isTruncated() || stderr.isTruncated() };
+}

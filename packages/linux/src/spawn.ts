@@ -1,0 +1,121 @@
+import { closeSync, openSync } from "node:fs";
+import { isErrno } from "./errno.ts";
+import { native } from "./native.ts";
+import { signalName, signalNumber } from "./signals.ts";
+
+export interface SpawnOptions {
+  /** A path, or a name to look for in the PATH of `env`. */
+  file: string;
+  /** Without argv[0]. */
+  args?: readonly string[];
+  /** `file` when not given. */
+  argv0?: string;
+  /** As an object, or as "NAME=value" lines when a name may come twice. The daemon's own when not given. */
+  env?: Readonly<Record<string, string | undefined>> | readonly string[];
+  cwd?: string;
+  /**
+   * Index: fd in the child; value: fd of ours, which stays ours to close, or /dev/null. Nothing else is open in the
+   * child. 0, 1 and 2 are /dev/null when not given.
+   */
+  fds?: readonly (number | "null")[];
+  /** setsid(2): no terminal, and `killGroup` reaches its children. */
+  newSession?: boolean;
+  /** cgroup directories that the child enters before it does anything. */
+  cgroups?: readonly string[];
+}
+
+export interface ExitStatus {
+  /** null when a signal ended it. */
+  code: number | null;
+  /** "SIGKILL"; null when it exited by itself. */
+  signal: string | null;
+  /** Of it and the children that it waited for, wait4(2). */
+  cpuUserUs: number;
+  cpuSystemUs: number;
+}
+
+export interface Child {
+  readonly pid: number;
+  /** Ours, and closed when `exited` settles: duplicate it to keep it. */
+  readonly pidfd: number;
+  /** Never rejects. Code and signal are both null when another part of the process has reaped it, which is a bug there. */
+  readonly exited: Promise<ExitStatus>;
+  /** False when it has ended. Throws SystemError. */
+  kill(signal?: string | number): boolean;
+  /** The same for its process group, when it was started with `newSession`. */
+  killGroup(signal?: string | number): boolean;
+}
+
+function signalOf(signal: string | number): number {
+  const number = typeof signal === "number" ? signal : signalNumber(signal);
+  if (number === undefined) throw new TypeError(`${signal} is no signal`);
+  return number;
+}
+
+function environmentOf(env: SpawnOptions["env"] = process.env): readonly string[] {
+  if (Array.isArray(env)) return env as readonly string[];
+  return Object.entries(env).flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${value}`]));
+}
+
+/**
+ * Starts a program at a cost that does not grow with the daemon's memory (clone(2), CLONE_VFORK), with default signal
+ * dispositions and an empty signal mask. It is waited for by its pidfd alone, so Node's own children and ours never
+ * meet. Throws SystemError, also when the program cannot be executed: ENOENT, EACCES.
+ */
+export function spawn(options: SpawnOptions): Child {
+  const given = options.fds ?? [];
+  const wanted = Array.from({ length: Math.max(3, given.length) }, (_, fd) => given[fd] ?? "null");
+  const nullFd = wanted.includes("null") ? openSync("/dev/null", "r+") : -1;
+  let started: { pid: number; pidfd: number };
+  try {
+    started = native.spawn(
+      options.file,
+      [options.argv0 ?? options.file, ...(options.args ?? [])],
+      environmentOf(options.env),
+      options.cwd ?? null,
+      Int32Array.from(wanted, (fd) => (fd === "null" ? nullFd : fd)),
+      options.newSession ?? false,
+      (options.cgroups ?? []).map((dir) => `${dir}/cgroup.procs`),
+    );
+  } finally {
+    if (nullFd >= 0) closeSync(nullFd);
+  }
+  const { pid, pidfd } = started;
+  let isReaped = false;
+  const exited = new Promise<ExitStatus>((resolve) => {
+    native.watch(pidfd, true, () => {
+      isReaped = true;
+      resolve(reap(pidfd));
+    });
+  });
+  return {
+    pid,
+    pidfd,
+    exited,
+    kill: (signal = "SIGTERM") => !isReaped && native.pidfdSendSignal(pidfd, signalOf(signal)),
+    killGroup(signal = "SIGTERM") {
+      // Before it is reaped its number, which is its group's, belongs to nobody else.
+      if (isReaped || !options.newSession) return false;
+      try {
+        return process.kill(-pid, signalOf(signal));
+      } catch (error) {
+        if (isErrno(error, "ESRCH")) return false;
+        throw error;
+      }
+    },
+  };
+}
+
+function reap(pidfd: number): ExitStatus {
+  try {
+    const status = native.waitPidfd(pidfd);
+    if (status === null) return { code: null, signal: null, cpuUserUs: 0, cpuSystemUs: 0 };
+    const { code, signal, cpuUserUs, cpuSystemUs } = status;
+    return { code: signal === 0 ? code : null, signal: signal === 0 ? null : signalName(signal), cpuUserUs, cpuSystemUs };
+  } catch (error) {
+    if (isErrno(error, "ECHILD")) return { code: null, signal: null, cpuUserUs: 0, cpuSystemUs: 0 };
+    throw error;
+  } finally {
+    closeSync(pidfd);
+  }
+}

@@ -1,0 +1,34 @@
+import { native } from "./native.ts";
+import type { Path } from "./native.ts";
+
+export interface DiskUsage {
+  /** Blocks on disk, 512 bytes each; a file with several names counts once. */
+  bytes: number;
+  inodes: number;
+}
+
+/**
+ * What a directory tree takes on disk, without what is mounted in it. Of any depth; may change meanwhile. Throws
+ * SystemError, ENOENT when it is not there.
+ */
+export function diskUsage(dir: Path): DiskUsage {
+  return native.tree(dir, false, false) as DiskUsage;
+}
+
+/** The same on libuv's pool. */
+export async function diskUsageAsync(dir: Path): Promise<DiskUsage> {
+  return (await native.tree(dir, false, true)) as DiskUsage;
+}
+
+/**
+ * rm -rf. Follows no symlink and crosses no mount point: one in the way stays as it is, all else is removed, and EBUSY
+ * thrown. Missing is fine. Throws SystemError, the first of several.
+ */
+export function removeTree(path: Path): void {
+  native.tree(path, true, false);
+}
+
+/** The same on libuv's pool. */
+export async function removeTreeAsync(path: Path): Promise<void> {
+  await native.tree(path, true, true);
+}

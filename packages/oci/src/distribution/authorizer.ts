@@ -1,0 +1,133 @@
+import { Code, StatusError } from "@keelson/base/status.ts";
+import { type Challenge, parseChallenges } from "./challenge.ts";
+import { readBody, refusalOf } from "./failure.ts";
+import type { RegistryHost } from "./hosts.ts";
+import { hostnameOf, isLoopback } from "./hosts-toml.ts";
+import type { HttpRequest, Transport } from "./transport.ts";
+
+/** What proves who pulls, as the CRI's AuthConfig has it. Empty: not given. */
+export interface Credentials {
+  username: string;
+  password: string;
+  /** A refresh token for the registry's token server (OAuth2). */
+  identityToken: string;
+  /** A bearer token that the registry itself takes. */
+  registryToken: string;
+  /** The registry they are for; empty: for any host that this pull asks. */
+  serverAddress: string;
+}
+
+const tokenLimitBytes = 1024 * 1024;
+
+/**
+ * Finds the Authorization header for each host and scope of one pull: from the registry's challenge
+ * to Basic or to a token of its token server (distribution "Token Authentication", RFC 6750).
+ * Nothing secret ever gets into an error.
+ */
+export class Authorizer {
+  readonly #transport: Transport;
+  readonly #credentials: Credentials | undefined;
+  readonly #known: Map<string, string>;
+
+  /** `known` are headers found before, from `known()` of another authorizer. */
+  constructor(transport: Transport, credentials: Credentials | undefined, known: Iterable<[string, string]> = []) {
+    this.#transport = transport;
+    this.#credentials = credentials;
+    this.#known = new Map(known);
+  }
+
+  /** The header to send to a host, undefined as long as it asked for none. */
+  headerFor(host: RegistryHost, scope: string): string | undefined {
+    const registryToken = this.#credentialsFor(host)?.registryToken ?? "";
+    return this.#known.get(keyOf(host, scope)) ?? (registryToken === "" ? undefined : `Bearer ${registryToken}`);
+  }
+
+  /** What was found so far, to be handed to a worker thread. */
+  known(): [string, string][] {
+    return [...this.#known];
+  }
+
+  /**
+   * Answers a 401. Returns false when the challenge cannot be met with what we have, or was met
+   * before with the same header. Throws what the token server answers.
+   */
+  async meet(host: RegistryHost, scope: string, header: string, signal: AbortSignal): Promise<boolean> {
+    const before = this.headerFor(host, scope);
+    const challenges = parseChallenges(header);
+    const bearer = challenges.find((c) => c.scheme === "bearer");
+    const basic = challenges.some((c) => c.scheme === "basic");
+    const found = bearer === undefined ? (basic ? basicHeader(this.#credentialsFor(host)) : undefined) : await this.#token(host, scope, bearer, signal);
+    if (found === undefined || found === before) return false;
+    this.#known.set(keyOf(host, scope), found);
+    return true;
+  }
+
+  async #token(host: RegistryHost, scope: string, challenge: Challenge, signal: AbortSignal): Promise<string | undefined> {
+    const credentials = this.#credentialsFor(host);
+    if ((credentials?.registryToken ?? "") !== "") return undefined;
+    const realm = realmOf(host, challenge);
+    const service = challenge.parameters.get("service") ?? "";
+    const asked = { service, scope: challenge.parameters.get("scope") ?? scope };
+    const request = (credentials?.identityToken ?? "") === "" ? getRequest(realm, asked, credentials) : refreshRequest(realm, asked, credentials?.identityToken ?? "");
+    const doing = `token of ${realm.host}`;
+    const response = await this.#transport.send({ ...request, tls: realm.host === new URL(host.baseUrl).host ? host.tls : undefined }, signal);
+    if (response.status !== 200) throw await refusalOf(doing, response);
+    return `Bearer ${tokenIn(await readBody(doing, response, tokenLimitBytes), doing)}`;
+  }
+
+  /**
+   * As containerd does, credentials without an address go to each host that the pull asks, mirrors
+   * too: it is the node's administrator who names those.
+   */
+  #credentialsFor(host: RegistryHost): Credentials | undefined {
+    const address = this.#credentials?.serverAddress ?? "";
+    if (address === "") return this.#credentials;
+    const wanted = address.replace(/^https?:\/\//, "").replace(/\/.*$/s, "");
+    const found = new URL(host.baseUrl).host;
+    const isHub = /^(?:index\.|registry-1\.)?docker\.io$/;
+    return wanted === found || (isHub.test(wanted) && isHub.test(found)) ? this.#credentials : undefined;
+  }
+}
+
+function keyOf(host: RegistryHost, scope: string): string {
+  return `${new URL(host.baseUrl).origin} ${scope}`;
+}
+
+function basicHeader(credentials: Credentials | undefined): string | undefined {
+  if (credentials === undefined || credentials.username === "") return undefined;
+  return `Basic ${Buffer.from(`${credentials.username}:${credentials.password}`).toString("base64")}`;
+}
+
+/** Throws Unauthenticated unless the token server is reached as safely as the registry itself. */
+function realmOf(host: RegistryHost, challenge: Challenge): URL {
+  const text = challenge.parameters.get("realm") ?? "";
+  const realm = URL.canParse(text) ? new URL(text) : undefined;
+  const safe = realm?.protocol === "https:" || (realm?.protocol === "http:" && (isLoopback(hostnameOf(realm.host)) || host.baseUrl.startsWith("http:")));
+  if (realm === undefined || !safe) throw new StatusError(Code.Unauthenticated, "the registry names a token server that is not an https address");
+  return realm;
+}
+
+function getRequest(realm: URL, asked: { service: string; scope: string }, credentials: Credentials | undefined): HttpRequest {
+  const url = new URL(realm);
+  if (asked.service !== "") url.searchParams.set("service", asked.service);
+  for (const scope of asked.scope.split(" ")) url.searchParams.append("scope", scope);
+  const authorization = basicHeader(credentials);
+  return { method: "GET", url, headers: authorization === undefined ? {} : { authorization } };
+}
+
+function refreshRequest(realm: URL, asked: { service: string; scope: string }, identityToken: string): HttpRequest {
+  const body = new URLSearchParams({ grant_type: "refresh_token", client_id: "keelson", refresh_token: identityToken, ...asked }).toString();
+  const headers = { "content-type": "application/x-www-form-urlencoded", "content-length": String(Buffer.byteLength(body)) };
+  return { method: "POST", url: realm, headers, body };
+}
+
+function tokenIn(bytes: Uint8Array, doing: string): string {
+  try {
+    const answer = JSON.parse(Buffer.from(bytes).toString("utf8")) as { token?: unknown; access_token?: unknown } | null;
+    const token = [answer?.token, answer?.access_token].find((t) => typeof t === "string" && t !== "");
+    if (typeof token === "string" && /^[\x21-\x7e]+$/.test(token)) return token;
+  } catch {
+    // The same as no token: what JSON.parse says would show a part of it.
+  }
+  throw new StatusError(Code.Unauthenticated, `${doing}: the answer has no token`);
+}

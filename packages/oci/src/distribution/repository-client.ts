@@ -1,0 +1,282 @@
+import { Code, codeOf, messageOf, StatusError } from "@keelson/base/status.ts";
+import { DigestCheck, digestOf, isDigest } from "../image-spec/digest.ts";
+import { type Descriptor, manifestLimitBytes } from "../image-spec/manifest.ts";
+import { manifestMediaTypes } from "../image-spec/media-type.ts";
+import { Authorizer, type Credentials } from "./authorizer.ts";
+import { discard, readBody, refusalOf } from "./failure.ts";
+import type { RegistryHost } from "./hosts.ts";
+import { hostnameOf, isLoopback } from "./hosts-toml.ts";
+import type { HttpRequest, HttpResponse, Transport } from "./transport.ts";
+
+/** Everything that reading one repository needs, as plain data. */
+export interface RepositoryAccess {
+  /** Inside the registry, such as `library/busybox`. */
+  repository: string;
+  /** Asked in this order. */
+  hosts: RegistryHost[];
+  credentials: Credentials | undefined;
+  /** Authorization headers that are known to work, from `access()` of another client. */
+  authorizations: [string, string][];
+}
+
+export interface RepositoryClientOptions {
+  transport: Transport;
+  /** Waits before another attempt; tests hand in their own clock. */
+  sleep?: (ms: number, signal: AbortSignal) => Promise<void>;
+  /** How long a body may bring nothing before the request is made again. */
+  stallTimeoutMs?: number;
+}
+
+export interface ResolvedManifest {
+  bytes: Uint8Array;
+  /** What the registry called it; "" when it did not. */
+  mediaType: string;
+  digest: string;
+}
+
+/** Attempts for one request, and in a row for a body that brings nothing new. */
+const attempts = 4;
+const firstDelayMs = 250;
+/** A registry that wants us to wait longer than this gets no second request; the kubelet comes back by itself. */
+const longestDelayMs = 10_000;
+const redirects = 5;
+/** Progress after which a broken download gets its attempts back. */
+const progressBytes = 1024 * 1024;
+const accept = Object.values(manifestMediaTypes).join(", ");
+
+/**
+ * Reads one repository of a registry (https://github.com/opencontainers/distribution-spec, "Pull"):
+ * manifests and blobs, from mirrors first, authenticated as the registry asks, repeated after
+ * passing faults, resumed where a download broke. What a digest names is checked against it.
+ */
+export class RepositoryClient {
+  readonly #access: RepositoryAccess;
+  readonly #transport: Transport;
+  readonly #authorizer: Authorizer;
+  readonly #sleep: (ms: number, signal: AbortSignal) => Promise<void>;
+  readonly #stallTimeoutMs: number;
+
+  constructor(access: RepositoryAccess, options: RepositoryClientOptions) {
+    this.#access = access;
+    this.#transport = options.transport;
+    this.#authorizer = new Authorizer(options.transport, access.credentials, access.authorizations);
+    this.#sleep = options.sleep ?? sleep;
+    this.#stallTimeoutMs = options.stallTimeoutMs ?? 60_000;
+  }
+
+  /** What this client was made with and the authorizations found since. */
+  access(): RepositoryAccess {
+    return { ...this.#access, authorizations: this.#authorizer.known() };
+  }
+
+  /**
+   * The digest that a tag has now, without fetching what it names; undefined when the registry does
+   * not say. Throws NotFound, Unauthenticated, PermissionDenied, ResourceExhausted or Unavailable.
+   */
+  async resolve(tag: string, signal: AbortSignal): Promise<string | undefined> {
+    const response = await this.#ask("resolve", "HEAD", `manifests/${tag}`, { accept }, signal);
+    await discard(response);
+    const digest = response.headers["docker-content-digest"] ?? "";
+    return isDigest(digest) ? digest : undefined;
+  }
+
+  /** A manifest or index by tag or digest. Throws as `resolve`, and DataLoss when it is not what its digest says. */
+  async manifest(tagOrDigest: string, signal: AbortSignal): Promise<ResolvedManifest> {
+    const wanted = isDigest(tagOrDigest) ? tagOrDigest : undefined;
+    const response = await this.#ask(wanted === undefined ? "resolve" : "pull", "GET", `manifests/${tagOrDigest}`, { accept }, signal);
+    const what = `manifest ${tagOrDigest}`;
+    const bytes = await this.#whole(what, response, manifestLimitBytes, signal);
+    if (wanted !== undefined) check(what, bytes, wanted);
+    const mediaType = (response.headers["content-type"] ?? "").split(";")[0]?.trim() ?? "";
+    return { bytes, mediaType: /json/.test(mediaType) && mediaType !== "application/json" ? mediaType : "", digest: wanted ?? digestOf(bytes) };
+  }
+
+  /** A small blob as a whole. Throws as `blob`, and InvalidArgument when it is larger than the limit. */
+  async smallBlob(descriptor: Descriptor, limitBytes: number, signal: AbortSignal): Promise<Uint8Array> {
+    if (descriptor.sizeBytes > limitBytes) throw new StatusError(Code.InvalidArgument, `blob ${descriptor.digest}: it has ${descriptor.sizeBytes} bytes, more than the limit of ${limitBytes}`);
+    const parts: Uint8Array[] = [];
+    for await (const part of this.blob(descriptor, signal)) parts.push(part);
+    return Buffer.concat(parts);
+  }
+
+  /**
+   * A blob's bytes in order. A broken or stalled download goes on where it was, on the next host
+   * when one fails for good. The last step throws DataLoss when the bytes do not have the digest
+   * and size of the descriptor, so nothing may be trusted before the end.
+   */
+  async *blob(descriptor: Descriptor, signal: AbortSignal): AsyncGenerator<Uint8Array, void, void> {
+    const what = `blob ${descriptor.digest}`;
+    const digest = new DigestCheck(descriptor.digest);
+    let received = 0;
+    let failures = 0;
+    let receivedAtFailure = 0;
+    while (received < descriptor.sizeBytes) {
+      try {
+        for await (const part of this.#blobFrom(descriptor, received, signal)) {
+          received += part.length;
+          if (received > descriptor.sizeBytes) throw new StatusError(Code.DataLoss, `${what}: it has more than its ${descriptor.sizeBytes} bytes`);
+          digest.update(part);
+          yield part;
+        }
+        if (received < descriptor.sizeBytes) throw new StatusError(Code.Unavailable, `${what}: ended after ${received} of ${descriptor.sizeBytes} bytes`);
+      } catch (error) {
+        signal.throwIfAborted();
+        failures = received - receivedAtFailure >= progressBytes ? 1 : failures + 1;
+        receivedAtFailure = received;
+        if (failures >= attempts || !isPassing(error)) throw error;
+        await this.#sleep(delayMs(failures), signal);
+      }
+    }
+    digest.finish(what);
+  }
+
+  async *#blobFrom(descriptor: Descriptor, offset: number, signal: AbortSignal): AsyncGenerator<Uint8Array, void, void> {
+    const stalled = new AbortController();
+    const either = AbortSignal.any([signal, stalled.signal]);
+    // The time that the consumer takes is not the server's.
+    let waiting = true;
+    const timer = setTimeout(() => {
+      if (waiting) stalled.abort(new StatusError(Code.Unavailable, `blob ${descriptor.digest}: no data for ${this.#stallTimeoutMs} ms`));
+    }, this.#stallTimeoutMs);
+    try {
+      const response = await this.#ask("pull", "GET", `blobs/${descriptor.digest}`, offset === 0 ? {} : { range: `bytes=${offset}-` }, either);
+      // A server may ignore the range and begin at the start.
+      let skip = response.status === 206 ? 0 : offset;
+      timer.refresh();
+      for await (const part of response.body) {
+        waiting = false;
+        if (skip < part.length) yield skip === 0 ? part : part.subarray(skip);
+        skip = Math.max(0, skip - part.length);
+        waiting = true;
+        timer.refresh();
+      }
+    } catch (error) {
+      either.throwIfAborted();
+      throw error instanceof StatusError ? error : new StatusError(Code.Unavailable, `blob ${descriptor.digest}: ${messageOf(error)}`, error);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #whole(what: string, response: HttpResponse, limitBytes: number, signal: AbortSignal): Promise<Uint8Array> {
+    try {
+      return await readBody(what, response, limitBytes);
+    } catch (error) {
+      signal.throwIfAborted();
+      throw error instanceof StatusError ? error : new StatusError(Code.Unavailable, `${what}: ${messageOf(error)}`, error);
+    }
+  }
+
+  /** Asks each host in turn; the error says what each of them answered. */
+  async #ask(capability: "pull" | "resolve", method: "GET" | "HEAD", path: string, headers: Record<string, string>, signal: AbortSignal): Promise<HttpResponse> {
+    const failures: StatusError[] = [];
+    for (const host of this.#access.hosts.filter((h) => h[capability])) {
+      try {
+        return await this.#askHost(host, method, path, headers, signal);
+      } catch (error) {
+        signal.throwIfAborted();
+        failures.push(error instanceof StatusError ? error : new StatusError(Code.Internal, messageOf(error), error));
+      }
+    }
+    const last = failures.at(-1);
+    if (last === undefined) throw new StatusError(Code.FailedPrecondition, `no host is configured that may be asked to ${capability}; see its hosts.toml`);
+    throw failures.length === 1 ? last : new StatusError(codeOf(last), failures.map((f) => f.message).join("; then "), last);
+  }
+
+  /** Repeats a request after faults that pass. */
+  async #askHost(host: RegistryHost, method: "GET" | "HEAD", path: string, headers: Record<string, string>, signal: AbortSignal): Promise<HttpResponse> {
+    const url = new URL(`${host.baseUrl}/${this.#access.repository}/${path}`);
+    if (host.namespace !== undefined) url.searchParams.set("ns", host.namespace);
+    const what = `${url.host}/${this.#access.repository} ${path}`;
+    for (let attempt = 1; ; attempt += 1) {
+      let wait = delayMs(attempt);
+      try {
+        const response = await this.#authenticated(host, { method, url, headers }, signal);
+        if (response.status === 200 || response.status === 206) return response;
+        const refusal = await refusalOf(what, response);
+        wait = Math.max(wait, retryAfterMs(response));
+        if (!isPassing(refusal) || attempt === attempts || wait > longestDelayMs) throw refusal;
+      } catch (error) {
+        signal.throwIfAborted();
+        if (!isPassing(error) || attempt === attempts || wait > longestDelayMs) throw error;
+      }
+      await this.#sleep(wait, signal);
+    }
+  }
+
+  async #authenticated(host: RegistryHost, request: Omit<HttpRequest, "tls">, signal: AbortSignal): Promise<HttpResponse> {
+    const scope = `repository:${this.#access.repository}:pull`;
+    // The second time after a token was found, the third after that one had run out meanwhile.
+    for (let attempt = 1; ; attempt += 1) {
+      const authorization = this.#authorizer.headerFor(host, scope);
+      const response = await this.#follow(host, request, authorization, signal);
+      if (response.status !== 401 || attempt === 3) return response;
+      const met = await this.#authorizer.meet(host, scope, response.headers["www-authenticate"] ?? "", signal);
+      if (!met) return response;
+      await discard(response);
+    }
+  }
+
+  /** Follows redirects. What is secret or meant for the registry alone is not sent to another host. */
+  async #follow(host: RegistryHost, request: Omit<HttpRequest, "tls">, authorization: string | undefined, signal: AbortSignal): Promise<HttpResponse> {
+    const own = new URL(host.baseUrl).origin;
+    let url = request.url;
+    for (let hop = 0; hop <= redirects; hop += 1) {
+      const isOwn = url.origin === own;
+      const headers = { ...request.headers, "user-agent": "keelson", ...(isOwn && host.headers), ...(isOwn && authorization !== undefined && { authorization }) };
+      const tls = isOwn ? host.tls : { ...host.tls, client: undefined };
+      const response = await this.#transport.send({ method: request.method, url, headers, tls }, signal);
+      const location = response.headers["location"];
+      if (![301, 302, 303, 307, 308].includes(response.status) || location === undefined) return response;
+      await discard(response);
+      url = redirected(url, location);
+    }
+    throw new StatusError(Code.FailedPrecondition, `${request.url.host}: more than ${redirects} redirects`);
+  }
+}
+
+function redirected(from: URL, location: string): URL {
+  const to = URL.canParse(location, from) ? new URL(location, from) : undefined;
+  const safe = to?.protocol === "https:" || (to?.protocol === "http:" && (from.protocol === "http:" || isLoopback(hostnameOf(to.host))));
+  if (to === undefined || !safe) throw new StatusError(Code.FailedPrecondition, `${from.host}: a redirect that is not to an https address`);
+  return to;
+}
+
+function check(what: string, bytes: Uint8Array, expected: string): void {
+  const digest = new DigestCheck(expected);
+  digest.update(bytes);
+  digest.finish(what);
+}
+
+function isPassing(error: unknown): boolean {
+  const code = codeOf(error);
+  return code === Code.Unavailable || code === Code.ResourceExhausted;
+}
+
+/** Doubles each time, with some chance in it so that many nodes do not come back together. */
+function delayMs(attempt: number): number {
+  return firstDelayMs * 2 ** (attempt - 1) * (0.75 + Math.random() / 2);
+}
+
+/** Retry-After in seconds or as a date (RFC 9110, 10.2.3); 0 when absent. */
+function retryAfterMs(response: HttpResponse): number {
+  const text = response.headers["retry-after"] ?? "";
+  if (/^\d{1,9}$/.test(text)) return Number(text) * 1000;
+  const date = Date.parse(text);
+  return Number.isNaN(date) ? 0 : Math.max(0, date - Date.now());
+}
+
+function sleep(ms: number, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted();
+  return new Promise((resolve, reject) => {
+    const leave = () => {
+      clearTimeout(timer);
+      reject(signal.reason as Error);
+    };
+    const timer = setTimeout(() => {
+      signal.removeEventListener("abort", leave);
+      resolve();
+    }, ms);
+    signal.addEventListener("abort", leave, { once: true });
+  });
+}

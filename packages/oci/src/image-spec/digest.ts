@@ -1,0 +1,51 @@
+import { createHash, type Hash } from "node:crypto";
+import { Code, StatusError } from "@keelson/base/status.ts";
+
+/** The algorithms that the image specification registers (descriptor.md#digests) and their length in hex digits. */
+const hexDigits: Record<string, number> = { sha256: 64, sha512: 128 };
+
+/** Whether this is a digest of an algorithm we can check: `sha256:` and 64, or `sha512:` and 128 lower-case hex digits. */
+export function isDigest(text: string): boolean {
+  const colon = text.indexOf(":");
+  const algorithm = text.slice(0, colon);
+  return Object.hasOwn(hexDigits, algorithm) && text.length - colon - 1 === hexDigits[algorithm] && /^[a-f0-9]+$/.test(text.slice(colon + 1));
+}
+
+/** The sha256 digest of bytes. */
+export function digestOf(bytes: Uint8Array | string): string {
+  return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
+}
+
+/** A running hash that is compared in the end with the digest that was promised. */
+export class DigestCheck {
+  readonly #hash: Hash;
+  readonly #expected: string;
+
+  constructor(expected: string) {
+    this.#expected = expected;
+    this.#hash = createHash(expected.slice(0, expected.indexOf(":")));
+  }
+
+  update(bytes: Uint8Array): void {
+    this.#hash.update(bytes);
+  }
+
+  /** Throws DataLoss when the bytes were others than promised; `what` says which bytes. */
+  finish(what: string): void {
+    const found = `${this.#expected.slice(0, this.#expected.indexOf(":"))}:${this.#hash.digest("hex")}`;
+    if (found !== this.#expected) throw new StatusError(Code.DataLoss, `${what}: expected the digest ${this.#expected}, found ${found}`);
+  }
+}
+
+/**
+ * The chain ids of a stack of layers, lowest first (config.md#layer-chainid): what a layer is
+ * together with everything below it.
+ */
+export function chainIds(diffIds: readonly string[]): string[] {
+  const chain: string[] = [];
+  for (const diffId of diffIds) {
+    const below = chain.at(-1);
+    chain.push(below === undefined ? diffId : digestOf(`${below} ${diffId}`));
+  }
+  return chain;
+}

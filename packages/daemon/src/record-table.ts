@@ -22,13 +22,21 @@ export class RecordTable<T> {
   readonly #put: StatementSync;
   readonly #delete: StatementSync;
   readonly #parse: (value: unknown) => T;
+  readonly #format: (record: T) => unknown;
 
-  constructor(db: DatabaseSync, name: "pods" | "containers" | "images" | "layers", parse: (value: unknown) => T) {
+  /** @param format what is written as JSON, when the record itself is not. */
+  constructor(
+    db: DatabaseSync,
+    name: "pods" | "containers" | "images" | "layers",
+    parse: (value: unknown) => T,
+    format: (record: T) => unknown = (record) => record,
+  ) {
     db.exec(`CREATE TABLE IF NOT EXISTS ${name} (id TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID, STRICT`);
     this.#all = db.prepare(`SELECT id, record FROM ${name} ORDER BY id`);
     this.#put = db.prepare(`INSERT INTO ${name} (id, record) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET record = excluded.record`);
     this.#delete = db.prepare(`DELETE FROM ${name} WHERE id = ?`);
     this.#parse = parse;
+    this.#format = format;
   }
 
   /** Every record, and apart from them those that cannot be read, with the reason. */
@@ -47,7 +55,7 @@ export class RecordTable<T> {
   }
 
   put(id: string, record: T): void {
-    this.#put.run(id, JSON.stringify(record, replaceBigint));
+    this.#put.run(id, JSON.stringify(this.#format(record), replaceBigint));
   }
 
   delete(id: string): void {

@@ -1,0 +1,57 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { ContainerConfig, LinuxContainerResources, PodSandboxConfig } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { type PodRecord, readPodRecord, writePodRecord } from "../pod/record.ts";
+import { openDatabase, RecordTable } from "../record-table.ts";
+import { type ContainerRecord, readContainerRecord, writeContainerRecord } from "./record.ts";
+
+const id = "ab".repeat(32);
+const container: ContainerRecord = {
+  id,
+  name: "web_pod",
+  podId: "cd".repeat(32),
+  config: ContainerConfig.fromPartial({ metadata: { name: "web" }, envs: [{ key: "k", value: Buffer.from([0, 255]) }] }),
+  imageId: "sha256:00",
+  layers: ["l1"],
+  handler: "crun",
+  logPath: "",
+  cgroupPath: "/a/b",
+  stopSignal: { name: "SIGTERM", number: 15 },
+  user: { uid: 0, gid: 0, supplementalGroups: [10] },
+  resources: LinuxContainerResources.fromPartial({ memoryLimitInBytes: 2n ** 50n }),
+  createdAtNs: 1n,
+  bootId: "boot",
+  state: { is: "running", main: { pid: 5, startTicks: 7 }, monitor: { pid: 4, startTicks: 6 }, startedAtNs: 2n },
+};
+const pod: PodRecord = {
+  id,
+  name: "p",
+  config: PodSandboxConfig.fromPartial({ metadata: { name: "p" }, labels: { a: "b" } }),
+  runtimeHandler: "",
+  handler: "crun",
+  createdAtNs: 1n,
+  bootId: "boot",
+  state: { is: "ready", ips: ["10.0.0.2"], init: undefined },
+};
+
+test("records survive the way through the database", () => {
+  const db = openDatabase(":memory:");
+  const containers = new RecordTable(db, "containers", readContainerRecord, writeContainerRecord);
+  containers.put(id, container);
+  assert.deepEqual(containers.readAll().records.get(id), container);
+  const pods = new RecordTable(db, "pods", readPodRecord, writePodRecord);
+  pods.put(id, pod);
+  assert.deepEqual(pods.readAll().records.get(id), pod);
+});
+
+for (const [what, change] of [
+  ["an id that is a path", { id: "../../etc" }],
+  ["a state that does not exist", { state: { is: "paused" } }],
+  ["a signal out of range", { stopSignal: { name: "SIGX", number: 99 } }],
+  ["pid 1 as a container's process", { state: { is: "created", main: { pid: 1, startTicks: 1 }, monitor: { pid: 4, startTicks: 6 } } }],
+  ["a config that is no message", { config: "/////w==" }],
+] as const) {
+  test(`a damaged record is refused: ${what}`, () => {
+    assert.throws(() => readContainerRecord({ ...writeContainerRecord(container), ...change }));
+  });
+}

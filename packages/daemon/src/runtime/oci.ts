@@ -1,0 +1,248 @@
+import { type FileHandle, open } from "node:fs/promises";
+import { constants, existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import type { Log } from "@keelson/base/log.ts";
+import { Code, StatusError, wrapError } from "@keelson/base/status.ts";
+import { isErrno } from "@keelson/linux/errno.ts";
+import { descendants, processStartTicks, readProcesses, sessionMembers } from "@keelson/linux/procfs.ts";
+import { signalProcess } from "@keelson/linux/process.ts";
+import { run, type RunResult } from "@keelson/linux/run.ts";
+import { type Child, spawn } from "@keelson/linux/spawn.ts";
+import type { Process, Spec } from "@keelson/oci/runtime-spec/spec.ts";
+import type { ProcessIdentity } from "../pod/state.ts";
+import { MonitorPipe, runtimeMessage } from "./monitor-pipe.ts";
+import type { ExecResult, ExitReport, RunningProcesses, Runtime, RuntimeContainer, RuntimeView } from "./runtime.ts";
+
+export interface OciRuntimeOptions {
+  /** The handler's name, for errors. */
+  readonly name: string;
+  /** Absolute path of the runtime's binary. */
+  readonly path: string;
+  /** Where the runtime keeps its state. */
+  readonly root: string;
+  readonly args: readonly string[];
+  /** Absolute path of conmon. */
+  readonly conmon: string;
+  /** Where conmon writes exit codes, a file for each container. */
+  readonly exitsDir: string;
+  readonly systemdCgroup: boolean;
+  readonly log: Log;
+}
+
+/** What is kept of each stream of an exec, in bytes; both peers cap ExecSync so. */
+const maxExecOutputBytes = 16 * 1024 * 1024;
+
+/** conmon's message on its control FIFO that means: open the log anew (conmon's ctrl.c). */
+const reopenLogsMessage = "2 0 0\n";
+
+/**
+ * An OCI runtime (crun, runc) with one conmon for each container: conmon holds the streams, writes
+ * the log and the exit code, and outlives the daemon.
+ */
+export class OciRuntime implements Runtime {
+  readonly #o: OciRuntimeOptions;
+  #execs = 0;
+
+  constructor(options: OciRuntimeOptions) {
+    this.#o = options;
+    mkdirSync(options.root, { recursive: true, mode: 0o700 });
+    mkdirSync(options.exitsDir, { recursive: true, mode: 0o700 });
+  }
+
+  async create(container: RuntimeContainer, spec: Spec, signal: AbortSignal): Promise<RunningProcesses> {
+    writeFileSync(join(container.bundleDir, "config.json"), JSON.stringify(spec), { mode: 0o600 });
+    if (container.logPath !== "") mkdirSync(dirname(container.logPath), { recursive: true, mode: 0o755 });
+    rmSync(this.#exitFile(container.id), { force: true });
+    using pipe = new MonitorPipe();
+    const monitor = this.#startMonitor(container, pipe);
+    try {
+      const main = await pipe.pid(signal);
+      return { main: identify(main), monitor: identify(monitor.pid) };
+    } catch (error) {
+      // What is left of a half-made container must not outlive the call, whatever stopped it.
+      monitor.kill("SIGKILL");
+      await this.delete(container.id, AbortSignal.timeout(30_000));
+      throw wrapError(`create container ${container.id} with ${this.#o.name}`, error);
+    }
+  }
+
+  async start(id: string, signal: AbortSignal): Promise<void> {
+    const result = await this.#command(["start", id], signal);
+    if (result.code !== 0) throw this.#failure(`start container ${id}`, result);
+  }
+
+  async exec(container: RuntimeContainer, process: Process, signal: AbortSignal): Promise<ExecResult> {
+    const base = join(container.bundleDir, `exec-${(this.#execs += 1)}`);
+    using files = new DisposableStack();
+    files.defer(() => {
+      rmSync(`${base}.json`, { force: true });
+      rmSync(`${base}.pid`, { force: true });
+    });
+    writeFileSync(`${base}.json`, JSON.stringify(process), { mode: 0o600 });
+    const kill = () => killExec(`${base}.pid`);
+    signal.addEventListener("abort", kill, { once: true });
+    files.defer(() => signal.removeEventListener("abort", kill));
+    const result = await this.#execCommand(container.id, base, signal);
+    // No pid file: the command was never started, and what is on stderr is the runtime's.
+    if (result.code !== 0 && !existsSync(`${base}.pid`)) throw this.#failure(`exec in container ${container.id}`, result);
+    return { exitCode: exitCodeOf(result), stdout: result.stdout, stderr: result.stderr };
+  }
+
+  async reopenLog(container: RuntimeContainer, monitor: ProcessIdentity, signal: AbortSignal): Promise<void> {
+    // conmon replaces a file that is still in place, and what it holds would be lost.
+    if (isLoggingTo(monitor, container.logPath)) return;
+    await using control = await openControl(join(container.bundleDir, "ctl"));
+    await control.write(reopenLogsMessage);
+    while (!isLoggingTo(monitor, container.logPath)) {
+      if (processStartTicks(monitor.pid) !== monitor.startTicks) {
+        throw new StatusError(Code.FailedPrecondition, `reopen the log of container ${container.id}: its monitor has ended`);
+      }
+      await delay(1, undefined, { signal });
+    }
+  }
+
+  async delete(id: string, signal: AbortSignal): Promise<void> {
+    if (existsSync(join(this.#o.root, id))) {
+      const result = await this.#command(["delete", "--force", id], signal);
+      if (result.code !== 0 && existsSync(join(this.#o.root, id))) throw this.#failure(`delete container ${id}`, result);
+    }
+    rmSync(this.#exitFile(id), { force: true });
+  }
+
+  exitOf(container: RuntimeContainer): ExitReport | undefined {
+    const file = this.#exitFile(container.id);
+    try {
+      const exitCode = Number.parseInt(readFileSync(file, "utf8"), 10);
+      const finishedAtNs = statSync(file, { bigint: true }).mtimeNs;
+      if (!Number.isInteger(exitCode)) return undefined;
+      return { exitCode, finishedAtNs, oomKilled: existsSync(join(container.bundleDir, "oom")) };
+    } catch (error) {
+      if (isErrno(error, "ENOENT")) return undefined;
+      throw error;
+    }
+  }
+
+  async view(id: string, signal: AbortSignal): Promise<RuntimeView> {
+    if (!existsSync(join(this.#o.root, id))) return undefined;
+    const result = await this.#command(["state", id], signal);
+    if (result.code !== 0) return undefined;
+    const { status } = JSON.parse(result.stdout.toString()) as { status?: unknown };
+    return status === "created" || status === "running" ? status : "stopped";
+  }
+
+  #startMonitor(container: RuntimeContainer, pipe: MonitorPipe): Child {
+    const { id, bundleDir } = container;
+    const args = ["--api-version", "1", "--sync", "--cid", id, "--name", id, "--cuuid", id];
+    args.push("--runtime", this.#o.path, "--bundle", bundleDir, "--container-pidfile", join(bundleDir, "pidfile"));
+    args.push("--log-path", container.logPath === "" ? "none" : `k8s-file:${container.logPath}`, "--no-sync-log");
+    args.push("--exit-dir", this.#o.exitsDir, "--full-attach", "--log-level", "error");
+    for (const arg of this.#runtimeArgs()) args.push("--runtime-arg", arg);
+    if (container.tty) args.push("--terminal");
+    if (container.stdin) args.push("--stdin");
+    if (container.stdin && !container.stdinOnce) args.push("--leave-stdin-open");
+    if (this.#o.systemdCgroup) args.push("--systemd-cgroup");
+    // The working directory is where conmon leaves its `oom` file.
+    const child = spawn({
+      file: this.#o.conmon,
+      args,
+      cwd: bundleDir,
+      env: { PATH: process.env["PATH"], _OCI_SYNCPIPE: "3" },
+      fds: ["null", "null", "null", pipe.writeFd],
+      newSession: true,
+    });
+    pipe.handedOver();
+    return child;
+  }
+
+  #runtimeArgs(): string[] {
+    return [`--root=${this.#o.root}`, ...this.#o.args];
+  }
+
+  #command(args: string[], signal: AbortSignal): Promise<RunResult> {
+    const systemd = this.#o.systemdCgroup ? ["--systemd-cgroup"] : [];
+    return run({ file: this.#o.path, args: [...this.#runtimeArgs(), ...systemd, ...args], env: { PATH: process.env["PATH"] } }, signal);
+  }
+
+  #execCommand(id: string, base: string, signal: AbortSignal): Promise<RunResult> {
+    const args = [...this.#runtimeArgs(), "exec", "--process", `${base}.json`, "--pid-file", `${base}.pid`, id];
+    return run(
+      {
+        file: this.#o.path,
+        args,
+        env: { PATH: process.env["PATH"] },
+        stdoutLimitBytes: maxExecOutputBytes,
+        stderrLimitBytes: maxExecOutputBytes,
+      },
+      signal,
+    );
+  }
+
+  #exitFile(id: string): string {
+    return join(this.#o.exitsDir, id);
+  }
+
+  #failure(doing: string, result: RunResult): StatusError {
+    const text = result.stderr.length > 0 ? result.stderr : result.stdout;
+    return new StatusError(Code.Internal, `${doing} with ${this.#o.name}: ${runtimeMessage(text.toString())} (exit code ${exitCodeOf(result)})`);
+  }
+}
+
+function exitCodeOf(result: RunResult): number {
+  // The shell's convention for a process that a signal ended.
+  return result.code ?? 137;
+}
+
+function identify(pid: number): ProcessIdentity {
+  const startTicks = processStartTicks(pid);
+  if (startTicks === null) throw new StatusError(Code.Internal, `process ${pid} ended at once`);
+  return { pid, startTicks };
+}
+
+/** Kills a command that was started in a container, with its descendants and its session. */
+function killExec(pidFile: string): void {
+  let pid: number;
+  try {
+    pid = Number.parseInt(readFileSync(pidFile, "utf8"), 10);
+  } catch {
+    return; // Not started yet: killing the runtime's own process ends it.
+  }
+  if (!Number.isInteger(pid) || pid < 2) return;
+  // What is stopped cannot fork while its children are counted; a few rounds catch what was forked before.
+  for (let round = 0; round < 5; round += 1) {
+    const processes = readProcesses();
+    const root = processes.filter((p) => p.pid === pid);
+    const all = new Map([...root, ...descendants(pid, processes), ...sessionMembers(pid, processes)].map((p) => [p.pid, p]));
+    const alive = [...all.values()].filter((p) => p.state !== "Z");
+    if (alive.length === 0) return;
+    for (const p of alive) signalProcess(p.pid, p.startTicks, 19 /* SIGSTOP */);
+    for (const p of alive) signalProcess(p.pid, p.startTicks, 9 /* SIGKILL */);
+  }
+}
+
+/** Whether the monitor has this very file open: /proc shows its name as it is now. */
+function isLoggingTo(monitor: ProcessIdentity, logPath: string): boolean {
+  if (!existsSync(logPath)) return false;
+  const fds = `/proc/${monitor.pid}/fd`;
+  const target = statSync(logPath, { bigint: true });
+  try {
+    return readdirSync(fds).some((fd) => {
+      if (!readlinkSync(join(fds, fd)).startsWith("/")) return false;
+      const open = statSync(join(fds, fd), { bigint: true });
+      return open.ino === target.ino && open.dev === target.dev;
+    });
+  } catch (error) {
+    if (isErrno(error, "ENOENT", "ESRCH")) return false;
+    throw error;
+  }
+}
+
+/** Opens conmon's control FIFO for writing. Without a reader, open(2) fails with ENXIO instead of waiting. */
+async function openControl(path: string): Promise<FileHandle> {
+  try {
+    return await open(path, constants.O_WRONLY | constants.O_NONBLOCK);
+  } catch (error) {
+    if (isErrno(error, "ENXIO", "ENOENT")) throw new StatusError(Code.FailedPrecondition, `${path}: the container's monitor is not there`, error);
+    throw error;
+  }
+}

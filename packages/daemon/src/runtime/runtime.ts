@@ -1,0 +1,51 @@
+import type { Process, Spec } from "@keelson/oci/runtime-spec/spec.ts";
+import type { ProcessIdentity } from "../pod/state.ts";
+
+/** What a runtime needs to know of a container beside its spec. */
+export interface RuntimeContainer {
+  readonly id: string;
+  /** A directory of its own that lasts until the next boot, with `rootfs` mounted in it. */
+  readonly bundleDir: string;
+  /** Absolute; "" for none. */
+  readonly logPath: string;
+  readonly tty: boolean;
+  readonly stdin: boolean;
+  readonly stdinOnce: boolean;
+}
+
+export interface RunningProcesses {
+  readonly main: ProcessIdentity;
+  readonly monitor: ProcessIdentity;
+}
+
+/** How a container ended, as its monitor wrote it down. */
+export interface ExitReport {
+  readonly exitCode: number;
+  readonly finishedAtNs: bigint;
+  readonly oomKilled: boolean;
+}
+
+export interface ExecResult {
+  readonly exitCode: number;
+  readonly stdout: Buffer;
+  readonly stderr: Buffer;
+}
+
+/** Where a container is by the runtime's own account; undefined when it knows none of that id. */
+export type RuntimeView = "created" | "running" | "stopped" | undefined;
+
+/** Runs containers of one handler. Every call but `create` and `exec` may be repeated. */
+export interface Runtime {
+  /** Makes the container's processes, stopped before the first instruction. On an error nothing remains but the bundle. */
+  create(container: RuntimeContainer, spec: Spec, signal: AbortSignal): Promise<RunningProcesses>;
+  start(id: string, signal: AbortSignal): Promise<void>;
+  /** Runs a command to its end; when the signal aborts, kills it with all that it started. */
+  exec(container: RuntimeContainer, process: Process, signal: AbortSignal): Promise<ExecResult>;
+  /** Makes the monitor write to a new file at the log's path; done when that exists. */
+  reopenLog(container: RuntimeContainer, monitor: ProcessIdentity, signal: AbortSignal): Promise<void>;
+  /** Forgets the container, killing what is left of it. */
+  delete(id: string, signal: AbortSignal): Promise<void>;
+  /** How the container ended; undefined while it runs or when nobody wrote it down. */
+  exitOf(container: RuntimeContainer): ExitReport | undefined;
+  view(id: string, signal: AbortSignal): Promise<RuntimeView>;
+}

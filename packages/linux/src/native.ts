@@ -26,6 +26,7 @@ interface Native {
   mknod(path: Path, mode: number, major: number, minor: number): void;
   utimensat(path: Path, atimeNs: bigint, mtimeNs: bigint, nofollow: boolean): void;
   pipe(): { readFd: number; writeFd: number };
+  close(fd: number): void;
   mkfifo(path: Path, mode: number): void;
   exchange(a: Path, b: Path): void;
   sync(path: string | null, fd: number, async: boolean): Promise<void> | undefined;

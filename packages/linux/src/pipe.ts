@@ -10,3 +10,11 @@ export function createPipe(): { readFd: number; writeFd: number } {
 export function makeFifo(path: Path, mode: number): void {
   native.mkfifo(path, mode);
 }
+
+/**
+ * close(2) for fds that this package opened (pipes, pidfds). In a worker fs.closeSync would warn of them; fds of
+ * fs.openSync are for fs.closeSync. Throws SystemError.
+ */
+export function closeFd(fd: number): void {
+  native.close(fd);
+}

@@ -1,7 +1,7 @@
-import { closeSync, readSync } from "node:fs";
+import { readSync } from "node:fs";
 import { systemError } from "./errno.ts";
 import { builtFile } from "./native.ts";
-import { createPipe } from "./pipe.ts";
+import { closeFd, createPipe } from "./pipe.ts";
 import { spawn } from "./spawn.ts";
 
 export interface PodInitOptions {
@@ -50,7 +50,7 @@ export async function startPodInit(options: PodInitOptions): Promise<PodInit> {
       try {
         return spawn({ file: builtFile("pod-init"), argv0: "keelson-pod-init", args: [options.podId], env, fds: ["null", "null", "null", writeFd], newSession: true });
       } finally {
-        closeSync(writeFd);
+        closeFd(writeFd);
       }
     })();
     const { code, signal } = await child.exited;
@@ -63,6 +63,6 @@ export async function startPodInit(options: PodInitOptions): Promise<PodInit> {
     if (error !== null) throw systemError(`start pod init: ${error[1]}`, Number(error[2]), "pod-init", error[1]);
     throw systemError(`start pod init: it ended without a word (code ${code}, signal ${signal})`, 5, "pod-init", "start");
   } finally {
-    closeSync(readFd);
+    closeFd(readFd);
   }
 }

@@ -1,6 +1,6 @@
-import { closeSync } from "node:fs";
 import { isErrno } from "./errno.ts";
 import { native } from "./native.ts";
+import { closeFd } from "./pipe.ts";
 import { processStartTicks } from "./procfs.ts";
 
 /** pidfd_open(2); close it with closeSync. Throws SystemError: ESRCH when there is no such process, also EINVAL for threads. */
@@ -24,7 +24,7 @@ function openProcess(pid: number, startTicks: number): number {
   }
   // Read after the open: if the number still is the one we know now, it was when the fd was opened.
   if (processStartTicks(pid) === startTicks) return fd;
-  closeSync(fd);
+  closeFd(fd);
   return -1;
 }
 
@@ -35,7 +35,7 @@ export function signalProcess(pid: number, startTicks: number, signal: number): 
   try {
     return native.pidfdSendSignal(fd, signal);
   } finally {
-    closeSync(fd);
+    closeFd(fd);
   }
 }
 
@@ -52,7 +52,7 @@ export function watchProcess(pid: number, startTicks: number, onExit: () => void
   let isDone = false;
   const finish = (): void => {
     isDone = true;
-    closeSync(fd);
+    closeFd(fd);
   };
   const handle = native.watch(fd, false, () => {
     finish();

@@ -1,6 +1,5 @@
-import { closeSync } from "node:fs";
 import { Socket } from "node:net";
-import { createPipe } from "./pipe.ts";
+import { closeFd, createPipe } from "./pipe.ts";
 import { spawn } from "./spawn.ts";
 import type { Child, SpawnOptions } from "./spawn.ts";
 
@@ -71,8 +70,8 @@ export async function run(options: RunOptions, signal?: AbortSignal): Promise<Ru
     const pipe = (isInput: boolean): { childFd: number; ourFd: number } => {
       const { readFd, writeFd } = createPipe();
       const [childFd, ourFd] = isInput ? [readFd, writeFd] : [writeFd, readFd];
-      theirs.adopt(childFd, closeSync);
-      undo.adopt(ourFd, closeSync);
+      theirs.adopt(childFd, closeFd);
+      undo.adopt(ourFd, closeFd);
       return { childFd, ourFd };
     };
     const input = options.stdin === undefined ? undefined : pipe(true);

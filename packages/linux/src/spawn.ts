@@ -116,6 +116,6 @@ function reap(pidfd: number): ExitStatus {
     if (isErrno(error, "ECHILD")) return { code: null, signal: null, cpuUserUs: 0, cpuSystemUs: 0 };
     throw error;
   } finally {
-    closeSync(pidfd);
+    native.close(pidfd);
   }
 }

@@ -1,0 +1,143 @@
+import assert from "node:assert/strict";
+import { readFileSync, readdirSync, readlinkSync, mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { cgroupDirs, cgroupProcs, createCgroup, detectCgroups, removeCgroup } from "./cgroup.ts";
+import { inOwnMounts } from "./host-mounts.ts";
+import { mountsUnder } from "./mount.ts";
+import { createNamespaces, namespaceId, unpinNamespace } from "./namespace.ts";
+import { startPodInit } from "./pod-init.ts";
+import type { PodInit, PodInitOptions } from "./pod-init.ts";
+import { signalProcess, watchProcess } from "./process.ts";
+import { pssBytes, readProcesses, readStat, readStatus } from "./procfs.ts";
+import { run } from "./run.ts";
+import { spawn } from "./spawn.ts";
+
+if (inOwnMounts(import.meta.url)) {
+  const base = mkdtempSync(join(tmpdir(), "pod-init-"));
+
+  async function end(init: PodInit, signal = 15): Promise<void> {
+    const keepAlive = setTimeout(() => assert.fail("pod init did not end"), 5000);
+    const ended = new Promise<void>((resolve) => watchProcess(init.pid, init.startTicks, resolve));
+    signalProcess(init.pid, init.startTicks, signal);
+    await ended;
+    clearTimeout(keepAlive);
+  }
+
+  test("it has no privilege, no file, no name but the pod's, and an empty root", async () => {
+    const init = await startPodInit({ podId: "pod-1", oomScoreAdj: 123 });
+    const proc = `/proc/${init.pid}`;
+    const status = readStatus(init.pid) ?? assert.fail();
+    assert.deepEqual(status.capabilities, { inheritable: 0n, permitted: 0n, effective: 0n, bounding: 0n, ambient: 0n });
+    assert.deepEqual([status.uids, status.gids, status.groups], [Array(4).fill(65535), Array(4).fill(65535), []]);
+    assert.equal(status.noNewPrivileges, true);
+    assert.equal(status.pids.at(-1), 1);
+    assert.deepEqual(readdirSync(`${proc}/root`), []);
+    const mounts = readFileSync(`${proc}/mountinfo`, "utf8").trim().split("\n");
+    assert.equal(mounts.length, 1);
+    assert.match(mounts[0] ?? "", / \/ \/ ro,nosuid,nodev,noexec[^-]* - tmpfs keelson-pod-init ro/);
+    assert.equal(readlinkSync(`${proc}/cwd`), "/");
+    assert.deepEqual(readdirSync(`${proc}/fd`).map((fd) => readlinkSync(`${proc}/fd/${fd}`)), ["/dev/null", "/dev/null", "/dev/null"]);
+    assert.equal(readFileSync(`${proc}/cmdline`, "utf8"), "keelson-pod-init\0pod-1\0");
+    assert.equal(readFileSync(`${proc}/environ`, "utf8").replaceAll("\0", ""), "");
+    assert.equal(readFileSync(`${proc}/oom_score_adj`, "utf8").trim(), "123");
+    assert.equal(init.oomScoreAdj, 123);
+    const stat = readStat(init.pid) ?? assert.fail();
+    assert.equal(stat.startTicks, init.startTicks);
+    assert.notEqual(stat.parentPid, process.pid);
+    assert.notEqual(stat.session, readStat(process.pid)?.session);
+    for (const kind of ["pid", "mnt"]) assert.notEqual(readlinkSync(`${proc}/ns/${kind}`), readlinkSync(`/proc/self/ns/${kind}`));
+    for (const kind of ["net", "ipc", "uts", "user"]) assert.equal(readlinkSync(`${proc}/ns/${kind}`), readlinkSync(`/proc/self/ns/${kind}`));
+    await end(init);
+  });
+
+  test("it joins namespaces and cgroups, and pins its own", async () => {
+    const layout = detectCgroups();
+    const path = `/keelson-pod-init-${process.pid}`;
+    createCgroup(layout, path);
+    const pins = { net: join(base, "net"), ipc: join(base, "ipc"), uts: join(base, "uts") };
+    createNamespaces(pins);
+    const pin = join(base, "pid");
+    const init = await startPodInit({ podId: "pod-2", netns: pins.net, ipcns: pins.ipc, utsns: pins.uts, cgroups: cgroupDirs(layout, path), pin });
+    assert.deepEqual(cgroupProcs(layout, path), [init.pid]);
+    for (const kind of ["net", "ipc", "uts"] as const) assert.equal(namespaceId(`/proc/${init.pid}/ns/${kind}`), namespaceId(pins[kind]));
+    assert.equal(namespaceId(pin), namespaceId(`/proc/${init.pid}/ns/pid`));
+    await end(init, 2);
+    await removeCgroup(layout, path);
+    for (const each of [...Object.values(pins), pin]) unpinNamespace(each);
+    assert.deepEqual(mountsUnder(base), []);
+  });
+
+  test("orphans that end in its namespace leave no zombie, and its end is theirs", async () => {
+    const init = await startPodInit({ podId: "pod-3" });
+    const inPod = (script: string) => spawn({ file: "nsenter", args: [`--target=${init.pid}`, "--pid", "sh", "-c", script] });
+    await inPod("for i in 1 2 3 4 5 6 7 8 9 10; do (sleep 0.02 &) ; (setsid sh -c 'sleep 0.05; exit 3' &); done; sleep 0.01").exited;
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    assert.deepEqual(readProcesses().filter((process) => process.parentPid === init.pid), []);
+    const sleeper = inPod("trap '' TERM; exec sleep 1000");
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    // What a container may send to its pid 1 does not take the pod down, except SIGTERM and SIGINT.
+    await inPod("for s in HUP QUIT USR1 USR2 PIPE ALRM CHLD KILL STOP SEGV; do kill -$s 1; done").exited;
+    assert.equal(readStat(init.pid)?.state, "S");
+    await end(init);
+    assert.equal((await sleeper.exited).signal, "SIGKILL");
+    assert.ok([undefined, "Z"].includes(readStat(init.pid)?.state)); // the host's init may take its time to reap
+  });
+
+  test("it lives on when the process that started it dies", async () => {
+    const script = `import { startPodInit } from ${JSON.stringify(new URL("./pod-init.ts", import.meta.url).href)};
+      console.log(JSON.stringify(await startPodInit({ podId: "pod-4" }))); process.kill(process.pid, "SIGKILL");`;
+    const result = await run({ file: process.execPath, args: ["--input-type=module", "-e", script] });
+    assert.equal(result.signal, "SIGKILL");
+    const init = JSON.parse(result.stdout.toString()) as PodInit;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    assert.equal(readStat(init.pid)?.startTicks, init.startTicks);
+    await end(init);
+  });
+
+  const failures: [PodInitOptions, object][] = [
+    [{ podId: "x", netns: "/nonexistent" }, { stage: "netns", code: "ENOENT", message: "start pod init: netns: no such file or directory (ENOENT)" }],
+    [{ podId: "x", ipcns: "/proc/self/ns/net" }, { stage: "ipcns", code: "EINVAL" }],
+    [{ podId: "x", cgroups: ["/nonexistent"] }, { stage: "cgroup", code: "ENOENT" }],
+    [{ podId: "x", pin: "/nonexistent/pin" }, { stage: "pin", code: "ENOENT" }],
+    [{ podId: "x", oomScoreAdj: 5000 }, { stage: "oom_score_adj", code: "EINVAL" }],
+  ];
+  for (const [options, expected] of failures) {
+    test(`a failure is told with its stage and leaves no process: ${JSON.stringify(options)}`, async () => {
+      const fds = readdirSync("/proc/self/fd").length;
+      const before = new Set(readProcesses().filter((process) => process.name === "pod-init").map((process) => process.pid));
+      await assert.rejects(startPodInit(options), expected);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      assert.deepEqual(readProcesses().filter((process) => process.name === "pod-init" && process.state !== "Z" && !before.has(process.pid)), []);
+      assert.equal(readdirSync("/proc/self/fd").length, fds);
+    });
+  }
+
+  test("an oom score below what is allowed stays what it is", async () => {
+    const own = Number(readFileSync("/proc/self/oom_score_adj", "utf8"));
+    const init = await startPodInit({ podId: "pod-5", oomScoreAdj: -998 });
+    assert.ok([own, -998].includes(init.oomScoreAdj));
+    await end(init);
+  });
+
+  test("it owns its PID namespace in a user namespace", async () => {
+    const holder = spawn({ file: "unshare", args: ["--user", "sleep", "1000"] });
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    for (const map of ["uid_map", "gid_map"]) writeFileSync(`/proc/${holder.pid}/${map}`, "0 100000 65536");
+    const userns = `/proc/${holder.pid}/ns/user`;
+    const init = await startPodInit({ podId: "pod-6", userns });
+    assert.equal(namespaceId(`/proc/${init.pid}/ns/user`), namespaceId(userns));
+    assert.deepEqual(readStatus(init.pid)?.uids, Array(4).fill(165535));
+    assert.deepEqual(readdirSync(`/proc/${init.pid}/root`), []);
+    await end(init);
+    holder.kill("SIGKILL");
+    await holder.exited;
+  });
+
+  test("twenty of them take less than 100 kB each", async () => {
+    const inits = await Promise.all(Array.from({ length: 20 }, (_, i) => startPodInit({ podId: `many-${i}` })));
+    for (const init of inits) assert.ok((pssBytes(init.pid) ?? 0) < 100 * 1024, String(pssBytes(init.pid)));
+    await Promise.all(inits.map((init) => end(init)));
+  });
+}

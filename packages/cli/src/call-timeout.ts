@@ -1,0 +1,38 @@
+import type { RequestOf, UnaryCallName } from "@keelson/cri/service.ts";
+
+const defaultMs = 2_000;
+
+/** What changes something may take as long as a kubelet lets it. */
+const slowMs = 120_000;
+
+const slowCalls: ReadonlySet<UnaryCallName> = new Set<UnaryCallName>([
+  "runPodSandbox",
+  "stopPodSandbox",
+  "removePodSandbox",
+  "createContainer",
+  "startContainer",
+  "stopContainer",
+  "removeContainer",
+  "execSync",
+]);
+
+/**
+ * How long to wait for a call, in ms; undefined: until the user gives up. Lists and statuses get
+ * 2 s. With --timeout the arithmetic is crictl's: twice for RunPodSandbox, the grace period on top for
+ * StopContainer, the command's own timeout on top for ExecSync.
+ *
+ * @param timeoutMs what --timeout says, if anything
+ */
+export function callTimeoutMs<N extends UnaryCallName>(name: N, request: RequestOf<N>, timeoutMs: number | undefined): number | undefined {
+  const base = timeoutMs ?? (slowCalls.has(name) ? slowMs : defaultMs);
+  if (name === "pullImage" || name === "removeImage") return undefined;
+  if (name === "runPodSandbox") return base * 2;
+  if (name === "stopContainer") return base + graceMs(request as RequestOf<"stopContainer">);
+  if (name !== "execSync") return base;
+  const exec = request as RequestOf<"execSync">;
+  return exec.timeout === 0n ? undefined : base + graceMs(exec);
+}
+
+function graceMs(request: { timeout: bigint }): number {
+  return Math.max(0, Number(request.timeout) * 1000);
+}

@@ -1,0 +1,23 @@
+import type { Command } from "commander";
+import { Code, StatusError } from "@keelson/base/status.ts";
+import type { App } from "../app.ts";
+import { startContainer } from "../container-steps.ts";
+import { addExamples } from "../flags.ts";
+
+/** `start`: starts containers. */
+export function addStart(program: Command, app: App): void {
+  const command = program
+    .command("start")
+    .description("start containers that were created, and print each id")
+    .argument("[containers...]", "ids or beginnings of ids")
+    .action((ids: string[]) =>
+      app.run(async (session) => {
+        if (ids.length === 0) throw new StatusError(Code.InvalidArgument, "start: name the containers to start");
+        for (const id of ids) {
+          await startContainer(session, id);
+          await session.io.stdout.write(`${id}\n`);
+        }
+      }),
+    );
+  addExamples(command, [["keelctl start $(keelctl create $POD container.json pod.json)", ""]]);
+}

@@ -1,0 +1,62 @@
+import { setTimeout } from "node:timers/promises";
+import type { Io, Output } from "./io.ts";
+import { runProgram } from "./program.ts";
+
+/** How the shell reports a program that a broken pipe ended, which is what happens to crictl. */
+const brokenPipe = 141;
+
+function outputTo(stream: NodeJS.WriteStream): Output {
+  stream.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? brokenPipe : 1));
+  return {
+    isTerminal: stream.isTTY,
+    columns: stream.columns || 80,
+    write: (data) => new Promise((resolve) => stream.write(data, () => resolve())),
+  };
+}
+
+async function readStdin(): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of process.stdin) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString("utf8");
+}
+
+async function readSecret(prompt: string): Promise<string> {
+  if (!process.stdin.isTTY) throw new Error("--username asks for a password on the terminal, and there is none; use --creds or CRICTL_CREDS");
+  process.stderr.write(prompt);
+  process.stdin.setRawMode(true);
+  try {
+    let secret = "";
+    for await (const chunk of process.stdin) {
+      for (const key of String(chunk)) {
+        if (key === "\r" || key === "\n" || key === "\u0004") return secret;
+        if (key === "\u0003") throw new Error("interrupted");
+        secret = key === "\u007f" || key === "\b" ? secret.slice(0, -1) : secret + key;
+      }
+    }
+    return secret;
+  } finally {
+    process.stdin.setRawMode(false);
+    process.stderr.write("\n");
+  }
+}
+
+const interrupt = new AbortController();
+for (const name of ["SIGINT", "SIGTERM"] as const) {
+  process.on(name, () => {
+    if (interrupt.signal.aborted) process.exit(1);
+    interrupt.abort();
+  });
+}
+
+const io: Io = {
+  stdout: outputTo(process.stdout),
+  stderr: outputTo(process.stderr),
+  env: process.env,
+  readStdin,
+  readSecret,
+  now: () => Date.now(),
+  sleep: (ms, signal) => setTimeout(ms, undefined, { signal }),
+  signal: interrupt.signal,
+};
+
+process.exitCode = await runProgram(process.argv.slice(2), io);

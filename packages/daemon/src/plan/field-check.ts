@@ -1,0 +1,52 @@
+import { Code, StatusError } from "@keelson/base/status.ts";
+
+/** An InvalidArgument that begins with the field's name as the CRI has it, such as `linux.sysctls`. */
+export function invalidField(field: string, problem: string): StatusError {
+  return new StatusError(Code.InvalidArgument, `${field} ${problem}`);
+}
+
+/** For a value that the CRI allows and this version does not honour. */
+export function unimplementedField(field: string, problem: string): StatusError {
+  return new StatusError(Code.Unimplemented, `${field} ${problem}`);
+}
+
+/** For a value that this machine or this runtime handler cannot honour. */
+export function unsupportedHere(field: string, problem: string): StatusError {
+  return new StatusError(Code.FailedPrecondition, `${field} ${problem}`);
+}
+
+// eslint-disable-next-line no-control-regex
+const controlCharacter = /[\u0000-\u001f\u007f]/;
+
+/**
+ * One line of text: it goes into files, logs or arguments, where a newline or NUL would be read as
+ * something else. Throws InvalidArgument when it has control characters or is over `maxLength`
+ * characters.
+ */
+export function checkSingleLine(field: string, value: string, maxLength: number): void {
+  if (value.length > maxLength) throw invalidField(field, `has ${value.length} characters; at most ${maxLength} are allowed`);
+  if (controlCharacter.test(value)) throw invalidField(field, `${quote(value)} must not have newlines or other control characters`);
+}
+
+/** A part of a name or file name: one line, not empty, no slash. Throws InvalidArgument. */
+export function checkNamePart(field: string, value: string, maxLength: number): void {
+  if (value === "") throw invalidField(field, "must not be empty");
+  checkSingleLine(field, value, maxLength);
+  if (value.includes("/")) throw invalidField(field, `${quote(value)} must not have a slash`);
+}
+
+/** The kernel takes texts only up to their first NUL. Throws InvalidArgument. */
+export function checkNoNul(field: string, value: string): void {
+  if (value.includes("\0")) throw invalidField(field, `${quote(value)} must not have a NUL character`);
+}
+
+/** A whole number from the wire within bounds, as a number. Throws InvalidArgument. */
+export function checkInteger(field: string, value: bigint | number, min: number, max: number): number {
+  if (value < min || value > max) throw invalidField(field, `is ${value}; it must be from ${min} to ${max}`);
+  return Number(value);
+}
+
+/** A value as an error message shows it: escaped, and cut when it is long. */
+export function quote(value: string): string {
+  return JSON.stringify(value.length > 120 ? `${value.slice(0, 120)}…` : value);
+}

@@ -1,0 +1,151 @@
+import { NamespaceMode, type LinuxSandboxSecurityContext, type NamespaceOption, type PodSandboxConfig, type PodSandboxMetadata } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { planPodCgroup, type PodCgroup } from "./cgroup-path.ts";
+import { checkHostPath, cleanPath } from "./clean-path.ts";
+import { checkNamePart, checkSingleLine, invalidField, quote } from "./field-check.ts";
+import type { HostFacts } from "./host-facts.ts";
+import { planNoUserNamespace } from "./namespaces.ts";
+import { resolvConf } from "./pod-files.ts";
+import { planPortMappings, type PortMappingPlan } from "./port-mappings.ts";
+import { refuseUnhonouredFields } from "./refused-fields.ts";
+import { planSeccomp } from "./security-profile.ts";
+import { refuseSeLinux } from "./selinux.ts";
+import { planSysctls, type SysctlPlan } from "./sysctls.ts";
+
+/** What we will do for a pod. Plain JSON: the record keeps it as it is. */
+export interface PodPlan {
+  id: string;
+  metadata: PodSandboxMetadata;
+  /** Unique among pods: `name_namespace_uid_attempt`. */
+  nameKey: string;
+  runtimeHandler: string;
+  labels: Record<string, string>;
+  annotations: Record<string, string>;
+  /** Absolute; empty when the pod has none, and then its containers can have no log. */
+  logDirectory: string;
+  /** Never empty: the machine's own where the config has none. */
+  hostname: string;
+  network: "own" | "host";
+  ipc: "own" | "host";
+  /** `host` when the network is the host's and no other hostname was asked for. */
+  uts: "own" | "host";
+  /** `pod`: shared by its containers, held by an init process. `container`: each has its own, and the pod has no process. */
+  pid: "pod" | "container" | "host";
+  sysctls: SysctlPlan[];
+  /** Text of /etc/resolv.conf; undefined: a copy of the host's. */
+  resolvConf?: string;
+  portMappings: PortMappingPlan[];
+  cgroup: PodCgroup;
+  /** Of the tmpfs at /dev/shm; not used with the host's IPC namespace. */
+  shmSizeBytes: number;
+  /** CRI: a privileged container is only allowed in a pod that said so. */
+  privileged: boolean;
+}
+
+/** What Docker began with, and containerd and CRI-O still have. */
+const shmSizeBytes = 64 * 1024 * 1024;
+
+/**
+ * PodSandboxConfig → plan (CRI: RunPodSandbox). Pure: the id comes from the caller. Throws
+ * InvalidArgument for a bad value and Unimplemented for a field that is not honoured yet, each
+ * beginning with the field's name.
+ */
+export function planPodSandbox(config: PodSandboxConfig, runtimeHandler: string, host: HostFacts, id: string): PodPlan {
+  refuseUnhonouredFields("PodSandboxConfig", config);
+  const metadata = checkMetadata(config.metadata);
+  const security = config.linux?.securityContext;
+  checkSecurity(security, host);
+  const namespaces = planPodNamespaces(config, host);
+  const ownNetwork = namespaces.network === "own";
+  return {
+    id,
+    metadata,
+    nameKey: `${metadata.name}_${metadata.namespace}_${metadata.uid}_${metadata.attempt}`,
+    runtimeHandler,
+    labels: { ...config.labels },
+    annotations: { ...config.annotations },
+    logDirectory: planLogDirectory(config.logDirectory),
+    ...namespaces,
+    sysctls: planSysctls(config.linux?.sysctls ?? {}, { network: ownNetwork, ipc: namespaces.ipc === "own" }),
+    ...(config.dnsConfig === undefined ? {} : { resolvConf: resolvConf(config.dnsConfig) }),
+    portMappings: planPortMappings(config.portMappings, ownNetwork),
+    cgroup: planPodCgroup(config.linux?.cgroupParent ?? "", host.cgroupDriver, id),
+    shmSizeBytes,
+    privileged: security?.privileged ?? false,
+  };
+}
+
+function checkMetadata(metadata: PodSandboxMetadata | undefined): PodSandboxMetadata {
+  if (metadata === undefined) throw invalidField("metadata", "is missing: a pod needs a name, namespace and uid");
+  checkNamePart("metadata.name", metadata.name, 253);
+  checkNamePart("metadata.namespace", metadata.namespace, 253);
+  checkNamePart("metadata.uid", metadata.uid, 253);
+  const { name, uid, namespace, attempt } = metadata;
+  return { name, uid, namespace, attempt };
+}
+
+type PodNamespaces = Pick<PodPlan, "hostname" | "network" | "ipc" | "uts" | "pid">;
+
+function planPodNamespaces(config: PodSandboxConfig, host: HostFacts): PodNamespaces {
+  checkHostname(config.hostname);
+  const options = config.linux?.securityContext?.namespaceOptions;
+  const field = "linux.security_context.namespace_options";
+  planNoUserNamespace(`${field}.userns_options`, options?.usernsOptions);
+  if (options !== undefined && options.targetId !== "") throw invalidField(`${field}.target_id`, "is only for containers");
+  const network = ownOrHost(`${field}.network`, options?.network);
+  const hostname = config.hostname === "" ? host.hostname : config.hostname;
+  return {
+    hostname,
+    network,
+    ipc: ownOrHost(`${field}.ipc`, options?.ipc),
+    uts: network === "host" && hostname === host.hostname ? "host" : "own",
+    pid: podPid(`${field}.pid`, options),
+  };
+}
+
+function ownOrHost(field: string, mode: NamespaceMode | undefined): "own" | "host" {
+  if (mode === undefined || mode === NamespaceMode.POD) return "own";
+  if (mode === NamespaceMode.NODE) return "host";
+  throw invalidField(field, `must be POD or NODE for a pod`);
+}
+
+function podPid(field: string, options: NamespaceOption | undefined): PodPlan["pid"] {
+  switch (options?.pid) {
+    // CRI: the default is POD (that of a Kubernetes pod is CONTAINER, which a kubelet always spells out).
+    case undefined:
+    case NamespaceMode.POD:
+      return "pod";
+    case NamespaceMode.CONTAINER:
+      return "container";
+    case NamespaceMode.NODE:
+      return "host";
+    case NamespaceMode.TARGET:
+      throw invalidField(field, "must be POD, CONTAINER or NODE for a pod");
+  }
+}
+
+/** hostname(7), and 64 bytes at most: uname(2). */
+function checkHostname(hostname: string): void {
+  if (hostname === "") return;
+  if (hostname.length > 64 || !/^[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?$/.test(hostname)) {
+    throw invalidField("hostname", `${quote(hostname)} must be 1 to 64 letters, digits, dots, hyphens or underscores that begin and end with a letter or digit`);
+  }
+}
+
+function planLogDirectory(directory: string): string {
+  if (directory === "") return "";
+  checkHostPath("log_directory", directory);
+  checkSingleLine("log_directory", directory, 4095);
+  return cleanPath(directory);
+}
+
+/**
+ * User, groups and profiles of a pod are those of the pod's own process. A pod has none, or an init
+ * of ours that runs no code of its image, so they confine nothing; but what is wrong stays an error.
+ */
+function checkSecurity(security: LinuxSandboxSecurityContext | undefined, host: HostFacts): void {
+  if (security === undefined) return;
+  const field = "linux.security_context";
+  if (security.runAsGroup !== undefined && security.runAsUser === undefined) throw invalidField(`${field}.run_as_group`, "needs run_as_user");
+  planSeccomp(field, security, host);
+  refuseSeLinux(`${field}.selinux_options`, security.selinuxOptions, host);
+}

@@ -1,0 +1,57 @@
+import { formatReference, parseReference, repositoryOf } from "@keelson/oci/reference.ts";
+import { StatusError } from "@keelson/base/status.ts";
+import type { ImageRecord } from "./record.ts";
+
+/** Finds images by every form of name that clients use. Made anew when the images change. */
+export class ImageNames {
+  readonly #byId: ReadonlyMap<string, ImageRecord>;
+  readonly #byTag = new Map<string, ImageRecord>();
+  readonly #byRepoDigest = new Map<string, ImageRecord>();
+  readonly #byDigest = new Map<string, ImageRecord>();
+
+  constructor(images: ReadonlyMap<string, ImageRecord>) {
+    this.#byId = images;
+    for (const image of images.values()) {
+      for (const tag of image.repoTags) this.#byTag.set(tag, image);
+      for (const repoDigest of image.repoDigests) {
+        this.#byRepoDigest.set(repoDigest, image);
+        this.#byDigest.set(repoDigest.slice(repoDigest.indexOf("@") + 1), image);
+      }
+    }
+  }
+
+  /**
+   * By id with or without `sha256:`, by tag or digest in any form that a reference may have, or by
+   * the first digits of an id when only one image has them. Undefined when there is none.
+   */
+  find(text: string): ImageRecord | undefined {
+    return this.#byId.get(text) ?? this.#byId.get(`sha256:${text}`) ?? this.#byReference(text) ?? this.#byPrefix(text);
+  }
+
+  /** The image that a manifest's or index's digest means in any repository. */
+  byDigest(digest: string): ImageRecord | undefined {
+    return this.#byDigest.get(digest);
+  }
+
+  byTag(tag: string): ImageRecord | undefined {
+    return this.#byTag.get(tag);
+  }
+
+  #byReference(text: string): ImageRecord | undefined {
+    try {
+      const reference = parseReference(text);
+      if (reference.digest !== undefined) return this.#byRepoDigest.get(`${repositoryOf(reference)}@${reference.digest}`);
+      return this.#byTag.get(formatReference(reference));
+    } catch (error) {
+      if (error instanceof StatusError) return undefined;
+      throw error;
+    }
+  }
+
+  #byPrefix(text: string): ImageRecord | undefined {
+    const digits = text.startsWith("sha256:") ? text.slice(7) : text;
+    if (!/^[a-f0-9]{4,63}$/.test(digits)) return undefined;
+    const found = [...this.#byId.values()].filter((image) => image.id.startsWith(`sha256:${digits}`));
+    return found.length === 1 ? found[0] : undefined;
+  }
+}

@@ -1,0 +1,51 @@
+import { availableParallelism } from "node:os";
+import type { DatabaseSync } from "node:sqlite";
+import type { Log } from "@keelson/base/log.ts";
+import { HttpTransport } from "@keelson/oci/distribution/transport.ts";
+import { hostPlatform } from "@keelson/oci/image-spec/platform.ts";
+import { LayerWorkers } from "./layer-workers.ts";
+import { ImagePuller } from "./pull.ts";
+import { ImageStore } from "./store.ts";
+
+export interface ImagesOptions {
+  /** The daemon's root: layers are in ROOT/layers, kept blobs in ROOT/blobs. */
+  root: string;
+  db: DatabaseSync;
+  log: Log;
+  /** `[registry] config_path`, split at its colons. */
+  hostsDirectories: readonly string[];
+  maxParallelDownloads: number;
+  keepLayers: boolean;
+  /** Chain ids of layers that containers stand on. Asked when layers are removed, never while opening. */
+  layersInUse: () => Iterable<string>;
+}
+
+/** The images of a node: what is there, and how more comes in. */
+export interface Images {
+  readonly store: ImageStore;
+  readonly puller: ImagePuller;
+  /** Ends pulls and waits for removals and syncs under way. */
+  close(): Promise<void>;
+}
+
+/** Two threads keep two processors busy; with more the disk is what is waited for. */
+const mostWorkers = 4;
+
+/** Opens the image store under a root and what pulls into it. `warmThreadPool` must have run before the first pull. */
+export async function openImages(options: ImagesOptions): Promise<Images> {
+  const { root, log, hostsDirectories, maxParallelDownloads, keepLayers } = options;
+  const store = await ImageStore.open(options);
+  const workers = new LayerWorkers(Math.min(mostWorkers, Math.max(2, availableParallelism())));
+  const transport = new HttpTransport();
+  const platform = hostPlatform(process.arch);
+  const puller = new ImagePuller({ root, store, workers, transport, hostsDirectories, platform, maxParallelDownloads, keepLayers, log, now: Date.now });
+  return {
+    store,
+    puller,
+    close: async () => {
+      await workers.close();
+      transport[Symbol.dispose]();
+      await store.close();
+    },
+  };
+}

@@ -1,0 +1,133 @@
+import { mkdir, rename } from "node:fs/promises";
+import { join } from "node:path";
+import { JoinedCalls } from "@keelson/base/joined-calls.ts";
+import { wrapError } from "@keelson/base/status.ts";
+import type { Descriptor } from "@keelson/oci/image-spec/manifest.ts";
+import type { RepositoryAccess } from "@keelson/oci/distribution/repository-client.ts";
+import type { LayerStore } from "./layer-store.ts";
+import type { LayerWorkers } from "./layer-workers.ts";
+import type { LayerProgress } from "./pull-progress.ts";
+import type { LayerRecord } from "./record.ts";
+import { Slots } from "./slots.ts";
+
+/** A layer of the image that is pulled. */
+export interface WantedLayer {
+  chainId: string;
+  diffId: string;
+  descriptor: Descriptor;
+}
+
+export interface LayerFetcherOptions {
+  layers: LayerStore;
+  workers: LayerWorkers;
+  maxParallelDownloads: number;
+  /** Where compressed layers are kept, `ROOT/blobs`; undefined: they are not. */
+  blobsDirectory: string | undefined;
+}
+
+/** Brings layers into the store: all of an image at once, and each only once however many pulls want it. */
+export class LayerFetcher {
+  readonly #options: LayerFetcherOptions;
+  readonly #slots: Slots;
+  readonly #running = new JoinedCalls<LayerRecord>(0);
+  readonly #progress = new Map<string, LayerProgress>();
+
+  constructor(options: LayerFetcherOptions) {
+    this.#options = options;
+    this.#slots = new Slots(options.maxParallelDownloads);
+  }
+
+  /** Resolves when the layers, given lowest first, are in the store. */
+  async fetchAll(access: RepositoryAccess, wanted: readonly WantedLayer[], signal: AbortSignal): Promise<void> {
+    await this.#need(access, wanted, wanted.length - 1, signal);
+  }
+
+  /** How far a layer is. */
+  progressOf(layer: WantedLayer): LayerProgress {
+    const { digest, sizeBytes } = layer.descriptor;
+    const isPresent = this.#options.layers.get(layer.chainId) !== undefined;
+    return this.#progress.get(layer.chainId) ?? { digest, stage: isPresent ? "present" : "waiting", receivedBytes: 0, totalBytes: sizeBytes };
+  }
+
+  /**
+   * The layer at `index` and all below it. Each run waits for the one below by itself, so that it
+   * still ends well when the pull that began it has gone away.
+   */
+  async #need(access: RepositoryAccess, wanted: readonly WantedLayer[], index: number, signal: AbortSignal): Promise<LayerRecord | undefined> {
+    const layer = wanted[index];
+    if (layer === undefined) return undefined;
+    const present = this.#options.layers.get(layer.chainId);
+    if (present !== undefined) return present;
+    return this.#running.join(layer.chainId, signal, (shared) => this.#fetch(access, wanted, index, layer, shared));
+  }
+
+  async #fetch(access: RepositoryAccess, wanted: readonly WantedLayer[], index: number, layer: WantedLayer, signal: AbortSignal): Promise<LayerRecord> {
+    const abort = new AbortController();
+    const either = AbortSignal.any([signal, abort.signal]);
+    // The ones below are asked for first, so that they are fetched first.
+    const below = this.#need(access, wanted, index - 1, either);
+    try {
+      const [record] = await Promise.all([this.#unpack(access, layer, below, either), below]);
+      return record;
+    } catch (error) {
+      abort.abort(error);
+      // Nothing of this layer or, if nobody else wants it, of those below goes on after this.
+      await below.catch(() => undefined);
+      throw error;
+    } finally {
+      this.#progress.delete(layer.chainId);
+    }
+  }
+
+  async #unpack(access: RepositoryAccess, layer: WantedLayer, below: Promise<LayerRecord | undefined>, signal: AbortSignal): Promise<LayerRecord> {
+    const { layers, workers } = this.#options;
+    // Looked at again below; until then a failure there is none of ours.
+    below.catch(() => undefined);
+    const temporary = await layers.makeTemporary();
+    try {
+      const directory = join(temporary, "diff");
+      const unpacked = await this.#download(access, layer, temporary, signal);
+      const parent = await below;
+      if (parent !== undefined && unpacked.implicitDirectories.length > 0) {
+        await workers.inherit(directory, unpacked.implicitDirectories, layers.lowerDirectories(this.#chainOf(parent)), signal);
+      }
+      signal.throwIfAborted();
+      const { descriptor, chainId, diffId } = layer;
+      const { sizeBytes, inodes, isOpaque } = unpacked;
+      return await layers.commit(temporary, { id: chainId, parent: parent?.id, diffId, digest: descriptor.digest, compressedBytes: descriptor.sizeBytes, sizeBytes, inodes, isOpaque });
+    } catch (error) {
+      await layers.removeTemporary(temporary);
+      signal.throwIfAborted();
+      throw wrapError(`layer ${layer.descriptor.digest}`, error);
+    }
+  }
+
+  async #download(access: RepositoryAccess, layer: WantedLayer, temporary: string, signal: AbortSignal): ReturnType<LayerWorkers["fetch"]> {
+    using _ = await this.#slots.take(signal);
+    const { digest, sizeBytes: totalBytes } = layer.descriptor;
+    const report = (stage: LayerProgress["stage"], receivedBytes: number) => this.#progress.set(layer.chainId, { digest, stage, receivedBytes, totalBytes });
+    report("downloading", 0);
+    const blobPath = this.#options.blobsDirectory === undefined ? undefined : join(temporary, "blob");
+    const job = { access, descriptor: layer.descriptor, diffId: layer.diffId, directory: join(temporary, "diff"), blobPath, umask };
+    const unpacked = await this.#options.workers.fetch(job, (received) => report("downloading", received), signal);
+    if (blobPath !== undefined) await this.#keepBlob(blobPath, digest);
+    report("done", totalBytes);
+    return unpacked;
+  }
+
+  async #keepBlob(path: string, digest: string): Promise<void> {
+    const [algorithm, hex] = digest.split(":") as [string, string];
+    const directory = join(this.#options.blobsDirectory ?? "", algorithm);
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    await rename(path, join(directory, hex));
+  }
+
+  /** Chain ids up to a layer, lowest first. */
+  #chainOf(layer: LayerRecord): string[] {
+    const chain: string[] = [];
+    for (let at: LayerRecord | undefined = layer; at !== undefined; at = at.parent === undefined ? undefined : this.#options.layers.get(at.parent)) chain.unshift(at.id);
+    return chain;
+  }
+}
+
+const umask = process.umask();

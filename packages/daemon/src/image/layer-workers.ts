@@ -1,0 +1,144 @@
+import { Worker } from "node:worker_threads";
+import { Code, StatusError } from "@keelson/base/status.ts";
+import type { LayerJob } from "./unpack/layer-job.ts";
+import type { UnpackedLayer } from "./unpack/layer-writer.ts";
+
+/** Messages to a worker thread. `id` names a job. */
+export type ToWorker =
+  | { is: "fetch"; id: number; job: LayerJob }
+  | { is: "inherit"; id: number; directory: string; paths: string[]; below: string[] }
+  | { is: "abort"; id: number };
+
+export type FromWorker =
+  | { is: "progress"; id: number; receivedBytes: number }
+  | { is: "done"; id: number; layer: UnpackedLayer | undefined }
+  | { is: "failed"; id: number; code: Code; message: string };
+
+interface Job {
+  resolve: (layer: UnpackedLayer | undefined) => void;
+  reject: (error: Error) => void;
+  progress: (receivedBytes: number) => void;
+}
+
+interface Member {
+  worker: Worker;
+  jobs: Map<number, Job>;
+}
+
+/** What is run when the daemon ships as a bundle lies beside it. */
+const program = new URL(import.meta.url.endsWith(".ts") ? "./layer-worker.ts" : "./layer-worker.js", import.meta.url);
+
+/**
+ * The threads that fetch and unpack layers, so that the main one only ever answers calls. They are
+ * started when there is work and ended when there was none for a while, to give their memory back.
+ */
+export class LayerWorkers {
+  readonly #size: number;
+  readonly #idleMs: number;
+  #members: Member[] = [];
+  #idleTimer: NodeJS.Timeout | undefined;
+  #lastId = 0;
+
+  /** `size`: how many threads at most. `idleMs`: how long they are kept without work. */
+  constructor(size: number, idleMs = 60_000) {
+    this.#size = size;
+    this.#idleMs = idleMs;
+  }
+
+  /** Starts a thread ahead of the work: it takes some ten milliseconds to be ready. */
+  warm(): void {
+    if (this.#members.length === 0) this.#start();
+    this.#rest();
+  }
+
+  /** Fetches and unpacks a layer. Rejects with what went wrong there, or the signal's reason. */
+  async fetch(job: LayerJob, progress: (receivedBytes: number) => void, signal: AbortSignal): Promise<UnpackedLayer> {
+    const layer = await this.#run((id) => ({ is: "fetch", id, job }), progress, signal);
+    if (layer === undefined) throw new StatusError(Code.Internal, "a worker thread answered without a layer");
+    return layer;
+  }
+
+  /** Gives the implicit directories of an unpacked layer what they are in the layers below; see inherit.ts. */
+  async inherit(directory: string, paths: string[], below: string[], signal: AbortSignal): Promise<void> {
+    await this.#run((id) => ({ is: "inherit", id, directory, paths, below }), () => {}, signal);
+  }
+
+  /** Ends all threads; jobs that run are rejected. */
+  async close(): Promise<void> {
+    clearTimeout(this.#idleTimer);
+    const members = this.#members;
+    this.#members = [];
+    await Promise.all(members.map((member) => member.worker.terminate()));
+  }
+
+  async #run(message: (id: number) => ToWorker, progress: (receivedBytes: number) => void, signal: AbortSignal): Promise<UnpackedLayer | undefined> {
+    signal.throwIfAborted();
+    clearTimeout(this.#idleTimer);
+    const id = (this.#lastId += 1);
+    const member = this.#leastBusy();
+    const abort = () => post(member, { is: "abort", id });
+    try {
+      return await new Promise((resolve, reject) => {
+        member.jobs.set(id, { resolve, reject, progress });
+        signal.addEventListener("abort", abort, { once: true });
+        member.worker.ref();
+        post(member, message(id));
+      });
+    } catch (error) {
+      // The thread is done with the job, so whoever cleans up meets nobody.
+      signal.throwIfAborted();
+      throw error;
+    } finally {
+      signal.removeEventListener("abort", abort);
+      member.jobs.delete(id);
+      this.#rest();
+    }
+  }
+
+  #leastBusy(): Member {
+    const idle = this.#members.find((member) => member.jobs.size === 0);
+    if (idle !== undefined) return idle;
+    if (this.#members.length < this.#size) return this.#start();
+    return this.#members.reduce((a, b) => (b.jobs.size < a.jobs.size ? b : a));
+  }
+
+  #start(): Member {
+    const member: Member = { worker: new Worker(program), jobs: new Map() };
+    member.worker.on("message", (message: FromWorker) => take(member, message));
+    const end = (error: Error) => {
+      this.#members = this.#members.filter((other) => other !== member);
+      for (const job of member.jobs.values()) job.reject(error);
+    };
+    member.worker.on("error", (error) => end(new StatusError(Code.Internal, `a worker thread ended: ${(error as Error).message}`, error)));
+    member.worker.on("exit", () => end(new StatusError(Code.Unavailable, "a worker thread was ended")));
+    this.#members.push(member);
+    return member;
+  }
+
+  #rest(): void {
+    clearTimeout(this.#idleTimer);
+    if (this.#members.some((member) => member.jobs.size > 0)) return;
+    this.#idleTimer = setTimeout(() => void this.close(), this.#idleMs);
+    // Neither the timer nor idle threads keep the process.
+    this.#idleTimer.unref();
+    for (const member of this.#members) member.worker.unref();
+  }
+}
+
+function post(member: Member, message: ToWorker): void {
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- that is for windows of a browser
+  member.worker.postMessage(message);
+}
+
+function take(member: Member, message: FromWorker): void {
+  const job = member.jobs.get(message.id);
+  if (job === undefined) return;
+  switch (message.is) {
+    case "progress":
+      return job.progress(message.receivedBytes);
+    case "done":
+      return job.resolve(message.layer);
+    case "failed":
+      return job.reject(new StatusError(message.code, message.message));
+  }
+}

@@ -1,0 +1,97 @@
+import * as v from "valibot";
+import type { ImageConfig } from "@keelson/oci/image-spec/config.ts";
+
+/** An image as it is kept in the table `images`. Never changed in place. */
+export interface ImageRecord {
+  /** Digest of the image config, `sha256:…`: the CRI's Image.id. The same content has the same id from every registry. */
+  readonly id: string;
+  /** `domain/path:tag`, sorted. */
+  readonly repoTags: readonly string[];
+  /** `domain/path@digest`, sorted: of the index where there is one, else of the manifest. */
+  readonly repoDigests: readonly string[];
+  /** Digest of the manifest for this platform. */
+  readonly manifestDigest: string;
+  /** Chain ids, lowest first. */
+  readonly layers: readonly string[];
+  /** What its layers take on disk, shared ones too. */
+  readonly sizeBytes: number;
+  readonly pulledAtMs: number;
+  readonly config: ImageConfig;
+}
+
+/** An unpacked layer as it is kept in the table `layers`; its files are in `ROOT/layers/DIRECTORY/diff`. */
+export interface LayerRecord {
+  /** Chain id: the layer with everything below it. */
+  readonly id: string;
+  /** Chain id of the layer below; undefined for the lowest one. */
+  readonly parent: string | undefined;
+  /** Digest of the uncompressed tar. */
+  readonly diffId: string;
+  /** Digest of what was fetched. */
+  readonly digest: string;
+  readonly compressedBytes: number;
+  readonly sizeBytes: number;
+  readonly inodes: number;
+  readonly directory: string;
+  /** Hides everything below it. */
+  readonly isOpaque: boolean;
+  /** Which run of the machine wrote it, /proc/sys/kernel/random/boot_id. */
+  readonly bootId: string;
+  /** Its files are known to be on the disk, not only in memory. */
+  readonly isDurable: boolean;
+}
+
+const digest = v.pipe(v.string(), v.regex(/^sha(?:256:[a-f0-9]{64}|512:[a-f0-9]{128})$/));
+const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
+const strings = v.array(v.string());
+
+const imageSchema = v.object({
+  id: digest,
+  repoTags: strings,
+  repoDigests: strings,
+  manifestDigest: digest,
+  layers: v.array(digest),
+  sizeBytes: count,
+  pulledAtMs: count,
+  config: v.object({
+    os: v.string(),
+    architecture: v.string(),
+    variant: v.string(),
+    created: v.string(),
+    user: v.string(),
+    env: strings,
+    entrypoint: strings,
+    cmd: strings,
+    workingDir: v.string(),
+    stopSignal: v.string(),
+    labels: v.record(v.string(), v.string()),
+    volumes: strings,
+    exposedPorts: strings,
+    diffIds: v.array(digest),
+  }),
+});
+
+const layerSchema = v.object({
+  id: digest,
+  parent: v.optional(digest),
+  diffId: digest,
+  digest,
+  compressedBytes: count,
+  sizeBytes: count,
+  inodes: count,
+  directory: v.pipe(v.string(), v.regex(/^[a-f0-9]{12,128}$/)),
+  isOpaque: v.boolean(),
+  bootId: v.string(),
+  isDurable: v.boolean(),
+});
+
+/** Throws what is wrong with a record that was read back. */
+export function parseImageRecord(value: unknown): ImageRecord {
+  return v.parse(imageSchema, value);
+}
+
+/** Throws what is wrong with a record that was read back. */
+export function parseLayerRecord(value: unknown): LayerRecord {
+  const record = v.parse(layerSchema, value);
+  return { ...record, parent: record.parent };
+}

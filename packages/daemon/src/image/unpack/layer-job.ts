@@ -1,0 +1,67 @@
+import fs from "node:fs";
+import { DigestCheck } from "@keelson/oci/image-spec/digest.ts";
+import type { Descriptor } from "@keelson/oci/image-spec/manifest.ts";
+import { type RepositoryAccess, RepositoryClient } from "@keelson/oci/distribution/repository-client.ts";
+import type { Transport } from "@keelson/oci/distribution/transport.ts";
+import { enterRoot } from "@keelson/linux/root.ts";
+import { decompress } from "./decompress.ts";
+import { LayerWriter, type UnpackedLayer } from "./layer-writer.ts";
+import { TarReader } from "./tar-reader.ts";
+
+/** A layer to fetch and unpack. Plain data: it goes to a worker thread. */
+export interface LayerJob {
+  access: RepositoryAccess;
+  descriptor: Descriptor;
+  /** Digest of the uncompressed tar. */
+  diffId: string;
+  /** An existing, empty directory. */
+  directory: string;
+  /** Where the compressed bytes are kept too; undefined: nowhere. */
+  blobPath: string | undefined;
+  /** The process's, which takes permissions from new files. */
+  umask: number;
+}
+
+/**
+ * Fetches a layer and unpacks it while it comes in. Both digests are checked: that of the bytes
+ * that came, and that of the tar in them. Throws what the client, the decompressor, the tar reader
+ * and the writer throw; what was written until then stays for the caller to remove.
+ * Only for a worker thread: it enters the directory as its root.
+ */
+export async function fetchLayer(job: LayerJob, transport: Transport, received: (bytes: number) => void, signal: AbortSignal): Promise<UnpackedLayer> {
+  const client = new RepositoryClient(job.access, { transport });
+  const diff = new DigestCheck(job.diffId);
+  using writer = new LayerWriter(job.umask);
+  const reader = new TarReader(writer);
+  await decompress(observed(client.blob(job.descriptor, signal), job.blobPath, received), (bytes) => {
+    signal.throwIfAborted();
+    diff.update(bytes);
+    // Only while files are written: between the chunks other layers have their turn on this thread.
+    using _ = enterRoot(job.directory);
+    reader.write(bytes);
+  });
+  reader.end();
+  diff.finish(`uncompressed layer ${job.descriptor.digest}`);
+  using _ = enterRoot(job.directory);
+  return writer.finish();
+}
+
+/** The same bytes, counted and written to a file on the way. */
+async function* observed(source: AsyncIterable<Uint8Array>, path: string | undefined, received: (bytes: number) => void): AsyncGenerator<Uint8Array> {
+  const fd = path === undefined ? -1 : fs.openSync(path, "wx", 0o600);
+  try {
+    let total = 0;
+    for await (const chunk of source) {
+      total += chunk.length;
+      received(total);
+      if (fd !== -1) writeAll(fd, chunk);
+      yield chunk;
+    }
+  } finally {
+    if (fd !== -1) fs.closeSync(fd);
+  }
+}
+
+function writeAll(fd: number, bytes: Uint8Array): void {
+  for (let written = 0; written < bytes.length; ) written += fs.writeSync(fd, bytes, written);
+}

@@ -1,0 +1,379 @@
+import fs from "node:fs";
+import { Code, StatusError } from "@keelson/base/status.ts";
+import { lsetxattr, mknod, utimensat } from "@keelson/linux/file.ts";
+import { removeTree } from "@keelson/linux/tree.ts";
+import { baseOf, entryPath, parentOf } from "./entry-path.ts";
+import type { TarEntry, TarSink } from "./tar-entry.ts";
+import { quoteName } from "./tar-reader.ts";
+
+/** What unpacking a layer came to. */
+export interface UnpackedLayer {
+  /** What its files take on disk, in whole blocks. */
+  sizeBytes: number;
+  inodes: number;
+  /**
+   * Directories that the layer uses but has no entry for, as binary strings, parents first ("" is
+   * the layer's own): they take their owner, mode and times from the layers below.
+   */
+  implicitDirectories: string[];
+  /** The layer hides everything below it. */
+  isOpaque: boolean;
+}
+
+const { O_CREAT, O_EXCL, O_WRONLY, O_NOFOLLOW, S_IFCHR, S_IFBLK, S_IFIFO } = fs.constants;
+const createFlags = O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW;
+const fileBlockBytes = 4096;
+
+/** What a layer may hold in all; the largest images that are known have a tenth of it. */
+const entriesLimit = 5_000_000;
+/** Directories are kept in memory until the end: this many bytes of names. */
+const directoryNamesLimitBytes = 64 * 1024 * 1024;
+
+/** As many as Linux follows, path_resolution(7). */
+const linksLimit = 40;
+
+const whiteoutPrefix = ".wh.";
+const opaqueMarker = ".wh..wh..opq";
+/** Other things that AUFS, the first user of this format, kept beside its files. */
+const aufsPrefix = ".wh..wh.";
+
+interface DirectoryAttributes {
+  mode: number;
+  uid: number;
+  gid: number;
+  mtimeSec: number;
+  mtimeNsec: number;
+}
+
+/**
+ * Writes the entries of a layer's tar below "/", with whiteouts as overlayfs wants them
+ * (image-spec layer.md, Documentation/filesystems/overlayfs.rst).
+ *
+ * It must run on a worker thread that has entered the layer's directory as its root: symlinks of
+ * the image are followed like any other, and lead nowhere else. `umask` is the process's.
+ */
+export class LayerWriter implements TarSink {
+  readonly #umask: number;
+  /** Directories known to be there, so that not every file's parents are looked up. */
+  readonly #present = new Set<string>([""]);
+  /** Symlinks known to lead to a directory. */
+  readonly #aliases = new Set<string>();
+  /** Set last: files made in a directory change its times, and setgid is inherited. */
+  readonly #directories = new Map<string, DirectoryAttributes>();
+  #directoryNamesBytes = 0;
+  readonly #implicit = new Set<string>([""]);
+  #entries = 0;
+  #blocks = 1;
+  #inodes = 1;
+  #isOpaque = false;
+  /** The file whose content comes now. */
+  #fd = -1;
+  #entry: TarEntry | undefined;
+  #path = "";
+
+  constructor(umask: number) {
+    this.#umask = umask;
+  }
+
+  entry(entry: TarEntry): void {
+    this.#entries += 1;
+    if (this.#entries > entriesLimit) throw new StatusError(Code.ResourceExhausted, `the layer has more than ${entriesLimit} entries`);
+    this.#entry = entry;
+    this.#path = entryPath(entry.name);
+    this.#naming(() => this.#make(this.#path, entry));
+  }
+
+  content(bytes: Buffer): void {
+    if (this.#fd === -1) return;
+    this.#naming(() => {
+      let written = 0;
+      while (written < bytes.length) written += fs.writeSync(this.#fd, bytes, written);
+    });
+  }
+
+  entryEnd(): void {
+    const entry = this.#entry;
+    if (this.#fd === -1 || entry === undefined) return;
+    this.#naming(() => this.#finishFile(this.#fd, entry));
+    this.#closeFile();
+    this.#blocks += Math.ceil(entry.sizeBytes / fileBlockBytes);
+  }
+
+  /** Sets what had to wait: owners, modes and times of directories. To be called when the archive has ended. */
+  finish(): UnpackedLayer {
+    for (const [path, attributes] of this.#directories) this.#naming(() => setDirectory(path, attributes));
+    return {
+      sizeBytes: this.#blocks * fileBlockBytes,
+      inodes: this.#inodes,
+      implicitDirectories: [...this.#implicit].sort(),
+      isOpaque: this.#isOpaque,
+    };
+  }
+
+  /** Lets go of an open file after an error; harmless otherwise. */
+  [Symbol.dispose](): void {
+    this.#closeFile();
+  }
+
+  #closeFile(): void {
+    const fd = this.#fd;
+    this.#fd = -1;
+    if (fd !== -1) fs.closeSync(fd);
+  }
+
+  #make(path: string, entry: TarEntry): void {
+    if (path === "") return this.#makeRoot(entry);
+    const base = baseOf(path);
+    this.#needDirectory(parentOf(path));
+    if (base.startsWith(whiteoutPrefix)) return this.#makeWhiteout(path, base);
+    switch (entry.kind) {
+      case "file":
+        this.#fd = this.#placing(path, (at) => fs.openSync(at, createFlags, entry.mode & 0o777));
+        return;
+      case "directory":
+        return this.#makeDirectory(path, entry);
+      case "hardlink":
+        return this.#makeHardlink(path, entryPath(entry.linkName));
+      case "symlink":
+        this.#placing(path, (at) => fs.symlinkSync(toPath(entry.linkName), at));
+        return this.#finishNode(path, entry);
+      case "character device":
+        return this.#makeNode(path, entry, S_IFCHR);
+      case "block device":
+        return this.#makeNode(path, entry, S_IFBLK);
+      case "fifo":
+        return this.#makeNode(path, entry, S_IFIFO);
+    }
+  }
+
+  #makeRoot(entry: TarEntry): void {
+    if (entry.kind !== "directory") throw new StatusError(Code.InvalidArgument, "it has no name");
+    this.#keepDirectory("", entry);
+  }
+
+  #makeDirectory(path: string, entry: TarEntry): void {
+    const found = this.#present.has(path) ? "directory" : this.#mkdir(path);
+    if (found === "whiteout") this.#setOpaque(path);
+    this.#keepDirectory(path, entry);
+  }
+
+  /** Makes a directory, or keeps the one that is there. Says what was in the way. */
+  #mkdir(path: string): "nothing" | "directory" | "whiteout" {
+    let found: "nothing" | "directory" | "whiteout" = "nothing";
+    const at = absolute(path);
+    try {
+      fs.mkdirSync(at, 0o755);
+      this.#inodes += 1;
+      this.#blocks += 1;
+    } catch (error) {
+      if (errnoOf(error) !== "EEXIST") throw error;
+      const stat = fs.lstatSync(at);
+      found = stat.isDirectory() ? "directory" : isWhiteout(stat) ? "whiteout" : "nothing";
+      if (!stat.isDirectory()) {
+        fs.unlinkSync(at);
+        this.#aliases.clear();
+        fs.mkdirSync(at, 0o755);
+      }
+    }
+    this.#present.add(path);
+    return found;
+  }
+
+  #keepDirectory(path: string, entry: TarEntry): void {
+    if (!this.#directories.has(path)) this.#countDirectoryName(path);
+    this.#implicit.delete(path);
+    setXattrs(path, entry);
+    const { mode, uid, gid, mtimeSec, mtimeNsec } = entry;
+    this.#directories.set(path, { mode, uid, gid, mtimeSec, mtimeNsec });
+  }
+
+  /**
+   * Makes the directories of a path that have no entry yet. A symlink on the way is followed, as tar
+   * does; what it leads to may be only in a layer below, and is then made here too.
+   */
+  #needDirectory(path: string, links = 0): void {
+    if (this.#present.has(path) || this.#aliases.has(path)) return;
+    this.#needDirectory(parentOf(path), links);
+    const stat = fs.lstatSync(absolute(path), { throwIfNoEntry: false });
+    if (stat?.isDirectory() === true) this.#present.add(path);
+    else if (stat === undefined || isWhiteout(stat)) this.#makeImplicit(path);
+    else if (stat.isSymbolicLink()) this.#followLink(path, links);
+    else throw new StatusError(Code.InvalidArgument, `${quoteName(path)} is not a directory`);
+  }
+
+  #makeImplicit(path: string): void {
+    if (this.#mkdir(path) === "whiteout") this.#setOpaque(path);
+    this.#implicit.add(path);
+    this.#countDirectoryName(path);
+  }
+
+  #followLink(path: string, links: number): void {
+    if (links >= linksLimit) throw new StatusError(Code.InvalidArgument, `${quoteName(path)} is a symlink that leads through more than ${linksLimit} others`);
+    if (fs.statSync(absolute(path), { throwIfNoEntry: false })?.isDirectory() !== true) {
+      const target = fs.readlinkSync(absolute(path), "buffer").toString("latin1");
+      this.#needDirectory(resolveLink(path, target), links + 1);
+    }
+    this.#aliases.add(path);
+  }
+
+  #countDirectoryName(path: string): void {
+    this.#directoryNamesBytes += path.length;
+    if (this.#directoryNamesBytes > directoryNamesLimitBytes) throw new StatusError(Code.ResourceExhausted, "the layer has too many directories");
+  }
+
+  #makeHardlink(path: string, target: string): void {
+    if (path === target) return;
+    try {
+      this.#placing(path, (at) => fs.linkSync(absolute(target), at));
+    } catch (error) {
+      if (!["ENOENT", "ENOTDIR", "EPERM"].includes(errnoOf(error))) throw error;
+      throw new StatusError(Code.InvalidArgument, `it is a hard link to ${quoteName(target)}, which is no file of the layer`, error);
+    }
+    this.#inodes -= 1; // #placing counted a new one.
+  }
+
+  #makeNode(path: string, entry: TarEntry, type: number): void {
+    this.#placing(path, (at) => mknod(at, type | (entry.mode & 0o777), entry.deviceMajor, entry.deviceMinor));
+    this.#finishNode(path, entry);
+  }
+
+  #makeWhiteout(path: string, base: string): void {
+    if (base === opaqueMarker) return this.#setOpaque(parentOf(path));
+    if (base.startsWith(aufsPrefix)) return;
+    const hidden = base.slice(whiteoutPrefix.length);
+    if (hidden === "" || hidden === "." || hidden === "..") throw new StatusError(Code.InvalidArgument, "it hides nothing that can have a name");
+    const parent = parentOf(path);
+    const hiddenPath = parent === "" ? hidden : `${parent}/${hidden}`;
+    const stat = fs.lstatSync(absolute(hiddenPath), { throwIfNoEntry: false });
+    // A whiteout means the layers below: what this layer has there itself stays, without what it had below.
+    if (stat?.isDirectory() === true) return this.#setOpaque(hiddenPath);
+    if (stat !== undefined) return;
+    mknod(absolute(hiddenPath), S_IFCHR, 0, 0);
+    this.#inodes += 1;
+  }
+
+  #setOpaque(path: string): void {
+    if (path === "") this.#isOpaque = true;
+    else lsetxattr(absolute(path), "trusted.overlay.opaque", Buffer.from("y"));
+  }
+
+  /** Runs `make` with the path, and again after what is in the way was removed. */
+  #placing<T>(path: string, make: (at: string | Buffer) => T): T {
+    const at = absolute(path);
+    this.#inodes += 1;
+    try {
+      return make(at);
+    } catch (error) {
+      if (errnoOf(error) !== "EEXIST") throw error;
+    }
+    this.#inodes -= 1;
+    this.#aliases.clear();
+    if (fs.lstatSync(at).isDirectory()) {
+      removeTree(at);
+      // Whatever was below it is gone too.
+      this.#present.clear();
+      this.#present.add("");
+      this.#directories.delete(path);
+    } else {
+      fs.unlinkSync(at);
+    }
+    return make(at);
+  }
+
+  #finishFile(fd: number, entry: TarEntry): void {
+    // Made by root in a directory without setgid, it belongs to 0:0 already.
+    if (entry.uid !== 0 || entry.gid !== 0) fs.fchownSync(fd, entry.uid, entry.gid);
+    // After chown, which clears setuid and security.capability.
+    if ((entry.mode & (0o7000 | this.#umask)) !== 0) fs.fchmodSync(fd, entry.mode);
+    if (entry.xattrs.size > 0) setXattrs(this.#path, entry);
+    if (entry.mtimeNsec === 0) fs.futimesSync(fd, entry.mtimeSec, entry.mtimeSec);
+    else setTimes(this.#path, entry);
+  }
+
+  #finishNode(path: string, entry: TarEntry): void {
+    const at = absolute(path);
+    if (entry.uid !== 0 || entry.gid !== 0) fs.lchownSync(at, entry.uid, entry.gid);
+    if (entry.kind !== "symlink" && (entry.mode & (0o7000 | this.#umask)) !== 0) fs.chmodSync(at, entry.mode);
+    setXattrs(path, entry);
+    setTimes(path, entry);
+  }
+
+  /** Runs a step so that its error says which entry it was about and what kind of fault it is. */
+  #naming(step: () => void): void {
+    try {
+      step();
+    } catch (error) {
+      this.#closeFile();
+      const name = `tar entry ${quoteName(this.#entry?.name ?? "")}`;
+      if (error instanceof StatusError) throw new StatusError(error.code, `${name}: ${error.message}`, error);
+      throw new StatusError(codeOfErrno(errnoOf(error)), `${name}: ${(error as Error).message}`, error);
+    }
+  }
+}
+
+function setDirectory(path: string, attributes: DirectoryAttributes): void {
+  const at = absolute(path);
+  const stat = fs.lstatSync(at, { throwIfNoEntry: false });
+  // Replaced by something else later in the layer.
+  if (stat?.isDirectory() !== true) return;
+  if (attributes.uid !== 0 || attributes.gid !== 0) fs.lchownSync(at, attributes.uid, attributes.gid);
+  if ((stat.mode & 0o7777) !== attributes.mode) fs.chmodSync(at, attributes.mode);
+  setTimes(path, attributes);
+}
+
+function setTimes(path: string, time: { mtimeSec: number; mtimeNsec: number }): void {
+  const ns = BigInt(time.mtimeSec) * 1_000_000_000n + BigInt(time.mtimeNsec);
+  utimensat(absolute(path), ns, ns, true);
+}
+
+/**
+ * trusted.* belongs to this host (overlayfs reads its redirects there), and so do the host's
+ * labels; a file system without the others does not stop the unpacking, as in other runtimes.
+ */
+function setXattrs(path: string, entry: TarEntry): void {
+  for (const [binaryKey, value] of entry.xattrs) {
+    const key = Buffer.from(binaryKey, "latin1").toString("utf8");
+    if (key.startsWith("trusted.") || key === "security.selinux" || key.startsWith("user.overlay.") || key.includes("\0")) continue;
+    try {
+      lsetxattr(absolute(path), key, value);
+    } catch (error) {
+      const isUserOfNode = errnoOf(error) === "EPERM" && key.startsWith("user.");
+      if (errnoOf(error) !== "ENOTSUP" && errnoOf(error) !== "EOPNOTSUPP" && !isUserOfNode) throw error;
+    }
+  }
+}
+
+/** Where a symlink leads inside the layer, by its text alone: `..` stops at the layer's directory, as in a chroot. */
+function resolveLink(path: string, target: string): string {
+  const parts = target.startsWith("/") ? [] : parentOf(path).split("/");
+  for (const part of target.split("/")) {
+    if (part === "..") parts.pop();
+    else if (part !== "." && part !== "") parts.push(part);
+  }
+  return parts.filter((part) => part !== "").join("/");
+}
+
+function isWhiteout(stat: fs.Stats): boolean {
+  return stat.isCharacterDevice() && stat.rdev === 0;
+}
+
+function absolute(path: string): string | Buffer {
+  return toPath(`/${path}`);
+}
+
+/** Node takes text as UTF-8: what is not ASCII goes as the bytes that it is. */
+function toPath(binary: string): string | Buffer {
+  // oxlint-disable-next-line no-control-regex -- all of ASCII is meant
+  return /^[\u0000-\u007f]*$/.test(binary) ? binary : Buffer.from(binary, "latin1");
+}
+
+function errnoOf(error: unknown): string {
+  return (error as NodeJS.ErrnoException | undefined)?.code ?? "";
+}
+
+function codeOfErrno(errno: string): Code {
+  if (errno === "ENOSPC" || errno === "EDQUOT" || errno === "EMFILE" || errno === "ENFILE") return Code.ResourceExhausted;
+  // What only the archive's own content can cause below an empty directory.
+  if (["ENAMETOOLONG", "ENOTDIR", "EISDIR", "ELOOP", "EEXIST", "EINVAL", "ENOENT", "EMLINK"].includes(errno)) return Code.InvalidArgument;
+  return Code.Internal;
+}

@@ -42,7 +42,7 @@ test("v1 with joint and named hierarchies, symlinks and empty mount points", (t)
 test("hybrid is v1 with a v2 tree beside it", (t) => {
   const layout = detectCgroups(fakeTree(t, { "memory/cgroup.procs": "", "unified/cgroup.procs": "", "unified/cgroup.controllers": "hugetlb\n" }));
   assert.equal(layout.kind, "hybrid");
-  assert.deepEqual(layout.hierarchies.map((h) => h.version).sort(), [1, 2]);
+  assert.deepEqual(new Set(layout.hierarchies.map((h) => h.version)), new Set([1, 2]));
 });
 
 test("a host without cgroups is an error that says what to do", (t) => {

@@ -1,24 +1,30 @@
 import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 
 /**
  * For tests: runs the tests of a file in a mount namespace of their own, in a second process, so that no mount is left
- * behind whatever happens. `if (inOwnMounts(import.meta.url)) { test(…) }`
+ * behind whatever happens. Gives an empty directory there, which is removed afterwards, and undefined in the first
+ * process: `const base = ownMounts(import.meta.url); if (base !== undefined) { test(…) }`
  */
-export function inOwnMounts(url: string): boolean {
+export function ownMounts(url: string): string | undefined {
   const file = fileURLToPath(url);
-  if (process.env.KEELSON_OWN_MOUNTS === file) return true;
+  if (process.env.KEELSON_OWN_MOUNTS_FILE === file) return process.env.KEELSON_OWN_MOUNTS;
   test("in a mount namespace of its own", (t) => {
     if (process.getuid?.() !== 0) return t.skip("needs root");
+    const base = mkdtempSync(join(tmpdir(), "keelson-linux-"));
     const { NODE_TEST_CONTEXT: _, ...env } = process.env;
     const result = spawnSync("unshare", ["-m", "--propagation", "private", process.execPath, "--test", "--test-reporter=spec", file], {
-      env: { ...env, KEELSON_OWN_MOUNTS: file },
+      env: { ...env, KEELSON_OWN_MOUNTS_FILE: file, KEELSON_OWN_MOUNTS: base },
       encoding: "utf8",
     });
+    rmSync(base, { recursive: true });
     if (result.status !== 0) throw new Error(`${result.stdout}\n${result.stderr}`);
     t.diagnostic(/^. tests \d+$/m.exec(result.stdout)?.[0] ?? "");
     return undefined;
   });
-  return false;
+  return undefined;
 }

@@ -1,14 +1,13 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { inOwnMounts } from "./host-mounts.ts";
+import { ownMounts } from "./host-mounts.ts";
 import { MS, bindMount, mount, mountsUnder, readMounts, setPropagation, unmount, unmountAllUnder, unmountAsync } from "./mount.ts";
 import type { MountInfo } from "./mount.ts";
 
-if (inOwnMounts(import.meta.url)) {
-  const base = mkdtempSync(join(tmpdir(), "mount-"));
+const base = ownMounts(import.meta.url);
+if (base !== undefined) {
   mount({ source: "test", target: base, fstype: "tmpfs" });
   const dir = (name: string): string => {
     mkdirSync(join(base, name), { recursive: true });

@@ -1,17 +1,17 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, readlinkSync, writeFileSync } from "node:fs";
-import { hostname, tmpdir } from "node:os";
+import { existsSync, mkdirSync, readFileSync, readdirSync, readlinkSync, writeFileSync } from "node:fs";
+import { hostname } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { inOwnMounts } from "./host-mounts.ts";
+import { ownMounts } from "./host-mounts.ts";
 import { mountsUnder } from "./mount.ts";
 import { createNamespaces, createNamespacesAsync, namespaceId, unpinNamespace, unpinNamespaceAsync } from "./namespace.ts";
 import type { NamespaceOptions } from "./namespace.ts";
 import { warmThreadPool } from "./pool.ts";
 import { run } from "./run.ts";
 
-if (inOwnMounts(import.meta.url)) {
-  const base = mkdtempSync(join(tmpdir(), "ns-"));
+const base = ownMounts(import.meta.url);
+if (base !== undefined) {
   const pins = { net: join(base, "net"), ipc: join(base, "ipc"), uts: join(base, "uts") };
   const unpinAll = (): void => Object.values(pins).forEach(unpinNamespace);
 

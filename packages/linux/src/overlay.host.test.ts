@@ -1,15 +1,14 @@
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { inOwnMounts } from "./host-mounts.ts";
+import { ownMounts } from "./host-mounts.ts";
 import { mount, readMounts, unmount } from "./mount.ts";
 import { mountOverlay, mountOverlayAsync } from "./overlay.ts";
 import type { OverlayOptions } from "./overlay.ts";
 
-if (inOwnMounts(import.meta.url)) {
-  const base = mkdtempSync(join(tmpdir(), "overlay-"));
+const base = ownMounts(import.meta.url);
+if (base !== undefined) {
   mount({ source: "test", target: base, fstype: "tmpfs" });
   const dir = (...names: string[]): string => {
     const path = join(base, ...names);

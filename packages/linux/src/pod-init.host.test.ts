@@ -1,10 +1,9 @@
 import assert from "node:assert/strict";
-import { readFileSync, readdirSync, readlinkSync, mkdtempSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, readdirSync, readlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { cgroupDirs, cgroupProcs, createCgroup, detectCgroups, removeCgroup } from "./cgroup.ts";
-import { inOwnMounts } from "./host-mounts.ts";
+import { ownMounts } from "./host-mounts.ts";
 import { mountsUnder } from "./mount.ts";
 import { createNamespaces, namespaceId, unpinNamespace } from "./namespace.ts";
 import { startPodInit } from "./pod-init.ts";
@@ -14,8 +13,8 @@ import { pssBytes, readProcesses, readStat, readStatus } from "./procfs.ts";
 import { run } from "./run.ts";
 import { spawn } from "./spawn.ts";
 
-if (inOwnMounts(import.meta.url)) {
-  const base = mkdtempSync(join(tmpdir(), "pod-init-"));
+const base = ownMounts(import.meta.url);
+if (base !== undefined) {
 
   async function end(init: PodInit, signal = 15): Promise<void> {
     const keepAlive = setTimeout(() => assert.fail("pod init did not end"), 5000);

@@ -89,7 +89,7 @@ export async function run(options: RunOptions, signal?: AbortSignal): Promise<Ru
     stderr.socket.destroy();
   });
   stdin?.on("error", () => stdin.destroy()); // EPIPE: it need not read all of it
-  stdin?.end(options.stdin);
+  if (options.stdin !== undefined) stdin?.end(options.stdin);
 
   let abortReason: unknown;
   let isAborted = false;

@@ -1,17 +1,16 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { chmodSync, existsSync, linkSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { chmodSync, existsSync, linkSync, mkdirSync, readFileSync, readdirSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { Worker } from "node:worker_threads";
-import { inOwnMounts } from "./host-mounts.ts";
+import { ownMounts } from "./host-mounts.ts";
 import { bindMount, mount, unmount } from "./mount.ts";
 import { run } from "./run.ts";
 import { diskUsage, diskUsageAsync, removeTree, removeTreeAsync } from "./tree.ts";
 
-if (inOwnMounts(import.meta.url)) {
-  const base = mkdtempSync(join(tmpdir(), "tree-"));
+const base = ownMounts(import.meta.url);
+if (base !== undefined) {
   mount({ source: "test", target: base, fstype: "tmpfs" });
   const dir = (name: string): string => {
     mkdirSync(join(base, name), { recursive: true });

@@ -12,6 +12,7 @@
  */
 import { spawnSync } from "node:child_process";
 import { globSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { compose } from "node:stream";
 import { run } from "node:test";
@@ -71,7 +72,7 @@ process.exit(fail > 0 || counts.cancelled > 0 || failures.length > 0 ? 1 : 0);
 async function* events() {
   const sandboxed = ["--import", join(root, "packages/testkit/src/sandboxed.ts")];
   const runs: RunOptions[] = [
-    { files: unitFiles, concurrency: true },
+    { files: unitFiles, concurrency: availableParallelism() },
     { files: hostFiles, concurrency: 2, execArgv: sandboxed },
   ];
   for (const options of runs) {

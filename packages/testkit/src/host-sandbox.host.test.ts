@@ -1,13 +1,14 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { execFileSync, spawn } from "node:child_process";
-import { copyFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { runInSandbox } from "./host-sandbox.ts";
+import { reexecInSandbox, runInSandbox } from "./host-sandbox.ts";
 import { leftBehind, takeSnapshot } from "./leaks.ts";
 import { waitFor } from "./wait.ts";
+
+await reexecInSandbox({ net: true });
 
 const snapshotModule = join(import.meta.dirname, "leaks.ts");
 
@@ -55,7 +56,7 @@ test("its leaks are seen from within", async () => {
     /^ip6tables \(nft, table filter\) still has the rule -A INPUT -j DROP/,
     /^CNI file \/var\/lib\/cni\/results\/r is/,
     /^System V shm \d+/,
-    /^process \d+ \(parent 1\) is still running: sleep 1000/,
+    /^process \d+ \(parent 1\) is still running: (setsid )?sleep 1000/,
     /^cgroup \/sys\/fs\/cgroup\/(pids\/)?left is/,
   ]) {
     assert.ok(left.some((sentence) => pattern.test(sentence)), `${pattern} in ${left.join("\n")}`);
@@ -73,7 +74,7 @@ for (const runtime of ["crun", "runc"]) {
     execFileSync(runtime, ["spec"], { cwd: bundle });
     const spec = JSON.parse(execFileSync("cat", [join(bundle, "config.json")], { encoding: "utf8" }));
     spec.process.terminal = false;
-    spec.process.args = ["/bin/sh", "-c", "echo in the container; cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null"];
+    spec.process.args = ["/bin/sh", "-c", "echo in the container; cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; true"];
     spec.linux.cgroupsPath = "/kubepods/pod1/c1";
     spec.linux.resources = { memory: { limit: 64 << 20 }, cpu: { shares: 512, quota: 50_000, period: 100_000 }, pids: { limit: 50 } };
     writeFileSync(join(bundle, "config.json"), JSON.stringify(spec));
@@ -86,16 +87,19 @@ test("works where cgroup v2 is all there is, with controllers for those inside",
   // On a hybrid machine: cover its v1 hierarchies with the v2 one, and make the sandbox in that.
   const { exitCode, stdout, stderr } = await sh(`
     set -e
-    [ -e /sys/fs/cgroup/cgroup.procs ] || mount -t cgroup2 cgroup2 /sys/fs/cgroup
-    cd /; controllers=$(cat /sys/fs/cgroup/cgroup.controllers)
-    for one in $controllers; do echo +$one >/sys/fs/cgroup/cgroup.subtree_control; done
+    hand_down() { for one in $controllers; do echo $1$one >/sys/fs/cgroup/cgroup.subtree_control; done; }
+    hybrid=$([ -e /sys/fs/cgroup/cgroup.procs ] || echo yes)
+    if [ "$hybrid" ]; then mount -t cgroup2 cgroup2 /sys/fs/cgroup; fi
+    controllers=$(cat /sys/fs/cgroup/cgroup.controllers)
+    if [ "$hybrid" ]; then hand_down +; fi
     ${process.execPath} -e '
       const { runInSandbox } = await import(${JSON.stringify(join(import.meta.dirname, "host-sandbox.ts"))});
-      const { stdout, stderr } = await runInSandbox("sh", ["-c", "cat /proc/self/cgroup; mkdir /sys/fs/cgroup/pod; cat /sys/fs/cgroup/pod/cgroup.controllers"], { stdio: "capture" });
+      const { stdout, stderr } = await runInSandbox("sh", ["-c", "cat /proc/self/cgroup; mkdir /sys/fs/cgroup/pod; echo [$(cat /sys/fs/cgroup/pod/cgroup.controllers)]"], { stdio: "capture" });
       console.log(JSON.stringify({ stdout, stderr }));
     '
-    echo "$controllers"; ls -d /sys/fs/cgroup/keelson* 2>/dev/null || true
-    for one in $controllers; do echo -$one >/sys/fs/cgroup/cgroup.subtree_control || true; done`);
+    echo "[$controllers]"
+    ls /sys/fs/cgroup | grep keelson-sandbox || true
+    if [ "$hybrid" ]; then hand_down - || true; fi`);
   assert.equal(stderr, "");
   assert.equal(exitCode, 0);
   const [inner = "", controllers, ...others] = stdout.trimEnd().split("\n");
@@ -106,7 +110,7 @@ test("works where cgroup v2 is all there is, with controllers for those inside",
   assert.deepEqual(others, []);
 });
 
-test("everything inside dies with a caller that is killed, and the next sandbox removes its cgroups", async () => {
+test("everything inside dies with a caller that is killed, and the next sandbox removes its cgroups", { timeout: 20_000 }, async () => {
   const before = takeSnapshot();
   const script = `
     const { runInSandbox } = await import(${JSON.stringify(join(import.meta.dirname, "host-sandbox.ts"))});
@@ -123,7 +127,7 @@ test("everything inside dies with a caller that is killed, and the next sandbox 
   assert.deepEqual(leftBehind(before), []);
 });
 
-test("hands SIGTERM on", async () => {
+test("hands SIGTERM on", { timeout: 20_000 }, async () => {
   const script = `
     const { runInSandbox } = await import(${JSON.stringify(join(import.meta.dirname, "host-sandbox.ts"))});
     const { exitCode } = await runInSandbox("sh", ["-c", "trap 'exit 9' TERM; echo up; sleep 1000 & wait"], { stdio: "inherit" });

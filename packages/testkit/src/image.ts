@@ -184,9 +184,8 @@ export function randomImage(
   const fill = (data: Buffer): Buffer => {
     for (let at = 0; at < data.length; at += 4) {
       const value = next();
-      // The last bytes of the half that is noise may run over into nothing: Buffer stops at its end.
       if (at * 2 < data.length && at + 4 <= data.length) data.writeUInt32LE(value, at);
-      else data.fill(97 + (value % 4), at, at + 4);
+      else data.fill(97 + (value % 4), at, Math.min(at + 4, data.length));
     }
     return data;
   };

@@ -60,12 +60,16 @@ split) # in the cgroup namespace, still with the machine's mounts
     catatonit -- "$0" inside "$@"
   ;;
 inside)
-  # A sysfs shows the network namespace it was mounted in.
   security=$([ -d /sys/kernel/security/. ] && ls -A /sys/kernel/security || true)
   unified=$([ -e $cgroup/cgroup.procs ] && echo yes || true)
   hierarchies=$(v1_hierarchies)
-  mount -t sysfs sysfs /sys
-  if [ -n "$security" ]; then mount -t securityfs securityfs /sys/kernel/security; fi
+  if [ "$net" = new-net ]; then
+    # A sysfs shows the network namespace it was mounted in.
+    mount -t sysfs sysfs /sys
+    if [ -n "$security" ]; then mount -t securityfs securityfs /sys/kernel/security; fi
+  else
+    umount -R -l $cgroup # mount(2) refuses the same file system on top of itself
+  fi
   if [ -n "$unified" ]; then
     mount -t cgroup2 cgroup2 $cgroup
   else

@@ -60,7 +60,8 @@ function environmentOf(env: SpawnOptions["env"] = process.env): readonly string[
 /**
  * Starts a program at a cost that does not grow with the daemon's memory (clone(2), CLONE_VFORK), with default signal
  * dispositions and an empty signal mask. It is waited for by its pidfd alone, so Node's own children and ours never
- * meet. Throws SystemError, also when the program cannot be executed: ENOENT, EACCES.
+ * meet; a worker that ends before its child leaves it unreaped. Throws SystemError, also when the program cannot be
+ * executed: ENOENT, EACCES. Resource limits are ours: Node has raised the soft RLIMIT_NOFILE to the hard one.
  */
 export function spawn(options: SpawnOptions): Child {
   const given = options.fds ?? [];

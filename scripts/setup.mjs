@@ -67,7 +67,7 @@ function main() {
   removeOldPolicy();
   const missing = missingPackages();
   if (missing.length > 0) step(`install ${missing.join(" ")}`, () => installPackages(missing));
-  if (!modulesMatch()) step("npm ci", installModules);
+  if (!modulesMatch()) step("install node_modules", installModules);
   step("check the pinned Node", checkNode, "check");
   step("build the addon", buildAddon, "check");
   if (!quiet) console.log("ready");
@@ -164,10 +164,23 @@ function fitsThisMachine({ os, cpu, libc }) {
   return (!os || os.includes(process.platform)) && (!cpu || cpu.includes(process.arch)) && (!libc || libc.includes("glibc"));
 }
 
+/**
+ * Not `npm ci`: that refuses a lock file without the entries of optional packages for other systems, and npm leaves
+ * out of it those that its registry does not have. With --no-save npm takes versions and checksums from the lock
+ * file too and leaves the file alone; that the result is what the lock file says is checked afterwards.
+ */
 function installModules() {
   // Nothing that we use needs its install script.
-  const { status, output } = run("npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund"], {});
-  if (status !== 0) throw new SetupError("npm ci", tail(output), "Check that npm works and reaches its registry, then run setup again.");
+  const { status, output } = run("npm", ["install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund"], {});
+  if (status !== 0) throw new SetupError("npm install", npmErrors(output), "Check that npm works and reaches its registry, then run setup again.");
+  if (!modulesMatch()) {
+    throw new SetupError("npm install", "node_modules is not what package-lock.json says", "Run `npm install` and commit package-lock.json.");
+  }
+}
+
+/** npm explains itself first and prints its manual after. */
+function npmErrors(output) {
+  return output.split("\n").filter((line) => line.startsWith("npm error")).slice(0, 15).join("\n") || tail(output);
 }
 
 function checkNode() {

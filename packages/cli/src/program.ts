@@ -52,7 +52,7 @@ export async function runProgram(args: readonly string[], io: Io): Promise<numbe
   };
   addCommands(program, app);
   try {
-    await program.parseAsync(rewriteGoFlags(program, args), { from: "user" });
+    await program.parseAsync(args.length === 0 ? ["--help"] : rewriteGoFlags(program, args), { from: "user" });
   } catch (error) {
     exitCode = error instanceof CommanderError ? parserExitCode(error) : await report(io, error);
   }
@@ -107,7 +107,6 @@ function addCommands(program: Command, app: App): void {
 /** crictl leaves with 3 for a command that is not there, and with 1 for flags that are wrong. */
 function parserExitCode(error: CommanderError): number {
   if (error.code === "commander.unknownCommand") return 3;
-  // `keelctl` alone shows the help, which is no error.
   return error.code.startsWith("commander.help") ? 0 : error.exitCode;
 }
 

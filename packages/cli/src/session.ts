@@ -80,13 +80,22 @@ async function callOnce<N extends UnaryCallName>(
     return await target.client.call(name, request, AbortSignal.any(signals));
   } catch (error) {
     code = codeOf(error);
-    throw await explain(error, name, target.endpoint, timeoutMs, io);
+    const flag = options.timeoutMs === undefined ? "--timeout" : name === "pullImage" ? "--pull-timeout" : "--cancel-timeout";
+    throw await explain(io, error, { name, endpoint: target.endpoint, timeoutMs, flag });
   } finally {
     if (settings.debug) await note(io, `${callTitle(name)} ${target.endpoint} ${(performance.now() - startedMs).toFixed(1)} ms ${codeName(code)}`);
   }
 }
 
-async function explain(error: unknown, name: UnaryCallName, endpoint: string, timeoutMs: number | undefined, io: Io): Promise<unknown> {
+interface CallFacts {
+  readonly name: UnaryCallName;
+  readonly endpoint: string;
+  readonly timeoutMs: number | undefined;
+  /** The flag that gives the call more time. */
+  readonly flag: string;
+}
+
+async function explain(io: Io, error: unknown, { name, endpoint, timeoutMs, flag }: CallFacts): Promise<unknown> {
   const code = codeOf(error);
   const message = messageOf(error);
   if (io.signal.aborted) return new StatusError(Code.Cancelled, "interrupted", error);
@@ -96,7 +105,7 @@ async function explain(error: unknown, name: UnaryCallName, endpoint: string, ti
     return reason === undefined ? error : new StatusError(code, unreachable(endpoint, reason), error);
   }
   if (code === Code.DeadlineExceeded && timeoutMs !== undefined && message === "the call took longer than its timeout") {
-    return new StatusError(code, `${callTitle(name)} took longer than ${timeoutMs / 1000} s. It may still be under way; give it more time with --timeout`, error);
+    return new StatusError(code, `${callTitle(name)} took longer than ${timeoutMs / 1000} s. It may still be under way; give it more time with ${flag}`, error);
   }
   if (code === Code.Unimplemented) return new StatusError(code, `the runtime at ${endpoint} does not know ${callTitle(name)}: ${message}`, error);
   return new StatusError(code, message === "" ? `${callTitle(name)}: ${codeName(code)}` : `${message} (${codeName(code)})`, error);

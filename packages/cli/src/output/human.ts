@@ -4,7 +4,7 @@ const hour = 60 * minute;
 
 /** How long ago, in crictl's words: `Less than a second ago`, `About a minute ago`, `3 hours ago`. */
 export function humanAge(createdAtNs: bigint, nowMs: number): string {
-  return `${humanDuration(nowMs - Number(createdAtNs / 1_000_000n))} ago`;
+  return `${humanDuration(Number(BigInt(nowMs) * 1_000_000n - createdAtNs) / 1e6)} ago`;
 }
 
 /** A duration in the words and the steps of docker's go-units, which crictl prints. */

@@ -1,0 +1,238 @@
+import { statfs } from "node:fs/promises";
+import type { Log } from "@keelson/base/log.ts";
+import { messageOf, wrapError } from "@keelson/base/status.ts";
+import { type Attachment, AttachmentCache, type CachedAttachment } from "@keelson/cni/cache.ts";
+import type { ConfigList } from "@keelson/cni/config-list.ts";
+import { addNetwork, delNetwork, gcNetwork, type NetworkDeps } from "@keelson/cni/network.ts";
+import type { PluginExec } from "@keelson/cni/plugin.ts";
+import type { Result } from "@keelson/cni/result.ts";
+import { capabilityArgs, cniArgs } from "./capability-args.ts";
+import { DefaultNetwork } from "./default-network.ts";
+import { podIps } from "./pod-ips.ts";
+
+/** What the network is told of a pod. */
+export interface AttachedPod {
+  readonly id: string;
+  readonly name: string;
+  readonly namespace: string;
+  readonly uid: string;
+  /** Where its network namespace is pinned. */
+  readonly netnsPath: string;
+  readonly portMappings: readonly {
+    readonly protocol: "tcp" | "udp" | "sctp";
+    readonly containerPort: number;
+    /** 0: none, and then the mapping needs no work. */
+    readonly hostPort: number;
+    /** Empty: every address of the host. */
+    readonly hostIP: string;
+  }[];
+  readonly annotations: Readonly<Record<string, string>>;
+  readonly dns?: { readonly servers: readonly string[]; readonly searches: readonly string[]; readonly options: readonly string[] };
+  /** The pod's cgroup parent as the kubelet wrote it. */
+  readonly cgroupPath?: string;
+}
+
+export interface PodNetworksDeps {
+  readonly log: Log;
+  /** Such as /etc/cni/net.d. */
+  readonly confDir: string;
+  readonly binDirs: readonly string[];
+  /** Where attachments are remembered; must outlive a reboot, as IP allocations do. */
+  readonly cacheDir: string;
+  /** `createPluginExec(process.env)`, or a fake. */
+  readonly exec: PluginExec;
+  /** How long undoing an ADD that failed may take, in ms; 60,000 when not given. */
+  readonly cleanupTimeoutMs?: number;
+  /** performance.now when not given. */
+  readonly nowMs?: () => number;
+}
+
+/** What Status says of the network (CRI: RuntimeCondition NetworkReady). */
+export interface NetworkStatus {
+  readonly ready: boolean;
+  /** Empty when it is ready. */
+  readonly reason: "" | "NetworkPluginNotReady";
+  readonly message: string;
+}
+
+/** Told what is being done, such as `attach to network podnet: plugin bridge: ADD`. */
+export type Stage = (name: string) => void;
+
+/** The interface that a pod has, as with any other runtime. */
+const ifName = "eth0";
+/** Pods whose detach needs no repeating; some more than a node has. */
+const maxDetached = 4096;
+
+/** The pods' networks by CNI: which one there is, attaching and detaching pods. `lo` is the namespace's maker's business. */
+export class PodNetworks {
+  readonly #d: PodNetworksDeps;
+  readonly #cache: AttachmentCache;
+  readonly #default: DefaultNetwork;
+  /** Known to have nothing left, oldest first. */
+  readonly #detached = new Set<string>();
+  #podCidr = "";
+
+  constructor(d: PodNetworksDeps) {
+    this.#d = d;
+    this.#cache = new AttachmentCache(d.cacheDir);
+    this.#default = new DefaultNetwork({ ...d, nowMs: d.nowMs ?? (() => performance.now()) });
+  }
+
+  /** Reads the configuration and follows it from now on. Call it once, before anything is attached. Never rejects for a bad configuration. */
+  async start(): Promise<void> {
+    await this.#cache.sweep();
+    await this.#default.start();
+  }
+
+  /** Stops following the configuration. Attached pods stay as they are. */
+  close(): void {
+    this.#default.close();
+  }
+
+  /** Whether pods can be attached. Answers at once from what is known. */
+  status(): NetworkStatus {
+    const problem = this.#default.problem();
+    return problem === undefined ? { ready: true, reason: "", message: "" } : { ready: false, reason: "NetworkPluginNotReady", message: problem };
+  }
+
+  /**
+   * Attaches a pod to the default network: its addresses, the primary one first. What fails is undone, with a deadline of
+   * its own, and what could not be undone is left for `detach`. Throws FailedPrecondition when there is no network
+   * or it is not usable, InvalidArgument for what the pod asks, and else what the plugins say.
+   */
+  async attach(pod: AttachedPod, signal: AbortSignal, stage?: Stage): Promise<{ ips: string[]; result: Result }> {
+    const list = await this.#requireNetwork(pod);
+    const doing = `attach pod ${shortId(pod.id)} to network ${list.name}`;
+    try {
+      const attachment = this.#attachmentOf(pod, list, pod.netnsPath);
+      this.#detached.delete(pod.id);
+      const d = this.#networkDeps(stage, `attach to network ${list.name}`);
+      const result = await addNetwork(d, list, attachment, signal);
+      return { ips: await this.#ipsOrUndo(d, list, attachment, result), result };
+    } catch (error) {
+      throw wrapError(doing, error);
+    }
+  }
+
+  /**
+   * Detaches a pod from whatever it was attached to, with the configuration and the result of then, also when
+   * the configuration has been removed since. Succeeds when there is nothing to detach, the namespace is gone
+   * (CNI_NETNS is then empty) or the cache was lost (the current network is then asked). May be repeated. Throws what the plugins say.
+   */
+  async detach(pod: AttachedPod, signal: AbortSignal, stage?: Stage): Promise<void> {
+    const { attachments, damaged } = await this.#cache.list(pod.id);
+    for (const [file, reason] of damaged) this.#d.log.warn({ pod: pod.id, file }, `cached network attachment: ${reason}`);
+    if (attachments.length === 0 && this.#detached.has(pod.id)) return;
+    const netns = (await isNamespace(pod.netnsPath)) ? pod.netnsPath : "";
+    for (const { attachment, list, result } of attachments.length > 0 ? attachments : this.#guess(pod, netns)) {
+      await this.#del({ attachment: { ...attachment, netns }, list, result }, signal, stage);
+    }
+    this.#noteDetached(pod.id);
+  }
+
+  /**
+   * Detaches what belongs to none of these pods, then tells the plugins which attachments are left (GC, CNI 1.1).
+   * For the start of the daemon, before any pod is attached. Never rejects: what does not work is logged, and tried
+   * at the next start.
+   */
+  async collectGarbage(podIds: ReadonlySet<string>, signal: AbortSignal): Promise<void> {
+    const { attachments, damaged } = await this.#cache.list();
+    for (const [file, reason] of damaged) this.#d.log.warn({ file }, `cached network attachment: ${reason}`);
+    const stale = attachments.filter(({ attachment }) => !podIds.has(attachment.containerId));
+    for (const entry of stale) {
+      const netns = (await isNamespace(entry.attachment.netns)) ? entry.attachment.netns : "";
+      await this.#orLog(this.#del({ ...entry, attachment: { ...entry.attachment, netns } }, signal));
+    }
+    const list = this.#default.list;
+    // With a file that cannot be read we do not know what is valid, and GC takes the address from who is not named.
+    if (list === undefined || damaged.size > 0) return;
+    const valid = attachments.filter((entry) => !stale.includes(entry) && entry.list.name === list.name);
+    await this.#orLog(gcNetwork(this.#d, list, valid.map((entry) => entry.attachment), signal));
+  }
+
+  /** CRI: UpdateRuntimeConfig. Kept and shown; CNI plugins have their addresses from their own configuration. */
+  updateRuntimeConfig(podCidr: string): void {
+    this.#podCidr = podCidr;
+  }
+
+  /** The kubelet's pod CIDR, which may be two with a comma between; empty before it told. */
+  get podCidr(): string {
+    return this.#podCidr;
+  }
+
+  async #requireNetwork(pod: AttachedPod): Promise<ConfigList> {
+    try {
+      return await this.#default.require();
+    } catch (error) {
+      throw wrapError(`attach pod ${shortId(pod.id)}`, error);
+    }
+  }
+
+  async #ipsOrUndo(d: NetworkDeps, list: ConfigList, attachment: Attachment, result: Result): Promise<string[]> {
+    try {
+      return podIps(result, attachment.ifName);
+    } catch (error) {
+      try {
+        await delNetwork(d, list, attachment, result, AbortSignal.timeout(d.cleanupTimeoutMs));
+      } catch (undoError) {
+        throw new SuppressedError(undoError, error);
+      }
+      throw error;
+    }
+  }
+
+  async #del({ attachment, list, result }: CachedAttachment, signal: AbortSignal, stage?: Stage): Promise<void> {
+    try {
+      await delNetwork(this.#networkDeps(stage, `detach from network ${list.name}`), list, attachment, result, signal);
+    } catch (error) {
+      throw wrapError(`detach pod ${shortId(attachment.containerId)} from network ${list.name}`, error);
+    }
+  }
+
+  /** Nothing is remembered of the pod: it was never attached, or the cache was lost. CNI DEL is harmless in the one case and needed in the other. */
+  #guess(pod: AttachedPod, netns: string): CachedAttachment[] {
+    const list = this.#default.list;
+    return list === undefined ? [] : [{ attachment: this.#attachmentOf(pod, list, netns), list, result: undefined }];
+  }
+
+  #attachmentOf(pod: AttachedPod, list: ConfigList, netns: string): Attachment {
+    const declared = Object.entries(capabilityArgs(pod)).filter(([name]) => list.plugins.some((plugin) => plugin.capabilities.has(name)));
+    return { containerId: pod.id, netns, ifName, args: cniArgs(pod), capabilityArgs: Object.fromEntries(declared) };
+  }
+
+  #networkDeps(stage: Stage | undefined, doing: string): NetworkDeps {
+    const { binDirs, exec, cleanupTimeoutMs = 60_000 } = this.#d;
+    return { binDirs, exec, cache: this.#cache, cleanupTimeoutMs, stage: stage && ((name) => stage(`${doing}: ${name}`)) };
+  }
+
+  #noteDetached(id: string): void {
+    const [oldest] = this.#detached;
+    if (oldest !== undefined && this.#detached.size >= maxDetached) this.#detached.delete(oldest);
+    this.#detached.add(id);
+  }
+
+  async #orLog(work: Promise<void>): Promise<void> {
+    try {
+      await work;
+    } catch (error) {
+      this.#d.log.warn({}, `collect what stale pods left in the network: ${messageOf(error)}`);
+    }
+  }
+}
+
+/** As crictl and keelctl show ids. */
+function shortId(id: string): string {
+  return id.slice(0, 13);
+}
+
+/** NSFS_MAGIC of linux/magic.h: what a pinned namespace is a file of. */
+const nsfsMagic = 0x6e736673;
+
+/** Is a namespace pinned here? A pin that lost its mount is a plain file, on which plugins fail. */
+async function isNamespace(path: string): Promise<boolean> {
+  try {
+    return path !== "" && (await statfs(path)).type === nsfsMagic;
+  } catch {
+    return false; // not there, or not reachable: for a plugin the same
+  }
+}

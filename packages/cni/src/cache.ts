@@ -1,3 +1,4 @@
+import { existsSync, readdirSync, rmSync } from "node:fs";
 import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { writeFileAtomic } from "@keelson/base/atomic-file.ts";
@@ -66,6 +67,7 @@ export class AttachmentCache {
     };
     const text = JSON.stringify(entry);
     if (Buffer.byteLength(text) > fileLimitBytes) throw new StatusError(Code.ResourceExhausted, `what the network is told is larger than ${fileLimitBytes} bytes`);
+    // Each time: a directory that was removed by hand comes back.
     await mkdir(this.#dir, { recursive: true, mode: 0o700 });
     await writeFileAtomic(join(this.#dir, fileName(list.name, containerId, ifName)), text, 0o600);
   }
@@ -92,10 +94,11 @@ export class AttachmentCache {
     await rm(join(this.#dir, fileName(network, containerId, ifName)), { force: true });
   }
 
-  /** Removes what writes that were cut off have left. Only while nothing else uses the cache. */
-  async sweep(): Promise<void> {
-    for (const name of await this.#names()) {
-      if (name.endsWith(".tmp")) await rm(join(this.#dir, name), { force: true });
+  /** Removes what writes that were cut off have left. Before anything else uses the cache; synchronous, to make that easy. */
+  sweep(): void {
+    if (!existsSync(this.#dir)) return;
+    for (const name of readdirSync(this.#dir)) {
+      if (name.endsWith(".tmp")) rmSync(join(this.#dir, name), { force: true });
     }
   }
 
@@ -143,8 +146,13 @@ export function checkAttachment({ containerId, netns, ifName, args }: Attachment
   if (netns.includes("\0")) throw invalid("network namespace: must be a path");
   for (const [key, value] of args) {
     if (!/^\w+$/.test(key)) throw invalid(`CNI_ARGS: ${JSON.stringify(key)} is no name of an argument`);
-    if (/[;\0]/.test(value)) throw invalid(`CNI_ARGS: ${key} must not contain ";"`);
+    if (!isArgument(value)) throw invalid(`CNI_ARGS: ${key} must not contain ";"`);
   }
+}
+
+/** May this be a value in CNI_ARGS, where a semicolon ends it? */
+export function isArgument(value: string): boolean {
+  return !/[;\0]/.test(value);
 }
 
 function pairs(value: unknown): [string, string][] {

@@ -1,7 +1,7 @@
 import { statfs } from "node:fs/promises";
 import type { Log } from "@keelson/base/log.ts";
 import { messageOf, wrapError } from "@keelson/base/status.ts";
-import { type Attachment, AttachmentCache, type CachedAttachment } from "@keelson/cni/cache.ts";
+import { type Attachment, AttachmentCache, type CachedAttachment, isArgument } from "@keelson/cni/cache.ts";
 import type { ConfigList } from "@keelson/cni/config-list.ts";
 import { addNetwork, delNetwork, gcNetwork, type NetworkDeps } from "@keelson/cni/network.ts";
 import type { PluginExec } from "@keelson/cni/plugin.ts";
@@ -78,9 +78,13 @@ export class PodNetworks {
     this.#default = new DefaultNetwork({ ...d, nowMs: d.nowMs ?? (() => performance.now()) });
   }
 
-  /** Reads the configuration and follows it from now on. Call it once, before anything is attached. Never rejects for a bad configuration. */
+  /** Reads the configuration and follows it from now on. Call it once, before anything is attached. Never rejects. */
   async start(): Promise<void> {
-    await this.#cache.sweep();
+    try {
+      this.#cache.sweep();
+    } catch (error) {
+      this.#d.log.warn({ cacheDir: this.#d.cacheDir }, `clean the cache of network attachments: ${messageOf(error)}`);
+    }
     await this.#default.start();
   }
 
@@ -192,7 +196,10 @@ export class PodNetworks {
   /** Nothing is remembered of the pod: it was never attached, or the cache was lost. CNI DEL is harmless in the one case and needed in the other. */
   #guess(pod: AttachedPod, netns: string): CachedAttachment[] {
     const list = this.#default.list;
-    return list === undefined ? [] : [{ attachment: this.#attachmentOf(pod, list, netns), list, result: undefined }];
+    if (list === undefined) return [];
+    // Without what ADD would have refused: it must not keep the pod from being taken down.
+    const { args, ...attachment } = this.#attachmentOf({ ...pod, annotations: {} }, list, netns);
+    return [{ attachment: { ...attachment, args: args.filter(([, value]) => isArgument(value)) }, list, result: undefined }];
   }
 
   #attachmentOf(pod: AttachedPod, list: ConfigList, netns: string): Attachment {

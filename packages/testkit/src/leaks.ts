@@ -64,7 +64,7 @@ export function compare(before: Snapshot, after: Snapshot): string[] {
 
 /**
  * What is left behind since `before`, giving what is just ending `settleMs` (2 s unless told) to be gone. It blocks
- * the thread meanwhile: children of this process that end are reaped only afterwards and count.
+ * the thread meanwhile.
  */
 export function leftBehind(before: Snapshot, options: SnapshotOptions & { readonly settleMs?: number } = {}): string[] {
   const deadline = performance.now() + (options.settleMs ?? 2000);
@@ -94,7 +94,8 @@ function addProcesses(things: Map<string, string>, ignore: (process: ProcessInfo
   const own = new Set<number>();
   for (let pid: number | undefined = process.pid; pid !== undefined && !own.has(pid); pid = parents.get(pid)) own.add(pid);
   for (const { info, key, state } of found) {
-    if (own.has(info.pid) || ignore(info)) continue;
+    // A child of ours that has ended is reaped when this thread gets to it, or with us.
+    if (own.has(info.pid) || (state === "Z" && info.parentPid === process.pid) || ignore(info)) continue;
     const verb = state === "Z" ? "was never reaped" : "is still running";
     things.set(key, `process ${info.pid} (parent ${info.parentPid}) ${verb}: ${info.command}`);
   }

@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ContainerConfig, LinuxContainerResources, PodSandboxConfig } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { HostFacts } from "../plan/host-facts.ts";
+import { planPodSandbox } from "../plan/pod-plan.ts";
 import { type PodRecord, readPodRecord, writePodRecord } from "../pod/record.ts";
 import { openDatabase, RecordTable } from "../record-table.ts";
 import { type ContainerRecord, readContainerRecord, writeContainerRecord } from "./record.ts";
@@ -23,15 +25,23 @@ const container: ContainerRecord = {
   bootId: "boot",
   state: { is: "running", main: { pid: 5, startTicks: 7 }, monitor: { pid: 4, startTicks: 6 }, startedAtNs: 2n },
 };
+const host = {
+  arch: "x64", kernelVersion: "6.1.0", hostname: "node", cgroupVersion: "v2", cgroupDriver: "cgroupfs", controllers: ["cpu", "memory", "pids"],
+  cgroup2MountOptions: [], hasSwapAccounting: true, hugepageSizes: [], capabilities: [], oomScoreAdjMin: -1000, seccompEnabled: true,
+  appArmorEnabled: false, appArmorDefaultProfile: "", seLinuxEnabled: false,
+} as const satisfies HostFacts;
+const podConfig = PodSandboxConfig.fromPartial({ metadata: { name: "p", namespace: "d", uid: "u" }, labels: { a: "b" } });
 const pod: PodRecord = {
   id,
+  plan: planPodSandbox(podConfig, "", host, id),
   name: "p",
-  config: PodSandboxConfig.fromPartial({ metadata: { name: "p" }, labels: { a: "b" } }),
+  config: podConfig,
   runtimeHandler: "",
   handler: "crun",
   createdAtNs: 1n,
   bootId: "boot",
-  state: { is: "ready", ips: ["10.0.0.2"], init: undefined },
+  init: { pid: 7, startTicks: 1 },
+  state: { is: "ready", ips: ["10.0.0.2"] },
 };
 
 test("records survive the way through the database", () => {

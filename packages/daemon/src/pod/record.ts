@@ -1,6 +1,7 @@
 import { PodSandboxConfig } from "@keelson/cri/gen/runtime/v1/api.ts";
 import * as v from "valibot";
-import type { PodState } from "./state.ts";
+import type { PodPlan } from "../plan/pod-plan.ts";
+import type { PodState, ProcessIdentity } from "./state.ts";
 
 /** A pod sandbox as it is kept on disk. */
 export interface PodRecord {
@@ -9,6 +10,8 @@ export interface PodRecord {
   readonly name: string;
   /** What the kubelet sent. */
   readonly config: PodSandboxConfig;
+  /** What was made of it; teardown goes by this. */
+  readonly plan: PodPlan;
   /** As asked for; "" is the default. */
   readonly runtimeHandler: string;
   /** The handler that "" stood for when the pod was made. */
@@ -16,6 +19,8 @@ export interface PodRecord {
   readonly createdAtNs: bigint;
   /** The boot that it was made in; nothing of it runs in another. */
   readonly bootId: string;
+  /** The process that holds the PID namespace of a pod that shares one, as soon as it runs. */
+  readonly init: ProcessIdentity | undefined;
   readonly state: PodState;
 }
 
@@ -35,9 +40,26 @@ export function messageSchema<T>(message: { encode(m: T): { finish(): Uint8Array
 
 const config = messageSchema(PodSandboxConfig);
 
+/** Checked where a damaged value could lead teardown astray: paths and what decides which steps there are. */
+const planSchema = v.pipe(
+  v.looseObject({
+    id: idSchema,
+    metadata: v.object({ name: v.string(), uid: v.string(), namespace: v.string(), attempt: v.number() }),
+    nameKey: v.string(),
+    hostname: v.string(),
+    network: v.picklist(["own", "host"]),
+    ipc: v.picklist(["own", "host"]),
+    uts: v.picklist(["own", "host"]),
+    pid: v.picklist(["pod", "container", "host"]),
+    portMappings: v.array(v.looseObject({})),
+    cgroup: v.looseObject({ path: v.pipe(v.string(), v.regex(/^\/(?!(.*\/)?\.\.?(\/|$))/)), own: v.boolean() }),
+  }),
+  v.transform((plan): PodPlan => plan as unknown as PodPlan),
+);
+
 const stateSchema = v.variant("is", [
   v.object({ is: v.literal("creating") }),
-  v.object({ is: v.literal("ready"), ips: v.array(v.string()), init: v.optional(processIdentitySchema) }),
+  v.object({ is: v.literal("ready"), ips: v.array(v.string()) }),
   v.object({ is: v.literal("notReady") }),
 ]);
 
@@ -45,18 +67,19 @@ const schema = v.object({
   id: idSchema,
   name: v.string(),
   config: config.read,
+  plan: planSchema,
   runtimeHandler: v.string(),
   handler: v.string(),
   createdAtNs: v.bigint(),
   bootId: v.string(),
+  init: v.optional(processIdentitySchema),
   state: stateSchema,
 });
 
 /** Reads what writePodRecord made. Throws what is wrong with it. */
 export function readPodRecord(value: unknown): PodRecord {
   const record = v.parse(schema, value);
-  const { state } = record;
-  return { ...record, state: state.is === "ready" ? { ...state, init: state.init } : state };
+  return { ...record, init: record.init };
 }
 
 export function writePodRecord(record: PodRecord): object {

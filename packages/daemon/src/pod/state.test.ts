@@ -3,8 +3,8 @@ import { test } from "node:test";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { type PodEvent, type PodState, podTransition } from "./state.ts";
 
-const states: PodState[] = [{ is: "creating" }, { is: "ready", ips: ["10.0.0.2"], init: undefined }, { is: "notReady" }];
-const events: PodEvent[] = [{ type: "ready", ips: ["10.0.0.2"], init: undefined }, { type: "stopped" }];
+const states: PodState[] = [{ is: "creating" }, { is: "ready", ips: ["10.0.0.2"] }, { is: "notReady" }];
+const events: PodEvent[] = [{ type: "ready", ips: ["10.0.0.2"] }, { type: "stopped" }];
 
 // Every state × every event; "-" is refused.
 const table = { creating: ["ready", "notReady"], ready: ["-", "notReady"], notReady: ["-", "notReady"] } as const;

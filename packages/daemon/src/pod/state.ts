@@ -9,16 +9,16 @@ export interface ProcessIdentity {
 /** What a pod sandbox is. Only `ready` pods run containers; `creating` ones are not shown to clients. */
 export type PodState =
   | { readonly is: "creating" }
-  | { readonly is: "ready"; readonly ips: readonly string[]; readonly init: ProcessIdentity | undefined }
+  | { readonly is: "ready"; readonly ips: readonly string[] }
   | { readonly is: "notReady" };
 
 export type PodEvent =
-  | { readonly type: "ready"; readonly ips: readonly string[]; readonly init: ProcessIdentity | undefined }
+  | { readonly type: "ready"; readonly ips: readonly string[] }
   | { readonly type: "stopped" };
 
 /** The pod's next state. Throws FailedPrecondition for an event that its state does not allow. */
 export function podTransition(state: PodState, event: PodEvent): PodState {
-  if (state.is === "creating" && event.type === "ready") return { is: "ready", ips: event.ips, init: event.init };
+  if (state.is === "creating" && event.type === "ready") return { is: "ready", ips: event.ips };
   // CRI: StopPodSandbox may be called any number of times.
   if (event.type === "stopped") return state.is === "notReady" ? state : { is: "notReady" };
   throw new StatusError(Code.FailedPrecondition, `a pod sandbox that is ${state.is} cannot become ${event.type}`);

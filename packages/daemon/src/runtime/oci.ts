@@ -9,7 +9,7 @@ import { descendants, processStartTicks, readProcesses, sessionMembers } from "@
 import { signalProcess } from "@keelson/linux/process.ts";
 import { run, type RunResult } from "@keelson/linux/run.ts";
 import { type Child, spawn } from "@keelson/linux/spawn.ts";
-import type { Process, Spec } from "@keelson/oci/runtime-spec/spec.ts";
+import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import type { ProcessIdentity } from "../pod/state.ts";
 import { MonitorPipe, runtimeMessage } from "./monitor-pipe.ts";
 import type { ExecResult, ExitReport, RunningProcesses, Runtime, RuntimeContainer, RuntimeView } from "./runtime.ts";
@@ -72,7 +72,7 @@ export class OciRuntime implements Runtime {
     if (result.code !== 0) throw this.#failure(`start container ${id}`, result);
   }
 
-  async exec(container: RuntimeContainer, process: Process, signal: AbortSignal): Promise<ExecResult> {
+  async exec(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<ExecResult> {
     const base = join(container.bundleDir, `exec-${(this.#execs += 1)}`);
     using files = new DisposableStack();
     files.defer(() => {

@@ -1,4 +1,4 @@
-import type { Process, Spec } from "@keelson/oci/runtime-spec/spec.ts";
+import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import type { ProcessIdentity } from "../pod/state.ts";
 
 /** What a runtime needs to know of a container beside its spec. */
@@ -40,7 +40,7 @@ export interface Runtime {
   create(container: RuntimeContainer, spec: Spec, signal: AbortSignal): Promise<RunningProcesses>;
   start(id: string, signal: AbortSignal): Promise<void>;
   /** Runs a command to its end; when the signal aborts, kills it with all that it started. */
-  exec(container: RuntimeContainer, process: Process, signal: AbortSignal): Promise<ExecResult>;
+  exec(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<ExecResult>;
   /** Makes the monitor write to a new file at the log's path; done when that exists. */
   reopenLog(container: RuntimeContainer, monitor: ProcessIdentity, signal: AbortSignal): Promise<void>;
   /** Forgets the container, killing what is left of it. */

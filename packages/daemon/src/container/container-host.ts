@@ -1,0 +1,75 @@
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { type CgroupLayout, killCgroup, removeCgroup } from "@keelson/linux/cgroup.ts";
+import { isErrno } from "@keelson/linux/errno.ts";
+import { unmountAllUnder, unmountAsync } from "@keelson/linux/mount.ts";
+import { mountOverlayAsync } from "@keelson/linux/overlay.ts";
+import { signalProcess } from "@keelson/linux/process.ts";
+import { removeTreeAsync } from "@keelson/linux/tree.ts";
+import type { ProcessIdentity } from "../pod/state.ts";
+
+/** What a container needs of the machine, apart from its runtime. Unit tests have a fake of it. */
+export interface ContainerHost {
+  /** Makes the bundle's directory and mounts the root file system in it, of layers uppermost first; returns its path. */
+  mountRootfs(id: string, layerDirs: readonly string[]): Promise<string>;
+  /** Sends a signal to a container's first process; false when it has ended. */
+  signal(main: ProcessIdentity, signal: number): boolean;
+  /** Kills everything in the container's cgroup. */
+  kill(cgroupPath: string, signal: AbortSignal): Promise<void>;
+  /** Takes the file systems and directories down, as much of them as there is; may be repeated. */
+  destroy(id: string, cgroupPath: string, signal: AbortSignal): Promise<void>;
+  /** The same for one that has no record. */
+  destroyUnknown(id: string): Promise<void>;
+}
+
+export class LinuxContainerHost implements ContainerHost {
+  readonly #bundleDirOf: (id: string) => string;
+  readonly #writableDirOf: (id: string) => string;
+  readonly #cgroups: CgroupLayout;
+
+  constructor(bundleDirOf: (id: string) => string, writableDirOf: (id: string) => string, cgroups: CgroupLayout) {
+    this.#bundleDirOf = bundleDirOf;
+    this.#writableDirOf = writableDirOf;
+    this.#cgroups = cgroups;
+  }
+
+  async mountRootfs(id: string, layerDirs: readonly string[]): Promise<string> {
+    const target = join(this.#bundleDirOf(id), "rootfs");
+    const writable = this.#writableDirOf(id);
+    const upperDir = join(writable, "upper");
+    const workDir = join(writable, "work");
+    mkdirSync(target, { recursive: true, mode: 0o700 });
+    mkdirSync(upperDir, { recursive: true, mode: 0o755 });
+    mkdirSync(workDir, { recursive: true, mode: 0o700 });
+    // Volatile: nothing of a container outlives a power cut, so its fsyncs and
+    // the unmount need not wait for the disk.
+    await mountOverlayAsync({ lowerDirs: layerDirs, upperDir, workDir, target, volatile: true });
+    return target;
+  }
+
+  signal(main: ProcessIdentity, signal: number): boolean {
+    return signalProcess(main.pid, main.startTicks, signal);
+  }
+
+  kill(cgroupPath: string, signal: AbortSignal): Promise<void> {
+    return killCgroup(this.#cgroups, cgroupPath, {}, signal);
+  }
+
+  async destroy(id: string, cgroupPath: string, signal: AbortSignal): Promise<void> {
+    await this.destroyUnknown(id);
+    await removeCgroup(this.#cgroups, cgroupPath, {}, signal);
+  }
+
+  async destroyUnknown(id: string): Promise<void> {
+    const bundle = this.#bundleDirOf(id);
+    try {
+      await unmountAsync(join(bundle, "rootfs"), { ignoreMissing: true });
+    } catch (error) {
+      // Something holds a file open: detached, it goes when that is closed.
+      if (!isErrno(error, "EBUSY")) throw error;
+    }
+    await unmountAllUnder(bundle);
+    await removeTreeAsync(bundle);
+    await removeTreeAsync(this.#writableDirOf(id));
+  }
+}

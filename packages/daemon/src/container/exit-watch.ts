@@ -1,0 +1,77 @@
+import type { Log } from "@keelson/base/log.ts";
+import { watchProcess } from "@keelson/linux/process.ts";
+import type { RecordStore } from "../record-store.ts";
+import type { ExitReport } from "../runtime/runtime.ts";
+import type { ContainerHost } from "./container-host.ts";
+import type { ContainerRecord } from "./record.ts";
+import { type ContainerEvent, containerTransition } from "./state.ts";
+
+export interface ExitWatchDeps {
+  readonly containers: RecordStore<ContainerRecord>;
+  readonly containerHost: ContainerHost;
+  readonly log: Log;
+  /** What the container's monitor wrote down of its end. */
+  exitOf(record: ContainerRecord): ExitReport | undefined;
+  nowNs(): bigint;
+}
+
+/**
+ * Notes the end of containers. A monitor (conmon) ends right after it has written the exit code,
+ * and its end is seen by its pidfd: no event can be missed, and none is needed from a directory.
+ */
+export class ExitWatch {
+  readonly #d: ExitWatchDeps;
+  readonly #watched = new Map<string, Disposable>();
+
+  constructor(deps: ExitWatchDeps) {
+    this.#d = deps;
+  }
+
+  /** Watches a container whose monitor runs; one that has ended meanwhile is noted at once. */
+  watch(record: ContainerRecord): void {
+    const { id, state } = record;
+    if (state.is !== "created" && state.is !== "running") return;
+    if (this.#watched.has(id)) return;
+    const { pid, startTicks } = state.monitor;
+    this.#watched.set(id, watchProcess(pid, startTicks, () => void this.#ended(id)));
+  }
+
+  /** Stops watching a container that is being removed. */
+  forget(id: string): void {
+    this.#watched.get(id)?.[Symbol.dispose]();
+    this.#watched.delete(id);
+  }
+
+  async #ended(id: string): Promise<void> {
+    this.forget(id);
+    const { containers, log } = this.#d;
+    try {
+      const record = containers.get(id);
+      if (record === undefined) return;
+      const event = await exitEvent(this.#d, record);
+      containers.update(id, (r) => ({ ...r, state: containerTransition(r.state, event) }));
+      log.debug({ containerId: id, event }, "container ended");
+    } catch (error) {
+      log.error({ containerId: id, err: error }, "the end of a container cannot be noted");
+    }
+  }
+}
+
+/**
+ * How a container whose monitor is gone has ended. Kills what is left of it: of one that shares
+ * the PID namespace of its pod or of the host, children may outlive the first process.
+ */
+export async function exitEvent(d: ExitWatchDeps, record: ContainerRecord): Promise<ContainerEvent> {
+  await d.containerHost.kill(record.cgroupPath, AbortSignal.timeout(10_000));
+  const report = d.exitOf(record);
+  if (report !== undefined) return eventOf(report);
+  // Without its monitor nobody reads the container's output or learns its exit code.
+  const message = "the container's monitor (conmon) was killed; the container was stopped with it and its exit code is not known";
+  return { type: "exited", exitCode: 137, reason: "MonitorLost", message, atNs: d.nowNs() };
+}
+
+function eventOf({ exitCode, finishedAtNs, oomKilled }: ExitReport): ContainerEvent {
+  const reason = exitCode === 0 ? "Completed" : oomKilled ? "OOMKilled" : "Error";
+  const message = reason === "OOMKilled" ? "the kernel killed a process of the container for want of memory" : "";
+  return { type: "exited", exitCode, reason, message, atNs: finishedAtNs };
+}

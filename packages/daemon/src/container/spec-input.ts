@@ -1,0 +1,140 @@
+import { lstatSync, mkdirSync, readdirSync, readFileSync, realpathSync, statSync, type Stats } from "node:fs";
+import { join } from "node:path";
+import { Code, StatusError } from "@keelson/base/status.ts";
+import { isErrno } from "@keelson/linux/errno.ts";
+import type { ContainerPlan } from "../plan/container-plan.ts";
+import type { ContainerSpecInput } from "../plan/container-spec.ts";
+import type { DeviceRequest, ResolvedDevice } from "../plan/devices.ts";
+import type { HostFacts } from "../plan/host-facts.ts";
+import type { PodPlan } from "../plan/pod-plan.ts";
+import { parseSeccompProfile } from "../plan/seccomp/profile-file.ts";
+import { maxUserFileBytes, resolveUser } from "../plan/user.ts";
+import { podFiles } from "../pod/pod-host.ts";
+import { readRootFile } from "./root-file.ts";
+
+/** What the machine is asked for a container's spec. */
+export interface SpecSources {
+  readonly plan: ContainerPlan;
+  readonly pod: PodPlan;
+  readonly podDir: string;
+  readonly host: HostFacts;
+  /** Where the container's root file system is mounted. */
+  readonly rootfs: string;
+  /** The first process of the container whose PID namespace is joined, where one is. */
+  readonly targetPid: number | undefined;
+  readonly privilegedWithoutHostDevices: boolean;
+}
+
+/**
+ * Finds out on this machine what a container's spec needs: users of the image, device numbers,
+ * where mount sources lead. Makes the directories of mount sources that are not there, as both
+ * peers do (a kubelet's hostPath without a type counts on it).
+ */
+export function collectSpecInput(s: SpecSources): ContainerSpecInput {
+  const { plan, pod } = s;
+  const files = podFiles(s.podDir);
+  return {
+    plan,
+    pod,
+    host: s.host,
+    rootfsPath: s.rootfs,
+    user: resolveUser(
+      plan.user,
+      readRootFile(s.rootfs, "/etc/passwd", maxUserFileBytes),
+      readRootFile(s.rootfs, "/etc/group", maxUserFileBytes),
+    ),
+    namespacePaths: namespacePaths(s, files),
+    podFiles: { hosts: files.hosts, hostname: files.hostname, resolvConf: files.resolvConf, shm: pod.ipc === "own" ? files.shm : "/dev/shm" },
+    resolvedHostPaths: Object.fromEntries(plan.mounts.map(({ hostPath }) => [hostPath, resolveMountSource(hostPath)])),
+    devices: plan.devices.flatMap(resolveDevice),
+    hostDevices: plan.privileged && !s.privilegedWithoutHostDevices ? devicesBelow("/dev", "/dev", "rwm") : [],
+    ...(plan.seccomp.is === "localhost" ? { localhostSeccomp: readSeccompProfile(plan.seccomp.path) } : {}),
+  };
+}
+
+function namespacePaths(s: SpecSources, files: ReturnType<typeof podFiles>): ContainerSpecInput["namespacePaths"] {
+  const { pod, plan } = s;
+  const pid = plan.pidNamespace.is === "pod" ? files.pidns : s.targetPid === undefined ? undefined : `/proc/${s.targetPid}/ns/pid`;
+  return {
+    ...(pod.network === "own" ? { network: files.netns } : {}),
+    ...(pod.ipc === "own" ? { ipc: files.ipcns } : {}),
+    ...(pod.uts === "own" ? { uts: files.utsns } : {}),
+    ...(pid === undefined ? {} : { pid }),
+  };
+}
+
+function resolveMountSource(hostPath: string): string {
+  try {
+    return realpathSync(hostPath);
+  } catch (error) {
+    if (!isErrno(error, "ENOENT")) throw new StatusError(Code.InvalidArgument, `mount source ${hostPath}: ${(error as Error).message}`, error);
+  }
+  try {
+    mkdirSync(hostPath, { recursive: true, mode: 0o755 });
+    return realpathSync(hostPath);
+  } catch (error) {
+    throw new StatusError(Code.InvalidArgument, `mount source ${hostPath} is not there and cannot be made: ${(error as Error).message}`, error);
+  }
+}
+
+/** A device, or all devices of a directory. */
+function resolveDevice(request: DeviceRequest): ResolvedDevice[] {
+  let path: string;
+  let stat: Stats;
+  try {
+    path = realpathSync(request.hostPath);
+    stat = statSync(path);
+  } catch (error) {
+    throw new StatusError(Code.InvalidArgument, `device ${request.hostPath}: ${(error as Error).message}`, error);
+  }
+  const device = asDevice(stat, request.containerPath, request.permissions);
+  if (device !== undefined) return [device];
+  if (stat.isDirectory()) return devicesBelow(path, request.containerPath, request.permissions);
+  throw new StatusError(Code.InvalidArgument, `device ${request.hostPath} is neither a device node nor a directory of them`);
+}
+
+/** What a container has of its own: not the host's terminals, shared memory or log socket. */
+const ownDirectories = new Set(["pts", "shm", "mqueue", "fd", ".lxc", ".lxd-mounts", ".udev"]);
+
+/** Nodes that the runtimes make themselves (config-linux.md#default-devices), or that belong to the container's terminal. */
+const ownNodes = new Set(["console", "ptmx", "tty", "null", "zero", "full", "random", "urandom"]);
+
+function devicesBelow(dir: string, target: string, permissions: string): ResolvedDevice[] {
+  return readdirSync(dir, { withFileTypes: true }).flatMap((entry) => {
+    const path = join(dir, entry.name);
+    const inside = join(target, entry.name);
+    if (entry.isDirectory()) return ownDirectories.has(entry.name) ? [] : devicesBelow(path, inside, permissions);
+    if (ownNodes.has(entry.name)) return [];
+    if (!entry.isCharacterDevice() && !entry.isBlockDevice()) return [];
+    const device = statIfThere(path);
+    return device === undefined ? [] : (asDevice(device, inside, permissions) ?? []);
+  });
+}
+
+function statIfThere(path: string): Stats | undefined {
+  try {
+    return lstatSync(path);
+  } catch (error) {
+    if (isErrno(error, "ENOENT")) return undefined;
+    throw error;
+  }
+}
+
+function asDevice(stat: Stats, path: string, permissions: string): ResolvedDevice | undefined {
+  const type = stat.isCharacterDevice() ? "c" : stat.isBlockDevice() ? "b" : undefined;
+  if (type === undefined) return undefined;
+  // makedev(3) as glibc has it.
+  const major = ((stat.rdev >>> 8) & 0xfff) | Number((BigInt(stat.rdev) >> 32n) & 0xfffff000n);
+  const minor = (stat.rdev & 0xff) | ((stat.rdev >>> 12) & 0xffffff00);
+  return { path, type, major, minor, fileMode: stat.mode & 0o777, uid: stat.uid, gid: stat.gid, permissions };
+}
+
+function readSeccompProfile(path: string): ReturnType<typeof parseSeccompProfile> {
+  let text: string;
+  try {
+    text = readFileSync(path, "utf8");
+  } catch (error) {
+    throw new StatusError(Code.InvalidArgument, `seccomp profile ${path}: ${(error as Error).message}`, error);
+  }
+  return parseSeccompProfile(path, text);
+}

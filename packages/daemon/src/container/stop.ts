@@ -1,0 +1,43 @@
+import { Code, StatusError } from "@keelson/base/status.ts";
+import type { Deps } from "../deps.ts";
+import type { ContainerRecord } from "./record.ts";
+
+/** After SIGKILL a process is gone in milliseconds, unless the kernel holds it. */
+const killTimeoutMs = 10_000;
+
+const hasEnded = (record: ContainerRecord) => record.state.is === "exited" || record.state.is === "unknown";
+
+/**
+ * Ends a container: the stop signal, up to `graceMs` for it to end by itself, then SIGKILL for all
+ * of its cgroup. Returns when its end is noted. Takes no lock.
+ */
+export async function stopContainerProcesses(d: Deps, id: string, graceMs: number, signal: AbortSignal): Promise<void> {
+  const record = d.containers.get(id);
+  if (record === undefined || hasEnded(record)) return;
+  const { state, stopSignal } = record;
+  // One that was never started has nobody to handle a signal.
+  if (state.is === "running" && graceMs > 0) {
+    d.containerHost.signal(state.main, stopSignal.number);
+    if (await endsWithin(d, id, graceMs, signal)) return;
+  }
+  if (state.is === "running" || state.is === "created") d.containerHost.signal(state.main, 9);
+  await d.containerHost.kill(record.cgroupPath, signal);
+  if (await endsWithin(d, id, killTimeoutMs, signal)) return;
+  throw new StatusError(
+    Code.DeadlineExceeded,
+    `stop container ${id}: it is still there ${killTimeoutMs / 1000} s after SIGKILL; a process in uninterruptible sleep (often on a network file system) cannot be killed`,
+  );
+}
+
+/** Whether the container's end is noted in time. Rejects with the caller's reason when `signal` aborts. */
+async function endsWithin(d: Deps, id: string, timeoutMs: number, signal: AbortSignal): Promise<boolean> {
+  // setTimeout takes 31 bits; a kubelet's longest grace period is far below.
+  const timeout = AbortSignal.timeout(Math.min(timeoutMs, 2 ** 31 - 1));
+  try {
+    await d.containers.until(id, hasEnded, AbortSignal.any([signal, timeout]));
+    return true;
+  } catch (error) {
+    if (signal.aborted || !timeout.aborted) throw error;
+    return false;
+  }
+}

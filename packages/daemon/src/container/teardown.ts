@@ -1,0 +1,19 @@
+import type { Deps } from "../deps.ts";
+import type { ContainerRecord } from "./record.ts";
+
+/**
+ * Takes down whatever there is of a container: processes, the runtime's state, mounts, directories,
+ * cgroup. May be repeated, and serves rollback, RemoveContainer and recovery alike. The record stays.
+ */
+export async function teardownContainer(d: Deps, record: ContainerRecord, signal: AbortSignal): Promise<void> {
+  await d.containerHost.kill(record.cgroupPath, signal);
+  await d.runtimes.handlerOf(record.handler).runtime.delete(record.id, signal);
+  await d.containerHost.destroy(record.id, record.cgroupPath, signal);
+}
+
+/** Takes a container down and forgets it. */
+export async function removeContainerRecord(d: Deps, record: ContainerRecord, signal: AbortSignal): Promise<void> {
+  d.exits.forget(record.id);
+  await teardownContainer(d, record, signal);
+  d.containers.delete(record.id);
+}

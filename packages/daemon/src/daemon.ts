@@ -1,0 +1,158 @@
+import { randomBytes } from "node:crypto";
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import type { DatabaseSync } from "node:sqlite";
+import { JoinedCalls } from "@keelson/base/joined-calls.ts";
+import { KeyedLock } from "@keelson/base/keyed-lock.ts";
+import type { Log } from "@keelson/base/log.ts";
+import { createCriServer } from "@keelson/cri/server.ts";
+import { detectCgroups } from "@keelson/linux/cgroup.ts";
+import { warmThreadPool } from "@keelson/linux/pool.ts";
+import { bootId } from "@keelson/linux/procfs.ts";
+import { HttpTransport } from "@keelson/oci/distribution/transport.ts";
+import { hostPlatform } from "@keelson/oci/image-spec/platform.ts";
+import { formatReference, parseReference } from "@keelson/oci/reference.ts";
+import { logCalls } from "./call-log.ts";
+import type { Config } from "./config/schema.ts";
+import { LinuxContainerHost } from "./container/container-host.ts";
+import { ExitWatch } from "./container/exit-watch.ts";
+import { readContainerRecord, writeContainerRecord } from "./container/record.ts";
+import { runtimeContainerOf } from "./container/runtime-container.ts";
+import type { Deps } from "./deps.ts";
+import { collectHostFacts } from "./host.ts";
+import { LayerWorkers } from "./image/layer-workers.ts";
+import { ImagePuller } from "./image/pull.ts";
+import { ImageStore } from "./image/store.ts";
+import { lockInstance } from "./instance-lock.ts";
+import { createPluginExec } from "./network/exec.ts";
+import { PodNetworks } from "./network/pod-networks.ts";
+import { bundleDir, containerDir, containersDir, databasePath, lockPath, podDir, type Paths } from "./paths.ts";
+import { LinuxPodHost } from "./pod/pod-host.ts";
+import { readPodRecord, writePodRecord } from "./pod/record.ts";
+import { RecordStore } from "./record-store.ts";
+import { openDatabase, RecordTable } from "./record-table.ts";
+import { recover } from "./recovery.ts";
+import { createHandlers } from "./rpc/handlers.ts";
+import { openRuntimes } from "./runtime/runtimes.ts";
+import { prepareSocket, restrictSocket } from "./socket-file.ts";
+import { version } from "./version.ts";
+
+export interface Daemon {
+  /** Ends calls under way, or drops them after `graceMs`. Containers go on running. */
+  close(graceMs: number): Promise<void>;
+}
+
+/** How long a creation whose client's deadline is over goes on for the retry, in ms; kubelets retry within a minute or two. */
+const lingerMs = 240_000;
+
+/**
+ * Starts the daemon: one for its root, recovered, listening. The only place where its parts are
+ * built and joined. Throws what keeps it from starting; then nothing is held.
+ */
+export async function startDaemon(config: Config, log: Log): Promise<Daemon> {
+  const startedMs = performance.now();
+  const paths: Paths = { root: config.root, state: config.state };
+  await using parts = new AsyncDisposableStack();
+  mkdirSync(paths.root, { recursive: true, mode: 0o700 });
+  parts.use(lockInstance(lockPath(paths)));
+  // Before any namespace is entered: the pool's threads keep those of their birth.
+  await warmThreadPool();
+  for (const dir of [containersDir(paths), bundleDir(paths, ""), podDir(paths, "")]) mkdirSync(dir, { recursive: true, mode: 0o711 });
+  const deps = await buildDeps(config, paths, log, parts);
+  await recover(deps);
+  const socket = config.socket.slice("unix://".length);
+  await prepareSocket(socket);
+  const server = createCriServer(createHandlers(deps), logCalls(log));
+  await server.listen(config.socket);
+  restrictSocket(socket);
+  log.info({ version, socket: config.socket, root: paths.root, ms: Math.round(performance.now() - startedMs) }, "serving");
+  const all = parts.move();
+  return {
+    async close(graceMs) {
+      await server.close(graceMs);
+      await all.disposeAsync();
+    },
+  };
+}
+
+async function buildDeps(config: Config, paths: Paths, log: Log, parts: AsyncDisposableStack): Promise<Deps> {
+  const cgroups = detectCgroups();
+  const host = collectHostFacts(cgroups, config.cgroup_driver);
+  const db = openDatabase(databasePath(paths));
+  parts.defer(() => db.close());
+  const pods = openStore(new RecordTable(db, "pods", readPodRecord, writePodRecord), "pod sandbox", log);
+  const containers = openStore(new RecordTable(db, "containers", readContainerRecord, writeContainerRecord), "container", log);
+  const layersInUse = () => containers.all().flatMap((c) => c.layers);
+  const { images, puller, pinnedImages } = await openImages(config, db, layersInUse, log, parts);
+  const network = await openNetworks(config, log, parts);
+  const runtimes = openRuntimes(config, paths, host, cgroups, log);
+  const containerHost = new LinuxContainerHost((id) => bundleDir(paths, id), (id) => containerDir(paths, id), cgroups);
+  const nowNs = () => BigInt(Date.now()) * 1_000_000n;
+  const exits = new ExitWatch({
+    containers,
+    containerHost,
+    log,
+    nowNs,
+    exitOf: (c) => runtimes.handlerOf(c.handler).runtime.exitOf(runtimeContainerOf({ paths }, c)),
+  });
+  return {
+    log,
+    paths,
+    host,
+    bootId: bootId(),
+    pods,
+    containers,
+    podLock: new KeyedLock(),
+    creations: new JoinedCalls(lingerMs),
+    podHost: new LinuxPodHost((id) => podDir(paths, id), cgroups),
+    containerHost,
+    runtimes,
+    exits,
+    network,
+    images,
+    puller,
+    pinnedImages,
+    createTimeoutMs: config.timeouts.create * 1000,
+    cleanupTimeoutMs: config.timeouts.cleanup * 1000,
+    newId: () => randomBytes(32).toString("hex"),
+    nowNs,
+  };
+}
+
+/** Threads that download and unpack: more than the cores of small nodes do not help. */
+const layerThreads = 4;
+
+async function openImages(config: Config, db: DatabaseSync, layersInUse: () => string[], log: Log, parts: AsyncDisposableStack) {
+  const images = await ImageStore.open({ root: config.root, db, log, layersInUse });
+  parts.defer(() => images.close());
+  const workers = new LayerWorkers(layerThreads);
+  parts.defer(() => workers.close());
+  const puller = new ImagePuller({
+    root: config.root,
+    store: images,
+    workers,
+    transport: parts.use(new HttpTransport()),
+    hostsDirectories: config.registry.config_path.split(":").filter((dir) => dir !== ""),
+    platform: hostPlatform(process.arch),
+    maxParallelDownloads: config.images.max_parallel_downloads,
+    keepLayers: config.images.keep_layers,
+    log,
+    now: Date.now,
+  });
+  return { images, puller, pinnedImages: new Set(config.images.pinned.map((name) => formatReference(parseReference(name)))) };
+}
+
+async function openNetworks(config: Config, log: Log, parts: AsyncDisposableStack): Promise<PodNetworks> {
+  const { conf_dir: confDir, bin_dirs: binDirs, cache_dir = join(config.root, "cni") } = config.cni;
+  const exec = createPluginExec(process.env);
+  const network = new PodNetworks({ log, confDir, binDirs, cacheDir: cache_dir, exec, cleanupTimeoutMs: config.timeouts.cleanup * 1000 });
+  parts.defer(() => network.close());
+  await network.start();
+  return network;
+}
+
+function openStore<R extends { readonly id: string; readonly name: string }>(table: RecordTable<R>, kind: string, log: Log): RecordStore<R> {
+  const { records, damaged } = table.readAll();
+  for (const { id, error } of damaged) log.error({ kind, id, err: error }, `the record of a ${kind} cannot be read and is left out`);
+  return new RecordStore(table, kind, records.values());
+}

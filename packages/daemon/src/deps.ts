@@ -1,0 +1,46 @@
+import type { KeyedLock } from "@keelson/base/keyed-lock.ts";
+import type { JoinedCalls } from "@keelson/base/joined-calls.ts";
+import type { Log } from "@keelson/base/log.ts";
+import type { ContainerHost } from "./container/container-host.ts";
+import type { ContainerRecord } from "./container/record.ts";
+import type { ExitWatch } from "./container/exit-watch.ts";
+import type { ImagePuller } from "./image/pull.ts";
+import type { ImageStore } from "./image/store.ts";
+import type { PodNetworks } from "./network/pod-networks.ts";
+import type { Paths } from "./paths.ts";
+import type { HostFacts } from "./plan/host-facts.ts";
+import type { PodHost } from "./pod/pod-host.ts";
+import type { PodRecord } from "./pod/record.ts";
+import type { RecordStore } from "./record-store.ts";
+import type { Runtimes } from "./runtime/runtimes.ts";
+
+/** What the calls work with; built in main.ts and nowhere else. */
+export interface Deps {
+  readonly log: Log;
+  readonly paths: Paths;
+  readonly host: HostFacts;
+  readonly bootId: string;
+  readonly pods: RecordStore<PodRecord>;
+  readonly containers: RecordStore<ContainerRecord>;
+  /** By pod id: held by calls that change a pod or its containers, never while waiting for one to stop. */
+  readonly podLock: KeyedLock;
+  /** Creations under way, by name: a retry joins them. */
+  readonly creations: JoinedCalls<string>;
+  readonly podHost: PodHost;
+  readonly containerHost: ContainerHost;
+  readonly runtimes: Runtimes;
+  readonly exits: ExitWatch;
+  readonly network: PodNetworks;
+  readonly images: ImageStore;
+  readonly puller: ImagePuller;
+  /** Names of images that garbage collection must spare, normalised. */
+  readonly pinnedImages: ReadonlySet<string>;
+  /** How long a runtime may take to create a container, in ms. */
+  readonly createTimeoutMs: number;
+  /** How long taking down what a failed call left may take, in ms. */
+  readonly cleanupTimeoutMs: number;
+  /** 64 random hex digits. */
+  newId(): string;
+  /** ns since 1970. */
+  nowNs(): bigint;
+}

@@ -1,0 +1,179 @@
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { wrapError } from "@keelson/base/status.ts";
+import { cgroupDirs, type CgroupLayout, createCgroup, killCgroup, removeCgroup } from "@keelson/linux/cgroup.ts";
+import { isErrno } from "@keelson/linux/errno.ts";
+import { statfs } from "@keelson/linux/file.ts";
+import { mount, MS, unmountAllUnder } from "@keelson/linux/mount.ts";
+import { createNamespacesAsync, unpinNamespaceAsync } from "@keelson/linux/namespace.ts";
+import { startPodInit } from "@keelson/linux/pod-init.ts";
+import { processStartTicks } from "@keelson/linux/procfs.ts";
+import { signalProcess } from "@keelson/linux/process.ts";
+import { removeTreeAsync } from "@keelson/linux/tree.ts";
+import { type ContainerCgroup, planContainerCgroup } from "../plan/cgroup-path.ts";
+import { hostnameFile, hostsFile } from "../plan/pod-files.ts";
+import type { PodPlan } from "../plan/pod-plan.ts";
+import type { ProcessIdentity } from "./state.ts";
+
+/** What a pod needs of the machine, apart from its network. Unit tests have a fake of it. */
+export interface PodHost {
+  /** Makes the pod's directory with its namespaces, files and /dev/shm. */
+  create(plan: PodPlan): Promise<void>;
+  /** Starts the init of a pod that shares its PID namespace. */
+  startInit(plan: PodPlan): Promise<ProcessIdentity>;
+  /** Writes /etc/hosts, for which the pod's addresses must be known. */
+  writeHosts(plan: PodPlan, ips: readonly string[]): Promise<void>;
+  /** Whether the pod is as `create` left it. */
+  isIntact(plan: PodPlan, init: ProcessIdentity | undefined): boolean;
+  /** Takes all of that down, as much of it as there is; may be repeated. */
+  destroy(plan: PodPlan, init: ProcessIdentity | undefined, signal: AbortSignal): Promise<void>;
+  /** Takes down the directory of a pod that has no record, with what is pinned and mounted in it. */
+  destroyUnknown(id: string): Promise<void>;
+}
+
+/** The pins of a pod's own namespaces and its files, by their place in the pod's directory. */
+export function podFiles(dir: string) {
+  return {
+    netns: join(dir, "netns"),
+    ipcns: join(dir, "ipcns"),
+    utsns: join(dir, "utsns"),
+    pidns: join(dir, "pidns"),
+    hosts: join(dir, "hosts"),
+    hostname: join(dir, "hostname"),
+    resolvConf: join(dir, "resolv.conf"),
+    shm: join(dir, "shm"),
+  };
+}
+
+export class LinuxPodHost implements PodHost {
+  readonly #dirOf: (id: string) => string;
+  readonly #cgroups: CgroupLayout;
+
+  /** @param dirOf the directory of a pod by its id. */
+  constructor(dirOf: (id: string) => string, cgroups: CgroupLayout) {
+    this.#dirOf = dirOf;
+    this.#cgroups = cgroups;
+  }
+
+  async create(plan: PodPlan): Promise<void> {
+    const dir = this.#dirOf(plan.id);
+    const files = podFiles(dir);
+    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    await createPodNamespaces(plan, files);
+    writeFileSync(files.hostname, hostnameFile(plan.hostname), { mode: 0o644 });
+    writeResolvConf(plan, files.resolvConf);
+    if (plan.ipc === "own") mountShm(files.shm, plan.shmSizeBytes);
+  }
+
+  async startInit(plan: PodPlan): Promise<ProcessIdentity> {
+    const files = podFiles(this.#dirOf(plan.id));
+    const cgroup = initCgroup(plan);
+    createCgroup(this.#cgroups, cgroup.path);
+    const { pid, startTicks } = await startPodInit({
+      podId: plan.id,
+      cgroups: cgroupDirs(this.#cgroups, cgroup.path),
+      pin: files.pidns,
+      // The last to go when memory is short: with it all containers of the pod end.
+      oomScoreAdj: -998,
+      ...(plan.network === "own" ? { netns: files.netns } : {}),
+      ...(plan.ipc === "own" ? { ipcns: files.ipcns } : {}),
+      ...(plan.uts === "own" ? { utsns: files.utsns } : {}),
+    });
+    return { pid, startTicks };
+  }
+
+  writeHosts(plan: PodPlan, ips: readonly string[]): Promise<void> {
+    const hostNetwork = plan.network === "host";
+    const hostHosts = hostNetwork ? { hostHosts: readFileSync("/etc/hosts", "utf8") } : {};
+    const text = hostsFile({ hostname: plan.hostname, ips, hostNetwork, ...hostHosts });
+    writeFileSync(podFiles(this.#dirOf(plan.id)).hosts, text, { mode: 0o644 });
+    return Promise.resolve();
+  }
+
+  isIntact(plan: PodPlan, init: ProcessIdentity | undefined): boolean {
+    const files = podFiles(this.#dirOf(plan.id));
+    if (init !== undefined && processStartTicks(init.pid) !== init.startTicks) return false;
+    return plan.network === "host" || isNamespace(files.netns);
+  }
+
+  async destroy(plan: PodPlan, init: ProcessIdentity | undefined, signal: AbortSignal): Promise<void> {
+    if (init !== undefined) await killInit(init, signal);
+    await this.destroyUnknown(plan.id);
+    if (plan.pid === "pod") {
+      // An init that was started but not noted before a crash is found here.
+      await killCgroup(this.#cgroups, initCgroup(plan).path, {}, signal);
+      await removeCgroup(this.#cgroups, initCgroup(plan).path, {}, signal);
+    }
+    if (plan.cgroup.own) await removeCgroup(this.#cgroups, plan.cgroup.path, {}, signal);
+  }
+
+  async destroyUnknown(id: string): Promise<void> {
+    const dir = this.#dirOf(id);
+    const files = podFiles(dir);
+    for (const pin of [files.netns, files.ipcns, files.utsns, files.pidns]) await unpinNamespaceAsync(pin);
+    await unmountAllUnder(dir);
+    await removeTreeAsync(dir);
+  }
+}
+
+async function createPodNamespaces(plan: PodPlan, files: ReturnType<typeof podFiles>): Promise<void> {
+  if (plan.network === "host" && plan.ipc === "host" && plan.uts === "host") return;
+  try {
+    await createNamespacesAsync({
+      ...(plan.network === "own" ? { net: files.netns, loopbackUp: true } : {}),
+      ...(plan.ipc === "own" ? { ipc: files.ipcns } : {}),
+      ...(plan.uts === "own" ? { uts: files.utsns, hostname: plan.hostname } : {}),
+      sysctls: Object.fromEntries(plan.sysctls.map((s) => [s.name, s.value])),
+    });
+  } catch (error) {
+    throw wrapError("create the pod's namespaces", error);
+  }
+}
+
+/** In the host's network, and where the config has no DNS, the host's own resolver settings. */
+function writeResolvConf(plan: PodPlan, path: string): void {
+  if (plan.resolvConf !== undefined) {
+    writeFileSync(path, plan.resolvConf, { mode: 0o644 });
+    return;
+  }
+  try {
+    copyFileSync("/etc/resolv.conf", path);
+  } catch (error) {
+    if (!isErrno(error, "ENOENT")) throw error;
+    writeFileSync(path, "", { mode: 0o644 });
+  }
+}
+
+function mountShm(target: string, sizeBytes: number): void {
+  mkdirSync(target, { mode: 0o1777 });
+  mount({
+    source: "shm",
+    target,
+    fstype: "tmpfs",
+    flags: MS.NOSUID | MS.NODEV | MS.NOEXEC,
+    data: `mode=1777,size=${sizeBytes}`,
+  });
+}
+
+/** What statfs(2) says of namespace files. */
+const nsfsMagic = 0x6e736673n;
+
+/** A pin that lost its mount is a plain file. */
+function isNamespace(pin: string): boolean {
+  try {
+    return statfs(pin).type === nsfsMagic;
+  } catch (error) {
+    if (isErrno(error, "ENOENT")) return false;
+    throw error;
+  }
+}
+
+function initCgroup(plan: PodPlan): ContainerCgroup {
+  return planContainerCgroup(plan.cgroup, `init-${plan.id}`);
+}
+
+/** SIGKILL ends the init and every process of its PID namespace. */
+async function killInit(init: ProcessIdentity, signal: AbortSignal): Promise<void> {
+  while (signalProcess(init.pid, init.startTicks, 9)) await delay(1, undefined, { signal });
+}

@@ -1,0 +1,113 @@
+import { readdirSync } from "node:fs";
+import { messageOf } from "@keelson/base/status.ts";
+import { isErrno } from "@keelson/linux/errno.ts";
+import { processStartTicks } from "@keelson/linux/procfs.ts";
+import { exitEvent } from "./container/exit-watch.ts";
+import type { ContainerRecord } from "./container/record.ts";
+import { runtimeContainerOf } from "./container/runtime-container.ts";
+import { type ContainerEvent, containerTransition } from "./container/state.ts";
+import { removeContainerRecord } from "./container/teardown.ts";
+import type { Deps } from "./deps.ts";
+import { bundleDir, containerDir, containersDir, podDir } from "./paths.ts";
+import type { PodRecord } from "./pod/record.ts";
+import { podTransition } from "./pod/state.ts";
+import { teardownPod } from "./pod/teardown.ts";
+
+/**
+ * Makes the records agree with what is really there, before the first call is answered: what was
+ * being made is undone, what ended is noted with its real code and time, what runs is watched again,
+ * what nobody knows is removed. A record that cannot be put right is logged and left as it is.
+ */
+export async function recover(d: Deps): Promise<void> {
+  for (const container of d.containers.all()) await attempt(d, "container", container.id, () => recoverContainer(d, container));
+  for (const pod of d.pods.all()) await attempt(d, "pod sandbox", pod.id, () => recoverPod(d, pod));
+  await removeUnknown(d);
+  await d.network.collectGarbage(new Set(d.pods.all().filter((p) => p.state.is === "ready").map((p) => p.id)), cleanup(d));
+  d.images.collectGarbage();
+}
+
+async function attempt(d: Deps, kind: string, id: string, body: () => Promise<void>): Promise<void> {
+  try {
+    await body();
+  } catch (error) {
+    d.log.error({ kind, id, err: error }, `a ${kind} cannot be recovered and is left as it is: ${messageOf(error)}`);
+  }
+}
+
+async function recoverContainer(d: Deps, container: ContainerRecord): Promise<void> {
+  const { id, state } = container;
+  switch (state.is) {
+    case "creating":
+      return removeContainerRecord(d, container, cleanup(d));
+    case "created":
+    case "running": {
+      const event = await whatBecameOf(d, container);
+      const now = event === undefined ? container : d.containers.update(id, (c) => ({ ...c, state: containerTransition(c.state, event) }));
+      d.exits.watch(now);
+      return;
+    }
+    case "exited":
+    case "unknown":
+      return;
+  }
+}
+
+/** What happened to a container while the daemon was down; undefined when nothing did. */
+async function whatBecameOf(d: Deps, container: ContainerRecord): Promise<ContainerEvent | undefined> {
+  const { state } = container;
+  if (state.is !== "created" && state.is !== "running") return undefined;
+  if (container.bootId !== d.bootId) {
+    const message = "the machine was restarted while the container ran";
+    return { type: "exited", exitCode: 255, reason: "NodeRebooted", message, atNs: d.nowNs() };
+  }
+  const exitOf = (c: ContainerRecord) => d.runtimes.handlerOf(c.handler).runtime.exitOf(runtimeContainerOf(d, c));
+  const isMonitored = processStartTicks(state.monitor.pid) === state.monitor.startTicks;
+  if (!isMonitored) return exitEvent({ ...d, exitOf }, container);
+  if (state.is === "created" && (await wasStarted(d, container))) return { type: "started", atNs: d.nowNs() };
+  return undefined;
+}
+
+/** Whether the daemon died between the runtime's start and writing that down. */
+async function wasStarted(d: Deps, container: ContainerRecord): Promise<boolean> {
+  return (await d.runtimes.handlerOf(container.handler).runtime.view(container.id, cleanup(d))) === "running";
+}
+
+async function recoverPod(d: Deps, pod: PodRecord): Promise<void> {
+  if (pod.state.is === "notReady") return;
+  const isOfThisBoot = pod.bootId === d.bootId;
+  if (pod.state.is === "ready" && isOfThisBoot && d.podHost.isIntact(pod.plan, pod.init)) return;
+  // After a boot the pids on record are other processes'.
+  const known = isOfThisBoot ? pod : { ...pod, init: undefined };
+  await teardownPod(d, known, cleanup(d));
+  if (pod.state.is === "creating") d.pods.delete(pod.id);
+  else d.pods.update(pod.id, (p) => ({ ...p, init: undefined, state: podTransition(p.state, { type: "stopped" }) }));
+}
+
+/** Directories that no record knows: of a record that was lost, or from before a restore of the database. */
+async function removeUnknown(d: Deps): Promise<void> {
+  const containers = new Set([...idsIn(bundleDir(d.paths, "")), ...idsIn(containersDir(d.paths))]);
+  for (const id of containers) {
+    if (d.containers.get(id) !== undefined) continue;
+    d.log.warn({ id, dir: containerDir(d.paths, id) }, "removing what is left of a container that has no record");
+    await attempt(d, "container", id, () => d.containerHost.destroyUnknown(id));
+  }
+  for (const id of idsIn(podDir(d.paths, ""))) {
+    if (d.pods.get(id) !== undefined) continue;
+    d.log.warn({ id, dir: podDir(d.paths, id) }, "removing what is left of a pod that has no record");
+    await attempt(d, "pod sandbox", id, () => d.podHost.destroyUnknown(id));
+  }
+}
+
+/** The entries of a directory that have the form of our ids; none when it is not there. */
+function idsIn(dir: string): string[] {
+  try {
+    return readdirSync(dir).filter((name) => /^[0-9a-f]{64}$/.test(name));
+  } catch (error) {
+    if (isErrno(error, "ENOENT")) return [];
+    throw error;
+  }
+}
+
+function cleanup(d: Deps): AbortSignal {
+  return AbortSignal.timeout(d.cleanupTimeoutMs);
+}

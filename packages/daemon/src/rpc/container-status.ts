@@ -1,0 +1,34 @@
+import { Code, StatusError } from "@keelson/base/status.ts";
+import type { ContainerStatusRequest, ContainerStatusResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { ContainerRecord } from "../container/record.ts";
+import type { Deps } from "../deps.ts";
+import { bundleDir } from "../paths.ts";
+import { containerStatusOf } from "./container-messages.ts";
+
+/** CRI: ContainerStatus. NotFound when there is no such container. */
+export async function containerStatus(d: Deps, req: ContainerStatusRequest): Promise<ContainerStatusResponse> {
+  const container = shownContainer(d, req.containerId);
+  const info: Record<string, string> = req.verbose ? { info: JSON.stringify(verboseInfo(d, container)) } : {};
+  return { status: containerStatusOf(container), info };
+}
+
+/** The container with this id or prefix. Throws NotFound, also for one that is still being made. */
+export function shownContainer(d: Deps, id: string): ContainerRecord {
+  const container = d.containers.require(id);
+  if (container.state.is === "creating") throw new StatusError(Code.NotFound, `container ${id}: it is still being created`);
+  return container;
+}
+
+/** What CRI: ExecSync, Exec and ReopenContainerLog ask for. Throws FailedPrecondition for one that does not run. */
+export function runningContainer(d: Deps, id: string): ContainerRecord & { state: { is: "running" } } {
+  const container = shownContainer(d, id);
+  const { state } = container;
+  if (state.is !== "running") throw new StatusError(Code.FailedPrecondition, `container ${id} is ${state.is}, not running`);
+  return { ...container, state };
+}
+
+function verboseInfo(d: Deps, c: ContainerRecord): object {
+  const { state } = c;
+  const pid = state.is === "created" || state.is === "running" ? state.main.pid : 0;
+  return { sandboxID: c.podId, pid, handler: c.handler, cgroup: c.cgroupPath, bundle: bundleDir(d.paths, c.id), imageId: c.imageId };
+}

@@ -1,0 +1,52 @@
+import type { Handlers } from "@keelson/cri/server.ts";
+import type { Deps } from "../deps.ts";
+import { containerStatus } from "./container-status.ts";
+import { createContainer } from "./create-container.ts";
+import { execSync } from "./exec-sync.ts";
+import { imageFsInfo } from "./image-fs-info.ts";
+import { imageStatus } from "./image-status.ts";
+import { listContainers } from "./list-containers.ts";
+import { listImages } from "./list-images.ts";
+import { listPodSandbox } from "./list-pod-sandbox.ts";
+import { podSandboxStatus } from "./pod-sandbox-status.ts";
+import { pullImage } from "./pull-image.ts";
+import { removeContainer } from "./remove-container.ts";
+import { removeImage } from "./remove-image.ts";
+import { removePodSandbox } from "./remove-pod-sandbox.ts";
+import { reopenContainerLog } from "./reopen-container-log.ts";
+import { runPodSandbox } from "./run-pod-sandbox.ts";
+import { runtimeConfig } from "./runtime-config.ts";
+import { startContainer } from "./start-container.ts";
+import { status } from "./status.ts";
+import { stopContainer } from "./stop-container.ts";
+import { stopPodSandbox } from "./stop-pod-sandbox.ts";
+import { updateRuntimeConfig } from "./update-runtime-config.ts";
+import { version } from "./version.ts";
+
+/** The calls that this daemon answers; the server answers Unimplemented for the others. */
+export function createHandlers(d: Deps): Handlers {
+  return {
+    version,
+    status: (req) => status(d, req),
+    runtimeConfig: () => runtimeConfig(d),
+    updateRuntimeConfig: (req) => updateRuntimeConfig(d, req),
+    runPodSandbox: (req, signal) => runPodSandbox(d, req, signal),
+    stopPodSandbox: (req, signal) => stopPodSandbox(d, req, signal),
+    removePodSandbox: (req, signal) => removePodSandbox(d, req, signal),
+    podSandboxStatus: (req) => podSandboxStatus(d, req),
+    listPodSandbox: (req) => listPodSandbox(d, req),
+    createContainer: (req, signal) => createContainer(d, req, signal),
+    startContainer: (req, signal) => startContainer(d, req, signal),
+    stopContainer: (req, signal) => stopContainer(d, req, signal),
+    removeContainer: (req, signal) => removeContainer(d, req, signal),
+    containerStatus: (req) => containerStatus(d, req),
+    listContainers: (req) => listContainers(d, req),
+    execSync: (req, signal) => execSync(d, req, signal),
+    reopenContainerLog: (req, signal) => reopenContainerLog(d, req, signal),
+    listImages: (req) => listImages(d, req),
+    imageStatus: (req) => imageStatus(d, req),
+    pullImage: (req, signal) => pullImage(d, req, signal),
+    removeImage: (req) => removeImage(d, req),
+    imageFsInfo: () => imageFsInfo(d),
+  };
+}

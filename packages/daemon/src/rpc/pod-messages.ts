@@ -1,0 +1,30 @@
+import { PodSandboxState, type PodSandbox, type PodSandboxStatus } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { PodRecord } from "../pod/record.ts";
+
+/** A pod as lists have it. */
+export function podSandboxOf(pod: PodRecord): PodSandbox {
+  return {
+    id: pod.id,
+    metadata: pod.plan.metadata,
+    state: stateOf(pod),
+    createdAt: pod.createdAtNs,
+    labels: pod.plan.labels,
+    annotations: pod.plan.annotations,
+    runtimeHandler: pod.runtimeHandler,
+  };
+}
+
+/** A pod in full. */
+export function podSandboxStatusOf(pod: PodRecord): PodSandboxStatus {
+  const [ip = "", ...others] = pod.state.is === "ready" ? pod.state.ips : [];
+  return {
+    ...podSandboxOf(pod),
+    // CRI: empty for a pod in the host's network.
+    network: { ip, additionalIps: others.map((other) => ({ ip: other })) },
+    linux: { namespaces: { options: pod.config.linux?.securityContext?.namespaceOptions } },
+  };
+}
+
+function stateOf(pod: PodRecord): PodSandboxState {
+  return pod.state.is === "ready" ? PodSandboxState.SANDBOX_READY : PodSandboxState.SANDBOX_NOTREADY;
+}

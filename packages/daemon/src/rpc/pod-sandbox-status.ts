@@ -1,0 +1,33 @@
+import { Code, StatusError } from "@keelson/base/status.ts";
+import type { PodSandboxStatusRequest, PodSandboxStatusResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { Deps } from "../deps.ts";
+import { podDir } from "../paths.ts";
+import { podFiles } from "../pod/pod-host.ts";
+import type { PodRecord } from "../pod/record.ts";
+import { podSandboxStatusOf } from "./pod-messages.ts";
+
+/** CRI: PodSandboxStatus. NotFound when there is no such pod. */
+export async function podSandboxStatus(d: Deps, req: PodSandboxStatusRequest): Promise<PodSandboxStatusResponse> {
+  const pod = shownPod(d, req.podSandboxId);
+  const info = req.verbose ? { info: JSON.stringify(verboseInfo(d, pod)) } : {};
+  return { status: podSandboxStatusOf(pod), info: info as Record<string, string>, containersStatuses: [], timestamp: d.nowNs() };
+}
+
+/** The pod with this id or prefix. Throws NotFound, also for one that is still being made. */
+export function shownPod(d: Deps, id: string): PodRecord {
+  const pod = d.pods.require(id);
+  if (pod.state.is === "creating") throw new StatusError(Code.NotFound, `pod sandbox ${id}: it is still being created`);
+  return pod;
+}
+
+function verboseInfo(d: Deps, pod: PodRecord): object {
+  const { netns } = podFiles(podDir(d.paths, pod.id));
+  return {
+    handler: pod.handler,
+    pid: pod.init?.pid ?? 0,
+    netns: pod.plan.network === "own" ? netns : "",
+    cgroup: pod.plan.cgroup.path,
+    stateDir: podDir(d.paths, pod.id),
+    plan: pod.plan,
+  };
+}

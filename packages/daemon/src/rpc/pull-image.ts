@@ -1,0 +1,30 @@
+import { Code, StatusError } from "@keelson/base/status.ts";
+import type { AuthConfig, PullImageRequest, PullImageResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { Credentials } from "@keelson/oci/distribution/authorizer.ts";
+import type { Deps } from "../deps.ts";
+
+/** CRI: PullImage. `image_ref` is Image.id. */
+export async function pullImage(d: Deps, req: PullImageRequest, signal: AbortSignal): Promise<PullImageResponse> {
+  const reference = req.image?.image ?? "";
+  if (reference === "") throw new StatusError(Code.InvalidArgument, "image.image is missing: it names the image to pull");
+  const image = await d.puller.pull({ reference, credentials: credentialsOf(req.auth), signal });
+  return { imageRef: image.id };
+}
+
+/** Throws InvalidArgument for `auth` that is not base64 of user:password. */
+function credentialsOf(auth: AuthConfig | undefined): Credentials | undefined {
+  if (auth === undefined) return undefined;
+  const { identityToken, registryToken, serverAddress } = auth;
+  const login = auth.username === "" && auth.password === "" ? decodeLogin(auth.auth) : auth;
+  if (login.username === "" && identityToken === "" && registryToken === "") return undefined;
+  return { username: login.username, password: login.password, identityToken, registryToken, serverAddress };
+}
+
+function decodeLogin(auth: string): { username: string; password: string } {
+  if (auth === "") return { username: "", password: "" };
+  const text = Buffer.from(auth, "base64").toString();
+  const colon = text.indexOf(":");
+  if (colon < 0) throw new StatusError(Code.InvalidArgument, "auth.auth must be base64 of username:password");
+  // Docker's tools pad with NUL.
+  return { username: text.slice(0, colon), password: text.slice(colon + 1).replace(/\0+$/, "") };
+}

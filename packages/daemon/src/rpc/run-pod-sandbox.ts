@@ -1,0 +1,81 @@
+import { createHash } from "node:crypto";
+import type { Stage } from "@keelson/base/joined-calls.ts";
+import { Code, StatusError } from "@keelson/base/status.ts";
+import { PodSandboxConfig, type RunPodSandboxRequest, type RunPodSandboxResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { Deps } from "../deps.ts";
+import { type PodPlan, planPodSandbox } from "../plan/pod-plan.ts";
+import type { PodRecord } from "../pod/record.ts";
+import { podTransition } from "../pod/state.ts";
+import { networkPodOf, teardownPod } from "../pod/teardown.ts";
+
+/**
+ * CRI: RunPodSandbox. A retry with the same config joins the call that is under way, or gets the
+ * pod that it made.
+ */
+export async function runPodSandbox(d: Deps, req: RunPodSandboxRequest, signal: AbortSignal): Promise<RunPodSandboxResponse> {
+  if (req.config === undefined) throw new StatusError(Code.InvalidArgument, "config is missing");
+  const config = req.config;
+  const handler = d.runtimes.handler(req.runtimeHandler);
+  const plan = planPodSandbox(config, req.runtimeHandler, d.host, d.newId());
+  const earlier = d.pods.byName(plan.nameKey);
+  if (earlier?.state.is === "ready" && configHash(earlier.config) === configHash(config)) return { podSandboxId: earlier.id };
+  const key = `pod ${plan.nameKey} ${configHash(config)}`;
+  const podSandboxId = await d.creations.join(key, signal, (signal, stage) => bringUp(d, plan, config, handler.name, signal, stage));
+  return { podSandboxId };
+}
+
+async function bringUp(d: Deps, plan: PodPlan, config: PodSandboxConfig, handler: string, signal: AbortSignal, stage: Stage): Promise<string> {
+  using _ = await d.podLock.acquire(plan.id, signal);
+  const record = newRecord(d, plan, config, handler);
+  d.pods.insert(record);
+  await using undo = new AsyncDisposableStack();
+  undo.defer(() => forgetPod(d, plan.id));
+  stage("create namespaces and files");
+  await d.podHost.create(plan);
+  if (plan.pid === "pod") await startInit(d, plan, stage);
+  const ips = plan.network === "own" ? await attachNetwork(d, record, signal, stage) : [];
+  await d.podHost.writeHosts(plan, ips);
+  d.pods.update(plan.id, (pod) => ({ ...pod, state: podTransition(pod.state, { type: "ready", ips }) }));
+  undo.move();
+  return plan.id;
+}
+
+function newRecord(d: Deps, plan: PodPlan, config: PodSandboxConfig, handler: string): PodRecord {
+  return {
+    id: plan.id,
+    name: plan.nameKey,
+    config,
+    plan,
+    runtimeHandler: plan.runtimeHandler,
+    handler,
+    createdAtNs: d.nowNs(),
+    bootId: d.bootId,
+    init: undefined,
+    state: { is: "creating" },
+  };
+}
+
+/** Noted as soon as it runs, so that it is found after a crash; one that is not is found by its pod's cgroup. */
+async function startInit(d: Deps, plan: PodPlan, stage: Stage): Promise<void> {
+  stage("start the pod's init");
+  const init = await d.podHost.startInit(plan);
+  d.pods.update(plan.id, (pod) => ({ ...pod, init }));
+}
+
+async function attachNetwork(d: Deps, record: PodRecord, signal: AbortSignal, stage: Stage): Promise<readonly string[]> {
+  stage("attach the network");
+  const { ips } = await d.network.attach(networkPodOf(d, record), signal, stage);
+  return ips;
+}
+
+/** Undoes a pod that did not come up. Has a deadline of its own: the caller's may be why we are here. */
+async function forgetPod(d: Deps, id: string): Promise<void> {
+  const pod = d.pods.get(id);
+  if (pod === undefined) return;
+  await teardownPod(d, pod, AbortSignal.timeout(d.cleanupTimeoutMs));
+  d.pods.delete(id);
+}
+
+function configHash(config: PodSandboxConfig): string {
+  return createHash("sha256").update(PodSandboxConfig.encode(config).finish()).digest("hex");
+}

@@ -1,0 +1,51 @@
+import type { RuntimeCondition, RuntimeHandler, StatusRequest, StatusResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { Deps } from "../deps.ts";
+import { version } from "../version.ts";
+
+/** CRI: Status. */
+export async function status(d: Deps, req: StatusRequest): Promise<StatusResponse> {
+  return {
+    status: { conditions: [runtimeReady(d), networkReady(d)] },
+    info: req.verbose ? verboseInfo(d) : {},
+    runtimeHandlers: handlers(d),
+    features: { supplementalGroupsPolicy: true, userNamespacesHostNetwork: false },
+  };
+}
+
+function runtimeReady(d: Deps): RuntimeCondition {
+  const ok = d.runtimes.defaultName !== undefined;
+  return {
+    type: "RuntimeReady",
+    status: ok,
+    reason: ok ? "" : "NoRuntime",
+    message: ok ? "" : "no OCI runtime is installed: install crun or runc, or name one in [runtimes.NAME]",
+  };
+}
+
+function networkReady(d: Deps): RuntimeCondition {
+  const { ready, reason, message } = d.network.status();
+  return { type: "NetworkReady", status: ready, reason, message };
+}
+
+/** Each handler by its name, and the default by "" too: so a kubelet finds it for pods without a RuntimeClass. */
+function handlers(d: Deps): RuntimeHandler[] {
+  const named = d.runtimes.all().map(({ name, facts }) => ({
+    name,
+    features: { recursiveReadOnlyMounts: facts.recursiveReadOnlyMounts, userNamespaces: false },
+  }));
+  const [first] = named;
+  return d.runtimes.defaultName === undefined || first === undefined ? named : [{ ...first, name: "" }, ...named];
+}
+
+function verboseInfo(d: Deps): Record<string, string> {
+  const config = {
+    version,
+    rootDir: d.paths.root,
+    stateDir: d.paths.state,
+    cgroupDriver: d.host.cgroupDriver,
+    cgroupVersion: d.host.cgroupVersion,
+    defaultRuntime: d.runtimes.defaultName ?? "",
+    runtimes: Object.fromEntries(d.runtimes.all().map((h) => [h.name, { path: h.path }])),
+  };
+  return { config: JSON.stringify(config), host: JSON.stringify(d.host) };
+}

@@ -1,0 +1,127 @@
+import { accessSync, constants, readFileSync, realpathSync } from "node:fs";
+import { delimiter, join } from "node:path";
+import type { Log } from "@keelson/base/log.ts";
+import { Code, StatusError } from "@keelson/base/status.ts";
+import type { CgroupLayout } from "@keelson/linux/cgroup.ts";
+import { builtInRuntimes } from "../config/load.ts";
+import type { Config } from "../config/schema.ts";
+import { exitsDir, type Paths, runtimeRoot } from "../paths.ts";
+import type { HandlerFacts, HostFacts } from "../plan/host-facts.ts";
+import { OciRuntime } from "./oci.ts";
+import type { Runtime } from "./runtime.ts";
+
+/** A handler that pods can name. */
+export interface Handler {
+  readonly name: string;
+  /** Absolute path of the binary. */
+  readonly path: string;
+  readonly facts: HandlerFacts;
+  readonly runtime: Runtime;
+  readonly privilegedWithoutHostDevices: boolean;
+}
+
+/** The runtime handlers of the configuration whose binaries are there. */
+export class Runtimes {
+  readonly #handlers: ReadonlyMap<string, Handler>;
+  readonly #missing: ReadonlyMap<string, string>;
+  readonly #default: string | undefined;
+
+  constructor(handlers: readonly Handler[], missing: ReadonlyMap<string, string>, defaultName: string | undefined) {
+    this.#handlers = new Map(handlers.map((h) => [h.name, h]));
+    this.#missing = missing;
+    this.#default = defaultName;
+  }
+
+  /** The handler of a pod: "" is the default. Throws InvalidArgument for a name that is not configured, FailedPrecondition for a missing binary. */
+  handler(name: string): Handler {
+    const wanted = name === "" ? this.#default : name;
+    if (wanted === undefined) throw new StatusError(Code.FailedPrecondition, `no OCI runtime is installed: install crun or runc, or name one in [runtimes.NAME]`);
+    const handler = this.#handlers.get(wanted);
+    if (handler !== undefined) return handler;
+    const missing = this.#missing.get(wanted);
+    if (missing !== undefined) throw new StatusError(Code.FailedPrecondition, `runtime handler ${wanted}: ${missing}`);
+    const known = [...this.#handlers.keys()].join(", ") || "none";
+    throw new StatusError(Code.InvalidArgument, `runtime handler ${JSON.stringify(name)} is not configured; there are: ${known}`);
+  }
+
+  /** The handler that a record names. Throws FailedPrecondition when the configuration has it no more. */
+  handlerOf(name: string): Handler {
+    const handler = this.#handlers.get(name);
+    if (handler === undefined) throw new StatusError(Code.FailedPrecondition, `runtime handler ${name}: ${this.#missing.get(name) ?? "it is no longer configured; put its section back"}`);
+    return handler;
+  }
+
+  /** All that can be used, the default first. */
+  all(): readonly Handler[] {
+    const rank = (h: Handler) => (h.name === this.#default ? 0 : 1);
+    return [...this.#handlers.values()].sort((a, b) => rank(a) - rank(b));
+  }
+
+  get defaultName(): string | undefined {
+    return this.#default;
+  }
+}
+
+/** Finds the binaries of all handlers. Throws FailedPrecondition when conmon or a handler that the file asks for is missing. */
+export function openRuntimes(config: Config, paths: Paths, host: HostFacts, cgroups: CgroupLayout, log: Log): Runtimes {
+  const conmon = findBinary(config.conmon);
+  if (conmon === undefined) throw new StatusError(Code.FailedPrecondition, `conmon: ${config.conmon} is not there; install the package conmon, or set the key conmon`);
+  const sections = new Map(Object.entries({ ...builtInSections(config), ...config.runtimes }));
+  const missing = new Map<string, string>();
+  const handlers: Handler[] = [];
+  for (const [name, section] of sections) {
+    const path = findBinary(section.path);
+    if (path === undefined) {
+      missing.set(name, `its binary ${section.path} is not there; install it or set runtimes.${name}.path`);
+      continue;
+    }
+    const root = section.root ?? runtimeRoot(paths, name);
+    const systemdCgroup = host.cgroupDriver === "systemd";
+    const runtime = new OciRuntime({ name, path, root, args: section.args, conmon, exitsDir: exitsDir(paths), systemdCgroup, log });
+    // Whether a mount can be read-only with all below it is in `crun features`, which Debian 12's has not yet.
+    const facts = { name, recursiveReadOnlyMounts: false };
+    handlers.push({ name, path, runtime, facts, privilegedWithoutHostDevices: section.privileged_without_host_devices });
+  }
+  return new Runtimes(handlers, missing, chooseDefault(config, handlers, cgroups, log));
+}
+
+function builtInSections(config: Config): Config["runtimes"] {
+  const names = builtInRuntimes.filter((name) => !Object.hasOwn(config.runtimes, name));
+  return Object.fromEntries(names.map((name) => [name, { type: "oci" as const, path: name, args: [], privileged_without_host_devices: false }]));
+}
+
+function chooseDefault(config: Config, handlers: readonly Handler[], cgroups: CgroupLayout, log: Log): string | undefined {
+  if (config.default_runtime !== undefined) return config.default_runtime;
+  const present = builtInRuntimes.filter((name) => handlers.some((h) => h.name === name));
+  const stray = strayV2Controllers(cgroups);
+  if (present[0] === "crun" && present.length > 1 && stray.length > 0) {
+    log.warn(
+      { controllers: stray },
+      "crun refuses cgroups v1 with controllers on a v2 tree beside it, so runc is the default runtime; mount these controllers as v1 to use crun",
+    );
+    return present[1];
+  }
+  return present[0] ?? handlers[0]?.name;
+}
+
+/** Controllers that a hybrid host left on its v2 tree; crun calls for dropping them all. */
+function strayV2Controllers(cgroups: CgroupLayout): string[] {
+  if (cgroups.kind !== "hybrid") return [];
+  return cgroups.hierarchies.filter((h) => h.version === 2).flatMap((h) => readFileSync(join(h.dir, "cgroup.controllers"), "utf8").split(/\s+/)).filter((c) => c !== "");
+}
+
+/** The absolute path of a program given by path or name. */
+export function findBinary(pathOrName: string): string | undefined {
+  const candidates = pathOrName.includes("/")
+    ? [pathOrName]
+    : [...(process.env["PATH"] ?? "").split(delimiter), "/usr/local/sbin", "/usr/sbin", "/usr/bin"].map((dir) => join(dir, pathOrName));
+  for (const candidate of candidates) {
+    try {
+      accessSync(candidate, constants.X_OK);
+      return realpathSync(candidate);
+    } catch {
+      // Not this one.
+    }
+  }
+  return undefined;
+}

@@ -130,7 +130,8 @@ export class LogPrinter {
       const { to } = pending[i]!;
       let end = i + 1;
       while (end < pending.length && pending[end]!.to === to) end += 1;
-      await to.write(Buffer.concat(pending.slice(i, end).map((one) => one.bytes)));
+      // One part alone, which is what a long line is made of, needs no copy.
+      await to.write(end === i + 1 ? pending[i]!.bytes : Buffer.concat(pending.slice(i, end).map((one) => one.bytes)));
       i = end;
     }
   }

@@ -1,0 +1,44 @@
+import assert from "node:assert/strict";
+import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { test } from "node:test";
+import { containerFrom, podFrom, type PlanFixture } from "./plan-fixture.ts";
+import { containerSpec } from "./container-spec.ts";
+import { resolveUser } from "./user.ts";
+
+// KEELSON_UPDATE_GOLDEN=1 writes what comes out, for a review of the difference.
+const update = process.env["KEELSON_UPDATE_GOLDEN"] === "1";
+const testdata = new URL("./testdata/", import.meta.url);
+
+for (const name of readdirSync(testdata)) {
+  test(`golden: ${name}`, () => {
+    const fixture = JSON.parse(readFileSync(new URL(`${name}/input.json`, testdata), "utf8")) as PlanFixture;
+    const pod = podFrom(fixture);
+    compare(`${name}/pod.json`, pod);
+    compare(`${name}/spec.json`, specFrom(fixture, pod));
+  });
+}
+
+function specFrom(fixture: PlanFixture, pod: ReturnType<typeof podFrom>): object {
+  const { plan, host } = containerFrom(fixture, pod);
+  const dir = `/run/keelson/pods/${pod.id}`;
+  return containerSpec({
+    plan,
+    pod,
+    host,
+    rootfsPath: `/run/keelson/containers/${plan.id}/rootfs`,
+    user: resolveUser(plan.user, fixture.passwd, fixture.group),
+    namespacePaths: { network: `${dir}/netns`, ipc: `${dir}/ipcns`, uts: `${dir}/utsns`, pid: fixture.pidNamespacePath ?? `${dir}/pidns` },
+    podFiles: { hosts: `${dir}/hosts`, hostname: `${dir}/hostname`, resolvConf: `${dir}/resolv.conf`, shm: pod.ipc === "own" ? `${dir}/shm` : "/dev/shm" },
+    resolvedHostPaths: fixture.resolvedHostPaths ?? {},
+    devices: fixture.devices ?? [],
+    hostDevices: fixture.hostDevices ?? [],
+  });
+}
+
+function compare(file: string, value: object): void {
+  const url = new URL(file, testdata);
+  const text = `${JSON.stringify(value, null, 2)}\n`;
+  if (update) writeFileSync(url, text);
+  assert.ok(existsSync(url), `${file} is missing; make it with KEELSON_UPDATE_GOLDEN=1`);
+  assert.deepEqual(JSON.parse(text), JSON.parse(readFileSync(url, "utf8")));
+}

@@ -1,0 +1,72 @@
+import { ContainerConfig, PodSandboxConfig } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { fromJson } from "@keelson/cri/json.ts";
+import { capabilityNames } from "./capabilities.ts";
+import { planContainer, type ContainerPlan } from "./container-plan.ts";
+import type { ResolvedDevice } from "./devices.ts";
+import type { HandlerFacts, HostFacts } from "./host-facts.ts";
+import { planPodSandbox, type PodPlan } from "./pod-plan.ts";
+import type { ImageDefaults } from "./process.ts";
+
+/** For tests: what a test says of a pod and a container; the rest is an ordinary machine and image. */
+export interface PlanFixture {
+  host?: Partial<HostFacts>;
+  handler?: Partial<HandlerFacts>;
+  /** PodSandboxConfig as JSON, over a complete one. */
+  pod?: object;
+  /** ContainerConfig as JSON, over a complete one. */
+  container?: object;
+  image?: Partial<ImageDefaults>;
+  passwd?: string;
+  group?: string;
+  pidNamespacePath?: string;
+  resolvedHostPaths?: Record<string, string>;
+  devices?: ResolvedDevice[];
+  hostDevices?: ResolvedDevice[];
+}
+
+const host: HostFacts = {
+  arch: "x64",
+  kernelVersion: "6.1.0-18-amd64",
+  hostname: "node-1",
+  cgroupVersion: "v2",
+  cgroupDriver: "cgroupfs",
+  controllers: ["cpu", "cpuset", "hugetlb", "io", "memory", "pids"],
+  cgroup2MountOptions: ["nsdelegate", "memory_recursiveprot"],
+  hasSwapAccounting: true,
+  hugepageSizes: ["2MB", "1GB"],
+  capabilities: capabilityNames,
+  oomScoreAdjMin: -1000,
+  seccompEnabled: true,
+  appArmorEnabled: false,
+  appArmorDefaultProfile: "",
+  seLinuxEnabled: false,
+};
+
+const image: ImageDefaults = { user: "", env: ["PATH=/usr/bin:/bin"], entrypoint: [], cmd: ["/bin/sh"], workingDir: "", stopSignal: "" };
+
+/** The facts of a machine with everything, but for what the test says. */
+export function hostFrom(overrides: Partial<HostFacts> = {}): HostFacts {
+  return { ...host, ...overrides };
+}
+
+/** Throws what planning throws. */
+export function podFrom(fixture: PlanFixture): PodPlan {
+  const json = { metadata: { name: "web", namespace: "default", uid: "0f3a" }, hostname: "web", log_directory: "/var/log/pods/web", ...fixture.pod };
+  const config = PodSandboxConfig.fromPartial(fromJson("PodSandboxConfig", json));
+  return planPodSandbox(config, "crun", hostFrom(fixture.host), "pod1");
+}
+
+/** Throws what planning throws. */
+export function containerFrom(fixture: PlanFixture, pod: PodPlan = podFrom(fixture)): { plan: ContainerPlan; host: HostFacts } {
+  const json = { metadata: { name: "nginx" }, image: { image: "sha256:1234", user_specified_image: "nginx:1" }, ...fixture.container };
+  const facts = hostFrom(fixture.host);
+  const plan = planContainer({
+    config: ContainerConfig.fromPartial(fromJson("ContainerConfig", json)),
+    pod,
+    image: { id: "sha256:1234", config: { ...image, ...fixture.image } },
+    host: facts,
+    handler: { name: "crun", recursiveReadOnlyMounts: true, ...fixture.handler },
+    id: "container1",
+  });
+  return { plan, host: facts };
+}

@@ -1,3 +1,5 @@
+import { safeLines } from "./output/safe-text.ts";
+
 /** Where a program writes to. */
 export interface Output {
   /** Resolves when there is room for more. */
@@ -22,7 +24,7 @@ export interface Io {
   readonly signal: AbortSignal;
 }
 
-/** A line for the user on stderr. */
+/** A line for the user on stderr; control characters in it are escaped. */
 export function note(io: Io, text: string): Promise<void> {
-  return io.stderr.write(`keelctl: ${text}\n`);
+  return io.stderr.write(`keelctl: ${safeLines(text)}\n`);
 }

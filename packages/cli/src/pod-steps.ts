@@ -1,5 +1,6 @@
 import { wrapError } from "@keelson/base/status.ts";
 import { type PodSandboxConfig, RunPodSandboxRequest, StopPodSandboxRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { safeText } from "./output/safe-text.ts";
 import type { Session } from "./session.ts";
 
 /** Runs a pod and returns its id. `cancelTimeoutMs` is -T of `runp`, as crictl counts it: the call may take twice as long. */
@@ -21,5 +22,5 @@ export async function stopPod(session: Session, id: string): Promise<string> {
   } catch (error) {
     throw wrapError(`stop pod ${id}`, error);
   }
-  return `Stopped sandbox ${id}\n`;
+  return `Stopped sandbox ${safeText(id)}\n`;
 }

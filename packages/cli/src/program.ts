@@ -24,7 +24,6 @@ import { addVersion } from "./commands/version.ts";
 import { addExamples } from "./flags.ts";
 import { rewriteGoFlags } from "./go-flags.ts";
 import { type Io, note } from "./io.ts";
-import { safeLines } from "./output/safe-text.ts";
 import { openSession } from "./session.ts";
 import { type GlobalOptions, readSettings } from "./settings.ts";
 
@@ -111,6 +110,6 @@ function parserExitCode(error: CommanderError): number {
 }
 
 async function report(io: Io, error: unknown): Promise<number> {
-  await note(io, safeLines(messageOf(error)));
+  await note(io, messageOf(error));
   return 1;
 }

@@ -5,6 +5,7 @@ import type { App } from "../app.ts";
 import { forEachAtOnce } from "../each.ts";
 import { addContainerSelection, addExamples } from "../flags.ts";
 import { note } from "../io.ts";
+import { safeText } from "../output/safe-text.ts";
 import { type ContainerSelection, selectContainers } from "../select.ts";
 import type { Session } from "../session.ts";
 import { parseWhole } from "../settings.ts";
@@ -33,7 +34,7 @@ export function addExec(program: Command, app: App): void {
     .option("-q, --quiet", "do not print the id above each container's output")
     .option("-e, --ignore-errors", "exit with 0 whatever happens in the containers")
     .option("-x, --parallel", "in all chosen containers at the same time, without their ids");
-  for (const name of ["sni", "ca", "cert", "key"]) command.option(`--tls-${name} <value>`, "for streaming over TLS");
+  for (const name of ["sni", "server-name", "ca", "cert", "key"]) command.option(`--tls-${name} <value>`, "for streaming over TLS");
   addContainerSelection(command, "--state <state>").action((first: string | undefined, rest: string[], flags: ExecFlags) =>
     app.run((session) => exec(session, app, command, first === undefined ? [] : [first, ...rest], flags)),
   );
@@ -57,7 +58,7 @@ async function exec(session: Session, app: App, command: Command, args: string[]
   const run = async (id: string) => ({ id, result: await execOnce(session, id, cmd, timeout) });
   const show = async ({ id, result }: { id: string; result: ExecSyncResponse }) => {
     codes.push(result.exitCode);
-    if (hasTitle) await session.io.stdout.write(`${id}:\n`);
+    if (hasTitle) await session.io.stdout.write(`${safeText(id)}:\n`);
     await session.io.stdout.write(result.stdout);
     await session.io.stderr.write(result.stderr);
   };

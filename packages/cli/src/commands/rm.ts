@@ -8,6 +8,7 @@ import { stopContainer } from "../container-steps.ts";
 import { forEachAtOnce } from "../each.ts";
 import { addExamples } from "../flags.ts";
 import { note } from "../io.ts";
+import { safeText } from "../output/safe-text.ts";
 import type { Session } from "../session.ts";
 
 interface RmFlags {
@@ -47,14 +48,14 @@ async function removeContainer(session: Session, id: string, flags: RmFlags): Pr
     if (status?.state === ContainerState.CONTAINER_RUNNING) {
       if (flags.force !== true) throw new StatusError(Code.FailedPrecondition, "it is running; stop it first, or use --force");
       await stopContainer(session, id, 0);
-      lines = `${id}\n`;
+      lines = `${safeText(id)}\n`;
     }
     await session.runtime.call("removeContainer", RemoveContainerRequest.fromPartial({ containerId: id }));
     if (flags.keepLogs !== true && status !== undefined && status.logPath !== "") await removeLogs(session, status.logPath);
   } catch (error) {
     throw wrapError(`remove container ${id}`, error);
   }
-  return `${lines}${id}\n`;
+  return `${lines}${safeText(id)}\n`;
 }
 
 /** The log and its rotations, which a kubelet names `LOG.TIMESTAMP`; what is already gone is fine. */

@@ -52,7 +52,7 @@ async function removeImage(session: Session, name: string, isRacing: boolean): P
     throw new StatusError(Code.NotFound, `there is no image ${name}; \`keelctl images\` lists them`);
   }
   if (image.repoTags.length > 1 && !image.id.replace("sha256:", "").startsWith(name.replace("sha256:", ""))) {
-    await note(session.io, `${name} has more tags, which go with it: ${image.repoTags.map(safeText).join(", ")}`);
+    await note(session.io, `${name} has more tags, which go with it: ${image.repoTags.join(", ")}`);
   }
   try {
     await session.image.call("removeImage", RemoveImageRequest.fromPartial({ image: { image: name } }));

@@ -5,6 +5,7 @@ import type { App } from "../app.ts";
 import { forEachAtOnce } from "../each.ts";
 import { addExamples } from "../flags.ts";
 import { note } from "../io.ts";
+import { safeText } from "../output/safe-text.ts";
 import { stopPod } from "../pod-steps.ts";
 import type { Session } from "../session.ts";
 
@@ -48,5 +49,5 @@ async function removePod(session: Session, id: string, isForced: boolean): Promi
   } catch (error) {
     throw wrapError(`remove pod ${id}`, error);
   }
-  return `${lines}Removed sandbox ${id}\n`;
+  return `${lines}Removed sandbox ${safeText(id)}\n`;
 }

@@ -3,6 +3,7 @@ import { Code, StatusError } from "@keelson/base/status.ts";
 import type { App } from "../app.ts";
 import { startContainer } from "../container-steps.ts";
 import { addExamples } from "../flags.ts";
+import { safeText } from "../output/safe-text.ts";
 
 /** `start`: starts containers. */
 export function addStart(program: Command, app: App): void {
@@ -15,7 +16,7 @@ export function addStart(program: Command, app: App): void {
         if (ids.length === 0) throw new StatusError(Code.InvalidArgument, "start: name the containers to start");
         for (const id of ids) {
           await startContainer(session, id);
-          await session.io.stdout.write(`${id}\n`);
+          await session.io.stdout.write(`${safeText(id)}\n`);
         }
       }),
     );

@@ -4,6 +4,7 @@ import { ContainerState, ListContainersRequest } from "@keelson/cri/gen/runtime/
 import type { App } from "../app.ts";
 import { stopContainer } from "../container-steps.ts";
 import { addExamples } from "../flags.ts";
+import { safeText } from "../output/safe-text.ts";
 import type { Session } from "../session.ts";
 import { parseWhole } from "../settings.ts";
 
@@ -25,7 +26,7 @@ export function addStop(program: Command, app: App): void {
         const graceSeconds = parseWhole(flags.timeout, "--timeout");
         for (const id of await wanted(session, ids, flags)) {
           await stopContainer(session, id, graceSeconds);
-          await session.io.stdout.write(`${id}\n`);
+          await session.io.stdout.write(`${safeText(id)}\n`);
         }
       }),
     );

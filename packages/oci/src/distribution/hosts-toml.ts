@@ -91,9 +91,9 @@ function headers(t: Record<string, unknown>, where: string): Record<string, stri
 
 /** A host without a scheme is one of https, or of http when it is this machine. */
 function address(text: string, where: string): string {
-  const full = /^https?:\/\//i.test(text) ? text : `${isLoopback(hostnameOf(text)) ? "http" : "https"}://${text}`;
+  const full = text.includes("://") ? text : `${isLoopback(hostnameOf(text)) ? "http" : "https"}://${text}`;
   const url = URL.canParse(full) ? new URL(full) : undefined;
-  if (url === undefined || url.username !== "" || url.search !== "" || url.hash !== "") {
+  if (url === undefined || !/^https?:$/.test(url.protocol) || url.username !== "" || url.search !== "" || url.hash !== "") {
     throw wrong(where, `must be an address such as "https://mirror.example:5000", not ${JSON.stringify(sanitise(text))}`);
   }
   return `${url.protocol}//${url.host}${url.pathname.replace(/\/+$/, "")}`;

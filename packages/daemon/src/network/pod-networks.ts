@@ -9,6 +9,7 @@ import type { Result } from "@keelson/cni/result.ts";
 import { capabilityArgs, cniArgs } from "./capability-args.ts";
 import { DefaultNetwork } from "./default-network.ts";
 import { podIps } from "./pod-ips.ts";
+import { makeStandIn, needsStandIn } from "./stand-in.ts";
 
 /** What the network is told of a pod. */
 export interface AttachedPod {
@@ -108,7 +109,7 @@ export class PodNetworks {
     const list = await this.#requireNetwork(pod);
     const doing = `attach pod ${shortId(pod.id)} to network ${list.name}`;
     try {
-      const attachment = this.#attachmentOf(pod, list, pod.netnsPath);
+      const attachment = this.#attachmentOf(pod, list);
       this.#detached.delete(pod.id);
       const d = this.#networkDeps(stage, `attach to network ${list.name}`);
       const result = await addNetwork(d, list, attachment, signal);
@@ -127,10 +128,7 @@ export class PodNetworks {
     const { attachments, damaged } = await this.#cache.list(pod.id);
     for (const [file, reason] of damaged) this.#d.log.warn({ pod: pod.id, file }, `cached network attachment: ${reason}`);
     if (attachments.length === 0 && this.#detached.has(pod.id)) return;
-    const netns = (await isNamespace(pod.netnsPath)) ? pod.netnsPath : "";
-    for (const { attachment, list, result } of attachments.length > 0 ? attachments : this.#guess(pod, netns)) {
-      await this.#del({ attachment: { ...attachment, netns }, list, result }, signal, stage);
-    }
+    for (const entry of attachments.length > 0 ? attachments : this.#guess(pod)) await this.#del(entry, pod.netnsPath, signal, stage);
     this.#noteDetached(pod.id);
   }
 
@@ -143,10 +141,7 @@ export class PodNetworks {
     const { attachments, damaged } = await this.#cache.list();
     for (const [file, reason] of damaged) this.#d.log.warn({ file }, `cached network attachment: ${reason}`);
     const stale = attachments.filter(({ attachment }) => !podIds.has(attachment.containerId));
-    for (const entry of stale) {
-      const netns = (await isNamespace(entry.attachment.netns)) ? entry.attachment.netns : "";
-      await this.#orLog(this.#del({ ...entry, attachment: { ...entry.attachment, netns } }, signal));
-    }
+    for (const entry of stale) await this.#orLog(this.#del(entry, entry.attachment.netns, signal));
     const list = this.#default.list;
     // With a file that cannot be read we do not know what is valid, and GC takes the address from who is not named.
     if (list === undefined || damaged.size > 0) return;
@@ -185,26 +180,41 @@ export class PodNetworks {
     }
   }
 
-  async #del({ attachment, list, result }: CachedAttachment, signal: AbortSignal, stage?: Stage): Promise<void> {
+  async #del(entry: CachedAttachment, netnsPath: string, signal: AbortSignal, stage?: Stage): Promise<void> {
+    const { attachment, list, result } = entry;
     try {
-      await delNetwork(this.#networkDeps(stage, `detach from network ${list.name}`), list, attachment, result, signal);
+      const hasNamespace = await isNamespace(netnsPath);
+      await using standIn = hasNamespace ? undefined : await this.#standIn(entry, netnsPath, signal);
+      const netns = hasNamespace || standIn !== undefined ? netnsPath : "";
+      await delNetwork(this.#networkDeps(stage, `detach from network ${list.name}`), list, { ...attachment, netns }, result, signal);
     } catch (error) {
       throw wrapError(`detach pod ${shortId(attachment.containerId)} from network ${list.name}`, error);
     }
   }
 
+  /** For plugins that clean up too little without a namespace; undefined when that is not so, or there can be none. */
+  async #standIn(entry: CachedAttachment, netnsPath: string, signal: AbortSignal): Promise<AsyncDisposable | undefined> {
+    if (!needsStandIn(entry)) return undefined;
+    try {
+      return await makeStandIn(entry, netnsPath, signal);
+    } catch (error) {
+      this.#d.log.debug({ pod: entry.attachment.containerId, netnsPath }, messageOf(error));
+      return undefined;
+    }
+  }
+
   /** Nothing is remembered of the pod: it was never attached, or the cache was lost. CNI DEL is harmless in the one case and needed in the other. */
-  #guess(pod: AttachedPod, netns: string): CachedAttachment[] {
+  #guess(pod: AttachedPod): CachedAttachment[] {
     const list = this.#default.list;
     if (list === undefined) return [];
     // Without what ADD would have refused: it must not keep the pod from being taken down.
-    const { args, ...attachment } = this.#attachmentOf({ ...pod, annotations: {} }, list, netns);
+    const { args, ...attachment } = this.#attachmentOf({ ...pod, annotations: {} }, list);
     return [{ attachment: { ...attachment, args: args.filter(([, value]) => isArgument(value)) }, list, result: undefined }];
   }
 
-  #attachmentOf(pod: AttachedPod, list: ConfigList, netns: string): Attachment {
+  #attachmentOf(pod: AttachedPod, list: ConfigList): Attachment {
     const declared = Object.entries(capabilityArgs(pod)).filter(([name]) => list.plugins.some((plugin) => plugin.capabilities.has(name)));
-    return { containerId: pod.id, netns, ifName, args: cniArgs(pod), capabilityArgs: Object.fromEntries(declared) };
+    return { containerId: pod.id, netns: pod.netnsPath, ifName, args: cniArgs(pod), capabilityArgs: Object.fromEntries(declared) };
   }
 
   #networkDeps(stage: Stage | undefined, doing: string): NetworkDeps {

@@ -1,0 +1,33 @@
+import { Code, StatusError } from "@keelson/base/status.ts";
+import type { CachedAttachment } from "@keelson/cni/cache.ts";
+import { createNamespacesAsync, unpinNamespaceAsync } from "@keelson/linux/namespace.ts";
+import { run } from "@keelson/linux/run.ts";
+
+/** Plugins that look for the addresses to clean up after nowhere but on the interface (plugins 1.1 to 1.6: bridge.go, ptp.go, cmdDel). */
+const lookInside: ReadonlySet<string> = new Set(["bridge", "ptp"]);
+
+/**
+ * Would DEL with an empty CNI_NETNS leave masquerading rules behind for ever? It should not, by the specification; these plugins do
+ * it nevertheless when they have `ipMasq`.
+ */
+export function needsStandIn({ list, result }: CachedAttachment): boolean {
+  return result !== undefined && list.plugins.some(({ type, raw }) => lookInside.has(type) && raw["ipMasq"] === true);
+}
+
+/**
+ * Pins a network namespace at the attachment's path, where there was one and is none now, with an interface of the same name and
+ * addresses: enough for plugins to clean up after the one that is gone. Unpins it when disposed of. Needs iproute2 and
+ * util-linux. Throws when it cannot be made, as after a reboot, which takes the rules along with the path's directory.
+ */
+export async function makeStandIn({ attachment, result }: CachedAttachment, path: string, signal: AbortSignal): Promise<AsyncDisposable> {
+  await using undo = new AsyncDisposableStack();
+  await unpinNamespaceAsync(path);
+  await createNamespacesAsync({ net: path });
+  undo.defer(() => unpinNamespaceAsync(path));
+  const { ifName } = attachment;
+  const addresses = (result?.ips ?? []).map((ip) => `addr add ${ip.address} dev ${ifName}\n`);
+  const batch = `link add ${ifName} type veth peer name peer0\n${addresses.join("")}`;
+  const { code, stderr } = await run({ file: "nsenter", args: [`--net=${path}`, "ip", "-batch", "-"], stdin: Buffer.from(batch) }, signal);
+  if (code !== 0) throw new StatusError(Code.Internal, `make a stand-in for the network namespace ${path}: ip: ${stderr.toString().trim().slice(0, 200)}`);
+  return undo.move();
+}

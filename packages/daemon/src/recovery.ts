@@ -1,7 +1,7 @@
 import { readdirSync } from "node:fs";
 import { messageOf } from "@keelson/base/status.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
-import { processStartTicks } from "@keelson/linux/procfs.ts";
+import { isProcessAlive } from "@keelson/linux/procfs.ts";
 import { exitEvent } from "./container/exit-watch.ts";
 import type { ContainerRecord } from "./container/record.ts";
 import { runtimeContainerOf } from "./container/runtime-container.ts";
@@ -61,7 +61,7 @@ async function whatBecameOf(d: Deps, container: ContainerRecord): Promise<Contai
     return { type: "exited", exitCode: 255, reason: "NodeRebooted", message, atNs: d.nowNs() };
   }
   const exitOf = (c: ContainerRecord) => d.runtimes.handlerOf(c.handler).runtime.exitOf(runtimeContainerOf(d, c));
-  const isMonitored = processStartTicks(state.monitor.pid) === state.monitor.startTicks;
+  const isMonitored = isProcessAlive(state.monitor.pid, state.monitor.startTicks);
   if (!isMonitored) return exitEvent({ ...d, exitOf }, container);
   if (state.is === "created" && (await wasStarted(d, container))) return { type: "started", atNs: d.nowNs() };
   return undefined;

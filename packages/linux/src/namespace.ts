@@ -19,7 +19,7 @@ export interface NamespaceOptions {
 function sysctlNamespace(path: string): "net" | "ipc" | "uts" | undefined {
   if (path.startsWith("net/")) return "net";
   if (path.startsWith("fs/mqueue/")) return "ipc";
-  if (/^kernel\/(shm_?[a-z]+|msg[a-z_]+|sem|sem_next_id)$/.test(path)) return "ipc";
+  if (/^kernel\/(shm[a-z_]+|msg[a-z_]+|sem|sem_next_id)$/.test(path)) return "ipc";
   if (path === "kernel/hostname" || path === "kernel/domainname") return "uts";
   return undefined;
 }

@@ -143,6 +143,12 @@ export function processStartTicks(pid: number): number | null {
   return readStat(pid)?.startTicks ?? null;
 }
 
+/** Whether exactly the process that was recorded runs; one that has ended and only waits to be reaped does not. */
+export function isProcessAlive(pid: number, startTicks: number): boolean {
+  const stat = readStat(pid);
+  return stat !== null && stat.startTicks === startTicks && stat.state !== "Z" && stat.state !== "X";
+}
+
 /** A new one for each boot of the host: start ticks of another boot mean nothing. */
 export function bootId(): string {
   return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();

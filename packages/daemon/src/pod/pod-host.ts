@@ -1,6 +1,5 @@
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { wrapError } from "@keelson/base/status.ts";
 import { cgroupDirs, type CgroupLayout, createCgroup, killCgroup, removeCgroup } from "@keelson/linux/cgroup.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
@@ -8,8 +7,8 @@ import { statfs } from "@keelson/linux/file.ts";
 import { mount, MS, unmountAllUnder } from "@keelson/linux/mount.ts";
 import { createNamespacesAsync, unpinNamespaceAsync } from "@keelson/linux/namespace.ts";
 import { startPodInit } from "@keelson/linux/pod-init.ts";
-import { processStartTicks } from "@keelson/linux/procfs.ts";
-import { signalProcess } from "@keelson/linux/process.ts";
+import { isProcessAlive } from "@keelson/linux/procfs.ts";
+import { signalProcess, watchProcess } from "@keelson/linux/process.ts";
 import { removeTreeAsync } from "@keelson/linux/tree.ts";
 import { type ContainerCgroup, planContainerCgroup } from "../plan/cgroup-path.ts";
 import { hostnameFile, hostsFile } from "../plan/pod-files.ts";
@@ -93,7 +92,7 @@ export class LinuxPodHost implements PodHost {
 
   isIntact(plan: PodPlan, init: ProcessIdentity | undefined): boolean {
     const files = podFiles(this.#dirOf(plan.id));
-    if (init !== undefined && processStartTicks(init.pid) !== init.startTicks) return false;
+    if (init !== undefined && !isProcessAlive(init.pid, init.startTicks)) return false;
     return plan.network === "host" || isNamespace(files.netns);
   }
 
@@ -173,7 +172,11 @@ function initCgroup(plan: PodPlan): ContainerCgroup {
   return planContainerCgroup(plan.cgroup, `init-${plan.id}`);
 }
 
-/** SIGKILL ends the init and every process of its PID namespace. */
-async function killInit(init: ProcessIdentity, signal: AbortSignal): Promise<void> {
-  while (signalProcess(init.pid, init.startTicks, 9)) await delay(1, undefined, { signal });
+/** SIGKILL ends the init and every process of its PID namespace; its end is seen before anybody reaps it. */
+async function killInit({ pid, startTicks }: ProcessIdentity, signal: AbortSignal): Promise<void> {
+  const ended = Promise.withResolvers<void>();
+  using _ = watchProcess(pid, startTicks, ended.resolve);
+  signal.addEventListener("abort", () => ended.reject(signal.reason as Error), { once: true });
+  signalProcess(pid, startTicks, 9);
+  await ended.promise;
 }

@@ -9,8 +9,8 @@ import { podSandboxStatusOf } from "./pod-messages.ts";
 /** CRI: PodSandboxStatus. NotFound when there is no such pod. */
 export async function podSandboxStatus(d: Deps, req: PodSandboxStatusRequest): Promise<PodSandboxStatusResponse> {
   const pod = shownPod(d, req.podSandboxId);
-  const info = req.verbose ? { info: JSON.stringify(verboseInfo(d, pod)) } : {};
-  return { status: podSandboxStatusOf(pod), info: info as Record<string, string>, containersStatuses: [], timestamp: d.nowNs() };
+  const info: Record<string, string> = req.verbose ? { info: JSON.stringify(verboseInfo(d, pod)) } : {};
+  return { status: podSandboxStatusOf(pod), info, containersStatuses: [], timestamp: d.nowNs() };
 }
 
 /** The pod with this id or prefix. Throws NotFound, also for one that is still being made. */

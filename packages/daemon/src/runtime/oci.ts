@@ -5,7 +5,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Log } from "@keelson/base/log.ts";
 import { Code, StatusError, wrapError } from "@keelson/base/status.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
-import { descendants, processStartTicks, readProcesses, sessionMembers } from "@keelson/linux/procfs.ts";
+import { descendants, isProcessAlive, processStartTicks, readProcesses, sessionMembers } from "@keelson/linux/procfs.ts";
 import { signalProcess } from "@keelson/linux/process.ts";
 import { run, type RunResult } from "@keelson/linux/run.ts";
 import { type Child, spawn } from "@keelson/linux/spawn.ts";
@@ -95,7 +95,7 @@ export class OciRuntime implements Runtime {
     await using control = await openControl(join(container.bundleDir, "ctl"));
     await control.write(reopenLogsMessage);
     while (!isLoggingTo(monitor, container.logPath)) {
-      if (processStartTicks(monitor.pid) !== monitor.startTicks) {
+      if (!isProcessAlive(monitor.pid, monitor.startTicks)) {
         throw new StatusError(Code.FailedPrecondition, `reopen the log of container ${container.id}: its monitor has ended`);
       }
       await delay(1, undefined, { signal });

@@ -52,7 +52,7 @@ export function isZeroBlock(block: Buffer, at: number): boolean {
 }
 
 function checkSum(block: Buffer, at: number): void {
-  const expected = number(block, at + 148, 8, "checksum");
+  const expected = Number.parseInt(text(block, at + 148, 8), 8);
   let unsigned = 8 * 0x20;
   let high = 0;
   for (let i = at; i < at + blockBytes; i += 1) {

@@ -4,7 +4,7 @@ import { messageOf, wrapError } from "@keelson/base/status.ts";
 import { type Attachment, AttachmentCache, type CachedAttachment, isArgument } from "@keelson/cni/cache.ts";
 import type { ConfigList } from "@keelson/cni/config-list.ts";
 import { addNetwork, delNetwork, gcNetwork, type NetworkDeps } from "@keelson/cni/network.ts";
-import type { PluginExec } from "@keelson/cni/plugin.ts";
+import { findPlugin, type PluginExec } from "@keelson/cni/plugin.ts";
 import type { Result } from "@keelson/cni/result.ts";
 import { capabilityArgs, cniArgs } from "./capability-args.ts";
 import { DefaultNetwork } from "./default-network.ts";
@@ -106,16 +106,12 @@ export class PodNetworks {
    * or it is not usable, InvalidArgument for what the pod asks, and else what the plugins say.
    */
   async attach(pod: AttachedPod, signal: AbortSignal, stage?: Stage): Promise<{ ips: string[]; result: Result }> {
-    const list = await this.#requireNetwork(pod);
-    const doing = `attach pod ${shortId(pod.id)} to network ${list.name}`;
+    this.#detached.delete(pod.id);
     try {
-      const attachment = this.#attachmentOf(pod, list);
-      this.#detached.delete(pod.id);
-      const d = this.#networkDeps(stage, `attach to network ${list.name}`);
-      const result = await addNetwork(d, list, attachment, signal);
-      return { ips: await this.#ipsOrUndo(d, list, attachment, result), result };
+      return await this.#attach(pod, await this.#requireNetwork(pod), signal, stage);
     } catch (error) {
-      throw wrapError(doing, error);
+      await this.#noteIfUndone(pod.id);
+      throw error;
     }
   }
 
@@ -128,7 +124,7 @@ export class PodNetworks {
     const { attachments, damaged } = await this.#cache.list(pod.id);
     for (const [file, reason] of damaged) this.#d.log.warn({ pod: pod.id, file }, `cached network attachment: ${reason}`);
     if (attachments.length === 0 && this.#detached.has(pod.id)) return;
-    for (const entry of attachments.length > 0 ? attachments : this.#guess(pod)) await this.#del(entry, pod.netnsPath, signal, stage);
+    for (const entry of attachments.length > 0 ? attachments : await this.#guess(pod)) await this.#del(entry, pod.netnsPath, signal, stage);
     this.#noteDetached(pod.id);
   }
 
@@ -157,6 +153,17 @@ export class PodNetworks {
   /** The kubelet's pod CIDR, which may be two with a comma between; empty before it told. */
   get podCidr(): string {
     return this.#podCidr;
+  }
+
+  async #attach(pod: AttachedPod, list: ConfigList, signal: AbortSignal, stage?: Stage): Promise<{ ips: string[]; result: Result }> {
+    try {
+      const attachment = this.#attachmentOf(pod, list);
+      const d = this.#networkDeps(stage, `attach to network ${list.name}`);
+      const result = await addNetwork(d, list, attachment, signal);
+      return { ips: await this.#ipsOrUndo(d, list, attachment, result), result };
+    } catch (error) {
+      throw wrapError(`attach pod ${shortId(pod.id)} to network ${list.name}`, error);
+    }
   }
 
   async #requireNetwork(pod: AttachedPod): Promise<ConfigList> {
@@ -203,10 +210,19 @@ export class PodNetworks {
     }
   }
 
-  /** Nothing is remembered of the pod: it was never attached, or the cache was lost. CNI DEL is harmless in the one case and needed in the other. */
-  #guess(pod: AttachedPod): CachedAttachment[] {
+  /**
+   * Nothing is remembered of the pod: it was never attached, or the cache was lost. CNI DEL is harmless in the one case and needed
+   * in the other. Without the plugins the first is likelier, and the pod must not be kept for ever.
+   */
+  async #guess(pod: AttachedPod): Promise<CachedAttachment[]> {
     const list = this.#default.list;
     if (list === undefined) return [];
+    try {
+      for (const plugin of list.plugins) await findPlugin(this.#d, plugin.type);
+    } catch (error) {
+      this.#d.log.warn({ pod: pod.id }, `detach pod ${shortId(pod.id)}, of which no attachment is known, from network ${list.name}: left out: ${messageOf(error)}`);
+      return [];
+    }
     // Without what ADD would have refused: it must not keep the pod from being taken down.
     const { args, ...attachment } = this.#attachmentOf({ ...pod, annotations: {} }, list);
     return [{ attachment: { ...attachment, args: args.filter(([, value]) => isArgument(value)) }, list, result: undefined }];
@@ -220,6 +236,16 @@ export class PodNetworks {
   #networkDeps(stage: Stage | undefined, doing: string): NetworkDeps {
     const { binDirs, exec, cleanupTimeoutMs = 60_000 } = this.#d;
     return { binDirs, exec, cache: this.#cache, cleanupTimeoutMs, stage: stage && ((name) => stage(`${doing}: ${name}`)) };
+  }
+
+  /** After an attach that failed, when all of it was undone. */
+  async #noteIfUndone(id: string): Promise<void> {
+    try {
+      const { attachments, damaged } = await this.#cache.list(id);
+      if (attachments.length === 0 && damaged.size === 0) this.#noteDetached(id);
+    } catch {
+      // Not known, then; what made attach fail is what the caller needs to hear.
+    }
   }
 
   #noteDetached(id: string): void {

@@ -2,9 +2,11 @@ import { lstatSync, mkdirSync, readdirSync, readFileSync, realpathSync, statSync
 import { join } from "node:path";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
+import { readMounts } from "@keelson/linux/mount.ts";
 import type { ContainerPlan } from "../plan/container-plan.ts";
 import type { ContainerSpecInput } from "../plan/container-spec.ts";
 import type { DeviceRequest, ResolvedDevice } from "../plan/devices.ts";
+import type { MountPlan } from "../plan/mounts.ts";
 import type { HostFacts } from "../plan/host-facts.ts";
 import type { PodPlan } from "../plan/pod-plan.ts";
 import { parseSeccompProfile } from "../plan/seccomp/profile-file.ts";
@@ -45,7 +47,7 @@ export function collectSpecInput(s: SpecSources): ContainerSpecInput {
     ),
     namespacePaths: namespacePaths(s, files),
     podFiles: { hosts: files.hosts, hostname: files.hostname, resolvConf: files.resolvConf, shm: pod.ipc === "own" ? files.shm : "/dev/shm" },
-    resolvedHostPaths: Object.fromEntries(plan.mounts.map(({ hostPath }) => [hostPath, resolveMountSource(hostPath)])),
+    resolvedHostPaths: resolveMountSources(plan.mounts),
     devices: plan.devices.flatMap(resolveDevice),
     hostDevices: plan.privileged && !s.privilegedWithoutHostDevices ? devicesBelow("/dev", "/dev", "rwm") : [],
     ...(plan.seccomp.is === "localhost" ? { localhostSeccomp: readSeccompProfile(plan.seccomp.path) } : {}),
@@ -61,6 +63,24 @@ function namespacePaths(s: SpecSources, files: ReturnType<typeof podFiles>): Con
     ...(pod.uts === "own" ? { uts: files.utsns } : {}),
     ...(pid === undefined ? {} : { pid }),
   };
+}
+
+function resolveMountSources(mounts: readonly MountPlan[]): Record<string, string> {
+  const resolved = Object.fromEntries(mounts.map(({ hostPath }) => [hostPath, resolveMountSource(hostPath)]));
+  for (const { hostPath, propagation } of mounts) checkPropagation(resolved[hostPath]!, propagation);
+  return resolved;
+}
+
+/** Mounts can only be seen both ways through a shared mount, one way through a shared one or a slave (mount_namespaces(7)). */
+function checkPropagation(source: string, propagation: MountPlan["propagation"]): void {
+  if (propagation === "rprivate") return;
+  const around = readMounts().findLast((m) => source === m.target || source.startsWith(m.target === "/" ? "/" : `${m.target}/`));
+  if (around?.shared !== undefined || (propagation === "rslave" && around?.master !== undefined)) return;
+  const wanted = propagation === "rshared" ? "a shared" : "a shared or slave";
+  throw new StatusError(
+    Code.FailedPrecondition,
+    `mount source ${source} is in ${around?.target ?? "/"}, which is not ${wanted} mount; its propagation needs one (\`mount --make-rshared ${around?.target ?? "/"}\`)`,
+  );
 }
 
 function resolveMountSource(hostPath: string): string {

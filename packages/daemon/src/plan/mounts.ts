@@ -90,7 +90,7 @@ export function mountsSpec(input: MountsSpecInput): MountSpec[] {
   const asked = input.mounts.map((mount) => mount.destination);
   const kernel = kernelMounts(input).filter((mount) => !asked.some((destination) => isAtOrBelow(mount.destination, destination)));
   const files = podFileMounts(input).filter((mount) => !asked.includes(mount.destination));
-  return [...kernel, ...sorted([...files, ...input.mounts]).map((mount) => bindMount(mount, input.resolvedHostPaths))];
+  return [...kernel, ...sorted([...files, ...input.mounts]).map((mount) => bindMount(mount, input))];
 }
 
 /**
@@ -132,8 +132,12 @@ function podFileMounts({ podFiles, readonlyRootfs }: MountsSpecInput): MountPlan
   ];
 }
 
-function bindMount(mount: MountPlan, resolved: Readonly<Record<string, string>>): MountSpec {
+/** A bind mount that names its flags loses those of its source: /dev/shm must keep them. */
+const shmFlags = ["nosuid", "noexec", "nodev"];
+
+function bindMount(mount: MountPlan, { resolvedHostPaths, podFiles }: MountsSpecInput): MountSpec {
   const access = mount.recursiveReadOnly ? "rro" : mount.readonly ? "ro" : "rw";
-  const source = Object.hasOwn(resolved, mount.hostPath) ? resolved[mount.hostPath]! : mount.hostPath;
-  return { destination: mount.destination, type: "bind", source, options: ["rbind", mount.propagation, access] };
+  const source = Object.hasOwn(resolvedHostPaths, mount.hostPath) ? resolvedHostPaths[mount.hostPath]! : mount.hostPath;
+  const flags = mount.hostPath === podFiles.shm ? shmFlags : [];
+  return { destination: mount.destination, type: "bind", source, options: ["rbind", mount.propagation, access, ...flags] };
 }

@@ -194,7 +194,7 @@ export class LayerWriter implements TarSink {
   #needDirectory(path: string, links = 0): void {
     if (this.#present.has(path) || this.#aliases.has(path)) return;
     this.#needDirectory(parentOf(path), links);
-    const stat = fs.lstatSync(absolute(path), { throwIfNoEntry: false });
+    const stat = lstat(path);
     if (stat?.isDirectory() === true) this.#present.add(path);
     else if (stat === undefined || isWhiteout(stat)) this.#makeImplicit(path);
     else if (stat.isSymbolicLink()) this.#followLink(path, links);
@@ -244,7 +244,7 @@ export class LayerWriter implements TarSink {
     if (hidden === "" || hidden === "." || hidden === "..") throw new StatusError(Code.InvalidArgument, "it hides nothing that can have a name");
     const parent = parentOf(path);
     const hiddenPath = parent === "" ? hidden : `${parent}/${hidden}`;
-    const stat = fs.lstatSync(absolute(hiddenPath), { throwIfNoEntry: false });
+    const stat = lstat(hiddenPath);
     // A whiteout means the layers below: what this layer has there itself stays, without what it had below.
     if (stat?.isDirectory() === true) return this.#setOpaque(hiddenPath);
     if (stat !== undefined) return;
@@ -313,7 +313,7 @@ export class LayerWriter implements TarSink {
 
 function setDirectory(path: string, attributes: DirectoryAttributes): void {
   const at = absolute(path);
-  const stat = fs.lstatSync(at, { throwIfNoEntry: false });
+  const stat = lstat(path);
   // Replaced by something else later in the layer.
   if (stat?.isDirectory() !== true) return;
   if (attributes.uid !== 0 || attributes.gid !== 0) fs.lchownSync(at, attributes.uid, attributes.gid);
@@ -351,6 +351,16 @@ function resolveLink(path: string, target: string): string {
     else if (part !== "." && part !== "") parts.push(part);
   }
   return parts.filter((part) => part !== "").join("/");
+}
+
+/** Undefined when there is nothing, also because what should be a directory on the way is none. */
+function lstat(path: string): fs.Stats | undefined {
+  try {
+    return fs.lstatSync(absolute(path), { throwIfNoEntry: false });
+  } catch (error) {
+    if (errnoOf(error) === "ENOTDIR") return undefined;
+    throw error;
+  }
 }
 
 function isWhiteout(stat: fs.Stats): boolean {

@@ -118,7 +118,8 @@ export class PodNetworks {
   /**
    * Detaches a pod from whatever it was attached to, with the configuration and the result of then, also when
    * the configuration has been removed since. Succeeds when there is nothing to detach, the namespace is gone
-   * (CNI_NETNS is then empty) or the cache was lost (the current network is then asked). May be repeated. Throws what the plugins say.
+   * (CNI_NETNS is then empty, or a stand-in: stand-in.ts) or the cache was lost (the current network is then asked). May be
+   * repeated, which costs nothing. Throws what the plugins say.
    */
   async detach(pod: AttachedPod, signal: AbortSignal, stage?: Stage): Promise<void> {
     const { attachments, damaged } = await this.#cache.list(pod.id);
@@ -134,15 +135,7 @@ export class PodNetworks {
    * at the next start.
    */
   async collectGarbage(podIds: ReadonlySet<string>, signal: AbortSignal): Promise<void> {
-    const { attachments, damaged } = await this.#cache.list();
-    for (const [file, reason] of damaged) this.#d.log.warn({ file }, `cached network attachment: ${reason}`);
-    const stale = attachments.filter(({ attachment }) => !podIds.has(attachment.containerId));
-    for (const entry of stale) await this.#orLog(this.#del(entry, entry.attachment.netns, signal));
-    const list = this.#default.list;
-    // With a file that cannot be read we do not know what is valid, and GC takes the address from who is not named.
-    if (list === undefined || damaged.size > 0) return;
-    const valid = attachments.filter((entry) => !stale.includes(entry) && entry.list.name === list.name);
-    await this.#orLog(gcNetwork(this.#d, list, valid.map((entry) => entry.attachment), signal));
+    await this.#orLog(this.#collectGarbage(podIds, signal));
   }
 
   /** CRI: UpdateRuntimeConfig. Kept and shown; CNI plugins have their addresses from their own configuration. */
@@ -153,6 +146,18 @@ export class PodNetworks {
   /** The kubelet's pod CIDR, which may be two with a comma between; empty before it told. */
   get podCidr(): string {
     return this.#podCidr;
+  }
+
+  async #collectGarbage(podIds: ReadonlySet<string>, signal: AbortSignal): Promise<void> {
+    const { attachments, damaged } = await this.#cache.list();
+    for (const [file, reason] of damaged) this.#d.log.warn({ file }, `cached network attachment: ${reason}`);
+    const stale = attachments.filter(({ attachment }) => !podIds.has(attachment.containerId));
+    for (const entry of stale) await this.#orLog(this.#del(entry, entry.attachment.netns, signal));
+    const list = this.#default.list;
+    // With a file that cannot be read we do not know what is valid, and GC takes the address from who is not named.
+    if (list === undefined || damaged.size > 0) return;
+    const valid = attachments.filter((entry) => !stale.includes(entry) && entry.list.name === list.name);
+    await gcNetwork(this.#d, list, valid.map((entry) => entry.attachment), signal);
   }
 
   async #attach(pod: AttachedPod, list: ConfigList, signal: AbortSignal, stage?: Stage): Promise<{ ips: string[]; result: Result }> {

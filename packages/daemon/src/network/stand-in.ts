@@ -1,3 +1,4 @@
+import { lstat } from "node:fs/promises";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import type { CachedAttachment } from "@keelson/cni/cache.ts";
 import { createNamespacesAsync, unpinNamespaceAsync } from "@keelson/linux/namespace.ts";
@@ -21,6 +22,9 @@ export function needsStandIn({ list, result }: CachedAttachment): boolean {
  */
 export async function makeStandIn({ attachment, result }: CachedAttachment, path: string, signal: AbortSignal): Promise<AsyncDisposable> {
   await using undo = new AsyncDisposableStack();
+  // The path may come from a damaged file: what is removed here is a pin that lost its mount and nothing else.
+  const found = await lstat(path).catch(() => undefined);
+  if (found !== undefined && !(found.isFile() && found.size === 0)) throw new StatusError(Code.FailedPrecondition, `${path} is no pin of a namespace`);
   await unpinNamespaceAsync(path);
   await createNamespacesAsync({ net: path });
   undo.defer(() => unpinNamespaceAsync(path));

@@ -18,6 +18,7 @@ import { LinuxContainerHost } from "./container/container-host.ts";
 import { ExitWatch } from "./container/exit-watch.ts";
 import { readContainerRecord, writeContainerRecord } from "./container/record.ts";
 import { runtimeContainerOf } from "./container/runtime-container.ts";
+import { releaseContainer } from "./container/teardown.ts";
 import type { Deps } from "./deps.ts";
 import { collectHostFacts } from "./host.ts";
 import { LayerWorkers } from "./image/layer-workers.ts";
@@ -87,6 +88,8 @@ async function buildDeps(config: Config, paths: Paths, log: Log, parts: AsyncDis
   const network = await openNetworks(config, log, parts);
   const runtimes = openRuntimes(config, paths, host, cgroups, log);
   const containerHost = new LinuxContainerHost((id) => bundleDir(paths, id), (id) => containerDir(paths, id), cgroups);
+  const podLock = new KeyedLock();
+  const cleanupTimeoutMs = config.timeouts.cleanup * 1000;
   const nowNs = () => BigInt(Date.now()) * 1_000_000n;
   const exits = new ExitWatch({
     containers,
@@ -94,6 +97,7 @@ async function buildDeps(config: Config, paths: Paths, log: Log, parts: AsyncDis
     log,
     nowNs,
     exitOf: (c) => runtimes.handlerOf(c.handler).runtime.exitOf(runtimeContainerOf({ paths }, c)),
+    release: (id) => releaseContainer({ containers, podLock, runtimes, cleanupTimeoutMs }, id),
   });
   return {
     log,
@@ -102,7 +106,7 @@ async function buildDeps(config: Config, paths: Paths, log: Log, parts: AsyncDis
     bootId: bootId(),
     pods,
     containers,
-    podLock: new KeyedLock(),
+    podLock,
     creations: new JoinedCalls(lingerMs),
     podHost: new LinuxPodHost((id) => podDir(paths, id), cgroups),
     containerHost,
@@ -113,7 +117,7 @@ async function buildDeps(config: Config, paths: Paths, log: Log, parts: AsyncDis
     puller,
     pinnedImages,
     createTimeoutMs: config.timeouts.create * 1000,
-    cleanupTimeoutMs: config.timeouts.cleanup * 1000,
+    cleanupTimeoutMs,
     newId: () => randomBytes(32).toString("hex"),
     nowNs,
   };

@@ -12,6 +12,8 @@ export interface ExitWatchDeps {
   readonly log: Log;
   /** What the container's monitor wrote down of its end. */
   exitOf(record: ContainerRecord): ExitReport | undefined;
+  /** Gives back what an ended container needs no more, ahead of RemoveContainer. */
+  release(id: string): Promise<void>;
   nowNs(): bigint;
 }
 
@@ -51,6 +53,7 @@ export class ExitWatch {
       const event = await exitEvent(this.#d, record);
       containers.update(id, (r) => ({ ...r, state: containerTransition(r.state, event) }));
       log.debug({ containerId: id, event }, "container ended");
+      await this.#d.release(id);
     } catch (error) {
       log.error({ containerId: id, err: error }, "the end of a container cannot be noted");
     }
@@ -61,7 +64,7 @@ export class ExitWatch {
  * How a container whose monitor is gone has ended. Kills what is left of it: of one that shares
  * the PID namespace of its pod or of the host, children may outlive the first process.
  */
-export async function exitEvent(d: ExitWatchDeps, record: ContainerRecord): Promise<ContainerEvent> {
+export async function exitEvent(d: Pick<ExitWatchDeps, "containerHost" | "exitOf" | "nowNs">, record: ContainerRecord): Promise<ContainerEvent> {
   await d.containerHost.kill(record.cgroupPath, AbortSignal.timeout(10_000));
   const report = d.exitOf(record);
   if (report !== undefined) return eventOf(report);

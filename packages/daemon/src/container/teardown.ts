@@ -11,6 +11,19 @@ export async function teardownContainer(d: Deps, record: ContainerRecord, signal
   await d.containerHost.destroy(record.id, record.cgroupPath, signal);
 }
 
+/**
+ * Lets the runtime forget a container that has ended, so that RemoveContainer need not wait for it.
+ * Does nothing when the container was removed meanwhile.
+ */
+export async function releaseContainer(d: Pick<Deps, "containers" | "podLock" | "runtimes" | "cleanupTimeoutMs">, id: string): Promise<void> {
+  const signal = AbortSignal.timeout(d.cleanupTimeoutMs);
+  const podId = d.containers.get(id)?.podId;
+  if (podId === undefined) return;
+  using _ = await d.podLock.acquire(podId, signal);
+  const record = d.containers.get(id);
+  if (record?.state.is === "exited") await d.runtimes.handlerOf(record.handler).runtime.delete(id, signal);
+}
+
 /** Takes a container down and forgets it. */
 export async function removeContainerRecord(d: Deps, record: ContainerRecord, signal: AbortSignal): Promise<void> {
   d.exits.forget(record.id);

@@ -230,6 +230,16 @@ test("mirrors are tried in order with ?ns=, and the error tells what each answer
   await assert.rejects(client(bad, { hosts }).manifest("v1", signal), isStatus(Code.NotFound, /m1\.example.*403.*then r\.example.*404/));
 });
 
+test("a mirror that does not answer is asked twice and then not again in this pull", async () => {
+  const hosts = [host("https://m1.example/v2"), host("https://r.example/v2")];
+  const transport = new FakeTransport((request) => (request.url.host === "m1.example" ? new StatusError(Code.Unavailable, "refused") : { status: 200, body: blobBytes }));
+  const c = client(transport, { hosts });
+  await read(c);
+  await read(c);
+  assert.deepEqual(transport.seen.map((line) => /\/\/(\w+)/.exec(line)?.[1]), ["m1", "m1", "r", "r"]);
+  assert.deepEqual(c.access().hosts.map((h) => h.baseUrl), ["https://r.example/v2"]);
+});
+
 test("a manifest by digest is checked, by tag it gets its digest from its bytes", async () => {
   const body = '{"schemaVersion":2}';
   const headers = { "content-type": "application/vnd.oci.image.index.v1+json; charset=utf-8", "docker-content-digest": digestOf("lie") };

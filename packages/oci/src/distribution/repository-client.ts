@@ -36,6 +36,8 @@ export interface ResolvedManifest {
 
 /** Attempts for one request, and in a row for a body that brings nothing new. */
 const attempts = 4;
+/** Of a host that has another one after it. */
+const mirrorAttempts = 2;
 const firstDelayMs = 250;
 /** A registry that wants us to wait longer than this gets no second request; the kubelet comes back by itself. */
 const longestDelayMs = 10_000;
@@ -55,6 +57,8 @@ export class RepositoryClient {
   readonly #authorizer: Authorizer;
   readonly #sleep: (ms: number, signal: AbortSignal) => Promise<void>;
   readonly #stallTimeoutMs: number;
+  /** Mirrors that did not answer: they are not waited for again. */
+  readonly #silent = new Set<RegistryHost>();
 
   constructor(access: RepositoryAccess, options: RepositoryClientOptions) {
     this.#access = access;
@@ -64,9 +68,9 @@ export class RepositoryClient {
     this.#stallTimeoutMs = options.stallTimeoutMs ?? 60_000;
   }
 
-  /** What this client was made with and the authorizations found since. */
+  /** What this client was made with, the authorizations found since, and without mirrors that do not answer. */
   access(): RepositoryAccess {
-    return { ...this.#access, authorizations: this.#authorizer.known() };
+    return { ...this.#access, hosts: this.#access.hosts.filter((host) => !this.#silent.has(host)), authorizations: this.#authorizer.known() };
   }
 
   /**
@@ -170,11 +174,14 @@ export class RepositoryClient {
   /** Asks each host in turn; the error says what each of them answered. */
   async #ask(capability: "pull" | "resolve", method: "GET" | "HEAD", path: string, headers: Record<string, string>, signal: AbortSignal): Promise<HttpResponse> {
     const failures: StatusError[] = [];
-    for (const host of this.#access.hosts.filter((h) => h[capability])) {
+    const hosts = this.#access.hosts.filter((host) => host[capability] && !this.#silent.has(host));
+    for (const host of hosts) {
+      const isLast = host === hosts.at(-1);
       try {
-        return await this.#askHost(host, method, path, headers, signal);
+        return await this.#askHost(host, { method, path, headers }, isLast ? attempts : mirrorAttempts, signal);
       } catch (error) {
         signal.throwIfAborted();
+        if (!isLast && codeOf(error) === Code.Unavailable) this.#silent.add(host);
         failures.push(error instanceof StatusError ? error : new StatusError(Code.Internal, messageOf(error), error));
       }
     }
@@ -184,7 +191,8 @@ export class RepositoryClient {
   }
 
   /** Repeats a request after faults that pass. */
-  async #askHost(host: RegistryHost, method: "GET" | "HEAD", path: string, headers: Record<string, string>, signal: AbortSignal): Promise<HttpResponse> {
+  async #askHost(host: RegistryHost, asked: { method: "GET" | "HEAD"; path: string; headers: Record<string, string> }, most: number, signal: AbortSignal): Promise<HttpResponse> {
+    const { method, path, headers } = asked;
     const url = new URL(`${host.baseUrl}/${this.#access.repository}/${path}`);
     if (host.namespace !== undefined) url.searchParams.set("ns", host.namespace);
     const what = `${url.host}/${this.#access.repository} ${path}`;
@@ -193,12 +201,11 @@ export class RepositoryClient {
       try {
         const response = await this.#authenticated(host, { method, url, headers }, signal);
         if (response.status === 200 || response.status === 206) return response;
-        const refusal = await refusalOf(what, response);
         wait = Math.max(wait, retryAfterMs(response));
-        if (!isPassing(refusal) || attempt === attempts || wait > longestDelayMs) throw refusal;
+        throw await refusalOf(what, response);
       } catch (error) {
         signal.throwIfAborted();
-        if (!isPassing(error) || attempt === attempts || wait > longestDelayMs) throw error;
+        if (!isPassing(error) || attempt === most || wait > longestDelayMs) throw error;
       }
       await this.#sleep(wait, signal);
     }

@@ -29,10 +29,10 @@ export interface Deps {
   readonly podHost: PodHost;
   readonly containerHost: ContainerHost;
   readonly runtimes: Runtimes;
-  readonly exits: ExitWatch;
-  readonly network: PodNetworks;
-  readonly images: ImageStore;
-  readonly puller: ImagePuller;
+  readonly exits: Pick<ExitWatch, "watch" | "forget">;
+  readonly network: Pick<PodNetworks, "attach" | "detach" | "status" | "collectGarbage" | "updateRuntimeConfig">;
+  readonly images: Pick<ImageStore, "find" | "list" | "lowerDirectories" | "collectGarbage" | "remove" | "layers">;
+  readonly puller: Pick<ImagePuller, "pull" | "pullsInProgress">;
   /** Names of images that garbage collection must spare, normalised. */
   readonly pinnedImages: ReadonlySet<string>;
   /** How long a runtime may take to create a container, in ms. */

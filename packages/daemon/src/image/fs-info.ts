@@ -9,7 +9,7 @@ export interface ImageFsUsage {
 }
 
 /** The sum of the layers' sizes as they were counted when unpacked: no walk, so the kubelet may ask each second. */
-export function imageFsUsage(store: ImageStore): ImageFsUsage {
+export function imageFsUsage(store: Pick<ImageStore, "layers">): ImageFsUsage {
   const { bytes, inodes } = store.layers.usage;
   return { mountpoint: store.layers.directory, usedBytes: bytes, inodesUsed: inodes };
 }

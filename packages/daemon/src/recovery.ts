@@ -1,7 +1,6 @@
 import { readdirSync } from "node:fs";
 import { messageOf } from "@keelson/base/status.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
-import { isProcessAlive } from "@keelson/linux/procfs.ts";
 import { exitEvent } from "./container/exit-watch.ts";
 import type { ContainerRecord } from "./container/record.ts";
 import { runtimeContainerOf } from "./container/runtime-container.ts";
@@ -21,9 +20,10 @@ import { teardownPod } from "./pod/teardown.ts";
 export async function recover(d: Deps): Promise<void> {
   for (const container of d.containers.all()) await attempt(d, "container", container.id, () => recoverContainer(d, container));
   for (const pod of d.pods.all()) await attempt(d, "pod sandbox", pod.id, () => recoverPod(d, pod));
-  await removeUnknown(d);
-  await d.network.collectGarbage(new Set(d.pods.all().filter((p) => p.state.is === "ready").map((p) => p.id)), cleanup(d));
-  d.images.collectGarbage();
+  await attempt(d, "state directory", d.paths.state, () => removeUnknown(d));
+  const ready = d.pods.all().filter((p) => p.state.is === "ready");
+  await attempt(d, "network", "cni", () => d.network.collectGarbage(new Set(ready.map((p) => p.id)), cleanup(d)));
+  await attempt(d, "image store", d.paths.root, async () => d.images.collectGarbage());
 }
 
 async function attempt(d: Deps, kind: string, id: string, body: () => Promise<void>): Promise<void> {
@@ -61,8 +61,7 @@ async function whatBecameOf(d: Deps, container: ContainerRecord): Promise<Contai
     return { type: "exited", exitCode: 255, reason: "NodeRebooted", message, atNs: d.nowNs() };
   }
   const exitOf = (c: ContainerRecord) => d.runtimes.handlerOf(c.handler).runtime.exitOf(runtimeContainerOf(d, c));
-  const isMonitored = isProcessAlive(state.monitor.pid, state.monitor.startTicks);
-  if (!isMonitored) return exitEvent({ ...d, exitOf }, container);
+  if (!d.containerHost.isAlive(state.monitor)) return exitEvent({ ...d, exitOf }, container);
   if (state.is === "created" && (await wasStarted(d, container))) return { type: "started", atNs: d.nowNs() };
   return undefined;
 }
@@ -89,13 +88,19 @@ async function removeUnknown(d: Deps): Promise<void> {
   for (const id of containers) {
     if (d.containers.get(id) !== undefined) continue;
     d.log.warn({ id, dir: containerDir(d.paths, id) }, "removing what is left of a container that has no record");
-    await attempt(d, "container", id, () => d.containerHost.destroyUnknown(id));
+    await attempt(d, "container", id, () => destroyUnknownContainer(d, id));
   }
   for (const id of idsIn(podDir(d.paths, ""))) {
     if (d.pods.get(id) !== undefined) continue;
     d.log.warn({ id, dir: podDir(d.paths, id) }, "removing what is left of a pod that has no record");
     await attempt(d, "pod sandbox", id, () => d.podHost.destroyUnknown(id));
   }
+}
+
+/** Its handler is not known: the one that has it ends it. */
+async function destroyUnknownContainer(d: Deps, id: string): Promise<void> {
+  for (const { runtime } of d.runtimes.all()) await runtime.delete(id, cleanup(d));
+  await d.containerHost.destroyUnknown(id);
 }
 
 /** The entries of a directory that have the form of our ids; none when it is not there. */

@@ -1,17 +1,25 @@
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type CgroupLayout, killCgroup, removeCgroup } from "@keelson/linux/cgroup.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
 import { unmountAllUnder, unmountAsync } from "@keelson/linux/mount.ts";
 import { mountOverlayAsync } from "@keelson/linux/overlay.ts";
-import { signalProcess } from "@keelson/linux/process.ts";
+import { isProcessAlive } from "@keelson/linux/procfs.ts";
+import { signalProcess, watchProcess } from "@keelson/linux/process.ts";
 import { removeTreeAsync } from "@keelson/linux/tree.ts";
+import type { ProcessSpec } from "@keelson/oci/runtime-spec/spec.ts";
 import type { ProcessIdentity } from "../pod/state.ts";
 
 /** What a container needs of the machine, apart from its runtime. Unit tests have a fake of it. */
 export interface ContainerHost {
   /** Makes the bundle's directory and mounts the root file system in it, of layers uppermost first; returns its path. */
   mountRootfs(id: string, layerDirs: readonly string[]): Promise<string>;
+  /** Keeps what the container's first process is, for commands that are run beside it later. */
+  writeProcess(id: string, process: ProcessSpec): void;
+  readProcess(id: string): ProcessSpec;
+  isAlive(process: ProcessIdentity): boolean;
+  /** Calls back once, later, when the process has ended. */
+  watch(process: ProcessIdentity, onEnd: () => void): Disposable;
   /** Sends a signal to a container's first process; false when it has ended. */
   signal(main: ProcessIdentity, signal: number): boolean;
   /** Kills everything in the container's cgroup. */
@@ -47,6 +55,22 @@ export class LinuxContainerHost implements ContainerHost {
     return target;
   }
 
+  writeProcess(id: string, process: ProcessSpec): void {
+    writeFileSync(this.#processFile(id), JSON.stringify(process), { mode: 0o600 });
+  }
+
+  readProcess(id: string): ProcessSpec {
+    return JSON.parse(readFileSync(this.#processFile(id), "utf8")) as ProcessSpec;
+  }
+
+  isAlive({ pid, startTicks }: ProcessIdentity): boolean {
+    return isProcessAlive(pid, startTicks);
+  }
+
+  watch({ pid, startTicks }: ProcessIdentity, onEnd: () => void): Disposable {
+    return watchProcess(pid, startTicks, onEnd);
+  }
+
   signal(main: ProcessIdentity, signal: number): boolean {
     return signalProcess(main.pid, main.startTicks, signal);
   }
@@ -71,5 +95,9 @@ export class LinuxContainerHost implements ContainerHost {
     await unmountAllUnder(bundle);
     await removeTreeAsync(bundle);
     await removeTreeAsync(this.#writableDirOf(id));
+  }
+
+  #processFile(id: string): string {
+    return join(this.#bundleDirOf(id), "process.json");
   }
 }

@@ -1,10 +1,11 @@
 import type { Log } from "@keelson/base/log.ts";
-import { watchProcess } from "@keelson/linux/process.ts";
 import type { RecordStore } from "../record-store.ts";
 import type { ExitReport } from "../runtime/runtime.ts";
 import type { ContainerHost } from "./container-host.ts";
 import type { ContainerRecord } from "./record.ts";
 import { type ContainerEvent, containerTransition } from "./state.ts";
+
+const retryMs = 1000;
 
 export interface ExitWatchDeps {
   readonly containers: RecordStore<ContainerRecord>;
@@ -34,8 +35,7 @@ export class ExitWatch {
     const { id, state } = record;
     if (state.is !== "created" && state.is !== "running") return;
     if (this.#watched.has(id)) return;
-    const { pid, startTicks } = state.monitor;
-    this.#watched.set(id, watchProcess(pid, startTicks, () => void this.#ended(id)));
+    this.#watched.set(id, this.#d.containerHost.watch(state.monitor, () => void this.#ended(id)));
   }
 
   /** Stops watching a container that is being removed. */
@@ -51,12 +51,22 @@ export class ExitWatch {
       const record = containers.get(id);
       if (record === undefined) return;
       const event = await exitEvent(this.#d, record);
+      // Removed while we looked.
+      if (containers.get(id) === undefined) return;
       containers.update(id, (r) => ({ ...r, state: containerTransition(r.state, event) }));
       log.debug({ containerId: id, event }, "container ended");
-      await this.#d.release(id);
     } catch (error) {
-      log.error({ containerId: id, err: error }, "the end of a container cannot be noted");
+      log.error({ containerId: id, err: error }, "the end of a container cannot be noted; trying again in a second");
+      this.#tryAgain(id);
+      return;
     }
+    this.#d.release(id).catch((error: unknown) => log.warn({ containerId: id, err: error }, "an ended container is not released yet; RemoveContainer will"));
+  }
+
+  /** A disk that is full now may have room later; without this the container would be listed as running for ever. */
+  #tryAgain(id: string): void {
+    const timer = setTimeout(() => void this.#ended(id), retryMs).unref();
+    this.#watched.set(id, { [Symbol.dispose]: () => clearTimeout(timer) });
   }
 }
 

@@ -13,7 +13,8 @@ const hasEnded = (record: ContainerRecord) => record.state.is === "exited" || re
  */
 export async function stopContainerProcesses(d: Deps, id: string, graceMs: number, signal: AbortSignal): Promise<void> {
   const record = d.containers.get(id);
-  if (record === undefined || hasEnded(record)) return;
+  // One that is being created is its creator's to take down; who waits for that holds the pod's lock.
+  if (record === undefined || hasEnded(record) || record.state.is === "creating") return;
   const { state, stopSignal } = record;
   // One that was never started has nobody to handle a signal.
   if (state.is === "running" && graceMs > 0) {

@@ -23,7 +23,7 @@ test("a container is below its pod", () => {
 });
 
 test("without a parent every pod has its own below ours", () => {
-  assert.deepEqual(planPodCgroup("", "cgroupfs", "p"), { driver: "cgroupfs", path: "/keelson/p", own: true });
+  assert.deepEqual(planPodCgroup("", "cgroupfs", "p"), { driver: "cgroupfs", path: "/keelson-p", own: true });
   assert.deepEqual(planPodCgroup("", "systemd", "p"), { driver: "systemd", path: "/keelson.slice/keelson-p.slice", slice: "keelson-p.slice", own: true });
 });
 

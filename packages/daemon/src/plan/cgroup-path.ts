@@ -30,7 +30,8 @@ export interface ContainerCgroup {
  *   path, what a kubelet with the systemd driver sends.
  *
  * The cgroupfs driver takes all three (a slice is then only a path); the systemd driver slices only.
- * Without a cgroup_parent each pod gets its own below ours: `/keelson/ID` or `keelson-ID.slice`, so
+ * Without a cgroup_parent each pod gets its own at the top: `/keelson-ID` (no parent that would have to
+ * be removed when it is empty, which cannot be done without a race) or `keelson-ID.slice`, so
  * that the pod can be measured and limited as one.
  *
  * Throws InvalidArgument for anything else, such as a relative path or one with `..`.
@@ -66,7 +67,7 @@ export function expandSlice(name: string): string {
 }
 
 function ownCgroup(driver: HostFacts["cgroupDriver"], podId: string): PodCgroup {
-  if (driver === "cgroupfs") return { driver, path: `/keelson/${podId}`, own: true };
+  if (driver === "cgroupfs") return { driver, path: `/keelson-${podId}`, own: true };
   const slice = `keelson-${podId}.slice`;
   return { driver, path: expandSlice(slice), slice, own: true };
 }

@@ -39,6 +39,13 @@ export async function stopContainersOf(d: Deps, podId: string, signal: AbortSign
   await Promise.all(containersOf(d, podId).map((c) => stopContainerProcesses(d, c.id, 0, signal)));
 }
 
+/** Removes what failed calls left half made. For this the pod's lock is held: nobody is making anything then. */
+export async function removeLeftoversOf(d: Deps, podId: string, signal: AbortSignal): Promise<void> {
+  for (const container of containersOf(d, podId)) {
+    if (container.state.is === "creating") await removeContainerRecord(d, container, signal);
+  }
+}
+
 /** Removes all containers of a pod, which must be stopped. */
 export async function removeContainersOf(d: Deps, podId: string, signal: AbortSignal): Promise<void> {
   for (const container of containersOf(d, podId)) await removeContainerRecord(d, container, signal);

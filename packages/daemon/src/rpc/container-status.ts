@@ -4,10 +4,11 @@ import type { ContainerRecord } from "../container/record.ts";
 import type { Deps } from "../deps.ts";
 import { bundleDir } from "../paths.ts";
 import { containerStatusOf } from "./container-messages.ts";
+import { requestId } from "./request-id.ts";
 
 /** CRI: ContainerStatus. NotFound when there is no such container. */
 export async function containerStatus(d: Deps, req: ContainerStatusRequest): Promise<ContainerStatusResponse> {
-  const container = shownContainer(d, req.containerId);
+  const container = shownContainer(d, requestId("container_id", req.containerId));
   const info: Record<string, string> = req.verbose ? { info: JSON.stringify(verboseInfo(d, container)) } : {};
   return { status: containerStatusOf(container), info };
 }
@@ -21,7 +22,7 @@ export function shownContainer(d: Deps, id: string): ContainerRecord {
 
 /** What CRI: ExecSync, Exec and ReopenContainerLog ask for. Throws FailedPrecondition for one that does not run. */
 export function runningContainer(d: Deps, id: string): ContainerRecord & { state: { is: "running" } } {
-  const container = shownContainer(d, id);
+  const container = shownContainer(d, requestId("container_id", id));
   const { state } = container;
   if (state.is !== "running") throw new StatusError(Code.FailedPrecondition, `container ${id} is ${state.is}, not running`);
   return { ...container, state };

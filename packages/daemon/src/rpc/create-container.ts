@@ -1,9 +1,6 @@
-import { createHash } from "node:crypto";
-import { join } from "node:path";
-import { writeFileSync } from "node:fs";
 import type { Stage } from "@keelson/base/joined-calls.ts";
 import { Code, StatusError, wrapError } from "@keelson/base/status.ts";
-import { ContainerConfig, type CreateContainerRequest, type CreateContainerResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { ContainerConfig, CreateContainerRequest, CreateContainerResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import type { ContainerRecord } from "../container/record.ts";
 import { runtimeContainerOf } from "../container/runtime-container.ts";
@@ -12,11 +9,13 @@ import { containerTransition } from "../container/state.ts";
 import { removeContainerRecord } from "../container/teardown.ts";
 import type { Deps } from "../deps.ts";
 import type { ImageRecord } from "../image/record.ts";
-import { bundleDir, podDir } from "../paths.ts";
+import { podDir } from "../paths.ts";
 import { type ContainerPlan, planContainer } from "../plan/container-plan.ts";
 import { containerSpec } from "../plan/container-spec.ts";
 import type { PodRecord } from "../pod/record.ts";
+import { configHash } from "./config-hash.ts";
 import { shownPod } from "./pod-sandbox-status.ts";
+import { requestId } from "./request-id.ts";
 
 /**
  * CRI: CreateContainer. A retry with the same config joins the call that is under way, or gets the
@@ -25,13 +24,16 @@ import { shownPod } from "./pod-sandbox-status.ts";
 export async function createContainer(d: Deps, req: CreateContainerRequest, signal: AbortSignal): Promise<CreateContainerResponse> {
   const { config } = req;
   if (config === undefined) throw new StatusError(Code.InvalidArgument, "config is missing");
-  const pod = shownPod(d, req.podSandboxId);
+  const pod = shownPod(d, requestId("pod_sandbox_id", req.podSandboxId));
   const image = requireImage(d, config);
   const handler = d.runtimes.handlerOf(pod.handler);
   const plan = planContainer({ config, pod: pod.plan, image, host: d.host, handler: handler.facts, id: d.newId() });
+  const hash = configHash("ContainerConfig", config);
   const earlier = d.containers.byName(plan.nameKey);
-  if (earlier?.state.is === "created" && configHash(earlier.config) === configHash(config)) return { containerId: earlier.id };
-  const key = `container ${plan.nameKey} ${configHash(config)}`;
+  if (earlier?.state.is === "created" && earlier.podId === pod.id && configHash("ContainerConfig", earlier.config) === hash) {
+    return { containerId: earlier.id };
+  }
+  const key = `container ${plan.nameKey} ${pod.id} ${hash}`;
   const containerId = await d.creations.join(key, signal, (signal, stage) => bringUp(d, { plan, config, image, podId: pod.id }, signal, stage));
   return { containerId };
 }
@@ -45,6 +47,7 @@ interface NewContainer {
 
 async function bringUp(d: Deps, c: NewContainer, signal: AbortSignal, stage: Stage): Promise<string> {
   stage("wait for other calls on the pod");
+  await removeLeftover(d, c.plan.nameKey, signal);
   using _ = await d.podLock.acquire(c.podId, signal);
   const pod = requireReady(d, c.podId);
   const record = newRecord(d, c, pod);
@@ -54,15 +57,25 @@ async function bringUp(d: Deps, c: NewContainer, signal: AbortSignal, stage: Sta
   stage("mount the root file system");
   const rootfs = await d.containerHost.mountRootfs(record.id, d.images.lowerDirectories(record));
   const spec = makeSpec(d, c, pod, rootfs);
-  d.containers.update(record.id, (r) => ({ ...r, user: userOf(spec) }));
-  writeFileSync(join(bundleDir(d.paths, record.id), "process.json"), JSON.stringify(spec.process), { mode: 0o600 });
+  d.containerHost.writeProcess(record.id, spec.process!);
   stage(`create the container with ${pod.handler}`);
   const withTimeout = AbortSignal.any([signal, AbortSignal.timeout(d.createTimeoutMs)]);
   const processes = await d.runtimes.handlerOf(pod.handler).runtime.create(runtimeContainerOf(d, record), spec, withTimeout);
-  const created = d.containers.update(record.id, (r) => ({ ...r, state: containerTransition(r.state, { type: "created", ...processes }) }));
-  undo.move();
+  const user = userOf(spec);
+  const created = d.containers.update(record.id, (r) => ({ ...r, user, state: containerTransition(r.state, { type: "created", ...processes }) }));
   d.exits.watch(created);
+  undo.move();
   return record.id;
+}
+
+/** Takes down what an earlier call left of a container of this name when its own rollback failed. */
+async function removeLeftover(d: Deps, name: string, signal: AbortSignal): Promise<void> {
+  const found = d.containers.byName(name);
+  if (found?.state.is !== "creating") return;
+  using _ = await d.podLock.acquire(found.podId, signal);
+  // Under the lock nobody is making it any more.
+  const leftover = d.containers.get(found.id);
+  if (leftover?.state.is === "creating") await removeContainerRecord(d, leftover, AbortSignal.timeout(d.cleanupTimeoutMs));
 }
 
 function requireImage(d: Deps, config: ContainerConfig): ImageRecord {
@@ -131,8 +144,4 @@ function targetPid(d: Deps, plan: ContainerPlan, podId: string): number | undefi
 function userOf(spec: Spec): ContainerRecord["user"] {
   const { uid = 0, gid = 0, additionalGids = [] } = spec.process?.user ?? {};
   return { uid, gid, supplementalGroups: additionalGids };
-}
-
-function configHash(config: ContainerConfig): string {
-  return createHash("sha256").update(ContainerConfig.encode(config).finish()).digest("hex");
 }

@@ -1,11 +1,7 @@
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import type { ExecSyncRequest, ExecSyncResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
-import type { ProcessSpec } from "@keelson/oci/runtime-spec/spec.ts";
 import { runtimeContainerOf } from "../container/runtime-container.ts";
 import type { Deps } from "../deps.ts";
-import { bundleDir } from "../paths.ts";
 import { execProcess } from "../plan/process.ts";
 import { runningContainer } from "./container-status.ts";
 
@@ -14,8 +10,7 @@ export async function execSync(d: Deps, req: ExecSyncRequest, signal: AbortSigna
   if (req.cmd.length === 0) throw new StatusError(Code.InvalidArgument, "cmd is empty: it names what to run");
   if (req.timeout < 0n) throw new StatusError(Code.InvalidArgument, `timeout must be 0 or more seconds, not ${req.timeout}`);
   const container = runningContainer(d, req.containerId);
-  const main = JSON.parse(readFileSync(join(bundleDir(d.paths, container.id), "process.json"), "utf8")) as ProcessSpec;
-  const process = execProcess(main, req.cmd, false);
+  const process = execProcess(d.containerHost.readProcess(container.id), req.cmd, false);
   const timeout = req.timeout === 0n ? undefined : AbortSignal.timeout(Math.min(Number(req.timeout) * 1000, 2 ** 31 - 1));
   const either = timeout === undefined ? signal : AbortSignal.any([signal, timeout]);
   try {

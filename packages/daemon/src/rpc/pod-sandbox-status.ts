@@ -5,10 +5,11 @@ import { podDir } from "../paths.ts";
 import { podFiles } from "../pod/pod-host.ts";
 import type { PodRecord } from "../pod/record.ts";
 import { podSandboxStatusOf } from "./pod-messages.ts";
+import { requestId } from "./request-id.ts";
 
 /** CRI: PodSandboxStatus. NotFound when there is no such pod. */
 export async function podSandboxStatus(d: Deps, req: PodSandboxStatusRequest): Promise<PodSandboxStatusResponse> {
-  const pod = shownPod(d, req.podSandboxId);
+  const pod = shownPod(d, requestId("pod_sandbox_id", req.podSandboxId));
   const info: Record<string, string> = req.verbose ? { info: JSON.stringify(verboseInfo(d, pod)) } : {};
   return { status: podSandboxStatusOf(pod), info, containersStatuses: [], timestamp: d.nowNs() };
 }

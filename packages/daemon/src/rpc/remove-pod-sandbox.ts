@@ -1,11 +1,12 @@
 import type { RemovePodSandboxRequest, RemovePodSandboxResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { Deps } from "../deps.ts";
 import { removeContainersOf, stopContainersOf } from "../pod/teardown.ts";
+import { requestId } from "./request-id.ts";
 import { stopLockedPod } from "./stop-pod-sandbox.ts";
 
 /** CRI: RemovePodSandbox. Takes down what still runs; succeeds when the pod is gone. */
 export async function removePodSandbox(d: Deps, req: RemovePodSandboxRequest, signal: AbortSignal): Promise<RemovePodSandboxResponse> {
-  const pod = d.pods.find(req.podSandboxId);
+  const pod = d.pods.find(requestId("pod_sandbox_id", req.podSandboxId));
   if (pod === undefined) return {};
   await stopContainersOf(d, pod.id, signal);
   using _ = await d.podLock.acquire(pod.id, signal);

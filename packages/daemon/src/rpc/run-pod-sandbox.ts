@@ -1,12 +1,12 @@
-import { createHash } from "node:crypto";
 import type { Stage } from "@keelson/base/joined-calls.ts";
 import { Code, StatusError } from "@keelson/base/status.ts";
-import { PodSandboxConfig, type RunPodSandboxRequest, type RunPodSandboxResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { PodSandboxConfig, RunPodSandboxRequest, RunPodSandboxResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { Deps } from "../deps.ts";
 import { type PodPlan, planPodSandbox } from "../plan/pod-plan.ts";
 import type { PodRecord } from "../pod/record.ts";
 import { podTransition } from "../pod/state.ts";
 import { networkPodOf, teardownPod } from "../pod/teardown.ts";
+import { configHash } from "./config-hash.ts";
 
 /**
  * CRI: RunPodSandbox. A retry with the same config joins the call that is under way, or gets the
@@ -17,14 +17,18 @@ export async function runPodSandbox(d: Deps, req: RunPodSandboxRequest, signal: 
   const config = req.config;
   const handler = d.runtimes.handler(req.runtimeHandler);
   const plan = planPodSandbox(config, req.runtimeHandler, d.host, d.newId());
+  const hash = configHash("PodSandboxConfig", config);
   const earlier = d.pods.byName(plan.nameKey);
-  if (earlier?.state.is === "ready" && configHash(earlier.config) === configHash(config)) return { podSandboxId: earlier.id };
-  const key = `pod ${plan.nameKey} ${configHash(config)}`;
+  if (earlier?.state.is === "ready" && earlier.handler === handler.name && configHash("PodSandboxConfig", earlier.config) === hash) {
+    return { podSandboxId: earlier.id };
+  }
+  const key = `pod ${plan.nameKey} ${handler.name} ${hash}`;
   const podSandboxId = await d.creations.join(key, signal, (signal, stage) => bringUp(d, plan, config, handler.name, signal, stage));
   return { podSandboxId };
 }
 
 async function bringUp(d: Deps, plan: PodPlan, config: PodSandboxConfig, handler: string, signal: AbortSignal, stage: Stage): Promise<string> {
+  await removeLeftover(d, plan.nameKey, signal);
   using _ = await d.podLock.acquire(plan.id, signal);
   const record = newRecord(d, plan, config, handler);
   d.pods.insert(record);
@@ -68,14 +72,19 @@ async function attachNetwork(d: Deps, record: PodRecord, signal: AbortSignal, st
   return ips;
 }
 
+/** Takes down what an earlier call left of a pod of this name when its own rollback failed. */
+async function removeLeftover(d: Deps, name: string, signal: AbortSignal): Promise<void> {
+  const found = d.pods.byName(name);
+  if (found?.state.is !== "creating") return;
+  using _ = await d.podLock.acquire(found.id, signal);
+  // Under the lock nobody is making it any more.
+  if (d.pods.get(found.id)?.state.is === "creating") await forgetPod(d, found.id);
+}
+
 /** Undoes a pod that did not come up. Has a deadline of its own: the caller's may be why we are here. */
 async function forgetPod(d: Deps, id: string): Promise<void> {
   const pod = d.pods.get(id);
   if (pod === undefined) return;
   await teardownPod(d, pod, AbortSignal.timeout(d.cleanupTimeoutMs));
   d.pods.delete(id);
-}
-
-function configHash(config: PodSandboxConfig): string {
-  return createHash("sha256").update(PodSandboxConfig.encode(config).finish()).digest("hex");
 }

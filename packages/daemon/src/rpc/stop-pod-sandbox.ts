@@ -2,11 +2,12 @@ import type { StopPodSandboxRequest, StopPodSandboxResponse } from "@keelson/cri
 import type { Deps } from "../deps.ts";
 import type { PodRecord } from "../pod/record.ts";
 import { podTransition } from "../pod/state.ts";
-import { stopContainersOf, teardownPod } from "../pod/teardown.ts";
+import { requestId } from "./request-id.ts";
+import { removeLeftoversOf, stopContainersOf, teardownPod } from "../pod/teardown.ts";
 
 /** CRI: StopPodSandbox. Succeeds when the pod is stopped already or gone. */
 export async function stopPodSandbox(d: Deps, req: StopPodSandboxRequest, signal: AbortSignal): Promise<StopPodSandboxResponse> {
-  const pod = d.pods.find(req.podSandboxId);
+  const pod = d.pods.find(requestId("pod_sandbox_id", req.podSandboxId));
   if (pod !== undefined) await stopPod(d, pod.id, signal);
   return {};
 }
@@ -16,6 +17,7 @@ export async function stopPod(d: Deps, id: string, signal: AbortSignal): Promise
   // Before the lock, which is not held while containers end; again under it for one that came meanwhile.
   await stopContainersOf(d, id, signal);
   using _ = await d.podLock.acquire(id, signal);
+  await removeLeftoversOf(d, id, signal);
   await stopContainersOf(d, id, signal);
   return stopLockedPod(d, id, signal);
 }

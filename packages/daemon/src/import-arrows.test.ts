@@ -60,6 +60,10 @@ test("packages import only what is below them", () => {
   assert.deepEqual(wrong, []);
 });
 
+test("what is only for tests is imported by nothing else", () => {
+  assert.deepEqual(product.flatMap(importsOf).filter(({ from }) => from.includes("/testing/")), []);
+});
+
 test("no relative import leaves its package", () => {
   const wrong = files.flatMap(importsOf).filter(({ file, from }) => {
     if (!from.startsWith(".")) return false;

@@ -17,7 +17,7 @@ export async function teardownPod(d: Deps, pod: PodRecord, signal: AbortSignal):
 }
 
 /** What the network is told of a pod. */
-export function networkPodOf(d: Deps, { plan }: PodRecord): AttachedPod {
+export function networkPodOf(d: Deps, { plan, config }: PodRecord): AttachedPod {
   return {
     id: plan.id,
     name: plan.metadata.name,
@@ -26,6 +26,8 @@ export function networkPodOf(d: Deps, { plan }: PodRecord): AttachedPod {
     netnsPath: podFiles(podDir(d.paths, plan.id)).netns,
     portMappings: plan.portMappings,
     annotations: plan.annotations,
+    cgroupPath: plan.cgroup.path,
+    ...(config.dnsConfig === undefined ? {} : { dns: config.dnsConfig }),
   };
 }
 

@@ -24,7 +24,9 @@ function verboseInfo(image: ImageRecord): object {
 function pullProgress(d: Deps, name: string): Record<string, string> {
   const reference = normalised(name);
   const pull = d.puller.pullsInProgress().find((p) => p.reference === reference);
-  return pull === undefined ? {} : { pullProgress: JSON.stringify(pull) };
+  if (pull === undefined) return {};
+  const layers = pull.layers.map(({ digest, stage, receivedBytes, totalBytes }) => ({ digest, stage, bytes: receivedBytes, totalBytes }));
+  return { pullProgress: JSON.stringify({ stage: pull.stage, startedAtMs: pull.startedAtMs, layers }) };
 }
 
 function normalised(name: string): string | undefined {

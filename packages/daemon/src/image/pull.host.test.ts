@@ -14,7 +14,7 @@ import { Registry, type RegistryOptions } from "@keelson/testkit/registry.ts";
 import { directory, file } from "@keelson/testkit/tar.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { openDatabase } from "../record-table.ts";
-import { type Images, openImages } from "./images.ts";
+import { type Images, openImages } from "./images-for-test.ts";
 
 /** Pulls from registries on this machine into a real store. Needs root: layers are unpacked. */
 

@@ -15,7 +15,7 @@ import { type Compression, makeImage, makeLayer } from "@keelson/testkit/image.t
 import { Registry } from "@keelson/testkit/registry.ts";
 import { device, directory, fifo, file, hardLink, opaqueWhiteout, symlink, type TarEntry, whiteout } from "@keelson/testkit/tar.ts";
 import { openDatabase } from "../record-table.ts";
-import { type Images, openImages } from "./images.ts";
+import { type Images, openImages } from "./images-for-test.ts";
 
 /** Layers that are unpacked for real: root, worker threads, a registry in this process. */
 

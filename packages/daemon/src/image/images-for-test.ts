@@ -1,4 +1,3 @@
-import { availableParallelism } from "node:os";
 import type { DatabaseSync } from "node:sqlite";
 import type { Log } from "@keelson/base/log.ts";
 import { HttpTransport } from "@keelson/oci/distribution/transport.ts";
@@ -20,7 +19,7 @@ export interface ImagesOptions {
   layersInUse: () => Iterable<string>;
 }
 
-/** The images of a node: what is there, and how more comes in. */
+/** A store and what pulls into it, joined for tests as daemon.ts joins them. */
 export interface Images {
   readonly store: ImageStore;
   readonly puller: ImagePuller;
@@ -28,14 +27,11 @@ export interface Images {
   close(): Promise<void>;
 }
 
-/** Two threads keep two processors busy; with more the disk is what is waited for. */
-const mostWorkers = 4;
-
-/** Opens the image store under a root and what pulls into it. `warmThreadPool` must have run before the first pull. */
+/** For tests. `warmThreadPool` must have run before the first pull. */
 export async function openImages(options: ImagesOptions): Promise<Images> {
   const { root, log, hostsDirectories, maxParallelDownloads, keepLayers } = options;
   const store = await ImageStore.open(options);
-  const workers = new LayerWorkers(Math.min(mostWorkers, Math.max(2, availableParallelism())));
+  const workers = new LayerWorkers(2);
   const transport = new HttpTransport();
   const platform = hostPlatform(process.arch);
   const puller = new ImagePuller({ root, store, workers, transport, hostsDirectories, platform, maxParallelDownloads, keepLayers, log, now: Date.now });

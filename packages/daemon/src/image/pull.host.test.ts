@@ -297,6 +297,17 @@ test("an image without layers is one", async (t) => {
   assert.deepEqual(images.store.lowerDirectories(pulled).map((dir) => fs.readdirSync(dir)), [[]]);
 });
 
+test("a disk that is full ends the pull with ResourceExhausted and is as empty as before", async (t) => {
+  const registry = await startRegistry(t);
+  const { root, images } = await openStore(t);
+  const reference = registry.add("large", "v1", randomImage({ layers: 2, files: 4, bytes: 4_000_000 }));
+  const layers = join(root, "layers");
+  execFileSync("mount", ["-t", "tmpfs", "-o", "size=3m", "tmpfs", layers]);
+  using _ = { [Symbol.dispose]: () => execFileSync("umount", [layers]) };
+  await assert.rejects(images.puller.pull({ reference, signal: soon() }), isStatus(Code.ResourceExhausted, /tar entry .*no space left/));
+  await waitFor(() => fs.readdirSync(layers).length === 0);
+});
+
 test("Debian's docker-registry with htpasswd: what skopeo pushed is pulled", async (t) => {
   const dir = fs.mkdtempSync(join(tmpdir(), "keelson-registry-"));
   const host = await startDockerRegistry(t, dir);

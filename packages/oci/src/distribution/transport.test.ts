@@ -1,0 +1,78 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createServer, type Server } from "node:http";
+import https from "node:https";
+import type { AddressInfo } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type TestContext, test } from "node:test";
+import type { TLSSocket } from "node:tls";
+import { Code, StatusError } from "@keelson/base/status.ts";
+import { readBody } from "./failure.ts";
+import { HttpTransport, type TlsSettings } from "./transport.ts";
+
+const never = new AbortController().signal;
+const noTls: TlsSettings = { ca: [], client: undefined, skipVerify: false };
+
+async function listen(t: TestContext, server: Server | https.Server): Promise<URL> {
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  t.after(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return new URL(`${server instanceof https.Server ? "https" : "http"}://127.0.0.1:${(server.address() as AddressInfo).port}/`);
+}
+
+function transport(t: TestContext, answerTimeoutMs?: number): HttpTransport {
+  const made = new HttpTransport(answerTimeoutMs);
+  t.after(() => made[Symbol.dispose]());
+  return made;
+}
+
+/** A key and a certificate that signs itself. */
+function makeCertificate(t: TestContext, name: string): { key: string; cert: string } {
+  const dir = mkdtempSync(join(tmpdir(), "keelson-tls-"));
+  t.after(() => rmSync(dir, { recursive: true }));
+  const files = ["-keyout", join(dir, "key"), "-out", join(dir, "cert")];
+  execFileSync("openssl", ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", `/CN=${name}`, "-addext", "subjectAltName=IP:127.0.0.1", ...files], { stdio: "ignore" });
+  return { key: readFileSync(join(dir, "key"), "utf8"), cert: readFileSync(join(dir, "cert"), "utf8") };
+}
+
+test("TLS is checked with the system's authorities and those of the host, unless it is told not to", async (t) => {
+  const own = makeCertificate(t, "registry");
+  const url = await listen(t, https.createServer(own, (_, response) => response.end("hello")));
+  const http = transport(t);
+  const get = async (tls: TlsSettings) => Buffer.from(await readBody("test", await http.send({ method: "GET", url, headers: {}, tls }, never), 100)).toString();
+  await assert.rejects(get(noTls), (error) => error instanceof StatusError && error.code === Code.Unavailable && /self-signed/.test(error.message));
+  assert.equal(await get({ ...noTls, ca: [own.cert] }), "hello");
+  assert.equal(await get({ ...noTls, skipVerify: true }), "hello");
+  await assert.rejects(get(noTls), "settings of one host are none of another's");
+});
+
+test("a client certificate is shown to the host that it is for", async (t) => {
+  const own = makeCertificate(t, "registry");
+  const client = makeCertificate(t, "node-1");
+  const server = https.createServer({ ...own, requestCert: true, rejectUnauthorized: false }, (request, response) => response.end(String((request.socket as TLSSocket).getPeerCertificate().subject?.CN)));
+  const url = await listen(t, server);
+  const response = await transport(t).send({ method: "GET", url, headers: {}, tls: { ca: [own.cert], client, skipVerify: false } }, never);
+  assert.equal(Buffer.from(await readBody("test", response, 100)).toString(), "node-1");
+});
+
+test("a host that refuses, says nothing or is left gives an error in time", async (t) => {
+  const silent = await listen(t, createServer(() => {}));
+  const isUnavailable = (why: RegExp) => (error: unknown) => error instanceof StatusError && error.code === Code.Unavailable && why.test(error.message);
+  await assert.rejects(transport(t).send({ method: "GET", url: new URL("http://127.0.0.1:1/"), headers: {} }, never), isUnavailable(/127\.0\.0\.1:1: .*ECONNREFUSED/));
+  await assert.rejects(transport(t, 20).send({ method: "GET", url: silent, headers: {} }, never), isUnavailable(/no answer within 20 ms/));
+  await assert.rejects(transport(t).send({ method: "GET", url: silent, headers: {} }, AbortSignal.timeout(20)), { name: "TimeoutError" });
+});
+
+test("a body that is not read to its end gives its connection back", async (t) => {
+  const server = createServer((_, response) => response.end(Buffer.alloc(10_000_000)));
+  const url = await listen(t, server);
+  const http = transport(t);
+  for (let round = 0; round < 40; round += 1) {
+    const response = await http.send({ method: "GET", url, headers: {} }, AbortSignal.timeout(10_000));
+    for await (const _ of response.body) break;
+  }
+});

@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { mkdirSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import { JoinedCalls } from "@keelson/base/joined-calls.ts";
@@ -48,9 +49,10 @@ const lingerMs = 240_000;
 
 /**
  * Starts the daemon: one for its root, recovered, listening. The only place where its parts are
- * built and joined. Throws what keeps it from starting; then nothing is held.
+ * built and joined; `adjust` may put others in their place. Throws what keeps it from starting; then
+ * nothing is held.
  */
-export async function startDaemon(config: Config, log: Log): Promise<Daemon> {
+export async function startDaemon(config: Config, log: Log, adjust: (d: Deps) => Deps = (d) => d): Promise<Daemon> {
   const startedMs = performance.now();
   const paths: Paths = { root: config.root, state: config.state };
   await using parts = new AsyncDisposableStack();
@@ -59,7 +61,7 @@ export async function startDaemon(config: Config, log: Log): Promise<Daemon> {
   // Before any namespace is entered: the pool's threads keep those of their birth.
   await warmThreadPool();
   for (const dir of [containersDir(paths), bundleDir(paths, ""), podDir(paths, "")]) mkdirSync(dir, { recursive: true, mode: 0o711 });
-  const deps = await buildDeps(config, paths, log, parts);
+  const deps = adjust(await buildDeps(config, paths, log, parts));
   await recover(deps);
   const socket = config.socket.slice("unix://".length);
   await prepareSocket(socket);
@@ -123,8 +125,8 @@ async function buildDeps(config: Config, paths: Paths, log: Log, parts: AsyncDis
   };
 }
 
-/** Threads that download and unpack: more than the cores of small nodes do not help. */
-const layerThreads = 4;
+/** Threads that download and unpack: more than there are cores do not help. */
+const layerThreads = Math.min(4, Math.max(2, availableParallelism()));
 
 async function openImages(config: Config, db: DatabaseSync, layersInUse: () => string[], log: Log, parts: AsyncDisposableStack) {
   const images = await ImageStore.open({ root: config.root, db, log, layersInUse });

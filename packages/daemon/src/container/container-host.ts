@@ -1,4 +1,4 @@
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type CgroupLayout, killCgroup, removeCgroup } from "@keelson/linux/cgroup.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
@@ -30,6 +30,14 @@ export interface ContainerHost {
   destroyUnknown(id: string): Promise<void>;
 }
 
+/** The root of the container is the upper directory itself: it must look like the image's. */
+function makeUpperDir(upperDir: string, topLayerDir: string): void {
+  const { mode, uid, gid } = statSync(topLayerDir);
+  mkdirSync(upperDir, { recursive: true });
+  chownSync(upperDir, uid, gid);
+  chmodSync(upperDir, mode & 0o7777);
+}
+
 export class LinuxContainerHost implements ContainerHost {
   readonly #bundleDirOf: (id: string) => string;
   readonly #writableDirOf: (id: string) => string;
@@ -47,7 +55,7 @@ export class LinuxContainerHost implements ContainerHost {
     const upperDir = join(writable, "upper");
     const workDir = join(writable, "work");
     mkdirSync(target, { recursive: true, mode: 0o700 });
-    mkdirSync(upperDir, { recursive: true, mode: 0o755 });
+    makeUpperDir(upperDir, layerDirs[0]!);
     mkdirSync(workDir, { recursive: true, mode: 0o700 });
     // Volatile: nothing of a container outlives a power cut, so its fsyncs and
     // the unmount need not wait for the disk.

@@ -1,5 +1,5 @@
 import type { Stage } from "@keelson/base/joined-calls.ts";
-import { Code, StatusError, wrapError } from "@keelson/base/status.ts";
+import { Code, StatusError } from "@keelson/base/status.ts";
 import type { ContainerConfig, CreateContainerRequest, CreateContainerResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import type { ContainerRecord } from "../container/record.ts";
@@ -14,6 +14,7 @@ import { type ContainerPlan, planContainer } from "../plan/container-plan.ts";
 import { containerSpec } from "../plan/container-spec.ts";
 import type { PodRecord } from "../pod/record.ts";
 import { configHash } from "./config-hash.ts";
+import { inStages } from "./in-stages.ts";
 import { shownPod } from "./pod-sandbox-status.ts";
 import { requestId } from "./request-id.ts";
 
@@ -34,7 +35,9 @@ export async function createContainer(d: Deps, req: CreateContainerRequest, sign
     return { containerId: earlier.id };
   }
   const key = `container ${plan.nameKey} ${pod.id} ${hash}`;
-  const containerId = await d.creations.join(key, signal, (signal, stage) => bringUp(d, { plan, config, image, podId: pod.id }, signal, stage));
+  const containerId = await d.creations.join(key, signal, (signal, tell) =>
+    inStages(`create container ${plan.metadata.name}`, tell, (stage) => bringUp(d, { plan, config, image, podId: pod.id }, signal, stage)),
+  );
   return { containerId };
 }
 
@@ -56,14 +59,16 @@ async function bringUp(d: Deps, c: NewContainer, signal: AbortSignal, stage: Sta
   undo.defer(() => removeContainerRecord(d, record, AbortSignal.timeout(d.cleanupTimeoutMs)));
   stage("mount the root file system");
   const rootfs = await d.containerHost.mountRootfs(record.id, d.images.lowerDirectories(record));
+  stage("make its spec");
   const spec = makeSpec(d, c, pod, rootfs);
   d.containerHost.writeProcess(record.id, spec.process!);
   stage(`create the container with ${pod.handler}`);
   const withTimeout = AbortSignal.any([signal, AbortSignal.timeout(d.createTimeoutMs)]);
   const processes = await d.runtimes.handlerOf(pod.handler).runtime.create(runtimeContainerOf(d, record), spec, withTimeout);
-  const user = userOf(spec);
-  const created = d.containers.update(record.id, (r) => ({ ...r, user, state: containerTransition(r.state, { type: "created", ...processes }) }));
+  const created: ContainerRecord = { ...record, user: userOf(spec), state: containerTransition(record.state, { type: "created", ...processes }) };
+  // Before it is listed: one that cannot be watched must not be found by a retry.
   d.exits.watch(created);
+  d.containers.update(record.id, () => created);
   undo.move();
   return record.id;
 }
@@ -113,22 +118,17 @@ function newRecord(d: Deps, { plan, config, image, podId }: NewContainer, pod: P
 }
 
 function makeSpec(d: Deps, c: NewContainer, pod: PodRecord, rootfs: string): Spec {
-  try {
-    const handler = d.runtimes.handlerOf(pod.handler);
-    return containerSpec(
-      collectSpecInput({
-        plan: c.plan,
-        pod: pod.plan,
-        podDir: podDir(d.paths, pod.id),
-        host: d.host,
-        rootfs,
-        targetPid: targetPid(d, c.plan, pod.id),
-        privilegedWithoutHostDevices: handler.privilegedWithoutHostDevices,
-      }),
-    );
-  } catch (error) {
-    throw wrapError(`create container ${c.plan.metadata.name}`, error);
-  }
+  return containerSpec(
+    collectSpecInput({
+      plan: c.plan,
+      pod: pod.plan,
+      podDir: podDir(d.paths, pod.id),
+      host: d.host,
+      rootfs,
+      targetPid: targetPid(d, c.plan, pod.id),
+      privilegedWithoutHostDevices: d.runtimes.handlerOf(pod.handler).privilegedWithoutHostDevices,
+    }),
+  );
 }
 
 /** CRI: NamespaceMode TARGET joins the PID namespace of another container of the pod, as ephemeral containers do. */

@@ -6,6 +6,7 @@ import { type PodPlan, planPodSandbox } from "../plan/pod-plan.ts";
 import type { PodRecord } from "../pod/record.ts";
 import { podTransition } from "../pod/state.ts";
 import { networkPodOf, teardownPod } from "../pod/teardown.ts";
+import { inStages } from "./in-stages.ts";
 import { configHash } from "./config-hash.ts";
 
 /**
@@ -23,11 +24,14 @@ export async function runPodSandbox(d: Deps, req: RunPodSandboxRequest, signal: 
     return { podSandboxId: earlier.id };
   }
   const key = `pod ${plan.nameKey} ${handler.name} ${hash}`;
-  const podSandboxId = await d.creations.join(key, signal, (signal, stage) => bringUp(d, plan, config, handler.name, signal, stage));
+  const podSandboxId = await d.creations.join(key, signal, (signal, tell) =>
+    inStages(`run pod sandbox ${plan.nameKey}`, tell, (stage) => bringUp(d, plan, config, handler.name, signal, stage, tell)),
+  );
   return { podSandboxId };
 }
 
-async function bringUp(d: Deps, plan: PodPlan, config: PodSandboxConfig, handler: string, signal: AbortSignal, stage: Stage): Promise<string> {
+/** @param tell of what goes on within a stage, which errors name by themselves. */
+async function bringUp(d: Deps, plan: PodPlan, config: PodSandboxConfig, handler: string, signal: AbortSignal, stage: Stage, tell: Stage): Promise<string> {
   await removeLeftover(d, plan.nameKey, signal);
   using _ = await d.podLock.acquire(plan.id, signal);
   const record = newRecord(d, plan, config, handler);
@@ -37,7 +41,9 @@ async function bringUp(d: Deps, plan: PodPlan, config: PodSandboxConfig, handler
   stage("create namespaces and files");
   await d.podHost.create(plan);
   if (plan.pid === "pod") await startInit(d, plan, stage);
-  const ips = plan.network === "own" ? await attachNetwork(d, record, signal, stage) : [];
+  stage("attach the network");
+  const ips = plan.network === "own" ? (await d.network.attach(networkPodOf(d, record), signal, tell)).ips : [];
+  stage("write the pod's files");
   await d.podHost.writeHosts(plan, ips);
   d.pods.update(plan.id, (pod) => ({ ...pod, state: podTransition(pod.state, { type: "ready", ips }) }));
   undo.move();
@@ -64,12 +70,6 @@ async function startInit(d: Deps, plan: PodPlan, stage: Stage): Promise<void> {
   stage("start the pod's init");
   const init = await d.podHost.startInit(plan);
   d.pods.update(plan.id, (pod) => ({ ...pod, init }));
-}
-
-async function attachNetwork(d: Deps, record: PodRecord, signal: AbortSignal, stage: Stage): Promise<readonly string[]> {
-  stage("attach the network");
-  const { ips } = await d.network.attach(networkPodOf(d, record), signal, stage);
-  return ips;
 }
 
 /** Takes down what an earlier call left of a pod of this name when its own rollback failed. */

@@ -20,11 +20,11 @@ export async function startContainer(d: Deps, req: StartContainerRequest, signal
   try {
     // Not the caller's signal: half a start cannot be taken back.
     await d.runtimes.handlerOf(container.handler).runtime.start(id, AbortSignal.timeout(d.createTimeoutMs));
+    d.containers.update(id, (c) => ({ ...c, state: containerTransition(c.state, { type: "started", atNs }) }));
   } catch (error) {
-    noteFailedStart(d, id, error);
+    undo.defer(() => noteFailedStart(d, id, error));
     throw wrapError(`start container ${id}`, error);
   }
-  d.containers.update(id, (c) => ({ ...c, state: containerTransition(c.state, { type: "started", atNs }) }));
   undo.move();
   return {};
 }

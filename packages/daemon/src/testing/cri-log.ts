@@ -1,3 +1,5 @@
+import { existsSync, readFileSync } from "node:fs";
+
 /** One line of a container's log, or a part of one (Kubernetes: design-proposals/node/kubelet-cri-logging.md). */
 export interface LogEntry {
   /** ns since 1970. */
@@ -23,6 +25,12 @@ export function parseLog(text: string): LogEntry[] {
       const timeNs = BigInt(Date.parse(`${seconds}${zone}`)) * 1_000_000n + BigInt(fraction!);
       return { timeNs, stream: stream as LogEntry["stream"], tag: tag as LogEntry["tag"], text: rest };
     });
+}
+
+/** The entries of a log that is still written to: without the one that is just coming, and none before there is a file. */
+export function logSoFar(path: string): LogEntry[] {
+  const text = existsSync(path) ? readFileSync(path, "utf8") : "";
+  return parseLog(text.slice(0, text.lastIndexOf("\n") + 1));
 }
 
 /** What was written to one stream, partial entries put together. */

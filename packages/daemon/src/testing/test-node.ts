@@ -19,7 +19,7 @@ import { busyboxImage } from "@keelson/testkit/image.ts";
 import { leftBehind, type Snapshot, takeSnapshot } from "@keelson/testkit/leaks.ts";
 import { Registry } from "@keelson/testkit/registry.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
-import { linesOf, type LogEntry, parseLog } from "./cri-log.ts";
+import { linesOf, type LogEntry, logSoFar, parseLog } from "./cri-log.ts";
 
 /** For `test(name, { skip }, …)`: a node changes interfaces, firewall and cgroups, so it starts in a sandbox only. */
 export const skip = inOwnSandbox() ? false : "needs a sandbox: bin/node --import @keelson/testkit/sandboxed.ts FILE";
@@ -292,7 +292,7 @@ export class TestNode implements AsyncDisposable {
 
   async log(id: string): Promise<LogEntry[]> {
     const { logPath } = await this.containerStatus(id);
-    return parseLog(existsSync(logPath) ? completeLines(readFileSync(logPath, "utf8")) : "");
+    return logSoFar(logPath);
   }
 
   /** Waits until a container has written a line to stdout. */
@@ -403,11 +403,6 @@ function removeNetworks(): void {
   for (const command of ["iptables", "ip6tables"]) {
     for (const table of ["nat", "filter"]) for (const what of ["-F", "-X"]) execFileSync(command, ["-t", table, what], { stdio: "ignore" });
   }
-}
-
-/** Without the line that is being written just now. */
-function completeLines(text: string): string {
-  return text.slice(0, text.lastIndexOf("\n") + 1);
 }
 
 function hasEnded(child: ChildProcess): boolean {

@@ -12,7 +12,7 @@ import { bold, dim, red, Steps } from "./demo/steps.ts";
 import { type Stage, tellStory } from "./demo/story.ts";
 import { keelsondLog, removePodNetwork, startKeelsond, writePodNetwork } from "./keelsond.ts";
 import { removePodCgroup } from "./pod-cgroup.ts";
-import { removeAllPods } from "./remove-all-pods.ts";
+import { removePods } from "./remove-pods.ts";
 import { enterTemporarySandbox } from "./temporary-sandbox.ts";
 
 /** What a reader may want to do next. */
@@ -66,7 +66,7 @@ async function takeDown(stage: Stage): Promise<void> {
     await stage.steps.run("clean up", async () => {
       // Between its death and its second start there is no keelsond, but there is a pod.
       stage.daemon ??= await startKeelsond(dir, stage.network, AbortSignal.timeout(30_000));
-      const pods = await removeAllPods(stage.daemon.client);
+      const pods = await removePods(stage.daemon.client, {});
       await stage.daemon.end("SIGTERM");
       return { value: undefined, lines: [`${pods} removed, keelsond ended`] };
     });

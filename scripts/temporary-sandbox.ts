@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { inOwnSandbox, reexecInSandbox } from "@keelson/testkit/host-sandbox.ts";
@@ -9,13 +9,19 @@ import { inOwnSandbox, reexecInSandbox } from "@keelson/testkit/host-sandbox.ts"
  * mounts end with it, and then, from outside, the directory goes.
  */
 export async function enterTemporarySandbox(prefix: string): Promise<string> {
-  if (!inOwnSandbox()) {
-    const made = mkdtempSync(join(tmpdir(), prefix));
-    process.env["KEELSON_TEMPORARY"] = made;
-    process.once("exit", () => rmSync(made, { recursive: true, force: true }));
-  }
+  if (!inOwnSandbox()) process.env["KEELSON_TEMPORARY"] = makeTemporary(prefix);
   await reexecInSandbox({ net: true });
   const dir = process.env["KEELSON_TEMPORARY"];
   if (dir === undefined) throw new Error("KEELSON_TEMPORARY is not set: the sandbox was not entered by enterTemporarySandbox");
+  return dir;
+}
+
+/** An empty temporary directory that goes when this process exits, unless something is still mounted in it. */
+export function makeTemporary(prefix: string): string {
+  const dir = mkdtempSync(join(tmpdir(), prefix));
+  process.once("exit", () => {
+    if (readFileSync("/proc/self/mountinfo", "utf8").includes(` ${dir}/`)) console.error(`${dir} stays: something is still mounted in it`);
+    else rmSync(dir, { recursive: true, force: true });
+  });
   return dir;
 }

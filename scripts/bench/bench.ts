@@ -1,0 +1,124 @@
+import { RemoveImageRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { busyboxImage, type Image, randomImage } from "@keelson/testkit/image.ts";
+import { Registry } from "@keelson/testkit/registry.ts";
+import { measureMemory, type MemorySample } from "./memory.ts";
+import { openSides } from "./open-sides.ts";
+import type { BenchOptions } from "./options.ts";
+import type { SideResult } from "./report.ts";
+import { measure, pull, runRound, type Sample } from "./round.ts";
+import { call, type Side } from "./side.ts";
+
+const warmupRounds = 3;
+const memoryTurns = 3;
+const largeRounds = 3;
+
+/** Two sides, or one, that are measured in turns. */
+export class Bench implements AsyncDisposable {
+  readonly sides: readonly Side[];
+  readonly #options: BenchOptions;
+  readonly #registry: Registry;
+  readonly #runImage: string;
+  readonly #pullImage: string;
+  readonly #undo: AsyncDisposableStack;
+  readonly #samples = new Map<Side, Map<string, Sample[]>>();
+  readonly #memory = new Map<Side, MemorySample[]>();
+
+  private constructor(sides: readonly Side[], options: BenchOptions, registry: Registry, undo: AsyncDisposableStack) {
+    this.sides = sides;
+    this.#options = options;
+    this.#registry = registry;
+    this.#undo = undo;
+    this.#runImage = registry.add("bench/busybox", "latest", busyboxImage());
+    // gzip leaves two thirds of it.
+    this.#pullImage = registry.add("bench/small", "latest", randomImage({ bytes: 1.5 * 2 ** 20 }));
+    for (const side of sides) {
+      this.#samples.set(side, new Map());
+      this.#memory.set(side, []);
+    }
+  }
+
+  /** Starts the registry and the sides in `dir`. */
+  static async open(dir: string, options: BenchOptions, signal: AbortSignal): Promise<Bench> {
+    await using undo = new AsyncDisposableStack();
+    const registry = undo.use(await Registry.start());
+    const sides = await openSides({ dir, registry, options, signal, undo });
+    return new Bench(sides, options, registry, undo.move());
+  }
+
+  /** Measures everything that was asked for; `progress` is told what comes next. */
+  async run(progress: (text: string) => void): Promise<void> {
+    const { rounds, only, pods, large } = this.#options;
+    const images = { run: this.#runImage, pull: this.#pullImage };
+    for (const side of this.sides) await pull(side, images.run);
+    for (let round = -warmupRounds; round < rounds; round++) {
+      progress(round < 0 ? "warming up" : `round ${round + 1} of ${rounds}`);
+      for (const side of this.#turn(round)) {
+        const samples = await runRound(side, images, only);
+        if (round >= 0) this.#addRound(side, samples);
+      }
+    }
+    if (only.has("memory")) {
+      for (let turn = 0; turn < memoryTurns; turn++) {
+        for (const side of this.#turn(turn)) {
+          progress(`memory of ${pods} pods on ${side.name}, turn ${turn + 1} of ${memoryTurns}`);
+          const sample = await measureMemory(side, images.run, pods);
+          this.#memory.get(side)?.push(sample);
+          for (const list of sample.listContainers) this.#add(side, `ListContainers, ${pods} pods`, list);
+          for (const list of sample.listPodSandbox) this.#add(side, `ListPodSandbox, ${pods} pods`, list);
+        }
+      }
+    }
+    if (large) await this.#pullLarge(progress);
+  }
+
+  results(): SideResult[] {
+    return this.sides.map((side) => ({
+      name: side.name,
+      runs: side.runs,
+      samples: this.#samples.get(side) ?? new Map<string, Sample[]>(),
+      memory: this.#memory.get(side) ?? [],
+    }));
+  }
+
+  /** Ends the daemons and removes what they have of ours, on a peer that goes on too. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#undo.disposeAsync();
+  }
+
+  /** Who goes first changes: the second finds the machine's caches warm and its first one's remains. */
+  #turn(round: number): readonly Side[] {
+    return round % 2 === 0 ? this.sides : this.sides.toReversed();
+  }
+
+  async #pullLarge(progress: (text: string) => void): Promise<void> {
+    progress("making the large image");
+    const reference = this.#registry.add("bench/large", "latest", largeImage());
+    for (let round = 0; round < largeRounds; round++) {
+      for (const side of this.#turn(round)) {
+        progress(`pulling the large image on ${side.name}, ${round + 1} of ${largeRounds}`);
+        const { sample } = await measure(side, () => pull(side, reference));
+        this.#add(side, "PullImage, 400 MB", sample);
+        await call(side, "removeImage", RemoveImageRequest.fromPartial({ image: { image: reference } }));
+      }
+    }
+  }
+
+  #addRound(side: Side, samples: ReadonlyMap<string, Sample>): void {
+    for (const [name, sample] of samples) this.#add(side, name, sample);
+    const parts = ["RunPodSandbox", "CreateContainer", "StartContainer"].map((name) => samples.get(name));
+    const sum = (pick: (sample: Sample) => number) => parts.reduce((total, sample) => total + (sample === undefined ? Number.NaN : pick(sample)), 0);
+    if (!parts.includes(undefined)) this.#add(side, "pod up", { ms: sum(({ ms }) => ms), cpuMs: sum(({ cpuMs }) => cpuMs) });
+  }
+
+  #add(side: Side, name: string, sample: Sample): void {
+    const all = this.#samples.get(side);
+    const list = all?.get(name);
+    if (list === undefined) all?.set(name, [sample]);
+    else list.push(sample);
+  }
+}
+
+/** 10 layers, 400 MB and 21,000 files. */
+function largeImage(): Image {
+  return randomImage({ layers: 10, files: 2100, bytes: 40_000_000 });
+}

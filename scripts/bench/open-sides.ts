@@ -1,0 +1,167 @@
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { createCriClient } from "@keelson/cri/client.ts";
+import {
+  ListImagesRequest,
+  PodSandboxStatusRequest,
+  RemoveImageRequest,
+  RemovePodSandboxRequest,
+  StatusRequest,
+  StopPodSandboxRequest,
+} from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { Registry } from "@keelson/testkit/registry.ts";
+import { waitFor } from "@keelson/testkit/wait.ts";
+import type { DaemonProcess } from "../daemon-process.ts";
+import { type PodNetwork, removePodNetwork, startKeelsond, writePodNetwork } from "../keelsond.ts";
+import { removePodCgroup } from "../pod-cgroup.ts";
+import { removePods } from "../remove-pods.ts";
+import { makePauseImage, startContainerd } from "./containerd.ts";
+import { CpuCgroup } from "./cpu-cgroup.ts";
+import { findProgram, programVersion } from "./find-program.ts";
+import { listenerOf } from "./listener.ts";
+import type { BenchOptions } from "./options.ts";
+import { benchLabels, podConfig, runPod } from "./round.ts";
+import { call, type Side, versionOf } from "./side.ts";
+
+/** What the sides are opened with. */
+export interface Ground {
+  /** Temporary; a directory of its own in there for each side. */
+  readonly dir: string;
+  readonly registry: Registry;
+  readonly options: BenchOptions;
+  /** Ctrl-C. */
+  readonly signal: AbortSignal;
+  /** Takes the sides down again, the last first. */
+  readonly undo: AsyncDisposableStack;
+}
+
+/** Ours and, unless there is to be none, the peer's; both ready to run pods. */
+export async function openSides(ground: Ground): Promise<Side[]> {
+  const { options } = ground;
+  const sides = [await openOurs(ground)];
+  if (options.hasPeer) sides.push(options.peer === undefined ? await openContainerd(ground) : await openRunning(ground, options.peer));
+  return sides;
+}
+
+async function openOurs(ground: Ground): Promise<Side> {
+  const { dir, options, undo, signal } = ground;
+  const own = join(dir, "keelsond");
+  const network = openNetwork(ground, own, "keelbench0", "10.71.0");
+  const daemon = undo.use(await startKeelsond(own, network, signal));
+  // A runtime that is not in a sandbox with us has its own cgroups: then we leave ours to the daemon too.
+  const cpu = options.peer === undefined ? openCgroup(ground, "keelson-bench-ours", daemon) : undefined;
+  const { version } = await versionOf(daemon.client);
+  const side: Side = {
+    name: "keelsond",
+    client: daemon.client,
+    pid: daemon.pid,
+    cpu,
+    cgroupParent: cpu?.podParent ?? "",
+    handler: options.handler,
+    runs: "",
+    logDirectory: join(own, "logs"),
+    signal,
+  };
+  await makeReady(ground, side, () => daemon.end("SIGTERM"));
+  const handler = await handlerOf(side);
+  return { ...side, runs: `${version} on Node ${process.versions.node}, with ${programVersion(handler)} and ${programVersion("conmon")}` };
+}
+
+async function openContainerd(ground: Ground): Promise<Side> {
+  const { dir, registry, undo, signal } = ground;
+  if (findProgram("containerd") === undefined) throw new Error("containerd is not installed: `npm run bench` installs it; --no-peer measures without");
+  const own = join(dir, "containerd");
+  const network = openNetwork(ground, own, "ctrdbench0", "10.72.0");
+  const pause = registry.add("pause", "bench", makePauseImage(own));
+  const daemon = undo.use(await startContainerd(own, network, registry.host, pause, signal));
+  const cpu = openCgroup(ground, "keelson-bench-peer", daemon);
+  const { version } = await versionOf(daemon.client);
+  const side: Side = {
+    name: "containerd",
+    client: daemon.client,
+    pid: daemon.pid,
+    cpu,
+    cgroupParent: cpu.podParent,
+    handler: "",
+    runs: `${version}, with ${programVersion("runc")}, and a shim and a pause process for each pod`,
+    logDirectory: join(own, "logs"),
+    signal,
+  };
+  await makeReady(ground, side, () => daemon.end("SIGTERM"));
+  return side;
+}
+
+/** A runtime that runs already, outside of any sandbox. */
+async function openRunning(ground: Ground, endpoint: string): Promise<Side> {
+  const { dir, undo, signal } = ground;
+  const client = createCriClient(endpoint);
+  undo.defer(() => client.close());
+  const { name, version } = await versionOf(client);
+  const logDirectory = join(dir, "peer/logs");
+  const side: Side = {
+    name,
+    client,
+    pid: listenerOf(endpoint),
+    cpu: undefined,
+    cgroupParent: "",
+    handler: "",
+    runs: `${version} at ${endpoint}, with an OCI runtime, pod network and cgroups as it is configured`,
+    logDirectory,
+    signal,
+  };
+  await makeReady(ground, side, async () => undefined);
+  return side;
+}
+
+/** Waits for Status; at the end, removes what we made on this side and then ends its daemon. */
+async function makeReady({ registry, undo }: Ground, side: Side, end: () => Promise<void>): Promise<void> {
+  let missing = "";
+  await waitFor(
+    async () => {
+      const { status } = await call(side, "status", StatusRequest.fromPartial({}));
+      const unmet = (status?.conditions ?? []).filter((condition) => !condition.status);
+      missing = unmet.map(({ type, reason, message }) => `${type} is false: ${reason} ${message}`).join("; ");
+      return unmet.length === 0;
+    },
+    { message: () => `${side.name}: ${missing}` },
+  );
+  mkdirSync(side.logDirectory, { recursive: true });
+  undo.defer(async () => {
+    await removePods(side.client, benchLabels);
+    await removeImages(side, registry.host);
+    await end();
+  });
+}
+
+/** Images of our registry; a peer may have others of its own. Not `call`, which Ctrl-C ends. */
+async function removeImages({ client }: Side, registryHost: string): Promise<void> {
+  const { images } = await client.call("listImages", ListImagesRequest.fromPartial({}), AbortSignal.timeout(10_000));
+  for (const image of images.flatMap(({ repoTags }) => repoTags).filter((tag) => tag.startsWith(`${registryHost}/`))) {
+    await client.call("removeImage", RemoveImageRequest.fromPartial({ image: { image } }), AbortSignal.timeout(60_000));
+  }
+}
+
+function openNetwork({ undo }: Ground, dir: string, bridge: string, subnet: string): PodNetwork {
+  const network = writePodNetwork(join(dir, "cni"), bridge, subnet);
+  undo.defer(() => removePodNetwork(network));
+  return network;
+}
+
+function openCgroup({ undo }: Ground, name: string, daemon: DaemonProcess): CpuCgroup {
+  undo.defer(async () => {
+    await daemon[Symbol.asyncDispose]();
+    removePodCgroup(name);
+  });
+  const cgroup = new CpuCgroup(name);
+  cgroup.add(daemon.pid);
+  return cgroup;
+}
+
+/** Which of our handlers pods get, as PodSandboxStatus tells when asked for details. */
+async function handlerOf(side: Side): Promise<string> {
+  const { podSandboxId } = await runPod(side, podConfig(side, "probe"));
+  const { info } = await call(side, "podSandboxStatus", PodSandboxStatusRequest.fromPartial({ podSandboxId, verbose: true }));
+  await call(side, "stopPodSandbox", StopPodSandboxRequest.fromPartial({ podSandboxId }));
+  await call(side, "removePodSandbox", RemovePodSandboxRequest.fromPartial({ podSandboxId }));
+  return (JSON.parse(info["info"] ?? "{}") as { handler?: string }).handler ?? "its default runtime";
+}

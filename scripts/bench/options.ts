@@ -1,0 +1,74 @@
+import { parseArgs } from "node:util";
+import { callNames } from "./round.ts";
+
+/** What the bench was asked for. */
+export interface BenchOptions {
+  /** `unix:///…` of a runtime that runs already; without it Debian's containerd is started, when `hasPeer`. */
+  readonly peer: string | undefined;
+  readonly hasPeer: boolean;
+  /** Our runtime handler; the daemon's default when empty. */
+  readonly handler: string;
+  readonly rounds: number;
+  readonly pods: number;
+  readonly large: boolean;
+  readonly json: string | undefined;
+  /** The calls to measure, and `memory`. */
+  readonly only: ReadonlySet<string>;
+}
+
+export const usage = `npm run bench -- [options]
+
+Measures keelsond side by side with a peer, in turns: the time and the CPU of each call, then the memory of pods.
+
+  --peer ENDPOINT   a runtime that is running, unix:///…, instead of Debian's containerd. Then nothing is in a sandbox,
+                    and that runtime must pull from 127.0.0.1 without TLS and have a pod network of its own
+  --no-peer         only keelsond
+  --handler NAME    keelsond's runtime handler, such as runc, instead of its default
+  --rounds N        rounds after 3 for warming up (40)
+  --pods N          pods on each side while memory is measured (20)
+  --large           also pull an image of 10 layers, 400 MB and 21,000 files, 3 times
+  --only CALL,…     measure only these of: ${callNames.join(", ")}, memory
+  --json FILE       write every figure there
+  --help`;
+
+/** Reads the command line. Throws an Error that says what is wrong with it. */
+export function parseOptions(args: readonly string[]): BenchOptions | "help" {
+  const { values } = parseArgs({
+    args: [...args],
+    allowNegative: true,
+    options: {
+      peer: { type: "string" },
+      "no-peer": { type: "boolean" },
+      handler: { type: "string", default: "" },
+      rounds: { type: "string", default: "40" },
+      pods: { type: "string", default: "20" },
+      large: { type: "boolean", default: false },
+      json: { type: "string" },
+      only: { type: "string" },
+      help: { type: "boolean", default: false },
+    },
+  });
+  if (values.help) return "help";
+  if (values.peer !== undefined && !values.peer.startsWith("unix:///")) throw new Error(`--peer must be unix:///path, not ${values.peer}`);
+  const known = new Set<string>([...callNames, "memory"]);
+  const only = new Set(values.only?.split(",") ?? known);
+  for (const name of only) {
+    if (!known.has(name)) throw new Error(`--only does not know ${name}; there are ${[...known].join(", ")}`);
+  }
+  return {
+    peer: values.peer,
+    hasPeer: values["no-peer"] !== true,
+    handler: values.handler,
+    rounds: positive("--rounds", values.rounds),
+    pods: positive("--pods", values.pods),
+    large: values.large,
+    json: values.json,
+    only,
+  };
+}
+
+function positive(flag: string, text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1) throw new Error(`${flag} must be a whole number from 1 on, not ${text}`);
+  return value;
+}

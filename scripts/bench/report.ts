@@ -1,0 +1,97 @@
+import type { MemorySample } from "./memory.ts";
+import type { Sample } from "./round.ts";
+import { mean, median, quantile } from "./statistics.ts";
+
+/** All samples of one side. */
+export interface SideResult {
+  readonly name: string;
+  readonly runs: string;
+  readonly samples: ReadonlyMap<string, readonly Sample[]>;
+  readonly memory: readonly MemorySample[];
+}
+
+/** A number for each side and, with two sides, ours divided by theirs. */
+interface Row {
+  readonly name: string;
+  readonly cells: readonly string[];
+}
+
+/** The table of the calls' times: a row for each call, in ms. */
+export function timeTable(sides: readonly SideResult[]): string {
+  const names = [...new Set(sides.flatMap(({ samples }) => [...samples.keys()]))];
+  const hasCpu = sides.some(({ samples }) => [...samples.values()].flat().some(({ cpuMs }) => !Number.isNaN(cpuMs)));
+  const head = ["median", "p90"];
+  const columns = [
+    ...sides.flatMap(({ name }) => head.map((text) => `${name} ${text}`)),
+    ...(sides.length === 2 ? ["ours/theirs"] : []),
+    ...(hasCpu ? sides.map(({ name }) => `${name} CPU`) : []),
+    ...(hasCpu && sides.length === 2 ? ["ours/theirs"] : []),
+  ];
+  const rows = names.map((name): Row => {
+    const each = sides.map(({ samples }) => samples.get(name) ?? []);
+    const ms = each.map((samples) => samples.map((sample) => sample.ms));
+    const medians = ms.map(median);
+    const cpu = each.map((samples) => mean(samples.map((sample) => sample.cpuMs)));
+    return {
+      name,
+      cells: [
+        ...ms.flatMap((values) => [number(median(values)), number(quantile(values, 0.9))]),
+        ...ratioCell(medians),
+        ...(hasCpu ? [...cpu.map(number), ...ratioCell(cpu)] : []),
+      ],
+    };
+  });
+  return table(columns, rows);
+}
+
+/** The table of what pods and daemons hold in memory: the median of the turns. */
+export function memoryTable(sides: readonly SideResult[], pods: number): string {
+  const of = (pick: (sample: MemorySample) => number) => sides.map(({ memory }) => median(memory.map(pick)) / 1024);
+  const total = ({ helpersPssKiB }: MemorySample) => [...helpersPssKiB.values()].reduce((sum, kib) => sum + kib, 0);
+  const helpers = [...new Set(sides.flatMap(({ memory }) => memory.flatMap(({ helpersPssKiB }) => [...helpersPssKiB.keys()])))].sort();
+  const row = (name: string, values: readonly number[]): Row => ({
+    name,
+    cells: [...values.map((mib) => (mib === 0 || Number.isNaN(mib) ? "-" : mib.toFixed(2))), ...ratioCell(values)],
+  });
+  const rows = [
+    row("MemAvailable for each pod", of((sample) => sample.availableKiB)),
+    row("helpers' PSS for each pod", of(total)),
+    ...helpers.map((name) => row(`  ${name}`, of((sample) => sample.helpersPssKiB.get(name) ?? 0))),
+    row(`daemon's RSS with ${pods} pods`, of((sample) => sample.daemonRssKiB)),
+  ];
+  return table([...sides.map(({ name }) => name), ...(sides.length === 2 ? ["ours/theirs"] : [])], rows);
+}
+
+/** Every figure, for a program to read. Times are in ms, memory in KiB. */
+export function asJson(sides: readonly SideResult[], machine: object): string {
+  const each = sides.map(({ name, runs, samples, memory }) => ({
+    name,
+    runs,
+    calls: Object.fromEntries(
+      [...samples].map(([call, list]) => {
+        const ms = list.map((sample) => sample.ms);
+        return [call, { medianMs: median(ms), p90Ms: quantile(ms, 0.9), cpuMs: mean(list.map((sample) => sample.cpuMs)), ms }];
+      }),
+    ),
+    memory: memory.map(({ availableKiB, daemonRssKiB, helpersPssKiB }) => ({ availableKiB, daemonRssKiB, helpersPssKiB: Object.fromEntries(helpersPssKiB) })),
+  }));
+  return `${JSON.stringify({ machine, sides: each }, undefined, 2)}\n`;
+}
+
+function ratioCell([ours, theirs]: readonly number[]): string[] {
+  if (ours === undefined || theirs === undefined) return [];
+  return [theirs === 0 || Number.isNaN(ours / theirs) ? "-" : (ours / theirs).toFixed(2)];
+}
+
+function number(value: number): string {
+  if (Number.isNaN(value)) return "-";
+  return value >= 1000 ? Math.round(value).toLocaleString("en") : value.toFixed(value < 10 ? 2 : 1);
+}
+
+function table(columns: readonly string[], rows: readonly Row[]): string {
+  const nameWidth = Math.max(...rows.map(({ name }) => name.length));
+  const widths = columns.map((column, index) => Math.max(...column.split(" ").map((word) => word.length), ...rows.map(({ cells }) => cells[index]?.length ?? 0)));
+  const line = (name: string, cells: readonly string[]) => `  ${name.padEnd(nameWidth)}${cells.map((cell, index) => `  ${cell.padStart(widths[index] ?? 0)}`).join("")}`.trimEnd();
+  const heads = [0, 1].map((part) => line("", columns.map((column) => (column.includes(" ") ? (column.split(" ")[part] ?? "") : part === 1 ? column : ""))));
+  return [...heads.filter((head) => head !== ""), ...rows.map(({ name, cells }) => line(name, cells))].join("\n");
+}

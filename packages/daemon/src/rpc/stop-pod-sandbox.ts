@@ -19,7 +19,7 @@ export async function stopPod(d: Deps, id: string, signal: AbortSignal): Promise
   using _ = await d.podLock.acquire(id, signal);
   await removeLeftoversOf(d, id, signal);
   await stopContainersOf(d, id, signal);
-  return stopLockedPod(d, id, signal);
+  return await stopLockedPod(d, id, signal);
 }
 
 /** The part of stopping for which the pod's lock is held. */

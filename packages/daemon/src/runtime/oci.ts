@@ -84,8 +84,10 @@ export class OciRuntime implements Runtime {
     signal.addEventListener("abort", kill, { once: true });
     files.defer(() => signal.removeEventListener("abort", kill));
     const result = await this.#execCommand(container.id, base, signal);
-    // No pid file: the command was never started, and what is on stderr is the runtime's.
-    if (result.code !== 0 && !existsSync(`${base}.pid`)) throw this.#failure(`exec in container ${container.id}`, result);
+    // No pid file: the command was never started, and what is on stderr is the runtime's. Mostly the command is wrong.
+    if (result.code !== 0 && !existsSync(`${base}.pid`)) {
+      throw this.#failure(`exec ${process.args?.[0] ?? ""} in container ${container.id}`, result, Code.FailedPrecondition);
+    }
     return { exitCode: exitCodeOf(result), stdout: result.stdout, stderr: result.stderr };
   }
 
@@ -182,9 +184,9 @@ export class OciRuntime implements Runtime {
     return join(this.#o.exitsDir, id);
   }
 
-  #failure(doing: string, result: RunResult): StatusError {
+  #failure(doing: string, result: RunResult, code: Code = Code.Internal): StatusError {
     const text = result.stderr.length > 0 ? result.stderr : result.stdout;
-    return new StatusError(Code.Internal, `${doing} with ${this.#o.name}: ${runtimeMessage(text.toString())} (exit code ${exitCodeOf(result)})`);
+    return new StatusError(code, `${doing} with ${this.#o.name}: ${runtimeMessage(text.toString())} (exit code ${exitCodeOf(result)})`);
   }
 }
 

@@ -1,6 +1,6 @@
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import { setImmediate as turn } from "node:timers/promises";
 import { JoinedCalls } from "@keelson/base/joined-calls.ts";
@@ -454,6 +454,7 @@ export class FakeNode implements Disposable {
           "runtime create",
           () => {
             if (this.runtimeStates.has(container.id)) throw new Error(`container ${container.id} exists already`);
+            this.#checkNetwork(spec);
             const cgroup = this.#cgroupOf(spec);
             const main = this.#start("main", container.id, cgroup);
             const monitor = this.#start("monitor", container.id, "");
@@ -500,6 +501,15 @@ export class FakeNode implements Disposable {
           signal,
         ),
     };
+  }
+
+  /** A runtime fails without the namespaces it is told to join; a pod's network is the daemon's business. */
+  #checkNetwork(spec: Spec): void {
+    const netns = spec.linux?.namespaces?.find((n) => n.type === "network")?.path;
+    if (netns === undefined) return;
+    const podId = basename(dirname(netns));
+    if (!this.things.has(`netns ${podId}`)) throw new InjectedFault(`pod ${podId}: its network namespace is gone`);
+    if (!this.attachments.has(podId)) this.violations.push(`a container was created in pod ${podId}, which has no network`);
   }
 
   #cgroupOf(spec: Spec): string {

@@ -10,7 +10,8 @@ import type { Deps } from "./deps.ts";
 import { bundleDir, containerDir, containersDir, podDir } from "./paths.ts";
 import type { PodRecord } from "./pod/record.ts";
 import { podTransition } from "./pod/state.ts";
-import { teardownPod } from "./pod/teardown.ts";
+import { watchInit } from "./pod/stop.ts";
+import { stopContainersOf, teardownPod } from "./pod/teardown.ts";
 
 /**
  * Makes the records agree with what is really there, before the first call is answered: what was
@@ -74,9 +75,13 @@ async function wasStarted(d: Deps, container: ContainerRecord): Promise<boolean>
 async function recoverPod(d: Deps, pod: PodRecord): Promise<void> {
   if (pod.state.is === "notReady") return;
   const isOfThisBoot = pod.bootId === d.bootId;
-  if (pod.state.is === "ready" && isOfThisBoot && d.podHost.isIntact(pod.plan, pod.init)) return;
+  if (pod.state.is === "ready" && isOfThisBoot && d.podHost.isIntact(pod.plan, pod.init)) {
+    watchInit(d, pod);
+    return;
+  }
   // After a boot the pids on record are other processes'.
   const known = isOfThisBoot ? pod : { ...pod, init: undefined };
+  await stopContainersOf(d, pod.id, cleanup(d));
   await teardownPod(d, known, cleanup(d));
   if (pod.state.is === "creating") d.pods.delete(pod.id);
   else d.pods.update(pod.id, (p) => ({ ...p, init: undefined, state: podTransition(p.state, { type: "stopped" }) }));

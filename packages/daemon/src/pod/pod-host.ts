@@ -23,6 +23,8 @@ export interface PodHost {
   startInit(plan: PodPlan): Promise<ProcessIdentity>;
   /** Writes /etc/hosts, for which the pod's addresses must be known. */
   writeHosts(plan: PodPlan, ips: readonly string[]): Promise<void>;
+  /** Calls back once, later, when the init has ended. */
+  watch(init: ProcessIdentity, onEnd: () => void): Disposable;
   /** Whether the pod is as `create` left it. */
   isIntact(plan: PodPlan, init: ProcessIdentity | undefined): boolean;
   /** Takes all of that down, as much of it as there is; may be repeated. */
@@ -88,6 +90,10 @@ export class LinuxPodHost implements PodHost {
     const text = hostsFile({ hostname: plan.hostname, ips, hostNetwork, ...hostHosts });
     writeFileSync(podFiles(this.#dirOf(plan.id)).hosts, text, { mode: 0o644 });
     return Promise.resolve();
+  }
+
+  watch({ pid, startTicks }: ProcessIdentity, onEnd: () => void): Disposable {
+    return watchProcess(pid, startTicks, onEnd);
   }
 
   isIntact(plan: PodPlan, init: ProcessIdentity | undefined): boolean {

@@ -60,6 +60,7 @@ const planSchema = v.pipe(
 const stateSchema = v.variant("is", [
   v.object({ is: v.literal("creating") }),
   v.object({ is: v.literal("ready"), ips: v.array(v.string()) }),
+  v.object({ is: v.literal("stopping") }),
   v.object({ is: v.literal("notReady") }),
 ]);
 

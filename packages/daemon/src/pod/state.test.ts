@@ -3,11 +3,16 @@ import { test } from "node:test";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { type PodEvent, type PodState, podTransition } from "./state.ts";
 
-const states: PodState[] = [{ is: "creating" }, { is: "ready", ips: ["10.0.0.2"] }, { is: "notReady" }];
-const events: PodEvent[] = [{ type: "ready", ips: ["10.0.0.2"] }, { type: "stopped" }];
+const states: PodState[] = [{ is: "creating" }, { is: "ready", ips: ["10.0.0.2"] }, { is: "stopping" }, { is: "notReady" }];
+const events: PodEvent[] = [{ type: "ready", ips: ["10.0.0.2"] }, { type: "stopping" }, { type: "stopped" }];
 
 // Every state × every event; "-" is refused.
-const table = { creating: ["ready", "notReady"], ready: ["-", "notReady"], notReady: ["-", "notReady"] } as const;
+const table = {
+  creating: ["ready", "stopping", "notReady"],
+  ready: ["-", "stopping", "notReady"],
+  stopping: ["-", "stopping", "notReady"],
+  notReady: ["-", "-", "notReady"],
+} as const;
 
 for (const state of states) {
   for (const [i, event] of events.entries()) {

@@ -6,19 +6,25 @@ export interface ProcessIdentity {
   readonly startTicks: number;
 }
 
-/** What a pod sandbox is. Only `ready` pods run containers; `creating` ones are not shown to clients. */
+/**
+ * What a pod sandbox is. Only `ready` pods run containers; `creating` ones are not shown to clients,
+ * and what of a `stopping` one is still there is taken down by the next try.
+ */
 export type PodState =
   | { readonly is: "creating" }
   | { readonly is: "ready"; readonly ips: readonly string[] }
+  | { readonly is: "stopping" }
   | { readonly is: "notReady" };
 
 export type PodEvent =
   | { readonly type: "ready"; readonly ips: readonly string[] }
+  | { readonly type: "stopping" }
   | { readonly type: "stopped" };
 
 /** The pod's next state. Throws FailedPrecondition for an event that its state does not allow. */
 export function podTransition(state: PodState, event: PodEvent): PodState {
   if (state.is === "creating" && event.type === "ready") return { is: "ready", ips: event.ips };
+  if (event.type === "stopping" && state.is !== "notReady") return { is: "stopping" };
   // CRI: StopPodSandbox may be called any number of times.
   if (event.type === "stopped") return state.is === "notReady" ? state : { is: "notReady" };
   throw new StatusError(Code.FailedPrecondition, `a pod sandbox that is ${state.is} cannot become ${event.type}`);

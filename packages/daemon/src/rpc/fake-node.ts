@@ -125,6 +125,8 @@ export class FakeNode implements Disposable {
   readonly #processSpecs = new Map<string, ProcessSpec>();
   readonly #endListeners = new Map<number, () => void>();
   readonly #hanging = new Set<() => void>();
+  /** How often the daemon was started. */
+  lives = 0;
   #ids = 0;
   #pids = firstPid;
   #addresses = 0;
@@ -145,6 +147,7 @@ export class FakeNode implements Disposable {
   restart(options: { bootId?: string } = {}): Deps {
     if (options.bootId !== undefined && options.bootId !== this.bootId) this.#reboot(options.bootId);
     this.#endListeners.clear();
+    this.lives += 1;
     this.deps = this.#newDeps();
     return this.deps;
   }
@@ -376,6 +379,7 @@ export class FakeNode implements Disposable {
           return this.#start("init", plan.id, initCgroup(plan));
         }),
       writeHosts: (plan) => this.#effect("pod-host write-hosts", () => void this.things.add(`hosts ${plan.id}`)),
+      watch: (init, onEnd) => this.#watch(init.pid, onEnd),
       isIntact: (plan, init) => this.now("pod-host is-intact", () => (init === undefined || this.processes.has(init.pid)) && (plan.network === "host" || this.things.has(`netns ${plan.id}`))),
       destroy: (plan, _init, signal) =>
         this.#effect(
@@ -606,18 +610,27 @@ export async function passTime<T>(timers: { tick(ms: number): void }, call: Prom
 class FaultyTable<T> extends RecordTable<T> {
   readonly #node: FakeNode;
   readonly #table: string;
+  readonly #life: number;
 
   constructor(node: FakeNode, table: "pods" | "containers", parse: (value: unknown) => T, format: (record: T) => unknown) {
     super(node.db, table, parse, format);
     this.#node = node;
     this.#table = table;
+    this.#life = node.lives;
   }
 
   override put(id: string, record: T): void {
+    this.#checkAlive();
     this.#node.now(`database put ${this.#table}`, () => super.put(id, record));
   }
 
   override delete(id: string): void {
+    this.#checkAlive();
     this.#node.now(`database delete ${this.#table}`, () => super.delete(id));
+  }
+
+  /** What a killed daemon had under way goes on in this process, but must not write. */
+  #checkAlive(): void {
+    if (this.#life !== this.#node.lives) throw new InjectedFault("a daemon that was killed");
   }
 }

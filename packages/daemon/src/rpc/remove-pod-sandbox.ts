@@ -1,8 +1,8 @@
 import type { RemovePodSandboxRequest, RemovePodSandboxResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { Deps } from "../deps.ts";
+import { stopLockedPod } from "../pod/stop.ts";
 import { removeContainersOf, stopContainersOf } from "../pod/teardown.ts";
 import { requestId } from "./request-id.ts";
-import { stopLockedPod } from "./stop-pod-sandbox.ts";
 
 /** CRI: RemovePodSandbox. Takes down what still runs; succeeds when the pod is gone. */
 export async function removePodSandbox(d: Deps, req: RemovePodSandboxRequest, signal: AbortSignal): Promise<RemovePodSandboxResponse> {

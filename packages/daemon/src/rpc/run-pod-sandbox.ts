@@ -5,6 +5,7 @@ import type { Deps } from "../deps.ts";
 import { type PodPlan, planPodSandbox } from "../plan/pod-plan.ts";
 import type { PodRecord } from "../pod/record.ts";
 import { podTransition } from "../pod/state.ts";
+import { watchInit } from "../pod/stop.ts";
 import { networkPodOf, teardownPod } from "../pod/teardown.ts";
 import { inStages } from "./in-stages.ts";
 import { configHash } from "./config-hash.ts";
@@ -45,7 +46,8 @@ async function bringUp(d: Deps, plan: PodPlan, config: PodSandboxConfig, handler
   const ips = plan.network === "own" ? (await d.network.attach(networkPodOf(d, record), signal, tell)).ips : [];
   stage("write the pod's files");
   await d.podHost.writeHosts(plan, ips);
-  d.pods.update(plan.id, (pod) => ({ ...pod, state: podTransition(pod.state, { type: "ready", ips }) }));
+  const ready = d.pods.update(plan.id, (pod) => ({ ...pod, state: podTransition(pod.state, { type: "ready", ips }) }));
+  watchInit(d, ready);
   undo.move();
   return plan.id;
 }

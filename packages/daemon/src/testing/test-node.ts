@@ -32,6 +32,9 @@ export type RuntimeName = (typeof runtimes)[number];
 export const hostAddress = "192.0.2.1";
 
 const bin = join(import.meta.dirname, "../../../../bin");
+/** The programs, as a person starts them. */
+export const keelsond = join(bin, "keelsond");
+export const keelctl = join(bin, "keelctl");
 const uplink = "uplink0";
 const bridge = "keel0";
 
@@ -149,7 +152,7 @@ export class TestNode implements AsyncDisposable {
     const file = this.#logFile(++this.#starts);
     const fd = openSync(file, "a");
     const { NODE_TEST_CONTEXT: _, ...env } = process.env;
-    const daemon = spawn(join(bin, "keelsond"), ["--config", this.configFile], { stdio: ["ignore", fd, fd], env });
+    const daemon = spawn(keelsond, ["--config", this.configFile], { stdio: ["ignore", fd, fd], env });
     closeSync(fd);
     this.#daemon = daemon;
     await waitFor(() => hasEnded(daemon) || readFileSync(file, "utf8").includes('"msg":"serving"'), { message: () => readFileSync(file, "utf8") });

@@ -64,6 +64,8 @@ test("an unknown handler, a missing binary and a missing conmon are told apart",
   const runtimes = open({ runtimes: { crun: { path: paths["crun"] }, kata: { path: "/nonexistent/kata" } } });
   assert.throws(() => runtimes.handler("gvisor"), hasCode(Code.InvalidArgument, /"gvisor" is not configured; there are: .*crun/));
   assert.throws(() => runtimes.handler("kata"), hasCode(Code.FailedPrecondition, /kata: its binary \/nonexistent\/kata is not there/));
+  const asked = { default_runtime: "kata", runtimes: { kata: { path: "/nonexistent/kata" } } };
+  assert.throws(() => open(asked), hasCode(Code.FailedPrecondition, /default_runtime kata: its binary \/nonexistent\/kata is not there/));
   assert.throws(() => open({ conmon: "/nonexistent/conmon" }), hasCode(Code.FailedPrecondition, /conmon: \/nonexistent\/conmon is not there/));
 });
 

@@ -62,7 +62,10 @@ export class Runtimes {
   }
 }
 
-/** Finds the binaries of all handlers. Throws FailedPrecondition when conmon or a handler that the file asks for is missing. */
+/**
+ * Finds the binaries of all handlers; one that the file configures and that is missing is logged.
+ * Throws FailedPrecondition when conmon or the file's default_runtime is missing.
+ */
 export function openRuntimes(config: Config, paths: Paths, host: HostFacts, cgroups: CgroupLayout, log: Log): Runtimes {
   const conmon = findBinary(config.conmon);
   if (conmon === undefined) throw new StatusError(Code.FailedPrecondition, `conmon: ${config.conmon} is not there; install the package conmon, or set the key conmon`);
@@ -72,7 +75,10 @@ export function openRuntimes(config: Config, paths: Paths, host: HostFacts, cgro
   for (const [name, section] of sections) {
     const path = findBinary(section.path);
     if (path === undefined) {
-      missing.set(name, `its binary ${section.path} is not there; install it or set runtimes.${name}.path`);
+      const problem = `its binary ${section.path} is not there; install it or set runtimes.${name}.path`;
+      missing.set(name, problem);
+      if (name === config.default_runtime) throw new StatusError(Code.FailedPrecondition, `default_runtime ${name}: ${problem}`);
+      if (Object.hasOwn(config.runtimes, name)) log.warn({ handler: name }, `runtime handler ${name}: ${problem}`);
       continue;
     }
     const root = section.root ?? runtimeRoot(paths, name);

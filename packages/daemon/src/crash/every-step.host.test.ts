@@ -1,0 +1,186 @@
+// The daemon is killed at every step of every call that changes something, and comes back.
+import assert from "node:assert/strict";
+import { after, before, describe, type TestContext, test } from "node:test";
+import { type ContainerConfig, ContainerState, NamespaceMode, type PodSandboxConfig, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { randomImage } from "@keelson/testkit/image.ts";
+import { waitFor } from "@keelson/testkit/wait.ts";
+import { linesOf, logSoFar } from "../testing/cri-log.ts";
+import { imageSpec, type Pod, skip } from "../testing/test-node.ts";
+import { CrashNode } from "./testing/crash-node.ts";
+import { Bystander, counterScript, crashEverywhere, type Scenario } from "./testing/crash-rounds.ts";
+
+const { POD, CONTAINER, NODE } = NamespaceMode;
+const ready = PodSandboxState.SANDBOX_READY;
+/** Ends with 7 when it is asked to. */
+const stoppable = "trap 'exit 7' TERM; echo up; while :; do sleep 0.02; done";
+
+describe("a daemon that is killed at each step of", { skip }, () => {
+  let crash: CrashNode;
+  let bystander: Bystander;
+  let pod: Pod;
+  before(async () => {
+    crash = await CrashNode.start();
+    bystander = await Bystander.start(crash);
+    pod = await crash.runPod();
+  });
+  after(() => crash[Symbol.asyncDispose]());
+
+  async function everyStep<T>(t: TestContext, scenario: Scenario<T>): Promise<void> {
+    const startedAtMs = performance.now();
+    const points = await crashEverywhere(crash, bystander, scenario);
+    const ms = Math.round((performance.now() - startedAtMs) / points.length);
+    t.diagnostic(`${points.length} points, ${ms} ms each:`);
+    for (const point of points) t.diagnostic(point);
+    assert.ok(points.length > 1);
+  }
+
+  const namespaces = {
+    "with a network of its own": { pid: CONTAINER },
+    "with a PID namespace of its own": { pid: POD },
+    "in the host's network": { pid: CONTAINER, network: NODE },
+  };
+  for (const [name, namespaceOptions] of Object.entries(namespaces)) {
+    test(`RunPodSandbox ${name} undoes it, and the retry makes the pod`, async (t) => {
+      const run = (config: PodSandboxConfig) => crash.call("runPodSandbox", { config, runtimeHandler: "" });
+      const portMappings = namespaceOptions.pid === CONTAINER && !("network" in namespaceOptions) ? [{ containerPort: 80, hostPort: 18081 }] : [];
+      let id = "";
+      await everyStep(t, {
+        prepare: () => Promise.resolve(crash.node.podConfig({ linux: { securityContext: { namespaceOptions } }, portMappings })),
+        call: (_, config) => run(config),
+        retry: async (_, config) => {
+          id = (await run(config)).podSandboxId;
+          assert.equal((await crash.podStatus(id)).state, ready);
+        },
+        finish: async (_, config) => crash.removePod((await run(config)).podSandboxId),
+      });
+    });
+  }
+
+  test("CreateContainer undoes it, and the retry makes the container", async (t) => {
+    const create = (config: ContainerConfig) => crash.createContainer(pod, config);
+    await everyStep(t, {
+      prepare: () => Promise.resolve(crash.node.containerConfig(counterScript)),
+      call: (_, config) => create(config),
+      retry: async (_, config) => {
+        const containerId = await create(config);
+        assert.equal((await crash.containerStatus(containerId)).state, ContainerState.CONTAINER_CREATED);
+        await crash.call("startContainer", { containerId });
+        await crash.untilLogged(containerId, "1");
+      },
+      finish: async () => {
+        const { containers } = await crash.call("listContainers", { filter: { id: "", state: undefined, podSandboxId: pod.id, labelSelector: {} } });
+        for (const { id } of containers) await crash.removeContainer(id);
+      },
+    });
+  });
+
+  test("StartContainer has started it or starts it in the retry", async (t) => {
+    await everyStep(t, {
+      prepare: () => crash.createContainer(pod, crash.node.containerConfig(counterScript)),
+      call: (_, containerId) => crash.call("startContainer", { containerId }),
+      retry: async (_, containerId) => {
+        if ((await crash.containerStatus(containerId)).state === ContainerState.CONTAINER_CREATED) await crash.call("startContainer", { containerId });
+        assert.equal((await crash.containerStatus(containerId)).state, ContainerState.CONTAINER_RUNNING);
+        await crash.untilLogged(containerId, "3");
+      },
+      finish: (_, containerId) => crash.removeContainer(containerId),
+    });
+  });
+
+  const stops = { "with a grace period": { timeout: 10n, exitCode: 7, reason: "Error" }, "at once": { timeout: 0n, exitCode: 137, reason: "Error" } };
+  for (const [name, { timeout, exitCode, reason }] of Object.entries(stops)) {
+    test(`StopContainer ${name} has ended it or ends it in the retry`, async (t) => {
+      await everyStep(t, {
+        prepare: async () => {
+          const id = await crash.runContainer(pod, stoppable);
+          await crash.untilLogged(id, "up");
+          return id;
+        },
+        call: (_, containerId) => crash.call("stopContainer", { containerId, timeout }),
+        retry: async (_, containerId) => {
+          await crash.call("stopContainer", { containerId, timeout });
+          const status = await crash.containerStatus(containerId);
+          assert.deepEqual([status.state, status.exitCode, status.reason], [ContainerState.CONTAINER_EXITED, exitCode, reason]);
+        },
+        finish: (_, containerId) => crash.removeContainer(containerId),
+      });
+    });
+  }
+
+  test("RemoveContainer has removed it or removes it in the retry", async (t) => {
+    await everyStep(t, {
+      prepare: () => crash.runContainer(pod, counterScript),
+      call: (_, id) => crash.removeContainer(id),
+      retry: async (_, id) => {
+        await crash.removeContainer(id);
+        await assert.rejects(crash.containerStatus(id), /there is none/);
+      },
+      finish: (_, id) => crash.removeContainer(id),
+    });
+  });
+
+  async function podWithContainer(): Promise<Pod> {
+    const made = await crash.runPod({ linux: { securityContext: { namespaceOptions: { pid: POD } } }, portMappings: [{ containerPort: 80, hostPort: 18082 }] });
+    const id = await crash.runContainer(made, counterScript);
+    await crash.untilLogged(id, "1");
+    return made;
+  }
+
+  test("StopPodSandbox has stopped it or stops it in the retry", async (t) => {
+    await everyStep(t, {
+      prepare: podWithContainer,
+      call: (_, { id }) => crash.call("stopPodSandbox", { podSandboxId: id }),
+      retry: async (_, { id }) => {
+        await crash.call("stopPodSandbox", { podSandboxId: id });
+        assert.equal((await crash.podStatus(id)).state, PodSandboxState.SANDBOX_NOTREADY);
+        const { containers } = await crash.call("listContainers", { filter: { id: "", state: undefined, podSandboxId: id, labelSelector: {} } });
+        assert.deepEqual(containers.map((c) => c.state), [ContainerState.CONTAINER_EXITED]);
+      },
+      finish: (_, { id }) => crash.removePod(id),
+    });
+  });
+
+  test("RemovePodSandbox has removed it or removes it in the retry", async (t) => {
+    await everyStep(t, {
+      prepare: podWithContainer,
+      call: (_, { id }) => crash.call("removePodSandbox", { podSandboxId: id }),
+      retry: async (_, { id }) => {
+        await crash.call("removePodSandbox", { podSandboxId: id });
+        await assert.rejects(crash.podStatus(id), /there is none/);
+      },
+      finish: (_, { id }) => crash.removePod(id),
+    });
+  });
+
+  function addImage(): string {
+    const content = randomImage({ seed: 1, layers: 3, bytes: 60_000 });
+    crash.layers.set(content.config.digest, content.layers.length);
+    return crash.node.registry.add("test/layers", "latest", content);
+  }
+
+  test("PullImage leaves nothing half, and the retry has the image", async (t) => {
+    const image = addImage();
+    await everyStep(t, {
+      prepare: () => Promise.resolve(),
+      call: () => crash.pull(image),
+      retry: () => Promise.resolve(),
+      finish: async () => {
+        await crash.pull(image);
+        await crash.call("removeImage", { image: imageSpec(image) });
+      },
+    });
+  });
+
+  test("RemoveImage has removed it or removes it in the retry", async (t) => {
+    const image = addImage();
+    await everyStep(t, {
+      prepare: () => crash.pull(image),
+      call: () => crash.call("removeImage", { image: imageSpec(image) }),
+      retry: async () => {
+        await crash.call("removeImage", { image: imageSpec(image) });
+        assert.equal((await crash.call("imageStatus", { image: imageSpec(image), verbose: false })).image, undefined);
+      },
+      finish: () => Promise.resolve(),
+    });
+  });
+});

@@ -1,0 +1,162 @@
+/**
+ * Points at which this process kills itself with SIGKILL: before and after each change that it makes to files,
+ * records, mounts, namespaces and processes. To be imported before the daemon, whose source knows nothing of it: what
+ * is changed here are Node's and the addon's own functions.
+ *
+ * In the directory KEELSON_CRASH_DIR the file `arm` holds the number of the point at which to die (0: none, only
+ * count); it is counted from the moment that the file is there. `points` gets the name of each point, and `died` that of
+ * the last.
+ */
+import { AsyncLocalStorage } from "node:async_hooks";
+import fs from "node:fs";
+import fsPromises from "node:fs/promises";
+import { syncBuiltinESMExports } from "node:module";
+import { basename } from "node:path";
+import { StatementSync } from "node:sqlite";
+import { native } from "@keelson/linux/native.ts";
+
+type AnyFunction = (...args: never[]) => unknown;
+
+const { existsSync, readFileSync, openSync, writeSync, fsyncSync, closeSync } = fs;
+const dir = process.env["KEELSON_CRASH_DIR"] ?? "";
+const armFile = `${dir}/arm`;
+const effect = new AsyncLocalStorage<string>();
+
+/** How many points there were since the file `arm` came; undefined while there is none. */
+let count: number | undefined;
+let last = "";
+/** Something goes on by itself since the last point: the one before the next step is another moment. */
+let isSomethingUnderWay = true;
+
+/** Names the effects of a part of Deps, so that a point can be told by the effect that it is in. */
+export function traced<T extends object>(part: string, target: T): T {
+  return new Proxy(target, {
+    get(_, name) {
+      const value: unknown = Reflect.get(target, name, target);
+      if (typeof value !== "function") return value;
+      return (...args: unknown[]): unknown => {
+        const run = () => Reflect.apply(value, target, args) as unknown;
+        return effect.getStore() === undefined ? effect.run(`${part}.${String(name)}`, run) : run();
+      };
+    },
+  });
+}
+
+function before(name: string): void {
+  if (isSomethingUnderWay || count === undefined) point(`before ${name}`);
+  isSomethingUnderWay = false;
+}
+
+function after(name: string): void {
+  point(name);
+  isSomethingUnderWay = /^(spawn|signal|unpack)/.test(name);
+}
+
+function point(name: string): void {
+  if (!existsSync(armFile)) {
+    count = undefined;
+    last = "";
+    return;
+  }
+  const within = effect.getStore();
+  const label = within === undefined ? name : `${within}: ${name}`;
+  // One cgroup in a dozen hierarchies, say, is one step.
+  if (count !== undefined && label === last) return;
+  last = label;
+  count = (count ?? 0) + 1;
+  note("points", label);
+  if (count === Number(readFileSync(armFile, "utf8"))) die(label);
+}
+
+function die(label: string): void {
+  note("died", label);
+  process.kill(process.pid, "SIGKILL");
+  for (;;) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
+}
+
+function note(name: string, line: string): void {
+  const fd = openSync(`${dir}/${name}`, "a");
+  writeSync(fd, `${line}\n`);
+  if (name === "died") fsyncSync(fd);
+  closeSync(fd);
+}
+
+function replace<T extends object>(owner: T, name: keyof T & string, nameOf: (...args: unknown[]) => string | undefined): void {
+  const original = owner[name] as AnyFunction;
+  const replaced = function (this: unknown, ...args: unknown[]): unknown {
+    const step = nameOf(...args);
+    const run = () => Reflect.apply(original, this, args) as unknown;
+    if (step === undefined) return run();
+    before(step);
+    const result = run();
+    if (result instanceof Promise) {
+      return result.then((value: unknown) => {
+        after(step);
+        return value;
+      });
+    }
+    after(step);
+    return result;
+  };
+  owner[name] = replaced as T[keyof T & string];
+}
+
+/** A path without what differs from one run to the next. */
+function shown(path: unknown): string {
+  const text = path instanceof Uint8Array ? Buffer.from(path).toString() : String(path);
+  return text
+    .replace(/^\/run\/keelson-node-\w+\//, "")
+    .replace(/^\/sys\/fs\/cgroup\/[^/]+/, "cgroup:")
+    .replaceAll(/[0-9a-f]{64}/g, "ID")
+    .replaceAll(/layers\/[0-9a-f]{12,}/g, "layers/CHAIN")
+    .replaceAll(/(\d+[-.])+\d+(\.tmp)?/g, "TMP");
+}
+
+function nameOfPath(verb: string) {
+  return (path: unknown) => (typeof path === "number" || String(path).startsWith(dir) ? undefined : `${verb} ${shown(path)}`);
+}
+
+function nameOfSpawn(file: unknown, argv: unknown, env: unknown): string {
+  const command = (env as string[]).find((line) => line.startsWith("CNI_COMMAND="))?.slice("CNI_COMMAND=".length);
+  const verb = command ?? (argv as string[]).slice(1).find((arg) => /^(create|start|delete|state|kill|exec)$/.test(arg));
+  return ["spawn", basename(String(file)), verb].filter((word) => word !== undefined).join(" ");
+}
+
+function nameOfWrite(this: void, sql: string, args: unknown[]): string | undefined {
+  const [, verb, table] = /^(INSERT INTO|DELETE FROM) (\w+)/.exec(sql) ?? [];
+  if (verb === undefined) return undefined;
+  if (verb === "DELETE FROM") return `delete record of ${table}`;
+  const { state, isDurable } = JSON.parse(String(args[1])) as { state?: { is: string }; isDurable?: boolean };
+  const what = state?.is ?? (isDurable === undefined ? "" : isDurable ? "durable" : "unpacked");
+  return `put record of ${table}${what === "" ? "" : ` (${what})`}`;
+}
+
+if (dir !== "") {
+  for (const [name, verb] of [["mkdirSync", "mkdir"], ["writeFileSync", "write"], ["rmSync", "rm"], ["rmdirSync", "rmdir"], ["chownSync", "chown"], ["chmodSync", "chmod"]] as const) {
+    replace(fs, name, nameOfPath(verb));
+  }
+  replace(fs, "renameSync", (_, to) => `rename to ${shown(to)}`);
+  replace(fs, "copyFileSync", (_, to) => `copy to ${shown(to)}`);
+  replace(fsPromises, "mkdir", nameOfPath("mkdir"));
+  replace(fsPromises, "rm", nameOfPath("rm"));
+  replace(fsPromises, "rename", (_, to) => `rename to ${shown(to)}`);
+  replace(fsPromises, "open", (path, flags) => (flags === "wx" ? `open new ${shown(path)}` : undefined));
+  syncBuiltinESMExports();
+  replace(native, "mount", (_, target) => `mount ${shown(target)}`);
+  replace(native, "unmount", nameOfPath("unmount"));
+  replace(native, "overlay", (target) => `mount ${shown(target)}`);
+  replace(native, "createNamespaces", () => "create namespaces");
+  replace(native, "unpinNamespace", nameOfPath("unpin"));
+  replace(native, "tree", (path, isRemoval) => (isRemoval === true ? `remove tree ${shown(path)}` : undefined));
+  replace(native, "spawn", nameOfSpawn);
+  replace(native, "pidfdSendSignal", (_, signal) => `signal ${String(signal)}`);
+  const { run } = StatementSync.prototype;
+  StatementSync.prototype.run = function (this: StatementSync, ...args: never[]) {
+    const step = nameOfWrite(this.sourceSQL, args);
+    if (step === undefined) return Reflect.apply(run, this, args);
+    before(step);
+    const result = Reflect.apply(run, this, args);
+    after(step);
+    return result;
+  } as typeof run;
+}

@@ -19,12 +19,19 @@ import { stopContainersOf, teardownPod } from "./pod/teardown.ts";
  * what nobody knows is removed. A record that cannot be put right is logged and left as it is.
  */
 export async function recover(d: Deps): Promise<void> {
+  using _ = keepRunning();
   for (const container of d.containers.all()) await attempt(d, "container", container.id, () => recoverContainer(d, container));
   for (const pod of d.pods.all()) await attempt(d, "pod sandbox", pod.id, () => recoverPod(d, pod));
   await attempt(d, "state directory", d.paths.state, () => removeUnknown(d));
   const ready = d.pods.all().filter((p) => p.state.is === "ready");
   await attempt(d, "network", "cni", () => d.network.collectGarbage(new Set(ready.map((p) => p.id)), cleanup(d)));
   await attempt(d, "image store", d.paths.root, async () => d.images.collectGarbage());
+}
+
+/** Node ends a program that waits for nothing but watched processes and timeouts, which do not count; the server that does is not there yet. */
+function keepRunning(): Disposable {
+  const timer = setInterval(() => {}, 2 ** 30);
+  return { [Symbol.dispose]: () => clearInterval(timer) };
 }
 
 async function attempt(d: Deps, kind: string, id: string, body: () => Promise<void>): Promise<void> {

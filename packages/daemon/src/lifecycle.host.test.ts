@@ -4,6 +4,8 @@ import { existsSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import { type ContainerConfig, ContainerState, type DeepPartial, MountPropagation, PodSandboxConfig, PodSandboxState, Signal } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { busyboxImage } from "@keelson/testkit/image.ts";
+import { file } from "@keelson/testkit/tar.ts";
 import { imageSpec, type Pod, rejectsWith, runtimes, skip, TestNode } from "./testing/test-node.ts";
 
 const unknownId = "0".repeat(64);
@@ -238,7 +240,7 @@ describe("pods and containers", { skip }, () => {
   });
 
   test("stopping and removing what is unknown succeeds, asking for it is NotFound", async () => {
-    for (const id of [unknownId, "abc", "no/such", ""]) {
+    for (const id of [unknownId, "abc", "no/such"]) {
       await node.stopPod(id);
       await node.call("removePodSandbox", { podSandboxId: id });
       await node.stopContainer(id, 0);
@@ -252,6 +254,66 @@ describe("pods and containers", { skip }, () => {
     }
     await node.call("removeImage", { image: imageSpec(`sha256:${unknownId}`) });
     await node.call("removeImage", { image: imageSpec("127.0.0.1:1/no/such:image") });
+  });
+
+  test("an id that is empty names nothing: InvalidArgument, never everything", async () => {
+    const pod = await node.runPod();
+    const id = await node.runContainer(pod, "sleep 600");
+    await rejectsWith(Code.InvalidArgument, node.stopPod(""), /pod_sandbox_id/);
+    await rejectsWith(Code.InvalidArgument, node.call("removePodSandbox", { podSandboxId: "" }), /pod_sandbox_id/);
+    await rejectsWith(Code.InvalidArgument, node.podStatus(""), /pod_sandbox_id/);
+    await rejectsWith(Code.InvalidArgument, node.stopContainer("", 0), /container_id/);
+    await rejectsWith(Code.InvalidArgument, node.removeContainer(""), /container_id/);
+    await rejectsWith(Code.InvalidArgument, node.containerStatus(""), /container_id/);
+    await rejectsWith(Code.InvalidArgument, node.exec("", "true"), /container_id/);
+    await rejectsWith(Code.InvalidArgument, node.call("removeImage", { image: imageSpec("") }), /image/);
+    assert.equal((await node.containerStatus(id)).state, ContainerState.CONTAINER_RUNNING);
+    await node.removePod(pod.id);
+  });
+
+  test("an image that is removed while containers use it stays usable for them, and its layers go with the last one", async () => {
+    const usedBytes = async () => (await node.call("imageFsInfo", {})).imageFilesystems[0]!.usedBytes!.value;
+    const before = await usedBytes();
+    const image = node.registry.add("library/in-use", "latest", busyboxImage({ extra: [file("note", "still here\n")] }));
+    await Promise.all([1, 2, 3].map(() => node.call("pullImage", { image: imageSpec(image), auth: undefined, sandboxConfig: undefined })));
+    assert.equal(node.registry.count({ pathIncludes: "in-use/blobs/" }), 2, "three pulls at once fetch the config and the layer once");
+    const pod = await node.runPod();
+    const running = await node.runContainer(pod, { image: { image }, command: ["sleep", "600"] });
+    const created = await node.createContainer(pod, { image: { image }, command: ["cat", "/note"] });
+    await Promise.all(Array.from({ length: 5 }, () => node.call("removeImage", { image: imageSpec(image) })));
+    assert.equal((await node.call("imageStatus", { image: imageSpec(image), verbose: false })).image, undefined);
+    assert.equal(await node.output(running, ["cat", "/note"]), "still here\n");
+    await node.stop();
+    await node.startAgain();
+    await node.startContainer(created);
+    assert.equal((await node.untilExited(created)).exitCode, 0);
+    assert.ok((await usedBytes()) > before);
+    await node.removePod(pod.id);
+    assert.equal(await usedBytes(), before);
+  });
+
+  test("a container that is started twice at once runs once", async () => {
+    const pod = await node.runPod();
+    const id = await node.createContainer(pod, "echo once; sleep 600");
+    const outcomes = await Promise.allSettled([1, 2, 3].map(() => node.startContainer(id)));
+    assert.equal(outcomes.filter((outcome) => outcome.status === "fulfilled").length, 1);
+    await node.untilLogged(id, "once");
+    assert.equal((await node.log(id)).length, 1);
+    await node.removePod(pod.id);
+  });
+
+  test("a container that ends at once is told of truly, a hundred times", async () => {
+    const pod = await node.runPod();
+    for (let i = 0; i < 10; i++) {
+      await Promise.all(
+        Array.from({ length: 10 }, async (_, j) => {
+          const id = await node.runContainer(pod, { command: ["sh", "-c", `exit ${j}`] });
+          assert.equal((await node.untilExited(id)).exitCode, j);
+          await node.removeContainer(id);
+        }),
+      );
+    }
+    await node.removePod(pod.id);
   });
 
   test("a wrong request is InvalidArgument and names the field, and nothing is made", async () => {

@@ -194,6 +194,14 @@ export class FakeNode implements Disposable {
     for (const p of this.processes.values()) if (p.kind === "monitor" && p.ownerId === containerId) this.#gone(p);
   }
 
+  /** The init of a pod dies, and with it every process of the pod's PID namespace. */
+  killInit(podId: string): void {
+    const init = [...this.processes.values()].find((p) => p.kind === "init" && p.ownerId === podId);
+    if (init === undefined) return;
+    this.#gone(init);
+    for (const p of [...this.processes.values()].filter((p) => p.kind === "main" && this.#podOf(p.ownerId) === podId)) this.#end(p, 137);
+  }
+
   /** Resolves when no effect is under way and what was noted is noted. */
   async quiet(): Promise<void> {
     for (let i = 0; i < 20; i += 1) await turn();
@@ -314,7 +322,7 @@ export class FakeNode implements Disposable {
   /** A main process ends; its monitor writes that down and ends too. */
   #end(process: FakeProcess, exitCode: number): void {
     if (!this.processes.delete(process.pid)) return;
-    if (process.kind !== "main") return;
+    if (process.kind !== "main") return this.#gone(process);
     const monitor = [...this.processes.values()].find((p) => p.kind === "monitor" && p.ownerId === process.ownerId);
     if (monitor === undefined) return;
     this.exitReports.set(process.ownerId, { exitCode, finishedAtNs: (this.#clockNs += 1_000_000n), oomKilled: this.oomKilled });
@@ -379,7 +387,7 @@ export class FakeNode implements Disposable {
           return this.#start("init", plan.id, initCgroup(plan));
         }),
       writeHosts: (plan) => this.#effect("pod-host write-hosts", () => void this.things.add(`hosts ${plan.id}`)),
-      watch: (init, onEnd) => this.#watch(init.pid, onEnd),
+      watch: (init, onEnd) => this.now("pod-host watch", () => this.#watch(init.pid, onEnd)),
       isIntact: (plan, init) => this.now("pod-host is-intact", () => (init === undefined || this.processes.has(init.pid)) && (plan.network === "host" || this.things.has(`netns ${plan.id}`))),
       destroy: (plan, _init, signal) =>
         this.#effect(

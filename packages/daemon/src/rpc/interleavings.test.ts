@@ -6,7 +6,7 @@ import fc from "fast-check";
 import { recover } from "../recovery.ts";
 import { type Client, clientOf, FakeNode, mockTime, passTime } from "./fake-node.ts";
 
-type Call = "run" | "stop pod" | "remove pod" | "create" | "start" | "stop" | "remove" | "exit" | "kill monitor" | "list";
+type Call = "run" | "stop pod" | "remove pod" | "create" | "start" | "stop" | "remove" | "exit" | "kill monitor" | "kill init" | "list";
 
 interface Step {
   call: Call;
@@ -21,7 +21,7 @@ interface Step {
 const step = fc.record<Step>({
   call: fc.oneof(
     { weight: 4, arbitrary: fc.constantFrom<Call>("run", "create", "create", "start") },
-    { weight: 4, arbitrary: fc.constantFrom<Call>("stop", "remove", "stop pod", "remove pod", "exit", "kill monitor", "list") },
+    { weight: 4, arbitrary: fc.constantFrom<Call>("stop", "remove", "stop pod", "remove pod", "exit", "kill monitor", "kill init", "list") },
   ),
   pod: fc.nat(1),
   container: fc.nat(1),
@@ -102,6 +102,8 @@ async function take(node: FakeNode, client: Client, seen: Observer, { call, pod,
       return node.exit(containerId, 3);
     case "kill monitor":
       return node.killMonitor(containerId);
+    case "kill init":
+      return node.killInit(podId);
     case "list":
       return seen.look(client);
   }
@@ -151,5 +153,5 @@ test("whatever clients do at once and whatever fails, states go forward and noth
     assert.deepEqual([...node.deps.creations.running()], []);
     assert.equal(node.deps.podLock.size, 0);
   });
-  await fc.assert(property, { seed, numRuns: 250 });
+  await fc.assert(property, { seed, numRuns: 150 });
 });

@@ -46,8 +46,10 @@ async function bringUp(d: Deps, plan: PodPlan, config: PodSandboxConfig, handler
   const ips = plan.network === "own" ? (await d.network.attach(networkPodOf(d, record), signal, tell)).ips : [];
   stage("write the pod's files");
   await d.podHost.writeHosts(plan, ips);
-  const ready = d.pods.update(plan.id, (pod) => ({ ...pod, state: podTransition(pod.state, { type: "ready", ips }) }));
+  const ready: PodRecord = { ...d.pods.get(plan.id)!, state: podTransition(record.state, { type: "ready", ips }) };
+  // Before it is listed: one that cannot be watched must not be found by a retry.
   watchInit(d, ready);
+  d.pods.update(plan.id, () => ready);
   undo.move();
   return plan.id;
 }

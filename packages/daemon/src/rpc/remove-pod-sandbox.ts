@@ -14,5 +14,6 @@ export async function removePodSandbox(d: Deps, req: RemovePodSandboxRequest, si
   await removeContainersOf(d, pod.id, signal);
   await stopLockedPod(d, pod.id, signal);
   d.pods.delete(pod.id);
+  d.images.collectGarbage();
   return {};
 }

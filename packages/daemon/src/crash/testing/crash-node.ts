@@ -39,6 +39,7 @@ export class CrashNode implements AsyncDisposable {
   #spare: Process | undefined;
   #client: CriClient | undefined;
   #starts = 0;
+  #armed = 0;
 
   private constructor(node: TestNode) {
     this.node = node;
@@ -68,10 +69,10 @@ export class CrashNode implements AsyncDisposable {
     return [this.#daemon, this.#spare].flatMap((process) => process?.child.pid ?? []);
   }
 
-  /** From now on the daemon dies at its N-th point; 0: never, but points are counted. */
+  /** From now on the daemon dies at its N-th point. */
   arm(point: number): void {
     for (const name of ["points", "died"]) rmSync(join(this.#crashDir, name), { force: true });
-    writeFileSync(join(this.#crashDir, "arm.new"), String(point));
+    writeFileSync(join(this.#crashDir, "arm.new"), `${point} ${(this.#armed += 1)}`);
     renameSync(join(this.#crashDir, "arm.new"), join(this.#crashDir, "arm"));
   }
 

@@ -3,8 +3,8 @@
  * records, mounts, namespaces and processes. To be imported before the daemon, whose source knows nothing of it: what
  * is changed here are Node's and the addon's own functions.
  *
- * In the directory KEELSON_CRASH_DIR the file `arm` holds the number of the point at which to die (0: none, only
- * count); it is counted from the moment that the file is there. `points` gets the name of each point, and `died` that of
+ * In the directory KEELSON_CRASH_DIR the file `arm` holds the number of the point at which to die, counted from the
+ * moment that the file is there, and another number that tells it from the file before. `points` gets the name of each point, and `died` that of
  * the last.
  */
 import { AsyncLocalStorage } from "node:async_hooks";
@@ -25,6 +25,7 @@ const effect = new AsyncLocalStorage<string>();
 /** How many points there were since the file `arm` came; undefined while there is none. */
 let count: number | undefined;
 let last = "";
+let lastOrder = "";
 /** Something goes on by itself since the last point: the one before the next step is another moment. */
 let isSomethingUnderWay = true;
 
@@ -53,11 +54,11 @@ function after(name: string): void {
 }
 
 function point(name: string): void {
-  if (!existsSync(armFile)) {
-    count = undefined;
-    last = "";
-    return;
+  const order = existsSync(armFile) ? readFileSync(armFile, "utf8") : "";
+  if (order !== lastOrder) {
+    [lastOrder, count, last] = [order, undefined, ""];
   }
+  if (order === "") return;
   const within = effect.getStore();
   const label = within === undefined ? name : `${within}: ${name}`;
   // One cgroup in a dozen hierarchies, say, is one step.
@@ -65,7 +66,7 @@ function point(name: string): void {
   last = label;
   count = (count ?? 0) + 1;
   note("points", label);
-  if (count === Number(readFileSync(armFile, "utf8"))) die(label);
+  if (count === Number(order.split(" ")[0])) die(label);
 }
 
 function die(label: string): void {
@@ -106,14 +107,18 @@ function shown(path: unknown): string {
   const text = path instanceof Uint8Array ? Buffer.from(path).toString() : String(path);
   return text
     .replace(/^\/run\/keelson-node-\w+\//, "")
-    .replace(/^\/sys\/fs\/cgroup\/[^/]+/, "cgroup:")
     .replaceAll(/[0-9a-f]{64}/g, "ID")
     .replaceAll(/layers\/[0-9a-f]{12,}/g, "layers/CHAIN")
     .replaceAll(/(\d+[-.])+\d+(\.tmp)?/g, "TMP");
 }
 
 function nameOfPath(verb: string) {
-  return (path: unknown) => (typeof path === "number" || String(path).startsWith(dir) ? undefined : `${verb} ${shown(path)}`);
+  return (path: unknown, content?: unknown): string | undefined => {
+    if (typeof path === "number" || String(path).startsWith(dir)) return undefined;
+    if (!String(path).startsWith("/sys/fs/cgroup/")) return `${verb} ${shown(path)}`;
+    // In each of a dozen hierarchies.
+    return String(path).endsWith("/freezer.state") ? `freezer ${String(content)}` : "change cgroups";
+  };
 }
 
 function nameOfSpawn(file: unknown, argv: unknown, env: unknown): string {

@@ -55,11 +55,13 @@ async function whatShouldBe(crash: CrashNode, pods: readonly PodSandbox[], conta
     for (const kind of ["mount netns", "address", "network cache", "firewall rules"]) must.add(`${kind} ${id}`);
   }
   for (const { id, state } of containers) {
-    for (const kind of ["directory state/containers", "directory root/containers", "mount rootfs"]) must.add(`${kind} ${id}`);
+    const files = ["directory state/containers", "directory root/containers", "mount rootfs"];
     if (state === ContainerState.CONTAINER_EXITED) {
-      may.add(`exit file ${id}`);
+      // The removal may have got as far as to the record.
+      for (const kind of [...files, "exit file"]) may.add(`${kind} ${id}`);
       continue;
     }
+    for (const kind of files) must.add(`${kind} ${id}`);
     for (const kind of ["cgroup of", "state of crun", "process conmon", "process of"]) must.add(`${kind} ${id}`);
     const { pid } = await crash.containerInfo(id);
     if (!existsSync(`/proc/${pid}`) || !readFileSync(`/proc/${pid}/cgroup`, "utf8").includes(id)) must.add(`process ${pid} of ${id}`);
@@ -126,7 +128,7 @@ function processes(crash: CrashNode): Found[] {
       const command = readFileSync(`/proc/${name}/cmdline`, "utf8").split("\0");
       const cgroup = readFileSync(`/proc/${name}/cgroup`, "utf8");
       const isZombie = /^State:\tZ/m.test(readFileSync(`/proc/${name}/status`, "utf8"));
-      if (isZombie) return [["zombie", name] as const];
+      if (isZombie) return [["zombie", readFileSync(`/proc/${name}/stat`, "utf8")] as const];
       if (/\/conmon$/.test(command[0]!)) return [["process conmon", command[command.indexOf("--cid") + 1]!] as const];
       if (command[0] === "keelson-pod-init") return [["process keelson-pod-init", command[1]!] as const];
       const id = cgroup.match(idsPattern)?.at(-1);

@@ -5,7 +5,7 @@ import { exitEvent } from "./container/exit-watch.ts";
 import type { ContainerRecord } from "./container/record.ts";
 import { runtimeContainerOf } from "./container/runtime-container.ts";
 import { type ContainerEvent, containerTransition } from "./container/state.ts";
-import { removeContainerRecord } from "./container/teardown.ts";
+import { releaseContainer, removeContainerRecord } from "./container/teardown.ts";
 import type { Deps } from "./deps.ts";
 import { bundleDir, containerDir, containersDir, podDir } from "./paths.ts";
 import type { PodRecord } from "./pod/record.ts";
@@ -52,9 +52,12 @@ async function recoverContainer(d: Deps, container: ContainerRecord): Promise<vo
       const event = await whatBecameOf(d, container);
       const now = event === undefined ? container : d.containers.update(id, (c) => ({ ...c, state: containerTransition(c.state, event) }));
       d.exits.watch(now);
+      if (now.state.is === "exited") await releaseContainer(d, id);
       return;
     }
     case "exited":
+      // Its end may have been the last that was noted.
+      return releaseContainer(d, id);
     case "unknown":
       return;
   }

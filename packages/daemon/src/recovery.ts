@@ -53,6 +53,7 @@ async function recoverContainer(d: Deps, container: ContainerRecord): Promise<vo
       const now = event === undefined ? container : d.containers.update(id, (c) => ({ ...c, state: containerTransition(c.state, event) }));
       d.exits.watch(now);
       if (now.state.is === "exited") await releaseContainer(d, id);
+      else d.containerHost.thaw(container.cgroupPath);
       return;
     }
     case "exited":

@@ -212,6 +212,12 @@ function killOnce(layout: CgroupLayout, path: string): void {
   }
 }
 
+/** Lets the processes of a cgroup and below run again, which a killCgroup that was itself killed may have left frozen. */
+export function thawCgroup(layout: CgroupLayout, path: string): void {
+  checkPath(path);
+  freeze(layout, path, false);
+}
+
 function freeze(layout: CgroupLayout, path: string, isFrozen: boolean): void {
   for (const hierarchy of layout.hierarchies) {
     const dir = join(hierarchy.dir, path);

@@ -1,6 +1,6 @@
 import { chmodSync, chownSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type CgroupLayout, killCgroup, removeCgroup } from "@keelson/linux/cgroup.ts";
+import { type CgroupLayout, killCgroup, removeCgroup, thawCgroup } from "@keelson/linux/cgroup.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
 import { unmountAllUnder, unmountAsync } from "@keelson/linux/mount.ts";
 import { mountOverlayAsync } from "@keelson/linux/overlay.ts";
@@ -24,6 +24,8 @@ export interface ContainerHost {
   signal(main: ProcessIdentity, signal: number): boolean;
   /** Kills everything in the container's cgroup. */
   kill(cgroupPath: string, signal: AbortSignal): Promise<void>;
+  /** Lets a container go on whose kill was cut off while it was frozen for it. */
+  thaw(cgroupPath: string): void;
   /** Takes the file systems and directories down, as much of them as there is; may be repeated. */
   destroy(id: string, cgroupPath: string, signal: AbortSignal): Promise<void>;
   /** The same for one that has no record. */
@@ -85,6 +87,10 @@ export class LinuxContainerHost implements ContainerHost {
 
   kill(cgroupPath: string, signal: AbortSignal): Promise<void> {
     return killCgroup(this.#cgroups, cgroupPath, {}, signal);
+  }
+
+  thaw(cgroupPath: string): void {
+    thawCgroup(this.#cgroups, cgroupPath);
   }
 
   async destroy(id: string, cgroupPath: string, signal: AbortSignal): Promise<void> {

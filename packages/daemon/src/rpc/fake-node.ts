@@ -107,6 +107,8 @@ export class FakeNode implements Disposable {
   /** Nothing can be killed, as in uninterruptible sleep. */
   isUnkillable = false;
   oomKilled = false;
+  /** Monitors are stopped: they note no end and do not end either. */
+  exitsUnnoticed = false;
   networkReady = true;
   bootId = "boot-1";
   /** The deps of the daemon that runs now. */
@@ -324,7 +326,7 @@ export class FakeNode implements Disposable {
     if (!this.processes.delete(process.pid)) return;
     if (process.kind !== "main") return this.#gone(process);
     const monitor = [...this.processes.values()].find((p) => p.kind === "monitor" && p.ownerId === process.ownerId);
-    if (monitor === undefined) return;
+    if (monitor === undefined || this.exitsUnnoticed) return;
     this.exitReports.set(process.ownerId, { exitCode, finishedAtNs: (this.#clockNs += 1_000_000n), oomKilled: this.oomKilled });
     this.#gone(monitor);
   }
@@ -436,6 +438,7 @@ export class FakeNode implements Disposable {
       isAlive: (process) => this.processes.has(process.pid),
       watch: (process, onEnd) => this.now("container-host watch", () => this.#watch(process.pid, onEnd)),
       signal: (main, signal) => this.now("container-host signal", () => this.#signal(main.pid, signal)),
+      thaw: () => this.now("container-host thaw", () => {}),
       kill: (cgroup, signal) => this.#effect("container-host kill", () => this.#killIn(cgroup), signal),
       destroy: (id, cgroup, signal) =>
         this.#effect(

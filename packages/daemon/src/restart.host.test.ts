@@ -132,20 +132,34 @@ for (const [runtime, signal, afterMs] of [["crun", "SIGTERM", 40], ["crun", "SIG
 }
 
 describe("the init of a pod that shares its PID namespace", { skip }, () => {
+  let node: TestNode;
+  before(async () => {
+    node = await TestNode.start();
+  });
+  after(() => node[Symbol.asyncDispose]());
+
+  const initOf = async (pod: Pod) => {
+    const { info } = await node.call("podSandboxStatus", { podSandboxId: pod.id, verbose: true });
+    const { pid } = JSON.parse(info["info"]!) as { pid: number };
+    assert.ok(pid > 0);
+    return pid;
+  };
+
   for (const runtime of runtimes) {
-    test(`is missed at least after a restart when it dies, with ${runtime}`, async () => {
-      await using node = await TestNode.start({ runtime });
-      const pod: Pod = await node.runPod({ linux: podPid });
-      const id = await node.runContainer(pod, "sleep 600");
-      const { info } = await node.call("podSandboxStatus", { podSandboxId: pod.id, verbose: true });
-      const init = (JSON.parse(info["info"]!) as { pid: number }).pid;
-      assert.ok(init > 0);
-      process.kill(init, "SIGKILL");
-      assert.equal((await node.untilExited(id)).exitCode, 137); // the kernel kills the namespace with its process 1
+    test(`is missed when it dies, also while the daemon is down, with ${runtime}`, async () => {
+      const pods = [await node.runPod({ linux: podPid }, runtime), await node.runPod({ linux: podPid }, runtime)] as const;
+      const ids = await Promise.all(pods.map((pod) => node.runContainer(pod, "sleep 600")));
+      const inits = await Promise.all(pods.map(initOf));
+      process.kill(inits[0]!, "SIGKILL");
+      await waitFor(async () => (await node.podStatus(pods[0].id)).state === PodSandboxState.SANDBOX_NOTREADY, { message: "the end of the init is not noticed" });
+      assert.equal((await node.untilExited(ids[0]!)).exitCode, 137); // the kernel kills the namespace with its process 1
+      assert.equal((await node.podStatus(pods[1].id)).state, PodSandboxState.SANDBOX_READY);
       await node.stop();
+      process.kill(inits[1]!, "SIGKILL");
       await node.startAgain();
-      assert.equal((await node.podStatus(pod.id)).state, PodSandboxState.SANDBOX_NOTREADY);
-      await node.removePod(pod.id);
+      assert.equal((await node.untilExited(ids[1]!)).exitCode, 137);
+      await waitFor(async () => (await node.podStatus(pods[1].id)).state === PodSandboxState.SANDBOX_NOTREADY);
+      await Promise.all(pods.map((pod) => node.removePod(pod.id)));
     });
   }
 });

@@ -69,21 +69,15 @@ export class CrashNode implements AsyncDisposable {
     return [this.#daemon, this.#spare].flatMap((process) => process?.child.pid ?? []);
   }
 
-  /** From now on the daemon dies at its N-th point. */
-  arm(point: number): void {
-    for (const name of ["points", "died"]) rmSync(join(this.#crashDir, name), { force: true });
-    writeFileSync(join(this.#crashDir, "arm.new"), `${point} ${(this.#armed += 1)}`);
+  /** From now on the daemon dies at the first point that is not one of these. */
+  arm(done: readonly string[]): void {
+    rmSync(join(this.#crashDir, "died"), { force: true });
+    writeFileSync(join(this.#crashDir, "arm.new"), [(this.#armed += 1), ...done].join("\n"));
     renameSync(join(this.#crashDir, "arm.new"), join(this.#crashDir, "arm"));
   }
 
   disarm(): void {
     rmSync(join(this.#crashDir, "arm"), { force: true });
-  }
-
-  /** The names of the points since `arm`. */
-  points(): string[] {
-    const file = join(this.#crashDir, "points");
-    return existsSync(file) ? readFileSync(file, "utf8").trim().split("\n") : [];
   }
 
   /** Where the daemon died, when it did within this time. */
@@ -112,10 +106,15 @@ export class CrashNode implements AsyncDisposable {
     return this.#client!.call(name, request, AbortSignal.timeout(30_000));
   }
 
+  /** Waits for the end of a daemon that something else kills. */
+  async untilDead(): Promise<void> {
+    await waitFor(() => hasEnded(this.#daemon!.child), { message: "the daemon still runs" });
+  }
+
   /** Ends the daemon by force. */
   async kill(): Promise<void> {
     this.#daemon!.child.kill("SIGKILL");
-    await waitFor(() => hasEnded(this.#daemon!.child));
+    await this.untilDead();
   }
 
   /** Starts the daemon, which has died, on the same directories; returns when it serves. */

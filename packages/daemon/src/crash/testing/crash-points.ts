@@ -3,9 +3,9 @@
  * records, mounts, namespaces and processes. To be imported before the daemon, whose source knows nothing of it: what
  * is changed here are Node's and the addon's own functions.
  *
- * In the directory KEELSON_CRASH_DIR the file `arm` holds the number of the point at which to die, counted from the
- * moment that the file is there, and another number that tells it from the file before. `points` gets the name of each point, and `died` that of
- * the last.
+ * From the moment that the file `arm` is in the directory KEELSON_CRASH_DIR, the process dies at the first point that
+ * is not one of the lines of that file, and writes its name to `died`: what goes on at the same time has another order
+ * each time, and so no point is left out for it. The first line of `arm` is another one in each file.
  */
 import { AsyncLocalStorage } from "node:async_hooks";
 import fs from "node:fs";
@@ -22,10 +22,17 @@ const dir = process.env["KEELSON_CRASH_DIR"] ?? "";
 const armFile = `${dir}/arm`;
 const effect = new AsyncLocalStorage<string>();
 
-/** How many points there were since the file `arm` came; undefined while there is none. */
-let count: number | undefined;
-let last = "";
-let lastOrder = "";
+/** How often a point of the same name counts as another one. */
+const maxOccurrences = 3;
+
+interface Order {
+  readonly text: string;
+  readonly done: ReadonlySet<string>;
+  readonly seen: Map<string, number>;
+  last: string;
+}
+
+let order: Order | undefined;
 /** Something goes on by itself since the last point: the one before the next step is another moment. */
 let isSomethingUnderWay = true;
 
@@ -44,7 +51,7 @@ export function traced<T extends object>(part: string, target: T): T {
 }
 
 function before(name: string): void {
-  if (isSomethingUnderWay || count === undefined) point(`before ${name}`);
+  if (isSomethingUnderWay || orderNow()?.last === "") point(`before ${name}`);
   isSomethingUnderWay = false;
 }
 
@@ -54,32 +61,34 @@ function after(name: string): void {
 }
 
 function point(name: string): void {
-  const order = existsSync(armFile) ? readFileSync(armFile, "utf8") : "";
-  if (order !== lastOrder) {
-    [lastOrder, count, last] = [order, undefined, ""];
-  }
-  if (order === "") return;
+  const current = orderNow();
+  if (current === undefined) return;
   const within = effect.getStore();
   const label = within === undefined ? name : `${within}: ${name}`;
   // One cgroup in a dozen hierarchies, say, is one step.
-  if (count !== undefined && label === last) return;
-  last = label;
-  count = (count ?? 0) + 1;
-  note("points", label);
-  if (count === Number(order.split(" ")[0])) die(label);
+  if (label === current.last) return;
+  current.last = label;
+  const occurrence = (current.seen.get(label) ?? 0) + 1;
+  current.seen.set(label, occurrence);
+  if (occurrence > maxOccurrences) return;
+  const numbered = occurrence === 1 ? label : `${label} (${occurrence})`;
+  if (!current.done.has(numbered)) die(numbered);
+}
+
+function orderNow(): Order | undefined {
+  const text = existsSync(armFile) ? readFileSync(armFile, "utf8") : "";
+  if (text === "") order = undefined;
+  else if (text !== order?.text) order = { text, done: new Set(text.split("\n").slice(1)), seen: new Map(), last: "" };
+  return order;
 }
 
 function die(label: string): void {
-  note("died", label);
+  const fd = openSync(`${dir}/died`, "w");
+  writeSync(fd, label);
+  fsyncSync(fd);
+  closeSync(fd);
   process.kill(process.pid, "SIGKILL");
   for (;;) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
-}
-
-function note(name: string, line: string): void {
-  const fd = openSync(`${dir}/${name}`, "a");
-  writeSync(fd, `${line}\n`);
-  if (name === "died") fsyncSync(fd);
-  closeSync(fd);
 }
 
 function replace<T extends object>(owner: T, name: keyof T & string, nameOf: (...args: unknown[]) => string | undefined): void {

@@ -70,9 +70,9 @@ export class Bystander {
 export async function crashEverywhere<T>(crash: CrashNode, bystander: Bystander, scenario: Scenario<T>): Promise<string[]> {
   const points: string[] = [];
   const failures: string[] = [];
-  for (let point = 1; ; point += 1) {
+  while (failures.length < 5) {
     const prepared = await scenario.prepare(crash);
-    crash.arm(point);
+    crash.arm(points);
     const outcome = await scenario.call(crash, prepared).then(() => "ok", String);
     const died = await crash.diedAt(outcome === "ok" ? 100 : 5000);
     crash.disarm();
@@ -83,27 +83,33 @@ export async function crashEverywhere<T>(crash: CrashNode, bystander: Bystander,
     }
     points.push(died);
     await crash.startAgain();
-    let stage = "after the restart";
-    try {
-      await bystander.check();
-      await assertAgrees(crash);
-      stage = "in the retry";
-      await scenario.retry(crash, prepared);
-      stage = "after the retry";
-      await assertAgrees(crash);
-    } catch (error) {
-      failures.push(`killed at point ${point}, ${died}: ${stage}: ${messageOf(error)}`);
-    }
+    const failure = await checkRound(crash, bystander, () => scenario.retry(crash, prepared));
+    if (failure !== undefined) failures.push(`killed at ${died}: ${failure}`);
     await scenario.finish(crash, prepared);
-    if (failures.length > 4) break;
-    assert.ok(point < 200, `the call does not come to its end: ${points.join("\n")}`);
+    assert.ok(points.length < 200, `the call does not come to its end: ${points.join("\n")}`);
   }
-  await assertAgrees(crash);
   if (failures.length > 0) assert.fail(failures.join("\n\n"));
+  await assertAgrees(crash);
   return points;
 }
 
-async function assertAgrees(crash: CrashNode): Promise<void> {
+/** What is wrong after a restart, if anything. */
+async function checkRound(crash: CrashNode, bystander: Bystander, retry: () => Promise<unknown>): Promise<string | undefined> {
+  let stage = "after the restart";
+  try {
+    await bystander.check();
+    await assertAgrees(crash);
+    stage = "in the retry";
+    await retry();
+    stage = "after the retry";
+    await assertAgrees(crash);
+    return undefined;
+  } catch (error) {
+    return `${stage}: ${messageOf(error)}`;
+  }
+}
+
+export async function assertAgrees(crash: CrashNode): Promise<void> {
   const wrong = await disagreements(crash);
   assert.ok(wrong.length === 0, wrong.join("\n"));
 }

@@ -5,7 +5,7 @@ import { planCapabilities, type CapabilityPlan } from "./capabilities.ts";
 import { planContainerCgroup, type ContainerCgroup } from "./cgroup-path.ts";
 import { cleanPath } from "./clean-path.ts";
 import { planDevices, type DeviceRequest } from "./devices.ts";
-import { checkNamePart, checkSingleLine, invalidField, quote } from "./field-check.ts";
+import { checkMetadataSize, checkNamePart, checkSingleLine, invalidField, quote } from "./field-check.ts";
 import type { HandlerFacts, HostFacts } from "./host-facts.ts";
 import { planMounts, type MountPlan } from "./mounts.ts";
 import { hasCgroupNamespace, planContainerNamespaces, type PidNamespacePlan } from "./namespaces.ts";
@@ -74,6 +74,7 @@ export function planContainer(input: ContainerPlanInput): ContainerPlan {
   const { config, pod, image, host, handler, id } = input;
   refuseUnhonouredFields("ContainerConfig", config);
   const metadata = checkMetadata(config.metadata);
+  checkMetadataSize(config.labels, config.annotations);
   const logPath = planLogPath(pod.logDirectory, config.logPath);
   return {
     id,

@@ -46,6 +46,25 @@ export function checkInteger(field: string, value: bigint | number, min: number,
   return Number(value);
 }
 
+/** What Kubernetes allows for a pod's annotations is a quarter of it; with more, records and lists would get slow. */
+const metadataLimitBytes = 1024 * 1024;
+
+/**
+ * Labels and annotations are kept in the record and told in each list, so they are bounded: 1 MiB of
+ * UTF-8 for both together, names and values. Throws InvalidArgument naming the larger of the two.
+ */
+export function checkMetadataSize(labels: Readonly<Record<string, string>>, annotations: Readonly<Record<string, string>>): void {
+  const labelBytes = mapBytes(labels);
+  const annotationBytes = mapBytes(annotations);
+  if (labelBytes + annotationBytes <= metadataLimitBytes) return;
+  const field = labelBytes > annotationBytes ? "labels" : "annotations";
+  throw invalidField(field, `has ${Math.max(labelBytes, annotationBytes)} bytes; labels and annotations together may have ${metadataLimitBytes}`);
+}
+
+function mapBytes(map: Readonly<Record<string, string>>): number {
+  return Object.entries(map).reduce((sum, [key, value]) => sum + Buffer.byteLength(key) + Buffer.byteLength(value), 0);
+}
+
 /** A value as an error message shows it: escaped, and cut when it is long. */
 export function quote(value: string): string {
   return JSON.stringify(value.length > 120 ? `${value.slice(0, 120)}…` : value);

@@ -1,7 +1,7 @@
 import { NamespaceMode, type LinuxSandboxSecurityContext, type NamespaceOption, type PodSandboxConfig, type PodSandboxMetadata } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { planPodCgroup, type PodCgroup } from "./cgroup-path.ts";
 import { checkHostPath, cleanPath } from "./clean-path.ts";
-import { checkNamePart, checkSingleLine, invalidField, quote } from "./field-check.ts";
+import { checkMetadataSize, checkNamePart, checkSingleLine, invalidField, quote } from "./field-check.ts";
 import type { HostFacts } from "./host-facts.ts";
 import { planNoUserNamespace } from "./namespaces.ts";
 import { resolvConf } from "./pod-files.ts";
@@ -52,6 +52,7 @@ const shmSizeBytes = 64 * 1024 * 1024;
 export function planPodSandbox(config: PodSandboxConfig, runtimeHandler: string, host: HostFacts, id: string): PodPlan {
   refuseUnhonouredFields("PodSandboxConfig", config);
   const metadata = checkMetadata(config.metadata);
+  checkMetadataSize(config.labels, config.annotations);
   const security = config.linux?.securityContext;
   checkSecurity(security, host);
   const namespaces = planPodNamespaces(config, host);

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { isErrno } from "./errno.ts";
 import { closeFd } from "./pipe.ts";
 import { openPidfd, signalPidfd } from "./process.ts";
+import { readStat } from "./procfs.ts";
 
 /** One mounted tree of cgroups. */
 export interface CgroupHierarchy {
@@ -194,9 +195,23 @@ export async function killCgroup(layout: CgroupLayout, path: string, { timeoutMs
     killOnce(layout, path);
     await sleep(pauseMs, undefined, signal === undefined ? {} : { signal });
     if (performance.now() > deadline && !isCgroupEmpty(layout, path)) {
-      throw Object.assign(new Error(`kill cgroup ${path}: processes ${cgroupProcs(layout, path).slice(0, 10).join(", ")} are still there after ${timeoutMs} ms (EBUSY)`), { code: "EBUSY", errno: 16, syscall: "kill", path });
+      const left = cgroupProcs(layout, path).slice(0, 5).map(describeProcess).join(", ");
+      throw Object.assign(new Error(`kill cgroup ${path}: still there ${timeoutMs} ms after SIGKILL: ${left} (EBUSY)`), { code: "EBUSY", errno: 16, syscall: "kill", path });
     }
   }
+}
+
+/** Such as "dd (pid 42, state D in nfs_wait_bit_killable)": what the kernel says that it waits for. */
+function describeProcess(pid: number): string {
+  const stat = readStat(pid);
+  if (stat === null) return `pid ${pid}`;
+  let waitsIn = "";
+  try {
+    waitsIn = readFileSync(`/proc/${pid}/wchan`, "utf8");
+  } catch {
+    // Gone, or a kernel that does not tell.
+  }
+  return `${stat.comm} (pid ${pid}, state ${stat.state}${/^\w{2,}$/.test(waitsIn) ? ` in ${waitsIn}` : ""})`;
 }
 
 function killOnce(layout: CgroupLayout, path: string): void {

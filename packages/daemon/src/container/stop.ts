@@ -1,4 +1,4 @@
-import { Code, StatusError } from "@keelson/base/status.ts";
+import { Code, StatusError, wrapError } from "@keelson/base/status.ts";
 import type { Deps } from "../deps.ts";
 import type { ContainerRecord } from "./record.ts";
 
@@ -22,7 +22,11 @@ export async function stopContainerProcesses(d: Deps, id: string, graceMs: numbe
     if (await endsWithin(d, id, graceMs, signal)) return;
   }
   if (state.is === "running" || state.is === "created") d.containerHost.signal(state.main, 9);
-  await d.containerHost.kill(record.cgroupPath, signal);
+  try {
+    await d.containerHost.kill(record.cgroupPath, signal);
+  } catch (error) {
+    throw wrapError(`stop container ${id}`, error);
+  }
   if (await endsWithin(d, id, killTimeoutMs, signal)) return;
   throw new StatusError(
     Code.DeadlineExceeded,

@@ -5,11 +5,14 @@ import { findProcesses, memAvailableKiB, pssKiB, rssKiB } from "../process-memor
 import { removePods } from "../remove-pods.ts";
 import { benchLabels, create, idleCommand, listContainers, listPods, measure, podConfig, runPod, type Sample } from "./round.ts";
 import type { Side } from "./side.ts";
+import { median } from "./statistics.ts";
 
 /** What a number of pods with one container each takes on one side. */
 export interface MemorySample {
   /** By how much MemAvailable fell, for each pod, in KiB: all processes, the kernel, the daemon's own growth. */
   readonly availableKiB: number;
+  /** By how much the memory of the side's cgroup grew, for each pod, in KiB; NaN when it has none. */
+  readonly cgroupKiB: number;
   /** The daemon's RSS with the pods, in KiB; 0 when its process is not known. */
   readonly daemonRssKiB: number;
   /** PSS for each pod, in KiB, of each kind of process that there is beside the containers' own, by name. */
@@ -25,6 +28,7 @@ const listRounds = 20;
 export async function measureMemory(side: Side, image: string, count: number): Promise<MemorySample> {
   const known = new Set(findProcesses(() => true));
   const beforeKiB = await settledMemAvailableKiB();
+  const cgroupBeforeKiB = side.cgroup?.memoryKiB() ?? Number.NaN;
   for (let index = 0; index < count; index++) {
     const config = podConfig(side, "memory");
     const { podSandboxId } = await runPod(side, config);
@@ -32,6 +36,7 @@ export async function measureMemory(side: Side, image: string, count: number): P
     await side.client.call("startContainer", StartContainerRequest.fromPartial({ containerId }), side.signal);
   }
   const afterKiB = await settledMemAvailableKiB();
+  const cgroupKiB = ((side.cgroup?.memoryKiB() ?? Number.NaN) - cgroupBeforeKiB) / count;
   const workload = idleCommand.join(" ");
   const helpers = findProcesses((command) => command !== workload).filter((pid) => !known.has(pid));
   const helpersPssKiB = new Map<string, number>();
@@ -47,18 +52,22 @@ export async function measureMemory(side: Side, image: string, count: number): P
     lists.listPodSandbox.push((await measure(side, () => listPods(side))).sample);
   }
   await removePods(side.client, benchLabels);
-  return { availableKiB: (beforeKiB - afterKiB) / count, daemonRssKiB, helpersPssKiB, ...lists };
+  return { availableKiB: (beforeKiB - afterKiB) / count, cgroupKiB, daemonRssKiB, helpersPssKiB, ...lists };
 }
 
-/** The kernel frees namespaces and cgroups some time after their last user. */
+/**
+ * MemAvailable when it has come to rest: the kernel gives back what namespaces, cgroups and processes held up to some
+ * seconds after their end. On a machine that never rests, what there is after 6 s.
+ */
 async function settledMemAvailableKiB(): Promise<number> {
-  await sleep(2000);
   const samples: number[] = [];
-  for (let index = 0; index < 10; index++) {
+  for (let index = 0; index < 24; index++) {
+    await sleep(250);
     samples.push(memAvailableKiB());
-    await sleep(50);
+    const last = samples.slice(-8);
+    if (last.length === 8 && Math.max(...last) - Math.min(...last) < 1024) break;
   }
-  return samples.toSorted((a, b) => a - b)[5] ?? 0;
+  return median(samples.slice(-8));
 }
 
 function processName(pid: number): string {

@@ -16,7 +16,7 @@ import { type PodNetwork, removePodNetwork, startKeelsond, writePodNetwork } fro
 import { removePodCgroup } from "../pod-cgroup.ts";
 import { removePods } from "../remove-pods.ts";
 import { makePauseImage, startContainerd } from "./containerd.ts";
-import { CpuCgroup } from "./cpu-cgroup.ts";
+import { SideCgroup } from "./side-cgroup.ts";
 import { findProgram, programVersion } from "./find-program.ts";
 import { listenerOf } from "./listener.ts";
 import type { BenchOptions } from "./options.ts";
@@ -49,14 +49,14 @@ async function openOurs(ground: Ground): Promise<Side> {
   const network = openNetwork(ground, own, "keelbench0", "10.71.0");
   const daemon = undo.use(await startKeelsond(own, network, signal));
   // A runtime that is not in a sandbox with us has its own cgroups: then we leave ours to the daemon too.
-  const cpu = options.peer === undefined ? openCgroup(ground, "keelson-bench-ours", daemon) : undefined;
+  const cgroup = options.peer === undefined ? openCgroup(ground, "keelson-bench-ours", daemon) : undefined;
   const { version } = await versionOf(daemon.client);
   const side: Side = {
     name: "keelsond",
     client: daemon.client,
     pid: daemon.pid,
-    cpu,
-    cgroupParent: cpu?.podParent ?? "",
+    cgroup,
+    cgroupParent: cgroup?.podParent ?? "",
     handler: options.handler,
     runs: "",
     logDirectory: join(own, "logs"),
@@ -74,14 +74,14 @@ async function openContainerd(ground: Ground): Promise<Side> {
   const network = openNetwork(ground, own, "ctrdbench0", "10.72.0");
   const pause = registry.add("pause", "bench", makePauseImage(own));
   const daemon = undo.use(await startContainerd(own, network, registry.host, pause, signal));
-  const cpu = openCgroup(ground, "keelson-bench-peer", daemon);
+  const cgroup = openCgroup(ground, "keelson-bench-peer", daemon);
   const { version } = await versionOf(daemon.client);
   const side: Side = {
     name: "containerd",
     client: daemon.client,
     pid: daemon.pid,
-    cpu,
-    cgroupParent: cpu.podParent,
+    cgroup,
+    cgroupParent: cgroup.podParent,
     handler: "",
     runs: `${version}, with ${programVersion("runc")}, and a shim and a pause process for each pod`,
     logDirectory: join(own, "logs"),
@@ -102,7 +102,7 @@ async function openRunning(ground: Ground, endpoint: string): Promise<Side> {
     name,
     client,
     pid: listenerOf(endpoint),
-    cpu: undefined,
+    cgroup: undefined,
     cgroupParent: "",
     handler: "",
     runs: `${version} at ${endpoint}, with an OCI runtime, pod network and cgroups as it is configured`,
@@ -147,12 +147,12 @@ function openNetwork({ undo }: Ground, dir: string, bridge: string, subnet: stri
   return network;
 }
 
-function openCgroup({ undo }: Ground, name: string, daemon: DaemonProcess): CpuCgroup {
+function openCgroup({ undo }: Ground, name: string, daemon: DaemonProcess): SideCgroup {
   undo.defer(async () => {
     await daemon[Symbol.asyncDispose]();
     removePodCgroup(name);
   });
-  const cgroup = new CpuCgroup(name);
+  const cgroup = new SideCgroup(name);
   cgroup.add(daemon.pid);
   return cgroup;
 }

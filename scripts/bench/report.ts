@@ -55,6 +55,7 @@ export function memoryTable(sides: readonly SideResult[], pods: number): string 
   });
   const rows = [
     row("MemAvailable for each pod", of((sample) => sample.availableKiB)),
+    row("cgroups for each pod", of((sample) => sample.cgroupKiB)),
     row("helpers' PSS for each pod", of(total)),
     ...helpers.map((name) => row(`  ${name}`, of((sample) => sample.helpersPssKiB.get(name) ?? 0))),
     row(`daemon's RSS with ${pods} pods`, of((sample) => sample.daemonRssKiB)),
@@ -73,7 +74,7 @@ export function asJson(sides: readonly SideResult[], machine: object): string {
         return [call, { medianMs: median(ms), p90Ms: quantile(ms, 0.9), cpuMs: mean(list.map((sample) => sample.cpuMs)), ms }];
       }),
     ),
-    memory: memory.map(({ availableKiB, daemonRssKiB, helpersPssKiB }) => ({ availableKiB, daemonRssKiB, helpersPssKiB: Object.fromEntries(helpersPssKiB) })),
+    memory: memory.map(({ availableKiB, cgroupKiB, daemonRssKiB, helpersPssKiB }) => ({ availableKiB, cgroupKiB, daemonRssKiB, helpersPssKiB: Object.fromEntries(helpersPssKiB) })),
   }));
   return `${JSON.stringify({ machine, sides: each }, undefined, 2)}\n`;
 }

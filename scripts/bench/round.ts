@@ -49,11 +49,11 @@ export const benchLabels = { "keelson-bench": "1" };
 
 /** Measures one call. */
 export async function measure<T>(side: Side, work: () => Promise<T>): Promise<{ value: T; sample: Sample }> {
-  const cpuMs = side.cpu?.usedMs() ?? Number.NaN;
+  const cpuMs = side.cgroup?.cpuMs() ?? Number.NaN;
   const startedAtMs = performance.now();
   const value = await work();
   const ms = performance.now() - startedAtMs;
-  return { value, sample: { ms, cpuMs: (side.cpu?.usedMs() ?? Number.NaN) - cpuMs } };
+  return { value, sample: { ms, cpuMs: (side.cgroup?.cpuMs() ?? Number.NaN) - cpuMs } };
 }
 
 /** One life of a pod with a container, and one pull. Calls that are not in `only` are left out where nothing needs them. */

@@ -1,7 +1,7 @@
 import type { CriClient } from "@keelson/cri/client.ts";
 import { VersionRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { RequestOf, ResponseOf, UnaryCallName } from "@keelson/cri/service.ts";
-import type { CpuCgroup } from "./cpu-cgroup.ts";
+import type { SideCgroup } from "./side-cgroup.ts";
 
 /** One of the two runtimes that are measured. */
 export interface Side {
@@ -10,8 +10,8 @@ export interface Side {
   readonly client: CriClient;
   /** The daemon's process; undefined when it cannot be found. */
   readonly pid: number | undefined;
-  /** Has the CPU time of the daemon and all its pods; undefined for a daemon that we did not start. */
-  readonly cpu: CpuCgroup | undefined;
+  /** Has the daemon and all its pods; undefined for a daemon that we did not start. */
+  readonly cgroup: SideCgroup | undefined;
   /** CRI: LinuxPodSandboxConfig.cgroup_parent. */
   readonly cgroupParent: string;
   readonly handler: string;

@@ -1,0 +1,131 @@
+import { execFileSync } from "node:child_process";
+import { existsSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { ListContainersRequest, ListImagesRequest, RemoveImageRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { leftBehind, type Snapshot, takeSnapshot } from "@keelson/testkit/leaks.ts";
+import type { DaemonProcess } from "../daemon-process.ts";
+import { type PodNetwork, removePodNetwork, startKeelsond } from "../keelsond.ts";
+import { removePodCgroup } from "../pod-cgroup.ts";
+import { removePods } from "../remove-pods.ts";
+import { writeSoakNetwork } from "./network.ts";
+
+/** The parent of the cgroups of all pods. */
+export const podCgroup = "keelson-soak";
+
+/** The daemon that runs now, as a client sees it. */
+export interface Life {
+  /** From 1 on. */
+  readonly number: number;
+  readonly daemon: DaemonProcess;
+  readonly startedAtMs: number;
+}
+
+/** One keelsond after the other on the same directories. */
+export class SoakNode implements AsyncDisposable {
+  readonly dir: string;
+  /** From the start of the process to the first answer, of each start but the first, in ms. */
+  readonly restartsMs: number[] = [];
+  readonly #before: Snapshot;
+  readonly #network: PodNetwork;
+  #lives = 0;
+  #life: Promise<Life>;
+  #now: Life | undefined;
+
+  private constructor(dir: string) {
+    this.dir = dir;
+    this.#before = takeSnapshot();
+    this.#network = writeSoakNetwork(dir);
+    this.#life = this.#start();
+  }
+
+  static async start(dir: string): Promise<SoakNode> {
+    const node = new SoakNode(dir);
+    await node.#life;
+    return node;
+  }
+
+  /** The daemon that serves; waits for it while one is starting. */
+  life(): Promise<Life> {
+    return this.#life;
+  }
+
+  /** The daemon that serves; undefined between a kill and the next. */
+  get lifeNow(): Life | undefined {
+    return this.#now;
+  }
+
+  /** Ends the daemon and starts the next. Returns when that serves, with how long it took to. */
+  async restart(signal: "SIGTERM" | "SIGKILL"): Promise<number> {
+    const { daemon } = await this.#life;
+    // At once, so that whatever fails from now on is known to have been cut off.
+    this.#now = undefined;
+    const { promise, resolve, reject } = Promise.withResolvers<Life>();
+    this.#life = promise;
+    promise.catch(() => {}); // whoever waits for it is told too
+    try {
+      await daemon.end(signal);
+      const startedAtMs = performance.now();
+      resolve(await this.#start());
+      const ms = performance.now() - startedAtMs;
+      this.restartsMs.push(ms);
+      return ms;
+    } catch (error) {
+      reject(error);
+      throw error;
+    }
+  }
+
+  /**
+   * Removes all pods and images, ends the daemon, and takes down what whoever set up the network and the cgroup has to.
+   * Returns a sentence for each thing that is still there. A daemon is started for it, so that what only recovery
+   * takes down is no leak: a call whose client went away may have gone on to the last one's end.
+   */
+  async takeDown(): Promise<string[]> {
+    await this.restart("SIGTERM");
+    const { client } = (await this.#life).daemon;
+    const deadline = () => AbortSignal.timeout(30_000);
+    await removePods(client, {});
+    const { containers } = await client.call("listContainers", ListContainersRequest.fromPartial({}), deadline());
+    const { images } = await client.call("listImages", ListImagesRequest.fromPartial({}), deadline());
+    for (const { id } of images) await client.call("removeImage", RemoveImageRequest.fromPartial({ image: { image: id } }), deadline());
+    await (await this.#life).daemon.end("SIGTERM");
+    this.#now = undefined;
+    return [...containers.map(({ id }) => `container ${id} is still listed, without a pod`), ...this.#remains(), ...this.#leaked()];
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#now?.daemon[Symbol.asyncDispose]();
+  }
+
+  async #start(): Promise<Life> {
+    const daemon = await startKeelsond(this.dir, this.#network, AbortSignal.timeout(60_000));
+    const life = { number: (this.#lives += 1), daemon, startedAtMs: performance.now() };
+    this.#now = life;
+    return life;
+  }
+
+  /** Files and directories that should have gone with the last pod and image. */
+  #remains(): string[] {
+    const withIds = ["root/containers", "root/cni", "state", "ipam"].flatMap((name) => {
+      const dir = join(this.dir, name);
+      const paths = existsSync(dir) ? readdirSync(dir, { recursive: true, encoding: "utf8" }) : [];
+      return paths.filter((path) => /[0-9a-f]{64}|\d+\.\d+\.\d+\.\d+$/.test(path) && !path.includes("last_reserved_ip")).map((path) => join(dir, path));
+    });
+    // `empty` is the lower directory of images that have no layer.
+    const layers = readdirSync(join(this.dir, "root/layers")).filter((name) => name !== "empty").map((name) => join(this.dir, "root/layers", name));
+    return [...withIds, ...layers].map((path) => `${path} is still there`);
+  }
+
+  #leaked(): string[] {
+    removePodNetwork(this.#network);
+    removePodCgroup(podCgroup);
+    // portmap keeps its entry chains, empty but for marks; in the sandbox they are nobody's but ours.
+    const chains = execFileSync("iptables-save", ["-t", "nat"], { encoding: "utf8" }).split("\n").filter((line) => line.startsWith("-A CNI-HOSTPORT-DNAT"));
+    const left = leftBehind(this.#before, { settleMs: 5000 }).filter((sentence) => !staysOnPurpose(sentence));
+    return [...left, ...chains.map((rule) => `iptables rule ${rule} is still there`)];
+  }
+}
+
+function staysOnPurpose(sentence: string): boolean {
+  return /^ip6?tables .* (the chain CNI-HOSTPORT-(DNAT|MASQ|SETMARK)|the rule -A (PREROUTING|OUTPUT|POSTROUTING) .*-j CNI-HOSTPORT-\w+|the rule -A CNI-HOSTPORT-(MASQ|SETMARK) .*)$/.test(sentence);
+}

@@ -201,7 +201,7 @@ export async function killCgroup(layout: CgroupLayout, path: string, { timeoutMs
   }
 }
 
-/** Such as "dd (pid 42, state D in nfs_wait_bit_killable)": what the kernel says that it waits for. */
+/** Such as `"dd" (pid 42, state D in nfs_wait_bit_killable)`: what the kernel says that it waits for. */
 function describeProcess(pid: number): string {
   const stat = readStat(pid);
   if (stat === null) return `pid ${pid}`;
@@ -211,7 +211,7 @@ function describeProcess(pid: number): string {
   } catch {
     // Gone, or a kernel that does not tell.
   }
-  return `${stat.comm} (pid ${pid}, state ${stat.state}${/^\w{2,}$/.test(waitsIn) ? ` in ${waitsIn}` : ""})`;
+  return `${JSON.stringify(stat.name)} (pid ${pid}, state ${stat.state}${/^\w{2,}$/.test(waitsIn) ? ` in ${waitsIn}` : ""})`;
 }
 
 function killOnce(layout: CgroupLayout, path: string): void {

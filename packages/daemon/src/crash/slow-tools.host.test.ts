@@ -71,7 +71,7 @@ describe("a daemon that is killed while it waits for", { skip }, () => {
     await dieIn("crun start", () => crash.call("startContainer", { containerId }));
     const { state } = await crash.containerStatus(containerId);
     if (state === ContainerState.CONTAINER_CREATED) await crash.call("startContainer", { containerId });
-    await crash.untilLogged(containerId, "100");
+    await crash.untilLogged(containerId, "30");
     assert.equal((await crash.containerStatus(containerId)).state, ContainerState.CONTAINER_RUNNING);
     await assertAgrees(crash);
     await crash.removeContainer(containerId);

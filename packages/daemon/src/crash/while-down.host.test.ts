@@ -51,7 +51,7 @@ describe("while the daemon is down or looks away", { skip }, () => {
     const bad = await run("exit 42");
     const oom = await run("dd if=/dev/zero of=/dev/null bs=20M", { resources: { memoryLimitInBytes: limit, memorySwapLimitInBytes: limit } });
     // 100,000 lines of 51 bytes.
-    const long = await run("seq -f 'line %045.0f' 1 100000");
+    const long = await run("seq 100000 | awk '{ printf \"line %045d\\n\", $1 }'");
     const logPath = (await crash.containerStatus(long)).logPath;
     const pids = await Promise.all([bad, oom, long].map(async (id) => (await crash.containerInfo(id)).pid));
     await crash.kill();

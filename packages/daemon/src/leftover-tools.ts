@@ -1,0 +1,67 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { setTimeout as sleep } from "node:timers/promises";
+import { isErrno } from "@keelson/linux/errno.ts";
+import { signalProcess } from "@keelson/linux/process.ts";
+import { processStartTicks } from "@keelson/linux/procfs.ts";
+
+/** Whose tools are meant. */
+export interface LeftoverOwners {
+  /** Ids of pods, which CNI plugins have in their environment. */
+  readonly pods: ReadonlySet<string>;
+  /** Ids of containers that were being created. */
+  readonly creating: ReadonlySet<string>;
+  /** Where the OCI runtimes keep their state. */
+  readonly runtimeRoots: readonly string[];
+}
+
+/**
+ * Kills the tools that a killed daemon started to make something and that still run, and waits for their
+ * end: what they made after recovery would be there with no record of it. Monitors of containers, and
+ * commands in them, go on. So does CNI DEL: bridge looks for the addresses of its firewall rules on the
+ * interface that it has just removed (plugins 1.1 to 1.6, cmdDel), so it must not be stopped half way. Answers
+ * what was killed, as command lines.
+ */
+export async function killLeftoverTools(owners: LeftoverOwners, signal: AbortSignal): Promise<string[]> {
+  const killed = new Set<string>();
+  for (;;) {
+    const found = processIds().flatMap((pid) => leftoverTool(pid, owners) ?? []);
+    if (found.length === 0) return [...killed];
+    for (const { pid, startTicks, args } of found) {
+      signalProcess(pid, startTicks, 9);
+      killed.add(args.join(" "));
+    }
+    await sleep(2, undefined, { signal });
+  }
+}
+
+/** Whether a process is a tool at work for one of these, by its command line and its environment. */
+export function isLeftoverTool(args: readonly string[], environment: readonly string[], owners: LeftoverOwners): boolean {
+  const variable = (name: string) => environment.find((line) => line.startsWith(`${name}=`))?.slice(name.length + 1) ?? "";
+  if (owners.pods.has(variable("CNI_CONTAINERID"))) return variable("CNI_COMMAND") === "ADD";
+  const cid = args.indexOf("--cid");
+  // conmon, which has the runtime's arguments among its own.
+  if (cid >= 0) return owners.creating.has(args[cid + 1] ?? "");
+  return owners.runtimeRoots.some((root) => args.includes(`--root=${root}`)) && args.some((arg) => /^(create|start|delete)$/.test(arg));
+}
+
+function leftoverTool(pid: number, owners: LeftoverOwners) {
+  const startTicks = processStartTicks(pid);
+  const args = readList(pid, "cmdline");
+  // A zombie has no arguments.
+  if (startTicks === null || args.length === 0 || !isLeftoverTool(args, readList(pid, "environ"), owners)) return undefined;
+  return { pid, startTicks, args };
+}
+
+function processIds(): number[] {
+  return readdirSync("/proc").filter((name) => /^\d+$/.test(name)).map(Number).filter((pid) => pid !== process.pid);
+}
+
+/** A file of NUL-ended strings; empty when the process is gone or is none of ours to read. */
+function readList(pid: number, name: "cmdline" | "environ"): string[] {
+  try {
+    return readFileSync(`/proc/${pid}/${name}`, "utf8").split("\0").slice(0, -1);
+  } catch (error) {
+    if (isErrno(error, "ENOENT", "ESRCH", "EACCES", "EPERM")) return [];
+    throw error;
+  }
+}

@@ -26,9 +26,10 @@ import { LayerWorkers } from "./image/layer-workers.ts";
 import { ImagePuller } from "./image/pull.ts";
 import { ImageStore } from "./image/store.ts";
 import { lockInstance } from "./instance-lock.ts";
+import { killLeftoverTools } from "./leftover-tools.ts";
 import { createPluginExec } from "./network/exec.ts";
 import { PodNetworks } from "./network/pod-networks.ts";
-import { bundleDir, containerDir, containersDir, databasePath, lockPath, podDir, type Paths } from "./paths.ts";
+import { bundleDir, containerDir, containersDir, databasePath, lockPath, podDir, type Paths, runtimeRoot } from "./paths.ts";
 import { LinuxPodHost } from "./pod/pod-host.ts";
 import { readPodRecord, writePodRecord } from "./pod/record.ts";
 import { RecordStore } from "./record-store.ts";
@@ -62,6 +63,7 @@ export async function startDaemon(config: Config, log: Log, adjust: (d: Deps) =>
   await warmThreadPool();
   for (const dir of [containersDir(paths), bundleDir(paths, ""), podDir(paths, "")]) mkdirSync(dir, { recursive: true, mode: 0o711 });
   const deps = adjust(await buildDeps(config, paths, log, parts));
+  await killLeftovers(config, deps);
   await recover(deps);
   const socket = config.socket.slice("unix://".length);
   await prepareSocket(socket);
@@ -76,6 +78,19 @@ export async function startDaemon(config: Config, log: Log, adjust: (d: Deps) =>
       await all.disposeAsync();
     },
   };
+}
+
+/** What the daemon before had begun is undone by recovery, or done again by a retry; nothing else may go on with it. */
+async function killLeftovers(config: Config, d: Deps): Promise<void> {
+  const pods = new Set(d.pods.all().map((p) => p.id));
+  const creating = new Set(d.containers.all().filter((c) => c.state.is === "creating").map((c) => c.id));
+  const runtimeRoots = d.runtimes.all().map(({ name }) => config.runtimes[name]?.root ?? runtimeRoot(d.paths, name));
+  try {
+    const killed = await killLeftoverTools({ pods, creating, runtimeRoots }, AbortSignal.timeout(d.cleanupTimeoutMs));
+    for (const command of killed) d.log.warn({ command }, "killed a tool that the daemon before had left at work");
+  } catch (error) {
+    d.log.error({ err: error }, "a tool that the daemon before had left at work cannot be killed");
+  }
 }
 
 async function buildDeps(config: Config, paths: Paths, log: Log, parts: AsyncDisposableStack): Promise<Deps> {

@@ -35,7 +35,6 @@ Measures keelsond side by side with a peer, in turns: the time and the CPU of ea
 export function parseOptions(args: readonly string[]): BenchOptions | "help" {
   const { values } = parseArgs({
     args: [...args],
-    allowNegative: true,
     options: {
       peer: { type: "string" },
       "no-peer": { type: "boolean" },

@@ -15,6 +15,7 @@ test("the tools at work for a pod or container are told from all others", () => 
     [true, monitor("new1"), []],
     [false, monitor("running1"), []],
     [true, ["/usr/bin/crun", root, "create", "--bundle", "/b", "new1"], []],
+    [false, ["/usr/bin/crun", root, "create", "--bundle", "/b", "waits for its start"], []],
     [true, ["/usr/bin/crun", root, "--systemd-cgroup", "start", "c1"], []],
     [true, ["/usr/bin/crun", root, "delete", "--force", "c1"], []],
     [false, ["/usr/bin/crun", root, "exec", "--process", "/p.json", "c1"], []],

@@ -41,7 +41,10 @@ export function isLeftoverTool(args: readonly string[], environment: readonly st
   const cid = args.indexOf("--cid");
   // conmon, which has the runtime's arguments among its own.
   if (cid >= 0) return owners.creating.has(args[cid + 1] ?? "");
-  return owners.runtimeRoots.some((root) => args.includes(`--root=${root}`)) && args.some((arg) => /^(create|start|delete)$/.test(arg));
+  if (!owners.runtimeRoots.some((root) => args.includes(`--root=${root}`))) return false;
+  // A container that waits for its start still has the arguments of the `crun create` that it was forked from.
+  if (args.includes("create")) return owners.creating.has(args.at(-1) ?? "");
+  return args.includes("start") || args.includes("delete");
 }
 
 function leftoverTool(pid: number, owners: LeftoverOwners) {

@@ -1,8 +1,9 @@
-import { lstatSync, mkdirSync, readdirSync, readFileSync, realpathSync, statSync, type Stats } from "node:fs";
+import { lstatSync, readdirSync, readFileSync, realpathSync, statSync, type Stats } from "node:fs";
 import { join } from "node:path";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
 import { readMounts } from "@keelson/linux/mount.ts";
+import { makeDirectories } from "../make-directories.ts";
 import type { ContainerPlan } from "../plan/container-plan.ts";
 import type { ContainerSpecInput } from "../plan/container-spec.ts";
 import type { DeviceRequest, ResolvedDevice } from "../plan/devices.ts";
@@ -90,7 +91,7 @@ function resolveMountSource(hostPath: string): string {
     if (!isErrno(error, "ENOENT")) throw new StatusError(Code.InvalidArgument, `mount source ${hostPath}: ${(error as Error).message}`, error);
   }
   try {
-    mkdirSync(hostPath, { recursive: true, mode: 0o755 });
+    makeDirectories(hostPath, 0o755);
     return realpathSync(hostPath);
   } catch (error) {
     throw new StatusError(Code.InvalidArgument, `mount source ${hostPath} is not there and cannot be made: ${(error as Error).message}`, error);

@@ -22,7 +22,8 @@ function credentialsOf(auth: AuthConfig | undefined): Credentials | undefined {
 
 function decodeLogin(auth: string): { username: string; password: string } {
   if (auth === "") return { username: "", password: "" };
-  const text = Buffer.from(auth, "base64").toString();
+  // Buffer leaves out what is not base64 and would read something else.
+  const text = /^[A-Za-z0-9+/\r\n]*={0,2}[\r\n]*$/.test(auth) ? Buffer.from(auth, "base64").toString() : "";
   const colon = text.indexOf(":");
   if (colon < 0) throw new StatusError(Code.InvalidArgument, "auth.auth must be base64 of username:password");
   // Docker's tools pad with NUL.

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Code, codeOf, messageOf } from "@keelson/base/status.ts";
 import { ContainerState, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
-import fc from "fast-check";
+import * as fc from "fast-check";
 import { recover } from "../recovery.ts";
 import { type Client, clientOf, FakeNode, mockTime, passTime } from "./fake-node.ts";
 

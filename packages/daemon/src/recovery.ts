@@ -48,20 +48,30 @@ async function recoverContainer(d: Deps, container: ContainerRecord): Promise<vo
     case "creating":
       return removeContainerRecord(d, container, cleanup(d));
     case "created":
-    case "running": {
-      const event = await whatBecameOf(d, container);
-      const now = event === undefined ? container : d.containers.update(id, (c) => ({ ...c, state: containerTransition(c.state, event) }));
-      d.exits.watch(now);
-      if (now.state.is === "exited") await releaseContainer(d, id);
-      else d.containerHost.thaw(container.cgroupPath);
-      return;
-    }
+    case "running":
+      try {
+        return await followContainer(d, container);
+      } catch (error) {
+        // What cannot be found out now is noted when it ends.
+        d.exits.watch(container);
+        throw error;
+      }
     case "exited":
       // Its end may have been the last that was noted.
       return releaseContainer(d, id);
     case "unknown":
       return;
   }
+}
+
+/** Notes what a container is now, and watches it when it runs. */
+async function followContainer(d: Deps, container: ContainerRecord): Promise<void> {
+  const { id } = container;
+  const event = await whatBecameOf(d, container);
+  const now = event === undefined ? container : d.containers.update(id, (c) => ({ ...c, state: containerTransition(c.state, event) }));
+  d.exits.watch(now);
+  if (now.state.is === "exited") await releaseContainer(d, id);
+  else d.containerHost.thaw(container.cgroupPath);
 }
 
 /** What happened to a container while the daemon was down; undefined when nothing did. */

@@ -15,6 +15,8 @@ export async function stopContainerProcesses(d: Deps, id: string, graceMs: numbe
   const record = d.containers.get(id);
   // One that is being created is its creator's to take down; who waits for that holds the pod's lock.
   if (record === undefined || hasEnded(record) || record.state.is === "creating") return;
+  // Most likely it is watched; not when that failed as the daemon started.
+  d.exits.watch(record);
   const { state, stopSignal } = record;
   // One that was never started has nobody to handle a signal.
   if (state.is === "running" && graceMs > 0) {

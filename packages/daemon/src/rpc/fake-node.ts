@@ -110,6 +110,8 @@ export class FakeNode implements Disposable {
   /** Monitors are stopped: they note no end and do not end either. */
   exitsUnnoticed = false;
   networkReady = true;
+  /** Handlers that the configuration of the next start has not. */
+  readonly missingHandlers = new Set<string>();
   bootId = "boot-1";
   /** The deps of the daemon that runs now. */
   deps: Deps;
@@ -229,7 +231,7 @@ export class FakeNode implements Disposable {
     };
     const pods = this.#openStore(new FaultyTable(this, "pods", readPodRecord, writePodRecord), "pod sandbox");
     const containers = this.#openStore(new FaultyTable(this, "containers", readContainerRecord, writeContainerRecord), "container");
-    const handlers = ["crun", "runc"].map((name) => {
+    const handlers = ["crun", "runc"].filter((name) => !this.missingHandlers.has(name)).map((name) => {
       const facts = { name, recursiveReadOnlyMounts: false };
       return { name, path: `/usr/bin/${name}`, facts, runtime: this.#newRuntime(name), privilegedWithoutHostDevices: false };
     });

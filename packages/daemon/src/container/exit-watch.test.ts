@@ -1,0 +1,145 @@
+import assert from "node:assert/strict";
+import { type TestContext, test } from "node:test";
+import { setImmediate as turn } from "node:timers/promises";
+import { clientOf, FakeNode, mockTime } from "../rpc/fake-node.ts";
+import { ExitWatch, type ExitWatchDeps } from "./exit-watch.ts";
+import type { ContainerRecord } from "./record.ts";
+
+/** A running container on a fake node, and a watch of its own whose parts the test may change. */
+async function newWatch(t: TestContext, over: Partial<ExitWatchDeps> = {}) {
+  mockTime(t.mock);
+  const node = new FakeNode();
+  t.after(() => node[Symbol.dispose]());
+  const client = clientOf(node);
+  const podId = await client.runPod();
+  const id = await client.createContainer(podId);
+  await client.startContainer(id);
+  const { containers, containerHost, log, ...deps } = node.restart();
+  const released: string[] = [];
+  const release = (each: string) => (released.push(each), Promise.resolve());
+  const watch = new ExitWatch({ containers, containerHost, log, nowNs: () => deps.nowNs(), exitOf: (c) => node.exitReports.get(c.id), release, ...over });
+  const record = (): ContainerRecord => containers.get(id)!;
+  return { node, id, podId, watch, record, containers, released };
+}
+
+const exitOf = ({ state }: ContainerRecord) => (state.is === "exited" ? { exitCode: state.exitCode, reason: state.reason } : state.is);
+
+test("the end of a container is noted with what its monitor wrote, and then it is released", async (t) => {
+  const { node, id, watch, record, released } = await newWatch(t);
+  watch.watch(record());
+  await node.quiet();
+  assert.equal(exitOf(record()), "running");
+  node.exit(id, 3);
+  await node.quiet();
+  assert.deepEqual(exitOf(record()), { exitCode: 3, reason: "Error" });
+  assert.deepEqual(released, [id]);
+});
+
+test("the time of the end is the monitor's, not that of the look", async (t) => {
+  const { node, id, watch, record } = await newWatch(t);
+  watch.watch(record());
+  node.exit(id, 0);
+  const { finishedAtNs } = node.exitReports.get(id)!;
+  await node.quiet();
+  const { state } = record();
+  assert.ok(state.is === "exited" && state.finishedAtNs === finishedAtNs);
+});
+
+test("one whose monitor has ended before it is watched is noted, but not within the call", async (t) => {
+  const { node, id, watch, record } = await newWatch(t);
+  node.exit(id, 0);
+  watch.watch(record());
+  assert.equal(exitOf(record()), "running");
+  await node.quiet();
+  assert.deepEqual(exitOf(record()), { exitCode: 0, reason: "Completed" });
+});
+
+test("what a dead monitor leaves running is killed, and its end has a reason", async (t) => {
+  const { node, id, watch, record } = await newWatch(t);
+  watch.watch(record());
+  node.killMonitor(id);
+  await node.quiet();
+  assert.deepEqual(exitOf(record()), { exitCode: 137, reason: "MonitorLost" });
+  assert.deepEqual(node.running("main"), []);
+});
+
+test("watching twice is watching once", async (t) => {
+  const { node, id, watch, record, released } = await newWatch(t);
+  watch.watch(record());
+  watch.watch(record());
+  node.exit(id, 0);
+  await node.quiet();
+  assert.deepEqual(released, [id]);
+});
+
+test("an ended container is not watched, and one that is forgotten is not noted", async (t) => {
+  const { node, id, watch, record, released } = await newWatch(t);
+  watch.watch(record());
+  watch.forget(id);
+  watch.forget(id);
+  node.exit(id, 0);
+  await node.quiet();
+  assert.equal(exitOf(record()), "running");
+  watch.watch(record());
+  await node.quiet();
+  assert.deepEqual(exitOf(record()), { exitCode: 0, reason: "Completed" });
+  const before = node.effects.length;
+  watch.watch(record());
+  await node.quiet();
+  assert.equal(node.effects.length, before);
+  assert.deepEqual(released, [id]);
+});
+
+test("a noting that fails is told of and tried again until it works", async (t) => {
+  const { node, id, watch, record } = await newWatch(t);
+  watch.watch(record());
+  node.fate = (effect) => (effect === "database put containers" ? "fails" : "works");
+  node.exit(id, 4);
+  for (let seconds = 0; seconds < 3; seconds += 1) {
+    await node.quiet();
+    assert.equal(exitOf(record()), "running");
+    t.mock.timers.tick(1000);
+  }
+  node.fate = () => "works";
+  await node.quiet();
+  t.mock.timers.tick(1000);
+  await node.quiet();
+  assert.deepEqual(exitOf(record()), { exitCode: 4, reason: "Error" });
+  assert.match(node.logged[0]!, /cannot be noted; trying again in a second: injected fault/);
+});
+
+test("one that is forgotten between two tries is not tried again", async (t) => {
+  const { node, id, watch, record } = await newWatch(t);
+  watch.watch(record());
+  node.fate = () => "fails";
+  node.exit(id, 4);
+  await node.quiet();
+  watch.forget(id);
+  const before = node.effects.length;
+  t.mock.timers.tick(5000);
+  await node.quiet();
+  assert.equal(node.effects.length, before);
+});
+
+test("a container that is removed while its end is looked into is no error", async (t) => {
+  const { node, id, watch, record, containers } = await newWatch(t);
+  watch.watch(record());
+  node.fate = (effect) => (effect === "container-host kill" ? "hangs" : "works");
+  node.exit(id, 0);
+  await node.quiet();
+  containers.delete(id);
+  node.release();
+  await node.quiet();
+  t.mock.timers.tick(5000);
+  await turn();
+  assert.deepEqual(node.logged, []);
+});
+
+test("a release that fails is told of and changes nothing", async (t) => {
+  const { node, id, watch, record } = await newWatch(t, { release: () => Promise.reject(new Error("no release today")) });
+  watch.watch(record());
+  node.exit(id, 0);
+  await node.quiet();
+  assert.deepEqual(exitOf(record()), { exitCode: 0, reason: "Completed" });
+  assert.match(node.logged.join("\n"), /no release today/);
+});

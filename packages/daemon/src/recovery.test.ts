@@ -272,7 +272,7 @@ test("records that cannot be read cost no other, and what they stood for is ende
   assert.deepEqual(left, []);
 });
 
-test("the init of a pod whose record cannot be read is ended", { todo: "its pid is only in the record; the pinned PID namespace knows it too" }, async (t) => {
+test("the init of a pod whose record cannot be read is ended", async (t) => {
   const { node, client, restart } = newNode(t);
   const id = await client.runPod();
   node.db.exec("UPDATE pods SET record = '{}'");

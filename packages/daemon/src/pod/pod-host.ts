@@ -5,9 +5,9 @@ import { cgroupDirs, type CgroupLayout, createCgroup, killCgroup, removeCgroup }
 import { isErrno } from "@keelson/linux/errno.ts";
 import { statfs } from "@keelson/linux/file.ts";
 import { mount, MS, unmountAllUnder } from "@keelson/linux/mount.ts";
-import { createNamespacesAsync, unpinNamespaceAsync } from "@keelson/linux/namespace.ts";
+import { createNamespacesAsync, namespaceId, unpinNamespaceAsync } from "@keelson/linux/namespace.ts";
 import { startPodInit } from "@keelson/linux/pod-init.ts";
-import { isProcessAlive } from "@keelson/linux/procfs.ts";
+import { isProcessAlive, processStartTicks, readCgroup, readProcesses, readStatus } from "@keelson/linux/procfs.ts";
 import { signalProcess, watchProcess } from "@keelson/linux/process.ts";
 import { removeTreeAsync } from "@keelson/linux/tree.ts";
 import { type ContainerCgroup, planContainerCgroup } from "../plan/cgroup-path.ts";
@@ -104,7 +104,7 @@ export class LinuxPodHost implements PodHost {
 
   async destroy(plan: PodPlan, init: ProcessIdentity | undefined, signal: AbortSignal): Promise<void> {
     if (init !== undefined) await killInit(init, signal);
-    await this.destroyUnknown(plan.id);
+    await this.#removeFiles(plan.id);
     if (plan.pid === "pod") {
       // An init that was started but not noted before a crash is found here.
       await killCgroup(this.#cgroups, initCgroup(plan).path, {}, signal);
@@ -114,12 +114,37 @@ export class LinuxPodHost implements PodHost {
   }
 
   async destroyUnknown(id: string): Promise<void> {
+    await this.#killPinnedInit(podFiles(this.#dirOf(id)).pidns);
+    await this.#removeFiles(id);
+  }
+
+  async #removeFiles(id: string): Promise<void> {
     const dir = this.#dirOf(id);
     const files = podFiles(dir);
     for (const pin of [files.netns, files.ipcns, files.utsns, files.pidns]) await unpinNamespaceAsync(pin);
     await unmountAllUnder(dir);
     await removeTreeAsync(dir);
   }
+
+  /** A pod whose record is lost may have an init all the same: the pin leads to it, and it to its cgroup. */
+  async #killPinnedInit(pin: string): Promise<void> {
+    const pid = initOf(pin);
+    if (pid === undefined) return;
+    const startTicks = processStartTicks(pid);
+    const paths = new Set((readCgroup(pid) ?? []).map((c) => c.path).filter((path) => path !== "/"));
+    const signal = AbortSignal.timeout(10_000);
+    if (startTicks !== null) await killInit({ pid, startTicks }, signal);
+    for (const path of paths) await removeCgroup(this.#cgroups, path, {}, signal);
+  }
+}
+
+/** The first process of a pinned PID namespace; undefined when it has none left. */
+function initOf(pin: string): number | undefined {
+  const id = isNamespace(pin) ? namespaceId(pin) : null;
+  if (id === null) return undefined;
+  const members = readProcesses().map((p) => p.pid).filter((pid) => namespaceId(`/proc/${pid}/ns/pid`) === id);
+  // What it is called inside tells it from those that joined.
+  return members.find((pid) => readStatus(pid)?.pids.at(-1) === 1);
 }
 
 async function createPodNamespaces(plan: PodPlan, files: ReturnType<typeof podFiles>): Promise<void> {

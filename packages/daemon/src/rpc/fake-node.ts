@@ -407,7 +407,11 @@ export class FakeNode implements Disposable {
           },
           signal,
         ),
-      destroyUnknown: (id) => this.#effect("pod-host destroy-unknown", () => remove(id)),
+      destroyUnknown: (id) =>
+        this.#effect("pod-host destroy-unknown", () => {
+          for (const p of this.processes.values()) if (p.kind === "init" && p.ownerId === id) this.#killIn(p.cgroup);
+          remove(id);
+        }),
     };
   }
 

@@ -10,6 +10,7 @@ import { signalProcess } from "@keelson/linux/process.ts";
 import { run, type RunResult } from "@keelson/linux/run.ts";
 import { type Child, spawn } from "@keelson/linux/spawn.ts";
 import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
+import { makeDirectories } from "../make-directories.ts";
 import type { ProcessIdentity } from "../pod/state.ts";
 import { MonitorPipe, runtimeMessage } from "./monitor-pipe.ts";
 import type { ExecResult, ExitReport, RunningProcesses, Runtime, RuntimeContainer, RuntimeView } from "./runtime.ts";
@@ -52,7 +53,7 @@ export class OciRuntime implements Runtime {
 
   async create(container: RuntimeContainer, spec: Spec, signal: AbortSignal): Promise<RunningProcesses> {
     writeFileSync(join(container.bundleDir, "config.json"), JSON.stringify(spec), { mode: 0o600 });
-    if (container.logPath !== "") mkdirSync(dirname(container.logPath), { recursive: true, mode: 0o755 });
+    if (container.logPath !== "") makeDirectories(dirname(container.logPath), 0o755);
     rmSync(this.#exitFile(container.id), { force: true });
     using pipe = new MonitorPipe();
     const monitor = this.#startMonitor(container, pipe);

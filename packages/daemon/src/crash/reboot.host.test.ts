@@ -1,7 +1,7 @@
 // The machine goes down: processes, mounts, namespaces and all that is in /run are gone, and the boot id is another one.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { chmodSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { ContainerState, NamespaceMode, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
@@ -22,7 +22,7 @@ async function goDown(crash: CrashNode): Promise<void> {
   const mounts = readFileSync("/proc/self/mountinfo", "utf8").split("\n").map((line) => line.split(" ")[4] ?? "");
   for (const target of mounts.filter((target) => target.startsWith(`${crash.node.state}/`)).toReversed()) execFileSync("umount", [target]);
   rmSync(crash.node.state, { recursive: true });
-  execFileSync("iptables", ["-t", "nat", "-F"]);
+  for (const what of ["-F", "-X"]) execFileSync("iptables", ["-t", "nat", what]);
   for (const hierarchy of readdirSync("/sys/fs/cgroup")) {
     execFileSync("find", [`/sys/fs/cgroup/${hierarchy}/`, "-depth", "-mindepth", "1", "-type", "d", "-name", "*[0-9a-f]*", "-path", "*keelson-*", "-delete"]);
   }

@@ -5,7 +5,8 @@
  *
  * From the moment that the file `arm` is in the directory KEELSON_CRASH_DIR, the process dies at the first point that
  * is not one of the lines of that file, and writes its name to `died`: what goes on at the same time has another order
- * each time, and so no point is left out for it. The first line of `arm` is another one in each file.
+ * each time, and so no point is left out for it. The first line of `arm` is another one in each file. Without
+ * KEELSON_CRASH=every-step it is one point in each effect, and each tool that is started.
  */
 import { AsyncLocalStorage } from "node:async_hooks";
 import fs from "node:fs";
@@ -22,6 +23,8 @@ const dir = process.env["KEELSON_CRASH_DIR"] ?? "";
 const armFile = `${dir}/arm`;
 const effect = new AsyncLocalStorage<string>();
 
+/** Otherwise one point in each effect, and each tool that is started. */
+const isEveryStep = process.env["KEELSON_CRASH"] === "every-step";
 /** How often a point of the same name counts as another one. */
 const maxOccurrences = 3;
 
@@ -68,11 +71,22 @@ function point(name: string): void {
   // One cgroup in a dozen hierarchies, say, is one step.
   if (label === current.last) return;
   current.last = label;
+  if (!isEveryStep) {
+    if (!isDone(label, name, within, current.done)) die(label);
+    return;
+  }
   const occurrence = (current.seen.get(label) ?? 0) + 1;
   current.seen.set(label, occurrence);
   if (occurrence > maxOccurrences) return;
   const numbered = occurrence === 1 ? label : `${label} (${occurrence})`;
   if (!current.done.has(numbered)) die(numbered);
+}
+
+/** Whether this point, or another one of the same effect on the machine, was died at before. */
+function isDone(label: string, name: string, within: string | undefined, done: ReadonlySet<string>): boolean {
+  if (done.has(label)) return true;
+  const isOneOfMany = within !== undefined && /^(podHost|containerHost|network|runtime)\./.test(within) && !name.startsWith("spawn");
+  return isOneOfMany && [...done].some((other) => other.startsWith(`${within}: `));
 }
 
 function orderNow(): Order | undefined {
@@ -164,6 +178,7 @@ if (dir !== "") {
   replace(native, "tree", (path, isRemoval) => (isRemoval === true ? `remove tree ${shown(path)}` : undefined));
   replace(native, "spawn", nameOfSpawn);
   replace(native, "pidfdSendSignal", (_, signal) => `signal ${String(signal)}`);
+  // oxlint-disable-next-line typescript/unbound-method -- it is given its statement below
   const { run } = StatementSync.prototype;
   StatementSync.prototype.run = function (this: StatementSync, ...args: never[]) {
     const step = nameOfWrite(this.sourceSQL, args);

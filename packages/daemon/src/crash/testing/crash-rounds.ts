@@ -83,7 +83,10 @@ export async function crashEverywhere<T>(crash: CrashNode, bystander: Bystander,
     }
     points.push(died);
     await crash.startAgain();
+    const startedAtMs = performance.now();
     const failure = await checkRound(crash, bystander, () => scenario.retry(crash, prepared));
+    const ms = performance.now() - startedAtMs;
+    if (failure === undefined && ms > 8000) failures.push(`killed at ${died}: the retry took ${Math.round(ms)} ms\n${crash.daemonLog()}`);
     if (failure !== undefined) failures.push(`killed at ${died}: ${failure}`);
     await scenario.finish(crash, prepared);
     assert.ok(points.length < 200, `the call does not come to its end: ${points.join("\n")}`);

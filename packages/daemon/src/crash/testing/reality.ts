@@ -129,7 +129,7 @@ function processes(crash: CrashNode): Found[] {
       const cgroup = readFileSync(`/proc/${name}/cgroup`, "utf8");
       // One of a container's is its own to reap, and one that ended with its daemon is gone in a moment.
       if (/^State:\tZ/m.test(readFileSync(`/proc/${name}/status`, "utf8"))) return crash.daemonPids.includes(parentOf(Number(name))) ? [["zombie", name]] : [];
-      if (/\/conmon$/.test(command[0]!)) return [["process conmon", command[command.indexOf("--cid") + 1]!] as const];
+      if (command[0]!.endsWith("/conmon")) return [["process conmon", command[command.indexOf("--cid") + 1]!] as const];
       if (command[0] === "keelson-pod-init") return [["process keelson-pod-init", command[1]!] as const];
       const id = cgroup.match(idsPattern)?.at(-1);
       if (id === undefined) return [["process", command.join(" ")] as const];

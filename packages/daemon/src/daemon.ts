@@ -156,6 +156,12 @@ async function openImages(config: Config, db: DatabaseSync, layersInUse: () => s
     hostsDirectories: config.registry.config_path.split(":").filter((dir) => dir !== ""),
     platform: hostPlatform(process.arch),
     maxParallelDownloads: config.images.max_parallel_downloads,
+    layerLimits: {
+      maxBytes: config.images.max_layer_bytes,
+      maxRatio: config.images.max_layer_ratio,
+      maxEntries: config.images.max_layer_entries,
+      maxPathBytes: config.images.max_path_bytes,
+    },
     keepLayers: config.images.keep_layers,
     log,
     now: Date.now,

@@ -11,6 +11,15 @@ export function openDatabase(path: string): DatabaseSync {
   return db;
 }
 
+export const tableNames = ["pods", "containers", "images", "layers"] as const;
+export type TableName = (typeof tableNames)[number];
+
+/** A row whose record cannot be read, and why. */
+export interface DamagedRow {
+  id: string;
+  error: Error;
+}
+
 /**
  * A table of records by id, each kept as JSON: small documents that are read at start and written
  * whole. Each write is durable when it returns (about 0.2 ms).
@@ -18,6 +27,8 @@ export function openDatabase(path: string): DatabaseSync {
  * `parse` checks what is read back: the file may have been damaged or written by another version.
  */
 export class RecordTable<T> {
+  readonly #db: DatabaseSync;
+  readonly #name: TableName;
   readonly #all: StatementSync;
   readonly #put: StatementSync;
   readonly #delete: StatementSync;
@@ -27,11 +38,13 @@ export class RecordTable<T> {
   /** @param format what is written as JSON, when the record itself is not. */
   constructor(
     db: DatabaseSync,
-    name: "pods" | "containers" | "images" | "layers",
+    name: TableName,
     parse: (value: unknown) => T,
     format: (record: T) => unknown = (record) => record,
   ) {
     db.exec(`CREATE TABLE IF NOT EXISTS ${name} (id TEXT PRIMARY KEY, record TEXT NOT NULL) WITHOUT ROWID, STRICT`);
+    this.#db = db;
+    this.#name = name;
     this.#all = db.prepare(`SELECT id, record FROM ${name} ORDER BY id`);
     this.#put = db.prepare(`INSERT INTO ${name} (id, record) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET record = excluded.record`);
     this.#delete = db.prepare(`DELETE FROM ${name} WHERE id = ?`);
@@ -39,19 +52,14 @@ export class RecordTable<T> {
     this.#format = format;
   }
 
+  /** Moves a row that cannot be read out of the way, as it is, into the table `damaged`, where a person may look at it. */
+  setAside({ id, error }: DamagedRow): void {
+    setAside(this.#db, this.#name, id, error.message);
+  }
+
   /** Every record, and apart from them those that cannot be read, with the reason. */
-  readAll(): { records: Map<string, T>; damaged: { id: string; error: Error }[] } {
-    const records = new Map<string, T>();
-    const damaged: { id: string; error: Error }[] = [];
-    for (const row of this.#all.all()) {
-      const id = String(row["id"]);
-      try {
-        records.set(id, this.#parse(JSON.parse(String(row["record"]), reviveBigint)));
-      } catch (error) {
-        damaged.push({ id, error: error as Error });
-      }
-    }
-    return { records, damaged };
+  readAll(): { records: Map<string, T>; damaged: DamagedRow[] } {
+    return parseRows(this.#all.all(), this.#parse);
   }
 
   put(id: string, record: T): void {
@@ -60,6 +68,35 @@ export class RecordTable<T> {
 
   delete(id: string): void {
     this.#delete.run(id);
+  }
+}
+
+/** Reads rows of `id` and `record`, each by itself. */
+export function parseRows<T>(rows: readonly Record<string, unknown>[], parse: (value: unknown) => T): { records: Map<string, T>; damaged: DamagedRow[] } {
+  const records = new Map<string, T>();
+  const damaged: DamagedRow[] = [];
+  for (const row of rows) {
+    const id = String(row["id"]);
+    try {
+      records.set(id, parse(JSON.parse(String(row["record"]), reviveBigint)));
+    } catch (error) {
+      damaged.push({ id, error: error as Error });
+    }
+  }
+  return { records, damaged };
+}
+
+/** Moves a row into the table `damaged`, byte for byte, with the reason and the time. Durable when it returns. */
+export function setAside(db: DatabaseSync, table: TableName, id: string, reason: string): void {
+  db.exec("CREATE TABLE IF NOT EXISTS damaged (source TEXT NOT NULL, id TEXT NOT NULL, record ANY, reason TEXT NOT NULL, atMs INTEGER NOT NULL) STRICT");
+  db.exec("BEGIN IMMEDIATE");
+  try {
+    db.prepare(`INSERT INTO damaged SELECT ?, id, record, ?, ? FROM ${table} WHERE id = ?`).run(table, reason, Date.now(), id);
+    db.prepare(`DELETE FROM ${table} WHERE id = ?`).run(id);
+    db.exec("COMMIT");
+  } catch (error) {
+    db.exec("ROLLBACK");
+    throw error;
   }
 }
 

@@ -42,6 +42,14 @@ export const defaultConfigFile = `# Configuration of keelsond. Every key is opti
 # keep_layers = false
 # How many layers of all pulls together are downloaded at once.
 # max_parallel_downloads = 6
+# What a layer may come to; a pull of more ends with ResourceExhausted. Bytes of the unpacked archive:
+# max_layer_bytes = 68719476736
+# How many times its compressed size it may unpack to; counts for layers that unpack to over 256 MiB.
+# max_layer_ratio = 200
+# Files, directories and links in it.
+# max_layer_entries = 5000000
+# Bytes of a name in it, with its directories.
+# max_path_bytes = 4095
 # References that garbage collection must spare.
 # pinned = []
 

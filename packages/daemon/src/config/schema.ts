@@ -52,6 +52,12 @@ export const configSchema = v.strictObject({
     v.strictObject({
       keep_layers: v.optional(v.boolean(), false),
       max_parallel_downloads: v.optional(v.pipe(positiveInteger, v.maxValue(64)), 6),
+      /** What one layer may come to, so that a small download cannot fill the disk. */
+      max_layer_bytes: v.optional(positiveInteger, 64 * 1024 ** 3),
+      max_layer_ratio: v.optional(positiveInteger, 200),
+      max_layer_entries: v.optional(positiveInteger, 5_000_000),
+      /** No more than PATH_MAX of Linux. */
+      max_path_bytes: v.optional(v.pipe(positiveInteger, v.maxValue(4095)), 4095),
       pinned: v.optional(v.array(v.string()), []),
     }),
     {},

@@ -1,6 +1,7 @@
 import { mkdir, rename } from "node:fs/promises";
 import { join } from "node:path";
 import { JoinedCalls } from "@keelson/base/joined-calls.ts";
+import type { Log } from "@keelson/base/log.ts";
 import { wrapError } from "@keelson/base/status.ts";
 import type { Descriptor } from "@keelson/oci/image-spec/manifest.ts";
 import type { RepositoryAccess } from "@keelson/oci/distribution/repository-client.ts";
@@ -8,7 +9,10 @@ import type { LayerStore } from "./layer-store.ts";
 import type { LayerWorkers } from "./layer-workers.ts";
 import type { LayerProgress } from "./pull-progress.ts";
 import type { LayerRecord } from "./record.ts";
+import { layerFiles } from "./repair-layer.ts";
 import { Slots } from "./slots.ts";
+import type { UnpackedLayer } from "./unpack/layer-writer.ts";
+import type { LayerLimits } from "./unpack/layer-limits.ts";
 
 /** A layer of the image that is pulled. */
 export interface WantedLayer {
@@ -21,8 +25,10 @@ export interface LayerFetcherOptions {
   layers: LayerStore;
   workers: LayerWorkers;
   maxParallelDownloads: number;
+  limits: LayerLimits;
   /** Where compressed layers are kept, `ROOT/blobs`; undefined: they are not. */
   blobsDirectory: string | undefined;
+  log: Log;
 }
 
 /** Brings layers into the store: all of an image at once, and each only once however many pulls want it. */
@@ -45,7 +51,7 @@ export class LayerFetcher {
   /** How far a layer is. */
   progressOf(layer: WantedLayer): LayerProgress {
     const { digest, sizeBytes } = layer.descriptor;
-    const isPresent = this.#options.layers.get(layer.chainId) !== undefined;
+    const isPresent = this.#options.layers.isWhole(layer.chainId);
     return this.#progress.get(layer.chainId) ?? { digest, stage: isPresent ? "present" : "waiting", receivedBytes: 0, totalBytes: sizeBytes };
   }
 
@@ -57,7 +63,7 @@ export class LayerFetcher {
     const layer = wanted[index];
     if (layer === undefined) return undefined;
     const present = this.#options.layers.get(layer.chainId);
-    if (present !== undefined) return present;
+    if (present !== undefined && this.#options.layers.isWhole(present.id)) return present;
     return this.#running.join(layer.chainId, signal, (shared) => this.#fetch(access, wanted, index, layer, shared));
   }
 
@@ -80,26 +86,44 @@ export class LayerFetcher {
   }
 
   async #unpack(access: RepositoryAccess, layer: WantedLayer, below: Promise<LayerRecord | undefined>, signal: AbortSignal): Promise<LayerRecord> {
-    const { layers, workers } = this.#options;
+    const { layers } = this.#options;
     // Looked at again below; until then a failure there is none of ours.
     below.catch(() => undefined);
     const temporary = await layers.makeTemporary();
     try {
-      const directory = join(temporary, "diff");
       const unpacked = await this.#download(access, layer, temporary, signal);
       const parent = await below;
-      if (parent !== undefined && unpacked.implicitDirectories.length > 0) {
-        await workers.inherit(directory, unpacked.implicitDirectories, layers.lowerDirectories(this.#chainOf(parent)), signal);
-      }
+      const manifestDigest = await this.#inherit(temporary, unpacked, parent, signal);
       signal.throwIfAborted();
-      const { descriptor, chainId, diffId } = layer;
-      const { sizeBytes, inodes, isOpaque } = unpacked;
-      return await layers.commit(temporary, { id: chainId, parent: parent?.id, diffId, digest: descriptor.digest, compressedBytes: descriptor.sizeBytes, sizeBytes, inodes, isOpaque });
+      return await this.#keep(layer, temporary, { ...unpacked, manifestDigest }, parent?.id, signal);
     } catch (error) {
       await layers.removeTemporary(temporary);
       signal.throwIfAborted();
       throw wrapError(`layer ${layer.descriptor.digest}`, error);
     }
+  }
+
+  /** Gives directories that the layer has no entry for what they are below it. Resolves with the manifest's digest. */
+  async #inherit(temporary: string, { implicitDirectories: paths, manifestDigest }: UnpackedLayer, parent: LayerRecord | undefined, signal: AbortSignal): Promise<string> {
+    if (parent === undefined || paths.length === 0) return manifestDigest;
+    const below = this.#options.layers.lowerDirectories(this.#chainOf(parent));
+    const job = { directory: join(temporary, layerFiles.diff), manifestPath: join(temporary, layerFiles.manifest), paths, below };
+    return (await this.#options.workers.inherit(job, signal)).manifestDigest;
+  }
+
+  /** Makes it a layer of the store, or puts the damaged one there right with it. */
+  async #keep(layer: WantedLayer, temporary: string, unpacked: UnpackedLayer, parent: string | undefined, signal: AbortSignal): Promise<LayerRecord> {
+    const { layers, workers, log } = this.#options;
+    const { descriptor, chainId: id, diffId } = layer;
+    const { sizeBytes, inodes, isOpaque, manifestDigest } = unpacked;
+    const known = layers.get(id);
+    if (known === undefined) {
+      return layers.commit(temporary, { id, parent, diffId, digest: descriptor.digest, compressedBytes: descriptor.sizeBytes, sizeBytes, inodes, isOpaque, manifestDigest });
+    }
+    const differences = await workers.repair({ damaged: layers.directoryOf(known), fresh: temporary }, signal);
+    for (const { path, is, detail } of differences) log.warn({ layer: id, path, detail }, `put right what was ${is} in a damaged layer`);
+    await layers.removeTemporary(temporary);
+    return layers.repaired(id, manifestDigest);
   }
 
   async #download(access: RepositoryAccess, layer: WantedLayer, temporary: string, signal: AbortSignal): ReturnType<LayerWorkers["fetch"]> {
@@ -108,7 +132,8 @@ export class LayerFetcher {
     const report = (stage: LayerProgress["stage"], receivedBytes: number) => this.#progress.set(layer.chainId, { digest, stage, receivedBytes, totalBytes });
     report("downloading", 0);
     const blobPath = this.#options.blobsDirectory === undefined ? undefined : join(temporary, "blob");
-    const job = { access, descriptor: layer.descriptor, diffId: layer.diffId, directory: join(temporary, "diff"), blobPath, umask };
+    const [directory, manifestPath] = [join(temporary, layerFiles.diff), join(temporary, layerFiles.manifest)];
+    const job = { access, descriptor: layer.descriptor, diffId: layer.diffId, directory, manifestPath, blobPath, umask, limits: this.#options.limits };
     const unpacked = await this.#options.workers.fetch(job, (received) => report("downloading", received), signal);
     if (blobPath !== undefined) await this.#keepBlob(blobPath, digest);
     report("done", totalBytes);

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { renameSync } from "node:fs";
+import { existsSync, renameSync } from "node:fs";
 import { mkdir, open, readdir, readFile, rename } from "node:fs/promises";
 import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
@@ -9,6 +9,7 @@ import { syncfs } from "@keelson/linux/file.ts";
 import { removeTreeAsync } from "@keelson/linux/tree.ts";
 import { RecordTable } from "../record-table.ts";
 import { type LayerRecord, parseLayerRecord } from "./record.ts";
+import { layerFiles } from "./repair-layer.ts";
 
 /** What is being made or removed; each start removes all of it. */
 const temporaryPrefix = ".";
@@ -30,6 +31,8 @@ export class LayerStore {
   readonly #log: Log;
   readonly #bootId: string;
   readonly #layers = new Map<string, LayerRecord>();
+  /** Marked by `keelsond check --repair`: they wait for being fetched again. */
+  readonly #damaged = new Set<string>();
   readonly #background = new Set<Promise<void>>();
   #syncing: Promise<void> | undefined;
   #sequence = 0;
@@ -56,6 +59,28 @@ export class LayerStore {
     return this.#layers.get(id);
   }
 
+  /** Whether a layer is here and nothing is known to be wrong with it. */
+  isWhole(id: string): boolean {
+    return this.#layers.has(id) && !this.#damaged.has(id);
+  }
+
+  /**
+   * Looks at layers on disk again: one that was removed by hand is forgotten, and what `keelsond check`
+   * marked as damaged is known to be. Whether that is news.
+   */
+  lookAgain(ids: readonly string[]): boolean {
+    let isNews = false;
+    for (const id of ids) {
+      const layer = this.#layers.get(id);
+      if (layer === undefined) continue;
+      const wasWhole = !this.#damaged.has(id);
+      if (!existsSync(this.diffDirectory(layer))) this.#forget(layer, "its files are gone");
+      else this.#readMark(layer);
+      isNews ||= wasWhole !== this.isWhole(id);
+    }
+    return isNews;
+  }
+
   all(): Iterable<LayerRecord> {
     return this.#layers.values();
   }
@@ -71,7 +96,12 @@ export class LayerStore {
 
   /** The layer's files. */
   diffDirectory(layer: LayerRecord): string {
-    return join(this.#directory, layer.directory, "diff");
+    return join(this.directoryOf(layer), layerFiles.diff);
+  }
+
+  /** What `diff` and the manifest are in. */
+  directoryOf(layer: LayerRecord): string {
+    return join(this.#directory, layer.directory);
   }
 
   /**
@@ -82,7 +112,9 @@ export class LayerStore {
     const directories: string[] = [];
     for (const id of ids.toReversed()) {
       const layer = this.#layers.get(id);
-      if (layer === undefined) throw new StatusError(Code.FailedPrecondition, `layer ${id} is not here; pull the image again`);
+      if (layer === undefined || this.#damaged.has(id)) {
+        throw new StatusError(Code.FailedPrecondition, `layer ${id} is ${layer === undefined ? "not here" : "damaged"}; pull the image again`);
+      }
       directories.push(this.diffDirectory(layer));
       // An opaque root directory: overlayfs does not look for this mark there.
       if (layer.isOpaque) break;
@@ -93,7 +125,7 @@ export class LayerStore {
   /** A new temporary directory; its files go into `diff` in it. */
   async makeTemporary(): Promise<string> {
     const path = join(this.#directory, `${temporaryPrefix}${process.pid}-${(this.#sequence += 1)}`);
-    await mkdir(join(path, "diff"), { recursive: true, mode: 0o755 });
+    await mkdir(join(path, layerFiles.diff), { recursive: true, mode: 0o755 });
     return path;
   }
 
@@ -113,15 +145,26 @@ export class LayerStore {
     return record;
   }
 
+  /** Notes that a damaged layer was put right from a fresh one with this manifest. */
+  repaired(id: string, manifestDigest: string): LayerRecord {
+    const layer = this.#layers.get(id);
+    if (layer === undefined) throw new StatusError(Code.Aborted, `layer ${id} was removed meanwhile; pull the image again`);
+    // What was written for it is not on the disk yet.
+    const record = { ...layer, manifestDigest, bootId: this.#bootId, isDurable: false };
+    this.#table.put(id, record);
+    this.#layers.set(id, record);
+    this.#damaged.delete(id);
+    return record;
+  }
+
   /** Forgets layers, then removes their files in the background. */
   remove(layers: readonly LayerRecord[]): void {
     for (const layer of layers) {
-      this.#table.delete(layer.id);
-      this.#layers.delete(layer.id);
-      this.#count(layer, -1);
+      this.#drop(layer);
+      if (!existsSync(this.directoryOf(layer))) continue;
       // At once, so that the name is free when the layer is pulled again.
       const away = join(this.#directory, `${temporaryPrefix}${process.pid}-${(this.#sequence += 1)}`);
-      renameSync(join(this.#directory, layer.directory), away);
+      renameSync(this.directoryOf(layer), away);
       this.discard(away);
     }
   }
@@ -168,15 +211,16 @@ export class LayerStore {
   async #recover(): Promise<void> {
     const { records, damaged } = this.#table.readAll();
     const names = new Set(await readdir(this.#directory));
-    for (const { id, error } of damaged) {
-      this.#log.warn({ layer: id, error: error.message }, "dropped a layer whose record cannot be read");
-      this.#table.delete(id);
+    for (const row of damaged) {
+      this.#log.warn({ layer: row.id, error: row.error.message }, "dropped a layer whose record cannot be read; the record is kept in the table `damaged`");
+      this.#table.setAside(row);
     }
     for (const layer of records.values()) {
       const why = this.#whyUnusable(layer, names);
       if (why === undefined) {
         this.#layers.set(layer.id, layer);
         this.#count(layer, 1);
+        this.#readMark(layer);
       } else {
         this.#log.warn({ layer: layer.id }, `dropped a layer: ${why}`);
         this.#table.delete(layer.id);
@@ -187,8 +231,30 @@ export class LayerStore {
   }
 
   #whyUnusable(layer: LayerRecord, names: ReadonlySet<string>): string | undefined {
-    if (!names.has(layer.directory)) return "its directory is missing";
+    if (!names.has(layer.directory) || !existsSync(this.diffDirectory(layer))) return "its directory is missing";
     return layer.isDurable || layer.bootId === this.#bootId ? undefined : "the machine went down before it was on the disk";
+  }
+
+  /** The mark is a file, so that it can be made while a daemon runs, which alone writes its database. */
+  #readMark(layer: LayerRecord): void {
+    if (!existsSync(join(this.directoryOf(layer), layerFiles.damageMark))) {
+      this.#damaged.delete(layer.id);
+    } else if (!this.#damaged.has(layer.id)) {
+      this.#damaged.add(layer.id);
+      this.#log.warn({ layer: layer.id }, "a layer is marked as damaged: its images count as absent until they are pulled, which fetches this layer only");
+    }
+  }
+
+  #forget(layer: LayerRecord, why: string): void {
+    this.#log.warn({ layer: layer.id }, `dropped a layer: ${why}`);
+    this.remove([layer]);
+  }
+
+  #drop(layer: LayerRecord): void {
+    this.#table.delete(layer.id);
+    this.#layers.delete(layer.id);
+    this.#damaged.delete(layer.id);
+    this.#count(layer, -1);
   }
 
   async #removeUnknown(names: ReadonlySet<string>): Promise<void> {

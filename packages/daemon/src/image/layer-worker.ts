@@ -1,9 +1,11 @@
 import { parentPort } from "node:worker_threads";
 import { codeOf, messageOf } from "@keelson/base/status.ts";
 import { HttpTransport } from "@keelson/oci/distribution/transport.ts";
-import type { FromWorker, ToWorker } from "./layer-workers.ts";
+import type { FromWorker, ToWorker, WorkerResult } from "./layer-workers.ts";
+import { repairLayer } from "./repair-layer.ts";
 import { inheritAttributes } from "./unpack/inherit.ts";
 import { fetchLayer } from "./unpack/layer-job.ts";
+import { amendManifest } from "./unpack/write-manifest.ts";
 
 /** The program of a worker thread: does what layer-workers.ts sends, several jobs at a time. */
 
@@ -16,18 +18,27 @@ function send(message: FromWorker): void {
   parentPort?.postMessage(message);
 }
 
-async function run(message: ToWorker & { is: "fetch" | "inherit" }, signal: AbortSignal): Promise<void> {
+async function run(message: Exclude<ToWorker, { is: "abort" }>, signal: AbortSignal): Promise<void> {
   try {
-    if (message.is === "inherit") {
-      inheritAttributes(message.directory, message.paths, message.below);
-      send({ is: "done", id: message.id, layer: undefined });
-    } else {
-      send({ is: "done", id: message.id, layer: await fetchLayer(message.job, transport, progressOf(message.id), signal) });
-    }
+    send({ is: "done", id: message.id, result: await resultOf(message, signal) });
   } catch (error) {
     send({ is: "failed", id: message.id, code: codeOf(error), message: messageOf(error) });
   } finally {
     running.delete(message.id);
+  }
+}
+
+async function resultOf(message: Exclude<ToWorker, { is: "abort" }>, signal: AbortSignal): Promise<WorkerResult[keyof WorkerResult]> {
+  switch (message.is) {
+    case "fetch":
+      return fetchLayer(message.job, transport, progressOf(message.id), signal);
+    case "inherit": {
+      const { directory, manifestPath, paths, below } = message.job;
+      inheritAttributes(directory, paths, below);
+      return { manifestDigest: amendManifest(manifestPath, directory, paths) };
+    }
+    case "repair":
+      return repairLayer(message.job.damaged, message.job.fresh);
   }
 }
 

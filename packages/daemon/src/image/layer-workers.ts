@@ -1,21 +1,47 @@
 import { Worker } from "node:worker_threads";
 import { Code, StatusError } from "@keelson/base/status.ts";
+import type { Difference } from "./compare-layer.ts";
 import type { LayerJob } from "./unpack/layer-job.ts";
 import type { UnpackedLayer } from "./unpack/layer-writer.ts";
 
 /** Messages to a worker thread. `id` names a job. */
 export type ToWorker =
   | { is: "fetch"; id: number; job: LayerJob }
-  | { is: "inherit"; id: number; directory: string; paths: string[]; below: string[] }
+  | { is: "inherit"; id: number; job: InheritJob }
+  | { is: "repair"; id: number; job: RepairJob }
   | { is: "abort"; id: number };
+
+/** What a job comes to. */
+export interface WorkerResult {
+  fetch: UnpackedLayer;
+  inherit: { manifestDigest: string };
+  repair: Difference[];
+}
+
+/** Implicit directories of a layer that take after those below it. */
+export interface InheritJob {
+  /** The layer's files. */
+  directory: string;
+  manifestPath: string;
+  /** Binary strings, parents first. */
+  paths: string[];
+  /** Directories of the layers below, uppermost first. */
+  below: string[];
+}
+
+/** A layer that is damaged, and the same one fetched anew. Both are directories with `diff` and `manifest`. */
+export interface RepairJob {
+  damaged: string;
+  fresh: string;
+}
 
 export type FromWorker =
   | { is: "progress"; id: number; receivedBytes: number }
-  | { is: "done"; id: number; layer: UnpackedLayer | undefined }
+  | { is: "done"; id: number; result: WorkerResult[keyof WorkerResult] }
   | { is: "failed"; id: number; code: Code; message: string };
 
 interface Job {
-  resolve: (layer: UnpackedLayer | undefined) => void;
+  resolve: (result: WorkerResult[keyof WorkerResult]) => void;
   reject: (error: Error) => void;
   progress: (receivedBytes: number) => void;
 }
@@ -55,15 +81,18 @@ export class LayerWorkers {
   }
 
   /** Fetches and unpacks a layer. Rejects with what went wrong there, or the signal's reason. */
-  async fetch(job: LayerJob, progress: (receivedBytes: number) => void, signal: AbortSignal): Promise<UnpackedLayer> {
-    const layer = await this.#run((id) => ({ is: "fetch", id, job }), progress, signal);
-    if (layer === undefined) throw new StatusError(Code.Internal, "a worker thread answered without a layer");
-    return layer;
+  fetch(job: LayerJob, progress: (receivedBytes: number) => void, signal: AbortSignal): Promise<UnpackedLayer> {
+    return this.#run<"fetch">((id) => ({ is: "fetch", id, job }), progress, signal);
   }
 
   /** Gives the implicit directories of an unpacked layer what they are in the layers below; see inherit.ts. */
-  async inherit(directory: string, paths: string[], below: string[], signal: AbortSignal): Promise<void> {
-    await this.#run((id) => ({ is: "inherit", id, directory, paths, below }), () => {}, signal);
+  inherit(job: InheritJob, signal: AbortSignal): Promise<{ manifestDigest: string }> {
+    return this.#run<"inherit">((id) => ({ is: "inherit", id, job }), () => {}, signal);
+  }
+
+  /** Puts a damaged layer right from a fresh one, which is used up; resolves with what was wrong. See repair-layer.ts. */
+  repair(job: RepairJob, signal: AbortSignal): Promise<Difference[]> {
+    return this.#run<"repair">((id) => ({ is: "repair", id, job }), () => {}, signal);
   }
 
   /** Ends all threads; jobs that run are rejected. */
@@ -74,7 +103,7 @@ export class LayerWorkers {
     await Promise.all(members.map((member) => member.worker.terminate()));
   }
 
-  async #run(message: (id: number) => ToWorker, progress: (receivedBytes: number) => void, signal: AbortSignal): Promise<UnpackedLayer | undefined> {
+  async #run<K extends keyof WorkerResult>(message: (id: number) => ToWorker & { is: K }, progress: (receivedBytes: number) => void, signal: AbortSignal): Promise<WorkerResult[K]> {
     signal.throwIfAborted();
     clearTimeout(this.#idleTimer);
     const id = (this.#lastId += 1);
@@ -82,7 +111,8 @@ export class LayerWorkers {
     const abort = () => post(member, { is: "abort", id });
     try {
       return await new Promise((resolve, reject) => {
-        member.jobs.set(id, { resolve, reject, progress });
+        // What answers a message is of its kind.
+        member.jobs.set(id, { resolve: (result) => resolve(result as WorkerResult[K]), reject, progress });
         signal.addEventListener("abort", abort, { once: true });
         member.worker.ref();
         post(member, message(id));
@@ -140,7 +170,7 @@ function take(member: Member, message: FromWorker): void {
     case "progress":
       return job.progress(message.receivedBytes);
     case "done":
-      return job.resolve(message.layer);
+      return job.resolve(message.result);
     case "failed":
       return job.reject(new StatusError(message.code, message.message));
   }

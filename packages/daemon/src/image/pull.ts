@@ -17,6 +17,7 @@ import type { LayerWorkers } from "./layer-workers.ts";
 import type { PullProgress } from "./pull-progress.ts";
 import type { ImageRecord } from "./record.ts";
 import type { ImageName, ImageStore } from "./store.ts";
+import type { LayerLimits } from "./unpack/layer-limits.ts";
 
 export interface ImagePullerOptions {
   /** Of the daemon; kept blobs are in ROOT/blobs. */
@@ -29,6 +30,7 @@ export interface ImagePullerOptions {
   hostsDirectories: readonly string[];
   platform: Platform;
   maxParallelDownloads: number;
+  layerLimits: LayerLimits;
   /** Keep the compressed layers too. */
   keepLayers: boolean;
   log: Log;
@@ -59,10 +61,10 @@ export class ImagePuller {
   readonly #pulls = new Set<Pull>();
 
   constructor(options: ImagePullerOptions) {
-    const { store, workers, maxParallelDownloads, root, keepLayers } = options;
+    const { store, workers, maxParallelDownloads, layerLimits: limits, root, keepLayers, log } = options;
     this.#options = options;
     const blobsDirectory = keepLayers ? join(root, "blobs") : undefined;
-    this.#fetcher = new LayerFetcher({ layers: store.layers, workers, maxParallelDownloads, blobsDirectory });
+    this.#fetcher = new LayerFetcher({ layers: store.layers, workers, maxParallelDownloads, limits, blobsDirectory, log });
   }
 
   /**
@@ -115,8 +117,15 @@ export class ImagePuller {
     const { store } = this.#options;
     if (store.find(formatReference(pull.reference)) === undefined) return undefined;
     const digest = await this.#resolve(pull, signal);
-    const image = digest === undefined ? undefined : store.findByDigest(digest);
-    return image === undefined || digest === undefined ? undefined : store.add(image, nameOf(pull.reference, digest));
+    return digest === undefined ? undefined : this.#addName(pull, digest);
+  }
+
+  /** Gives another name to an image that is here; undefined when it is not, or no longer whole. */
+  #addName(pull: Pull, digest: string): ImageRecord | undefined {
+    const { store } = this.#options;
+    const image = store.findByDigest(digest);
+    if (image === undefined || !store.isStillWhole(image)) return undefined;
+    return store.add(image, nameOf(pull.reference, digest));
   }
 
   async #resolve(pull: Pull, signal: AbortSignal): Promise<string | undefined> {
@@ -136,8 +145,8 @@ export class ImagePuller {
     const { client, reference } = pull;
     const resolved = await client.manifest(wantedOf(reference), signal);
     const name = nameOf(reference, resolved.digest);
-    const same = this.#options.store.findByDigest(resolved.digest);
-    if (same !== undefined) return this.#options.store.add(same, name);
+    const same = this.#addName(pull, resolved.digest);
+    if (same !== undefined) return same;
     pull.stage("reading the manifest");
     const { manifest, digest } = await this.#manifestForHost(client, resolved, signal);
     checkIsImage(manifest);
@@ -149,6 +158,7 @@ export class ImagePuller {
     const layers = pull.wanted.map((layer) => layer.chainId);
     // From here to `add` the layers belong to this pull alone, or to nobody when it fails.
     using _ = this.#options.store.pin(layers);
+    this.#options.store.layers.lookAgain(layers);
     try {
       await this.#fetcher.fetchAll(client.access(), pull.wanted, signal);
     } catch (error) {

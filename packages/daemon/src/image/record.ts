@@ -17,6 +17,8 @@ export interface ImageRecord {
   readonly sizeBytes: number;
   readonly pulledAtMs: number;
   readonly config: ImageConfig;
+  /** Since when layers of it are missing or damaged, in ms since 1970; undefined: it is whole. */
+  readonly brokenSinceMs?: number | undefined;
 }
 
 /** An unpacked layer as it is kept in the table `layers`; its files are in `ROOT/layers/DIRECTORY/diff`. */
@@ -39,6 +41,8 @@ export interface LayerRecord {
   readonly bootId: string;
   /** Its files are known to be on the disk, not only in memory. */
   readonly isDurable: boolean;
+  /** Of the manifest beside its files (layer-manifest.ts); undefined for layers from before there were any. */
+  readonly manifestDigest: string | undefined;
 }
 
 const digest = v.pipe(v.string(), v.regex(/^sha(?:256:[a-f0-9]{64}|512:[a-f0-9]{128})$/));
@@ -69,6 +73,7 @@ const imageSchema = v.object({
     exposedPorts: strings,
     diffIds: v.array(digest),
   }),
+  brokenSinceMs: v.optional(count),
 });
 
 const layerSchema = v.object({
@@ -83,6 +88,7 @@ const layerSchema = v.object({
   isOpaque: v.boolean(),
   bootId: v.string(),
   isDurable: v.boolean(),
+  manifestDigest: v.optional(digest),
 });
 
 /** Throws what is wrong with a record that was read back. */
@@ -93,5 +99,5 @@ export function parseImageRecord(value: unknown): ImageRecord {
 /** Throws what is wrong with a record that was read back. */
 export function parseLayerRecord(value: unknown): LayerRecord {
   const record = v.parse(layerSchema, value);
-  return { ...record, parent: record.parent };
+  return { ...record, parent: record.parent, manifestDigest: record.manifestDigest };
 }

@@ -44,7 +44,7 @@ function fixture(t: TestContext): Fixture {
 async function addLayer(store: ImageStore, id: string, parent?: string): Promise<void> {
   const temporary = await store.layers.makeTemporary();
   writeFileSync(join(temporary, "diff/file"), id);
-  await store.layers.commit(temporary, { id, parent, diffId: id, digest: id, compressedBytes: 1, sizeBytes: 100, inodes: 2, isOpaque: false });
+  await store.layers.commit(temporary, { id, parent, diffId: id, digest: id, compressedBytes: 1, sizeBytes: 100, inodes: 2, isOpaque: false, manifestDigest: undefined });
 }
 
 function addImage(store: ImageStore, id: string, layers: string[], repoTag: string | undefined, repoDigest = `docker.io/library/x@${id}`): void {
@@ -135,11 +135,12 @@ test("a start finds what was there and removes what a crash left", async (t) => 
   assert.deepEqual(readdirSync(join(root, "layers")).sort(), ["111111111111", "empty"]);
 });
 
-test("an image whose layer is gone, or was not on the disk when the machine went down, is dropped and said so", async (t) => {
+test("an image whose layer is gone, or was not on the disk when the machine went down, counts as absent, and its other layers wait for a pull", async (t) => {
   const { open, root, sql } = fixture(t);
   const first = await open();
   for (const name of ["1", "2", "3"]) await addLayer(first, digest(name));
-  addImage(first, digest("a"), [digest("1")], "docker.io/library/x:1");
+  await addLayer(first, digest("4"), digest("1"));
+  addImage(first, digest("a"), [digest("1"), digest("4")], "docker.io/library/x:1");
   addImage(first, digest("b"), [digest("2")], "docker.io/library/x:2");
   addImage(first, digest("c"), [digest("3")], "docker.io/library/x:3");
   await first.close();
@@ -149,8 +150,46 @@ test("an image whose layer is gone, or was not on the disk when the machine went
   const lines: string[] = [];
   const store = await open({ ...silentLog, warn: (fields, message) => void lines.push(`${message} ${JSON.stringify(fields)}`) });
   assert.deepEqual(store.list(), []);
-  assert.equal(lines.filter((line) => line.startsWith("dropped an image")).length, 3, lines.join("\n"));
+  assert.equal(lines.filter((line) => /^an image has not all of its layers|^dropped an image/.test(line)).length, 3, lines.join("\n"));
   assert.match(lines.join("\n"), /went down before it was on the disk/);
+  store.collectGarbage();
+  assert.deepEqual([...store.layers.all()].map((layer) => layer.id), [digest("4")], "what the next pull of x:1 need not fetch");
+  sql(`UPDATE images SET record = json_set(record, '$.brokenSinceMs', 1)`);
+  const later = await open();
+  later.collectGarbage();
+  assert.deepEqual([...later.layers.all()], [], "nobody came for it");
+});
+
+test("a layer that is marked as damaged hides its images until it was put right; the mark may come while the store is open", async (t) => {
+  const { open, root } = fixture(t);
+  const store = await open();
+  await addLayer(store, digest("1"));
+  addImage(store, digest("a"), [digest("1")], "docker.io/library/x:1");
+  addImage(store, digest("b"), [digest("1")], "docker.io/library/y:1");
+  const image = store.find("x:1")!;
+  assert.ok(store.isStillWhole(image));
+  writeFileSync(join(root, "layers/111111111111/damaged"), "");
+  assert.ok(!store.isStillWhole(image));
+  assert.deepEqual([store.list(), store.find("y:1")], [[], undefined]);
+  assert.throws(() => store.lowerDirectories(image), /is damaged; pull the image again/);
+  rmSync(join(root, "layers/111111111111/damaged"));
+  store.layers.repaired(digest("1"), digest("f"));
+  addImage(store, digest("a"), [digest("1")], "docker.io/library/x:1");
+  assert.deepEqual(store.list().map(({ repoTags }) => repoTags), [["docker.io/library/x:1"], ["docker.io/library/y:1"]]);
+  assert.deepEqual((await open()).list(), store.list());
+});
+
+test("an image that is not whole can be removed", async (t) => {
+  const { open, root } = fixture(t);
+  const first = await open();
+  await addLayer(first, digest("1"));
+  addImage(first, digest("a"), [digest("1")], "docker.io/library/x:1");
+  await first.close();
+  writeFileSync(join(root, "layers/111111111111/damaged"), "");
+  const store = await open();
+  assert.equal(store.find("x:1"), undefined);
+  store.remove("x:1");
+  assert.deepEqual([...store.layers.all()], []);
 });
 
 test("layers are durable after a sync", async (t) => {

@@ -32,7 +32,9 @@ export class ImageStore {
   readonly #layersInUse: () => Iterable<string>;
   /** Layers that a pull under way counts on, and by how many pulls. */
   readonly #pinned = new Map<string, number>();
+  /** All of them, by id: those with layers that are missing or damaged too. */
   #images: ReadonlyMap<string, ImageRecord> = new Map();
+  /** Those that are whole. */
   #list: readonly ImageRecord[] = [];
   #names = new ImageNames(new Map());
 
@@ -43,8 +45,9 @@ export class ImageStore {
   }
 
   /**
-   * Reads the records and removes what is not whole: images whose layers are gone are dropped, with
-   * a line in the log, and reported as absent, so that the kubelet pulls them again.
+   * Reads the records and removes what is not whole. Images with layers that are missing or damaged
+   * are reported as absent, with a line in the log, so that the kubelet pulls them again; their other
+   * layers are kept for that, for a day.
    * Layers that nothing needs stay until `collectGarbage`, as containers are not known yet.
    */
   static async open(options: ImageStoreOptions): Promise<ImageStore> {
@@ -69,6 +72,12 @@ export class ImageStore {
     return this.#names.byDigest(digest);
   }
 
+  /** Looks at an image's layers on disk again; false when it can no longer be used, and is reported as absent from now on. */
+  isStillWhole(image: ImageRecord): boolean {
+    if (this.layers.lookAgain(image.layers)) this.#replace([...this.#images.values()]);
+    return this.#list.some((other) => other.id === image.id);
+  }
+
   /** Lower directories for an overlay mount, uppermost first. Throws FailedPrecondition when a layer is not here. */
   lowerDirectories(image: { layers: readonly string[] }): string[] {
     return this.layers.lowerDirectories(image.layers);
@@ -78,15 +87,18 @@ export class ImageStore {
   add(image: Omit<ImageRecord, "repoTags" | "repoDigests" | "sizeBytes">, name: ImageName): ImageRecord {
     const known = this.#images.get(image.id);
     const sizeBytes = image.layers.reduce((sum, id) => sum + (this.layers.get(id)?.sizeBytes ?? 0), 0);
+    const { brokenSinceMs: _, ...whole } = known ?? image;
     const record: ImageRecord = {
-      ...(known ?? image),
+      ...whole,
       sizeBytes,
       repoTags: withName(known?.repoTags, name.repoTag),
       repoDigests: withName(known?.repoDigests, name.repoDigest),
     };
     const changed = [record];
-    const before = name.repoTag === undefined ? undefined : this.#names.byTag(name.repoTag);
-    if (before !== undefined && before.id !== image.id) changed.unshift({ ...before, repoTags: before.repoTags.filter((tag) => tag !== name.repoTag) });
+    const { repoTag } = name;
+    for (const other of repoTag === undefined ? [] : this.#images.values()) {
+      if (other.id !== image.id && other.repoTags.includes(repoTag!)) changed.unshift({ ...other, repoTags: other.repoTags.filter((tag) => tag !== repoTag) });
+    }
     for (const each of changed) this.#table.put(each.id, each);
     this.#replace([...this.#images.values()].filter((each) => changed.every((other) => other.id !== each.id)).concat(changed));
     this.layers.syncSoon();
@@ -98,10 +110,11 @@ export class ImageStore {
    * none. Layers that a container stands on stay until it is gone. The files go in the background.
    */
   remove(reference: string): void {
-    const image = this.find(reference);
+    // Also one that is not whole.
+    const image = this.find(reference) ?? new ImageNames(this.#images).find(reference);
     if (image === undefined) return;
     this.#table.delete(image.id);
-    this.#replace(this.#list.filter((other) => other.id !== image.id));
+    this.#replace([...this.#images.values()].filter((other) => other.id !== image.id));
     this.collectGarbage();
   }
 
@@ -136,7 +149,7 @@ export class ImageStore {
       // What is in the set has its parents in it.
       for (let at: string | undefined = id; at !== undefined && !needed.has(at); at = this.layers.get(at)?.parent) needed.add(at);
     };
-    for (const image of this.#list) for (const id of image.layers) need(id);
+    for (const image of this.#images.values()) for (const id of image.layers) need(id);
     for (const id of this.#layersInUse()) need(id);
     for (const id of this.#pinned.keys()) need(id);
     return needed;
@@ -144,29 +157,41 @@ export class ImageStore {
 
   #recover(log: Log): void {
     const { records, damaged } = this.#table.readAll();
-    for (const { id, error } of damaged) {
-      log.warn({ image: id, error: error.message }, "dropped an image whose record cannot be read; it will be pulled again");
-      this.#table.delete(id);
+    for (const row of damaged) {
+      log.warn({ image: row.id, error: row.error.message }, "dropped an image whose record cannot be read; the record is kept in the table `damaged`, and the image will be pulled again");
+      this.#table.setAside(row);
     }
-    const whole: ImageRecord[] = [];
+    const kept: ImageRecord[] = [];
     for (const image of records.values()) {
-      const missing = image.layers.find((id) => this.layers.get(id) === undefined);
+      const missing = image.layers.find((id) => !this.layers.isWhole(id));
       if (missing === undefined) {
-        whole.push(image);
-      } else {
-        log.warn({ image: image.id, names: image.repoTags, layer: missing }, "dropped an image without all of its layers; it will be pulled again");
+        kept.push(image);
+        continue;
+      }
+      const { brokenSinceMs = Date.now() } = image;
+      const fields = { image: image.id, names: image.repoTags, layer: missing };
+      if (Date.now() - brokenSinceMs > keepBrokenMs) {
+        log.warn(fields, "dropped an image without all of its layers, as nobody has pulled it for a day");
         this.#table.delete(image.id);
+      } else {
+        log.warn(fields, "an image has not all of its layers and counts as absent; pulling it fetches only what is missing");
+        if (image.brokenSinceMs === undefined) this.#table.put(image.id, { ...image, brokenSinceMs });
+        kept.push({ ...image, brokenSinceMs });
       }
     }
-    this.#replace(whole);
+    this.#replace(kept);
   }
 
   #replace(images: readonly ImageRecord[]): void {
-    this.#list = Object.freeze([...images].sort((a, b) => (a.id < b.id ? -1 : 1)));
-    this.#images = new Map(this.#list.map((image) => [image.id, image]));
-    this.#names = new ImageNames(this.#images);
+    this.#images = new Map(images.map((image) => [image.id, image]));
+    const whole = images.filter((image) => image.layers.every((id) => this.layers.isWhole(id)));
+    this.#list = Object.freeze(whole.sort((a, b) => (a.id < b.id ? -1 : 1)));
+    this.#names = new ImageNames(new Map(whole.map((image) => [image.id, image])));
   }
 }
+
+/** How long the layers of an image that lacks others wait for its next pull, in ms. */
+const keepBrokenMs = 24 * 3600 * 1000;
 
 function withName(names: readonly string[] = [], name: string | undefined): readonly string[] {
   return name === undefined || names.includes(name) ? names : [...names, name].sort();

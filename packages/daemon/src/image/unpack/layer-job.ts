@@ -5,8 +5,10 @@ import { type RepositoryAccess, RepositoryClient } from "@keelson/oci/distributi
 import type { Transport } from "@keelson/oci/distribution/transport.ts";
 import { enterRoot } from "@keelson/linux/root.ts";
 import { decompress } from "./decompress.ts";
+import { checkUnpackedBytes, type LayerLimits } from "./layer-limits.ts";
 import { LayerWriter, type UnpackedLayer } from "./layer-writer.ts";
 import { TarReader } from "./tar-reader.ts";
+import { writeManifest } from "./write-manifest.ts";
 
 /** A layer to fetch and unpack. Plain data: it goes to a worker thread. */
 export interface LayerJob {
@@ -16,25 +18,31 @@ export interface LayerJob {
   diffId: string;
   /** An existing, empty directory. */
   directory: string;
+  /** Where its manifest is written. */
+  manifestPath: string;
   /** Where the compressed bytes are kept too; undefined: nowhere. */
   blobPath: string | undefined;
   /** The process's, which takes permissions from new files. */
   umask: number;
+  limits: LayerLimits;
 }
 
 /**
  * Fetches a layer and unpacks it while it comes in. Both digests are checked: that of the bytes
- * that came, and that of the tar in them. Throws what the client, the decompressor, the tar reader
+ * that came, and that of the tar in them. Throws ResourceExhausted beyond the limits, and what the client, the decompressor, the tar reader
  * and the writer throw; what was written until then stays for the caller to remove.
  * Only for a worker thread: it enters the directory as its root.
  */
 export async function fetchLayer(job: LayerJob, transport: Transport, received: (bytes: number) => void, signal: AbortSignal): Promise<UnpackedLayer> {
   const client = new RepositoryClient(job.access, { transport });
   const diff = new DigestCheck(job.diffId);
-  using writer = new LayerWriter(job.umask);
+  using writer = new LayerWriter(job.umask, job.limits);
   const reader = new TarReader(writer);
+  let unpackedBytes = 0;
   await decompress(observed(client.blob(job.descriptor, signal), job.blobPath, received), (bytes) => {
     signal.throwIfAborted();
+    unpackedBytes += bytes.length;
+    checkUnpackedBytes(job.limits, job.descriptor.sizeBytes, unpackedBytes);
     diff.update(bytes);
     // Only while files are written: between the chunks other layers have their turn on this thread.
     using _ = enterRoot(job.directory);
@@ -42,8 +50,14 @@ export async function fetchLayer(job: LayerJob, transport: Transport, received: 
   });
   reader.end();
   diff.finish(`uncompressed layer ${job.descriptor.digest}`);
-  using _ = enterRoot(job.directory);
-  return writer.finish();
+  // Opened outside of the layer, and after its bytes were found right.
+  const manifest = fs.openSync(job.manifestPath, "wx", 0o600);
+  try {
+    using _ = enterRoot(job.directory);
+    return { ...writer.finish(), manifestDigest: writeManifest(manifest, writer) };
+  } finally {
+    fs.closeSync(manifest);
+  }
 }
 
 /** The same bytes, counted and written to a file on the way. */

@@ -1,8 +1,10 @@
 import fs from "node:fs";
+import { crc32 } from "node:zlib";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { lsetxattr, mknod, utimensat } from "@keelson/linux/file.ts";
 import { removeTree } from "@keelson/linux/tree.ts";
 import { baseOf, entryPath, parentOf } from "./entry-path.ts";
+import { checkEntries, checkPathBytes, type LayerLimits } from "./layer-limits.ts";
 import type { TarEntry, TarSink } from "./tar-entry.ts";
 import { quoteName } from "./tar-reader.ts";
 
@@ -18,16 +20,19 @@ export interface UnpackedLayer {
   implicitDirectories: string[];
   /** The layer hides everything below it. */
   isOpaque: boolean;
+  /** Of the manifest that was written beside it; see layer-manifest.ts. */
+  manifestDigest: string;
 }
 
 const { O_CREAT, O_EXCL, O_WRONLY, O_NOFOLLOW, S_IFCHR, S_IFBLK, S_IFIFO } = fs.constants;
 const createFlags = O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW;
 const fileBlockBytes = 4096;
 
-/** What a layer may hold in all; the largest images that are known have a tenth of it. */
-const entriesLimit = 5_000_000;
 /** Directories are kept in memory until the end: this many bytes of names. */
 const directoryNamesLimitBytes = 64 * 1024 * 1024;
+
+/** Checksums of so many files are kept for the manifest; of the rest it reads the content. */
+const checksumsLimit = 250_000;
 
 /** As many as Linux follows, path_resolution(7). */
 const linksLimit = 40;
@@ -54,6 +59,7 @@ interface DirectoryAttributes {
  */
 export class LayerWriter implements TarSink {
   readonly #umask: number;
+  readonly #limits: LayerLimits;
   /** Directories known to be there, so that not every file's parents are looked up. */
   readonly #present = new Set<string>([""]);
   /** Symlinks known to lead to a directory. */
@@ -70,21 +76,32 @@ export class LayerWriter implements TarSink {
   #fd = -1;
   #entry: TarEntry | undefined;
   #path = "";
+  #checksum = 0;
+  readonly #checksums = new Map<string, number>();
+  /** A path went through a symlink of this layer: the names in the tar are not those on disk. */
+  #hasAliases = false;
+  #hasXattrs = false;
 
-  constructor(umask: number) {
+  constructor(umask: number, limits: LayerLimits) {
     this.#umask = umask;
+    this.#limits = limits;
   }
 
   entry(entry: TarEntry): void {
     this.#entries += 1;
-    if (this.#entries > entriesLimit) throw new StatusError(Code.ResourceExhausted, `the layer has more than ${entriesLimit} entries`);
+    checkEntries(this.#limits, this.#entries);
     this.#entry = entry;
     this.#path = entryPath(entry.name);
-    this.#naming(() => this.#make(this.#path, entry));
+    if (entry.xattrs.size > 0) this.#hasXattrs = true;
+    this.#naming(() => {
+      checkPathBytes(this.#limits, this.#path.length);
+      this.#make(this.#path, entry);
+    });
   }
 
   content(bytes: Buffer): void {
     if (this.#fd === -1) return;
+    this.#checksum = crc32(bytes, this.#checksum);
     this.#naming(() => {
       let written = 0;
       while (written < bytes.length) written += fs.writeSync(this.#fd, bytes, written);
@@ -96,11 +113,23 @@ export class LayerWriter implements TarSink {
     if (this.#fd === -1 || entry === undefined) return;
     this.#naming(() => this.#finishFile(this.#fd, entry));
     this.#closeFile();
+    if (this.#checksums.size < checksumsLimit) this.#checksums.set(this.#path, this.#checksum);
+    else this.#checksums.delete(this.#path);
     this.#blocks += Math.ceil(entry.sizeBytes / fileBlockBytes);
   }
 
+  /** CRC-32 of a file that was written, by its path from "/" on; undefined when it is not known. */
+  checksumOf(path: string): number | undefined {
+    return this.#hasAliases ? undefined : this.#checksums.get(path.slice(1));
+  }
+
+  /** Whether anything that was written may have xattrs. */
+  get hasXattrs(): boolean {
+    return this.#hasXattrs;
+  }
+
   /** Sets what had to wait: owners, modes and times of directories. To be called when the archive has ended. */
-  finish(): UnpackedLayer {
+  finish(): Omit<UnpackedLayer, "manifestDigest"> {
     for (const [path, attributes] of this.#directories) this.#naming(() => setDirectory(path, attributes));
     return {
       sizeBytes: this.#blocks * fileBlockBytes,
@@ -129,6 +158,7 @@ export class LayerWriter implements TarSink {
     switch (entry.kind) {
       case "file":
         this.#fd = this.#placing(path, (at) => fs.openSync(at, createFlags, entry.mode & 0o777));
+        this.#checksum = 0;
         return;
       case "directory":
         return this.#makeDirectory(path, entry);
@@ -214,6 +244,7 @@ export class LayerWriter implements TarSink {
       this.#needDirectory(resolveLink(path, target), links + 1);
     }
     this.#aliases.add(path);
+    this.#hasAliases = true;
   }
 
   #countDirectoryName(path: string): void {
@@ -230,6 +261,9 @@ export class LayerWriter implements TarSink {
       throw new StatusError(Code.InvalidArgument, `it is a hard link to ${quoteName(target)}, which is no file of the layer`, error);
     }
     this.#inodes -= 1; // #placing counted a new one.
+    const checksum = this.#checksums.get(target);
+    if (checksum === undefined) this.#checksums.delete(path);
+    else this.#checksums.set(path, checksum);
   }
 
   #makeNode(path: string, entry: TarEntry, type: number): void {
@@ -255,6 +289,7 @@ export class LayerWriter implements TarSink {
   #setOpaque(path: string): void {
     if (path === "") this.#isOpaque = true;
     else lsetxattr(absolute(path), "trusted.overlay.opaque", Buffer.from("y"));
+    this.#hasXattrs = true;
   }
 
   /** Runs `make` with the path, and again after what is in the way was removed. */

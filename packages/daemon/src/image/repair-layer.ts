@@ -1,0 +1,64 @@
+import fs from "node:fs";
+import { join } from "node:path";
+import { lgetxattr, llistxattr, lremovexattr, lsetxattr, utimensat } from "@keelson/linux/file.ts";
+import { removeTree } from "@keelson/linux/tree.ts";
+import { compareLayer, type Difference } from "./compare-layer.ts";
+import { hostXattrs, parseManifestLines } from "./layer-manifest.ts";
+import { inTree } from "./tree-walk.ts";
+
+/** In a layer's directory: its manifest, its files, and the mark of one that was found damaged. */
+export const layerFiles = { manifest: "manifest", diff: "diff", damageMark: "damaged" } as const;
+
+/**
+ * Makes a damaged layer what a fresh one is, file by file, by renames from the fresh one, which is used
+ * up: containers that stand on the layer keep all files that were right. Returns what was wrong. What a
+ * crash leaves half done is found and done by the next repair. For a worker thread. Throws what the
+ * file system says.
+ */
+export function repairLayer(damaged: string, fresh: string): Difference[] {
+  const manifest = parseManifestLines(fs.readFileSync(join(fresh, layerFiles.manifest), "utf8"));
+  const trees = { to: join(damaged, layerFiles.diff), from: join(fresh, layerFiles.diff) };
+  if (fs.lstatSync(trees.to, { throwIfNoEntry: false })?.isDirectory() !== true) {
+    removeTree(trees.to);
+    fs.mkdirSync(trees.to);
+  }
+  const differences = [...compareLayer(trees.to, manifest)];
+  for (const difference of differences) replace(trees, difference);
+  for (const parent of new Set(differences.map(({ path }) => parentOf(path)))) copyTimes(inTree(trees.from, parent), inTree(trees.to, parent));
+  fs.renameSync(join(fresh, layerFiles.manifest), join(damaged, layerFiles.manifest));
+  fs.rmSync(join(damaged, layerFiles.damageMark), { force: true });
+  return differences;
+}
+
+function replace({ to, from }: { to: string; from: string }, { path, is }: Difference): void {
+  const target = inTree(to, path);
+  const source = inTree(from, path);
+  if (is === "added") return removeTree(target);
+  const wanted = fs.lstatSync(source);
+  const found = fs.lstatSync(target, { throwIfNoEntry: false });
+  if (wanted.isDirectory() && found?.isDirectory() === true) return copyAttributes(source, wanted, target);
+  // A file is replaced in one step; a directory and a file cannot take each other's place.
+  if (found !== undefined && (wanted.isDirectory() || found.isDirectory())) removeTree(target);
+  fs.renameSync(source, target);
+}
+
+function copyAttributes(source: Buffer | string, wanted: fs.Stats, target: Buffer | string): void {
+  fs.chownSync(target, wanted.uid, wanted.gid);
+  fs.chmodSync(target, wanted.mode & 0o7777);
+  for (const name of llistxattr(target)) if (!hostXattrs.test(name)) lremovexattr(target, name);
+  for (const name of llistxattr(source)) {
+    const value = hostXattrs.test(name) ? null : lgetxattr(source, name);
+    if (value !== null) lsetxattr(target, name, value);
+  }
+  copyTimes(source, target);
+}
+
+/** A rename in a directory changes its times; what is gone or no directory any more is left alone. */
+function copyTimes(source: Buffer | string, target: Buffer | string): void {
+  const stat = fs.lstatSync(source, { bigint: true, throwIfNoEntry: false });
+  if (stat?.isDirectory() === true) utimensat(target, stat.atimeNs, stat.mtimeNs, true);
+}
+
+function parentOf(path: string): string {
+  return path.slice(0, Math.max(1, path.lastIndexOf("/")));
+}

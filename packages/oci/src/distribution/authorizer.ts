@@ -1,8 +1,8 @@
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { type Challenge, parseChallenges } from "./challenge.ts";
 import { readBody, refusalOf } from "./failure.ts";
+import { type ForeignAddress, foreignAddress } from "./foreign-address.ts";
 import type { RegistryHost } from "./hosts.ts";
-import { hostnameOf, isLoopback } from "./hosts-toml.ts";
 import type { HttpRequest, Transport } from "./transport.ts";
 
 /** What proves who pulls, as the CRI's AuthConfig has it. Empty: not given. */
@@ -65,12 +65,12 @@ export class Authorizer {
   async #token(host: RegistryHost, scope: string, challenge: Challenge, signal: AbortSignal): Promise<string | undefined> {
     const credentials = this.#credentialsFor(host);
     if ((credentials?.registryToken ?? "") !== "") return undefined;
-    const realm = realmOf(host, challenge);
+    const { url: realm, mayReach } = realmOf(host, challenge);
     const service = challenge.parameters.get("service") ?? "";
     const asked = { service, scope: challenge.parameters.get("scope") ?? scope };
     const request = (credentials?.identityToken ?? "") === "" ? getRequest(realm, asked, credentials) : refreshRequest(realm, asked, credentials?.identityToken ?? "");
     const doing = `token of ${realm.host}`;
-    const response = await this.#transport.send({ ...request, tls: realm.host === new URL(host.baseUrl).host ? host.tls : undefined }, signal);
+    const response = await this.#transport.send({ ...request, tls: realm.host === new URL(host.baseUrl).host ? host.tls : undefined, mayReach }, signal);
     if (response.status !== 200) throw await refusalOf(doing, response);
     return `Bearer ${tokenIn(await readBody(doing, response, tokenLimitBytes), doing)}`;
   }
@@ -98,13 +98,15 @@ function basicHeader(credentials: Credentials | undefined): string | undefined {
   return `Basic ${Buffer.from(`${credentials.username}:${credentials.password}`).toString("base64")}`;
 }
 
-/** Throws Unauthenticated unless the token server is reached as safely as the registry itself. */
-function realmOf(host: RegistryHost, challenge: Challenge): URL {
-  const text = challenge.parameters.get("realm") ?? "";
-  const realm = URL.canParse(text) ? new URL(text) : undefined;
-  const safe = realm?.protocol === "https:" || (realm?.protocol === "http:" && (isLoopback(hostnameOf(realm.host)) || host.baseUrl.startsWith("http:")));
-  if (realm === undefined || !safe) throw new StatusError(Code.Unauthenticated, "the registry names a token server that is not an https address");
-  return realm;
+/**
+ * The token server. The specification of tokens lets a registry name one on another host, and the credentials are meant
+ * for it: whoever can answer for the registry would get them anyway. Throws Unauthenticated unless it is reached as
+ * safely as the registry itself.
+ */
+function realmOf(host: RegistryHost, challenge: Challenge): ForeignAddress {
+  const realm = challenge.parameters.get("realm") ?? "";
+  // A relative one would be the registry itself, which is not what the specification has.
+  return foreignAddress(new URL(host.baseUrl), URL.canParse(realm) ? realm : "none:", Code.Unauthenticated, "a token server");
 }
 
 function getRequest(realm: URL, asked: { service: string; scope: string }, credentials: Credentials | undefined): HttpRequest {

@@ -4,6 +4,8 @@ import type { HttpResponse } from "./transport.ts";
 /** How much of an error's body is read, and how much of it is shown. */
 const readLimitBytes = 16 * 1024;
 const shownLimit = 300;
+/** How long a small body may take as a whole: a host that sends it byte by byte is never idle. */
+const longestReadMs = 120_000;
 
 /**
  * A refusal as an error: the registry's own codes and messages (distribution-spec "Error Codes"),
@@ -14,12 +16,14 @@ export async function refusalOf(what: string, response: HttpResponse): Promise<S
   return new StatusError(codeOfStatus(response.status), `${what}: answered ${response.status}${meaning(response.status)}${said === "" ? "" : `: ${said}`}`);
 }
 
-/** Reads a body of at most `limitBytes`. Throws InvalidArgument when there is more. */
+/** Reads a body of at most `limitBytes`. Throws InvalidArgument when there is more, Unavailable when it takes two minutes. */
 export async function readBody(what: string, response: HttpResponse, limitBytes: number): Promise<Uint8Array> {
+  const startedAtMs = performance.now();
   const parts: Uint8Array[] = [];
   let length = 0;
   for await (const part of response.body) {
     length += part.length;
+    if (isLate(startedAtMs)) throw new StatusError(Code.Unavailable, `${what}: only ${length} bytes came within ${longestReadMs / 1000} s`);
     if (length > limitBytes) throw new StatusError(Code.InvalidArgument, `${what}: the answer has more than ${limitBytes} bytes`);
     parts.push(part);
   }
@@ -32,18 +36,23 @@ export async function discard(response: HttpResponse): Promise<void> {
 }
 
 async function readSome(response: HttpResponse): Promise<string> {
+  const startedAtMs = performance.now();
   const parts: Uint8Array[] = [];
   let length = 0;
   try {
     for await (const part of response.body) {
       parts.push(part);
       length += part.length;
-      if (length > readLimitBytes) break;
+      if (length > readLimitBytes || isLate(startedAtMs)) break;
     }
   } catch {
     // The status says enough.
   }
   return Buffer.concat(parts, length).toString("utf8");
+}
+
+function isLate(startedAtMs: number): boolean {
+  return performance.now() - startedAtMs > longestReadMs;
 }
 
 function codeOfStatus(status: number): Code {

@@ -216,7 +216,7 @@ test("a redirect to another host gets no Authorization and none of the host's ow
 
 test("redirects that lose TLS or go round are refused", async () => {
   const down = new FakeTransport(() => ({ status: 302, headers: { location: "http://cdn.example/x" } }));
-  await assert.rejects(read(client(down)), isStatus(Code.FailedPrecondition, /not to an https address/));
+  await assert.rejects(read(client(down)), isStatus(Code.FailedPrecondition, /names a redirect that is not an https address/));
   const round = new FakeTransport((request) => ({ status: 302, headers: { location: request.url.href } }));
   await assert.rejects(read(client(round)), isStatus(Code.FailedPrecondition, /more than 5 redirects/));
 });
@@ -264,4 +264,57 @@ test("an aborted signal ends waits and downloads with its reason", async () => {
   });
   await assert.rejects(client(transport).manifest("v1", abort.signal), /deadline/);
   assert.equal(transport.seen.length, 2);
+});
+
+const hostileAddresses = [
+  "file:///etc/shadow",
+  "ftp://cdn.example/x",
+  "//",
+  "http://169.254.169.254/latest/meta-data/",
+  "https://169.254.169.254/latest/meta-data/",
+  "https://2852039166/",
+  "https://0xa9fea9fe/",
+  "https://[::ffff:169.254.169.254]/",
+  "https://[fe80::1]/",
+  "https://[fd00:ec2::254]/",
+  "https://127.0.0.1:10250/",
+  "http://127.0.0.1:10255/",
+  "https://[::1]/",
+  "https://0.0.0.0/",
+  "https://localhost./",
+];
+
+for (const address of hostileAddresses) {
+  test(`neither a redirect nor a token server leads to ${address}`, async () => {
+    const credentials = { username: "u", password: "geheim" };
+    const redirect = new FakeTransport((request) => (request.url.host === "r.example" ? { status: 307, headers: { location: address } } : { status: 200, body: blobBytes }));
+    await assert.rejects(read(client(redirect, { credentials })), isStatus(Code.FailedPrecondition, /r\.example names a redirect (that is not an https address|at .* that is refused)/));
+    assert.deepEqual(redirect.seen.map((line) => line.split("/")[2]), ["r.example"]);
+    const realm = new FakeTransport(() => ({ status: 401, headers: { "www-authenticate": `Bearer realm="${address}",service="s"` } }));
+    await assert.rejects(read(client(realm, { credentials })), (error) => isStatus(Code.Unauthenticated, /names a token server (that is not an https address|at .* that is refused)/)(error) && !String(error).includes("geheim"));
+    assert.equal(realm.seen.length, 1);
+  });
+}
+
+test("a registry on this machine may lead to this machine, but not to link-local services", async () => {
+  const local = (location: string) => new FakeTransport((_, count) => (count === 1 ? { status: 307, headers: { location } } : { status: 200, body: blobBytes }));
+  const hosts = [host("http://127.0.0.1:5000/v2")];
+  assert.equal(await read(client(local("http://localhost:5001/blob"), { hosts })), blobBytes.toString());
+  await assert.rejects(read(client(local("http://169.254.169.254/"), { hosts })), isStatus(Code.FailedPrecondition, /169\.254\.169\.254, which only this node reaches/));
+});
+
+test("a redirect's or realm's name is looked up under guard, a registry's own is not", async () => {
+  const guards: (boolean | undefined)[] = [];
+  const transport = new FakeTransport((request) => {
+    guards.push(request.mayReach?.("169.254.169.254"));
+    return request.url.host === "r.example" ? { status: 307, headers: { location: "https://cdn.example/x" } } : { status: 200, body: blobBytes };
+  });
+  await read(client(transport));
+  assert.deepEqual(guards, [undefined, false]);
+});
+
+test("a login in the address of a redirect is not sent", async () => {
+  const transport = new FakeTransport((request) => (request.url.host === "r.example" ? { status: 307, headers: { location: "https://a:b@cdn.example/x" } } : { status: 200, body: blobBytes }));
+  await read(client(transport));
+  assert.match(transport.seen[1]!, /^GET https:\/\/cdn\.example\/x -$/);
 });

@@ -4,8 +4,8 @@ import { type Descriptor, manifestLimitBytes } from "../image-spec/manifest.ts";
 import { manifestMediaTypes } from "../image-spec/media-type.ts";
 import { Authorizer, type Credentials } from "./authorizer.ts";
 import { discard, readBody, refusalOf } from "./failure.ts";
+import { type ForeignAddress, foreignAddress } from "./foreign-address.ts";
 import type { RegistryHost } from "./hosts.ts";
-import { hostnameOf, isLoopback } from "./hosts-toml.ts";
 import type { HttpRequest, HttpResponse, Transport } from "./transport.ts";
 
 /** Everything that reading one repository needs, as plain data. */
@@ -227,26 +227,20 @@ export class RepositoryClient {
   /** Follows redirects. What is secret or meant for the registry alone is not sent to another host. */
   async #follow(host: RegistryHost, request: Omit<HttpRequest, "tls">, authorization: string | undefined, signal: AbortSignal): Promise<HttpResponse> {
     const own = new URL(host.baseUrl).origin;
-    let url = request.url;
+    let at: ForeignAddress = { url: request.url, mayReach: undefined };
     for (let hop = 0; hop <= redirects; hop += 1) {
+      const { url, mayReach } = at;
       const isOwn = url.origin === own;
       const headers = { ...request.headers, "user-agent": "keelson", ...(isOwn && host.headers), ...(isOwn && authorization !== undefined && { authorization }) };
       const tls = isOwn ? host.tls : { ...host.tls, client: undefined };
-      const response = await this.#transport.send({ method: request.method, url, headers, tls }, signal);
+      const response = await this.#transport.send({ method: request.method, url, headers, tls, mayReach }, signal);
       const location = response.headers["location"];
       if (![301, 302, 303, 307, 308].includes(response.status) || location === undefined) return response;
       await discard(response);
-      url = redirected(url, location);
+      at = foreignAddress(url, location, Code.FailedPrecondition, "a redirect");
     }
     throw new StatusError(Code.FailedPrecondition, `${request.url.host}: more than ${redirects} redirects`);
   }
-}
-
-function redirected(from: URL, location: string): URL {
-  const to = URL.canParse(location, from) ? new URL(location, from) : undefined;
-  const safe = to?.protocol === "https:" || (to?.protocol === "http:" && (from.protocol === "http:" || isLoopback(hostnameOf(to.host))));
-  if (to === undefined || !safe) throw new StatusError(Code.FailedPrecondition, `${from.host}: a redirect that is not to an https address`);
-  return to;
 }
 
 function check(what: string, bytes: Uint8Array, expected: string): void {

@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import https from "node:https";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, createServer as createTcpServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
@@ -24,8 +24,8 @@ async function listen(t: TestContext, server: Server | https.Server): Promise<UR
   return new URL(`${server instanceof https.Server ? "https" : "http"}://127.0.0.1:${(server.address() as AddressInfo).port}/`);
 }
 
-function transport(t: TestContext, answerTimeoutMs?: number): HttpTransport {
-  const made = new HttpTransport(answerTimeoutMs);
+function transport(t: TestContext, answerTimeoutMs?: number, idleTimeoutMs?: number): HttpTransport {
+  const made = new HttpTransport(answerTimeoutMs, idleTimeoutMs);
   t.after(() => made[Symbol.dispose]());
   return made;
 }
@@ -75,4 +75,40 @@ test("a body that is not read to its end gives its connection back", async (t) =
     const response = await http.send({ method: "GET", url, headers: {} }, AbortSignal.timeout(10_000));
     for await (const _ of response.body) break;
   }
+});
+
+test("a body that stalls, for any request, ends with an error; a slow reader is none", async (t) => {
+  const url = await listen(t, createServer((request, response) => (request.url === "/stalls" ? response.write("some") : response.end(Buffer.alloc(1_000_000)))));
+  const http = transport(t, 1000, 50);
+  const stalls = await http.send({ method: "GET", url: new URL("/stalls", url), headers: {} }, never);
+  await assert.rejects(readBody("test", stalls, 100), /no data for 50 ms/);
+  const whole = await http.send({ method: "GET", url, headers: {} }, never);
+  let length = 0;
+  for await (const part of whole.body) {
+    length += part.length;
+    if (length < 200_000) await new Promise((resolve) => setTimeout(resolve, 60));
+  }
+  assert.equal(length, 1_000_000);
+});
+
+test("endless headers end with an error", async (t) => {
+  const server = createTcpServer((socket) => {
+    socket.on("error", () => {}).write("HTTP/1.1 200 OK\r\n");
+    const more = setInterval(() => socket.write(`x-${"y".repeat(4000)}: z\r\n`), 1);
+    socket.once("close", () => clearInterval(more));
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  t.after(() => server.close());
+  const url = new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
+  await assert.rejects(transport(t).send({ method: "GET", url, headers: {} }, never), (error) => error instanceof StatusError && error.code === Code.Unavailable && /[Hh]eader/.test(error.message));
+});
+
+test("a name that turns out to be an address which may not be reached is not connected to", async (t) => {
+  const url = await listen(t, createServer((_, response) => response.end("hello")));
+  const named = new URL(`http://localhost:${url.port}/`);
+  const http = transport(t);
+  const refused = http.send({ method: "GET", url: named, headers: {}, mayReach: (address) => !address.startsWith("127.") && address !== "::1" }, never);
+  await assert.rejects(refused, (error) => error instanceof StatusError && error.code === Code.FailedPrecondition && /localhost: .*only this node reaches/.test(error.message));
+  const response = await http.send({ method: "GET", url: named, headers: {}, mayReach: () => true }, never);
+  assert.equal(Buffer.from(await readBody("test", response, 100)).toString(), "hello");
 });

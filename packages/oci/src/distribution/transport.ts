@@ -1,5 +1,7 @@
+import { lookup } from "node:dns";
 import http from "node:http";
 import https from "node:https";
+import type { LookupFunction } from "node:net";
 import tls from "node:tls";
 import { Code, StatusError } from "@keelson/base/status.ts";
 
@@ -19,6 +21,8 @@ export interface HttpRequest {
   headers: Record<string, string>;
   body?: string;
   tls?: TlsSettings | undefined;
+  /** Which IP addresses the URL's name may have; any when not given. Asked only without a proxy, which looks it up by itself. */
+  mayReach?: ((address: string) => boolean) | undefined;
 }
 
 export interface HttpResponse {
@@ -31,7 +35,7 @@ export interface HttpResponse {
 
 /** Sends one request and follows no redirects: the client decides what goes to another host. */
 export interface Transport {
-  /** Rejects with Unavailable when the host does not answer, or with the signal's reason. */
+  /** Rejects with Unavailable when the host does not answer, FailedPrecondition when it may not be reached, or with the signal's reason. */
   send(request: HttpRequest, signal: AbortSignal): Promise<HttpResponse>;
 }
 
@@ -43,25 +47,32 @@ export interface Transport {
 export class HttpTransport implements Transport, Disposable {
   readonly #agents = new Map<string, http.Agent>();
   readonly #answerTimeoutMs: number;
+  readonly #idleTimeoutMs: number;
 
-  /** `answerTimeoutMs`: how long a host may take to connect and to send the head of its answer. */
-  constructor(answerTimeoutMs = 30_000) {
+  /**
+   * `answerTimeoutMs`: how long a host may take to connect and to send the head of its answer;
+   * `idleTimeoutMs`: how long its body may bring nothing.
+   */
+  constructor(answerTimeoutMs = 30_000, idleTimeoutMs = 60_000) {
     this.#answerTimeoutMs = answerTimeoutMs;
+    this.#idleTimeoutMs = idleTimeoutMs;
   }
 
   async send(request: HttpRequest, signal: AbortSignal): Promise<HttpResponse> {
     signal.throwIfAborted();
     const { promise, resolve, reject } = Promise.withResolvers<http.IncomingMessage>();
     const module = request.url.protocol === "https:" ? https : http;
-    const sent = module.request(request.url, { method: request.method, headers: request.headers, agent: this.#agent(request), signal });
+    const guard = request.mayReach === undefined ? {} : { lookup: guardedLookup(request.mayReach) };
+    const sent = module.request(request.url, { method: request.method, headers: request.headers, agent: this.#agent(request), signal, ...guard });
     sent.on("response", resolve).on("error", reject);
     const timer = setTimeout(() => sent.destroy(new Error(`no answer within ${this.#answerTimeoutMs} ms`)), this.#answerTimeoutMs);
     try {
       sent.end(request.body);
       const message = await promise;
-      return { status: message.statusCode ?? 0, headers: headersOf(message), body: message };
+      return { status: message.statusCode ?? 0, headers: headersOf(message), body: this.#body(message) };
     } catch (error) {
       signal.throwIfAborted();
+      if (error instanceof Error && error.cause instanceof StatusError) throw error.cause;
       throw new StatusError(Code.Unavailable, `${request.url.host}: ${reasonOf(error)}`, error);
     } finally {
       clearTimeout(timer);
@@ -71,6 +82,24 @@ export class HttpTransport implements Transport, Disposable {
   [Symbol.dispose](): void {
     for (const agent of this.#agents.values()) agent.destroy();
     this.#agents.clear();
+  }
+
+  /** The time that whoever reads it takes is not the host's. */
+  async *#body(message: http.IncomingMessage): AsyncGenerator<Uint8Array, void, void> {
+    let waiting = true;
+    const timer = setTimeout(() => {
+      if (waiting) message.destroy(new Error(`no data for ${this.#idleTimeoutMs} ms`));
+    }, this.#idleTimeoutMs);
+    try {
+      for await (const part of message as AsyncIterable<Buffer>) {
+        waiting = false;
+        yield part;
+        waiting = true;
+        timer.refresh();
+      }
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   #agent(request: HttpRequest): http.Agent {
@@ -101,6 +130,17 @@ function secureOptions(settings: TlsSettings | undefined): https.AgentOptions {
 
 function headersOf(message: http.IncomingMessage): Record<string, string> {
   return Object.fromEntries(Object.entries(message.headersDistinct).map(([name, values]) => [name, (values ?? []).join(", ")]));
+}
+
+function guardedLookup(mayReach: (address: string) => boolean): LookupFunction {
+  return (hostname, options, callback) => {
+    lookup(hostname, options, (error, found, family) => {
+      const addresses = Array.isArray(found) ? found.map(({ address }) => address) : [found];
+      if (error !== null || addresses.every(mayReach)) return callback(error, found, family);
+      const refusal = new StatusError(Code.FailedPrecondition, `${hostname}: it has an address that only this node reaches; that is refused`);
+      callback(new Error(refusal.message, { cause: refusal }), found, family);
+    });
+  };
 }
 
 /** An AggregateError (each address of a host failed) has no message of its own. */

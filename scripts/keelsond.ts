@@ -36,8 +36,14 @@ export function removePodNetwork({ bridge }: PodNetwork): void {
   }
 }
 
+/** keelsond as a developer runs it, from the sources; and as it ships, made by `npm run build`. */
+export const keelsondOf = {
+  sources: join(import.meta.dirname, "../bin/keelsond"),
+  dist: join(import.meta.dirname, "../dist/bin/keelsond"),
+} as const;
+
 /** Starts keelsond, or starts it again, with all it has in `dir`: config, root, state, socket and log. */
-export async function startKeelsond(dir: string, network: PodNetwork, signal: AbortSignal): Promise<DaemonProcess> {
+export async function startKeelsond(dir: string, network: PodNetwork, signal: AbortSignal, command: string = keelsondOf.sources): Promise<DaemonProcess> {
   const configFile = join(dir, "config.toml");
   const endpoint = `unix://${join(dir, "keelson.sock")}`;
   const config = [
@@ -49,7 +55,6 @@ export async function startKeelsond(dir: string, network: PodNetwork, signal: Ab
   ];
   mkdirSync(dir, { recursive: true });
   writeFileSync(configFile, `${config.join("\n")}\n`);
-  const command = join(import.meta.dirname, "../bin/keelsond");
   return await DaemonProcess.start({ name: "keelsond", command, args: ["--config", configFile], endpoint, logFile: keelsondLog(dir) }, signal);
 }
 

@@ -12,7 +12,7 @@ import {
 import type { Registry } from "@keelson/testkit/registry.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import type { DaemonProcess } from "../daemon-process.ts";
-import { type PodNetwork, removePodNetwork, startKeelsond, writePodNetwork } from "../keelsond.ts";
+import { keelsondOf, type PodNetwork, removePodNetwork, startKeelsond, writePodNetwork } from "../keelsond.ts";
 import { removePodCgroup } from "../pod-cgroup.ts";
 import { removePods } from "../remove-pods.ts";
 import { makePauseImage, startContainerd } from "./containerd.ts";
@@ -47,7 +47,7 @@ async function openOurs(ground: Ground): Promise<Side> {
   const { dir, options, undo, signal } = ground;
   const own = join(dir, "keelsond");
   const network = openNetwork(ground, own, "keelbench0", "10.71.0");
-  const daemon = undo.use(await startKeelsond(own, network, signal));
+  const daemon = undo.use(await startKeelsond(own, network, signal, keelsondOf.dist));
   // A runtime that is not in a sandbox with us has its own cgroups: then we leave ours to the daemon too.
   const cgroup = options.peer === undefined ? openCgroup(ground, "keelson-bench-ours", daemon) : undefined;
   const { version } = await versionOf(daemon.client);

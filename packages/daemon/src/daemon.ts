@@ -20,6 +20,7 @@ import { ExitWatch } from "./container/exit-watch.ts";
 import { readContainerRecord, writeContainerRecord } from "./container/record.ts";
 import { runtimeContainerOf } from "./container/runtime-container.ts";
 import { releaseContainer } from "./container/teardown.ts";
+import { openOrSalvage } from "./database-salvage.ts";
 import type { Deps } from "./deps.ts";
 import { collectHostFacts } from "./host.ts";
 import { LayerWorkers } from "./image/layer-workers.ts";
@@ -33,7 +34,7 @@ import { bundleDir, containerDir, containersDir, databasePath, lockPath, podDir,
 import { LinuxPodHost } from "./pod/pod-host.ts";
 import { readPodRecord, writePodRecord } from "./pod/record.ts";
 import { RecordStore } from "./record-store.ts";
-import { openDatabase, RecordTable } from "./record-table.ts";
+import { RecordTable } from "./record-table.ts";
 import { recover } from "./recovery.ts";
 import { createHandlers } from "./rpc/handlers.ts";
 import { openRuntimes } from "./runtime/runtimes.ts";
@@ -96,7 +97,7 @@ async function killLeftovers(config: Config, d: Deps): Promise<void> {
 async function buildDeps(config: Config, paths: Paths, log: Log, parts: AsyncDisposableStack): Promise<Deps> {
   const cgroups = detectCgroups();
   const host = collectHostFacts(cgroups, config.cgroup_driver);
-  const db = openDatabase(databasePath(paths));
+  const db = openOrSalvage(databasePath(paths), log);
   parts.defer(() => db.close());
   const pods = openStore(new RecordTable(db, "pods", readPodRecord, writePodRecord), "pod sandbox", log);
   const containers = openStore(new RecordTable(db, "containers", readContainerRecord, writeContainerRecord), "container", log);
@@ -180,6 +181,9 @@ async function openNetworks(config: Config, log: Log, parts: AsyncDisposableStac
 
 function openStore<R extends { readonly id: string; readonly name: string }>(table: RecordTable<R>, kind: string, log: Log): RecordStore<R> {
   const { records, damaged } = table.readAll();
-  for (const { id, error } of damaged) log.error({ kind, id, err: error }, `the record of a ${kind} cannot be read and is left out`);
+  for (const row of damaged) {
+    log.error({ kind, id: row.id, err: row.error }, `the record of a ${kind} cannot be read: what there is of it is taken down, the record is kept in the table \`damaged\``);
+    table.setAside(row);
+  }
   return new RecordStore(table, kind, records.values());
 }

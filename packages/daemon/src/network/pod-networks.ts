@@ -9,7 +9,7 @@ import type { Result } from "@keelson/cni/result.ts";
 import { capabilityArgs, cniArgs } from "./capability-args.ts";
 import { DefaultNetwork } from "./default-network.ts";
 import { podIps } from "./pod-ips.ts";
-import { makeStandIn, needsStandIn } from "./stand-in.ts";
+import { makeStandIn, needsStandIn, restoreInterface } from "./stand-in.ts";
 
 /** What the network is told of a pod. */
 export interface AttachedPod {
@@ -71,6 +71,8 @@ export class PodNetworks {
   readonly #default: DefaultNetwork;
   /** Known to have nothing left, oldest first. */
   readonly #detached = new Set<string>();
+  /** Attached by this daemon, and not begun to be detached. */
+  readonly #intact = new Set<string>();
   #podCidr = "";
 
   constructor(d: PodNetworksDeps) {
@@ -165,7 +167,9 @@ export class PodNetworks {
       const attachment = this.#attachmentOf(pod, list);
       const d = this.#networkDeps(stage, `attach to network ${list.name}`);
       const result = await addNetwork(d, list, attachment, signal);
-      return { ips: await this.#ipsOrUndo(d, list, attachment, result), result };
+      const ips = await this.#ipsOrUndo(d, list, attachment, result);
+      this.#intact.add(pod.id);
+      return { ips, result };
     } catch (error) {
       throw wrapError(`attach pod ${shortId(pod.id)} to network ${list.name}`, error);
     }
@@ -198,9 +202,23 @@ export class PodNetworks {
       const hasNamespace = await isNamespace(netnsPath);
       await using standIn = hasNamespace ? undefined : await this.#standIn(entry, netnsPath, signal);
       const netns = hasNamespace || standIn !== undefined ? netnsPath : "";
-      await delNetwork(this.#networkDeps(stage, `detach from network ${list.name}`), list, { ...attachment, netns }, result, signal);
+      const del = () => delNetwork(this.#networkDeps(stage, `detach from network ${list.name}`), list, { ...attachment, netns }, result, signal);
+      const isIntact = this.#intact.delete(attachment.containerId);
+      if (isIntact || !hasNamespace || !needsStandIn(entry)) return await del();
+      // An earlier DEL may have ended anywhere. With the interface back the plugins find what they left; where they had
+      // left nothing more of the rules they fail over that, and have removed the interface again: then they succeed.
+      await this.#restoreInterface(entry, netnsPath, signal);
+      await del().catch(() => del());
     } catch (error) {
       throw wrapError(`detach pod ${shortId(attachment.containerId)} from network ${list.name}`, error);
+    }
+  }
+
+  async #restoreInterface(entry: CachedAttachment, netnsPath: string, signal: AbortSignal): Promise<void> {
+    try {
+      await restoreInterface(entry, netnsPath, signal);
+    } catch (error) {
+      this.#d.log.debug({ pod: entry.attachment.containerId, netnsPath }, messageOf(error));
     }
   }
 

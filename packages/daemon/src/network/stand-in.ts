@@ -2,7 +2,7 @@ import { lstat } from "node:fs/promises";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import type { CachedAttachment } from "@keelson/cni/cache.ts";
 import { createNamespacesAsync, unpinNamespaceAsync } from "@keelson/linux/namespace.ts";
-import { run } from "@keelson/linux/run.ts";
+import { run, type RunResult } from "@keelson/linux/run.ts";
 
 /** Plugins that look for the addresses to clean up after nowhere but on the interface (plugins 1.1 to 1.6: bridge.go, ptp.go, cmdDel). */
 const lookInside: ReadonlySet<string> = new Set(["bridge", "ptp"]);
@@ -28,10 +28,22 @@ export async function makeStandIn({ attachment, result }: CachedAttachment, path
   await unpinNamespaceAsync(path);
   await createNamespacesAsync({ net: path });
   undo.defer(() => unpinNamespaceAsync(path));
-  const { ifName } = attachment;
-  const addresses = (result?.ips ?? []).map((ip) => `addr add ${ip.address} dev ${ifName}\n`);
-  const batch = `link add ${ifName} type veth peer name peer0\n${addresses.join("")}`;
-  const { code, stderr } = await run({ file: "nsenter", args: [`--net=${path}`, "ip", "-batch", "-"], stdin: Buffer.from(batch) }, signal);
+  const { code, stderr } = await addInterface({ attachment, result }, path, signal);
   if (code !== 0) throw new StatusError(Code.Internal, `make a stand-in for the network namespace ${path}: ip: ${stderr.toString().trim().slice(0, 200)}`);
   return undo.move();
+}
+
+/**
+ * Makes the interface anew in a namespace that has lost it: a DEL that was cut short removes it first, and the plugins
+ * then find nothing to clean up after. Does nothing where it is. Needs the tools that `makeStandIn` needs.
+ */
+export async function restoreInterface(entry: CachedAttachment, path: string, signal: AbortSignal): Promise<void> {
+  // Its first line fails when the interface is there, and ends it.
+  await addInterface(entry, path, signal);
+}
+
+function addInterface({ attachment: { ifName }, result }: Pick<CachedAttachment, "attachment" | "result">, path: string, signal: AbortSignal): Promise<RunResult> {
+  const addresses = (result?.ips ?? []).map((ip) => `addr add ${ip.address} dev ${ifName}\n`);
+  const batch = `link add ${ifName} type veth peer name peer0\n${addresses.join("")}`;
+  return run({ file: "nsenter", args: [`--net=${path}`, "ip", "-batch", "-"], stdin: Buffer.from(batch) }, signal);
 }

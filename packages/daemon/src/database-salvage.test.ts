@@ -117,7 +117,7 @@ test("whatever has happened to the file, the daemon starts, and what was there i
   const whole = readFileSync(path);
   const next = random(23);
   const damage = [Buffer.from("garbage"), Buffer.alloc(4096), whole.subarray(0, 100), whole.subarray(0, 5000), whole.subarray(0, whole.length - 4096)];
-  for (let round = 0; round < 150; round += 1) {
+  for (let round = 0; round < 60; round += 1) {
     const bytes = Buffer.from(whole);
     // Half of them where all the structure is.
     const range = round % 2 === 0 ? 200 : bytes.length;

@@ -81,7 +81,7 @@ function salvage(to: DatabaseSync, damagedPath: string): Record<TableName, numbe
   const found = { pods: 0, containers: 0, images: 0, layers: 0 };
   try {
     using from = new DatabaseSync(damagedPath, { readOnly: true });
-    for (const table of tableNames) found[table] = copyRows(to, table, readableRows(from, table));
+    for (const table of tableNames.filter((name) => hasTable(from, name))) found[table] = copyRows(to, table, readableRows(from, table));
   } catch (error) {
     // Not even its first page makes sense.
     if (!isCorruption(error)) throw error;
@@ -105,7 +105,7 @@ function readableRows(db: DatabaseSync, table: TableName): Map<string, string> {
 }
 
 /** Ids begin with so many digits in the narrowest ranges. */
-const rangeDepth = 3;
+const rangeDepth = 2;
 
 function readRange(db: DatabaseSync, table: TableName, prefix: string, depth: number, rows: Map<string, string>): void {
   const isWhole = ["ASC", "DESC"].map((order) => readUntilError(db, table, prefix, order, rows)).every(Boolean);

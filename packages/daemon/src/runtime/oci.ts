@@ -12,6 +12,7 @@ import { type Child, spawn } from "@keelson/linux/spawn.ts";
 import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import { makeDirectories } from "../make-directories.ts";
 import type { ProcessIdentity } from "../pod/state.ts";
+import { GentleAbort, settles, startGraceMs } from "./gentle-abort.ts";
 import { MonitorPipe, runtimeMessage } from "./monitor-pipe.ts";
 import type { ExecResult, ExitReport, RunningProcesses, Runtime, RuntimeContainer, RuntimeView } from "./runtime.ts";
 
@@ -62,6 +63,7 @@ export class OciRuntime implements Runtime {
       return { main: identify(main), monitor: identify(monitor.pid) };
     } catch (error) {
       // What is left of a half-made container must not outlive the call, whatever stopped it.
+      await settles(Promise.race([pipe.pid(AbortSignal.timeout(startGraceMs)), monitor.exited]));
       monitor.kill("SIGKILL");
       await this.delete(container.id, AbortSignal.timeout(30_000));
       throw wrapError(`create container ${container.id} with ${this.#o.name}`, error);
@@ -81,10 +83,10 @@ export class OciRuntime implements Runtime {
       rmSync(`${base}.pid`, { force: true });
     });
     writeFileSync(`${base}.json`, JSON.stringify(process), { mode: 0o600 });
-    const kill = () => killExec(`${base}.pid`);
-    signal.addEventListener("abort", kill, { once: true });
-    files.defer(() => signal.removeEventListener("abort", kill));
-    const result = await this.#execCommand(container.id, base, signal);
+    using gentle = new GentleAbort(signal, () => existsSync(`${base}.pid`));
+    gentle.signal.addEventListener("abort", () => killExec(`${base}.pid`), { once: true });
+    const result = await this.#execCommand(container.id, base, gentle.signal);
+    signal.throwIfAborted();
     // No pid file: the command was never started, and what is on stderr is the runtime's. Mostly the command is wrong.
     if (result.code !== 0 && !existsSync(`${base}.pid`)) {
       throw this.#failure(`exec ${process.args?.[0] ?? ""} in container ${container.id}`, result, Code.FailedPrecondition);
@@ -162,9 +164,10 @@ export class OciRuntime implements Runtime {
     return [`--root=${this.#o.root}`, ...this.#o.args];
   }
 
-  #command(args: string[], signal: AbortSignal): Promise<RunResult> {
+  async #command(args: string[], signal: AbortSignal): Promise<RunResult> {
     const systemd = this.#o.systemdCgroup ? ["--systemd-cgroup"] : [];
-    return run({ file: this.#o.path, args: [...this.#runtimeArgs(), ...systemd, ...args], env: { PATH: process.env["PATH"] } }, signal);
+    using gentle = new GentleAbort(signal, () => false);
+    return await run({ file: this.#o.path, args: [...this.#runtimeArgs(), ...systemd, ...args], env: { PATH: process.env["PATH"] } }, gentle.signal);
   }
 
   #execCommand(id: string, base: string, signal: AbortSignal): Promise<RunResult> {

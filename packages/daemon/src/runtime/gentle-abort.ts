@@ -1,0 +1,51 @@
+/**
+ * How long a runtime may go on after its call was aborted, in ms. crun mounts its own binary in /tmp
+ * while it starts (its guard against CVE-2019-5736); killed there, it would leave the mount for ever.
+ */
+export const startGraceMs = 1000;
+
+const pollMs = 2;
+
+/**
+ * A signal that follows another one, but not before a runtime's process has started or the grace is
+ * over. Dispose it when the process has ended.
+ */
+export class GentleAbort implements Disposable {
+  readonly #outer: AbortSignal;
+  readonly #abort = new AbortController();
+  readonly #hasStarted: () => boolean;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(outer: AbortSignal, hasStarted: () => boolean) {
+    outer.throwIfAborted();
+    this.#outer = outer;
+    this.#hasStarted = hasStarted;
+    outer.addEventListener("abort", this.#follow, { once: true });
+  }
+
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer);
+    this.#outer.removeEventListener("abort", this.#follow);
+  }
+
+  readonly #follow = (): void => {
+    let left = startGraceMs;
+    const look = () => {
+      left -= pollMs;
+      if (left > 0 && !this.#hasStarted()) return;
+      clearInterval(this.#timer);
+      this.#abort.abort(this.#outer.reason);
+    };
+    this.#timer = setInterval(look, pollMs);
+    look();
+  };
+}
+
+/** Waits for a promise, whatever comes of it. */
+export async function settles(promise: Promise<unknown>): Promise<void> {
+  await promise.catch(() => {});
+}

@@ -1,8 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { mkdirSync } from "node:fs";
-import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import type { DatabaseSync } from "node:sqlite";
 import { JoinedCalls } from "@keelson/base/joined-calls.ts";
 import { KeyedLock } from "@keelson/base/keyed-lock.ts";
 import type { Log } from "@keelson/base/log.ts";
@@ -10,8 +8,6 @@ import { createCriServer } from "@keelson/cri/server.ts";
 import { detectCgroups } from "@keelson/linux/cgroup.ts";
 import { warmThreadPool } from "@keelson/linux/pool.ts";
 import { bootId } from "@keelson/linux/procfs.ts";
-import { HttpTransport } from "@keelson/oci/distribution/transport.ts";
-import { hostPlatform } from "@keelson/oci/image-spec/platform.ts";
 import { formatReference, parseReference } from "@keelson/oci/reference.ts";
 import { logCalls } from "./call-log.ts";
 import type { Config } from "./config/schema.ts";
@@ -23,9 +19,7 @@ import { releaseContainer } from "./container/teardown.ts";
 import { openOrSalvage } from "./database-salvage.ts";
 import type { Deps } from "./deps.ts";
 import { collectHostFacts } from "./host.ts";
-import { LayerWorkers } from "./image/layer-workers.ts";
-import { ImagePuller } from "./image/pull.ts";
-import { ImageStore } from "./image/store.ts";
+import { openImages } from "./image/open-images.ts";
 import { lockInstance } from "./instance-lock.ts";
 import { killLeftoverTools } from "./leftover-tools.ts";
 import { createPluginExec } from "./network/exec.ts";
@@ -102,7 +96,7 @@ async function buildDeps(config: Config, paths: Paths, log: Log, parts: AsyncDis
   const pods = openStore(new RecordTable(db, "pods", readPodRecord, writePodRecord), "pod sandbox", log);
   const containers = openStore(new RecordTable(db, "containers", readContainerRecord, writeContainerRecord), "container", log);
   const layersInUse = () => containers.all().flatMap((c) => c.layers);
-  const { images, puller, pinnedImages } = await openImages(config, db, layersInUse, log, parts);
+  const { images, puller } = await openImages(config, db, layersInUse, log, parts);
   const network = await openNetworks(config, log, parts);
   const runtimes = openRuntimes(config, paths, host, cgroups, log);
   const containerHost = new LinuxContainerHost((id) => bundleDir(paths, id), (id) => containerDir(paths, id), cgroups);
@@ -133,41 +127,12 @@ async function buildDeps(config: Config, paths: Paths, log: Log, parts: AsyncDis
     network,
     images,
     puller,
-    pinnedImages,
+    pinnedImages: new Set(config.images.pinned.map((name) => formatReference(parseReference(name)))),
     createTimeoutMs: config.timeouts.create * 1000,
     cleanupTimeoutMs,
     newId: () => randomBytes(32).toString("hex"),
     nowNs,
   };
-}
-
-/** Threads that download and unpack: more than there are cores do not help. */
-const layerThreads = Math.min(4, Math.max(2, availableParallelism()));
-
-async function openImages(config: Config, db: DatabaseSync, layersInUse: () => string[], log: Log, parts: AsyncDisposableStack) {
-  const images = await ImageStore.open({ root: config.root, db, log, layersInUse });
-  parts.defer(() => images.close());
-  const workers = new LayerWorkers(layerThreads);
-  parts.defer(() => workers.close());
-  const puller = new ImagePuller({
-    root: config.root,
-    store: images,
-    workers,
-    transport: parts.use(new HttpTransport()),
-    hostsDirectories: config.registry.config_path.split(":").filter((dir) => dir !== ""),
-    platform: hostPlatform(process.arch),
-    maxParallelDownloads: config.images.max_parallel_downloads,
-    layerLimits: {
-      maxBytes: config.images.max_layer_bytes,
-      maxRatio: config.images.max_layer_ratio,
-      maxEntries: config.images.max_layer_entries,
-      maxPathBytes: config.images.max_path_bytes,
-    },
-    keepLayers: config.images.keep_layers,
-    log,
-    now: Date.now,
-  });
-  return { images, puller, pinnedImages: new Set(config.images.pinned.map((name) => formatReference(parseReference(name)))) };
 }
 
 async function openNetworks(config: Config, log: Log, parts: AsyncDisposableStack): Promise<PodNetworks> {

@@ -1,6 +1,7 @@
 import { Command } from "commander";
 import { messageOf } from "@keelson/base/status.ts";
 import { pino } from "pino";
+import { addCheckCommand } from "./check/command.ts";
 import { defaultConfigFile } from "./config/default-file.ts";
 import { defaultConfigPath, loadConfig, type Overrides } from "./config/load.ts";
 import { startDaemon } from "./daemon.ts";
@@ -31,10 +32,12 @@ Examples:
   keelsond                                   serve on unix:///run/keelson/keelson.sock
   keelsond --root /tmp/k/lib --state /tmp/k/run --socket unix:///tmp/k/k.sock
                                              a second daemon, apart from the first
+  keelsond check --repair                    verify everything that is kept, and repair it
   keelsond config default > ${defaultConfigPath}
   keelsond config check ${defaultConfigPath}`,
   );
 
+addCheckCommand(program);
 const config = program.command("config").description("print or check a configuration file");
 config
   .command("default")

@@ -63,7 +63,11 @@ export class LayerFetcher {
     const layer = wanted[index];
     if (layer === undefined) return undefined;
     const present = this.#options.layers.get(layer.chainId);
-    if (present !== undefined && this.#options.layers.isWhole(present.id)) return present;
+    if (present !== undefined && this.#options.layers.isWhole(present.id)) {
+      // One below it may be gone or damaged all the same.
+      await this.#need(access, wanted, index - 1, signal);
+      return present;
+    }
     return this.#running.join(layer.chainId, signal, (shared) => this.#fetch(access, wanted, index, layer, shared));
   }
 

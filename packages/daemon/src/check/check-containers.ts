@@ -1,0 +1,74 @@
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { messageOf } from "@keelson/base/status.ts";
+import { type CgroupLayout, cgroupDirs, detectCgroups } from "@keelson/linux/cgroup.ts";
+import { readMounts } from "@keelson/linux/mount.ts";
+import { bootId, isProcessAlive } from "@keelson/linux/procfs.ts";
+import type { ContainerRecord } from "../container/record.ts";
+import { bundleDir, containerDir, exitsDir } from "../paths.ts";
+import type { ProcessIdentity } from "../pod/state.ts";
+import { type Finding, shortId } from "./finding.ts";
+import type { StoreView } from "./store-view.ts";
+
+const recreate = "remove the container; the kubelet then makes a new one";
+
+interface Host {
+  readonly boot: string;
+  readonly mounts: ReadonlySet<string>;
+  readonly cgroups: CgroupLayout;
+}
+
+/** Containers against their pods, layers, processes and files. Those that have ended need none of the latter. */
+export function checkContainers(view: StoreView): Finding[] {
+  const host = { boot: bootId(), mounts: new Set(readMounts().map((info) => info.target)), cgroups: detectCgroups() };
+  return [...view.containers.values()].flatMap((container) => checkContainer(view, container, host));
+}
+
+function checkContainer(view: StoreView, container: ContainerRecord, host: Host): Finding[] {
+  const problems = new Map<string, string>();
+  if (!view.pods.has(container.podId)) problems.set(`its pod ${shortId(container.podId)} has no record`, recreate);
+  const missing = container.layers.find((id) => !view.layers.has(id));
+  if (missing !== undefined) problems.set(`its layer ${shortId(missing)} has no record`, `its files may be removed any time; ${recreate}`);
+  const { state } = container;
+  if ((state.is === "created" || state.is === "running") && container.bootId === host.boot) {
+    for (const [what, means] of [...processProblems(view, container, state), ...fileProblems(view, container, host)]) problems.set(what, means);
+  }
+  return [...problems].map(([what, means]) => ({ about: "container", where: shortId(container.id), what, means, repair: undefined }));
+}
+
+type Problem = [what: string, means: string];
+
+/** A container whose end has been written down is as it should be: keelsond notes it at once, or at its start. */
+function processProblems(view: StoreView, { id }: ContainerRecord, { main, monitor }: { main: ProcessIdentity; monitor: ProcessIdentity }): Problem[] {
+  if (isAlive(monitor)) return [];
+  if (existsSync(join(exitsDir(view.paths), id))) return [];
+  const means = isAlive(main) ? "it runs without logging, and its exit code will not be known" : "its exit code is not known; it will be listed as exited with the reason MonitorLost";
+  return [[`its monitor, process ${monitor.pid}, is gone without a word`, means]];
+}
+
+function fileProblems(view: StoreView, { id, state, cgroupPath }: ContainerRecord, host: Host): Problem[] {
+  const bundle = bundleDir(view.paths, id);
+  const hasEnded = existsSync(join(exitsDir(view.paths), id));
+  const problems: Problem[] = [];
+  for (const name of ["config.json", "process.json"]) {
+    const why = whyNoJson(join(bundle, name));
+    if (why !== undefined) problems.push([`${join(bundle, name)}: ${why}`, `commands cannot be run in it; ${recreate}`]);
+  }
+  if (!hasEnded && !host.mounts.has(join(bundle, "rootfs"))) problems.push([`nothing is mounted at ${join(bundle, "rootfs")}`, state.is === "created" ? `it cannot be started; ${recreate}` : "it keeps its files as long as it runs"]);
+  if (!existsSync(join(containerDir(view.paths, id), "upper"))) problems.push([`its writable layer ${containerDir(view.paths, id)} is missing`, `what it wrote is lost; ${recreate}`]);
+  if (!hasEnded && !cgroupDirs(host.cgroups, cgroupPath).some((dir) => existsSync(dir))) problems.push([`its cgroup ${cgroupPath} is missing`, `it has no limits and no stats; ${recreate}`]);
+  return problems;
+}
+
+function isAlive({ pid, startTicks }: ProcessIdentity): boolean {
+  return isProcessAlive(pid, startTicks);
+}
+
+function whyNoJson(path: string): string | undefined {
+  try {
+    JSON.parse(readFileSync(path, "utf8"));
+    return undefined;
+  } catch (error) {
+    return error instanceof SyntaxError ? `is no JSON: ${messageOf(error)}` : messageOf(error);
+  }
+}

@@ -1,0 +1,30 @@
+/** Something in the store that is not as it should be. */
+export interface Finding {
+  readonly about: "database" | "record" | "pod" | "container" | "image" | "layer" | "blob" | "network" | "directory" | "file";
+  /** An id, a name or a path. */
+  readonly where: string;
+  readonly what: string;
+  /** What that means for whoever runs pods here. */
+  readonly means: string;
+  /** What `--repair` does; undefined: nothing, and `means` says what the user can do. */
+  readonly repair: Repair | undefined;
+}
+
+export interface Repair {
+  /** In the words of a promise: `pulls this layer again`. */
+  readonly does: string;
+  /** Whether it can be done while a daemon works with the store. */
+  readonly besideDaemon: boolean;
+  /** Does it. Resolves with what was done; throws why it was not. */
+  readonly run: () => Promise<string>;
+}
+
+/** Whether two findings say the same of the same thing. */
+export function isSame(a: Finding, b: Finding): boolean {
+  return a.about === b.about && a.where === b.where && a.what === b.what;
+}
+
+/** An id as people are shown it. */
+export function shortId(id: string): string {
+  return id.startsWith("sha256:") ? id.slice(0, 19) : id.slice(0, 13);
+}

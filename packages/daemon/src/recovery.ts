@@ -22,9 +22,11 @@ export async function recover(d: Deps): Promise<void> {
   using _ = keepRunning();
   for (const container of d.containers.all()) await attempt(d, "container", container.id, () => recoverContainer(d, container));
   for (const pod of d.pods.all()) await attempt(d, "pod sandbox", pod.id, () => recoverPod(d, pod));
-  await attempt(d, "state directory", d.paths.state, () => removeUnknown(d));
+  await attempt(d, "state directory", d.paths.state, () => removeUnknownContainers(d));
   const ready = d.pods.all().filter((p) => p.state.is === "ready");
+  // Before the namespaces of pods without a record go: plugins clean up more while they are there.
   await attempt(d, "network", "cni", () => d.network.collectGarbage(new Set(ready.map((p) => p.id)), cleanup(d)));
+  await attempt(d, "state directory", d.paths.state, () => removeUnknownPods(d));
   await attempt(d, "image store", d.paths.root, async () => d.images.collectGarbage());
 }
 
@@ -109,13 +111,16 @@ async function recoverPod(d: Deps, pod: PodRecord): Promise<void> {
 }
 
 /** Directories that no record knows: of a record that was lost, or from before a restore of the database. */
-async function removeUnknown(d: Deps): Promise<void> {
+async function removeUnknownContainers(d: Deps): Promise<void> {
   const containers = new Set([...idsIn(bundleDir(d.paths, "")), ...idsIn(containersDir(d.paths))]);
   for (const id of containers) {
     if (d.containers.get(id) !== undefined) continue;
     d.log.warn({ id, dir: containerDir(d.paths, id) }, "removing what is left of a container that has no record");
     await attempt(d, "container", id, () => destroyUnknownContainer(d, id));
   }
+}
+
+async function removeUnknownPods(d: Deps): Promise<void> {
   for (const id of idsIn(podDir(d.paths, ""))) {
     if (d.pods.get(id) !== undefined) continue;
     d.log.warn({ id, dir: podDir(d.paths, id) }, "removing what is left of a pod that has no record");

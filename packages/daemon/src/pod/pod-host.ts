@@ -10,7 +10,7 @@ import { startPodInit } from "@keelson/linux/pod-init.ts";
 import { isProcessAlive, processStartTicks, readCgroup, readProcesses, readStatus } from "@keelson/linux/procfs.ts";
 import { signalProcess, watchProcess } from "@keelson/linux/process.ts";
 import { removeTreeAsync } from "@keelson/linux/tree.ts";
-import { type ContainerCgroup, planContainerCgroup } from "../plan/cgroup-path.ts";
+import { type ContainerCgroup, planContainerCgroup, planPodCgroup } from "../plan/cgroup-path.ts";
 import { hostnameFile, hostsFile } from "../plan/pod-files.ts";
 import type { PodPlan } from "../plan/pod-plan.ts";
 import type { ProcessIdentity } from "./state.ts";
@@ -116,6 +116,14 @@ export class LinuxPodHost implements PodHost {
   async destroyUnknown(id: string): Promise<void> {
     await this.#killPinnedInit(podFiles(this.#dirOf(id)).pidns);
     await this.#removeFiles(id);
+    for (const driver of ["cgroupfs", "systemd"] as const) await this.#removeOwnCgroup(planPodCgroup("", driver, id).path);
+  }
+
+  /** Where a pod without a cgroup_parent is; nothing happens when it had one. */
+  async #removeOwnCgroup(path: string): Promise<void> {
+    const signal = AbortSignal.timeout(10_000);
+    await killCgroup(this.#cgroups, path, {}, signal);
+    await removeCgroup(this.#cgroups, path, {}, signal);
   }
 
   async #removeFiles(id: string): Promise<void> {

@@ -1,4 +1,5 @@
 import { DatabaseSync, type StatementSync } from "node:sqlite";
+import { Code, StatusError } from "@keelson/base/status.ts";
 
 /**
  * Opens the daemon's state (`ROOT/state.db`): WAL so that a kill -9 costs nothing, synchronous=FULL
@@ -68,13 +69,30 @@ export class RecordTable<T> {
     return parseRows(this.#all.all(), this.#parse);
   }
 
+  /** Throws ResourceExhausted when the file system is full. */
   put(id: string, record: T): void {
-    this.#put.run(id, JSON.stringify(this.#format(record), replaceBigint));
+    const text = JSON.stringify(this.#format(record), replaceBigint);
+    this.#write(() => this.#put.run(id, text));
   }
 
+  /** Throws ResourceExhausted when the file system is full. */
   delete(id: string): void {
-    this.#delete.run(id);
+    this.#write(() => this.#delete.run(id));
   }
+
+  #write(statement: () => unknown): void {
+    try {
+      statement();
+    } catch (error) {
+      if (!isFull(error)) throw error;
+      throw new StatusError(Code.ResourceExhausted, `state database ${this.#db.location() ?? ""}: there is no room on its file system; free some, for example by removing images`, error);
+    }
+  }
+}
+
+/** SQLITE_FULL of https://www.sqlite.org/rescode.html. */
+function isFull(error: unknown): boolean {
+  return error instanceof Error && "errcode" in error && error.errcode === 13;
 }
 
 /** Reads rows of `id` and `record`, each by itself. */

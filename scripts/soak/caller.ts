@@ -61,7 +61,7 @@ export class Caller implements Disposable {
     const life = await this.#node.life();
     const startedAtMs = performance.now();
     try {
-      const deadline = AbortSignal.timeout(leaveAfterMs ?? callTimeoutMs);
+      const deadline = AbortSignal.timeout(Math.ceil(leaveAfterMs ?? callTimeoutMs));
       const response = await this.#connect(life).call(name, request, deadline);
       this.#ledger.answered(name, performance.now() - startedAtMs);
       return { is: "answered", response };

@@ -1,0 +1,165 @@
+import { execFileSync } from "node:child_process";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { basename, join } from "node:path";
+import { addressesDir } from "./network.ts";
+
+const idPattern = /[0-9a-f]{64}/;
+const idsPattern = /[0-9a-f]{64}/g;
+
+/** Whose a thing can rightly be: a pod that is READY, a container that is CREATED or RUNNING, either, any container that is listed, nobody. */
+export type Owner = "pod" | "live container" | "pod or live container" | "container" | "nobody";
+
+/** A thing that exists. */
+export interface Thing {
+  readonly kind: string;
+  readonly owner: Owner;
+  /** Of the owner; for `nobody` what tells it from others. */
+  readonly id: string;
+}
+
+/** What there is of one daemon's at one moment. */
+export interface Inventory {
+  readonly things: readonly Thing[];
+  readonly conmons: number;
+  readonly mounts: number;
+  readonly networkNamespaces: number;
+  readonly cgroups: number;
+  readonly interfaces: number;
+  readonly addresses: number;
+}
+
+/** What is known to a daemon, as its lists have it. */
+export interface Known {
+  readonly readyPods: ReadonlySet<string>;
+  readonly containers: ReadonlySet<string>;
+  readonly liveContainers: ReadonlySet<string>;
+}
+
+/** Looks at the whole sandbox, where nobody else has pods. Synchronous, some 50 ms with twenty pods. */
+export function takeInventory(dir: string): Inventory {
+  const mounts = mountsBelow(dir);
+  const interfaces = readdirSync("/sys/class/net").filter((name) => name.startsWith("veth"));
+  const addresses = addressesOf(dir);
+  const cgroups = cgroupsBelow("/sys/fs/cgroup", 0);
+  const processes = processesHere();
+  return {
+    things: [...mounts, ...addresses, ...cgroups, ...processes, ...directories(dir), ...unknownInterfaces(dir, interfaces), ...firewallRules()],
+    conmons: processes.filter(({ kind }) => kind === "process conmon").length,
+    mounts: mounts.length,
+    networkNamespaces: mounts.filter(({ kind }) => kind === "mount netns").length,
+    cgroups: cgroups.length,
+    interfaces: interfaces.length,
+    addresses: addresses.length,
+  };
+}
+
+/** The things that nobody has who is known. */
+export function unowned(things: readonly Thing[], { readyPods, containers, liveContainers }: Known): string[] {
+  const isOwned = ({ owner, id }: Thing): boolean => {
+    switch (owner) {
+      case "pod":
+        return readyPods.has(id);
+      case "live container":
+        return liveContainers.has(id);
+      case "pod or live container":
+        return readyPods.has(id) || liveContainers.has(id);
+      case "container":
+        return containers.has(id);
+      case "nobody":
+        return false;
+    }
+  };
+  return [...new Set(things.filter((thing) => !isOwned(thing)).map(({ kind, id }) => `${kind} ${id}`))];
+}
+
+function mountsBelow(dir: string): Thing[] {
+  const targets = readFileSync("/proc/self/mountinfo", "utf8").split("\n").map((line) => line.split(" ")[4] ?? "");
+  return targets.filter((target) => target.startsWith(`${dir}/`)).map((target) => {
+    const id = idPattern.exec(target)?.[0];
+    return { kind: `mount ${basename(target)}`, owner: id === undefined ? "nobody" : target.includes("/containers/") ? "container" : "pod", id: id ?? target };
+  });
+}
+
+/** host-local has a file for each address, with the id of who has it. */
+function addressesOf(dir: string): Thing[] {
+  return names(addressesDir(dir)).flatMap((network) => {
+    const files = names(join(addressesDir(dir), network)).filter((name) => /^[\d.]+$/.test(name));
+    return files.map((name): Thing => {
+      const id = idPattern.exec(read(join(addressesDir(dir), network, name)) ?? "")?.[0];
+      return { kind: `address ${name} of`, owner: "pod", id: id ?? "nobody" };
+    });
+  });
+}
+
+/** The deepest are the root's, a parent's, a pod's and a container's. */
+function cgroupsBelow(dir: string, depth: number): Thing[] {
+  return readEntries(dir).flatMap((entry): Thing[] => {
+    if (!entry.isDirectory()) return [];
+    const id = idPattern.exec(entry.name)?.[0];
+    const below = depth < 3 ? cgroupsBelow(join(dir, entry.name), depth + 1) : [];
+    return id === undefined ? below : [{ kind: "cgroup of", owner: "pod or live container", id }, ...below];
+  });
+}
+
+function processesHere(): Thing[] {
+  const ours = new Set([1]);
+  for (let pid = process.pid; pid > 1; pid = Number(/^PPid:\t(\d+)$/m.exec(read(`/proc/${pid}/status`) ?? "")?.[1] ?? 0)) ours.add(pid);
+  return names("/proc").filter((name) => /^\d+$/.test(name) && !ours.has(Number(name))).flatMap((name): Thing[] => {
+    const command = (read(`/proc/${name}/cmdline`) ?? "").split("\0");
+    const cgroup = read(`/proc/${name}/cgroup`);
+    const status = read(`/proc/${name}/status`);
+    if (cgroup === undefined || status === undefined) return []; // it has just ended
+    if (/^State:\tZ/m.test(status)) return [{ kind: "zombie", owner: "nobody", id: `${name} ${/^Name:\t(.*)$/m.exec(status)?.[1]}` }];
+    const first = basename(command[0] ?? "");
+    if (first === "conmon") return [{ kind: "process conmon", owner: "live container", id: command[command.indexOf("--cid") + 1] ?? "" }];
+    if (first === "keelson-pod-init") return [{ kind: "process keelson-pod-init", owner: "pod", id: command[1] ?? "" }];
+    const id = cgroup.match(idsPattern)?.at(-1);
+    if (id !== undefined) return [{ kind: "process of", owner: "pod or live container", id }];
+    // What the daemon runs is its child; an orphan should end by itself.
+    return /^PPid:\t1$/m.test(status) ? [{ kind: "orphan process", owner: "nobody", id: `${name} ${command.join(" ")}` }] : [];
+  });
+}
+
+function directories(dir: string): Thing[] {
+  const found = (kind: string, owner: Owner, path: string): Thing[] =>
+    names(join(dir, path)).flatMap((name) => (idPattern.test(name) ? [{ kind, owner, id: idPattern.exec(name)![0] }] : []));
+  return [
+    ...found("directory state/pods", "pod", "state/pods"),
+    ...found("directory state/containers", "container", "state/containers"),
+    ...found("directory root/containers", "container", "root/containers"),
+    ...found("exit file", "container", "state/exits"),
+    ...found("result of CNI ADD", "pod", "root/cni/results"),
+    ...names(join(dir, "state/runtimes")).flatMap((runtime) => found(`state of ${runtime}`, "live container", `state/runtimes/${runtime}`)),
+  ];
+}
+
+/** Host ends of pods' interfaces that no cached result of a CNI ADD names. */
+function unknownInterfaces(dir: string, interfaces: readonly string[]): Thing[] {
+  const results = names(join(dir, "root/cni/results")).map((name) => read(join(dir, "root/cni/results", name)) ?? "").join("\n");
+  return interfaces.filter((name) => !results.includes(name)).map((name) => ({ kind: "interface", owner: "nobody", id: name }));
+}
+
+function firewallRules(): Thing[] {
+  const text = execFileSync("iptables-save", ["-t", "nat"], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
+  return [...new Set(text.match(idsPattern) ?? [])].map((id) => ({ kind: "firewall rules", owner: "pod", id }));
+}
+
+function names(dir: string): string[] {
+  return existsSync(dir) ? readEntries(dir).map(({ name }) => name) : [];
+}
+
+function readEntries(dir: string) {
+  try {
+    return readdirSync(dir, { withFileTypes: true });
+  } catch {
+    return []; // just gone
+  }
+}
+
+function read(path: string): string | undefined {
+  try {
+    return readFileSync(path, "utf8");
+  } catch {
+    return undefined; // just gone
+  }
+}

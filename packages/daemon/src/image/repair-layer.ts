@@ -23,8 +23,10 @@ export function repairLayer(damaged: string, fresh: string): Difference[] {
     fs.mkdirSync(trees.to);
   }
   const differences = [...compareLayer(trees.to, manifest)];
+  // Read before: renames change the times of both directories.
+  const parents = [...new Set(differences.map(({ path }) => parentOf(path)))].map((path) => ({ path, times: timesOf(inTree(trees.from, path)) }));
   for (const difference of differences) replace(trees, difference);
-  for (const parent of new Set(differences.map(({ path }) => parentOf(path)))) copyTimes(inTree(trees.from, parent), inTree(trees.to, parent));
+  for (const { path, times } of parents) setTimes(inTree(trees.to, path), times);
   fs.renameSync(join(fresh, layerFiles.manifest), join(damaged, layerFiles.manifest));
   fs.rmSync(join(damaged, layerFiles.damageMark), { force: true });
   return differences;
@@ -50,13 +52,22 @@ function copyAttributes(source: Buffer | string, wanted: fs.Stats, target: Buffe
     const value = hostXattrs.test(name) ? null : lgetxattr(source, name);
     if (value !== null) lsetxattr(target, name, value);
   }
-  copyTimes(source, target);
+  setTimes(target, timesOf(source));
 }
 
-/** A rename in a directory changes its times; what is gone or no directory any more is left alone. */
-function copyTimes(source: Buffer | string, target: Buffer | string): void {
-  const stat = fs.lstatSync(source, { bigint: true, throwIfNoEntry: false });
-  if (stat?.isDirectory() === true) utimensat(target, stat.atimeNs, stat.mtimeNs, true);
+interface Times {
+  atimeNs: bigint;
+  mtimeNs: bigint;
+}
+
+/** Undefined for what is no directory, and for what does not belong to the layer. */
+function timesOf(at: Buffer | string): Times | undefined {
+  const stat = fs.lstatSync(at, { bigint: true, throwIfNoEntry: false });
+  return stat?.isDirectory() === true ? stat : undefined;
+}
+
+function setTimes(at: Buffer | string, times: Times | undefined): void {
+  if (times !== undefined) utimensat(at, times.atimeNs, times.mtimeNs, true);
 }
 
 function parentOf(path: string): string {

@@ -168,6 +168,7 @@ test("a runtime or monitor that disappears is named by the call that needs it, a
   await node.startAgain();
   const pod = await node.runPod();
   const running = await node.runContainer(pod, "while :; do echo tick; sleep 0.05; done");
+  const runtimeReady = async () => (await node.call("status", { verbose: false })).status!.conditions.find((condition) => condition.type === "RuntimeReady");
   for (const tool of ["crun", "conmon"]) {
     const container = node.containerConfig("sleep 600");
     const create = () => node.call("createContainer", { podSandboxId: pod.id, config: container, sandboxConfig: pod.config });
@@ -176,7 +177,11 @@ test("a runtime or monitor that disappears is named by the call that needs it, a
     assert.equal((await node.call("listContainers", { filter: undefined })).containers.length, 1);
     const ticks = (await node.log(running)).length;
     await waitFor(async () => (await node.log(running)).length > ticks + 2, { message: "the container's log has stopped" });
+    const missing = (await runtimeReady())!;
+    assert.deepEqual([missing.status, missing.reason], [false, "NoRuntime"]);
+    assert.match(missing.message, new RegExp(`${bin}/${tool} is not there any more; install`));
     renameSync(join(node.dir, tool), join(bin, tool));
+    assert.equal((await runtimeReady())!.status, true);
     const { containerId } = await create();
     await node.startContainer(containerId);
     await node.stopContainer(containerId, 0);

@@ -13,13 +13,8 @@ export async function status(d: Deps, req: StatusRequest): Promise<StatusRespons
 }
 
 function runtimeReady(d: Deps): RuntimeCondition {
-  const ok = d.runtimes.defaultName !== undefined;
-  return {
-    type: "RuntimeReady",
-    status: ok,
-    reason: ok ? "" : "NoRuntime",
-    message: ok ? "" : "no OCI runtime is installed: install crun or runc, or name one in [runtimes.NAME]",
-  };
+  const problem = d.runtimes.problem();
+  return { type: "RuntimeReady", status: problem === undefined, reason: problem === undefined ? "" : "NoRuntime", message: problem ?? "" };
 }
 
 function networkReady(d: Deps): RuntimeCondition {

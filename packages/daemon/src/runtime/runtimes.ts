@@ -25,11 +25,16 @@ export class Runtimes {
   readonly #handlers: ReadonlyMap<string, Handler>;
   readonly #missing: ReadonlyMap<string, string>;
   readonly #default: string | undefined;
+  readonly #isThere: (path: string) => boolean;
+  readonly #conmon: string;
 
-  constructor(handlers: readonly Handler[], missing: ReadonlyMap<string, string>, defaultName: string | undefined) {
+  /** `isThere`: whether a program can be executed now; tests have none. */
+  constructor(handlers: readonly Handler[], missing: ReadonlyMap<string, string>, defaultName: string | undefined, conmon = "conmon", isThere: (path: string) => boolean = () => true) {
     this.#handlers = new Map(handlers.map((h) => [h.name, h]));
     this.#missing = missing;
     this.#default = defaultName;
+    this.#conmon = conmon;
+    this.#isThere = isThere;
   }
 
   /** The handler of a pod: "" is the default. Throws InvalidArgument for a name that is not configured, FailedPrecondition for a missing binary. */
@@ -60,6 +65,14 @@ export class Runtimes {
   get defaultName(): string | undefined {
     return this.#default;
   }
+
+  /** Why the default handler can make no container now; undefined when it can. Looks for the programs, which may have been removed since the start. */
+  problem(): string | undefined {
+    if (this.#default === undefined) return "no OCI runtime is installed: install crun or runc, or name one in [runtimes.NAME]";
+    if (!this.#isThere(this.#conmon)) return `the monitor ${this.#conmon} is not there any more; install the package conmon again`;
+    const { path } = this.handlerOf(this.#default);
+    return this.#isThere(path) ? undefined : `the OCI runtime ${path} is not there any more; install it again`;
+  }
 }
 
 /**
@@ -88,7 +101,7 @@ export function openRuntimes(config: Config, paths: Paths, host: HostFacts, cgro
     const facts = { name, recursiveReadOnlyMounts: false };
     handlers.push({ name, path, runtime, facts, privilegedWithoutHostDevices: section.privileged_without_host_devices });
   }
-  return new Runtimes(handlers, missing, chooseDefault(config, handlers, cgroups, log));
+  return new Runtimes(handlers, missing, chooseDefault(config, handlers, cgroups, log), conmon, (path) => findBinary(path) !== undefined);
 }
 
 function builtInSections(config: Config): Config["runtimes"] {

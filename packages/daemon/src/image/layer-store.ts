@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { existsSync, renameSync } from "node:fs";
+import { existsSync, renameSync, rmSync } from "node:fs";
 import { mkdir, open, readdir, readFile, rename } from "node:fs/promises";
 import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
@@ -161,6 +161,7 @@ export class LayerStore {
   remove(layers: readonly LayerRecord[]): void {
     for (const layer of layers) {
       this.#drop(layer);
+      this.#removeBlob(layer.digest);
       if (!existsSync(this.directoryOf(layer))) continue;
       // At once, so that the name is free when the layer is pulled again.
       const away = join(this.#directory, `${temporaryPrefix}${process.pid}-${(this.#sequence += 1)}`);
@@ -248,6 +249,12 @@ export class LayerStore {
   #forget(layer: LayerRecord, why: string): void {
     this.#log.warn({ layer: layer.id }, `dropped a layer: ${why}`);
     this.remove([layer]);
+  }
+
+  /** The compressed layer, if it was kept; another layer may come from the same one. */
+  #removeBlob(digest: string): void {
+    const isNeeded = [...this.#layers.values()].some((layer) => layer.digest === digest);
+    if (!isNeeded) rmSync(join(this.#directory, "../blobs", digest.replace(":", "/")), { force: true });
   }
 
   #drop(layer: LayerRecord): void {

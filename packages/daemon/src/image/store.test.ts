@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
@@ -100,6 +100,21 @@ test("removing by one name removes all, twice is fine, and what another image ne
   await store.close();
   assert.deepEqual(readdirSync(join(root, "layers")).sort(), ["111111111111", "333333333333", "empty"]);
   assert.equal(imageFsUsage(store).usedBytes, 200);
+});
+
+test("a kept compressed layer goes with the last layer that came from it", async (t) => {
+  const { open, root } = fixture(t);
+  const store = await open();
+  const blob = join(root, "blobs/sha256", "1".repeat(64));
+  mkdirSync(join(root, "blobs/sha256"), { recursive: true });
+  writeFileSync(blob, "");
+  await addLayer(store, digest("1"));
+  await addLayer(store, digest("2"), digest("1"));
+  addImage(store, digest("a"), [digest("1")], "docker.io/library/x:1");
+  store.collectGarbage();
+  assert.ok(existsSync(blob));
+  store.remove("x:1");
+  assert.ok(!existsSync(blob));
 });
 
 test("layers under a container or a pull outlive their image", async (t) => {

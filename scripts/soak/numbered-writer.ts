@@ -4,7 +4,8 @@ export function numberedWriter(burst: number, everySeconds: number, first = ""):
     "i=0",
     `trap 'echo "end $i"; exit ${stoppedExitCode}' TERM`,
     first,
-    `while :; do n=$((i+${burst})); while [ $i -lt $n ]; do i=$((i+1)); echo "line $i"; done; sleep ${everySeconds}; done`,
+    // A shell hears of a signal at once only while it waits.
+    `while :; do n=$((i+${burst})); while [ $i -lt $n ]; do i=$((i+1)); echo "line $i"; done; sleep ${everySeconds} & wait; done`,
   ].join("\n");
 }
 

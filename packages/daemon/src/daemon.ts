@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { mkdirSync } from "node:fs";
+import { chmodSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { JoinedCalls } from "@keelson/base/joined-calls.ts";
 import { KeyedLock } from "@keelson/base/keyed-lock.ts";
@@ -53,10 +53,13 @@ export async function startDaemon(config: Config, log: Log, adjust: (d: Deps) =>
   const paths: Paths = { root: config.root, state: config.state };
   await using parts = new AsyncDisposableStack();
   mkdirSync(paths.root, { recursive: true, mode: 0o700 });
+  // One that was there may be open to the machine's users, and images bring setuid programs.
+  chmodSync(paths.root, 0o700);
   parts.use(lockInstance(lockPath(paths)));
   // Before any namespace is entered: the pool's threads keep those of their birth.
   await warmThreadPool();
   for (const dir of [containersDir(paths), bundleDir(paths, ""), podDir(paths, "")]) mkdirSync(dir, { recursive: true, mode: 0o711 });
+  chmodSync(paths.state, 0o711);
   const deps = adjust(await buildDeps(config, paths, log, parts));
   await killLeftovers(config, deps);
   await recover(deps);

@@ -105,3 +105,34 @@ test("a streaming handler's error reaches the client after what it wrote", async
     (e: StatusError) => e.code === Code.Unavailable,
   );
 });
+
+test("a stream that is never read stops the handler's writing, holds up no other call and ends when its client goes", async (t) => {
+  let written = 0;
+  const ended = Promise.withResolvers<unknown>();
+  const { client } = await serve(t, {
+    version: (request) => Promise.resolve({ version: request.version, runtimeName: "", runtimeVersion: "", runtimeApiVersion: "" }),
+    streamPodSandboxes: async (_, write) => {
+      try {
+        for (;;) {
+          await write({ podSandboxes: [PodSandbox.fromPartial({ id: "x".repeat(100_000) })] });
+          written += 100_000;
+        }
+      } catch (error) {
+        ended.resolve(error);
+        throw error;
+      }
+    },
+  });
+  const abort = new AbortController();
+  const stream = client.stream("streamPodSandboxes", { filter: undefined }, abort.signal)[Symbol.asyncIterator]();
+  await stream.next();
+  let before = -1;
+  // A thousand answers of another call are time enough to write gigabytes.
+  while (before !== written) {
+    before = written;
+    for (let i = 0; i < 200; i++) await client.call("version", { version: "v1" }, never);
+  }
+  assert.ok(written < 50_000_000, `${written} bytes were taken without a reader`);
+  abort.abort();
+  assert.equal((await ended.promise as Error).name, "AbortError");
+});

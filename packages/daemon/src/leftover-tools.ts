@@ -16,8 +16,7 @@ export interface LeftoverOwners {
 
 /**
  * Kills the tools that a killed daemon started to make something and that still run, and waits for their
- * end: what they made after recovery would be there with no record of it. Monitors of containers, and
- * commands in them, go on. So does CNI DEL: bridge looks for the addresses of its firewall rules on the
+ * end: what they made after recovery would be there with no record of it. Monitors of containers go on. So does CNI DEL: bridge looks for the addresses of its firewall rules on the
  * interface that it has just removed (plugins 1.1 to 1.6, cmdDel), so it must not be stopped half way. Answers
  * what was killed, as command lines.
  */
@@ -44,7 +43,8 @@ export function isLeftoverTool(args: readonly string[], environment: readonly st
   if (!owners.runtimeRoots.some((root) => args.includes(`--root=${root}`))) return false;
   // A container that waits for its start still has the arguments of the `crun create` that it was forked from.
   if (args.includes("create")) return owners.creating.has(args.at(-1) ?? "");
-  return args.includes("start") || args.includes("delete");
+  // Of an exec nobody waits any more; what it runs is the business of the container's recovery.
+  return args.includes("start") || args.includes("delete") || args.includes("exec");
 }
 
 function leftoverTool(pid: number, owners: LeftoverOwners) {

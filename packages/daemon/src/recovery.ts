@@ -69,6 +69,7 @@ async function recoverContainer(d: Deps, container: ContainerRecord): Promise<vo
 /** Notes what a container is now, and watches it when it runs. */
 async function followContainer(d: Deps, container: ContainerRecord): Promise<void> {
   const { id } = container;
+  if (container.bootId === d.bootId) d.runtimes.handlerOf(container.handler).runtime.endExecs(runtimeContainerOf(d, container));
   const event = await whatBecameOf(d, container);
   const now = event === undefined ? container : d.containers.update(id, (c) => ({ ...c, state: containerTransition(c.state, event) }));
   d.exits.watch(now);

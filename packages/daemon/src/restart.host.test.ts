@@ -112,6 +112,23 @@ for (const [runtime, signal, afterMs] of [["crun", "SIGTERM", 40], ["crun", "SIG
       assert.deepEqual(node.remains(), []);
     });
 
+    const leavesNoCommand = async () => {
+      const pod = await node.runPod();
+      const id = await node.runContainer(pod, "sleep 600");
+      const exec = node.exec(id, ["sh", "-c", "sleep 4321 & exec sleep 4321"]).catch(() => undefined);
+      const sleeping = async () => (await node.exec(id, ["sh", "-c", "ps | grep -c '[s]leep 4321'"])).stdout.trim();
+      await waitFor(async () => (await sleeping()) === "2");
+      await end();
+      await exec;
+      await node.startAgain();
+      assert.equal(await sleeping(), "0");
+      assert.equal((await node.containerStatus(id)).state, ContainerState.CONTAINER_RUNNING);
+      await node.removePod(pod.id);
+      assert.deepEqual(node.remains(), []);
+    };
+    // SIGTERM gives calls under way ten seconds to end.
+    if (signal === "SIGKILL") test("leaves no command running whose caller is gone", leavesNoCommand);
+
     test("takes down what was being made", async () => {
       const pod = await node.runPod();
       const making: Promise<unknown>[] = [];

@@ -496,6 +496,7 @@ export class FakeNode implements Disposable {
           signal,
         ),
       exec: (_container, process, signal) => this.#effect("runtime exec", () => ({ exitCode: 0, stdout: Buffer.from(process.args!.join(" ")), stderr: Buffer.alloc(0) }), signal),
+      endExecs: () => this.now("runtime end-execs", () => {}),
       reopenLog: (_container, _monitor, signal) => this.#effect("runtime reopen-log", () => {}, signal),
       delete: (id, signal) =>
         this.#effect(

@@ -5,13 +5,13 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Log } from "@keelson/base/log.ts";
 import { Code, StatusError, wrapError } from "@keelson/base/status.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
-import { descendants, isProcessAlive, processStartTicks, readProcesses, sessionMembers } from "@keelson/linux/procfs.ts";
-import { signalProcess } from "@keelson/linux/process.ts";
+import { isProcessAlive, processStartTicks } from "@keelson/linux/procfs.ts";
 import { run, type RunResult } from "@keelson/linux/run.ts";
 import { type Child, spawn } from "@keelson/linux/spawn.ts";
 import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import { makeDirectories } from "../make-directories.ts";
 import type { ProcessIdentity } from "../pod/state.ts";
+import { endExecsIn, killExec } from "./exec-processes.ts";
 import { GentleAbort, settles, startGraceMs } from "./gentle-abort.ts";
 import { MonitorPipe, runtimeMessage } from "./monitor-pipe.ts";
 import type { ExecResult, ExitReport, RunningProcesses, Runtime, RuntimeContainer, RuntimeView } from "./runtime.ts";
@@ -92,6 +92,10 @@ export class OciRuntime implements Runtime {
       throw this.#failure(`exec ${process.args?.[0] ?? ""} in container ${container.id}`, result, Code.FailedPrecondition);
     }
     return { exitCode: exitCodeOf(result), stdout: result.stdout, stderr: result.stderr };
+  }
+
+  endExecs(container: RuntimeContainer): void {
+    endExecsIn(container.bundleDir, container.id);
   }
 
   async reopenLog(container: RuntimeContainer, monitor: ProcessIdentity, signal: AbortSignal): Promise<void> {
@@ -203,27 +207,6 @@ function identify(pid: number): ProcessIdentity {
   const startTicks = processStartTicks(pid);
   if (startTicks === null) throw new StatusError(Code.Internal, `process ${pid} ended at once`);
   return { pid, startTicks };
-}
-
-/** Kills a command that was started in a container, with its descendants and its session. */
-function killExec(pidFile: string): void {
-  let pid: number;
-  try {
-    pid = Number.parseInt(readFileSync(pidFile, "utf8"), 10);
-  } catch {
-    return; // Not started yet: killing the runtime's own process ends it.
-  }
-  if (!Number.isInteger(pid) || pid < 2) return;
-  // What is stopped cannot fork while its children are counted; a few rounds catch what was forked before.
-  for (let round = 0; round < 5; round += 1) {
-    const processes = readProcesses();
-    const root = processes.filter((p) => p.pid === pid);
-    const all = new Map([...root, ...descendants(pid, processes), ...sessionMembers(pid, processes)].map((p) => [p.pid, p]));
-    const alive = [...all.values()].filter((p) => p.state !== "Z");
-    if (alive.length === 0) return;
-    for (const p of alive) signalProcess(p.pid, p.startTicks, 19 /* SIGSTOP */);
-    for (const p of alive) signalProcess(p.pid, p.startTicks, 9 /* SIGKILL */);
-  }
 }
 
 /** Whether the monitor has this very file open: /proc shows its name as it is now. */

@@ -41,6 +41,8 @@ export interface Runtime {
   start(id: string, signal: AbortSignal): Promise<void>;
   /** Runs a command to its end; when the signal aborts, kills it with all that it started. */
   exec(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<ExecResult>;
+  /** Ends commands that a daemon before this one was running in the container. */
+  endExecs(container: RuntimeContainer): void;
   /** Makes the monitor write to a new file at the log's path; done when that exists. */
   reopenLog(container: RuntimeContainer, monitor: ProcessIdentity, signal: AbortSignal): Promise<void>;
   /** Forgets the container, killing what is left of it. */

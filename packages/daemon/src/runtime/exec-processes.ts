@@ -1,0 +1,70 @@
+import { readdirSync, readFileSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { isErrno } from "@keelson/linux/errno.ts";
+import { descendants, type ProcessStat, readCgroup, readProcesses, sessionMembers } from "@keelson/linux/procfs.ts";
+import { signalProcess } from "@keelson/linux/process.ts";
+
+const sigkill = 9;
+const sigstop = 19;
+
+/**
+ * Kills a command that was started in a container, with its descendants and its session. Nothing
+ * happens when it was not started yet or has ended.
+ *
+ * @param isWanted asked of the process that the file names: after a restart its number may be another's.
+ */
+export function killExec(pidFile: string, isWanted: (pid: number) => boolean = () => true): void {
+  const pid = readPid(pidFile);
+  if (pid === undefined || !isWanted(pid)) return;
+  // What is stopped cannot fork while its children are counted; a few rounds catch what was forked before.
+  for (let round = 0; round < 5; round += 1) {
+    const alive = membersOf(pid);
+    if (alive.length === 0) return;
+    for (const p of alive) signalProcess(p.pid, p.startTicks, sigstop);
+    for (const p of alive) signalProcess(p.pid, p.startTicks, sigkill);
+  }
+}
+
+/**
+ * Ends the commands that a daemon before this one was running in a container, whose callers and
+ * timeouts are gone with it, and removes their files.
+ */
+export function endExecsIn(bundleDir: string, containerId: string): void {
+  for (const name of namesIn(bundleDir)) {
+    if (!/^exec-\d+\.(json|pid)$/.test(name)) continue;
+    const file = join(bundleDir, name);
+    if (name.endsWith(".pid")) killExec(file, (pid) => isInCgroupOf(pid, containerId));
+    rmSync(file, { force: true });
+  }
+}
+
+function membersOf(pid: number): ProcessStat[] {
+  const processes = readProcesses();
+  const root = processes.filter((p) => p.pid === pid);
+  const all = new Map([...root, ...descendants(pid, processes), ...sessionMembers(pid, processes)].map((p) => [p.pid, p]));
+  return [...all.values()].filter((p) => p.state !== "Z");
+}
+
+/** The last part of a container's cgroup has its id, with either driver. */
+function isInCgroupOf(pid: number, containerId: string): boolean {
+  return (readCgroup(pid) ?? []).some((c) => c.path.includes(containerId));
+}
+
+function readPid(file: string): number | undefined {
+  try {
+    const pid = Number.parseInt(readFileSync(file, "utf8"), 10);
+    return Number.isInteger(pid) && pid > 1 ? pid : undefined;
+  } catch (error) {
+    if (isErrno(error, "ENOENT")) return undefined;
+    throw error;
+  }
+}
+
+function namesIn(dir: string): string[] {
+  try {
+    return readdirSync(dir);
+  } catch (error) {
+    if (isErrno(error, "ENOENT")) return [];
+    throw error;
+  }
+}

@@ -1,4 +1,4 @@
-import { existsSync, renameSync, rmSync } from "node:fs";
+import { existsSync, renameSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { Code, codeOf, messageOf } from "@keelson/base/status.ts";
 import {
@@ -112,7 +112,7 @@ export class Slot {
     const containers: Container[] = [];
     try {
       const scripts = [this.#writer(kind), ...(random.chance(0.3) ? [numberedWriter(10, 1)] : [])];
-      for (const script of scripts) containers.push(await this.#startContainer(pod, image, script));
+      for (const script of scripts) containers.push(await this.#startWriter(pod, image, script));
       if (hasOwnImage && random.chance(0.5)) await this.#removeImage(image); // its containers go on
       if (kind === "host port") await this.#fetchPage(`http://${gateway}:${firstHostPort + number}/`);
       for (let steps = isPermanent ? Infinity : random.whole(5, 15); steps > 0 && !signal.aborted; steps--) {
@@ -185,6 +185,13 @@ export class Slot {
     const logPath = join(pod.config.logDirectory, config.logPath);
     caller.expect(existsSync(logPath), "a started container has its log", { id, logPath }, () => "there is no such file");
     return { id, config, logPath, log: new NumberedLog() };
+  }
+
+  /** Started, and so far that it hears of SIGTERM. */
+  async #startWriter(pod: Pod, image: string, script: string): Promise<Container> {
+    const container = await this.#startContainer(pod, image, script);
+    await waitFor(() => statSync(container.logPath).size > 0, { timeoutMs: 30_000, message: `container ${container.id} writes nothing` });
+    return container;
   }
 
   /** A kubelet does not start a container again when it gets no answer: it looks whether that runs now. */
@@ -283,7 +290,7 @@ export class Slot {
     await this.#call("removeContainer", RemoveContainerRequest.fromPartial({ containerId: container.id }));
     rmSync(container.logPath);
     // Its page, if it had one, is asked for only once.
-    return this.#startContainer(pod, image, this.#writer("plain"));
+    return this.#startWriter(pod, image, this.#writer("plain"));
   }
 
   /** Stops it with a grace period: it says its last word, in the log too. */

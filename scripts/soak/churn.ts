@@ -76,7 +76,7 @@ export async function churn(dir: string, options: SoakOptions, signal: AbortSign
   const seconds = (performance.now() - startedAtMs) / 1000;
   progress("taking everything down");
   callers.dispose();
-  return { seconds, ledger, memory: judgeMemory(sampler.memory), restartsMs: node.restartsMs, leaks: sampler.leaks, left: await node.takeDown() };
+  return { seconds, ledger, memory: judgeMemory(sampler.memory), restartsMs: [...node.restartsMs], leaks: sampler.leaks, left: await node.takeDown() };
 }
 
 /** kill -9 about once a minute, at no particular moment, and the next daemon at once. */

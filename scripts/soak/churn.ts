@@ -50,6 +50,11 @@ export async function churn(dir: string, options: SoakOptions, signal: AbortSign
     const slot = new Slot({ number, caller: makers[number % podClients]!, world, random: new Random(options.seed + 1000 + number), images, dir, isPermanent: number === 0 });
     return slot.run(end);
   });
+  // A daemon that does not come back: nothing else can work either.
+  const giveUp = (error: unknown) => {
+    ledger.fail("the start after kill -9", "", error);
+    over.abort();
+  };
   const [lister, puller, housekeeper, looker] = [caller(), caller(), caller(), caller()];
   await using sampler = new Sampler(node, looker, options.csv, () => node.restartsMs.length);
   const others = new AbortController();
@@ -62,7 +67,7 @@ export async function churn(dir: string, options: SoakOptions, signal: AbortSign
       if (ledger.failed >= tooManyFailures) over.abort();
       return Promise.resolve();
     }),
-    options.kill ? killNowAndThen(node, random, end) : Promise.resolve(),
+    options.kill ? killNowAndThen(node, random, end).catch(giveUp) : Promise.resolve(),
   ];
   try {
     // While the last pods go, the other clients are there as before.

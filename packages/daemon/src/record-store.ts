@@ -66,7 +66,7 @@ export class RecordStore<R extends { readonly id: string; readonly name: string 
     if (holder !== undefined) {
       throw new StatusError(Code.AlreadyExists, `${this.#kind} name ${record.name} is taken by ${holder}; remove that one first`);
     }
-    this.#table.put(record.id, record);
+    this.#table.insert(record.id, record);
     this.#index(record);
     this.#changed(record.id);
   }

@@ -1,5 +1,7 @@
+import { dirname, join } from "node:path";
 import { DatabaseSync, type StatementSync } from "node:sqlite";
 import { Code, StatusError } from "@keelson/base/status.ts";
+import { DiskReserve } from "./disk-reserve.ts";
 
 /**
  * Opens the daemon's state (`ROOT/state.db`): WAL so that a kill -9 costs nothing, synchronous=FULL
@@ -41,6 +43,8 @@ export class RecordTable<T> {
   readonly #delete: StatementSync;
   readonly #parse: (value: unknown) => T;
   readonly #format: (record: T) => unknown;
+  /** None for a database in memory. */
+  readonly #reserve: DiskReserve | undefined;
 
   /** @param format what is written as JSON, when the record itself is not. */
   constructor(
@@ -57,6 +61,9 @@ export class RecordTable<T> {
     this.#delete = db.prepare(`DELETE FROM ${name} WHERE id = ?`);
     this.#parse = parse;
     this.#format = format;
+    const location = db.location();
+    this.#reserve = location === null ? undefined : new DiskReserve(join(dirname(location), "reserve"));
+    this.#reserve?.hold();
   }
 
   /** Moves a row that cannot be read out of the way, as it is, into the table `damaged`, where a person may look at it. */
@@ -69,24 +76,46 @@ export class RecordTable<T> {
     return parseRows(this.#all.all(), this.#parse);
   }
 
-  /** Throws ResourceExhausted when the file system is full. */
-  put(id: string, record: T): void {
-    const text = JSON.stringify(this.#format(record), replaceBigint);
-    this.#write(() => this.#put.run(id, text));
+  /** Writes a new record. Throws ResourceExhausted when the file system is full. */
+  insert(id: string, record: T): void {
+    this.#write(() => this.#put.run(id, this.#textOf(record)));
+    this.#reserve?.hold();
   }
 
-  /** Throws ResourceExhausted when the file system is full. */
+  /** Writes a record that may be there. On a full file system the reserve is used; throws ResourceExhausted when that is gone too. */
+  put(id: string, record: T): void {
+    this.#writeInAnyCase(() => this.#put.run(id, this.#textOf(record)));
+  }
+
+  /** As put. */
   delete(id: string): void {
-    this.#write(() => this.#delete.run(id));
+    this.#writeInAnyCase(() => this.#delete.run(id));
+  }
+
+  #textOf(record: T): string {
+    return JSON.stringify(this.#format(record), replaceBigint);
+  }
+
+  #writeInAnyCase(statement: () => unknown): void {
+    try {
+      statement();
+    } catch (error) {
+      if (!isFull(error) || this.#reserve?.release() !== true) throw this.#named(error);
+      this.#write(statement);
+    }
   }
 
   #write(statement: () => unknown): void {
     try {
       statement();
     } catch (error) {
-      if (!isFull(error)) throw error;
-      throw new StatusError(Code.ResourceExhausted, `state database ${this.#db.location() ?? ""}: there is no room on its file system; free some, for example by removing images`, error);
+      throw this.#named(error);
     }
+  }
+
+  #named(error: unknown): unknown {
+    if (!isFull(error)) return error;
+    return new StatusError(Code.ResourceExhausted, `state database ${this.#db.location() ?? ""}: there is no room on its file system; free some, for example by removing images`, error);
   }
 }
 

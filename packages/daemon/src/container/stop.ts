@@ -30,6 +30,9 @@ export async function stopContainerProcesses(d: Deps, id: string, graceMs: numbe
     throw wrapError(`stop container ${id}`, error);
   }
   if (await endsWithin(d, id, killTimeoutMs, signal)) return;
+  if ((state.is === "running" || state.is === "created") && !d.containerHost.isAlive(state.main)) {
+    throw new StatusError(Code.DeadlineExceeded, `stop container ${id}: it has ended, but its end is not noted: its monitor does not tell, or there is no room to write it down; keelsond's log says which`);
+  }
   throw new StatusError(
     Code.DeadlineExceeded,
     `stop container ${id}: it is still there ${killTimeoutMs / 1000} s after SIGKILL; a process in uninterruptible sleep (often on a network file system) cannot be killed`,

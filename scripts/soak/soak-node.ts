@@ -1,6 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { ListContainersRequest, ListImagesRequest, RemoveImageRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { leftBehind, type Snapshot, takeSnapshot } from "@keelson/testkit/leaks.ts";
 import type { DaemonProcess } from "../daemon-process.ts";
@@ -11,6 +12,9 @@ import { writeSoakNetwork } from "./network.ts";
 
 /** The parent of the cgroups of all pods. */
 export const podCgroup = "keelson-soak";
+
+/** How long what a client left under way may take to end. */
+const settleMs = 15_000;
 
 /** The daemon that runs now, as a client sees it. */
 export interface Life {
@@ -77,20 +81,16 @@ export class SoakNode implements AsyncDisposable {
 
   /**
    * Removes all pods and images, ends the daemon, and takes down what whoever set up the network and the cgroup has to.
-   * Returns a sentence for each thing that is still there. A daemon is started for it, so that what only recovery
-   * takes down is no leak: a call whose client went away may have gone on to the last one's end.
+   * Returns a sentence for each thing that is still there, before or after one more start of the daemon: the first must
+   * not leave anything for recovery to find, and recovery must not leave anything at all.
    */
   async takeDown(): Promise<string[]> {
+    const before = await this.#removeAll();
     await this.restart("SIGTERM");
-    const { client } = (await this.#life).daemon;
-    const deadline = () => AbortSignal.timeout(30_000);
-    await removePods(client, {});
-    const { containers } = await client.call("listContainers", ListContainersRequest.fromPartial({}), deadline());
-    const { images } = await client.call("listImages", ListImagesRequest.fromPartial({}), deadline());
-    for (const { id } of images) await client.call("removeImage", RemoveImageRequest.fromPartial({ image: { image: id } }), deadline());
+    const after = await this.#removeAll();
     await (await this.#life).daemon.end("SIGTERM");
     this.#now = undefined;
-    return [...containers.map(({ id }) => `container ${id} is still listed, without a pod`), ...this.#remains(), ...this.#leaked()];
+    return [...before.map((sentence) => `${sentence}, beside the daemon that should have removed it`), ...after, ...this.#leaked()];
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -102,6 +102,20 @@ export class SoakNode implements AsyncDisposable {
     const life = { number: (this.#lives += 1), daemon, startedAtMs: performance.now() };
     this.#now = life;
     return life;
+  }
+
+  /** Removes pods until nothing of them comes any more: a call whose client went away for good may still be under way. */
+  async #removeAll(): Promise<string[]> {
+    const { client } = (await this.#life).daemon;
+    const deadline = () => AbortSignal.timeout(30_000);
+    for (const endMs = performance.now() + settleMs; ; await sleep(500)) {
+      await removePods(client, {});
+      const { images } = await client.call("listImages", ListImagesRequest.fromPartial({}), deadline());
+      for (const { id } of images) await client.call("removeImage", RemoveImageRequest.fromPartial({ image: { image: id } }), deadline());
+      const { containers } = await client.call("listContainers", ListContainersRequest.fromPartial({}), deadline());
+      const left = [...containers.map(({ id }) => `container ${id} is still listed, without a pod`), ...this.#remains()];
+      if (left.length === 0 || performance.now() >= endMs) return left;
+    }
   }
 
   /** Files and directories that should have gone with the last pod and image. */

@@ -21,7 +21,8 @@ import {
 } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { busyboxImage } from "@keelson/testkit/image.ts";
 import { Registry } from "@keelson/testkit/registry.ts";
-import { findProcesses, memAvailableKiB, pssKiB, rssKiB } from "../process-memory.ts";
+import { SideCgroup } from "../bench/side-cgroup.ts";
+import { findProcesses, pssKiB, rssKiB } from "../process-memory.ts";
 import { Caller } from "./caller.ts";
 import { Ledger } from "./ledger.ts";
 import { NumberedLog } from "./numbered-log.ts";
@@ -63,14 +64,16 @@ export async function load(dir: string, count: number, signal: AbortSignal, prog
   const image = registry.add("soak/busybox", "latest", busyboxImage());
   await first.call("pullImage", PullImageRequest.fromPartial({ image: { image } }));
   const emptyRssKiB = rssKiB((await node.life()).daemon.pid);
-  const availableBeforeKiB = await settledMemory();
+  const cgroup = new SideCgroup(podCgroup);
+  cgroup.add((await node.life()).daemon.pid);
+  const memoryBeforeKiB = cgroup.memoryKiB();
 
   const upMs: number[] = [];
   const pods = await timed(note, `${count} pods up`, count, () =>
     inTurns(makers, count, async (caller, index) => {
       signal.throwIfAborted();
       const startedAtMs = performance.now();
-      const pod = await bringUp(caller, dir, image, index);
+      const pod = await bringUp(caller, dir, image, cgroup.podParent, index);
       upMs.push(performance.now() - startedAtMs);
       if (upMs.length % 25 === 0) progress(`${upMs.length} pods are up`);
       return pod;
@@ -79,7 +82,7 @@ export async function load(dir: string, count: number, signal: AbortSignal, prog
   noteCalls(note, ledger, ["runPodSandbox", "createContainer", "startContainer"]);
   await sleep(5000, undefined, { signal });
   const conmons = findProcesses((_, args) => args[0]?.endsWith("conmon") === true);
-  note("memory for each pod", `${kib((availableBeforeKiB - (await settledMemory())) / count)} of the machine's, container and kernel included`);
+  note("memory for each pod", `${kib((cgroup.memoryKiB() - memoryBeforeKiB) / count)}: its container, conmon, the kernel's and the daemon's growth`);
   note("conmon", `${kib(conmons.reduce((sum, pid) => sum + pssKiB(pid), 0) / count)} PSS for each of ${conmons.length}`);
   note("daemon, RSS", `${mib(emptyRssKiB)} empty, ${mib(rssKiB((await node.life()).daemon.pid))} with ${count} pods`);
 
@@ -114,7 +117,7 @@ export async function load(dir: string, count: number, signal: AbortSignal, prog
   return { ledger, figures, left: await node.takeDown() };
 }
 
-async function bringUp(caller: Caller, dir: string, image: string, index: number): Promise<LoadPod> {
+async function bringUp(caller: Caller, dir: string, image: string, cgroupParent: string, index: number): Promise<LoadPod> {
   const name = `load-${index}`;
   const namespaceOptions = { pid: NamespaceMode.CONTAINER };
   const config = PodSandboxConfig.fromPartial({
@@ -122,7 +125,7 @@ async function bringUp(caller: Caller, dir: string, image: string, index: number
     hostname: name,
     logDirectory: join(dir, "logs", name),
     labels: { "io.kubernetes.pod.name": name, "io.kubernetes.pod.namespace": "load", "io.kubernetes.pod.uid": `uid-${name}` },
-    linux: { cgroupParent: `/${podCgroup}`, securityContext: { namespaceOptions } },
+    linux: { cgroupParent, securityContext: { namespaceOptions } },
   });
   const { podSandboxId: podId } = await caller.call("runPodSandbox", RunPodSandboxRequest.fromPartial({ config }));
   const container = ContainerConfig.fromPartial({
@@ -188,20 +191,6 @@ function noteCalls(note: (name: string, text: string) => void, ledger: Ledger, n
     const latencies = interval.get(name);
     if (latencies !== undefined) note(`  ${name}`, `p50 ${latencies.quantile(0.5).toFixed(1)} ms, p99 ${latencies.quantile(0.99).toFixed(1)} ms, max ${latencies.maxMs.toFixed(1)} ms, ${latencies.count} calls`);
   }
-}
-
-/** What the machine has left when it has come to rest, or after 10 s. */
-async function settledMemory(): Promise<number> {
-  const samples: number[] = [];
-  const isAtRest = () => {
-    const last = samples.slice(-8);
-    return last.length === 8 && Math.max(...last) - Math.min(...last) < 2048;
-  };
-  for (let index = 0; index < 40 && !isAtRest(); index++) {
-    await sleep(250);
-    samples.push(memAvailableKiB());
-  }
-  return samples.at(-1) ?? 0;
 }
 
 function kib(value: number): string {

@@ -73,3 +73,19 @@ test("after a run has ended, the next call runs again", async () => {
   );
   assert.equal(await calls.join("k", signal, () => Promise.resolve(7)), 7);
 });
+
+test("a run that takes too long is aborted although callers come back, and the next call starts another", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const calls = new JoinedCalls<number>(1000, 5000);
+  const hangs = (signal: AbortSignal) => new Promise<number>((_, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error)));
+  const first = new AbortController();
+  const left = calls.join("run", first.signal, hangs);
+  first.abort();
+  await assert.rejects(left);
+  const retry = calls.join("run", new AbortController().signal, () => assert.fail("must join, not start"));
+  t.mock.timers.tick(4999);
+  assert.equal([...calls.running()].length, 1);
+  t.mock.timers.tick(1);
+  await assert.rejects(retry, (e: StatusError) => e.code === Code.DeadlineExceeded && /longer than 5 s/.test(e.message));
+  assert.equal(await calls.join("run", new AbortController().signal, () => Promise.resolve(7)), 7);
+});

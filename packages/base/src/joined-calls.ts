@@ -5,15 +5,21 @@ import { Code, StatusError } from "./status.ts";
  * the run that is still under way, or starts a new one when it is over.
  *
  * A run goes on for `lingerMs` after its last caller has gone away, so that the retry finds it;
- * then its signal aborts.
+ * then its signal aborts. It also aborts, with DeadlineExceeded, after `limitMs`: callers that come
+ * back again and again would else join a hung run for ever.
  */
 export class JoinedCalls<T> {
   readonly #running = new Map<string, Run<T>>();
   readonly #lingerMs: number;
+  readonly #limitMs: number | undefined;
 
-  /** @param lingerMs how long a run that nobody waits for may go on, in milliseconds; 0: not at all. */
-  constructor(lingerMs: number) {
+  /**
+   * @param lingerMs how long a run that nobody waits for may go on, in milliseconds; 0: not at all.
+   * @param limitMs how long any run may take; undefined: its body sees to that.
+   */
+  constructor(lingerMs: number, limitMs?: number) {
     this.#lingerMs = lingerMs;
+    this.#limitMs = limitMs;
   }
 
   /**
@@ -48,12 +54,14 @@ export class JoinedCalls<T> {
   #start(key: string, body: (signal: AbortSignal, stage: Stage) => Promise<T>): Run<T> {
     const abort = new AbortController();
     const run: Run<T> = { callers: 0, abort, stage: "start", stageSinceMs: performance.now(), result: undefined as never, linger: undefined };
+    const limit = this.#limitMs === undefined ? undefined : setTimeout(() => this.#stop(key, run, tookTooLong(this.#limitMs!)), this.#limitMs).unref();
     run.result = body(abort.signal, (name) => {
       run.stage = name;
       run.stageSinceMs = performance.now();
     });
     this.#running.set(key, run);
     const end = () => {
+      clearTimeout(limit);
       clearTimeout(run.linger);
       if (this.#running.get(key) === run) this.#running.delete(key);
     };
@@ -63,13 +71,14 @@ export class JoinedCalls<T> {
 
   #leaveIfLast(key: string, run: Run<T>, signal: AbortSignal): void {
     if (run.callers > 0) return;
-    const stop = () => {
-      // Nobody may join a run that was told to stop.
-      if (this.#running.get(key) === run) this.#running.delete(key);
-      run.abort.abort(signal.reason);
-    };
-    if (this.#lingerMs === 0) stop();
-    else run.linger = setTimeout(stop, this.#lingerMs).unref();
+    if (this.#lingerMs === 0) this.#stop(key, run, signal.reason);
+    else run.linger = setTimeout(() => this.#stop(key, run, signal.reason), this.#lingerMs).unref();
+  }
+
+  #stop(key: string, run: Run<T>, reason: unknown): void {
+    // Nobody may join a run that was told to stop.
+    if (this.#running.get(key) === run) this.#running.delete(key);
+    run.abort.abort(reason);
   }
 }
 
@@ -83,6 +92,10 @@ interface Run<T> {
   stageSinceMs: number;
   result: Promise<T>;
   linger: NodeJS.Timeout | undefined;
+}
+
+function tookTooLong(limitMs: number): StatusError {
+  return new StatusError(Code.DeadlineExceeded, `it took longer than ${limitMs / 1000} s`);
 }
 
 function abandoned(run: Run<unknown>, signal: AbortSignal): StatusError {

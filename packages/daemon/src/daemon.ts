@@ -40,7 +40,7 @@ export interface Daemon {
   close(graceMs: number): Promise<void>;
 }
 
-/** How long a creation whose client's deadline is over goes on for the retry, in ms; kubelets retry within a minute or two. */
+/** How long a call whose client's deadline is over goes on for the retry, in ms; kubelets retry within a minute or two. */
 const lingerMs = 240_000;
 
 /**
@@ -122,7 +122,9 @@ async function buildDeps(config: Config, paths: Paths, log: Log, parts: AsyncDis
     pods,
     containers,
     podLock,
-    creations: new JoinedCalls(lingerMs),
+    creations: new JoinedCalls(lingerMs, config.timeouts.create * 1000),
+    stops: new JoinedCalls(lingerMs),
+    takedowns: new JoinedCalls(lingerMs, config.timeouts.stop * 1000),
     podHost: new LinuxPodHost((id) => podDir(paths, id), cgroups),
     containerHost,
     runtimes,

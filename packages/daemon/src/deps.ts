@@ -26,6 +26,10 @@ export interface Deps {
   readonly podLock: KeyedLock;
   /** Creations under way, by name: a retry joins them. */
   readonly creations: JoinedCalls<string>;
+  /** Stops of containers under way; how long one takes is up to its grace period. */
+  readonly stops: JoinedCalls<void>;
+  /** Stops of pods and removals under way. */
+  readonly takedowns: JoinedCalls<void>;
   readonly podHost: PodHost;
   readonly containerHost: ContainerHost;
   readonly runtimes: Runtimes;

@@ -34,7 +34,7 @@ describe("a CNI plugin that", { skip }, () => {
     bin = join(node.dir, "bin");
     mkdirSync(bin);
     writeFileSync(join(bin, "faulty"), plugin, { mode: 0o755 });
-    appendFileSync(node.configFile, `bin_dirs = ["${bin}", "/usr/lib/cni"]\n`);
+    appendFileSync(node.configFile, `bin_dirs = ["${bin}", "/usr/lib/cni"]\n[timeouts]\nstop = 3\n`);
     const faulty = { type: "faulty", bridge: "keel0", isGateway: true, ipam: { type: "host-local", ranges: [[{ subnet: "10.99.0.0/16" }]] } };
     writeFileSync(node.networkFile, JSON.stringify({ cniVersion: "1.0.0", name: "keel", plugins: [faulty] }));
     await node.stop();
@@ -127,11 +127,22 @@ describe("a CNI plugin that", { skip }, () => {
     await waitFor(() => /"call":"runPodSandbox".*plugin faulty: ADD/.test(node.daemonLog()), { message: "the stage is not in the log" });
   });
 
-  test("hangs at DEL is killed when the client goes away, named in the log, and the retry takes the pod down", async () => {
+  test("is slow at DEL is named when the client's deadline is over, and the retry joins it", async () => {
+    const pod: Pod = await node.runPod();
+    misbehaves("DEL waits");
+    await rejectsWith(Code.DeadlineExceeded, node.call("stopPodSandbox", { podSandboxId: pod.id }, AbortSignal.timeout(300)));
+    await waitFor(() => /"call":"stopPodSandbox".*during: detach from network keel: plugin faulty: DEL \(running for 0\.\d s\)/.test(node.daemonLog()), { message: "the stage is not in the log" });
+    const retry = node.stopPod(pod.id);
+    behaves();
+    await retry;
+    await node.removePod(pod.id);
+    assert.deepEqual(node.leftBehind(), []);
+  });
+
+  test("hangs at DEL is killed when stopping takes longer than the configuration allows, and the next stop takes the pod down", async () => {
     const pod: Pod = await node.runPod();
     misbehaves("DEL hangs");
-    await rejectsWith(Code.DeadlineExceeded, node.call("stopPodSandbox", { podSandboxId: pod.id }, AbortSignal.timeout(300)));
-    await waitFor(() => /"call":"stopPodSandbox".*plugin faulty: DEL: was running for 0\.\d s/.test(node.daemonLog()), { message: "the stage is not in the log" });
+    await rejectsWith(Code.DeadlineExceeded, node.stopPod(pod.id), /stop pod sandbox .*detach the network.*plugin faulty: DEL: was running for 3\.\d s/);
     behaves();
     await node.removePod(pod.id);
     assert.deepEqual(node.leftBehind(), []);

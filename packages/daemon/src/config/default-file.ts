@@ -61,8 +61,10 @@ export const defaultConfigFile = `# Configuration of keelsond. Every key is opti
 # cache_dir = "/var/lib/keelson/cni"
 
 [timeouts]
-# Seconds that a runtime may take to create a container.
+# Seconds that a pod may take to come up, or a container to be created.
 # create = 240
+# Seconds that stopping a pod may take, or removing it or a container, beside what is waited for its containers' ends.
+# stop = 240
 # Seconds that taking down what a failed call left may take.
 # cleanup = 60
 `;

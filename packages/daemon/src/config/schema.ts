@@ -72,8 +72,10 @@ export const configSchema = v.strictObject({
   ),
   timeouts: v.optional(
     v.strictObject({
-      /** Seconds that a container may take to be created; a hung runtime is then an error. */
+      /** Seconds that a pod may take to come up or a container to be created; a hung plugin or runtime is then an error. */
       create: v.optional(positiveInteger, 240),
+      /** Seconds that stopping a pod or removing it or a container may take; a hung plugin is then killed. */
+      stop: v.optional(positiveInteger, 240),
       /** Seconds that taking down what a failed call left may take. */
       cleanup: v.optional(positiveInteger, 60),
     }),

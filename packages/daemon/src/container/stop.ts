@@ -1,3 +1,4 @@
+import type { Stage } from "@keelson/base/joined-calls.ts";
 import { Code, StatusError, wrapError } from "@keelson/base/status.ts";
 import type { Deps } from "../deps.ts";
 import type { ContainerRecord } from "./record.ts";
@@ -9,9 +10,10 @@ const hasEnded = (record: ContainerRecord) => record.state.is === "exited" || re
 
 /**
  * Ends a container: the stop signal, up to `graceMs` for it to end by itself, then SIGKILL for all
- * of its cgroup. Returns when its end is noted. Takes no lock.
+ * of its cgroup. Returns when its end is noted. Takes no lock. Aborted, it leaves the container to
+ * the next stop.
  */
-export async function stopContainerProcesses(d: Deps, id: string, graceMs: number, signal: AbortSignal): Promise<void> {
+export async function stopContainerProcesses(d: Deps, id: string, graceMs: number, signal: AbortSignal, stage: Stage = () => undefined): Promise<void> {
   const record = d.containers.get(id);
   // One that is being created is its creator's to take down; who waits for that holds the pod's lock.
   if (record === undefined || hasEnded(record) || record.state.is === "creating") return;
@@ -20,9 +22,11 @@ export async function stopContainerProcesses(d: Deps, id: string, graceMs: numbe
   const { state, stopSignal } = record;
   // One that was never started has nobody to handle a signal.
   if (state.is === "running" && graceMs > 0) {
+    stage(`wait up to ${graceMs / 1000} s for container ${id} to end by ${stopSignal.name}`);
     d.containerHost.signal(state.main, stopSignal.number);
     if (await endsWithin(d, id, graceMs, signal)) return;
   }
+  stage(`kill container ${id}`);
   if (state.is === "running" || state.is === "created") d.containerHost.signal(state.main, 9);
   try {
     await d.containerHost.kill(record.cgroupPath, signal);

@@ -1,27 +1,35 @@
+import type { Stage } from "@keelson/base/joined-calls.ts";
 import type { Deps } from "../deps.ts";
 import type { PodRecord } from "./record.ts";
 import { podTransition } from "./state.ts";
 import { removeLeftoversOf, stopContainersOf, teardownPod } from "./teardown.ts";
 
-/** Stops a pod with its containers; returns its record as it is then, undefined when it is gone. */
-export async function stopPod(d: Deps, id: string, signal: AbortSignal): Promise<PodRecord | undefined> {
+/**
+ * Stops a pod with its containers; returns its record as it is then, undefined when it is gone.
+ *
+ * @param tell of what goes on within a stage, which errors name by themselves.
+ */
+export async function stopPod(d: Deps, id: string, signal: AbortSignal, stage: Stage = () => undefined, tell: Stage = () => undefined): Promise<PodRecord | undefined> {
   // Before the lock, which is not held while containers end; again under it for one that came meanwhile.
-  await stopContainersOf(d, id, signal);
+  stage("end its containers");
+  await stopContainersOf(d, id, signal, tell);
+  stage("wait for other calls on the pod");
   using _ = await d.podLock.acquire(id, signal);
+  stage("end its containers");
   await removeLeftoversOf(d, id, signal);
-  await stopContainersOf(d, id, signal);
-  return await stopLockedPod(d, id, signal);
+  await stopContainersOf(d, id, signal, tell);
+  return await stopLockedPod(d, id, signal, stage, tell);
 }
 
 /**
  * The part of stopping for which the pod's lock is held. The pod is `stopping` on disk before the
  * first effect: what fails or crashes on the way leaves no pod that looks ready.
  */
-export async function stopLockedPod(d: Deps, id: string, signal: AbortSignal): Promise<PodRecord | undefined> {
+export async function stopLockedPod(d: Deps, id: string, signal: AbortSignal, stage: Stage = () => undefined, tell: Stage = () => undefined): Promise<PodRecord | undefined> {
   const pod = d.pods.get(id);
   if (pod === undefined || pod.state.is === "notReady") return pod;
   const stopping = d.pods.update(id, (p) => ({ ...p, state: podTransition(p.state, { type: "stopping" }) }));
-  await teardownPod(d, stopping, signal);
+  await teardownPod(d, stopping, signal, stage, tell);
   return d.pods.update(id, (p) => ({ ...p, init: undefined, state: podTransition(p.state, { type: "stopped" }) }));
 }
 

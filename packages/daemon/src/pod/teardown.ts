@@ -1,3 +1,4 @@
+import type { Stage } from "@keelson/base/joined-calls.ts";
 import { stopContainerProcesses } from "../container/stop.ts";
 import { removeContainerRecord } from "../container/teardown.ts";
 import type { Deps } from "../deps.ts";
@@ -11,8 +12,10 @@ import type { AttachedPod } from "../network/pod-networks.ts";
  * mounts, directory, cgroup. May be repeated, and serves rollback, StopPodSandbox and recovery
  * alike. The record stays.
  */
-export async function teardownPod(d: Deps, pod: PodRecord, signal: AbortSignal): Promise<void> {
-  if (pod.plan.network === "own") await d.network.detach(networkPodOf(d, pod), signal);
+export async function teardownPod(d: Deps, pod: PodRecord, signal: AbortSignal, stage: Stage = () => undefined, tell: Stage = () => undefined): Promise<void> {
+  stage("detach the network");
+  if (pod.plan.network === "own") await d.network.detach(networkPodOf(d, pod), signal, tell);
+  stage("take down its namespaces, mounts and cgroup");
   await d.podHost.destroy(pod.plan, pod.init, signal);
 }
 
@@ -36,9 +39,17 @@ export function containersOf(d: Deps, podId: string) {
   return d.containers.all().filter((c) => c.podId === podId);
 }
 
-/** Kills all containers of a pod at once. Takes no lock. */
-export async function stopContainersOf(d: Deps, podId: string, signal: AbortSignal): Promise<void> {
-  await Promise.all(containersOf(d, podId).map((c) => stopContainerProcesses(d, c.id, 0, signal)));
+/** Kills all containers of a pod at once, and tells which are still there. Takes no lock. */
+export async function stopContainersOf(d: Deps, podId: string, signal: AbortSignal, tell: Stage = () => undefined): Promise<void> {
+  const left = new Set(containersOf(d, podId).map((c) => c.id));
+  const tellLeft = () => left.size > 0 && tell(`end its containers ${[...left].join(", ")}`);
+  tellLeft();
+  const stop = async (id: string) => {
+    await stopContainerProcesses(d, id, 0, signal);
+    left.delete(id);
+    tellLeft();
+  };
+  await Promise.all([...left].map(stop));
 }
 
 /** Removes what failed calls left half made. For this the pod's lock is held: nobody is making anything then. */

@@ -250,6 +250,8 @@ export class FakeNode implements Disposable {
       containers,
       podLock,
       creations: new JoinedCalls(60_000),
+      stops: new JoinedCalls(60_000),
+      takedowns: new JoinedCalls(60_000),
       podHost: this.#newPodHost(),
       containerHost,
       runtimes,

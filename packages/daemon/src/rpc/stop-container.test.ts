@@ -114,16 +114,38 @@ test("ends are noted while a call holds the pod's lock", async (t) => {
   await inTime(create);
 });
 
-test("a client that goes away during the grace period leaves the container to the next stop", async (t) => {
+test("a client's deadline during the grace period says so; the stop goes on, and the retry joins it without a second signal", async (t) => {
   const { node, client, id } = await newNode(t);
   node.endsBy = () => false;
   const abort = new AbortController();
   const stop = clientOf(node, abort.signal).stopContainer(id, 30n);
   await node.quiet();
-  abort.abort(new DOMException("the client went away", "AbortError"));
-  await assert.rejects(stop, { name: "AbortError" });
+  abort.abort(new DOMException("late", "TimeoutError"));
+  await assert.rejects(stop, (error: unknown) => {
+    assert.ok(error instanceof StatusError && error.code === Code.DeadlineExceeded);
+    assert.match(error.message, new RegExp(`during: wait up to 30 s for container ${id} to end by SIGTERM \\(running for \\d`));
+    return true;
+  });
   assert.equal((await client.containerStatus(id)).state, ContainerState.CONTAINER_RUNNING);
-  await client.stopContainer(id, 0n);
+  t.mock.timers.tick(20_000);
+  const retry = client.stopContainer(id, 30n);
+  assert.ok(await isPending(node, retry));
+  t.mock.timers.tick(10_000);
+  await retry;
+  assert.equal(node.effects.filter((effect) => effect === "container-host signal").length, 2, "SIGTERM and SIGKILL, once each");
+});
+
+test("the grace period over, a stop whose client went away kills all the same", async (t) => {
+  const { node, client, id } = await newNode(t);
+  node.endsBy = () => false;
+  const abort = new AbortController();
+  const stop = clientOf(node, abort.signal).stopContainer(id, 30n);
+  await node.quiet();
+  abort.abort();
+  await assert.rejects(stop);
+  t.mock.timers.tick(30_000);
+  await node.quiet();
+  assert.equal((await client.containerStatus(id)).exitCode, 137);
 });
 
 test("one that cannot be killed is told of, does not hold up others, and can be stopped later", async (t) => {

@@ -1,11 +1,16 @@
 import type { StopPodSandboxRequest, StopPodSandboxResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { Deps } from "../deps.ts";
 import { stopPod } from "../pod/stop.ts";
+import { inStages } from "./in-stages.ts";
 import { requestId } from "./request-id.ts";
 
-/** CRI: StopPodSandbox. Succeeds when the pod is stopped already or gone. */
+/** CRI: StopPodSandbox. Succeeds when the pod is stopped already or gone. A retry joins the call that is under way. */
 export async function stopPodSandbox(d: Deps, req: StopPodSandboxRequest, signal: AbortSignal): Promise<StopPodSandboxResponse> {
   const pod = d.pods.find(requestId("pod_sandbox_id", req.podSandboxId));
-  if (pod !== undefined) await stopPod(d, pod.id, signal);
+  if (pod === undefined) return {};
+  const doing = `stop pod sandbox ${pod.id}`;
+  await d.takedowns.join(doing, signal, (signal, tell) =>
+    inStages(doing, tell, async (stage) => void (await stopPod(d, pod.id, signal, stage, tell))),
+  );
   return {};
 }

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
+import { Client, credentials } from "@grpc/grpc-js";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { createCriClient } from "./client.ts";
 import { PodSandbox } from "./gen/runtime/v1/api.ts";
@@ -23,7 +24,7 @@ async function serve(t: TestContext, handlers: Handlers) {
     await server.close(1000);
     rmSync(dir, { recursive: true });
   });
-  return { client, ended };
+  return { client, ended, address };
 }
 
 test("the CRI has 41 calls", () => assert.equal(callNames.length, 41));
@@ -78,6 +79,37 @@ test("the handler's signal aborts when the client goes away", async (t) => {
   await assert.rejects(call, (e: StatusError) => e.code === Code.Cancelled);
   assert.equal(((await aborted.promise) as Error).name, "AbortError");
 });
+
+for (const jumpMs of [3_600_000, -3_600_000]) {
+  test(`a clock that jumps by ${jumpMs} ms during a call makes no deadline of a cancelled one, nor the other way round`, async (t) => {
+    const started = { removeContainer: Promise.withResolvers<void>(), stopContainer: Promise.withResolvers<void>() };
+    const untilAborted = (name: keyof typeof started) => (_: unknown, signal: AbortSignal) => {
+      started[name].resolve();
+      return new Promise<never>((_, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error)));
+    };
+    const { client, ended, address } = await serve(t, { removeContainer: untilAborted("removeContainer"), stopContainer: untilAborted("stopContainer") });
+    const abort = new AbortController();
+    const cancelled = client.call("removeContainer", { containerId: "x" }, abort.signal);
+    // A kubelet sends its deadline, our client does not.
+    using late = callWithDeadline(address, 300);
+    await Promise.all([started.removeContainer.promise, started.stopContainer.promise]);
+    const now = Date.now();
+    t.mock.method(Date, "now", () => now + jumpMs);
+    abort.abort();
+    await assert.rejects(cancelled);
+    await late.ended;
+    while (ended.length < 2) await new Promise((resolve) => setImmediate(resolve));
+    assert.deepEqual(ended, [{ name: "removeContainer", code: Code.Cancelled }, { name: "stopContainer", code: Code.DeadlineExceeded }]);
+  });
+}
+
+function callWithDeadline(address: string, timeoutMs: number): Disposable & { ended: Promise<unknown> } {
+  const raw = new Client(address, credentials.createInsecure());
+  const ended = new Promise((resolve) => {
+    raw.makeUnaryRequest("/runtime.v1.RuntimeService/StopContainer", () => Buffer.alloc(0), (bytes) => bytes, null, { deadline: Date.now() + timeoutMs }, resolve);
+  });
+  return { ended, [Symbol.dispose]: () => raw.close() };
+}
 
 test("a streaming call sends every message and ends", async (t) => {
   const pod = PodSandbox.fromPartial({ id: "a".repeat(64), labels: { x: "y".repeat(1000) } });

@@ -118,10 +118,11 @@ function streaming(name: string, handler: AnyHandler, observer: CallObserver): U
 function observe(name: string, call: ServerUnaryCall<unknown, unknown> | ServerWritableStream<unknown, unknown>, observer: CallObserver) {
   const abort = new AbortController();
   const startedMs = performance.now();
+  // grpc-js keeps it by the clock of the machine, which may be set while the call runs.
+  const deadlineMs = startedMs + Number(call.getDeadline()) - Date.now();
   (call as EventEmitter).on("cancelled", () => {
     // grpc-js says "cancelled" for a deadline too.
-    const deadline = call.getDeadline();
-    const isLate = Number(deadline) <= Date.now() + 1;
+    const isLate = deadlineMs <= performance.now() + 1;
     abort.abort(isLate ? new DOMException("the client's deadline is over", "TimeoutError") : new DOMException("the client went away", "AbortError"));
   });
   return {

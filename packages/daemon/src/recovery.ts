@@ -71,7 +71,7 @@ async function followContainer(d: Deps, container: ContainerRecord): Promise<voi
   const { id } = container;
   if (container.bootId === d.bootId) d.runtimes.handlerOf(container.handler).runtime.endExecs(runtimeContainerOf(d, container));
   const event = await whatBecameOf(d, container);
-  const now = event === undefined ? container : d.containers.update(id, (c) => ({ ...c, state: containerTransition(c.state, event) }));
+  const now = event === undefined ? container : d.containers.update(id, (c) => ({ ...c, state: containerTransition(c.state, event, c.createdAtNs) }));
   d.exits.watch(now);
   if (now.state.is === "exited") await releaseContainer(d, id);
   else d.containerHost.thaw(container.cgroupPath);

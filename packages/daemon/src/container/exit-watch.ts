@@ -53,7 +53,7 @@ export class ExitWatch {
       const event = await exitEvent(this.#d, record);
       // Removed while we looked.
       if (containers.get(id) === undefined) return;
-      containers.update(id, (r) => ({ ...r, state: containerTransition(r.state, event) }));
+      containers.update(id, (r) => ({ ...r, state: containerTransition(r.state, event, r.createdAtNs) }));
       log.debug({ containerId: id, event }, "container ended");
     } catch (error) {
       log.error({ containerId: id, err: error }, "the end of a container cannot be noted; trying again in a second");

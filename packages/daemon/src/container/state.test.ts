@@ -34,11 +34,11 @@ for (const state of states) {
     test(`${state.is} + ${event.type} = ${expected}`, () => {
       if (expected === "-") {
         assert.throws(
-          () => containerTransition(state, event),
+          () => containerTransition(state, event, 1n),
           (e) => e instanceof StatusError && e.code === Code.FailedPrecondition,
         );
       } else {
-        assert.equal(containerTransition(state, event).is, expected);
+        assert.equal(containerTransition(state, event, 1n).is, expected);
       }
     });
   }
@@ -46,15 +46,26 @@ for (const state of states) {
 
 test("an exit keeps when it started; one that never started has 0", () => {
   const exit = events[2]!;
-  assert.equal((containerTransition(states[2]!, exit) as { startedAtNs: bigint }).startedAtNs, 5n);
-  assert.equal((containerTransition(states[1]!, exit) as { startedAtNs: bigint }).startedAtNs, 0n);
+  assert.equal((containerTransition(states[2]!, exit, 1n) as { startedAtNs: bigint }).startedAtNs, 5n);
+  assert.equal((containerTransition(states[1]!, exit, 1n) as { startedAtNs: bigint }).startedAtNs, 0n);
 });
 
 test("the first report of an exit counts", () => {
-  assert.equal(containerTransition(states[3]!, events[2]!), states[3]);
+  assert.equal(containerTransition(states[3]!, events[2]!, 1n), states[3]);
 });
 
 test("a start that is noted after the exit only adds its time", () => {
-  const early = containerTransition(states[1]!, events[2]!);
-  assert.deepEqual(containerTransition(early, events[1]!), { ...early, startedAtNs: 5n });
+  const early = containerTransition(states[1]!, events[2]!, 1n);
+  assert.deepEqual(containerTransition(early, events[1]!, 1n), { ...early, startedAtNs: 5n });
+});
+
+test("a clock that was set back turns no times around", () => {
+  const started = containerTransition(states[1]!, { type: "started", atNs: 3n }, 8n);
+  assert.deepEqual(started, { is: "running", main, monitor, startedAtNs: 8n });
+  const exit = { type: "exited", exitCode: 0, reason: "Completed", message: "", atNs: 2n } as const;
+  assert.equal((containerTransition(started, exit, 8n) as { finishedAtNs: bigint }).finishedAtNs, 8n);
+  const never = containerTransition(states[1]!, exit, 8n);
+  assert.deepEqual(never, { is: "exited", exitCode: 0, reason: "Completed", message: "", startedAtNs: 0n, finishedAtNs: 8n });
+  const late = containerTransition(never, { type: "started", atNs: 9n }, 8n);
+  assert.deepEqual(late, { ...never, startedAtNs: 9n, finishedAtNs: 9n });
 });

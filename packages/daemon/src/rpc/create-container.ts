@@ -7,6 +7,7 @@ import { runtimeContainerOf } from "../container/runtime-container.ts";
 import { collectSpecInput } from "../container/spec-input.ts";
 import { containerTransition } from "../container/state.ts";
 import { removeContainerRecord } from "../container/teardown.ts";
+import { creationTimeNs } from "../creation-time.ts";
 import type { Deps } from "../deps.ts";
 import type { ImageRecord } from "../image/record.ts";
 import { podDir } from "../paths.ts";
@@ -65,7 +66,7 @@ async function bringUp(d: Deps, c: NewContainer, signal: AbortSignal, stage: Sta
   stage(`create the container with ${pod.handler}`);
   const withTimeout = AbortSignal.any([signal, AbortSignal.timeout(d.createTimeoutMs)]);
   const processes = await d.runtimes.handlerOf(pod.handler).runtime.create(runtimeContainerOf(d, record), spec, withTimeout);
-  const created: ContainerRecord = { ...record, user: userOf(spec), state: containerTransition(record.state, { type: "created", ...processes }) };
+  const created: ContainerRecord = { ...record, user: userOf(spec), state: containerTransition(record.state, { type: "created", ...processes }, record.createdAtNs) };
   // Before it is listed: one that cannot be watched must not be found by a retry.
   d.exits.watch(created);
   d.containers.update(record.id, () => created);
@@ -111,7 +112,7 @@ function newRecord(d: Deps, { plan, config, image, podId }: NewContainer, pod: P
     stopSignal: { name: plan.stopSignal.name, number: plan.stopSignal.number },
     user: { uid: 0, gid: 0, supplementalGroups: [] },
     resources: config.linux?.resources,
-    createdAtNs: d.nowNs(),
+    createdAtNs: creationTimeNs(d, pod.plan.metadata.uid, d.nowNs()),
     bootId: d.bootId,
     state: { is: "creating" },
   };

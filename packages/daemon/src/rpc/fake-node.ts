@@ -187,6 +187,11 @@ export class FakeNode implements Disposable {
     for (const go of this.#hanging) go();
   }
 
+  /** Somebody sets the machine's clock. */
+  jumpClock(seconds: number): void {
+    this.#clockNs += BigInt(seconds) * 1_000_000_000n;
+  }
+
   /** The first process of a container ends by itself. */
   exit(containerId: string, exitCode: number): void {
     const main = [...this.processes.values()].find((p) => p.kind === "main" && p.ownerId === containerId);

@@ -1,6 +1,7 @@
 import type { Stage } from "@keelson/base/joined-calls.ts";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import type { PodSandboxConfig, RunPodSandboxRequest, RunPodSandboxResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { creationTimeNs } from "../creation-time.ts";
 import type { Deps } from "../deps.ts";
 import { type PodPlan, planPodSandbox } from "../plan/pod-plan.ts";
 import type { PodRecord } from "../pod/record.ts";
@@ -62,7 +63,7 @@ function newRecord(d: Deps, plan: PodPlan, config: PodSandboxConfig, handler: st
     plan,
     runtimeHandler: plan.runtimeHandler,
     handler,
-    createdAtNs: d.nowNs(),
+    createdAtNs: creationTimeNs(d, plan.metadata.uid, d.nowNs()),
     bootId: d.bootId,
     init: undefined,
     state: { is: "creating" },

@@ -20,7 +20,7 @@ export async function startContainer(d: Deps, req: StartContainerRequest, signal
   try {
     // Not the caller's signal: half a start cannot be taken back.
     await d.runtimes.handlerOf(container.handler).runtime.start(id, AbortSignal.timeout(d.createTimeoutMs));
-    d.containers.update(id, (c) => ({ ...c, state: containerTransition(c.state, { type: "started", atNs }) }));
+    d.containers.update(id, (c) => ({ ...c, state: containerTransition(c.state, { type: "started", atNs }, c.createdAtNs) }));
   } catch (error) {
     undo.defer(() => noteFailedStart(d, id, error));
     throw wrapError(`start container ${id}`, error);
@@ -38,6 +38,6 @@ function noteFailedStart(d: Deps, id: string, error: unknown): void {
   const message = messageOf(error);
   d.containers.update(id, (c) => ({
     ...c,
-    state: containerTransition(c.state, { type: "exited", exitCode: 128, reason: "StartError", message, atNs: d.nowNs() }),
+    state: containerTransition(c.state, { type: "exited", exitCode: 128, reason: "StartError", message, atNs: d.nowNs() }, c.createdAtNs),
   }));
 }

@@ -89,6 +89,12 @@ export class CrashNode implements AsyncDisposable {
     return readFileSync(join(this.#crashDir, "died"), "utf8").trim();
   }
 
+  /** From now on daemons see a time of day that is so many seconds off the machine's. */
+  setClock(seconds: number): void {
+    writeFileSync(join(this.#crashDir, "clock.new"), String(seconds * 1000));
+    renameSync(join(this.#crashDir, "clock.new"), join(this.#crashDir, "clock"));
+  }
+
   /**
    * The next time that a tool (`crun start`, `conmon create`, `bridge ADD`) runs, it does this first, in a shell where
    * `$daemon` is the daemon's pid and `"$real" "$@"` the tool itself.

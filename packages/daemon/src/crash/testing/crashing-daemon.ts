@@ -1,8 +1,9 @@
 /**
  * keelsond with crash points, for the crash tests: `crashing-daemon.ts CONFIG`. It loads, says so, and starts when it
  * reads a line from its stdin: so a test has the next one ready when one dies. KEELSON_CRASH_BOOT_ID is the boot id to
- * believe in.
+ * believe in; set-clock.ts has its time of day.
  */
+import "./set-clock.ts";
 import { readSync, writeSync } from "node:fs";
 import { pino } from "pino";
 import { traced } from "./crash-points.ts";

@@ -1,7 +1,6 @@
-// What a container may do, whom it runs as and what is mounted in it.
+// What a container may do and whom it runs as.
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
@@ -9,13 +8,11 @@ import {
   type ContainerConfig,
   type DeepPartial,
   type LinuxContainerSecurityContext,
-  MountPropagation,
   NamespaceMode,
   SecurityProfile_ProfileType as Profile,
   SupplementalGroupsPolicy,
 } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { busyboxImage } from "@keelson/testkit/image.ts";
-import { directory, symlink } from "@keelson/testkit/tar.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { imageSpec, type Pod, rejectsWith, runtimes, skip, TestNode } from "./testing/test-node.ts";
 
@@ -118,6 +115,7 @@ for (const runtime of runtimes) {
     });
 
     test("cannot write to a read-only root, but to what is mounted", async () => {
+      mkdirSync(join(node.dir, "ro-data"));
       const text = await output("touch /tmp/x 2>&1; touch /x 2>&1; echo ok >/dev/shm/y && cat /dev/shm/y; echo d >/data/z && cat /data/z", { readonlyRootfs: true }, { mounts: [{ hostPath: join(node.dir, "ro-data"), containerPath: "/data" }] });
       assert.equal(text, "touch: /tmp/x: Read-only file system\ntouch: /x: Read-only file system\nok\nd");
       assert.equal(await output("touch /tmp/x && echo ok", { readonlyRootfs: false }), "ok");
@@ -150,75 +148,6 @@ for (const runtime of runtimes) {
       assert.match(await node.output(plain, "grep ' /sys ' /proc/mounts"), / ro[, ]/);
       assert.equal(await node.output(plain, "ls /dev | grep -v core"), "fd\nfull\nmqueue\nnull\nptmx\npts\nrandom\nshm\nstderr\nstdin\nstdout\ntty\nurandom\nzero\n");
       await node.removeContainer(plain);
-    });
-
-    test("has its mounts: writable, read-only, through links, files, and made when they are not there", async () => {
-      const dir = join(node.dir, "mounts");
-      mkdirSync(join(dir, "real"), { recursive: true });
-      writeFileSync(join(dir, "real/file"), "content\n");
-      symlinkSync("real", join(dir, "link"));
-      const mounts = [
-        { hostPath: join(dir, "real"), containerPath: "/rw" },
-        { hostPath: join(dir, "real"), containerPath: "/ro", readonly: true },
-        { hostPath: join(dir, "link"), containerPath: "/linked/deep" },
-        { hostPath: join(dir, "missing/dir"), containerPath: "/made" },
-        { hostPath: join(dir, "real/file"), containerPath: "/etc/one-file" },
-        { hostPath: join(dir, "real/file"), containerPath: "/rw-child/file", readonly: true },
-      ];
-      const text = await output("cat /rw/file /ro/file /linked/deep/file /etc/one-file; echo x >/rw/new; cat /ro/new; touch /ro/y 2>&1; echo m >/made/m; echo y >>/rw-child/file", {}, { mounts }).catch((error: unknown) => String(error));
-      assert.match(text, /(content\n){4}x\ntouch: \/ro\/y: Read-only file system/);
-      assert.equal(readFileSync(join(dir, "missing/dir/m"), "utf8"), "m\n");
-      assert.equal(readFileSync(join(dir, "real/file"), "utf8"), "content\n");
-      assert.ok(statSync(join(dir, "missing/dir")).isDirectory());
-      const id = await node.createContainer(pod, { command: ["true"], mounts });
-      const status = await node.containerStatus(id);
-      assert.deepEqual(status.mounts.map((mount) => [mount.hostPath, mount.containerPath, mount.readonly]), mounts.map((mount) => [mount.hostPath, mount.containerPath, mount.readonly ?? false]));
-      await node.removeContainer(id);
-      assert.ok(existsSync(join(dir, "real/file")), "removing a container leaves what was mounted");
-    });
-
-    test("cannot be led out of its root by links in the image", async () => {
-      const outside = join(node.dir, "outside");
-      mkdirSync(outside, { recursive: true });
-      // The same path inside, as crun makes nothing below a link that leads nowhere.
-      const extra = [directory(`${node.dir.slice(1)}/`), directory(`${outside.slice(1)}/`), symlink("escape", outside)];
-      const image = node.registry.add("library/links", "latest", busyboxImage({ extra }));
-      await node.call("pullImage", { image: imageSpec(image), auth: undefined, sandboxConfig: undefined });
-      const source = join(node.dir, "source");
-      mkdirSync(source, { recursive: true });
-      assert.equal(await node.outputOf(pod, { image: { image }, command: ["sh", "-c", "touch /escape/into/f; echo in"], mounts: [{ hostPath: source, containerPath: "/escape/into" }] }), "in");
-      assert.ok(existsSync(join(source, "f")));
-      assert.ok(!existsSync(join(outside, "into")));
-    });
-
-    test("sees later mounts of the host, shows its own, or neither, as propagation says", async () => {
-      const dir = join(node.dir, "propagation");
-      mkdirSync(dir, { recursive: true });
-      execFileSync("mount", ["--bind", dir, dir]);
-      execFileSync("mount", ["--make-rshared", dir]);
-      try {
-        const { PROPAGATION_PRIVATE, PROPAGATION_HOST_TO_CONTAINER, PROPAGATION_BIDIRECTIONAL } = MountPropagation;
-        for (const [propagation, hostIsSeen, containerIsSeen] of [
-          [PROPAGATION_PRIVATE, false, false],
-          [PROPAGATION_HOST_TO_CONTAINER, true, false],
-          [PROPAGATION_BIDIRECTIONAL, true, true],
-        ] as const) {
-          const id = await node.runContainer(privilegedPod, withSecurity("sleep 600", { privileged: true }, { mounts: [{ hostPath: dir, containerPath: "/m", propagation }] }));
-          const [fromHost, fromContainer] = [`h${propagation}`, `c${propagation}`];
-          mkdirSync(join(dir, fromHost));
-          mkdirSync(join(dir, fromContainer));
-          execFileSync("mount", ["-t", "tmpfs", "none", join(dir, fromHost)]);
-          writeFileSync(join(dir, fromHost, "file"), "");
-          assert.equal((await node.exec(id, `test -e /m/${fromHost}/file`)).exitCode === 0, hostIsSeen, `host → container, ${propagation}`);
-          await node.output(id, `mount -t tmpfs none /m/${fromContainer} && touch /m/${fromContainer}/file`);
-          assert.equal(existsSync(join(dir, fromContainer, "file")), containerIsSeen, `container → host, ${propagation}`);
-          await node.removeContainer(id);
-          execFileSync("umount", [join(dir, fromHost)]);
-          if (containerIsSeen) execFileSync("umount", [join(dir, fromContainer)]);
-        }
-      } finally {
-        execFileSync("umount", ["-R", "-l", dir]);
-      }
     });
 
     test("has a terminal when it asks for one", async () => {

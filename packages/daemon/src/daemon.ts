@@ -13,7 +13,7 @@ import { logCalls } from "./call-log.ts";
 import type { Config } from "./config/schema.ts";
 import { LinuxContainerHost } from "./container/container-host.ts";
 import { ExitWatch } from "./container/exit-watch.ts";
-import { readContainerRecord, writeContainerRecord } from "./container/record.ts";
+import { layersOf, readContainerRecord, writeContainerRecord } from "./container/record.ts";
 import { runtimeContainerOf } from "./container/runtime-container.ts";
 import { releaseContainer } from "./container/teardown.ts";
 import { openOrSalvage } from "./database-salvage.ts";
@@ -98,7 +98,7 @@ async function buildDeps(config: Config, paths: Paths, log: Log, parts: AsyncDis
   parts.defer(() => db.close());
   const pods = openStore(new RecordTable(db, "pods", readPodRecord, writePodRecord), "pod sandbox", log);
   const containers = openStore(new RecordTable(db, "containers", readContainerRecord, writeContainerRecord), "container", log);
-  const layersInUse = () => containers.all().flatMap((c) => c.layers);
+  const layersInUse = () => containers.all().flatMap(layersOf);
   const { images, puller } = await openImages(config, db, layersInUse, log, parts);
   const network = await openNetworks(config, log, parts);
   const runtimes = openRuntimes(config, paths, host, cgroups, log);
@@ -133,6 +133,7 @@ async function buildDeps(config: Config, paths: Paths, log: Log, parts: AsyncDis
     images,
     puller,
     pinnedImages: new Set(config.images.pinned.map((name) => formatReference(parseReference(name)))),
+    mountPolicy: { createMissingSources: config.containers.create_missing_mount_sources, imageVolumes: config.containers.image_volumes },
     createTimeoutMs: config.timeouts.create * 1000,
     cleanupTimeoutMs,
     newId: () => randomBytes(32).toString("hex"),

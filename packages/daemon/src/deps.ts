@@ -4,6 +4,7 @@ import type { Log } from "@keelson/base/log.ts";
 import type { ContainerHost } from "./container/container-host.ts";
 import type { ContainerRecord } from "./container/record.ts";
 import type { ExitWatch } from "./container/exit-watch.ts";
+import type { MountPolicy } from "./container/mount-sources.ts";
 import type { ImagePuller } from "./image/pull.ts";
 import type { ImageStore } from "./image/store.ts";
 import type { PodNetworks } from "./network/pod-networks.ts";
@@ -39,6 +40,7 @@ export interface Deps {
   readonly puller: Pick<ImagePuller, "pull" | "pullsInProgress">;
   /** Names of images that garbage collection must spare, normalised. */
   readonly pinnedImages: ReadonlySet<string>;
+  readonly mountPolicy: MountPolicy;
   /** How long a runtime may take to create a container, in ms. */
   readonly createTimeoutMs: number;
   /** How long taking down what a failed call left may take, in ms. */

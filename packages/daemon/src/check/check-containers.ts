@@ -4,7 +4,7 @@ import { messageOf } from "@keelson/base/status.ts";
 import { type CgroupLayout, cgroupDirs, detectCgroups } from "@keelson/linux/cgroup.ts";
 import { readMounts } from "@keelson/linux/mount.ts";
 import { bootId, isProcessAlive } from "@keelson/linux/procfs.ts";
-import type { ContainerRecord } from "../container/record.ts";
+import { type ContainerRecord, layersOf } from "../container/record.ts";
 import { bundleDir, containerDir, exitsDir } from "../paths.ts";
 import type { ProcessIdentity } from "../pod/state.ts";
 import { type Finding, shortId } from "./finding.ts";
@@ -27,7 +27,7 @@ export function checkContainers(view: StoreView): Finding[] {
 function checkContainer(view: StoreView, container: ContainerRecord, host: Host): Finding[] {
   const problems = new Map<string, string>();
   if (!view.pods.has(container.podId)) problems.set(`its pod ${shortId(container.podId)} has no record`, recreate);
-  const missing = container.layers.find((id) => !view.layers.has(id));
+  const missing = layersOf(container).find((id) => !view.layers.has(id));
   if (missing !== undefined) problems.set(`its layer ${shortId(missing)} has no record`, `its files may be removed any time; ${recreate}`);
   const { state } = container;
   if ((state.is === "created" || state.is === "running") && container.bootId === host.boot) {

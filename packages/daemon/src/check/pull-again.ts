@@ -2,6 +2,7 @@ import { silentLog } from "@keelson/base/log.ts";
 import { messageOf } from "@keelson/base/status.ts";
 import { createCriClient } from "@keelson/cri/client.ts";
 import type { Config } from "../config/schema.ts";
+import { layersOf } from "../container/record.ts";
 import { openImages } from "../image/open-images.ts";
 import type { ImageRecord } from "../image/record.ts";
 import { databasePath } from "../paths.ts";
@@ -40,7 +41,7 @@ async function pullHere({ config, containers }: StoreView, reference: string, si
   await using parts = new AsyncDisposableStack();
   const db = openDatabase(databasePath(config));
   parts.defer(() => db.close());
-  const layersInUse = () => [...containers.values()].flatMap((container) => container.layers);
+  const layersInUse = () => [...containers.values()].flatMap(layersOf);
   const { puller } = await openImages(config, db, layersInUse, silentLog, parts);
   await puller.pull({ reference, signal });
 }

@@ -53,6 +53,14 @@ export const defaultConfigFile = `# Configuration of keelsond. Every key is opti
 # References that garbage collection must spare.
 # pinned = []
 
+[containers]
+# A mount whose host_path is not there: false is an error that names it, true makes a directory, as
+# containerd and CRI-O do. kubeadm's static pods and hostPath volumes without a type count on true.
+# create_missing_mount_sources = false
+# Volumes that an image declares: "bind" gives each container a directory of its own with what the
+# image has there, removed with the container; "ignore" leaves them in the writable layer.
+# image_volumes = "bind"
+
 [cni]
 # The first list in lexical order is the pods' network; changes are seen at once.
 # conf_dir = "/etc/cni/net.d"

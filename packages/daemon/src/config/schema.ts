@@ -62,6 +62,15 @@ export const configSchema = v.strictObject({
     }),
     {},
   ),
+  containers: v.optional(
+    v.strictObject({
+      /** Whether a directory is made where the host_path of a mount is not there. */
+      create_missing_mount_sources: v.optional(v.boolean(), false),
+      /** What becomes of volumes that an image declares: a directory of each container's own, or nothing. */
+      image_volumes: v.optional(v.picklist(["bind", "ignore"]), "bind"),
+    }),
+    {},
+  ),
   cni: v.optional(
     v.strictObject({
       conf_dir: v.optional(absolutePath, "/etc/cni/net.d"),

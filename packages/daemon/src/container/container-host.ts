@@ -9,11 +9,16 @@ import { signalProcess, watchProcess } from "@keelson/linux/process.ts";
 import { removeTreeAsync } from "@keelson/linux/tree.ts";
 import type { ProcessSpec } from "@keelson/oci/runtime-spec/spec.ts";
 import type { ProcessIdentity } from "../pod/state.ts";
+import { fillVolume, type VolumeContent } from "./fill-volume.ts";
 
 /** What a container needs of the machine, apart from its runtime. Unit tests have a fake of it. */
 export interface ContainerHost {
   /** Makes the bundle's directory and mounts the root file system in it, of layers uppermost first; returns its path. */
   mountRootfs(id: string, layerDirs: readonly string[]): Promise<string>;
+  /** Mounts the file system of an image in the bundle, read-only, of layers uppermost first; returns its path. */
+  mountImage(id: string, name: string, layerDirs: readonly string[]): Promise<string>;
+  /** Makes a volume beside the writable layer, with what there is at `content.path` in `content.rootfs`; returns its path. */
+  makeVolume(id: string, name: string, content: VolumeContent, signal: AbortSignal): Promise<string>;
   /** Keeps what the container's first process is, for commands that are run beside it later. */
   writeProcess(id: string, process: ProcessSpec): void;
   readProcess(id: string): ProcessSpec;
@@ -62,6 +67,22 @@ export class LinuxContainerHost implements ContainerHost {
     // Volatile: nothing of a container outlives a power cut, so its fsyncs and
     // the unmount need not wait for the disk.
     await mountOverlayAsync({ lowerDirs: layerDirs, upperDir, workDir, target, volatile: true });
+    return target;
+  }
+
+  async mountImage(id: string, name: string, layerDirs: readonly string[]): Promise<string> {
+    const images = join(this.#bundleDirOf(id), "images");
+    const target = join(images, name);
+    const nothing = join(images, "nothing");
+    for (const dir of [target, nothing]) mkdirSync(dir, { recursive: true, mode: 0o755 });
+    // Without an upper layer overlayfs wants two; a bind mount of a single one would show its whiteouts.
+    await mountOverlayAsync({ lowerDirs: [...layerDirs, nothing], target, readonly: true });
+    return target;
+  }
+
+  async makeVolume(id: string, name: string, content: VolumeContent, signal: AbortSignal): Promise<string> {
+    const target = join(this.#writableDirOf(id), "volumes", name);
+    await fillVolume(target, content, signal);
     return target;
   }
 

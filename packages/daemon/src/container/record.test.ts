@@ -15,6 +15,7 @@ const container: ContainerRecord = {
   config: ContainerConfig.fromPartial({ metadata: { name: "web" }, envs: [{ key: "k", value: Buffer.from([0, 255]) }] }),
   imageId: "sha256:00",
   layers: ["l1"],
+  mountedImages: [{ name: "models:1", imageId: "sha256:5678", layers: ["sha256:c"] }],
   handler: "crun",
   logPath: "",
   cgroupPath: "/a/b",

@@ -3,6 +3,16 @@ import * as v from "valibot";
 import { idSchema, messageSchema, processIdentitySchema } from "../pod/record.ts";
 import type { ContainerState } from "./state.ts";
 
+/** An image that a container has as a volume. */
+export interface MountedImage {
+  /** CRI: Mount.image.image. */
+  readonly name: string;
+  /** Image.id. */
+  readonly imageId: string;
+  /** Lowest first: kept as long as the container's record is. */
+  readonly layers: readonly string[];
+}
+
 /** A container as it is kept on disk. */
 export interface ContainerRecord {
   readonly id: string;
@@ -15,6 +25,8 @@ export interface ContainerRecord {
   readonly imageId: string;
   /** The image's layers, lowest first: kept as long as this record is. */
   readonly layers: readonly string[];
+  /** The images that are mounted in it, by the names that the config has for them. */
+  readonly mountedImages: readonly MountedImage[];
   /** The name of the handler that runs it. */
   readonly handler: string;
   /** Absolute path of the log; "" when there is none. */
@@ -60,6 +72,8 @@ const schema = v.object({
   config: config.read,
   imageId: v.string(),
   layers: v.array(v.string()),
+  // Records from before there were any have none.
+  mountedImages: v.optional(v.array(v.object({ name: v.string(), imageId: v.string(), layers: v.array(v.string()) })), []),
   handler: v.string(),
   logPath: v.string(),
   cgroupPath: v.string(),
@@ -70,6 +84,11 @@ const schema = v.object({
   bootId: v.string(),
   state: stateSchema,
 });
+
+/** Chain ids of all layers that a container stands on: those of its image, and of the images mounted in it. */
+export function layersOf(record: ContainerRecord): string[] {
+  return [...record.layers, ...record.mountedImages.flatMap((image) => image.layers)];
+}
 
 /** Reads what writeContainerRecord made. Throws what is wrong with it. */
 export function readContainerRecord(value: unknown): ContainerRecord {

@@ -2,12 +2,9 @@ import { lstatSync, readdirSync, readFileSync, realpathSync, statSync, type Stat
 import { join } from "node:path";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
-import { readMounts } from "@keelson/linux/mount.ts";
-import { makeDirectories } from "../make-directories.ts";
 import type { ContainerPlan } from "../plan/container-plan.ts";
 import type { ContainerSpecInput } from "../plan/container-spec.ts";
 import type { DeviceRequest, ResolvedDevice } from "../plan/devices.ts";
-import type { MountPlan } from "../plan/mounts.ts";
 import type { HostFacts } from "../plan/host-facts.ts";
 import type { PodPlan } from "../plan/pod-plan.ts";
 import { parseSeccompProfile } from "../plan/seccomp/profile-file.ts";
@@ -23,6 +20,8 @@ export interface SpecSources {
   readonly host: HostFacts;
   /** Where the container's root file system is mounted. */
   readonly rootfs: string;
+  /** What prepareMountSources found. */
+  readonly mountSources: readonly string[];
   /** The first process of the container whose PID namespace is joined, where one is. */
   readonly targetPid: number | undefined;
   readonly privilegedWithoutHostDevices: boolean;
@@ -30,8 +29,7 @@ export interface SpecSources {
 
 /**
  * Finds out on this machine what a container's spec needs: users of the image, device numbers,
- * where mount sources lead. Makes the directories of mount sources that are not there, as both
- * peers do (a kubelet's hostPath without a type counts on it).
+ * profiles.
  */
 export function collectSpecInput(s: SpecSources): ContainerSpecInput {
   const { plan, pod } = s;
@@ -48,7 +46,7 @@ export function collectSpecInput(s: SpecSources): ContainerSpecInput {
     ),
     namespacePaths: namespacePaths(s, files),
     podFiles: { hosts: files.hosts, hostname: files.hostname, resolvConf: files.resolvConf, shm: pod.ipc === "own" ? files.shm : "/dev/shm" },
-    resolvedHostPaths: resolveMountSources(plan.mounts),
+    mountSources: s.mountSources,
     devices: plan.devices.flatMap(resolveDevice),
     hostDevices: plan.privileged && !s.privilegedWithoutHostDevices ? devicesBelow("/dev", "/dev", "rwm") : [],
     ...(plan.seccomp.is === "localhost" ? { localhostSeccomp: readSeccompProfile(plan.seccomp.path) } : {}),
@@ -64,38 +62,6 @@ function namespacePaths(s: SpecSources, files: ReturnType<typeof podFiles>): Con
     ...(pod.uts === "own" ? { uts: files.utsns } : {}),
     ...(pid === undefined ? {} : { pid }),
   };
-}
-
-function resolveMountSources(mounts: readonly MountPlan[]): Record<string, string> {
-  const resolved = Object.fromEntries(mounts.map(({ hostPath }) => [hostPath, resolveMountSource(hostPath)]));
-  for (const { hostPath, propagation } of mounts) checkPropagation(resolved[hostPath]!, propagation);
-  return resolved;
-}
-
-/** Mounts can only be seen both ways through a shared mount, one way through a shared one or a slave (mount_namespaces(7)). */
-function checkPropagation(source: string, propagation: MountPlan["propagation"]): void {
-  if (propagation === "rprivate") return;
-  const around = readMounts().findLast((m) => source === m.target || source.startsWith(m.target === "/" ? "/" : `${m.target}/`));
-  if (around?.shared !== undefined || (propagation === "rslave" && around?.master !== undefined)) return;
-  const wanted = propagation === "rshared" ? "a shared" : "a shared or slave";
-  throw new StatusError(
-    Code.FailedPrecondition,
-    `mount source ${source} is in ${around?.target ?? "/"}, which is not ${wanted} mount; its propagation needs one (\`mount --make-rshared ${around?.target ?? "/"}\`)`,
-  );
-}
-
-function resolveMountSource(hostPath: string): string {
-  try {
-    return realpathSync(hostPath);
-  } catch (error) {
-    if (!isErrno(error, "ENOENT")) throw new StatusError(Code.InvalidArgument, `mount source ${hostPath}: ${(error as Error).message}`, error);
-  }
-  try {
-    makeDirectories(hostPath, 0o755);
-    return realpathSync(hostPath);
-  } catch (error) {
-    throw new StatusError(Code.InvalidArgument, `mount source ${hostPath} is not there and cannot be made: ${(error as Error).message}`, error);
-  }
 }
 
 /** A device, or all devices of a directory. */

@@ -94,7 +94,7 @@ export function planContainer(input: ContainerPlanInput): ContainerPlan {
     oomScoreAdj: planOomScoreAdj("linux.resources", config.linux?.resources, host),
     cgroup: planContainerCgroup(pod.cgroup, id),
     resources: planResources("linux.resources", config.linux?.resources, host),
-    mounts: planMounts(config.mounts, handler, host),
+    mounts: planMounts(config.mounts, image.config.volumes, handler, host),
     devices: planDevices(config.devices),
     specAnnotations: containerAnnotations(pod, { name: metadata.name, imageName: imageNameOf(config) }),
   };

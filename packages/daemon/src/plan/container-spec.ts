@@ -23,8 +23,8 @@ export interface ContainerSpecInput {
   user: ResolvedUser;
   namespacePaths: NamespacePaths;
   podFiles: PodFilePaths;
-  /** `MountPlan.hostPath` → the same with its links followed. Without an entry it stays as it is. */
-  resolvedHostPaths: Readonly<Record<string, string>>;
+  /** Of each of `plan.mounts`, where its source is on this machine, free of links. */
+  mountSources: readonly string[];
   /** What `plan.devices` are; a directory of devices gives more than one. */
   devices: readonly ResolvedDevice[];
   /** Every device of the host's /dev, for a privileged container; not looked at for others. */
@@ -35,14 +35,14 @@ export interface ContainerSpecInput {
 
 /** CRI plan → OCI runtime spec. Same input, same JSON. */
 export function containerSpec(input: ContainerSpecInput): Spec {
-  const { plan, podFiles, resolvedHostPaths, host } = input;
+  const { plan, podFiles, mountSources, host } = input;
   return {
     // The lowest version that knows all of this: crun 1.8 refuses versions newer than its own.
     ociVersion: "1.0.2",
     process: processOf(input),
     root: rootOf(input),
     // No hostname: the pod's UTS namespace has it already, and the host's is not ours to change.
-    mounts: mountsSpec({ mounts: plan.mounts, podFiles, resolvedHostPaths, privileged: plan.privileged, readonlyRootfs: plan.readonlyRootfs, ownCgroupNamespace: plan.ownCgroupNamespace, host }),
+    mounts: mountsSpec({ mounts: plan.mounts, podFiles, mountSources, privileged: plan.privileged, readonlyRootfs: plan.readonlyRootfs, ownCgroupNamespace: plan.ownCgroupNamespace, host }),
     annotations: plan.specAnnotations,
     linux: linuxOf(input),
   };

@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "node:test";
 import { containerFrom, podFrom, type PlanFixture } from "./plan-fixture.ts";
 import { containerSpec } from "./container-spec.ts";
+import type { MountSource } from "./mounts.ts";
 import { resolveUser } from "./user.ts";
 
 // KEELSON_UPDATE_GOLDEN=1 writes what comes out, for a review of the difference.
@@ -29,10 +31,22 @@ function specFrom(fixture: PlanFixture, pod: ReturnType<typeof podFrom>): object
     user: resolveUser(plan.user, fixture.passwd, fixture.group),
     namespacePaths: { network: `${dir}/netns`, ipc: `${dir}/ipcns`, uts: `${dir}/utsns`, pid: fixture.pidNamespacePath ?? `${dir}/pidns` },
     podFiles: { hosts: `${dir}/hosts`, hostname: `${dir}/hostname`, resolvConf: `${dir}/resolv.conf`, shm: pod.ipc === "own" ? `${dir}/shm` : "/dev/shm" },
-    resolvedHostPaths: fixture.resolvedHostPaths ?? {},
+    mountSources: plan.mounts.map((mount, i) => sourceIn(fixture, mount.source, i)),
     devices: fixture.devices ?? [],
     hostDevices: fixture.hostDevices ?? [],
   });
+}
+
+/** As the effects side would have it. */
+function sourceIn({ resolvedHostPaths = {} }: PlanFixture, source: MountSource, index: number): string {
+  switch (source.is) {
+    case "host":
+      return resolvedHostPaths[source.path] ?? source.path;
+    case "image":
+      return join("/run/keelson/containers/container1/images", String(index), source.subPath);
+    case "volume":
+      return `/var/lib/keelson/containers/container1/volumes/${index}`;
+  }
 }
 
 function compare(file: string, value: object): void {

@@ -1,16 +1,24 @@
-import { MountPropagation, type Mount } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { MountPropagation, type ImageSpec, type Mount } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { LinuxSpec } from "@keelson/oci/runtime-spec/linux.ts";
 import type { MountSpec } from "@keelson/oci/runtime-spec/spec.ts";
 import { checkHostPath, containerPath, isAtOrBelow, pathDepth } from "./clean-path.ts";
-import { invalidField, quote, unimplementedField, unsupportedHere } from "./field-check.ts";
+import { checkSingleLine, invalidField, quote, unimplementedField, unsupportedHere } from "./field-check.ts";
 import type { HandlerFacts, HostFacts } from "./host-facts.ts";
 
-/** A directory or file of the host in a container. Plain JSON. */
+/** What a mount shows. */
+export type MountSource =
+  /** A directory or file of the host, as the config has it: the effects side follows its links and checks that it exists. */
+  | { is: "host"; path: string }
+  /** The file system of an image, by the name that the config has for it, or what is at `subPath` in it; "" is all of it. */
+  | { is: "image"; image: string; subPath: string }
+  /** A directory of the container's own that begins with what its image has there (image-spec config.md: Volumes). */
+  | { is: "volume" };
+
+/** A mount of a container that its config or its image asks for. Plain JSON. */
 export interface MountPlan {
   /** Clean and absolute, inside the container. */
   destination: string;
-  /** On the host, as the config has it: the effects side follows its links and checks that it exists. */
-  hostPath: string;
+  source: MountSource;
   readonly: boolean;
   recursiveReadOnly: boolean;
   /** The effects side checks: `rshared` needs a shared source, `rslave` a shared or slave one. */
@@ -18,21 +26,69 @@ export interface MountPlan {
 }
 
 /**
- * CRI: ContainerConfig.mounts, parents before what is in them, else in the order sent. Throws
+ * CRI: ContainerConfig.mounts and the image's volumes, parents before what is in them, else in the
+ * order sent. Of several at the same place the last one counts, as with containerd and CRI-O. Throws
  * InvalidArgument for bad paths and combinations, FailedPrecondition for recursive_read_only where
  * the runtime handler has no such option, Unimplemented for relabelling under SELinux.
  */
-export function planMounts(mounts: readonly Mount[], handler: HandlerFacts, host: HostFacts): MountPlan[] {
-  return sorted(mounts.map((mount, i) => planMount(`mounts[${i}]`, mount, handler, host)));
+export function planMounts(mounts: readonly Mount[], imageVolumes: readonly string[], handler: HandlerFacts, host: HostFacts): MountPlan[] {
+  const planned = mounts.map((mount, i) => planMount(`mounts[${i}]`, mount, handler, host));
+  const last = new Map(planned.map((mount) => [mount.destination, mount]));
+  const asked = planned.filter((mount) => last.get(mount.destination) === mount);
+  return sorted([...asked, ...planImageVolumes(imageVolumes, asked)]);
 }
 
 function planMount(field: string, mount: Mount, handler: HandlerFacts, host: HostFacts): MountPlan {
   const destination = containerPath(`${field}.container_path`, mount.containerPath);
   if (destination === "/") throw invalidField(`${field}.container_path`, `${quote(mount.containerPath)} is the container's root; mount over a directory in it`);
-  checkHostPath(`${field}.host_path`, mount.hostPath);
+  const source = sourceOf(field, mount);
   if (mount.selinuxRelabel && host.seLinuxEnabled) throw unimplementedField(`${field}.selinux_relabel`, "is not there yet, and SELinux is on on this machine");
   checkRecursiveReadOnly(field, mount, handler);
-  return { destination, hostPath: mount.hostPath, readonly: mount.readonly, recursiveReadOnly: mount.recursiveReadOnly, propagation: propagationOf(field, mount.propagation) };
+  return { destination, source, readonly: mount.readonly, recursiveReadOnly: mount.recursiveReadOnly, propagation: propagationOf(field, mount.propagation) };
+}
+
+/** CRI: Mount.image takes the place of host_path. */
+function sourceOf(field: string, mount: Mount): MountSource {
+  if (mount.image !== undefined && isNamed(mount.image)) return imageSource(field, mount, mount.image);
+  if (mount.imageSubPath !== "") throw invalidField(`${field}.image_sub_path`, "is only for an image as a volume; set image too");
+  checkHostPath(`${field}.host_path`, mount.hostPath);
+  return { is: "host", path: mount.hostPath };
+}
+
+/** Whether anything is said of an image: some clients send an empty message for none. */
+function isNamed({ image, userSpecifiedImage, imageRef }: ImageSpec): boolean {
+  return image + userSpecifiedImage + imageRef !== "";
+}
+
+/** KEP-4639: an image is mounted read-only. Nothing can be mounted in it for others to see. */
+function imageSource(field: string, mount: Mount, { image }: ImageSpec): MountSource {
+  if (image === "") throw invalidField(`${field}.image.image`, "is missing: it names the image to mount");
+  checkSingleLine(`${field}.image.image`, image, 4096);
+  if (mount.hostPath !== "") throw invalidField(`${field}.host_path`, "must be empty when image is set: a mount has one source");
+  if (!mount.readonly) throw invalidField(`${field}.readonly`, "must be true when image is set: images are only mounted read-only");
+  if (mount.propagation === MountPropagation.PROPAGATION_BIDIRECTIONAL) throw invalidField(`${field}.propagation`, "must not be PROPAGATION_BIDIRECTIONAL when image is set");
+  const subPath = mount.imageSubPath === "" ? "/" : containerPath(`${field}.image_sub_path`, mount.imageSubPath);
+  if (mount.imageSubPath.split("/").includes("..")) throw invalidField(`${field}.image_sub_path`, `${quote(mount.imageSubPath)} must not have .. in it`);
+  return { is: "image", image, subPath: subPath.slice(1) };
+}
+
+/** What the kernel's file systems are mounted on. An image that was made for other runtimes may declare a volume there. */
+const kernelDirectories = ["/proc", "/sys", "/dev"];
+
+/** Each is a directory to make and fill for each container; images in use have one or two. */
+const maxImageVolumes = 100;
+
+/**
+ * A volume that the config's mounts cover stays what they show: also below one of them, as what is
+ * written to `/data/db` is meant to last when the pod mounts a disk at `/data`.
+ */
+function planImageVolumes(paths: readonly string[], asked: readonly MountPlan[]): MountPlan[] {
+  if (paths.length > maxImageVolumes) throw invalidField("image", `declares ${paths.length} volumes; at most ${maxImageVolumes} are allowed`);
+  const destinations = new Set(paths.map((path) => containerPath("image volume", path)));
+  if (destinations.has("/")) throw invalidField("image", "declares a volume at /, which is the container's root");
+  const covers = [...kernelDirectories, ...asked.map((mount) => mount.destination)];
+  const own = [...destinations].filter((destination) => !covers.some((cover) => isAtOrBelow(destination, cover)));
+  return own.map((destination) => ({ destination, source: { is: "volume" }, readonly: false, recursiveReadOnly: false, propagation: "rprivate" }));
 }
 
 /** CRI: Mount.recursive_read_only needs readonly and PROPAGATION_PRIVATE. */
@@ -57,7 +113,7 @@ function propagationOf(field: string, propagation: MountPropagation): MountPlan[
 }
 
 /** Fewer directories first: a parent always has fewer than what is in it. Stable. */
-function sorted(mounts: MountPlan[]): MountPlan[] {
+function sorted<M extends { destination: string }>(mounts: M[]): M[] {
   return mounts.toSorted((a, b) => pathDepth(a.destination) - pathDepth(b.destination));
 }
 
@@ -73,8 +129,8 @@ export interface PodFilePaths {
 export interface MountsSpecInput {
   mounts: readonly MountPlan[];
   podFiles: PodFilePaths;
-  /** Host paths with their links followed, where that makes a difference. */
-  resolvedHostPaths: Readonly<Record<string, string>>;
+  /** Of each of `mounts`, where its source is on this machine, free of links. */
+  mountSources: readonly string[];
   privileged: boolean;
   readonlyRootfs: boolean;
   ownCgroupNamespace: boolean;
@@ -90,7 +146,7 @@ export function mountsSpec(input: MountsSpecInput): MountSpec[] {
   const asked = input.mounts.map((mount) => mount.destination);
   const kernel = kernelMounts(input).filter((mount) => !asked.some((destination) => isAtOrBelow(mount.destination, destination)));
   const files = podFileMounts(input).filter((mount) => !asked.includes(mount.destination));
-  return [...kernel, ...sorted([...files, ...input.mounts]).map((mount) => bindMount(mount, input))];
+  return [...kernel, ...sorted([...files, ...input.mounts.map((mount, i) => bindMount(mount, input.mountSources[i]!))])];
 }
 
 /**
@@ -122,22 +178,20 @@ function kernelMounts({ privileged, ownCgroupNamespace, host }: MountsSpecInput)
   ];
 }
 
-function podFileMounts({ podFiles, readonlyRootfs }: MountsSpecInput): MountPlan[] {
-  const file = (destination: string, hostPath: string, readonly: boolean): MountPlan => ({ destination, hostPath, readonly, recursiveReadOnly: false, propagation: "rprivate" });
-  return [
-    file("/etc/hostname", podFiles.hostname, readonlyRootfs),
-    file("/etc/hosts", podFiles.hosts, readonlyRootfs),
-    file("/etc/resolv.conf", podFiles.resolvConf, readonlyRootfs),
-    file("/dev/shm", podFiles.shm, false),
-  ];
-}
-
 /** A bind mount that names its flags loses those of its source: /dev/shm must keep them. */
 const shmFlags = ["nosuid", "noexec", "nodev"];
 
-function bindMount(mount: MountPlan, { resolvedHostPaths, podFiles }: MountsSpecInput): MountSpec {
+function podFileMounts({ podFiles, readonlyRootfs }: MountsSpecInput): MountSpec[] {
+  const file = (destination: string, source: string): MountSpec => ({ destination, type: "bind", source, options: ["rbind", "rprivate", readonlyRootfs ? "ro" : "rw"] });
+  return [
+    file("/etc/hostname", podFiles.hostname),
+    file("/etc/hosts", podFiles.hosts),
+    file("/etc/resolv.conf", podFiles.resolvConf),
+    { destination: "/dev/shm", type: "bind", source: podFiles.shm, options: ["rbind", "rprivate", "rw", ...shmFlags] },
+  ];
+}
+
+function bindMount(mount: MountPlan, source: string): MountSpec {
   const access = mount.recursiveReadOnly ? "rro" : mount.readonly ? "ro" : "rw";
-  const source = Object.hasOwn(resolvedHostPaths, mount.hostPath) ? resolvedHostPaths[mount.hostPath]! : mount.hostPath;
-  const flags = mount.hostPath === podFiles.shm ? shmFlags : [];
-  return { destination: mount.destination, type: "bind", source, options: ["rbind", mount.propagation, access, ...flags] };
+  return { destination: mount.destination, type: "bind", source, options: ["rbind", mount.propagation, access] };
 }

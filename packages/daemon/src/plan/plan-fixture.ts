@@ -19,6 +19,7 @@ export interface PlanFixture {
   passwd?: string;
   group?: string;
   pidNamespacePath?: string;
+  /** Host paths with their links followed, where that makes a difference. */
   resolvedHostPaths?: Record<string, string>;
   devices?: ResolvedDevice[];
   hostDevices?: ResolvedDevice[];
@@ -42,7 +43,7 @@ const host: HostFacts = {
   seLinuxEnabled: false,
 };
 
-const image: ImageDefaults = { user: "", env: ["PATH=/usr/bin:/bin"], entrypoint: [], cmd: ["/bin/sh"], workingDir: "", stopSignal: "" };
+const image: ImageDefaults = { user: "", env: ["PATH=/usr/bin:/bin"], entrypoint: [], cmd: ["/bin/sh"], workingDir: "", stopSignal: "", volumes: [] };
 
 /** The facts of a machine with everything, but for what the test says. */
 export function hostFrom(overrides: Partial<HostFacts> = {}): HostFacts {

@@ -5,7 +5,7 @@ import { cleanPath } from "./clean-path.ts";
 import { checkNoNul, checkSingleLine, invalidField, quote } from "./field-check.ts";
 
 /** What planning looks at in an image's configuration. Empty means "not set". */
-export type ImageDefaults = Readonly<Pick<ImageConfig, "user" | "env" | "entrypoint" | "cmd" | "workingDir" | "stopSignal">>;
+export type ImageDefaults = Readonly<Pick<ImageConfig, "user" | "env" | "entrypoint" | "cmd" | "workingDir" | "stopSignal" | "volumes">>;
 
 /** execvp's and Docker's own. */
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

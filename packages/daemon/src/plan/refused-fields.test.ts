@@ -30,8 +30,7 @@ const pod = (json: object) => refuseUnhonouredFields("PodSandboxConfig", PodSand
 const container = (json: object) => refuseUnhonouredFields("ContainerConfig", ContainerConfig.fromPartial(fromJson("ContainerConfig", json)));
 
 test("a field that is not honoured is named with its index", () => {
-  assert.throws(() => container({ mounts: [{}, { image: { image: "x" } }] }), { code: Code.Unimplemented, message: /^mounts\[1\]\.image / });
-  assert.throws(() => container({ mounts: [{ uidMappings: [{}] }] }), { code: Code.Unimplemented, message: /^mounts\[0\]\.uidMappings / });
+  assert.throws(() => container({ mounts: [{}, { uidMappings: [{}] }] }), { code: Code.Unimplemented, message: /^mounts\[1\]\.uidMappings / });
   assert.throws(() => container({ CDI_devices: [{ name: "vendor.com/gpu=0" }] }), { code: Code.Unimplemented, message: /^CDI_devices / });
 });
 

@@ -1,4 +1,4 @@
-import { ContainerState, Signal, type Container, type ContainerStatus } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { ContainerState, Signal, type Container, type ContainerStatus, type Mount } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { enums } from "@keelson/cri/gen/descriptor.ts";
 import type { ContainerRecord } from "../container/record.ts";
 
@@ -36,13 +36,19 @@ export function containerStatusOf(c: ContainerRecord): ContainerStatus {
     message: ended || state.is === "unknown" ? state.message : "",
     labels: c.config.labels,
     annotations: c.config.annotations,
-    mounts: c.config.mounts,
+    mounts: c.config.mounts.map((mount) => withImageRef(c, mount)),
     logPath: c.logPath,
     resources: { linux: c.resources, windows: undefined },
     imageId: c.imageId,
     user: { linux: { uid: BigInt(c.user.uid), gid: BigInt(c.user.gid), supplementalGroups: c.user.supplementalGroups.map(BigInt) } },
     stopSignal: signalOf(c.stopSignal.name),
   };
+}
+
+/** KEP-5365: which image a mounted one's name meant when the container was made. */
+function withImageRef({ mountedImages }: ContainerRecord, mount: Mount): Mount {
+  const found = mountedImages.find((image) => image.name === mount.image?.image);
+  return found === undefined ? mount : { ...mount, image: { ...mount.image!, imageRef: found.imageId } };
 }
 
 function stateOf({ state }: ContainerRecord): ContainerState {

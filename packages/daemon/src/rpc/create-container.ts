@@ -2,16 +2,17 @@ import type { Stage } from "@keelson/base/joined-calls.ts";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import type { ContainerConfig, CreateContainerRequest, CreateContainerResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { Spec } from "@keelson/oci/runtime-spec/spec.ts";
-import type { ContainerRecord } from "../container/record.ts";
+import { findMountedImages, prepareMountSources } from "../container/mount-sources.ts";
+import type { ContainerRecord, MountedImage } from "../container/record.ts";
 import { runtimeContainerOf } from "../container/runtime-container.ts";
-import { collectSpecInput } from "../container/spec-input.ts";
+import { collectSpecInput, type SpecSources } from "../container/spec-input.ts";
 import { containerTransition } from "../container/state.ts";
 import { removeContainerRecord } from "../container/teardown.ts";
 import { creationTimeNs } from "../creation-time.ts";
 import type { Deps } from "../deps.ts";
 import type { ImageRecord } from "../image/record.ts";
 import { podDir } from "../paths.ts";
-import { type ContainerPlan, planContainer } from "../plan/container-plan.ts";
+import { type ContainerPlan, type ContainerPlanInput, planContainer } from "../plan/container-plan.ts";
 import { containerSpec } from "../plan/container-spec.ts";
 import type { PodRecord } from "../pod/record.ts";
 import { configHash } from "./config-hash.ts";
@@ -29,7 +30,8 @@ export async function createContainer(d: Deps, req: CreateContainerRequest, sign
   const pod = shownPod(d, requestId("pod_sandbox_id", req.podSandboxId));
   const image = requireImage(d, config);
   const handler = d.runtimes.handlerOf(pod.handler);
-  const plan = planContainer({ config, pod: pod.plan, image, host: d.host, handler: handler.facts, id: d.newId() });
+  const plan = planContainer({ config, pod: pod.plan, image: withDefaults(d, image), host: d.host, handler: handler.facts, id: d.newId() });
+  const mountedImages = findMountedImages(d, plan.mounts);
   const hash = configHash("ContainerConfig", config);
   const earlier = d.containers.byName(plan.nameKey);
   if (earlier?.state.is === "created" && earlier.podId === pod.id && configHash("ContainerConfig", earlier.config) === hash) {
@@ -37,7 +39,7 @@ export async function createContainer(d: Deps, req: CreateContainerRequest, sign
   }
   const key = `container ${plan.nameKey} ${pod.id} ${hash}`;
   const containerId = await d.creations.join(key, signal, (signal, tell) =>
-    inStages(`create container ${plan.metadata.name}`, tell, (stage) => bringUp(d, { plan, config, image, podId: pod.id }, signal, stage)),
+    inStages(`create container ${plan.metadata.name}`, tell, (stage) => bringUp(d, { plan, config, image, mountedImages, podId: pod.id }, signal, stage)),
   );
   return { containerId };
 }
@@ -46,6 +48,7 @@ interface NewContainer {
   readonly plan: ContainerPlan;
   readonly config: ContainerConfig;
   readonly image: ImageRecord;
+  readonly mountedImages: readonly MountedImage[];
   readonly podId: string;
 }
 
@@ -60,8 +63,10 @@ async function bringUp(d: Deps, c: NewContainer, signal: AbortSignal, stage: Sta
   undo.defer(() => removeContainerRecord(d, record, AbortSignal.timeout(d.cleanupTimeoutMs)));
   stage("mount the root file system");
   const rootfs = await d.containerHost.mountRootfs(record.id, d.images.lowerDirectories(record));
+  stage("prepare its mounts");
+  const mountSources = await prepareMountSources(d, { ...c, rootfs }, signal);
   stage("make its spec");
-  const spec = makeSpec(d, c, pod, rootfs);
+  const spec = makeSpec(d, c, pod, { rootfs, mountSources });
   d.containerHost.writeProcess(record.id, spec.process!);
   stage(`create the container with ${pod.handler}`);
   const withTimeout = AbortSignal.any([signal, AbortSignal.timeout(d.createTimeoutMs)]);
@@ -92,13 +97,18 @@ function requireImage(d: Deps, config: ContainerConfig): ImageRecord {
   return image;
 }
 
+/** What planning takes from the image, less what the configuration has ignored. */
+function withDefaults({ mountPolicy }: Deps, { id, config }: ImageRecord): ContainerPlanInput["image"] {
+  return { id, config: mountPolicy.imageVolumes === "ignore" ? { ...config, volumes: [] } : config };
+}
+
 function requireReady(d: Deps, podId: string): PodRecord {
   const pod = d.pods.require(podId);
   if (pod.state.is !== "ready") throw new StatusError(Code.FailedPrecondition, `pod sandbox ${podId} is not ready: it was stopped; run a new one`);
   return pod;
 }
 
-function newRecord(d: Deps, { plan, config, image, podId }: NewContainer, pod: PodRecord): ContainerRecord {
+function newRecord(d: Deps, { plan, config, image, mountedImages, podId }: NewContainer, pod: PodRecord): ContainerRecord {
   return {
     id: plan.id,
     name: plan.nameKey,
@@ -106,6 +116,7 @@ function newRecord(d: Deps, { plan, config, image, podId }: NewContainer, pod: P
     config,
     imageId: image.id,
     layers: image.layers,
+    mountedImages,
     handler: pod.handler,
     logPath: plan.logPath ?? "",
     cgroupPath: plan.cgroup.path,
@@ -118,14 +129,14 @@ function newRecord(d: Deps, { plan, config, image, podId }: NewContainer, pod: P
   };
 }
 
-function makeSpec(d: Deps, c: NewContainer, pod: PodRecord, rootfs: string): Spec {
+function makeSpec(d: Deps, c: NewContainer, pod: PodRecord, found: Pick<SpecSources, "rootfs" | "mountSources">): Spec {
   return containerSpec(
     collectSpecInput({
       plan: c.plan,
       pod: pod.plan,
       podDir: podDir(d.paths, pod.id),
       host: d.host,
-      rootfs,
+      ...found,
       targetPid: targetPid(d, c.plan, pod.id),
       privilegedWithoutHostDevices: d.runtimes.handlerOf(pod.handler).privilegedWithoutHostDevices,
     }),

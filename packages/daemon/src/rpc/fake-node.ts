@@ -177,8 +177,8 @@ export class FakeNode implements Disposable {
     return [...this.processes.values()].filter((p) => p.kind === kind).map((p) => p.ownerId);
   }
 
-  addImage(name: string, over: Partial<ImageRecord> = {}): void {
-    const config = { os: "linux", architecture: "amd64", variant: "", created: "", user: "", env: [], entrypoint: [], cmd: ["/bin/sh"], workingDir: "", stopSignal: "", labels: {}, volumes: [], exposedPorts: [], diffIds: [] };
+  addImage(name: string, over: Partial<ImageRecord> = {}, volumes: string[] = []): void {
+    const config = { os: "linux", architecture: "amd64", variant: "", created: "", user: "", env: [], entrypoint: [], cmd: ["/bin/sh"], workingDir: "", stopSignal: "", labels: {}, volumes, exposedPorts: [], diffIds: [] };
     this.images.set(name, { id: `sha256:${"1".repeat(64)}`, repoTags: [name], repoDigests: [], manifestDigest: "", layers: ["layer"], sizeBytes: 1, pulledAtMs: 0, config, ...over });
   }
 
@@ -265,6 +265,7 @@ export class FakeNode implements Disposable {
       images: this.#newImages(),
       puller: { pull: () => Promise.reject(new StatusError(Code.Unavailable, "this machine has no registry")), pullsInProgress: () => [] },
       pinnedImages: new Set(),
+      mountPolicy: { createMissingSources: false, imageVolumes: "bind" },
       createTimeoutMs: 240_000,
       cleanupTimeoutMs,
       newId: () => (this.#ids += 1).toString(16).padStart(8, "0").padEnd(64, "0"),
@@ -433,7 +434,7 @@ export class FakeNode implements Disposable {
 
   #newContainerHost(): ContainerHost {
     const remove = (id: string) => {
-      this.things.delete(`rootfs ${id}`);
+      for (const thing of this.things) if (thing === `rootfs ${id}` || thing.endsWith(` of ${id}`)) this.things.delete(thing);
       rmSync(bundleDir(this.paths, id), { recursive: true, force: true });
       rmSync(containerDir(this.paths, id), { recursive: true, force: true });
     };
@@ -446,6 +447,23 @@ export class FakeNode implements Disposable {
           this.things.add(`rootfs ${id}`);
           return rootfs;
         }),
+      mountImage: (id, name) =>
+        this.#effect("container-host mount-image", () => {
+          const path = join(bundleDir(this.paths, id), "images", name);
+          mkdirSync(path, { recursive: true });
+          this.things.add(`image ${name} of ${id}`);
+          return path;
+        }),
+      makeVolume: (id, name, _content, signal) =>
+        this.#effect(
+          "container-host make-volume",
+          () => {
+            const path = join(containerDir(this.paths, id), "volumes", name);
+            mkdirSync(path, { recursive: true });
+            return path;
+          },
+          signal,
+        ),
       writeProcess: (id, process) => this.now("container-host write-process", () => void this.#processSpecs.set(id, process)),
       readProcess: (id) => this.#processSpecs.get(id)!,
       isAlive: (process) => this.processes.has(process.pid),

@@ -16,6 +16,9 @@ const sharedPid = { linux: { security_context: { namespace_options: { pid: "POD"
 const ownPid = { linux: { security_context: { namespace_options: { pid: "CONTAINER" } } } };
 const hostNetwork = { linux: { security_context: { namespace_options: { pid: "CONTAINER", network: "NODE" } } } };
 
+/** The image that `prepared` adds declares a volume. */
+const withMounts = { image: { image: "with-volume" }, mounts: [{ container_path: "/img", readonly: true, image: { image: "busybox" } }] };
+
 async function runningContainer(client: Client): Promise<string> {
   const id = await client.createContainer(await client.runPod(ownPid));
   await client.startContainer(id);
@@ -34,6 +37,7 @@ const creations: Record<string, Scenario> = {
   "RunPodSandbox with an init": { call: (c) => c.runPod(sharedPid), says: /^run pod sandbox web/ },
   "RunPodSandbox without processes": { call: (c) => c.runPod(ownPid), says: /^run pod sandbox web/ },
   "RunPodSandbox in the host's network": { call: (c) => c.runPod(hostNetwork), says: /^run pod sandbox web/ },
+  "CreateContainer with a volume and an image mounted": { prepare: (c) => c.runPod(ownPid), call: (c, id) => c.createContainer(id, withMounts), says: /^create container app/ },
   CreateContainer: { prepare: (c) => c.runPod(ownPid), call: (c, id) => c.createContainer(id), says: /^create container app/ },
 };
 
@@ -52,6 +56,7 @@ function leftOf(node: FakeNode): string[] {
 
 async function prepared(scenario: Scenario): Promise<{ node: FakeNode; client: Client; id: string }> {
   const node = new FakeNode();
+  node.addImage("with-volume", {}, ["/data"]);
   const client = clientOf(node);
   const id = (await scenario.prepare?.(client)) ?? "";
   await node.quiet();

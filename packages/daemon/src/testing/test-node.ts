@@ -43,6 +43,8 @@ export interface TestNodeOptions {
   readonly runtime?: RuntimeName;
   /** Whether there is a CNI list from the start; true unless told. */
   readonly network?: boolean;
+  /** More sections of the configuration, as TOML. */
+  readonly config?: string;
 }
 
 /** A pod as the tests pass it on. */
@@ -97,7 +99,7 @@ export class TestNode implements AsyncDisposable {
     const content = busyboxImage();
     const node = new TestNode(dir, before, registry, registry.add("library/busybox", "latest", content), content.config.digest);
     for (const name of ["net.d", "logs", "certs.d"]) mkdirSync(join(dir, name));
-    writeFileSync(node.configFile, configOf(dir, options.runtime ?? "crun"));
+    writeFileSync(node.configFile, `${configOf(dir, options.runtime ?? "crun")}${options.config ?? ""}`);
     if (options.network !== false) node.writeNetwork();
     undo.defer(() => void node.#daemon?.kill("SIGKILL"));
     await node.startAgain();

@@ -1,0 +1,159 @@
+import { realpathSync, statSync, type Stats } from "node:fs";
+import { join } from "node:path";
+import { Code, StatusError, wrapError } from "@keelson/base/status.ts";
+import { isErrno } from "@keelson/linux/errno.ts";
+import { type MountInfo, readMounts } from "@keelson/linux/mount.ts";
+import type { Deps } from "../deps.ts";
+import { makeDirectories } from "../make-directories.ts";
+import type { ContainerPlan } from "../plan/container-plan.ts";
+import { isAtOrBelow } from "../plan/clean-path.ts";
+import { quote } from "../plan/field-check.ts";
+import type { MountPlan } from "../plan/mounts.ts";
+import type { MountedImage } from "./record.ts";
+import { resolveInRoot } from "./root-file.ts";
+
+/** What the configuration says of mounts. */
+export interface MountPolicy {
+  /** Make a directory where a host path is not there, as containerd and CRI-O do. */
+  readonly createMissingSources: boolean;
+  readonly imageVolumes: "bind" | "ignore";
+}
+
+/** The images that a plan mounts, by the names that it has for them. Throws NotFound for one that is not here. */
+export function findMountedImages({ images }: Pick<Deps, "images">, mounts: readonly MountPlan[]): MountedImage[] {
+  const names = new Set(mounts.flatMap(({ source }) => (source.is === "image" ? source.image : [])));
+  return [...names].map((name) => {
+    const image = images.find(name);
+    if (image === undefined) throw new StatusError(Code.NotFound, `image ${name}, which is to be mounted, is not here; pull it first (\`keelctl pull ${name}\`)`);
+    return { name, imageId: image.id, layers: image.layers };
+  });
+}
+
+/** A container whose root file system is mounted and which the runtime does not know yet. */
+export interface NewContainer {
+  readonly plan: ContainerPlan;
+  readonly mountedImages: readonly MountedImage[];
+  readonly rootfs: string;
+}
+
+/**
+ * Makes the source of each of a plan's mounts ready: follows the links of host paths and checks how
+ * they are shared, mounts images, fills volumes. Resolves with their paths, in the plan's order. What
+ * it mounts and makes is in the container's own directories, which its teardown takes down.
+ *
+ * Throws InvalidArgument for a host path that is not there, NotFound for a path that an image does not
+ * have, FailedPrecondition for a source that is not shared as its propagation needs.
+ */
+export async function prepareMountSources(d: Pick<Deps, "containerHost" | "images" | "mountPolicy">, c: NewContainer, signal: AbortSignal): Promise<string[]> {
+  const { mounts } = c.plan;
+  const images = new Map<string, string>();
+  for (const [i, image] of c.mountedImages.entries()) {
+    images.set(image.name, await d.containerHost.mountImage(c.plan.id, String(i), d.images.lowerDirectories(image)));
+  }
+  // Read once: of a thousand mounts, each may need to know how its source is shared.
+  const hostMounts = mounts.some((mount) => mount.source.is === "host" && mount.propagation !== "rprivate") ? readMounts() : [];
+  const sources: string[] = [];
+  const volumes = new VolumeMaker(d, c);
+  for (const mount of mounts) {
+    switch (mount.source.is) {
+      case "host":
+        sources.push(hostSource(mount.source.path, mount, hostMounts, d.mountPolicy));
+        break;
+      case "image":
+        sources.push(imageSource(images.get(mount.source.image)!, mount.source));
+        break;
+      case "volume":
+        sources.push(await volumes.make(mount.destination, signal));
+        break;
+    }
+  }
+  return sources;
+}
+
+function hostSource(path: string, mount: MountPlan, hostMounts: readonly MountInfo[], policy: MountPolicy): string {
+  const source = resolveHostPath(path, mount.destination, policy);
+  checkPropagation(source, mount.propagation, hostMounts);
+  return source;
+}
+
+function resolveHostPath(path: string, destination: string, policy: MountPolicy): string {
+  const what = `mount source ${path} (for ${destination} in the container)`;
+  try {
+    return realpathSync(path);
+  } catch (error) {
+    if (!isErrno(error, "ENOENT")) throw new StatusError(Code.InvalidArgument, `${what}: ${(error as Error).message}`, error);
+    if (!policy.createMissingSources) {
+      throw new StatusError(Code.InvalidArgument, `${what} is not there; make it, or set create_missing_mount_sources = true in [containers] of keelsond's configuration to have a directory made`, error);
+    }
+  }
+  try {
+    makeDirectories(path, 0o755);
+    return realpathSync(path);
+  } catch (error) {
+    throw new StatusError(Code.InvalidArgument, `${what} is not there and cannot be made: ${(error as Error).message}`, error);
+  }
+}
+
+/** Mounts can only be seen both ways through a shared mount, one way through a shared one or a slave (mount_namespaces(7)). */
+function checkPropagation(source: string, propagation: MountPlan["propagation"], hostMounts: readonly MountInfo[]): void {
+  if (propagation === "rprivate") return;
+  const around = hostMounts.findLast((m) => isAtOrBelow(source, m.target));
+  if (around?.shared !== undefined || (propagation === "rslave" && around?.master !== undefined)) return;
+  const wanted = propagation === "rshared" ? "a shared" : "a shared or slave";
+  const target = around?.target ?? "/";
+  throw new StatusError(
+    Code.FailedPrecondition,
+    `mount source ${source} is in ${target}, which is not ${wanted} mount; its propagation needs one (\`mount --make-rshared ${target}\`)`,
+  );
+}
+
+/** What is mounted of an image: nobody changes it, and its links lead nowhere else. */
+function imageSource(root: string, { image, subPath }: { image: string; subPath: string }): string {
+  if (subPath === "") return root;
+  const what = `image_sub_path ${quote(subPath)} of image ${image}`;
+  const found = resolveInRoot(root, subPath);
+  if (found === undefined) throw new StatusError(Code.NotFound, `${what}: there is nothing at this path in the image`);
+  const path = join(root, found);
+  const stat = statSync(path);
+  if (!stat.isDirectory() && !stat.isFile()) throw new StatusError(Code.InvalidArgument, `${what}: is ${kindOf(stat)}; only directories and files of an image can be mounted`);
+  return path;
+}
+
+function kindOf(stat: Stats): string {
+  return stat.isFIFO() ? "a FIFO" : stat.isSocket() ? "a socket" : "a device node";
+}
+
+/** Makes the volumes that the image of a container declares. */
+class VolumeMaker {
+  readonly #d: Pick<Deps, "containerHost">;
+  readonly #c: NewContainer;
+  /** By the path in the root file system, free of links: two volumes may lead to the same one. */
+  readonly #made = new Map<string, string>();
+  /** What is mounted over, by the same paths: its content is not needed in the volume around it. */
+  #hidden: ReadonlySet<string> | undefined;
+
+  constructor(d: Pick<Deps, "containerHost">, c: NewContainer) {
+    this.#d = d;
+    this.#c = c;
+  }
+
+  async make(destination: string, signal: AbortSignal): Promise<string> {
+    const { plan, rootfs } = this.#c;
+    const path = this.#resolve(destination);
+    const made = this.#made.get(path);
+    if (made !== undefined) return made;
+    this.#hidden ??= new Set(plan.mounts.map((mount) => this.#resolve(mount.destination)));
+    try {
+      const volume = await this.#d.containerHost.makeVolume(plan.id, String(this.#made.size), { rootfs, path, hidden: this.#hidden }, signal);
+      this.#made.set(path, volume);
+      return volume;
+    } catch (error) {
+      throw wrapError(`volume ${destination}, which the image declares`, error);
+    }
+  }
+
+  /** As the runtime resolves it when it mounts there; what is not there yet is made by that name. */
+  #resolve(destination: string): string {
+    return resolveInRoot(this.#c.rootfs, destination) ?? destination;
+  }
+}

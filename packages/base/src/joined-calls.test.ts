@@ -89,3 +89,15 @@ test("a run that takes too long is aborted although callers come back, and the n
   await assert.rejects(retry, (e: StatusError) => e.code === Code.DeadlineExceeded && /longer than 5 s/.test(e.message));
   assert.equal(await calls.join("run", new AbortController().signal, () => Promise.resolve(7)), 7);
 });
+
+test("there are only so many runs at once; one that is under way can still be joined", async () => {
+  const calls = new JoinedCalls<number>(0, undefined, 2);
+  const { promise, resolve } = Promise.withResolvers<number>();
+  const join = (key: string) => calls.join(key, new AbortController().signal, () => promise);
+  const runs = ["a", "b", "a"].map(join);
+  assert.equal(calls.size, 2);
+  await assert.rejects(join("c"), (e: StatusError) => e.code === Code.ResourceExhausted && /2 operations are under way/.test(e.message));
+  resolve(1);
+  assert.deepEqual(await Promise.all(runs), [1, 1, 1]);
+  assert.equal(await join("c"), 1);
+});

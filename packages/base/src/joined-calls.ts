@@ -12,14 +12,22 @@ export class JoinedCalls<T> {
   readonly #running = new Map<string, Run<T>>();
   readonly #lingerMs: number;
   readonly #limitMs: number | undefined;
+  readonly #maxRuns: number;
 
   /**
    * @param lingerMs how long a run that nobody waits for may go on, in milliseconds; 0: not at all.
    * @param limitMs how long any run may take; undefined: its body sees to that.
+   * @param maxRuns how many there may be at once; one more is refused with ResourceExhausted.
    */
-  constructor(lingerMs: number, limitMs?: number) {
+  constructor(lingerMs: number, limitMs?: number, maxRuns = 4096) {
     this.#lingerMs = lingerMs;
     this.#limitMs = limitMs;
+    this.#maxRuns = maxRuns;
+  }
+
+  /** How many run now. */
+  get size(): number {
+    return this.#running.size;
   }
 
   /**
@@ -28,6 +36,9 @@ export class JoinedCalls<T> {
    * stage that the run was in and for how long.
    */
   join(key: string, signal: AbortSignal, body: (signal: AbortSignal, stage: Stage) => Promise<T>): Promise<T> {
+    if (!this.#running.has(key) && this.#running.size >= this.#maxRuns) {
+      return Promise.reject(new TooManyRuns(`${this.#running.size} operations are under way, which is the most there may be; try again later`));
+    }
     const run = this.#running.get(key) ?? this.#start(key, body);
     if (signal.aborted) {
       this.#leaveIfLast(key, run, signal);
@@ -79,6 +90,13 @@ export class JoinedCalls<T> {
     // Nobody may join a run that was told to stop.
     if (this.#running.get(key) === run) this.#running.delete(key);
     run.abort.abort(reason);
+  }
+}
+
+/** There were as many runs as there may be: nothing was begun. */
+export class TooManyRuns extends StatusError {
+  constructor(message: string) {
+    super(Code.ResourceExhausted, message);
   }
 }
 

@@ -12,10 +12,10 @@ import { callNames } from "./service.ts";
 
 const never = new AbortController().signal;
 
-async function serve(t: TestContext, handlers: Handlers) {
+async function serve(t: TestContext, handlers: Handlers, limit?: number) {
   const dir = mkdtempSync(join(tmpdir(), "keelson-cri-"));
   const ended: { name: string; code: number }[] = [];
-  const server = createCriServer(handlers, { ended: ({ name, code }) => ended.push({ name, code }) });
+  const server = createCriServer(handlers, { ended: ({ name, code }) => ended.push({ name, code }) }, limit);
   const address = `unix://${dir}/cri.sock`;
   await server.listen(address);
   const client = createCriClient(address);
@@ -56,6 +56,27 @@ test("a StatusError keeps its code and text on the way to the client; a long tex
     return true;
   });
   await assert.rejects(client.call("startContainer", { containerId: "x" }, never), (e: StatusError) => e.code === Code.Internal && e.message.length < 4100);
+});
+
+test("calls over the limit are refused without being begun, and there is room again when one ends", async (t) => {
+  const { promise, resolve } = Promise.withResolvers<{}>();
+  const bothBegun = Promise.withResolvers<void>();
+  let begun = 0;
+  const stopContainer = () => {
+    begun += 1;
+    if (begun === 2) bothBegun.resolve();
+    return promise;
+  };
+  const { client, ended } = await serve(t, { stopContainer }, 2);
+  const stop = () => client.call("stopContainer", { containerId: "x", timeout: 0n }, never);
+  const stops = [stop(), stop()];
+  await bothBegun.promise;
+  await assert.rejects(stop(), (e: StatusError) => e.code === Code.ResourceExhausted && /2 calls are under way/.test(e.message));
+  assert.deepEqual(ended, [{ name: "stopContainer", code: Code.ResourceExhausted }]);
+  resolve({});
+  await Promise.all(stops);
+  await stop();
+  assert.equal(begun, 3);
 });
 
 test("the handler's signal aborts when the client goes away", async (t) => {

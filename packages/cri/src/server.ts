@@ -26,8 +26,9 @@ export type StreamHandler<N extends StreamCallName> = (
 /** Handlers by call name; a call without one answers Unimplemented with its name. */
 export type Handlers = { [N in UnaryCallName]?: UnaryHandler<N> } & { [N in StreamCallName]?: StreamHandler<N> };
 
-/** Told of each call when it ends, for logs and metrics. */
+/** Told of each call, for logs and metrics. */
 export interface CallObserver {
+  started?(): void;
   /** @param durationMs wall time; `error` is what the handler threw, if it did. */
   ended(call: { name: string; request: unknown; code: number; durationMs: number; error: unknown }): void;
 }
@@ -42,17 +43,31 @@ export interface CriServer {
 /** The largest request that is read, in bytes; kubelets send no more than 16 MiB. */
 const maxRequestBytes = 16 * 1024 * 1024;
 
+/** How many calls may be under way; a kubelet has some for each pod that it works at. */
+const maxCalls = 4096;
+
+/** There were as many calls under way as there may be: nothing was begun. */
+export class TooManyCalls extends StatusError {
+  constructor(limit: number) {
+    super(Code.ResourceExhausted, `${limit} calls are under way, which is the most there may be; try again later`);
+  }
+}
+
 /** An error's text travels in an HTTP/2 header, of which clients take some 8 KiB in all. */
 const maxDetails = 4000;
 
-/** Serves the CRI with the given handlers. Errors become a gRPC status by toStatus, here and nowhere else. */
-export function createCriServer(handlers: Handlers, observer: CallObserver): CriServer {
+/**
+ * Serves the CRI with the given handlers. Errors become a gRPC status by toStatus, here and nowhere
+ * else. Calls over the limit answer ResourceExhausted.
+ */
+export function createCriServer(handlers: Handlers, observer: CallObserver, limit = maxCalls): CriServer {
   const server = new Server({ "grpc.max_receive_message_length": maxRequestBytes, "grpc.max_send_message_length": -1 });
+  const calls = new CallsUnderWay(observer, limit);
   for (const methods of Object.values(services)) {
     const implementation: UntypedServiceImplementation = {};
     for (const [name, method] of Object.entries(methods)) {
       const handler = (handlers as Record<string, AnyHandler | undefined>)[name] ?? unimplemented(name);
-      implementation[name] = method.responseStream ? streaming(name, handler, observer) : unary(name, handler, observer);
+      implementation[name] = method.responseStream ? streaming(name, handler, calls) : unary(name, handler, calls);
     }
     server.addService(methods, implementation);
   }
@@ -72,9 +87,10 @@ function unimplemented(name: string): AnyHandler {
   return () => Promise.reject(new StatusError(Code.Unimplemented, `${call} is not there yet in this version of keelsond`));
 }
 
-function unary(name: string, handler: AnyHandler, observer: CallObserver): UntypedHandleCall {
+function unary(name: string, handler: AnyHandler, calls: CallsUnderWay): UntypedHandleCall {
   return (call: ServerUnaryCall<unknown, unknown>, callback: sendUnaryData<unknown>) => {
-    const observed = observe(name, call, observer);
+    const observed = calls.observe(name, call);
+    if (observed.refusal !== undefined) return callback(observed.ended(observed.refusal));
     handler(call.request, observed.signal).then(
       (response) => {
         observed.ended(undefined);
@@ -85,9 +101,10 @@ function unary(name: string, handler: AnyHandler, observer: CallObserver): Untyp
   };
 }
 
-function streaming(name: string, handler: AnyHandler, observer: CallObserver): UntypedHandleCall {
+function streaming(name: string, handler: AnyHandler, calls: CallsUnderWay): UntypedHandleCall {
   return (call: ServerWritableStream<unknown, unknown>) => {
-    const observed = observe(name, call, observer);
+    const observed = calls.observe(name, call);
+    if (observed.refusal !== undefined) return void call.emit("error", observed.ended(observed.refusal));
     const write = (message: unknown): Promise<void> => {
       observed.signal.throwIfAborted();
       if (call.write(message)) return Promise.resolve();
@@ -114,26 +131,44 @@ function streaming(name: string, handler: AnyHandler, observer: CallObserver): U
   };
 }
 
-/** Follows one call: its signal, and the status that it ends with. */
-function observe(name: string, call: ServerUnaryCall<unknown, unknown> | ServerWritableStream<unknown, unknown>, observer: CallObserver) {
-  const abort = new AbortController();
-  const startedMs = performance.now();
-  // grpc-js keeps it by the clock of the machine, which may be set while the call runs.
-  const deadlineMs = startedMs + Number(call.getDeadline()) - Date.now();
-  (call as EventEmitter).on("cancelled", () => {
-    // grpc-js says "cancelled" for a deadline too.
-    const isLate = deadlineMs <= performance.now() + 1;
-    abort.abort(isLate ? new DOMException("the client's deadline is over", "TimeoutError") : new DOMException("the client went away", "AbortError"));
-  });
-  return {
-    signal: abort.signal,
-    ended(error: unknown) {
-      const { code, message } = error === undefined ? { code: status.OK, message: "" } : toStatus(error);
-      observer.ended({ name, request: call.request, code, durationMs: performance.now() - startedMs, error });
-      const details = message.length > maxDetails ? `${message.slice(0, maxDetails)}…` : message;
-      return { code, details, metadata: new Metadata(), message: details, name: "StatusError" };
-    },
-  };
+class CallsUnderWay {
+  readonly #observer: CallObserver;
+  readonly #limit: number;
+  #count = 0;
+
+  constructor(observer: CallObserver, limit: number) {
+    this.#observer = observer;
+    this.#limit = limit;
+  }
+
+  /** Follows one call: its signal, why it is not to be served if it is not, and the status that it ends with. */
+  observe(name: string, call: ServerUnaryCall<unknown, unknown> | ServerWritableStream<unknown, unknown>) {
+    const abort = new AbortController();
+    const startedMs = performance.now();
+    const refusal = this.#count >= this.#limit ? new TooManyCalls(this.#limit) : undefined;
+    this.#count += 1;
+    this.#observer.started?.();
+    // grpc-js keeps it by the clock of the machine, which may be set while the call runs.
+    const deadlineMs = startedMs + Number(call.getDeadline()) - Date.now();
+    (call as EventEmitter).on("cancelled", () => abort.abort(cancellation(deadlineMs)));
+    return {
+      signal: abort.signal,
+      refusal,
+      ended: (error: unknown) => {
+        this.#count -= 1;
+        const { code, message } = error === undefined ? { code: status.OK, message: "" } : toStatus(error);
+        this.#observer.ended({ name, request: call.request, code, durationMs: performance.now() - startedMs, error });
+        const details = message.length > maxDetails ? `${message.slice(0, maxDetails)}…` : message;
+        return { code, details, metadata: new Metadata(), message: details, name: "StatusError" };
+      },
+    };
+  }
+}
+
+/** grpc-js says "cancelled" for a deadline too. */
+function cancellation(deadlineMs: number): DOMException {
+  const isLate = deadlineMs <= performance.now() + 1;
+  return isLate ? new DOMException("the client's deadline is over", "TimeoutError") : new DOMException("the client went away", "AbortError");
 }
 
 function closeServer(server: Server, graceMs: number): Promise<void> {

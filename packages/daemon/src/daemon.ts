@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { JoinedCalls } from "@keelson/base/joined-calls.ts";
 import { KeyedLock } from "@keelson/base/keyed-lock.ts";
 import type { Log } from "@keelson/base/log.ts";
-import { createCriServer } from "@keelson/cri/server.ts";
+import { type CallObserver, createCriServer } from "@keelson/cri/server.ts";
 import { detectCgroups } from "@keelson/linux/cgroup.ts";
 import { warmThreadPool } from "@keelson/linux/pool.ts";
 import { bootId } from "@keelson/linux/procfs.ts";
@@ -22,6 +22,8 @@ import { collectHostFacts } from "./host.ts";
 import { openImages } from "./image/open-images.ts";
 import { lockInstance } from "./instance-lock.ts";
 import { killLeftoverTools } from "./leftover-tools.ts";
+import { DaemonMetrics } from "./metrics/daemon-metrics.ts";
+import { serveMetrics } from "./metrics/server.ts";
 import { createPluginExec } from "./network/exec.ts";
 import { PodNetworks } from "./network/pod-networks.ts";
 import { bundleDir, containerDir, containersDir, databasePath, lockPath, podDir, type Paths, runtimeRoot } from "./paths.ts";
@@ -65,7 +67,9 @@ export async function startDaemon(config: Config, log: Log, adjust: (d: Deps) =>
   await recover(deps);
   const socket = config.socket.slice("unix://".length);
   await prepareSocket(socket);
-  const server = createCriServer(createHandlers(deps), logCalls(log));
+  deps.metrics.describe(deps);
+  await openMetrics(config, deps, parts);
+  const server = createCriServer(createHandlers(deps), both(logCalls(log), deps.metrics));
   await server.listen(config.socket);
   restrictSocket(socket);
   log.info({ version, socket: config.socket, root: paths.root, ms: Math.round(performance.now() - startedMs) }, "serving");
@@ -91,6 +95,30 @@ async function killLeftovers(config: Config, d: Deps): Promise<void> {
   }
 }
 
+function both(a: CallObserver, b: CallObserver): CallObserver {
+  return {
+    started() {
+      a.started?.();
+      b.started?.();
+    },
+    ended(call) {
+      a.ended(call);
+      b.ended(call);
+    },
+  };
+}
+
+/** A port that is taken must not keep the node from running pods. */
+async function openMetrics({ metrics }: Config, d: Deps, parts: AsyncDisposableStack): Promise<void> {
+  if (metrics.address === undefined) return;
+  try {
+    const { url } = parts.use(await serveMetrics(metrics.address, () => d.metrics.text()));
+    d.log.info({ url }, "serving metrics");
+  } catch (error) {
+    d.log.error({ address: metrics.address, err: error }, "metrics cannot be served; free the address, or set another metrics.address");
+  }
+}
+
 async function buildDeps(config: Config, paths: Paths, log: Log, parts: AsyncDisposableStack): Promise<Deps> {
   const cgroups = detectCgroups();
   const host = collectHostFacts(cgroups, config.cgroup_driver);
@@ -100,7 +128,8 @@ async function buildDeps(config: Config, paths: Paths, log: Log, parts: AsyncDis
   const containers = openStore(new RecordTable(db, "containers", readContainerRecord, writeContainerRecord), "container", log);
   const layersInUse = () => containers.all().flatMap(layersOf);
   const { images, puller } = await openImages(config, db, layersInUse, log, parts);
-  const network = await openNetworks(config, log, parts);
+  const metrics = new DaemonMetrics();
+  const network = await openNetworks(config, log, metrics, parts);
   const runtimes = openRuntimes(config, paths, host, cgroups, log);
   const containerHost = new LinuxContainerHost((id) => bundleDir(paths, id), (id) => containerDir(paths, id), cgroups);
   const podLock = new KeyedLock();
@@ -111,6 +140,7 @@ async function buildDeps(config: Config, paths: Paths, log: Log, parts: AsyncDis
     containerHost,
     log,
     nowNs,
+    onExit: (reason) => metrics.containerExited(reason),
     exitOf: (c) => runtimes.handlerOf(c.handler).runtime.exitOf(runtimeContainerOf({ paths }, c)),
     release: (id) => releaseContainer({ containers, podLock, runtimes, cleanupTimeoutMs }, id),
   });
@@ -129,6 +159,7 @@ async function buildDeps(config: Config, paths: Paths, log: Log, parts: AsyncDis
     containerHost,
     runtimes,
     exits,
+    metrics,
     network,
     images,
     puller,
@@ -141,10 +172,10 @@ async function buildDeps(config: Config, paths: Paths, log: Log, parts: AsyncDis
   };
 }
 
-async function openNetworks(config: Config, log: Log, parts: AsyncDisposableStack): Promise<PodNetworks> {
+async function openNetworks(config: Config, log: Log, metrics: DaemonMetrics, parts: AsyncDisposableStack): Promise<PodNetworks> {
   const { conf_dir: confDir, bin_dirs: binDirs, cache_dir = join(config.root, "cni") } = config.cni;
   const exec = createPluginExec(process.env);
-  const network = new PodNetworks({ log, confDir, binDirs, cacheDir: cache_dir, exec, cleanupTimeoutMs: config.timeouts.cleanup * 1000 });
+  const network = new PodNetworks({ log, confDir, binDirs, cacheDir: cache_dir, exec, cleanupTimeoutMs: config.timeouts.cleanup * 1000, onForgotten: () => metrics.dropped("detached_pods") });
   parts.defer(() => network.close());
   await network.start();
   return network;

@@ -7,6 +7,7 @@ import type { ExitWatch } from "./container/exit-watch.ts";
 import type { MountPolicy } from "./container/mount-sources.ts";
 import type { ImagePuller } from "./image/pull.ts";
 import type { ImageStore } from "./image/store.ts";
+import type { DaemonMetrics } from "./metrics/daemon-metrics.ts";
 import type { PodNetworks } from "./network/pod-networks.ts";
 import type { Paths } from "./paths.ts";
 import type { HostFacts } from "./plan/host-facts.ts";
@@ -35,6 +36,7 @@ export interface Deps {
   readonly containerHost: ContainerHost;
   readonly runtimes: Runtimes;
   readonly exits: Pick<ExitWatch, "watch" | "forget">;
+  readonly metrics: DaemonMetrics;
   readonly network: Pick<PodNetworks, "attach" | "detach" | "status" | "collectGarbage" | "updateRuntimeConfig">;
   readonly images: Pick<ImageStore, "find" | "list" | "lowerDirectories" | "collectGarbage" | "remove" | "layers">;
   readonly puller: Pick<ImagePuller, "pull" | "pullsInProgress">;

@@ -68,6 +68,11 @@ export const defaultConfigFile = `# Configuration of keelsond. Every key is opti
 # Results of ADD, kept for DEL; default ROOT/cni.
 # cache_dir = "/var/lib/keelson/cni"
 
+[metrics]
+# Where Prometheus finds keelsond's own numbers, at /metrics; by default nowhere. There is no password:
+# keep it to the loopback, or to a network that you trust.
+# address = "127.0.0.1:9479"
+
 [timeouts]
 # Seconds that a pod may take to come up, or a container to be created.
 # create = 240

@@ -11,10 +11,11 @@ import { loadConfig, parseConfig } from "./load.ts";
 test("the default file, with every key uncommented, is valid and says what the defaults are", () => {
   const defaults = parseConfig({}, "none");
   const uncommented = defaultConfigFile.replaceAll(/^# (\[runtimes\.crun\]|[a-z_]+ = .*)$/gm, "$1");
-  const { runtimes, default_runtime, cgroup_driver, cni, ...rest } = parseConfig(parse(uncommented), "default");
+  const { runtimes, default_runtime, cgroup_driver, cni, metrics, ...rest } = parseConfig(parse(uncommented), "default");
   assert.equal(runtimes["crun"]?.path, "crun");
   assert.deepEqual([default_runtime, cgroup_driver], ["crun", "systemd"]);
-  assert.deepEqual({ ...rest, runtimes: {}, cni: { conf_dir: cni.conf_dir, bin_dirs: cni.bin_dirs } }, defaults);
+  assert.deepEqual(metrics.address, { host: "127.0.0.1", port: 9479 });
+  assert.deepEqual({ ...rest, metrics: {}, runtimes: {}, cni: { conf_dir: cni.conf_dir, bin_dirs: cni.bin_dirs } }, defaults);
 });
 
 test("the default file names every key of the schema", () => {
@@ -32,6 +33,9 @@ for (const [toml, expected] of [
   ["[log]\nlevel = 'loud'", 'f.toml: log.level: must be ("debug" | "info" | "warn" | "error"), not "loud"'],
   ["[images]\nkeep_layers = 'yes'", 'f.toml: images.keep_layers: must be boolean, not "yes"'],
   ["default_runtime = 'kata'", 'f.toml: default_runtime: "kata" has no [runtimes.kata]; allowed: crun, runc'],
+  ["[metrics]\naddress = 'localhost:80'", 'f.toml: metrics.address: must be an IP address and a port, such as 127.0.0.1:9479 or [::1]:9479'],
+  ["[metrics]\naddress = '127.0.0.1:70000'", 'f.toml: metrics.address: must be an IP address and a port, such as 127.0.0.1:9479 or [::1]:9479'],
+  ["[metrics]\naddress = '::1:80'", 'f.toml: metrics.address: must be an IP address and a port, such as 127.0.0.1:9479 or [::1]:9479'],
   ["log = 3", "f.toml: log: must be a section"],
   ["[runtimes.x]\ntype = 'oci'", "f.toml: runtimes.x.path: is required"],
 ] as const) {

@@ -1,3 +1,4 @@
+import { isIP, isIPv6 } from "node:net";
 import * as v from "valibot";
 
 /** A path that must be absolute, so that it means the same from any working directory. */
@@ -10,6 +11,14 @@ const socketAddress = v.pipe(
   v.string(),
   v.regex(/^unix:\/\/\/[^\0]+$/, "must be unix:///path"),
   v.check((s) => Buffer.byteLength(s) - "unix://".length <= 107, "must have a path of at most 107 bytes"),
+);
+
+/** `HOST:PORT` with an IP address, such as `127.0.0.1:9479` or `[::1]:9479`; as an object. */
+const listenAddress = v.pipe(
+  v.string(),
+  v.transform((text) => parseListenAddress(text)),
+  v.check((address) => address !== undefined, "must be an IP address and a port, such as 127.0.0.1:9479 or [::1]:9479"),
+  v.transform((address) => address!),
 );
 
 const runtime = v.strictObject({
@@ -79,6 +88,13 @@ export const configSchema = v.strictObject({
     }),
     {},
   ),
+  metrics: v.optional(
+    v.strictObject({
+      /** Without it there is no such listener. */
+      address: v.optional(listenAddress),
+    }),
+    {},
+  ),
   timeouts: v.optional(
     v.strictObject({
       /** Seconds that a pod may take to come up or a container to be created; a hung plugin or runtime is then an error. */
@@ -93,3 +109,9 @@ export const configSchema = v.strictObject({
 });
 
 export type Config = v.InferOutput<typeof configSchema>;
+
+function parseListenAddress(text: string): { host: string; port: number } | undefined {
+  const [, host = "", port = ""] = /^\[?([^[\]]*)\]?:(\d{1,5})$/.exec(text) ?? [];
+  if (isIP(host) === 0 || isIPv6(host) !== text.startsWith("[") || Number(port) > 65535) return undefined;
+  return { host, port: Number(port) };
+}

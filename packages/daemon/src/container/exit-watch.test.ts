@@ -17,15 +17,17 @@ async function newWatch(t: TestContext, over: Partial<ExitWatchDeps> = {}) {
   const { containers, containerHost, log, ...deps } = node.restart();
   const released: string[] = [];
   const release = (each: string) => (released.push(each), Promise.resolve());
-  const watch = new ExitWatch({ containers, containerHost, log, nowNs: () => deps.nowNs(), exitOf: (c) => node.exitReports.get(c.id), release, ...over });
+  const told: string[] = [];
+  const onExit = (reason: string) => void told.push(reason);
+  const watch = new ExitWatch({ containers, containerHost, log, nowNs: () => deps.nowNs(), exitOf: (c) => node.exitReports.get(c.id), release, onExit, ...over });
   const record = (): ContainerRecord => containers.get(id)!;
-  return { node, id, podId, watch, record, containers, released };
+  return { node, id, podId, watch, record, containers, released, told };
 }
 
 const exitOf = ({ state }: ContainerRecord) => (state.is === "exited" ? { exitCode: state.exitCode, reason: state.reason } : state.is);
 
 test("the end of a container is noted with what its monitor wrote, and then it is released", async (t) => {
-  const { node, id, watch, record, released } = await newWatch(t);
+  const { node, id, watch, record, released, told } = await newWatch(t);
   watch.watch(record());
   await node.quiet();
   assert.equal(exitOf(record()), "running");
@@ -33,6 +35,7 @@ test("the end of a container is noted with what its monitor wrote, and then it i
   await node.quiet();
   assert.deepEqual(exitOf(record()), { exitCode: 3, reason: "Error" });
   assert.deepEqual(released, [id]);
+  assert.deepEqual(told, ["Error"]);
 });
 
 test("the time of the end is the monitor's, not that of the look", async (t) => {

@@ -15,6 +15,8 @@ export interface ExitWatchDeps {
   exitOf(record: ContainerRecord): ExitReport | undefined;
   /** Gives back what an ended container needs no more, ahead of RemoveContainer. */
   release(id: string): Promise<void>;
+  /** Told of each end that is noted. */
+  onExit(reason: string): void;
   nowNs(): bigint;
 }
 
@@ -54,6 +56,7 @@ export class ExitWatch {
       // Removed while we looked.
       if (containers.get(id) === undefined) return;
       containers.update(id, (r) => ({ ...r, state: containerTransition(r.state, event, r.createdAtNs) }));
+      if (event.type === "exited") this.#d.onExit(event.reason);
       log.debug({ containerId: id, event }, "container ended");
     } catch (error) {
       log.error({ containerId: id, err: error }, "the end of a container cannot be noted; trying again in a second");

@@ -44,6 +44,8 @@ export interface PodNetworksDeps {
   readonly exec: PluginExec;
   /** How long undoing an ADD that failed may take, in ms; 60,000 when not given. */
   readonly cleanupTimeoutMs?: number;
+  /** Told when more pods were detached than are remembered. */
+  readonly onForgotten?: () => void;
   /** performance.now when not given. */
   readonly nowMs?: () => number;
 }
@@ -273,7 +275,10 @@ export class PodNetworks {
 
   #noteDetached(id: string): void {
     const [oldest] = this.#detached;
-    if (oldest !== undefined && this.#detached.size >= maxDetached) this.#detached.delete(oldest);
+    if (oldest !== undefined && this.#detached.size >= maxDetached) {
+      this.#detached.delete(oldest);
+      this.#d.onForgotten?.();
+    }
     this.#detached.add(id);
   }
 

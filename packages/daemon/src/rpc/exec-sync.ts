@@ -14,7 +14,9 @@ export async function execSync(d: Deps, req: ExecSyncRequest, signal: AbortSigna
   const timeout = req.timeout === 0n ? undefined : AbortSignal.timeout(Math.min(Number(req.timeout) * 1000, 2 ** 31 - 1));
   const either = timeout === undefined ? signal : AbortSignal.any([signal, timeout]);
   try {
-    return await d.runtimes.handlerOf(container.handler).runtime.exec(runtimeContainerOf(d, container), process, either);
+    const { exitCode, stdout, stderr, truncated } = await d.runtimes.handlerOf(container.handler).runtime.exec(runtimeContainerOf(d, container), process, either);
+    if (truncated) d.metrics.dropped("exec_output");
+    return { exitCode, stdout, stderr };
   } catch (error) {
     if (timeout?.aborted !== true || signal.aborted) throw error;
     const message = `exec in container ${container.id}: ${req.cmd[0]} did not end within ${req.timeout} s and was killed`;

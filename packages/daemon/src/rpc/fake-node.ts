@@ -18,6 +18,7 @@ import { releaseContainer } from "../container/teardown.ts";
 import type { Deps } from "../deps.ts";
 import type { LayerStore } from "../image/layer-store.ts";
 import type { ImageRecord } from "../image/record.ts";
+import { DaemonMetrics } from "../metrics/daemon-metrics.ts";
 import { bundleDir, containerDir, containersDir, podDir } from "../paths.ts";
 import { planContainerCgroup } from "../plan/cgroup-path.ts";
 import { hostFrom } from "../plan/plan-fixture.ts";
@@ -245,6 +246,7 @@ export class FakeNode implements Disposable {
     const podLock = new KeyedLock();
     const cleanupTimeoutMs = 60_000;
     const release = (id: string) => releaseContainer({ containers, podLock, runtimes, cleanupTimeoutMs }, id);
+    const metrics = new DaemonMetrics();
     const exitOf = (c: ContainerRecord) => runtimes.handlerOf(c.handler).runtime.exitOf(runtimeContainerOf({ paths }, c));
     return {
       log,
@@ -260,9 +262,10 @@ export class FakeNode implements Disposable {
       podHost: this.#newPodHost(),
       containerHost,
       runtimes,
-      exits: new ExitWatch({ containers, containerHost, log, exitOf, release, nowNs }),
+      exits: new ExitWatch({ containers, containerHost, log, exitOf, release, onExit: (reason) => metrics.containerExited(reason), nowNs }),
       network: this.#newNetwork(),
       images: this.#newImages(),
+      metrics,
       puller: { pull: () => Promise.reject(new StatusError(Code.Unavailable, "this machine has no registry")), pullsInProgress: () => [] },
       pinnedImages: new Set(),
       mountPolicy: { createMissingSources: false, imageVolumes: "bind" },
@@ -520,7 +523,7 @@ export class FakeNode implements Disposable {
           },
           signal,
         ),
-      exec: (_container, process, signal) => this.#effect("runtime exec", () => ({ exitCode: 0, stdout: Buffer.from(process.args!.join(" ")), stderr: Buffer.alloc(0) }), signal),
+      exec: (_container, process, signal) => this.#effect("runtime exec", () => ({ exitCode: 0, stdout: Buffer.from(process.args!.join(" ")), stderr: Buffer.alloc(0), truncated: false }), signal),
       endExecs: () => this.now("runtime end-execs", () => {}),
       reopenLog: (_container, _monitor, signal) => this.#effect("runtime reopen-log", () => {}, signal),
       delete: (id, signal) =>

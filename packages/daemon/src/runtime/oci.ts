@@ -91,7 +91,7 @@ export class OciRuntime implements Runtime {
     if (result.code !== 0 && !existsSync(`${base}.pid`)) {
       throw this.#failure(`exec ${process.args?.[0] ?? ""} in container ${container.id}`, result, Code.FailedPrecondition);
     }
-    return { exitCode: exitCodeOf(result), stdout: result.stdout, stderr: result.stderr };
+    return { exitCode: exitCodeOf(result), stdout: result.stdout, stderr: result.stderr, truncated: result.truncated };
   }
 
   endExecs(container: RuntimeContainer): void {

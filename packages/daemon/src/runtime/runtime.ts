@@ -29,6 +29,8 @@ export interface ExecResult {
   readonly exitCode: number;
   readonly stdout: Buffer;
   readonly stderr: Buffer;
+  /** More came than is kept. */
+  readonly truncated: boolean;
 }
 
 /** Where a container is by the runtime's own account; undefined when it knows none of that id. */

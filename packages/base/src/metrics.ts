@@ -1,0 +1,141 @@
+/**
+ * Numbers for Prometheus, in its text format 0.0.4
+ * (https://prometheus.io/docs/instrumenting/exposition_formats/).
+ *
+ * Label values come from the program, never from a client: each new one is a series that is kept
+ * for ever.
+ */
+export class Metrics {
+  readonly #families = new Map<string, Family>();
+
+  /** Something that only grows; by convention its name ends in `_total`. */
+  counter<L extends string = never>(name: string, help: string, labels: readonly L[] = []): Counter<L> {
+    const counter = new Counter<L>(name, labels);
+    this.#add({ name, help, labels, type: "counter", samples: () => counter.samples() });
+    return counter;
+  }
+
+  /** Something that goes up and down, asked for when it is read; one value, or one for each set of labels. */
+  gauge<L extends string = never>(name: string, help: string, labels: readonly L[], read: () => Iterable<Sample<L>>): void {
+    this.#add({
+      name,
+      help,
+      labels,
+      type: "gauge",
+      samples: function* () {
+        for (const sample of read()) yield line(name, labelsOf(labels, sample.labels), sample.value);
+      },
+    });
+  }
+
+  /** How often something took how long, by upper bounds in seconds. */
+  histogram<L extends string = never>(name: string, help: string, labels: readonly L[], boundsSeconds: readonly number[]): Histogram<L> {
+    const histogram = new Histogram<L>(name, labels, boundsSeconds);
+    this.#add({ name, help, labels, type: "histogram", samples: () => histogram.samples() });
+    return histogram;
+  }
+
+  /** What there is, for documentation. */
+  families(): { name: string; help: string; type: string; labels: readonly string[] }[] {
+    return [...this.#families.values()].map(({ name, help, type, labels }) => ({ name, help, type, labels }));
+  }
+
+  /** All of it, as Prometheus reads it. */
+  text(): string {
+    return [...this.#families.values()].map((f) => `# HELP ${f.name} ${escapeHelp(f.help)}\n# TYPE ${f.name} ${f.type}\n${[...f.samples()].join("")}`).join("");
+  }
+
+  #add(family: Family): void {
+    if (this.#families.has(family.name)) throw new Error(`there are two metrics ${family.name}`);
+    this.#families.set(family.name, family);
+  }
+}
+
+export interface Sample<L extends string> {
+  labels: Readonly<Record<L, string>>;
+  value: number;
+}
+
+interface Family {
+  name: string;
+  help: string;
+  type: "counter" | "gauge" | "histogram";
+  labels: readonly string[];
+  samples(): Iterable<string>;
+}
+
+export class Counter<L extends string = never> {
+  readonly #name: string;
+  readonly #labels: readonly L[];
+  readonly #values = new Map<string, number>();
+
+  constructor(name: string, labels: readonly L[]) {
+    this.#name = name;
+    this.#labels = labels;
+    if (labels.length === 0) this.#values.set("", 0);
+  }
+
+  /** @param by 0 makes the series known before anything has happened. */
+  add(labels: Readonly<Record<L, string>>, by = 1): void {
+    const key = labelsOf(this.#labels, labels);
+    this.#values.set(key, (this.#values.get(key) ?? 0) + by);
+  }
+
+  *samples(): Iterable<string> {
+    for (const [labels, value] of this.#values) yield line(this.#name, labels, value);
+  }
+}
+
+interface Distribution {
+  /** By bound, not cumulative; the last is for all above. */
+  counts: number[];
+  sum: number;
+}
+
+export class Histogram<L extends string = never> {
+  readonly #name: string;
+  readonly #labels: readonly L[];
+  readonly #bounds: readonly number[];
+  readonly #values = new Map<string, Distribution>();
+
+  constructor(name: string, labels: readonly L[], bounds: readonly number[]) {
+    this.#name = name;
+    this.#labels = labels;
+    this.#bounds = bounds;
+  }
+
+  observe(labels: Readonly<Record<L, string>>, seconds: number): void {
+    const key = labelsOf(this.#labels, labels);
+    let found = this.#values.get(key);
+    if (found === undefined) this.#values.set(key, (found = { counts: Array.from({ length: this.#bounds.length + 1 }, () => 0), sum: 0 }));
+    const bound = this.#bounds.findIndex((b) => seconds <= b);
+    const bucket = bound === -1 ? this.#bounds.length : bound;
+    found.counts[bucket] = (found.counts[bucket] ?? 0) + 1;
+    found.sum += seconds;
+  }
+
+  *samples(): Iterable<string> {
+    for (const [labels, { counts, sum }] of this.#values) {
+      const before = labels === "" ? "" : `${labels},`;
+      let count = 0;
+      for (const [i, bound] of [...this.#bounds, "+Inf"].entries()) {
+        count += counts[i] ?? 0;
+        yield line(`${this.#name}_bucket`, `${before}le="${bound}"`, count);
+      }
+      yield line(`${this.#name}_sum`, labels, sum);
+      yield line(`${this.#name}_count`, labels, count);
+    }
+  }
+}
+
+function labelsOf<L extends string>(names: readonly L[], values: Readonly<Record<L, string>>): string {
+  return names.map((name) => `${name}="${values[name].replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("\n", "\\n")}"`).join(",");
+}
+
+function line(name: string, labels: string, value: number): string {
+  return `${name}${labels === "" ? "" : `{${labels}}`} ${value}\n`;
+}
+
+function escapeHelp(help: string): string {
+  return help.replaceAll("\\", "\\\\").replaceAll("\n", "\\n");
+}

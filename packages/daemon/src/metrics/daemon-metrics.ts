@@ -1,0 +1,87 @@
+import { Metrics, type Sample } from "@keelson/base/metrics.ts";
+import { TooManyRuns } from "@keelson/base/joined-calls.ts";
+import { codeName } from "@keelson/base/status.ts";
+import { type CallObserver, TooManyCalls } from "@keelson/cri/server.ts";
+import type { Deps } from "../deps.ts";
+
+/**
+ * What was thrown away to stay within bounds.
+ * - calls: refused because too many were under way
+ * - operations: refused because too many were still under way, their clients gone
+ * - exec_output: commands of ExecSync whose output was cut
+ * - detached_pods: forgotten to be detached; a repeated detach of them asks the plugins again
+ */
+export type Dropped = "calls" | "operations" | "exec_output" | "detached_pods";
+
+const allDropped: readonly Dropped[] = ["calls", "operations", "exec_output", "detached_pods"];
+
+/** Bounds of call latencies: from a status to a slow pull. */
+const callBounds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120];
+
+/** The daemon's own numbers, as Prometheus gets them. Label values are the program's words only. */
+export class DaemonMetrics implements CallObserver {
+  readonly #metrics = new Metrics();
+  readonly #calls = this.#metrics.counter("keelson_calls_total", "CRI calls that ended, by gRPC code.", ["call", "code"]);
+  readonly #callSeconds = this.#metrics.histogram("keelson_call_duration_seconds", "How long CRI calls took, whatever came of them.", ["call"], callBounds);
+  readonly #dropped = this.#metrics.counter("keelson_dropped_total", "What was thrown away or refused to stay within bounds.", ["what"]);
+  readonly #exits = this.#metrics.counter("keelson_container_exits_total", "Containers whose end this keelsond noted while it ran, by the reason that ContainerStatus gives.", ["reason"]);
+  #callsInProgress = 0;
+
+  constructor() {
+    for (const what of allDropped) this.#dropped.add({ what }, 0);
+    this.#metrics.gauge("keelson_calls_in_progress", "CRI calls under way.", [], () => [only(this.#callsInProgress)]);
+    this.#metrics.gauge("process_resident_memory_bytes", "Memory of keelsond itself.", [], () => [only(process.memoryUsage.rss())]);
+    this.#metrics.gauge("process_start_time_seconds", "When keelsond started, in seconds since 1970.", [], () => [only(Math.round(performance.timeOrigin / 1000))]);
+  }
+
+  started(): void {
+    this.#callsInProgress += 1;
+  }
+
+  ended({ name, code, durationMs, error }: { name: string; code: number; durationMs: number; error: unknown }): void {
+    this.#callsInProgress -= 1;
+    this.#calls.add({ call: name, code: codeName(code) });
+    this.#callSeconds.observe({ call: name }, durationMs / 1000);
+    if (error instanceof TooManyCalls) this.dropped("calls");
+    if (error instanceof TooManyRuns) this.dropped("operations");
+  }
+
+  dropped(what: Dropped, count = 1): void {
+    this.#dropped.add({ what }, count);
+  }
+
+  containerExited(reason: string): void {
+    this.#exits.add({ reason });
+  }
+
+  /** Adds what there is on the node, asked for when it is read. */
+  describe(d: Pick<Deps, "pods" | "containers" | "creations" | "stops" | "takedowns" | "puller">): void {
+    this.#metrics.gauge("keelson_pods", "Pod sandboxes, by state.", ["state"], () => byState(d.pods.all()));
+    this.#metrics.gauge("keelson_containers", "Containers, by state.", ["state"], () => byState(d.containers.all()));
+    this.#metrics.gauge("keelson_operations_in_progress", "Operations under way, also those whose client has gone.", ["kind"], () => [
+      { labels: { kind: "creation" }, value: d.creations.size },
+      { labels: { kind: "stop" }, value: d.stops.size },
+      { labels: { kind: "takedown" }, value: d.takedowns.size },
+      { labels: { kind: "pull" }, value: d.puller.pullsInProgress().length },
+    ]);
+  }
+
+  /** In Prometheus' text format. */
+  text(): string {
+    return this.#metrics.text();
+  }
+
+  families(): ReturnType<Metrics["families"]> {
+    return this.#metrics.families();
+  }
+}
+
+function only(value: number): Sample<never> {
+  return { labels: {}, value };
+}
+
+function* byState(records: readonly { state: { is: string } }[]): Iterable<Sample<"state">> {
+  const counts = new Map<string, number>();
+  for (const { state } of records) counts.set(state.is, (counts.get(state.is) ?? 0) + 1);
+  for (const [state, value] of counts) yield { labels: { state }, value };
+}

@@ -1,0 +1,30 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { serveMetrics } from "./server.ts";
+
+test("serves what the text is at the time, at /metrics only, to GET and HEAD", async (t) => {
+  let text = "a 1\n";
+  const server = await serveMetrics({ host: "127.0.0.1", port: 0 }, () => text);
+  t.after(() => server[Symbol.asyncDispose]());
+  const first = await fetch(server.url);
+  assert.equal(first.headers.get("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+  assert.equal(await first.text(), "a 1\n");
+  text = "a 2\n";
+  assert.equal(await (await fetch(`${server.url}?x=1`)).text(), "a 2\n");
+  assert.equal(await (await fetch(server.url, { method: "HEAD" })).text(), "");
+  assert.equal((await fetch(server.url, { method: "POST" })).status, 405);
+  assert.equal((await fetch(server.url.replace("/metrics", "/"))).status, 404);
+});
+
+test("an address that is taken is refused", async (t) => {
+  const server = await serveMetrics({ host: "127.0.0.1", port: 0 }, () => "");
+  t.after(() => server[Symbol.asyncDispose]());
+  await assert.rejects(serveMetrics({ host: "127.0.0.1", port: Number(new URL(server.url).port) }, () => ""), { code: "EADDRINUSE" });
+});
+
+test("a client that stays connected does not hold up the end", async () => {
+  const server = await serveMetrics({ host: "127.0.0.1", port: 0 }, () => "");
+  await (await fetch(server.url)).text();
+  await server[Symbol.asyncDispose]();
+  await assert.rejects(fetch(server.url));
+});

@@ -1,0 +1,43 @@
+import { once } from "node:events";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import { type AddressInfo, isIPv6 } from "node:net";
+
+export interface MetricsServer extends AsyncDisposable {
+  /** Where it listens; the port is the one that was chosen when 0 was asked for. */
+  readonly url: string;
+}
+
+/** A scraper and a curious operator; more than that waits. */
+const maxConnections = 16;
+const requestTimeoutMs = 5000;
+
+/**
+ * Serves `GET /metrics` over HTTP. Rejects when it cannot listen there.
+ *
+ * @param text in Prometheus' text format, asked for with each request.
+ */
+export async function serveMetrics({ host, port }: { host: string; port: number }, text: () => string): Promise<MetricsServer> {
+  const server = createServer({ requestTimeout: requestTimeoutMs, headersTimeout: requestTimeoutMs, keepAliveTimeout: requestTimeoutMs }, (req, res) => answer(req, res, text));
+  server.maxConnections = maxConnections;
+  server.listen(port, host);
+  await once(server, "listening");
+  // Only the CRI keeps the daemon running.
+  server.unref();
+  const { port: actual } = server.address() as AddressInfo;
+  return {
+    url: `http://${isIPv6(host) ? `[${host}]` : host}:${actual}/metrics`,
+    async [Symbol.asyncDispose]() {
+      const closed = once(server, "close");
+      server.close();
+      server.closeAllConnections();
+      await closed;
+    },
+  };
+}
+
+function answer(req: IncomingMessage, res: ServerResponse, text: () => string): void {
+  const path = req.url?.split("?", 1)[0];
+  if (path !== "/metrics") return void res.writeHead(404, { "content-type": "text/plain" }).end("metrics are at /metrics\n");
+  if (req.method !== "GET" && req.method !== "HEAD") return void res.writeHead(405, { allow: "GET, HEAD" }).end();
+  res.writeHead(200, { "content-type": "text/plain; version=0.0.4; charset=utf-8" }).end(req.method === "HEAD" ? undefined : text());
+}

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import * as api from "./gen/runtime/v1/api.ts";
 import { messages } from "./gen/descriptor.ts";
-import { fromJson, toJson } from "./json.ts";
+import { fromJson, toConfigJson, toJson } from "./json.ts";
 
 test("the table names every property that the generated types have", () => {
   const types = api as unknown as Record<string, { fromPartial: (v: object) => object }>;
@@ -33,6 +33,23 @@ test("what toJson wrote, fromJson reads back", () => {
     stopSignal: 10,
   });
   assert.deepEqual(api.ContainerConfig.fromPartial(fromJson("ContainerConfig", toJson("ContainerConfig", config))), config);
+});
+
+test("a config as JSON is what crictl's files have: only what is set, in snake case, with numbers", () => {
+  const config = api.ContainerConfig.fromPartial({
+    metadata: { name: "web", attempt: 0 },
+    envs: [{ key: "K", value: Buffer.from("v") }],
+    labels: {},
+    mounts: [{ containerPath: "/data", propagation: 2 }],
+    linux: { resources: { memoryLimitInBytes: 2n ** 60n + 1n, oomScoreAdj: -5n }, securityContext: { runAsUser: { value: 0n } } },
+  });
+  const text = JSON.stringify(toConfigJson("ContainerConfig", config));
+  assert.equal(
+    text,
+    '{"metadata":{"name":"web"},"envs":[{"key":"K","value":"dg=="}],"mounts":[{"container_path":"/data","propagation":2}],"linux":{"resources":{"memory_limit_in_bytes":"1152921504606846977","oom_score_adj":-5},"security_context":{"run_as_user":{}}}}',
+  );
+  const read = api.ContainerConfig.fromPartial(fromJson("ContainerConfig", JSON.parse(text)));
+  assert.deepEqual(read, config);
 });
 
 test("crictl's files are read: snake case, enums as numbers", () => {

@@ -19,6 +19,35 @@ export function toJson(type: string, value: object): Record<string, unknown> {
 }
 
 /**
+ * A message as JSON that `fromJson` and crictl's `create` and `runp` take back: snake case, enums and 64-bit numbers
+ * as numbers (as text when they are over 2^53), bytes in base64, and only fields that are set.
+ */
+export function toConfigJson(type: string, value: object): Record<string, unknown> {
+  const json: Record<string, unknown> = {};
+  for (const field of fieldsOf(type)) {
+    const v = (value as Record<string, unknown>)[field.key];
+    const shown = field.repeated === true ? ((v ?? []) as unknown[]).map((e) => valueToConfigJson(field, e)) : valueToConfigJson(field, v);
+    if (!isDefault(field, shown)) json[field.name] = shown;
+  }
+  return json;
+}
+
+function valueToConfigJson(field: FieldDescriptor, v: unknown): unknown {
+  if (v === undefined) return undefined;
+  if (field.kind === "message") return toConfigJson(field.of!, v as object);
+  if (field.kind === "enum") return v;
+  if (typeof v === "bigint") return Number.isSafeInteger(Number(v)) ? Number(v) : String(v);
+  return valueToJson(field, v);
+}
+
+/** Not on the wire, as proto3 has it; an empty message is, and may say something: `run_as_user: {}` is root. */
+function isDefault(field: FieldDescriptor, shown: unknown): boolean {
+  if (shown === undefined || shown === "" || shown === false || shown === 0) return true;
+  if (field.kind === "map") return Object.keys(shown as object).length === 0;
+  return Array.isArray(shown) && shown.length === 0;
+}
+
+/**
  * A message from JSON or YAML that a person wrote: names in camel or snake case, enums by name or
  * number, 64-bit numbers as numbers or strings. Throws InvalidArgument with the path of what is
  * unknown or has the wrong type. The result is for `X.fromPartial`.

@@ -14,6 +14,8 @@ export const lockPath = (p: Paths) => join(p.root, "lock");
 export const podDir = (p: Paths, id: string) => join(p.state, "pods", id);
 /** A container's bundle: config.json, rootfs, the monitor's sockets. */
 export const bundleDir = (p: Paths, id: string) => join(p.state, "containers", id);
+/** What the runtime makes a container of. */
+export const specFile = (bundle: string) => join(bundle, "config.json");
 /** The writable layers of all containers. */
 export const containersDir = (p: Paths) => join(p.root, "containers");
 /** A container's writable layer. */

@@ -1,4 +1,4 @@
-import { chmodSync, chownSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type CgroupLayout, killCgroup, removeCgroup, thawCgroup } from "@keelson/linux/cgroup.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
@@ -7,8 +7,10 @@ import { mountOverlayAsync } from "@keelson/linux/overlay.ts";
 import { isProcessAlive } from "@keelson/linux/procfs.ts";
 import { signalProcess, watchProcess } from "@keelson/linux/process.ts";
 import { removeTreeAsync } from "@keelson/linux/tree.ts";
-import type { ProcessSpec } from "@keelson/oci/runtime-spec/spec.ts";
+import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import type { ProcessIdentity } from "../pod/state.ts";
+import { specFile } from "../paths.ts";
+import { type CommandProblem, commandProblem } from "./command-problem.ts";
 import { fillVolume, type VolumeContent } from "./fill-volume.ts";
 
 /** What a container needs of the machine, apart from its runtime. Unit tests have a fake of it. */
@@ -22,6 +24,10 @@ export interface ContainerHost {
   /** Keeps what the container's first process is, for commands that are run beside it later. */
   writeProcess(id: string, process: ProcessSpec): void;
   readProcess(id: string): ProcessSpec;
+  /** What the runtime was given to make the container of; undefined when there is nothing of it (any more). */
+  readSpec(id: string): Spec | undefined;
+  /** Why a container's command cannot be executed; undefined when it looks well or cannot be told. */
+  commandProblem(id: string): CommandProblem | undefined;
   isAlive(process: ProcessIdentity): boolean;
   /** Calls back once, later, when the process has ended. */
   watch(process: ProcessIdentity, onEnd: () => void): Disposable;
@@ -43,6 +49,16 @@ function makeUpperDir(upperDir: string, topLayerDir: string): void {
   mkdirSync(upperDir, { recursive: true });
   chownSync(upperDir, uid, gid);
   chmodSync(upperDir, mode & 0o7777);
+}
+
+/** Formats of programs that the kernel was told beside its own: binfmt_misc (binfmt-misc.rst). */
+function hasOtherFormats(): boolean {
+  try {
+    return readdirSync("/proc/sys/fs/binfmt_misc").some((name) => name !== "register" && name !== "status");
+  } catch (error) {
+    if (isErrno(error, "ENOENT")) return false;
+    throw error;
+  }
 }
 
 export class LinuxContainerHost implements ContainerHost {
@@ -92,6 +108,21 @@ export class LinuxContainerHost implements ContainerHost {
 
   readProcess(id: string): ProcessSpec {
     return JSON.parse(readFileSync(this.#processFile(id), "utf8")) as ProcessSpec;
+  }
+
+  readSpec(id: string): Spec | undefined {
+    try {
+      return JSON.parse(readFileSync(specFile(this.#bundleDirOf(id)), "utf8")) as Spec;
+    } catch (error) {
+      // A file that is not whole was never acted on.
+      if (isErrno(error, "ENOENT") || error instanceof SyntaxError) return undefined;
+      throw error;
+    }
+  }
+
+  commandProblem(id: string): CommandProblem | undefined {
+    const spec = this.readSpec(id);
+    return spec === undefined ? undefined : commandProblem(spec, process.arch, hasOtherFormats());
   }
 
   isAlive({ pid, startTicks }: ProcessIdentity): boolean {

@@ -48,6 +48,26 @@ test("the time of the end is the monitor's, not that of the look", async (t) => 
   assert.ok(state.is === "exited" && state.finishedAtNs === finishedAtNs);
 });
 
+const commandProblem = { exitCode: 127 as const, message: "the command is a script for the interpreter /x, which the container does not have" };
+for (const [how, exitCode, ranForNs, expected] of [
+  ["with an error because its command cannot be executed says so", 1, 0n, [127, "StartError", commandProblem.message]],
+  ["well says that, whatever its command looks like", 0, 0n, [0, "Completed", ""]],
+  ["by a signal says that, whatever its command looks like", 137, 0n, [137, "Error", ""]],
+  ["after it ran says that, whatever its command looks like", 1, 11_000_000_000n, [1, "Error", ""]],
+] as const) {
+  test(`one that ended ${how}`, async (t) => {
+    const exitOf = (c: ContainerRecord) => ({ ...node.exitReports.get(c.id)!, finishedAtNs: node.exitReports.get(c.id)!.finishedAtNs + ranForNs });
+    const { node, id, watch, record } = await newWatch(t, { exitOf });
+    node.commandProblem = commandProblem;
+    watch.watch(record());
+    node.exit(id, exitCode);
+    await node.quiet();
+    const { state } = record();
+    assert.ok(state.is === "exited");
+    assert.deepEqual([state.exitCode, state.reason, state.message], expected);
+  });
+}
+
 test("one whose monitor has ended before it is watched is noted, but not within the call", async (t) => {
   const { node, id, watch, record } = await newWatch(t);
   node.exit(id, 0);

@@ -80,10 +80,24 @@ export class ExitWatch {
 export async function exitEvent(d: Pick<ExitWatchDeps, "containerHost" | "exitOf" | "nowNs">, record: ContainerRecord): Promise<ContainerEvent> {
   await d.containerHost.kill(record.cgroupPath, AbortSignal.timeout(10_000));
   const report = d.exitOf(record);
-  if (report !== undefined) return eventOf(report);
+  if (report !== undefined) return failedExecution(d, record, report) ?? eventOf(report);
   // Without its monitor nobody reads the container's output or learns its exit code.
   const message = "the container's monitor (conmon) was killed; the container was stopped with it and its exit code is not known";
   return { type: "exited", exitCode: 137, reason: "MonitorLost", message, atNs: d.nowNs() };
+}
+
+/** How long the runtime may take from the start until execve(2) fails, in ns. */
+const execWithinNs = 10_000_000_000n;
+
+/**
+ * The runtimes learn too late that a command has no interpreter or is for another machine: their process then ends
+ * as if it were the command, with a line in the container's log. A command that looks so cannot have run.
+ */
+function failedExecution(d: Pick<ExitWatchDeps, "containerHost">, { id, state }: ContainerRecord, report: ExitReport): ContainerEvent | undefined {
+  if (report.exitCode === 0 || report.exitCode > 128 || report.oomKilled) return undefined;
+  if (state.is === "running" && report.finishedAtNs - state.startedAtNs > execWithinNs) return undefined;
+  const problem = d.containerHost.commandProblem(id);
+  return problem === undefined ? undefined : { type: "exited", ...problem, reason: "StartError", atNs: report.finishedAtNs };
 }
 
 function eventOf({ exitCode, finishedAtNs, oomKilled }: ExitReport): ContainerEvent {

@@ -35,8 +35,12 @@ function checkRegular(fd: number, path: string, maxBytes: number): { size: numbe
   return { size: stat.size };
 }
 
-/** The path below `root`, free of links, that `path` leads to; undefined when it leads nowhere. */
-export function resolveInRoot(root: string, path: string): string | undefined {
+/**
+ * The path below `root`, free of links, that `path` leads to; undefined when it leads nowhere.
+ *
+ * @param hostPathOf where a path of the container is on the host, when something is mounted in it
+ */
+export function resolveInRoot(root: string, path: string, hostPathOf: (inside: string) => string = (inside) => join(root, inside)): string | undefined {
   const done: string[] = [];
   const todo = path.split("/").filter((part) => part !== "");
   for (let links = 0; todo.length > 0; ) {
@@ -46,7 +50,7 @@ export function resolveInRoot(root: string, path: string): string | undefined {
       done.pop();
       continue;
     }
-    const entry = lookUp(join(root, ...done, part));
+    const entry = lookUp(hostPathOf(`/${[...done, part].join("/")}`));
     if (entry === undefined) return undefined;
     if (entry.link === undefined) {
       done.push(part);

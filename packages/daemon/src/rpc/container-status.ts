@@ -1,8 +1,9 @@
 import { Code, StatusError } from "@keelson/base/status.ts";
 import type { ContainerStatusRequest, ContainerStatusResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { toConfigJson } from "@keelson/cri/json.ts";
 import type { ContainerRecord } from "../container/record.ts";
 import type { Deps } from "../deps.ts";
-import { bundleDir } from "../paths.ts";
+import { bundleDir, containerDir } from "../paths.ts";
 import { containerStatusOf } from "./container-messages.ts";
 import { requestId } from "./request-id.ts";
 
@@ -28,8 +29,25 @@ export function runningContainer(d: Deps, id: string): ContainerRecord & { state
   return { ...container, state };
 }
 
+/**
+ * The names are those that `crictl inspect` shows of the other runtimes, so that scripts find them: `sandboxID`, `pid`
+ * (0 when none runs), `snapshotKey`, `snapshotter`, `config` and `runtimeSpec` (null once its bundle is gone).
+ */
 function verboseInfo(d: Deps, c: ContainerRecord): object {
   const { state } = c;
   const pid = state.is === "created" || state.is === "running" ? state.main.pid : 0;
-  return { sandboxID: c.podId, pid, handler: c.handler, cgroup: c.cgroupPath, bundle: bundleDir(d.paths, c.id), imageId: c.imageId };
+  return {
+    sandboxID: c.podId,
+    pid,
+    privileged: c.config.linux?.securityContext?.privileged ?? false,
+    handler: c.handler,
+    cgroup: c.cgroupPath,
+    bundle: bundleDir(d.paths, c.id),
+    imageId: c.imageId,
+    snapshotKey: c.id,
+    snapshotter: "overlayfs",
+    writableDir: containerDir(d.paths, c.id),
+    config: toConfigJson("ContainerConfig", c.config),
+    runtimeSpec: d.containerHost.readSpec(c.id) ?? null,
+  };
 }

@@ -6,7 +6,7 @@ import { findMountedImages, prepareMountSources } from "../container/mount-sourc
 import type { ContainerRecord, MountedImage } from "../container/record.ts";
 import { runtimeContainerOf } from "../container/runtime-container.ts";
 import { collectSpecInput, type SpecSources } from "../container/spec-input.ts";
-import { containerTransition } from "../container/state.ts";
+import { type ContainerEvent, containerTransition } from "../container/state.ts";
 import { removeContainerRecord } from "../container/teardown.ts";
 import { creationTimeNs } from "../creation-time.ts";
 import type { Deps } from "../deps.ts";
@@ -69,14 +69,29 @@ async function bringUp(d: Deps, c: NewContainer, signal: AbortSignal, stage: Sta
   const spec = makeSpec(d, c, pod, { rootfs, mountSources });
   d.containerHost.writeProcess(record.id, spec.process!);
   stage(`create the container with ${pod.handler}`);
-  const withTimeout = AbortSignal.any([signal, AbortSignal.timeout(d.createTimeoutMs)]);
-  const processes = await d.runtimes.handlerOf(pod.handler).runtime.create(runtimeContainerOf(d, record), spec, withTimeout);
-  const created: ContainerRecord = { ...record, user: userOf(spec), state: containerTransition(record.state, { type: "created", ...processes }, record.createdAtNs) };
+  const event = await createWithRuntime(d, record, spec, signal);
+  const created: ContainerRecord = { ...record, user: userOf(spec), state: containerTransition(record.state, event, record.createdAtNs) };
   // Before it is listed: one that cannot be watched must not be found by a retry.
   d.exits.watch(created);
   d.containers.update(record.id, () => created);
   undo.move();
   return record.id;
+}
+
+/**
+ * Some runtimes look at the command before it is to start and others do not. A container with one that cannot be
+ * executed is made all the same: it has ended before it began, and its start and its status say why.
+ */
+async function createWithRuntime(d: Deps, record: ContainerRecord, spec: Spec, signal: AbortSignal): Promise<ContainerEvent> {
+  const withTimeout = AbortSignal.any([signal, AbortSignal.timeout(d.createTimeoutMs)]);
+  try {
+    return { type: "created", ...(await d.runtimes.handlerOf(record.handler).runtime.create(runtimeContainerOf(d, record), spec, withTimeout)) };
+  } catch (error) {
+    const problem = withTimeout.aborted ? undefined : d.containerHost.commandProblem(record.id);
+    if (problem === undefined) throw error;
+    d.log.info({ containerId: record.id, err: error }, problem.message);
+    return { type: "exited", ...problem, reason: "StartError", atNs: d.nowNs() };
+  }
 }
 
 /** Takes down what an earlier call left of a container of this name when its own rollback failed. */

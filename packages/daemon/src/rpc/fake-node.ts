@@ -10,6 +10,7 @@ import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
 import { ContainerConfig, ListContainersRequest, ListPodSandboxRequest, PodSandboxConfig } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { fromJson } from "@keelson/cri/json.ts";
 import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
+import type { CommandProblem } from "../container/command-problem.ts";
 import type { ContainerHost } from "../container/container-host.ts";
 import { ExitWatch } from "../container/exit-watch.ts";
 import { type ContainerRecord, readContainerRecord, writeContainerRecord } from "../container/record.ts";
@@ -108,6 +109,8 @@ export class FakeNode implements Disposable {
   /** Nothing can be killed, as in uninterruptible sleep. */
   isUnkillable = false;
   oomKilled = false;
+  /** What is wrong with every container's command. */
+  commandProblem: CommandProblem | undefined;
   /** Monitors are stopped: they note no end and do not end either. */
   exitsUnnoticed = false;
   networkReady = true;
@@ -469,6 +472,11 @@ export class FakeNode implements Disposable {
         ),
       writeProcess: (id, process) => this.now("container-host write-process", () => void this.#processSpecs.set(id, process)),
       readProcess: (id) => this.#processSpecs.get(id)!,
+      readSpec: (id) => {
+        const process = this.#processSpecs.get(id);
+        return process === undefined ? undefined : { ociVersion: "1.0.2", process };
+      },
+      commandProblem: () => this.commandProblem,
       isAlive: (process) => this.processes.has(process.pid),
       watch: (process, onEnd) => this.now("container-host watch", () => this.#watch(process.pid, onEnd)),
       signal: (main, signal) => this.now("container-host signal", () => this.#signal(main.pid, signal)),

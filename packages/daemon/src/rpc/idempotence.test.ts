@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
 import { Code, StatusError } from "@keelson/base/status.ts";
-import { PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { ContainerState, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { containerStatus } from "./container-status.ts";
 import { clientOf, FakeNode, mockTime, passTime } from "./fake-node.ts";
 
 function newNode(t: TestContext) {
@@ -109,6 +110,18 @@ test("only a created container can be started, and once", async (t) => {
   await assert.rejects(client.startContainer(id), hasCode(Code.FailedPrecondition, /running/));
   await inTime(client.stopContainer(id));
   await assert.rejects(client.startContainer(id), hasCode(Code.FailedPrecondition, /exited/));
+});
+
+test("a command that cannot be executed makes a container that has ended; its start and status say why, and it can be removed", async (t) => {
+  const { node, client } = newNode(t);
+  node.commandProblem = { exitCode: 127, message: 'the command "/nope" is not there' };
+  node.fate = (effect) => (effect === "runtime create" ? "fails" : "works");
+  const id = await client.createContainer(await client.runPod());
+  const { status } = await containerStatus(node.deps, { containerId: id, verbose: false });
+  assert.deepEqual([status?.state, status?.exitCode, status?.reason, status?.message], [ContainerState.CONTAINER_EXITED, 127, "StartError", 'the command "/nope" is not there']);
+  await assert.rejects(client.startContainer(id), hasCode(Code.FailedPrecondition, /^start container \w+: the command "\/nope" is not there$/));
+  await client.removeContainer(id);
+  assert.ok(!node.left().some((thing) => thing.includes(id)), node.left().join("\n"));
 });
 
 test("starting a container from two clients at once starts it once", async (t) => {

@@ -1,5 +1,6 @@
 import { Code, StatusError } from "@keelson/base/status.ts";
 import type { PodSandboxStatusRequest, PodSandboxStatusResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { toConfigJson } from "@keelson/cri/json.ts";
 import type { Deps } from "../deps.ts";
 import { podDir } from "../paths.ts";
 import { podFiles } from "../pod/pod-host.ts";
@@ -21,14 +22,20 @@ export function shownPod(d: Deps, id: string): PodRecord {
   return pod;
 }
 
+/**
+ * Names as `crictl inspectp` shows them of the other runtimes where they have such: `pid` (0 for a pod without an init),
+ * `runtimeHandler` as asked for, `config`. A pod has no runtime spec: its namespaces are ours, not a container's.
+ */
 function verboseInfo(d: Deps, pod: PodRecord): object {
   const { netns } = podFiles(podDir(d.paths, pod.id));
   return {
+    runtimeHandler: pod.runtimeHandler,
     handler: pod.handler,
-    pid: pod.init?.pid ?? 0,
+    pid: pod.state.is === "ready" ? (pod.init?.pid ?? 0) : 0,
     netns: pod.plan.network === "own" ? netns : "",
     cgroup: pod.plan.cgroup.path,
     stateDir: podDir(d.paths, pod.id),
+    config: toConfigJson("PodSandboxConfig", pod.config),
     plan: pod.plan,
   };
 }

@@ -10,6 +10,7 @@ import { run, type RunResult } from "@keelson/linux/run.ts";
 import { type Child, spawn } from "@keelson/linux/spawn.ts";
 import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import { makeDirectories } from "../make-directories.ts";
+import { specFile } from "../paths.ts";
 import type { ProcessIdentity } from "../pod/state.ts";
 import { endExecsIn, killExec } from "./exec-processes.ts";
 import { GentleAbort, settles, startGraceMs } from "./gentle-abort.ts";
@@ -53,7 +54,7 @@ export class OciRuntime implements Runtime {
   }
 
   async create(container: RuntimeContainer, spec: Spec, signal: AbortSignal): Promise<RunningProcesses> {
-    writeFileSync(join(container.bundleDir, "config.json"), JSON.stringify(spec), { mode: 0o600 });
+    writeFileSync(specFile(container.bundleDir), JSON.stringify(spec), { mode: 0o600 });
     if (container.logPath !== "") makeDirectories(dirname(container.logPath), 0o755);
     rmSync(this.#exitFile(container.id), { force: true });
     using pipe = new MonitorPipe();

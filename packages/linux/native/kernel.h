@@ -21,6 +21,7 @@
 #define K_OPEN_TREE_CLOEXEC ((unsigned)O_CLOEXEC)
 #define K_AT_RECURSIVE 0x8000u
 #define K_MOUNT_ATTR_RDONLY 0x1u
+#define K_MOUNT_ATTR_IDMAP 0x100000u
 
 struct k_mount_attr {
   uint64_t attr_set, attr_clr, propagation, userns_fd;

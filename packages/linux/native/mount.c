@@ -67,7 +67,24 @@ struct bind {
   bool recursive;
   int readonly;
   unsigned long propagation; /* MS_* with MS_REC, or 0 */
+  const char *idmap;         /* path of a user namespace whose maps the mount gets, or NULL */
 };
+
+/* mount_setattr(2): from outside its ids look as the user namespace's would. Returns false after a failure. */
+static bool idmap_tree(const struct bind *b, int tree, struct failure *f) {
+  AUTO_FD userns = open(b->idmap, O_RDONLY | O_CLOEXEC);
+  if (userns < 0) {
+    int err = errno;
+    failure_set(f, err, "open", b->idmap, "bind %s on %s: open user namespace %s", b->source, b->target, b->idmap);
+    return false;
+  }
+  struct k_mount_attr attributes = {.attr_set = K_MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)userns};
+  if (k_mount_setattr(tree, "", AT_EMPTY_PATH | (b->recursive ? K_AT_RECURSIVE : 0), &attributes) == 0) return true;
+  int err = errno;
+  f->stage = "idmap";
+  failure_set(f, err, "mount_setattr", b->source, "bind %s on %s: map its ids", b->source, b->target);
+  return false;
+}
 
 /* Returns false when this kernel lacks a call, with nothing mounted; true when done or failed. */
 static bool bind_by_tree(const struct bind *b, struct failure *f) {
@@ -79,6 +96,7 @@ static bool bind_by_tree(const struct bind *b, struct failure *f) {
     failure_set(f, err, "open_tree", b->source, "bind %s on %s: open %s", b->source, b->target, b->source);
     return true;
   }
+  if (b->idmap != NULL && !idmap_tree(b, tree, f)) return true;
   if (b->readonly != WRITABLE) {
     /* Sets one attribute and leaves nosuid, nodev, noexec as they are. */
     struct k_mount_attr attributes = {.attr_set = K_MOUNT_ATTR_RDONLY};
@@ -126,6 +144,11 @@ static void bind_by_remount(const struct bind *b, struct failure *f) {
                 b->target);
     return;
   }
+  if (b->idmap != NULL) {
+    f->stage = "idmap";
+    failure_set(f, ENOSYS, "mount_setattr", b->target, "bind %s on %s: map its ids", b->source, b->target);
+    return;
+  }
   if (mount(b->source, b->target, NULL, MS_BIND | (b->recursive ? MS_REC : 0), NULL) != 0) {
     int err = errno;
     failure_set(f, err, "mount", b->target, "bind %s on %s", b->source, b->target);
@@ -143,17 +166,19 @@ static void bind_by_remount(const struct bind *b, struct failure *f) {
 }
 
 static napi_value js_bind(napi_env env, napi_callback_info info) {
-  napi_value v[6];
+  napi_value v[7];
   AUTO_STRING source = NULL;
   AUTO_STRING target = NULL;
+  AUTO_STRING idmap = NULL;
   struct bind b = {0};
   int64_t propagation;
   bool old_calls;
-  if (!args_read(env, info, 6, v) || !arg_string(env, v[0], "source", &source) ||
+  if (!args_read(env, info, 7, v) || !arg_string(env, v[0], "source", &source) ||
       !arg_string(env, v[1], "target", &target) || !arg_bool(env, v[2], "recursive", &b.recursive) ||
       !arg_int(env, v[3], "readonly", &b.readonly) || !arg_int64(env, v[4], "propagation", &propagation) ||
-      !arg_bool(env, v[5], "old calls", &old_calls))
+      !arg_bool(env, v[5], "old calls", &old_calls) || !arg_optional_string(env, v[6], "idmap", &idmap))
     return NULL;
+  b.idmap = idmap;
   b.source = source;
   b.target = target;
   b.propagation = (unsigned long)propagation;

@@ -5,12 +5,15 @@
 
 #include <net/if.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #define KINDS 3
 
@@ -22,6 +25,9 @@ static const struct {
 struct namespaces_op {
   struct op op;
   char *pins[KINDS]; /* NULL: not wanted */
+  char *user;        /* pin of a user namespace that is to own the others; NULL: ours does */
+  char *uid_map, *gid_map;
+  int64_t root_uid; /* of the user namespace, as the host has it; -1: nobody */
   char *hostname;
   char **sysctls; /* path, value, path, value … */
   bool loopback;
@@ -48,18 +54,98 @@ static void loopback_up(struct namespaces_op *o) {
   stage_fail(o, "loopback", err, syscall, NULL);
 }
 
-static void write_sysctl(struct namespaces_op *o, const char *path, const char *value) {
+/* Returns 0 or an errno. */
+static int write_file(const char *path, const char *value, const char **call) {
+  *call = "open";
   AUTO_FD fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
-  int err = errno;
-  const char *syscall = "open";
-  if (fd >= 0) {
-    size_t length = strlen(value);
-    ssize_t n = write(fd, value, length);
-    if (n == (ssize_t)length) return;
-    err = n < 0 ? errno : EIO;
-    syscall = "write";
+  if (fd < 0) return errno;
+  *call = "write";
+  size_t length = strlen(value);
+  ssize_t n = write(fd, value, length);
+  return n == (ssize_t)length ? 0 : n < 0 ? errno : EIO;
+}
+
+/* For this thread only: the C library's versions change the whole process. */
+static int become(int64_t uid) { return (int)syscall(SYS_setresuid, -1, uid, -1); }
+
+static void write_sysctl(struct namespaces_op *o, const char *path, const char *value) {
+  const char *call;
+  int err = write_file(path, value, &call);
+  /* Since Linux 6.8 those of an IPC namespace let only the root of its user namespace write, not the host's. */
+  if ((err == EACCES || err == EPERM) && o->root_uid > 0 && become(o->root_uid) == 0) {
+    err = write_file(path, value, &call);
+    if (become(0) != 0) abort();
   }
-  stage_fail(o, "sysctl", err, syscall, path);
+  if (err != 0) stage_fail(o, "sysctl", err, call, path);
+}
+
+/* ---- A user namespace, which no thread can make or enter (user_namespaces(7)) ---- */
+
+/* A process that is in the new namespaces and does nothing. It shares our memory, as with vfork(2), because a copy
+ * of Node's page tables costs milliseconds; so it makes system calls only. */
+static int hold_namespaces(void *parent) {
+  syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
+  if (syscall(SYS_getppid) != *(long *)parent) return 0;
+  for (;;) syscall(SYS_pause);
+}
+
+static bool pin_namespace(struct namespaces_op *o, const char *source, const char *pin) {
+  /* O_EXCL: a file that is there already may be the pin of someone else. */
+  int fd = open(pin, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
+  if (fd < 0) {
+    int err = errno;
+    stage_fail(o, "pin", err, "open", pin);
+    return false;
+  }
+  close(fd);
+  if (mount(source, pin, NULL, MS_BIND, NULL) == 0) return true;
+  int err = errno;
+  unlink(pin);
+  stage_fail(o, "pin", err, "mount", pin);
+  return false;
+}
+
+static void unpin_again(const char *pin) {
+  umount2(pin, MNT_DETACH | UMOUNT_NOFOLLOW);
+  unlink(pin);
+}
+
+static void enter_held(struct namespaces_op *o, int holder) {
+  char path[64];
+  const char *maps[] = {"uid_map", "gid_map"}, *texts[] = {o->uid_map, o->gid_map}, *call;
+  for (int i = 0; i < 2; i++) {
+    snprintf(path, sizeof path, "/proc/%d/%s", holder, maps[i]);
+    int err = write_file(path, texts[i], &call);
+    if (err != 0) return stage_fail(o, maps[i], err, call, path);
+  }
+  for (int i = 0; i < KINDS; i++) {
+    if (o->pins[i] == NULL) continue;
+    snprintf(path, sizeof path, "/proc/%d/ns/%s", holder, kinds[i].name);
+    AUTO_FD fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0 && setns(fd, kinds[i].flag) == 0) continue;
+    int err = errno;
+    return stage_fail(o, "enter", err, "setns", path);
+  }
+  snprintf(path, sizeof path, "/proc/%d/ns/user", holder);
+  pin_namespace(o, path, o->user);
+}
+
+/* Makes them with the user namespace first, which so owns them; then this thread is in all but the user namespace. */
+static void unshare_with_user(struct namespaces_op *o, int flags) {
+  size_t size = 64 * 1024;
+  char *stack = malloc(size);
+  long parent = getpid();
+  if (stack == NULL) return stage_fail(o, "unshare", ENOMEM, "malloc", NULL);
+  int holder = clone(hold_namespaces, stack + size, CLONE_VM | CLONE_FILES | CLONE_NEWUSER | flags, &parent);
+  if (holder < 0) {
+    int err = errno;
+    stage_fail(o, "unshare", err, "clone", NULL);
+  } else {
+    enter_held(o, holder);
+    kill(holder, SIGKILL);
+    while (waitpid(holder, NULL, __WALL) < 0 && errno == EINTR) continue;
+  }
+  free(stack);
 }
 
 static void namespaces_on_thread(void *data) {
@@ -67,7 +153,10 @@ static void namespaces_on_thread(void *data) {
   int flags = 0, made = 0;
   for (int i = 0; i < KINDS; i++)
     if (o->pins[i] != NULL) flags |= kinds[i].flag;
-  if (unshare(flags) != 0) {
+  if (o->user != NULL) {
+    unshare_with_user(o, flags);
+    if (o->op.failure.err != 0) return;
+  } else if (unshare(flags) != 0) {
     int err = errno;
     stage_fail(o, "unshare", err, "unshare", NULL);
     return;
@@ -75,37 +164,20 @@ static void namespaces_on_thread(void *data) {
   if (o->hostname != NULL && sethostname(o->hostname, strlen(o->hostname)) != 0) {
     int err = errno;
     stage_fail(o, "hostname", err, "sethostname", NULL);
-    return;
   }
-  if (o->loopback) loopback_up(o);
+  if (o->loopback && o->op.failure.err == 0) loopback_up(o);
   for (char **s = o->sysctls; o->op.failure.err == 0 && s[0] != NULL && s[1] != NULL; s += 2)
     write_sysctl(o, s[0], s[1]);
   for (; made < KINDS && o->op.failure.err == 0; made++) {
-    const char *pin = o->pins[made];
-    if (pin == NULL) continue;
-    /* O_EXCL: a file that is there already may be the pin of someone else. */
-    int fd = open(pin, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
-    if (fd < 0) {
-      int err = errno;
-      stage_fail(o, "pin", err, "open", pin);
-      break;
-    }
-    close(fd);
+    if (o->pins[made] == NULL) continue;
     char source[64];
     snprintf(source, sizeof source, "/proc/thread-self/ns/%s", kinds[made].name);
-    if (mount(source, pin, NULL, MS_BIND, NULL) != 0) {
-      int err = errno;
-      unlink(pin);
-      stage_fail(o, "pin", err, "mount", pin);
-      break;
-    }
+    if (!pin_namespace(o, source, o->pins[made])) break;
   }
   if (o->op.failure.err == 0) return;
-  while (made-- > 0) {
-    if (o->pins[made] == NULL) continue;
-    umount2(o->pins[made], MNT_DETACH | UMOUNT_NOFOLLOW);
-    unlink(o->pins[made]);
-  }
+  while (made-- > 0)
+    if (o->pins[made] != NULL) unpin_again(o->pins[made]);
+  if (o->user != NULL) unpin_again(o->user);
 }
 
 static void namespaces_run(struct op *base) {
@@ -117,25 +189,33 @@ static void namespaces_run(struct op *base) {
 static void namespaces_destroy(struct op *base) {
   struct namespaces_op *o = (struct namespaces_op *)base;
   for (int i = 0; i < KINDS; i++) free(o->pins[i]);
+  free(o->user);
+  free(o->uid_map);
+  free(o->gid_map);
   free(o->hostname);
   free_string_list(o->sysctls);
   free(o);
 }
 
 static napi_value js_create_namespaces(napi_env env, napi_callback_info info) {
-  napi_value v[7];
+  napi_value v[11];
   bool async;
   struct namespaces_op *o = calloc(1, sizeof *o);
   if (o == NULL) return throw_errno(env, ENOMEM, "malloc", NULL, "create namespaces");
   o->op.run = namespaces_run;
   o->op.destroy = namespaces_destroy;
-  if (args_read(env, info, 7, v) && arg_optional_string(env, v[0], "net", &o->pins[0]) &&
+  if (args_read(env, info, 11, v) && arg_optional_string(env, v[0], "net", &o->pins[0]) &&
       arg_optional_string(env, v[1], "ipc", &o->pins[1]) && arg_optional_string(env, v[2], "uts", &o->pins[2]) &&
       arg_optional_string(env, v[3], "hostname", &o->hostname) && arg_strings(env, v[4], "sysctls", &o->sysctls) &&
-      arg_bool(env, v[5], "loopbackUp", &o->loopback) && arg_bool(env, v[6], "async", &async)) {
+      arg_bool(env, v[5], "loopbackUp", &o->loopback) && arg_optional_string(env, v[6], "user", &o->user) &&
+      arg_optional_string(env, v[7], "uid map", &o->uid_map) &&
+      arg_optional_string(env, v[8], "gid map", &o->gid_map) && arg_int64(env, v[9], "root uid", &o->root_uid) &&
+      arg_bool(env, v[10], "async", &async)) {
     /* What is written without its namespace would change the host. */
     if (o->hostname != NULL && o->pins[2] == NULL) throw_type(env, "hostname", "given with uts only");
     else if (o->loopback && o->pins[0] == NULL) throw_type(env, "loopbackUp", "given with net only");
+    else if (o->user != NULL && (o->uid_map == NULL || o->gid_map == NULL))
+      throw_type(env, "user", "given with its maps");
     else return op_start(env, &o->op, async);
   }
   namespaces_destroy(&o->op);

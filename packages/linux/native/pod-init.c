@@ -8,8 +8,9 @@
  *
  * Report on fd 3, one line: "ok PID START_TICKS OOM_SCORE_ADJ" or "error STAGE ERRNO".
  *
- * Pid 1 has no capability, uid and gid 65535, an empty read-only root, no open file but /dev/null and the pod's
- * name as its command line. It ends on SIGTERM and SIGINT, and with it, by the kernel, all of its namespace. */
+ * Pid 1 has no capability, uid and gid 65535 (KEELSON_NOBODY, where a user namespace does not have that), an empty
+ * read-only root, no open file but /dev/null and the pod's name as its command line. It ends on SIGTERM and SIGINT,
+ * and with it, by the kernel, all of its namespace. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -128,14 +129,14 @@ static void empty_root(void) {
     fail("read-only root", errno);
 }
 
-static void drop_privileges(void) {
+static void drop_privileges(unsigned nobody) {
   for (int capability = 0; prctl(PR_CAPBSET_READ, capability) >= 0; capability++)
     if (prctl(PR_CAPBSET_DROP, capability) != 0) fail("bounding set", errno);
   prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
   /* By number: the C library's versions bring its thread machinery with them. */
   if (syscall(SYS_setgroups, 0, NULL) != 0) fail("setgroups", errno);
-  if (syscall(SYS_setresgid, NOBODY, NOBODY, NOBODY) != 0) fail("setresgid", errno);
-  if (syscall(SYS_setresuid, NOBODY, NOBODY, NOBODY) != 0) fail("setresuid", errno);
+  if (syscall(SYS_setresgid, nobody, nobody, nobody) != 0) fail("setresgid", errno);
+  if (syscall(SYS_setresuid, nobody, nobody, nobody) != 0) fail("setresuid", errno);
   struct __user_cap_header_struct header = {_LINUX_CAPABILITY_VERSION_3, 0};
   struct __user_cap_data_struct none[2] = {{0, 0, 0}, {0, 0, 0}};
   if (syscall(SYS_capset, &header, none) != 0) fail("capset", errno);
@@ -148,12 +149,12 @@ static void end(int signal) {
   _exit(0);
 }
 
-static _Noreturn void be_init(void) {
+static _Noreturn void be_init(unsigned nobody) {
   int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
   if (null_fd < 0) fail("/dev/null", errno);
   if (setsid() < 0) fail("setsid", errno);
   empty_root();
-  drop_privileges();
+  drop_privileges(nobody);
   for (int fd = 0; fd < 3; fd++)
     if (dup2(null_fd, fd) < 0) fail("stdio", errno);
   umask(0777);
@@ -194,8 +195,10 @@ static _Noreturn void enter_pod(int to_starter) {
   if (pid < 0) fail("fork", errno);
   if (pid == 0) {
     close(to_starter);
+    const char *nobody = getenv("KEELSON_NOBODY");
+    unsigned id = nobody == NULL ? NOBODY : (unsigned)strtoul(nobody, NULL, 10);
     for (char **variable = environ; *variable != NULL; variable++) memset(*variable, 0, strlen(*variable));
-    be_init();
+    be_init(id);
   }
   if (write(to_starter, &pid, sizeof pid) != sizeof pid) _exit(1);
   _exit(0);

@@ -2,7 +2,23 @@ import { statSync } from "node:fs";
 import { isErrno } from "./errno.ts";
 import { native } from "./native.ts";
 
+/** One line of a uid_map or gid_map, user_namespaces(7): `length` ids from `containerId` on are those from `hostId` on outside. */
+export interface IdMapping {
+  containerId: number;
+  hostId: number;
+  length: number;
+}
+
+export interface UserNamespaceOptions {
+  /** Where to pin it: a path that is not there yet. */
+  pin: string;
+  uids: readonly IdMapping[];
+  gids: readonly IdMapping[];
+}
+
 export interface NamespaceOptions {
+  /** A new user namespace, which then owns the others: its root has its capabilities over them. */
+  user?: UserNamespaceOptions;
   /** Where to pin a new network namespace: a path that is not there yet. */
   net?: string;
   ipc?: string;
@@ -35,6 +51,14 @@ export function sysctlPath(name: string): string {
   return path;
 }
 
+const mapText = (mappings: readonly IdMapping[]): string => mappings.map((m) => `${m.containerId} ${m.hostId} ${m.length}\n`).join("");
+
+/** What an id of a user namespace is outside of it; undefined when it is not mapped. */
+export function hostIdOf(id: number, mappings: readonly IdMapping[]): number | undefined {
+  const found = mappings.find((m) => id >= m.containerId && id - m.containerId < m.length);
+  return found === undefined ? undefined : found.hostId + (id - found.containerId);
+}
+
 function create(options: NamespaceOptions, async: boolean): Promise<void> | undefined {
   const sysctls: string[] = [];
   for (const [name, value] of Object.entries(options.sysctls ?? {})) {
@@ -45,13 +69,17 @@ function create(options: NamespaceOptions, async: boolean): Promise<void> | unde
     }
     sysctls.push(`/proc/sys/${path}`, value);
   }
-  return native.createNamespaces(options.net ?? null, options.ipc ?? null, options.uts ?? null, options.hostname ?? null, sysctls, options.loopbackUp ?? false, async);
+  return native.createNamespaces(options.net ?? null, options.ipc ?? null, options.uts ?? null, options.hostname ?? null, sysctls, options.loopbackUp ?? false, ...userArguments(options.user), async);
+}
+
+function userArguments(user: UserNamespaceOptions | undefined): [string | null, string | null, string | null, number] {
+  return user === undefined ? [null, null, null, -1] : [user.pin, mapText(user.uids), mapText(user.gids), hostIdOf(0, user.uids) ?? -1];
 }
 
 /**
  * Makes namespaces, sets them up and pins each as a bind mount on its path, all on a thread of its own that ends
- * with the call: no other thread is changed. Throws SystemError with `stage` one of thread, unshare, hostname,
- * loopback, sysctl, pin; then nothing is left behind. Throws TypeError for what would change the host.
+ * with the call: no other thread is changed. Throws SystemError with `stage` one of thread, unshare, uid_map,
+ * gid_map, enter, hostname, loopback, sysctl, pin; then nothing is left behind. Throws TypeError for what would change the host.
  */
 export function createNamespaces(options: NamespaceOptions): void {
   void create(options, false);

@@ -137,6 +137,16 @@ if (base !== undefined) {
     await holder.exited;
   });
 
+  test("it is the highest id of a user namespace that has few", async () => {
+    const pin = join(base, "small-user");
+    const few = [{ containerId: 0, hostId: 3000, length: 2 }];
+    createNamespaces({ user: { pin, uids: few, gids: few } });
+    const init = await startPodInit({ podId: "pod-7", userns: pin, nobody: 1 });
+    assert.deepEqual(readStatus(init.pid)?.uids, Array(4).fill(3001));
+    await end(init);
+    unpinNamespace(pin);
+  });
+
   test("twenty of them take less than 100 kB each", async () => {
     const inits = await Promise.all(Array.from({ length: 20 }, (_, i) => startPodInit({ podId: `many-${i}` })));
     for (const init of inits) assert.ok((pssBytes(init.pid) ?? 0) < 100 * 1024, String(pssBytes(init.pid)));

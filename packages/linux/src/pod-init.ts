@@ -11,8 +11,10 @@ export interface PodInitOptions {
   netns?: string;
   ipcns?: string;
   utsns?: string;
-  /** Owner of the PID namespace. Its uid and gid 65535 must be mapped. */
+  /** Owner of the PID namespace. */
   userns?: string;
+  /** The uid and gid it runs with, of the user namespace if there is one: 65535 unless told. */
+  nobody?: number;
   /** cgroup directories to enter, one of each hierarchy. */
   cgroups?: readonly string[];
   /** Never lower than the daemon's own without CAP_SYS_RESOURCE: then it stays what that is. */
@@ -39,6 +41,7 @@ export async function startPodInit(options: PodInitOptions): Promise<PodInit> {
     KEELSON_IPCNS: options.ipcns,
     KEELSON_UTSNS: options.utsns,
     KEELSON_USERNS: options.userns,
+    KEELSON_NOBODY: options.nobody === undefined ? undefined : String(options.nobody),
     KEELSON_PIN: options.pin,
     KEELSON_OOM_SCORE_ADJ: options.oomScoreAdj === undefined ? undefined : String(options.oomScoreAdj),
   };

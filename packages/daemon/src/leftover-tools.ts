@@ -44,7 +44,7 @@ export function isLeftoverTool(args: readonly string[], environment: readonly st
   // A container that waits for its start still has the arguments of the `crun create` that it was forked from.
   if (args.includes("create")) return owners.creating.has(args.at(-1) ?? "");
   // Of an exec nobody waits any more; what it runs is the business of the container's recovery.
-  return args.includes("start") || args.includes("delete") || args.includes("exec");
+  return args.includes("update") || args.includes("start") || args.includes("delete") || args.includes("exec");
 }
 
 function leftoverTool(pid: number, owners: LeftoverOwners) {

@@ -3,6 +3,7 @@ import { messageOf } from "@keelson/base/status.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
 import { exitEvent } from "./container/exit-watch.ts";
 import type { ContainerRecord } from "./container/record.ts";
+import { putBackResources } from "./container/resources.ts";
 import { runtimeContainerOf } from "./container/runtime-container.ts";
 import { type ContainerEvent, containerTransition } from "./container/state.ts";
 import { releaseContainer, removeContainerRecord } from "./container/teardown.ts";
@@ -74,7 +75,10 @@ async function followContainer(d: Deps, container: ContainerRecord): Promise<voi
   const now = event === undefined ? container : d.containers.update(id, (c) => ({ ...c, state: containerTransition(c.state, event, c.createdAtNs) }));
   d.exits.watch(now);
   if (now.state.is === "exited") await releaseContainer(d, id);
-  else d.containerHost.thaw(container.cgroupPath);
+  else {
+    d.containerHost.thaw(container.cgroupPath);
+    await putBackResources(d, now, cleanup(d));
+  }
 }
 
 /** What happened to a container while the daemon was down; undefined when nothing did. */

@@ -1,17 +1,21 @@
 import { chmodSync, chownSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type CgroupLayout, killCgroup, removeCgroup, thawCgroup } from "@keelson/linux/cgroup.ts";
+import { type CgroupLayout, cgroupProcs, controllerDir, killCgroup, removeCgroup, thawCgroup } from "@keelson/linux/cgroup.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
+import { readOomKills } from "@keelson/linux/kernel-log.ts";
+import { memoryPressure, memoryWorkingSet } from "@keelson/linux/memory-cgroup.ts";
 import { unmountAllUnder, unmountAsync } from "@keelson/linux/mount.ts";
 import { mountOverlayAsync } from "@keelson/linux/overlay.ts";
 import { isProcessAlive } from "@keelson/linux/procfs.ts";
 import { signalProcess, watchProcess } from "@keelson/linux/process.ts";
 import { removeTreeAsync } from "@keelson/linux/tree.ts";
 import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
+import type { LimitFile } from "../plan/resource-update.ts";
 import type { ProcessIdentity } from "../pod/state.ts";
 import { specFile } from "../paths.ts";
 import { type CommandProblem, commandProblem } from "./command-problem.ts";
 import { fillVolume, type VolumeContent } from "./fill-volume.ts";
+import type { OomReport } from "./out-of-memory.ts";
 
 /** What a container needs of the machine, apart from its runtime. Unit tests have a fake of it. */
 export interface ContainerHost {
@@ -37,6 +41,14 @@ export interface ContainerHost {
   kill(cgroupPath: string, signal: AbortSignal): Promise<void>;
   /** Lets a container go on whose kill was cut off while it was frozen for it. */
   thaw(cgroupPath: string): void;
+  /** Bytes that the container holds and cannot give back at once; undefined when nobody counts them. */
+  memoryInUse(cgroupPath: string): number | undefined;
+  /** Writes limits to the files of the container's cgroup. */
+  writeLimits(cgroupPath: string, files: readonly LimitFile[]): void;
+  /** Gives a score to the processes that have one of the earlier ones. */
+  setOomScoreAdj(cgroupPath: string, earlier: ReadonlySet<number>, score: number): void;
+  /** Whom the kernel killed in the container for want of memory; undefined when nobody. */
+  outOfMemory(cgroupPath: string): OomReport | undefined;
   /** Takes the file systems and directories down, as much of them as there is; may be repeated. */
   destroy(id: string, cgroupPath: string, signal: AbortSignal): Promise<void>;
   /** The same for one that has no record. */
@@ -58,6 +70,16 @@ function hasOtherFormats(): boolean {
   } catch (error) {
     if (isErrno(error, "ENOENT")) return false;
     throw error;
+  }
+}
+
+function replaceOomScoreAdj(pid: number, earlier: ReadonlySet<number>, score: number): void {
+  const file = `/proc/${pid}/oom_score_adj`;
+  try {
+    if (earlier.has(Number(readFileSync(file, "utf8")))) writeFileSync(file, String(score));
+  } catch (error) {
+    // Ended; or it may not be lowered below what somebody with CAP_SYS_RESOURCE gave it.
+    if (!isErrno(error, "ENOENT", "ESRCH", "EACCES", "EPERM")) throw error;
   }
 }
 
@@ -143,6 +165,33 @@ export class LinuxContainerHost implements ContainerHost {
 
   thaw(cgroupPath: string): void {
     thawCgroup(this.#cgroups, cgroupPath);
+  }
+
+  memoryInUse(cgroupPath: string): number | undefined {
+    return memoryWorkingSet(this.#cgroups, cgroupPath);
+  }
+
+  writeLimits(cgroupPath: string, files: readonly LimitFile[]): void {
+    for (const { controller, file, value, isOptional } of files) {
+      const dir = controllerDir(this.#cgroups, cgroupPath, controller);
+      if (dir === undefined) continue;
+      try {
+        // Not to create it: writing to what is no file of the kernel's limits nothing.
+        writeFileSync(join(dir, file), value, { flag: "r+" });
+      } catch (error) {
+        if (!(isOptional && isErrno(error, "ENOENT"))) throw error;
+      }
+    }
+  }
+
+  setOomScoreAdj(cgroupPath: string, earlier: ReadonlySet<number>, score: number): void {
+    for (const pid of cgroupProcs(this.#cgroups, cgroupPath)) replaceOomScoreAdj(pid, earlier, score);
+  }
+
+  outOfMemory(cgroupPath: string): OomReport | undefined {
+    const pressure = memoryPressure(this.#cgroups, cgroupPath);
+    if (pressure === undefined || pressure.oomKills === 0) return undefined;
+    return { ...pressure, victims: readOomKills().filter(({ cgroup }) => `${cgroup}/`.includes(`${cgroupPath}/`)) };
   }
 
   async destroy(id: string, cgroupPath: string, signal: AbortSignal): Promise<void> {

@@ -3,6 +3,7 @@ import type { RecordStore } from "../record-store.ts";
 import type { ExitReport } from "../runtime/runtime.ts";
 import type { ContainerHost } from "./container-host.ts";
 import type { ContainerRecord } from "./record.ts";
+import { endOf } from "./out-of-memory.ts";
 import { type ContainerEvent, containerTransition } from "./state.ts";
 
 const retryMs = 1000;
@@ -80,7 +81,10 @@ export class ExitWatch {
 export async function exitEvent(d: Pick<ExitWatchDeps, "containerHost" | "exitOf" | "nowNs">, record: ContainerRecord): Promise<ContainerEvent> {
   await d.containerHost.kill(record.cgroupPath, AbortSignal.timeout(10_000));
   const report = d.exitOf(record);
-  if (report !== undefined) return failedExecution(d, record, report) ?? eventOf(report);
+  if (report !== undefined) {
+    const oom = d.containerHost.outOfMemory(record.cgroupPath);
+    return failedExecution(d, record, report) ?? { type: "exited", exitCode: report.exitCode, ...endOf(report, oom, record), atNs: report.finishedAtNs };
+  }
   // Without its monitor nobody reads the container's output or learns its exit code.
   const message = "the container's monitor (conmon) was killed; the container was stopped with it and its exit code is not known";
   return { type: "exited", exitCode: 137, reason: "MonitorLost", message, atNs: d.nowNs() };
@@ -98,10 +102,4 @@ function failedExecution(d: Pick<ExitWatchDeps, "containerHost">, { id, state }:
   if (state.is === "running" && report.finishedAtNs - state.startedAtNs > execWithinNs) return undefined;
   const problem = d.containerHost.commandProblem(id);
   return problem === undefined ? undefined : { type: "exited", ...problem, reason: "StartError", atNs: report.finishedAtNs };
-}
-
-function eventOf({ exitCode, finishedAtNs, oomKilled }: ExitReport): ContainerEvent {
-  const reason = exitCode === 0 ? "Completed" : oomKilled ? "OOMKilled" : "Error";
-  const message = reason === "OOMKilled" ? "the kernel killed a process of the container for want of memory" : "";
-  return { type: "exited", exitCode, reason, message, atNs: finishedAtNs };
 }

@@ -38,6 +38,8 @@ export interface ContainerRecord {
   readonly user: { readonly uid: number; readonly gid: number; readonly supplementalGroups: readonly number[] };
   /** The limits as they are now. */
   readonly resources: LinuxContainerResources | undefined;
+  /** Those that an update under way is to give it; what is found of them after a crash is taken back. */
+  readonly resizing?: LinuxContainerResources | undefined;
   readonly createdAtNs: bigint;
   readonly bootId: string;
   readonly state: ContainerState;
@@ -80,6 +82,7 @@ const schema = v.object({
   stopSignal: v.object({ name: v.string(), number: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(64)) }),
   user: v.object({ uid: id, gid: id, supplementalGroups: v.array(id) }),
   resources: v.optional(resources.read),
+  resizing: v.optional(resources.read),
   createdAtNs: v.bigint(),
   bootId: v.string(),
   state: stateSchema,
@@ -101,5 +104,6 @@ export function writeContainerRecord(record: ContainerRecord): object {
     ...record,
     config: config.write(record.config),
     resources: record.resources === undefined ? undefined : resources.write(record.resources),
+    resizing: record.resizing === undefined ? undefined : resources.write(record.resizing),
   };
 }

@@ -84,6 +84,12 @@ test("limits are checked and converted", () => {
   assert.deepEqual(plan({ container: resources({ memory_limit_in_bytes: "9223372036854775807" }) }).resources.memory, { limit: Number.MAX_SAFE_INTEGER, swap: Number.MAX_SAFE_INTEGER });
 });
 
+test("shares are what the kernel makes of them, and no quota is not spelt out to cgroup v1", () => {
+  const cpu = (r: object, cgroupVersion: "v1" | "v2" = "v2") => plan({ host: { cgroupVersion }, container: resources(r) }).resources.cpu;
+  assert.deepEqual([cpu({ cpu_shares: "1" }), cpu({ cpu_shares: "2000000" })], [{ shares: 2 }, { shares: 262_144 }]);
+  assert.deepEqual([cpu({ cpu_quota: "-1" }), cpu({ cpu_quota: "-1" }, "v1")], [{ quota: -1 }, undefined]);
+});
+
 test("swap: none by default, as asked where it is accounted, refused where it is not", () => {
   const swap = (memory: string, swap: string, hasSwapAccounting: boolean) => plan({ host: { hasSwapAccounting }, container: resources({ memory_limit_in_bytes: memory, memory_swap_limit_in_bytes: swap }) }).resources.memory;
   assert.deepEqual(swap("100", "0", true), { limit: 100, swap: 100 });
@@ -102,7 +108,7 @@ test("huge pages and unified need their cgroups", () => {
   refused(huge("2MB", "1"), Code.FailedPrecondition, /hugetlb/, { host: { controllers: [] } });
   refused(huge("2 MB", "1"), Code.InvalidArgument, /page_size/);
   assert.deepEqual(plan({ host: { controllers: [] }, container: huge("2MB", "0") }).resources, {});
-  refused(resources({ unified: { "memory.high": "1" } }), Code.FailedPrecondition, /unified.*v2/, { host: { cgroupVersion: "hybrid" } });
+  refused(resources({ unified: { "memory.high": "1" } }), Code.InvalidArgument, /unified.*v2/, { host: { cgroupVersion: "hybrid" } });
   for (const file of ["../x", "cgroup", "memory.high/x", "a.b\n"]) refused(resources({ unified: { [file]: "1" } }), Code.InvalidArgument, /unified/);
 });
 

@@ -7,6 +7,7 @@ import { planNoUserNamespace } from "./namespaces.ts";
 import { resolvConf } from "./pod-files.ts";
 import { planPortMappings, type PortMappingPlan } from "./port-mappings.ts";
 import { refuseUnhonouredFields } from "./refused-fields.ts";
+import { checkPodResources } from "./resource-update.ts";
 import { planSeccomp } from "./security-profile.ts";
 import { refuseSeLinux } from "./selinux.ts";
 import { planSysctls, type SysctlPlan } from "./sysctls.ts";
@@ -55,6 +56,8 @@ export function planPodSandbox(config: PodSandboxConfig, runtimeHandler: string,
   checkMetadataSize(config.labels, config.annotations);
   const security = config.linux?.securityContext;
   checkSecurity(security, host);
+  checkPodResources("linux.overhead", config.linux?.overhead, host);
+  checkPodResources("linux.resources", config.linux?.resources, host);
   const namespaces = planPodNamespaces(config, host);
   const ownNetwork = namespaces.network === "own";
   return {

@@ -1,4 +1,4 @@
-import type { HugepageLimit, LinuxContainerResources } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { type HugepageLimit, LinuxContainerResources } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { CpuSpec, MemorySpec, ResourcesSpec } from "@keelson/oci/runtime-spec/resources.ts";
 import { checkInteger, checkSingleLine, invalidField, quote, unsupportedHere } from "./field-check.ts";
 import type { HostFacts } from "./host-facts.ts";
@@ -12,7 +12,7 @@ import type { HostFacts } from "./host-facts.ts";
  */
 export function planResources(field: string, resources: LinuxContainerResources | undefined, host: HostFacts): ResourcesSpec {
   if (resources === undefined) return {};
-  const cpu = planCpu(field, resources);
+  const cpu = planCpu(field, resources, host);
   const memory = planMemory(field, resources, host);
   const hugepageLimits = planHugepages(field, resources.hugepageLimits, host);
   const unified = planUnified(field, resources.unified, host);
@@ -39,11 +39,20 @@ export function planOomScoreAdj(field: string, resources: LinuxContainerResource
   return asked < host.oomScoreAdjMin ? { value: host.oomScoreAdjMin, raisedFrom: asked } : { value: asked };
 }
 
-/** sched-bwc.rst: 1 ms to 1 s; a quota of at least 1 ms, -1 for none. */
-function planCpu(field: string, r: LinuxContainerResources): CpuSpec {
+/** What the kernel makes of shares beyond (kernel/sched: MIN_SHARES, MAX_SHARES); runc refuses them instead. */
+const sharesRange = { min: 2, max: 262_144 };
+
+/**
+ * sched-bwc.rst: 1 ms to 1 s; a quota of at least 1 ms, -1 for none. Runtimes make the weight of cgroup v2 of the
+ * shares; each version has its own formula, and a container must have one with those beside it.
+ */
+function planCpu(field: string, r: LinuxContainerResources, host: HostFacts): CpuSpec {
   const cpu: CpuSpec = {};
-  if (r.cpuShares !== 0n) cpu.shares = checkInteger(`${field}.cpu_shares`, r.cpuShares, 1, Number.MAX_SAFE_INTEGER);
-  if (r.cpuQuota !== 0n) cpu.quota = r.cpuQuota === -1n ? -1 : checkInteger(`${field}.cpu_quota`, r.cpuQuota, 1000, Number.MAX_SAFE_INTEGER);
+  if (r.cpuShares !== 0n) cpu.shares = Math.min(Math.max(checkInteger(`${field}.cpu_shares`, r.cpuShares, 1, Number.MAX_SAFE_INTEGER), sharesRange.min), sharesRange.max);
+  if (r.cpuQuota === -1n) {
+    // crun 1.8 writes it unsigned to cgroup v1, and fails. None is the default; updates have `limitFiles`.
+    if (host.cgroupVersion === "v2") cpu.quota = -1;
+  } else if (r.cpuQuota !== 0n) cpu.quota = checkInteger(`${field}.cpu_quota`, r.cpuQuota, 1000, Number.MAX_SAFE_INTEGER);
   if (r.cpuPeriod !== 0n) cpu.period = checkInteger(`${field}.cpu_period`, r.cpuPeriod, 1000, 1_000_000);
   if (r.cpusetCpus !== "") cpu.cpus = checkList(`${field}.cpuset_cpus`, r.cpusetCpus);
   if (r.cpusetMems !== "") cpu.mems = checkList(`${field}.cpuset_mems`, r.cpusetMems);
@@ -99,7 +108,7 @@ function planHugepages(field: string, limits: readonly HugepageLimit[], host: Ho
 /** Files of the cgroup v2 interface (cgroup-v2.rst). */
 function planUnified(field: string, unified: Readonly<Record<string, string>>, host: HostFacts): Record<string, string> {
   const entries = Object.entries(unified);
-  if (entries.length > 0 && host.cgroupVersion !== "v2") throw unsupportedHere(`${field}.unified`, "is for cgroup v2; this machine has its controllers on v1");
+  if (entries.length > 0 && host.cgroupVersion !== "v2") throw invalidField(`${field}.unified`, "is for cgroup v2; this machine has its controllers on v1");
   for (const [file, value] of entries) {
     if (!/^[a-z0-9_]+(?:\.[A-Za-z0-9_]+)+$/.test(file)) throw invalidField(`${field}.unified`, `${quote(file)} is not a file of cgroup v2 such as memory.high`);
     checkSingleLine(`${field}.unified[${file}]`, value, 4096);

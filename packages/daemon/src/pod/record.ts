@@ -1,4 +1,4 @@
-import { PodSandboxConfig } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { LinuxContainerResources, PodSandboxConfig } from "@keelson/cri/gen/runtime/v1/api.ts";
 import * as v from "valibot";
 import type { PodPlan } from "../plan/pod-plan.ts";
 import type { PodState, ProcessIdentity } from "./state.ts";
@@ -21,6 +21,9 @@ export interface PodRecord {
   readonly bootId: string;
   /** The process that holds the PID namespace of a pod that shares one, as soon as it runs. */
   readonly init: ProcessIdentity | undefined;
+  /** CRI: UpdatePodSandboxResources; until then those of the config. The kubelet gives them to the pod's cgroup. */
+  readonly overhead?: LinuxContainerResources | undefined;
+  readonly resources?: LinuxContainerResources | undefined;
   readonly state: PodState;
 }
 
@@ -39,6 +42,7 @@ export function messageSchema<T>(message: { encode(m: T): { finish(): Uint8Array
 }
 
 const config = messageSchema(PodSandboxConfig);
+const resources = messageSchema(LinuxContainerResources);
 
 /** Checked where a damaged value could lead teardown astray: paths and what decides which steps there are. */
 const planSchema = v.pipe(
@@ -74,6 +78,8 @@ const schema = v.object({
   createdAtNs: v.bigint(),
   bootId: v.string(),
   init: v.optional(processIdentitySchema),
+  overhead: v.optional(resources.read),
+  resources: v.optional(resources.read),
   state: stateSchema,
 });
 
@@ -84,5 +90,6 @@ export function readPodRecord(value: unknown): PodRecord {
 }
 
 export function writePodRecord(record: PodRecord): object {
-  return { ...record, config: config.write(record.config) };
+  const written = (r: LinuxContainerResources | undefined) => (r === undefined ? undefined : resources.write(r));
+  return { ...record, config: config.write(record.config), overhead: written(record.overhead), resources: written(record.resources) };
 }

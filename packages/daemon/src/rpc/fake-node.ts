@@ -7,12 +7,14 @@ import { JoinedCalls } from "@keelson/base/joined-calls.ts";
 import { KeyedLock } from "@keelson/base/keyed-lock.ts";
 import type { Log } from "@keelson/base/log.ts";
 import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
-import { ContainerConfig, ListContainersRequest, ListPodSandboxRequest, PodSandboxConfig } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { ContainerConfig, ListContainersRequest, ListPodSandboxRequest, PodSandboxConfig, UpdateContainerResourcesRequest, UpdatePodSandboxResourcesRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { fromJson } from "@keelson/cri/json.ts";
+import type { ResourcesSpec } from "@keelson/oci/runtime-spec/resources.ts";
 import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import type { CommandProblem } from "../container/command-problem.ts";
 import type { ContainerHost } from "../container/container-host.ts";
 import { ExitWatch } from "../container/exit-watch.ts";
+import type { OomReport } from "../container/out-of-memory.ts";
 import { type ContainerRecord, readContainerRecord, writeContainerRecord } from "../container/record.ts";
 import { runtimeContainerOf } from "../container/runtime-container.ts";
 import { releaseContainer } from "../container/teardown.ts";
@@ -24,6 +26,7 @@ import { bundleDir, containerDir, containersDir, podDir } from "../paths.ts";
 import { planContainerCgroup } from "../plan/cgroup-path.ts";
 import { hostFrom } from "../plan/plan-fixture.ts";
 import type { PodPlan } from "../plan/pod-plan.ts";
+import type { LimitFile } from "../plan/resource-update.ts";
 import type { PodHost } from "../pod/pod-host.ts";
 import { readPodRecord, writePodRecord } from "../pod/record.ts";
 import type { ProcessIdentity } from "../pod/state.ts";
@@ -42,6 +45,8 @@ import { runPodSandbox } from "./run-pod-sandbox.ts";
 import { startContainer } from "./start-container.ts";
 import { stopContainer } from "./stop-container.ts";
 import { stopPodSandbox } from "./stop-pod-sandbox.ts";
+import { updateContainerResources } from "./update-container-resources.ts";
+import { updatePodSandboxResources } from "./update-pod-sandbox-resources.ts";
 
 /**
  * What becomes of an effect: it works, fails without having done anything, is done and then fails,
@@ -111,6 +116,9 @@ export class FakeNode implements Disposable {
   oomKilled = false;
   /** What is wrong with every container's command. */
   commandProblem: CommandProblem | undefined;
+  oomReport: OomReport | undefined;
+  /** Bytes, of every container. */
+  memoryInUse: number | undefined;
   /** Monitors are stopped: they note no end and do not end either. */
   exitsUnnoticed = false;
   networkReady = true;
@@ -129,6 +137,10 @@ export class FakeNode implements Disposable {
   /** Container id → what its runtime knows. */
   readonly runtimeStates = new Map<string, { handler: string; main: number; monitor: number }>();
   readonly exitReports = new Map<string, ExitReport>();
+  /** Container id → what its runtime was last told to limit it to. */
+  readonly limits = new Map<string, ResourcesSpec>();
+  readonly limitFiles = new Map<string, readonly LimitFile[]>();
+  readonly oomScores = new Map<string, number>();
   readonly images = new Map<string, ImageRecord>();
   readonly #processSpecs = new Map<string, ProcessSpec>();
   readonly #endListeners = new Map<number, () => void>();
@@ -481,6 +493,10 @@ export class FakeNode implements Disposable {
       watch: (process, onEnd) => this.now("container-host watch", () => this.#watch(process.pid, onEnd)),
       signal: (main, signal) => this.now("container-host signal", () => this.#signal(main.pid, signal)),
       thaw: () => this.now("container-host thaw", () => {}),
+      memoryInUse: () => this.memoryInUse,
+      writeLimits: (cgroup, files) => this.now("container-host write-limits", () => void this.limitFiles.set(cgroup, files)),
+      setOomScoreAdj: (cgroup, _earlier, score) => this.now("container-host set-oom-score-adj", () => void this.oomScores.set(basename(cgroup), score)),
+      outOfMemory: () => this.oomReport,
       kill: (cgroup, signal) => this.#effect("container-host kill", () => this.#killIn(cgroup), signal),
       destroy: (id, cgroup, signal) =>
         this.#effect(
@@ -531,6 +547,7 @@ export class FakeNode implements Disposable {
           },
           signal,
         ),
+      update: ({ id }, resources, signal) => this.#effect("runtime update", () => void this.limits.set(id, structuredClone(resources)), signal),
       exec: (_container, process, signal) => this.#effect("runtime exec", () => ({ exitCode: 0, stdout: Buffer.from(process.args!.join(" ")), stderr: Buffer.alloc(0), truncated: false }), signal),
       endExecs: () => this.now("runtime end-execs", () => {}),
       reopenLog: (_container, _monitor, signal) => this.#effect("runtime reopen-log", () => {}, signal),
@@ -628,6 +645,10 @@ export function clientOf(node: FakeNode, signal: AbortSignal = noSignal) {
     startContainer: (containerId: string) => startContainer(node.deps, { containerId }, signal),
     stopContainer: (containerId: string, timeout = 0n) => stopContainer(node.deps, { containerId, timeout }, signal),
     removeContainer: (containerId: string) => removeContainer(node.deps, { containerId }, signal),
+    updateContainer: (containerId: string, resources: object) =>
+      updateContainerResources(node.deps, UpdateContainerResourcesRequest.fromPartial(fromJson("UpdateContainerResourcesRequest", { container_id: containerId, linux: resources })), signal),
+    updatePod: (podSandboxId: string, update: object) =>
+      updatePodSandboxResources(node.deps, UpdatePodSandboxResourcesRequest.fromPartial(fromJson("UpdatePodSandboxResourcesRequest", { pod_sandbox_id: podSandboxId, ...update })), signal),
     stopPod: (podSandboxId: string) => stopPodSandbox(node.deps, { podSandboxId }, signal),
     removePod: (podSandboxId: string) => removePodSandbox(node.deps, { podSandboxId }, signal),
     listPods: async (filter: object = {}) => (await listPodSandbox(node.deps, ListPodSandboxRequest.fromPartial({ filter }))).items,

@@ -20,6 +20,8 @@ import { startContainer } from "./start-container.ts";
 import { status } from "./status.ts";
 import { stopContainer } from "./stop-container.ts";
 import { stopPodSandbox } from "./stop-pod-sandbox.ts";
+import { updateContainerResources } from "./update-container-resources.ts";
+import { updatePodSandboxResources } from "./update-pod-sandbox-resources.ts";
 import { updateRuntimeConfig } from "./update-runtime-config.ts";
 import { version } from "./version.ts";
 
@@ -41,6 +43,8 @@ export function createHandlers(d: Deps): Handlers {
     removeContainer: (req, signal) => removeContainer(d, req, signal),
     containerStatus: (req) => containerStatus(d, req),
     listContainers: (req) => listContainers(d, req),
+    updateContainerResources: (req, signal) => updateContainerResources(d, req, signal),
+    updatePodSandboxResources: (req, signal) => updatePodSandboxResources(d, req, signal),
     execSync: (req, signal) => execSync(d, req, signal),
     reopenContainerLog: (req, signal) => reopenContainerLog(d, req, signal),
     listImages: (req) => listImages(d, req),

@@ -1,5 +1,5 @@
 import { Code, StatusError } from "@keelson/base/status.ts";
-import type { PodSandboxStatusRequest, PodSandboxStatusResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { LinuxContainerResources, PodSandboxStatusRequest, PodSandboxStatusResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { toConfigJson } from "@keelson/cri/json.ts";
 import type { Deps } from "../deps.ts";
 import { podDir } from "../paths.ts";
@@ -37,5 +37,11 @@ function verboseInfo(d: Deps, pod: PodRecord): object {
     stateDir: podDir(d.paths, pod.id),
     config: toConfigJson("PodSandboxConfig", pod.config),
     plan: pod.plan,
+    overhead: resourcesJson(pod.overhead),
+    resources: resourcesJson(pod.resources),
   };
+}
+
+function resourcesJson(resources: LinuxContainerResources | undefined): unknown {
+  return resources === undefined ? undefined : toConfigJson("LinuxContainerResources", resources);
 }

@@ -66,6 +66,8 @@ function newRecord(d: Deps, plan: PodPlan, config: PodSandboxConfig, handler: st
     createdAtNs: creationTimeNs(d, plan.metadata.uid, d.nowNs()),
     bootId: d.bootId,
     init: undefined,
+    overhead: config.linux?.overhead,
+    resources: config.linux?.resources,
     state: { is: "creating" },
   };
 }

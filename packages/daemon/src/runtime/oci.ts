@@ -8,6 +8,7 @@ import { isErrno } from "@keelson/linux/errno.ts";
 import { isProcessAlive, processStartTicks } from "@keelson/linux/procfs.ts";
 import { run, type RunResult } from "@keelson/linux/run.ts";
 import { type Child, spawn } from "@keelson/linux/spawn.ts";
+import type { ResourcesSpec } from "@keelson/oci/runtime-spec/resources.ts";
 import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import { makeDirectories } from "../make-directories.ts";
 import { specFile } from "../paths.ts";
@@ -74,6 +75,15 @@ export class OciRuntime implements Runtime {
   async start(id: string, signal: AbortSignal): Promise<void> {
     const result = await this.#command(["start", id], signal);
     if (result.code !== 0) throw this.#failure(`start container ${id}`, result);
+  }
+
+  async update(container: RuntimeContainer, resources: ResourcesSpec, signal: AbortSignal): Promise<void> {
+    if (Object.keys(resources).length === 0) return;
+    const file = join(container.bundleDir, "resources.json");
+    writeFileSync(file, JSON.stringify(resources), { mode: 0o600 });
+    const result = await this.#command(["update", "--resources", file, container.id], signal);
+    signal.throwIfAborted();
+    if (result.code !== 0) throw this.#failure("set its limits", result, Code.FailedPrecondition);
   }
 
   async exec(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<ExecResult> {

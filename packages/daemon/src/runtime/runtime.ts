@@ -1,3 +1,4 @@
+import type { ResourcesSpec } from "@keelson/oci/runtime-spec/resources.ts";
 import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import type { ProcessIdentity } from "../pod/state.ts";
 
@@ -41,6 +42,8 @@ export interface Runtime {
   /** Makes the container's processes, stopped before the first instruction. On an error nothing remains but the bundle. */
   create(container: RuntimeContainer, spec: Spec, signal: AbortSignal): Promise<RunningProcesses>;
   start(id: string, signal: AbortSignal): Promise<void>;
+  /** Writes these limits to a created or running container's cgroup; what they do not have stays. */
+  update(container: RuntimeContainer, resources: ResourcesSpec, signal: AbortSignal): Promise<void>;
   /** Runs a command to its end; when the signal aborts, kills it with all that it started. */
   exec(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<ExecResult>;
   /** Ends commands that a daemon before this one was running in the container. */

@@ -1,13 +1,14 @@
 // What is mounted in a container, as it is seen from inside.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { chownSync, closeSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import { type ContainerConfig, type DeepPartial, MountPropagation, NamespaceMode } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { lgetxattr } from "@keelson/linux/file.ts";
+import { mount } from "@keelson/linux/mount.ts";
 import { busyboxImage, type Image, makeImage, makeLayer } from "@keelson/testkit/image.ts";
 import { device, directory, fifo, file, hardLink, symlink, whiteout } from "@keelson/testkit/tar.ts";
 import { imageSpec, type Pod, rejectsWith, runtimes, skip, TestNode } from "./testing/test-node.ts";
@@ -149,6 +150,17 @@ for (const runtime of runtimes) {
       }
     });
 
+    test("reach what is behind links of the image that lead nowhere yet", async () => {
+      const dir = newDir("behind");
+      writeFileSync(join(dir, "f"), "F");
+      const image = await pull(node, "dangling", busyboxImage({ extra: [symlink("var/spool", "/data/spool"), symlink("etc/resolv.conf", "../run/systemd/resolve/stub-resolv.conf"), symlink("etc/conf", "../no/such")] }));
+      const mounts = [
+        { hostPath: dir, containerPath: "/var/spool/app" },
+        { hostPath: join(dir, "f"), containerPath: "/etc/conf" },
+      ];
+      assert.equal(await node.outputOf(pod, { image: { image }, command: ["sh", "-c", "cat /data/spool/app/f /no/such && test -e /etc/resolv.conf && echo"], mounts }), "FF");
+    });
+
     test("show later mounts of the host, of the container, or neither, as propagation says", async () => {
       const dir = newDir("propagation");
       execFileSync("mount", ["--bind", dir, dir]);
@@ -268,7 +280,7 @@ for (const runtime of runtimes) {
     describe("for the volumes that its image declares", () => {
       const content = () =>
         busyboxImage({
-          config: { Volumes: { "/data": {}, "/data/inner": {}, "/new/deep": {}, "/linked": {}, "/sys/fs/cgroup": {} } },
+          config: { Volumes: { "/data": {}, "/data/inner": {}, "/new/deep": {}, "/linked": {}, "/later": {}, "/sys/fs/cgroup": {} } },
           extra: [
             directory("data/", { mode: 0o1770, uid: 33, gid: 44 }),
             file("data/suid", "s", { mode: 0o4755, uid: 33 }),
@@ -283,6 +295,7 @@ for (const runtime of runtimes) {
             directory("real/"),
             file("real/f", "real"),
             symlink("linked", "/../../real"),
+            symlink("later", "run/later"),
           ],
         });
 
@@ -303,9 +316,9 @@ for (const runtime of runtimes) {
           "written",
         ]);
         const targets = lines.slice(9).filter((line) => line.includes("/volumes/")).map((line) => line.split(" ")[4]!);
-        assert.deepEqual(new Set(targets), new Set(["/data", "/data/inner", "/new/deep", "/real"]));
+        assert.deepEqual(new Set(targets), new Set(["/data", "/data/inner", "/new/deep", "/real", "/run/later"]));
         const volumes = join(node.root, "containers", id, "volumes");
-        assert.equal(readdirSync(volumes).length, 4);
+        assert.equal(readdirSync(volumes).length, 5);
         const data = readdirSync(volumes).map((name) => join(volumes, name)).find((dir) => existsSync(join(dir, "suid")))!;
         assert.deepEqual(readdirSync(join(data, "inner")), [], "what another volume covers is not copied");
         await node.removeContainer(id);
@@ -318,7 +331,7 @@ for (const runtime of runtimes) {
         const dir = newDir("disk");
         chownSync(dir, 99, 99);
         const mounts = [{ hostPath: dir, containerPath: "/data" }];
-        assert.equal(await node.outputOf(pod, { image: { image }, command: ["sh", "-c", "stat -c %u /data; ls /data; grep -c '/volumes/' /proc/self/mountinfo"], mounts }), "99\n2");
+        assert.equal(await node.outputOf(pod, { image: { image }, command: ["sh", "-c", "stat -c %u /data; ls /data; grep -c '/volumes/' /proc/self/mountinfo"], mounts }), "99\n3");
         assert.deepEqual(readdirSync(dir), []);
       });
 
@@ -357,6 +370,28 @@ describe("with other settings", { skip }, () => {
     await node.removeContainer(id);
     assert.deepEqual(readdirSync(join(node.state, "containers")), []);
     assert.deepEqual(readdirSync(join(node.root, "containers")), []);
+  });
+
+  test("a host path whose file system does not answer holds up its container alone", async () => {
+    await using node = await TestNode.start();
+    const pod = await node.runPod();
+    const dir = join(node.dir, "dead");
+    mkdirSync(dir);
+    // A server that reads no request, as an NFS server that is gone.
+    const server = openSync("/dev/fuse", "r+");
+    try {
+      mount({ source: "dead", target: dir, fstype: "fuse", data: `fd=${server},rootmode=40000,user_id=0,group_id=0` });
+      const hanging = node.createContainer(pod, { command: ["true"], mounts: [{ hostPath: join(dir, "data"), containerPath: "/data" }] });
+      const failure = rejectsWith(Code.InvalidArgument, hanging, new RegExp(`mount source ${dir}/data .*ENOTCONN`));
+      const startedMs = performance.now();
+      const other = await node.runPod();
+      assert.equal(await node.outputOf(other, "echo fine"), "fine");
+      assert.ok(performance.now() - startedMs < 20_000);
+      closeSync(server);
+      await failure;
+    } finally {
+      execFileSync("umount", ["-l", dir]);
+    }
   });
 
   test("extended attributes of the image are kept in its volumes", async () => {

@@ -9,8 +9,8 @@ import { lgetxattr, llistxattr, lsetxattr, mknod, utimensat } from "@keelson/lin
 export interface VolumeContent {
   /** A container's root file system that nobody changes meanwhile. */
   readonly rootfs: string;
-  /** Of the volume in it, free of links, `/data`; nothing need be there. */
-  readonly path: string;
+  /** Of the directory in it, free of links, `/data`; undefined when there is nothing. */
+  readonly path: string | undefined;
   /** Paths of the same form that other mounts will cover: only an empty directory is made for one. */
   readonly hidden: ReadonlySet<string>;
 }
@@ -36,9 +36,9 @@ const slash = Buffer.from("/");
  */
 export async function fillVolume(target: string, { rootfs, path, hidden }: VolumeContent, signal: AbortSignal): Promise<void> {
   mkdirSync(target, { recursive: true, mode: 0o755 });
+  if (path === undefined) return;
   const source = Buffer.from(join(rootfs, path));
-  const stat = lstatSync(source, { bigint: true, throwIfNoEntry: false });
-  if (stat === undefined) return;
+  const stat = lstatSync(source, { bigint: true });
   if (!stat.isDirectory()) throw new StatusError(Code.InvalidArgument, `${path} of the image is not a directory`);
   const copy: Copy = { hidden: hiddenBelow(rootfs, path, hidden), links: new Map(), signal };
   try {

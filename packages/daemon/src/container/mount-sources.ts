@@ -1,6 +1,7 @@
-import { realpathSync, statSync, type Stats } from "node:fs";
+import { statSync, type Stats } from "node:fs";
+import { realpath, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { Code, StatusError, wrapError } from "@keelson/base/status.ts";
+import { Code, messageOf, StatusError, wrapError } from "@keelson/base/status.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
 import { type MountInfo, readMounts } from "@keelson/linux/mount.ts";
 import type { Deps } from "../deps.ts";
@@ -9,6 +10,7 @@ import type { ContainerPlan } from "../plan/container-plan.ts";
 import { isAtOrBelow } from "../plan/clean-path.ts";
 import { quote } from "../plan/field-check.ts";
 import type { MountPlan } from "../plan/mounts.ts";
+import { isBehindDanglingLink, makeTargetBehindLinks } from "./mount-target.ts";
 import type { MountedImage } from "./record.ts";
 import { resolveInRoot } from "./root-file.ts";
 
@@ -57,7 +59,7 @@ export async function prepareMountSources(d: Pick<Deps, "containerHost" | "image
   for (const mount of mounts) {
     switch (mount.source.is) {
       case "host":
-        sources.push(hostSource(mount.source.path, mount, hostMounts, d.mountPolicy));
+        sources.push(await hostSource(mount.source.path, mount, { hostMounts, policy: d.mountPolicy }, signal));
         break;
       case "image":
         sources.push(imageSource(images.get(mount.source.image)!, mount.source));
@@ -66,31 +68,66 @@ export async function prepareMountSources(d: Pick<Deps, "containerHost" | "image
         sources.push(await volumes.make(mount.destination, signal));
         break;
     }
+    await makeTarget(c.rootfs, mount.destination, sources.at(-1)!, signal);
   }
   return sources;
 }
 
-function hostSource(path: string, mount: MountPlan, hostMounts: readonly MountInfo[], policy: MountPolicy): string {
-  const source = resolveHostPath(path, mount.destination, policy);
+/** Where the image's links lead nowhere, so that every runtime can mount there. */
+async function makeTarget(rootfs: string, destination: string, source: string, signal: AbortSignal): Promise<void> {
+  if (!isBehindDanglingLink(rootfs, destination)) return;
+  try {
+    makeTargetBehindLinks(rootfs, destination, (await withoutWaiting(stat(source), signal)).isDirectory());
+  } catch (error) {
+    throw new StatusError(Code.InvalidArgument, `mount at ${destination} in the container, which is behind a link of the image: ${messageOf(error)}`, error);
+  }
+}
+
+interface HostView {
+  readonly hostMounts: readonly MountInfo[];
+  readonly policy: MountPolicy;
+}
+
+async function hostSource(path: string, mount: MountPlan, { hostMounts, policy }: HostView, signal: AbortSignal): Promise<string> {
+  const what = `mount source ${path} (for ${mount.destination} in the container)`;
+  const source = (await followLinks(path, what, signal)) ?? (await makeSource(path, what, policy, signal));
   checkPropagation(source, mount.propagation, hostMounts);
   return source;
 }
 
-function resolveHostPath(path: string, destination: string, policy: MountPolicy): string {
-  const what = `mount source ${path} (for ${destination} in the container)`;
+/** Undefined when there is nothing. */
+async function followLinks(path: string, what: string, signal: AbortSignal): Promise<string | undefined> {
   try {
-    return realpathSync(path);
+    return await withoutWaiting(realpath(path), signal);
   } catch (error) {
-    if (!isErrno(error, "ENOENT")) throw new StatusError(Code.InvalidArgument, `${what}: ${(error as Error).message}`, error);
-    if (!policy.createMissingSources) {
-      throw new StatusError(Code.InvalidArgument, `${what} is not there; make it, or set create_missing_mount_sources = true in [containers] of keelsond's configuration to have a directory made`, error);
-    }
+    if (isErrno(error, "ENOENT")) return undefined;
+    if (signal.aborted) throw wrapError(`${what}: its file system does not answer`, error);
+    throw new StatusError(Code.InvalidArgument, `${what}: ${(error as Error).message}`, error);
+  }
+}
+
+async function makeSource(path: string, what: string, policy: MountPolicy, signal: AbortSignal): Promise<string> {
+  if (!policy.createMissingSources) {
+    throw new StatusError(Code.InvalidArgument, `${what} is not there; make it, or set create_missing_mount_sources = true in [containers] of keelsond's configuration to have a directory made`);
   }
   try {
     makeDirectories(path, 0o755);
-    return realpathSync(path);
+    return await withoutWaiting(realpath(path), signal);
   } catch (error) {
     throw new StatusError(Code.InvalidArgument, `${what} is not there and cannot be made: ${(error as Error).message}`, error);
+  }
+}
+
+/** The caller's deadline ends the wait for a file system whose server is gone, though not the call that hangs in it. */
+async function withoutWaiting<T>(call: Promise<T>, signal: AbortSignal): Promise<T> {
+  signal.throwIfAborted();
+  const aborted = Promise.withResolvers<never>();
+  const abort = () => aborted.reject(signal.reason as Error);
+  signal.addEventListener("abort", abort, { once: true });
+  try {
+    return await Promise.race([call, aborted.promise]);
+  } finally {
+    signal.removeEventListener("abort", abort);
   }
 }
 
@@ -111,11 +148,11 @@ function checkPropagation(source: string, propagation: MountPlan["propagation"],
 function imageSource(root: string, { image, subPath }: { image: string; subPath: string }): string {
   if (subPath === "") return root;
   const what = `image_sub_path ${quote(subPath)} of image ${image}`;
-  const found = resolveInRoot(root, subPath);
-  if (found === undefined) throw new StatusError(Code.NotFound, `${what}: there is nothing at this path in the image`);
-  const path = join(root, found);
-  const stat = statSync(path);
-  if (!stat.isDirectory() && !stat.isFile()) throw new StatusError(Code.InvalidArgument, `${what}: is ${kindOf(stat)}; only directories and files of an image can be mounted`);
+  const inside = resolveInRoot(root, subPath);
+  if (inside === undefined) throw new StatusError(Code.NotFound, `${what}: there is nothing at this path in the image`);
+  const path = join(root, inside);
+  const found = statSync(path);
+  if (!found.isDirectory() && !found.isFile()) throw new StatusError(Code.InvalidArgument, `${what}: is ${kindOf(found)}; only directories and files of an image can be mounted`);
   return path;
 }
 
@@ -127,7 +164,7 @@ function kindOf(stat: Stats): string {
 class VolumeMaker {
   readonly #d: Pick<Deps, "containerHost">;
   readonly #c: NewContainer;
-  /** By the path in the root file system, free of links: two volumes may lead to the same one. */
+  /** By the path that is mounted over, as the runtime resolves it: two volumes may lead to the same one. */
   readonly #made = new Map<string, string>();
   /** What is mounted over, by the same paths: its content is not needed in the volume around it. */
   #hidden: ReadonlySet<string> | undefined;
@@ -139,21 +176,16 @@ class VolumeMaker {
 
   async make(destination: string, signal: AbortSignal): Promise<string> {
     const { plan, rootfs } = this.#c;
-    const path = this.#resolve(destination);
-    const made = this.#made.get(path);
+    const path = resolveInRoot(rootfs, destination);
+    const made = this.#made.get(path ?? destination);
     if (made !== undefined) return made;
-    this.#hidden ??= new Set(plan.mounts.map((mount) => this.#resolve(mount.destination)));
+    this.#hidden ??= new Set(plan.mounts.flatMap((mount) => resolveInRoot(rootfs, mount.destination) ?? []));
     try {
       const volume = await this.#d.containerHost.makeVolume(plan.id, String(this.#made.size), { rootfs, path, hidden: this.#hidden }, signal);
-      this.#made.set(path, volume);
+      this.#made.set(path ?? destination, volume);
       return volume;
     } catch (error) {
       throw wrapError(`volume ${destination}, which the image declares`, error);
     }
-  }
-
-  /** As the runtime resolves it when it mounts there; what is not there yet is made by that name. */
-  #resolve(destination: string): string {
-    return resolveInRoot(this.#c.rootfs, destination) ?? destination;
   }
 }

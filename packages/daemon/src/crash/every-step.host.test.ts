@@ -3,7 +3,8 @@
 import assert from "node:assert/strict";
 import { after, before, describe, type TestContext, test } from "node:test";
 import { type ContainerConfig, ContainerState, NamespaceMode, type PodSandboxConfig, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { randomImage } from "@keelson/testkit/image.ts";
+import { busyboxImage, randomImage } from "@keelson/testkit/image.ts";
+import { directory, file } from "@keelson/testkit/tar.ts";
 import { imageSpec, type Pod, skip } from "../testing/test-node.ts";
 import { CrashNode } from "./testing/crash-node.ts";
 import { Bystander, counterScript, crashEverywhere, type Scenario } from "./testing/crash-rounds.ts";
@@ -55,6 +56,11 @@ describe("a daemon that is killed at each step of", { skip }, () => {
     });
   }
 
+  async function removeContainers(): Promise<void> {
+    const { containers } = await crash.call("listContainers", { filter: { id: "", state: undefined, podSandboxId: pod.id, labelSelector: {} } });
+    for (const { id } of containers) await crash.removeContainer(id);
+  }
+
   test("CreateContainer undoes it, and the retry makes the container", async (t) => {
     const create = (config: ContainerConfig) => crash.createContainer(pod, config);
     await everyStep(t, {
@@ -66,11 +72,27 @@ describe("a daemon that is killed at each step of", { skip }, () => {
         await crash.call("startContainer", { containerId });
         await crash.untilLogged(containerId, "1");
       },
-      finish: async () => {
-        const { containers } = await crash.call("listContainers", { filter: { id: "", state: undefined, podSandboxId: pod.id, labelSelector: {} } });
-        for (const { id } of containers) await crash.removeContainer(id);
-      },
+      finish: removeContainers,
     });
+  });
+
+  test("CreateContainer with an image mounted and a volume of its image undoes it, and the retry makes the container", async (t) => {
+    const content = busyboxImage({ config: { Volumes: { "/data": {} } }, extra: [directory("data/"), file("data/f", "f")] });
+    const image = crash.node.registry.add("test/volume", "latest", content);
+    await crash.pull(image);
+    const create = (config: ContainerConfig) => crash.createContainer(pod, config);
+    await everyStep(t, {
+      prepare: () =>
+        Promise.resolve(crash.node.containerConfig({ image: { image }, command: ["sh", "-c", "cat /data/f /img/data/f; echo; sleep 600"], mounts: [{ containerPath: "/img", readonly: true, image: imageSpec(image) }] })),
+      call: (_, config) => create(config),
+      retry: async (_, config) => {
+        const containerId = await create(config);
+        await crash.call("startContainer", { containerId });
+        await crash.untilLogged(containerId, "ff");
+      },
+      finish: removeContainers,
+    });
+    await crash.call("removeImage", { image: imageSpec(image) });
   });
 
   test("StartContainer has started it or starts it in the retry", async (t) => {

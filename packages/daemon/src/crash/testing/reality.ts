@@ -61,7 +61,8 @@ async function whatShouldBe(crash: CrashNode, pods: readonly PodSandbox[], conta
       for (const kind of [...files, "exit file"]) may.add(`${kind} ${id}`);
       continue;
     }
-    for (const kind of files) must.add(`${kind} ${id}`);
+    const mounted = new Set((await crash.containerStatus(id)).mounts.flatMap((mount) => mount.image?.image || []));
+    for (const kind of [...files, ...[...mounted.keys()].map((_, i) => `mount ${i}`)]) must.add(`${kind} ${id}`);
     for (const kind of ["cgroup of", "state of crun", "process conmon", "process of"]) must.add(`${kind} ${id}`);
     const { pid } = await crash.containerInfo(id);
     if (!existsSync(`/proc/${pid}`) || !readFileSync(`/proc/${pid}/cgroup`, "utf8").includes(id)) must.add(`process ${pid} of ${id}`);

@@ -356,6 +356,14 @@ describe("with other settings", { skip }, () => {
     assert.equal(await node.outputOf(pod, { image: { image }, command: ["sh", "-c", "cat /data/f; grep -c ' /data ' /proc/self/mountinfo; true"] }), "f0");
   });
 
+  test("/dev/shm has the size of the configuration, or of the pod where it may choose", async () => {
+    await using node = await TestNode.start({ config: "[pods]\nshm_size_bytes = 1048576\nshm_size_annotation = true\n" });
+    const sizeIn = async (annotations: Record<string, string>) => node.outputOf(await node.runPod({ annotations }), "df -k /dev/shm | tail -n 1 | tr -s ' ' | cut -d ' ' -f 2");
+    assert.equal(await sizeIn({}), "1024");
+    assert.equal(await sizeIn({ "io.kubernetes.cri-o.ShmSize": "3Mi" }), "3072");
+    await rejectsWith(Code.InvalidArgument, node.runPod({ annotations: { "io.kubernetes.cri-o.ShmSize": "0" } }), /ShmSize/);
+  });
+
   test("image mounts and volumes survive a crash of the daemon, and go with the container", async () => {
     await using node = await TestNode.start();
     const pod = await node.runPod();

@@ -165,6 +165,7 @@ async function buildDeps(config: Config, paths: Paths, log: Log, parts: AsyncDis
     puller,
     pinnedImages: new Set(config.images.pinned.map((name) => formatReference(parseReference(name)))),
     mountPolicy: { createMissingSources: config.containers.create_missing_mount_sources, imageVolumes: config.containers.image_volumes },
+    shmPolicy: { defaultBytes: config.pods.shm_size_bytes, annotationIsAllowed: config.pods.shm_size_annotation },
     createTimeoutMs: config.timeouts.create * 1000,
     cleanupTimeoutMs,
     newId: () => randomBytes(32).toString("hex"),

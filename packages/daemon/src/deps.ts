@@ -11,6 +11,7 @@ import type { DaemonMetrics } from "./metrics/daemon-metrics.ts";
 import type { PodNetworks } from "./network/pod-networks.ts";
 import type { Paths } from "./paths.ts";
 import type { HostFacts } from "./plan/host-facts.ts";
+import type { ShmPolicy } from "./plan/shm-size.ts";
 import type { PodHost } from "./pod/pod-host.ts";
 import type { PodRecord } from "./pod/record.ts";
 import type { RecordStore } from "./record-store.ts";
@@ -43,6 +44,7 @@ export interface Deps {
   /** Names of images that garbage collection must spare, normalised. */
   readonly pinnedImages: ReadonlySet<string>;
   readonly mountPolicy: MountPolicy;
+  readonly shmPolicy: ShmPolicy;
   /** How long a runtime may take to create a container, in ms. */
   readonly createTimeoutMs: number;
   /** How long taking down what a failed call left may take, in ms. */

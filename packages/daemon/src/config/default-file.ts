@@ -53,6 +53,12 @@ export const defaultConfigFile = `# Configuration of keelsond. Every key is opti
 # References that garbage collection must spare.
 # pinned = []
 
+[pods]
+# Bytes that a pod's /dev/shm may hold. What is in it counts for the memory limits of the pod.
+# shm_size_bytes = 67108864
+# Whether a pod may choose another size by the annotation io.kubernetes.cri-o.ShmSize ("1Gi").
+# shm_size_annotation = false
+
 [containers]
 # A mount whose host_path is not there: false is an error that names it, true makes a directory, as
 # containerd and CRI-O do. kubeadm's static pods and hostPath volumes without a type count on true.

@@ -19,8 +19,8 @@ test("the default file, with every key uncommented, is valid and says what the d
 });
 
 test("the default file names every key of the schema", () => {
-  const { root, log, registry, images, containers, cni, timeouts } = parseConfig({}, "none");
-  for (const key of Object.keys({ root, ...log, ...registry, ...images, ...containers, ...cni, ...timeouts })) {
+  const { root, log, registry, images, pods, containers, cni, timeouts } = parseConfig({}, "none");
+  for (const key of Object.keys({ root, ...log, ...registry, ...images, ...pods, ...containers, ...cni, ...timeouts })) {
     assert.match(defaultConfigFile, new RegExp(`^# ${key} = `, "m"));
   }
 });

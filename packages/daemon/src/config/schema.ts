@@ -71,6 +71,15 @@ export const configSchema = v.strictObject({
     }),
     {},
   ),
+  pods: v.optional(
+    v.strictObject({
+      /** What a pod's /dev/shm may hold. */
+      shm_size_bytes: v.optional(positiveInteger, 64 * 1024 ** 2),
+      /** Whether a pod may choose it by annotation. */
+      shm_size_annotation: v.optional(v.boolean(), false),
+    }),
+    {},
+  ),
   containers: v.optional(
     v.strictObject({
       /** Whether a directory is made where the host_path of a mount is not there. */

@@ -10,6 +10,7 @@ import { refuseUnhonouredFields } from "./refused-fields.ts";
 import { checkPodResources } from "./resource-update.ts";
 import { planSeccomp } from "./security-profile.ts";
 import { refuseSeLinux } from "./selinux.ts";
+import { defaultShmBytes, planShmSize, type ShmPolicy } from "./shm-size.ts";
 import { planSysctls, type SysctlPlan } from "./sysctls.ts";
 
 /** What we will do for a pod. Plain JSON: the record keeps it as it is. */
@@ -42,15 +43,12 @@ export interface PodPlan {
   privileged: boolean;
 }
 
-/** What Docker began with, and containerd and CRI-O still have. */
-const shmSizeBytes = 64 * 1024 * 1024;
-
 /**
  * PodSandboxConfig → plan (CRI: RunPodSandbox). Pure: the id comes from the caller. Throws
  * InvalidArgument for a bad value and Unimplemented for a field that is not honoured yet, each
  * beginning with the field's name.
  */
-export function planPodSandbox(config: PodSandboxConfig, runtimeHandler: string, host: HostFacts, id: string): PodPlan {
+export function planPodSandbox(config: PodSandboxConfig, runtimeHandler: string, host: HostFacts, id: string, shm: ShmPolicy = { defaultBytes: defaultShmBytes, annotationIsAllowed: false }): PodPlan {
   refuseUnhonouredFields("PodSandboxConfig", config);
   const metadata = checkMetadata(config.metadata);
   checkMetadataSize(config.labels, config.annotations);
@@ -73,7 +71,7 @@ export function planPodSandbox(config: PodSandboxConfig, runtimeHandler: string,
     ...(config.dnsConfig === undefined ? {} : { resolvConf: resolvConf(config.dnsConfig) }),
     portMappings: planPortMappings(config.portMappings, ownNetwork),
     cgroup: planPodCgroup(config.linux?.cgroupParent ?? "", host.cgroupDriver, id),
-    shmSizeBytes,
+    shmSizeBytes: planShmSize(config.annotations, shm),
     privileged: security?.privileged ?? false,
   };
 }

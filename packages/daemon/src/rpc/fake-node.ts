@@ -27,6 +27,7 @@ import { planContainerCgroup } from "../plan/cgroup-path.ts";
 import { hostFrom } from "../plan/plan-fixture.ts";
 import type { PodPlan } from "../plan/pod-plan.ts";
 import type { LimitFile } from "../plan/resource-update.ts";
+import { defaultShmBytes } from "../plan/shm-size.ts";
 import type { PodHost } from "../pod/pod-host.ts";
 import { readPodRecord, writePodRecord } from "../pod/record.ts";
 import type { ProcessIdentity } from "../pod/state.ts";
@@ -284,6 +285,7 @@ export class FakeNode implements Disposable {
       puller: { pull: () => Promise.reject(new StatusError(Code.Unavailable, "this machine has no registry")), pullsInProgress: () => [] },
       pinnedImages: new Set(),
       mountPolicy: { createMissingSources: false, imageVolumes: "bind" },
+      shmPolicy: { defaultBytes: defaultShmBytes, annotationIsAllowed: false },
       createTimeoutMs: 240_000,
       cleanupTimeoutMs,
       newId: () => (this.#ids += 1).toString(16).padStart(8, "0").padEnd(64, "0"),

@@ -1,0 +1,30 @@
+import { invalidField, quote } from "./field-check.ts";
+
+/** What the configuration says of /dev/shm. */
+export interface ShmPolicy {
+  readonly defaultBytes: number;
+  /** Whether pods may choose another size by annotation. */
+  readonly annotationIsAllowed: boolean;
+}
+
+/** What Docker began with, and containerd and CRI-O still have. */
+export const defaultShmBytes = 64 * 1024 * 1024;
+
+/** CRI-O's; the CRI has no field for it. */
+export const shmSizeAnnotation = "io.kubernetes.cri-o.ShmSize";
+
+const unitBytes: Readonly<Record<string, number>> = { "": 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30, t: 2 ** 40 };
+
+/**
+ * The size of a pod's /dev/shm in bytes. An annotation that is not allowed is as any other that this
+ * runtime does not know. Throws InvalidArgument for one that is no size: 0 would be no limit at all
+ * (tmpfs(5)).
+ */
+export function planShmSize(annotations: Readonly<Record<string, string>>, policy: ShmPolicy): number {
+  const text = Object.hasOwn(annotations, shmSizeAnnotation) ? annotations[shmSizeAnnotation]! : undefined;
+  if (text === undefined || !policy.annotationIsAllowed) return policy.defaultBytes;
+  const [, digits, unit] = /^(\d{1,15})([kmgt]?)(?:i?b?)$/i.exec(text) ?? [];
+  const bytes = Number(digits) * (unitBytes[unit?.toLowerCase() ?? ""] ?? Number.NaN);
+  if (!(bytes > 0 && Number.isSafeInteger(bytes))) throw invalidField(`annotations["${shmSizeAnnotation}"]`, `${quote(text)} must be a size over 0 such as 128Mi or 1Gi`);
+  return bytes;
+}

@@ -12,9 +12,10 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   cri: ["base"],
   oci: ["base"],
   cni: ["base"],
+  spdy: ["base"],
   testkit: ["base"],
-  daemon: ["base", "linux", "cri", "oci", "cni"],
-  cli: ["base", "cri"],
+  daemon: ["base", "linux", "cri", "oci", "cni", "spdy"],
+  cli: ["base", "cri", "spdy"],
 };
 
 /** What planning and state machines must not know: they are pure. Type imports carry no code. */

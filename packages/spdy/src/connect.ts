@@ -1,0 +1,89 @@
+import http from "node:http";
+import https from "node:https";
+import { Socket } from "node:net";
+import type { Duplex } from "node:stream";
+import type { SecureContextOptions } from "node:tls";
+import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
+import { type SessionOptions, SpdySession } from "./session.ts";
+
+export interface ConnectOptions {
+  /** Kubernetes' protocols for the streams, the best first: "v4.channel.k8s.io", "portforward.k8s.io". */
+  readonly protocols: readonly string[];
+  /** For https: certificates, and `servername` for another name than the URL's. */
+  readonly tls?: SecureContextOptions & { readonly servername?: string; readonly rejectUnauthorized?: boolean };
+  readonly session?: Omit<SessionOptions, "role">;
+}
+
+export interface Connection {
+  readonly session: SpdySession;
+  /** What the server chose of `protocols`; "" when it said nothing, which stands for the oldest. */
+  readonly protocol: string;
+}
+
+/** What of an error's text is read, in bytes. */
+const maxErrorBytes = 16 * 1024;
+
+/**
+ * Opens a session with an HTTP/1.1 upgrade to SPDY/3.1, as Kubernetes' streaming servers want it. Throws NotFound,
+ * ResourceExhausted, … with the server's own words when it refuses, Unavailable when it is not there, the signal's
+ * reason when aborted.
+ */
+export async function connectSpdy(url: string, options: ConnectOptions, signal?: AbortSignal): Promise<Connection> {
+  const { transport, headers } = await upgrade(url, options, signal);
+  const protocol = headers["x-stream-protocol-version"];
+  return { session: new SpdySession(transport, { ...options.session, role: "client" }), protocol: typeof protocol === "string" ? protocol : "" };
+}
+
+interface Upgraded {
+  readonly transport: Duplex;
+  readonly headers: http.IncomingHttpHeaders;
+}
+
+function upgrade(url: string, options: ConnectOptions, signal: AbortSignal | undefined): Promise<Upgraded> {
+  signal?.throwIfAborted();
+  const isTls = new URL(url).protocol === "https:";
+  const headers = { Connection: "Upgrade", Upgrade: "SPDY/3.1", "X-Stream-Protocol-Version": [...options.protocols], "Content-Length": "0" };
+  const { promise, resolve, reject } = Promise.withResolvers<Upgraded>();
+  const request = (isTls ? https : http).request(url, { method: "POST", headers, agent: false, ...options.tls });
+  const onAbort = () => request.destroy(signal?.reason as Error);
+  signal?.addEventListener("abort", onAbort, { once: true });
+  request.on("upgrade", (response, socket, head) => {
+    if (head.length > 0) socket.unshift(head);
+    if (socket instanceof Socket) socket.setNoDelay(true);
+    const protocol = response.headers.upgrade?.toLowerCase();
+    if (protocol === "spdy/3.1") resolve({ transport: socket, headers: response.headers });
+    else reject(new StatusError(Code.Internal, `${url}: the server switched to ${protocol ?? "nothing"} instead of SPDY/3.1`));
+    if (protocol !== "spdy/3.1") socket.destroy();
+  });
+  request.on("response", (response) => void refusal(url, response).then(reject));
+  request.on("error", (error) => reject(signal?.aborted === true ? (signal.reason as Error) : new StatusError(Code.Unavailable, `connect to ${url}: ${messageOf(error)}`, error)));
+  request.end();
+  return promise.finally(() => signal?.removeEventListener("abort", onAbort));
+}
+
+/** The codes that a streaming server's HTTP statuses stand for. */
+const codes = new Map<number, Code>([
+  [400, Code.InvalidArgument],
+  [401, Code.Unauthenticated],
+  [403, Code.PermissionDenied],
+  [404, Code.NotFound],
+  [429, Code.ResourceExhausted],
+  [503, Code.Unavailable],
+]);
+
+async function refusal(url: string, response: http.IncomingMessage): Promise<StatusError> {
+  const status = response.statusCode ?? 0;
+  const parts: Buffer[] = [];
+  let length = 0;
+  try {
+    for await (const part of response as AsyncIterable<Buffer>) {
+      parts.push(part);
+      length += part.length;
+      if (length > maxErrorBytes) break;
+    }
+  } catch {
+    // What came of the text is all there is to tell.
+  }
+  const text = Buffer.concat(parts).toString("utf8", 0, maxErrorBytes).trim();
+  return new StatusError(codes.get(status) ?? Code.Internal, `${new URL(url).origin}: the server answers ${status} ${response.statusMessage ?? ""}${text === "" ? "" : `: ${text}`}`);
+}

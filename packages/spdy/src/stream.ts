@@ -1,0 +1,219 @@
+import { Duplex } from "node:stream";
+import { Code, StatusError } from "@keelson/base/status.ts";
+import type { Headers } from "./header-block.ts";
+import { RstStatus, rstStatusName } from "./frame.ts";
+
+/** What a stream asks of its session. */
+export interface StreamHost {
+  /** The stream has something to write, or room to write it. */
+  pump(stream: SpdyStream): void;
+  /** The stream took this much out of its queue of what came. */
+  consumed(stream: SpdyStream, bytes: number): void;
+  reply(stream: SpdyStream, headers: Readonly<Record<string, string>>): void;
+  reset(stream: SpdyStream, status: number): void;
+  fin(stream: SpdyStream): void;
+  gone(stream: SpdyStream): void;
+}
+
+interface Writing {
+  readonly bytes: Buffer;
+  sent: number;
+  readonly done: (error?: Error | null) => void;
+}
+
+export interface StreamStart {
+  readonly id: number;
+  readonly headers: Headers;
+  readonly isOurs: boolean;
+  readonly sendWindowBytes: number;
+  /** Whether the peer sends, and whether we do. */
+  readonly readable: boolean;
+  readonly writable: boolean;
+}
+
+/**
+ * A stream of a session, as a Duplex with the flow control of both ends: what the reader does not take is not sent, and
+ * a write is done when it is on its way. `end()` closes our half. `destroy()` resets the stream; the peer sees CANCEL.
+ * It fails with a StatusError when the peer resets it (Aborted) or the session ends (Unavailable).
+ */
+export class SpdyStream extends Duplex {
+  readonly id: number;
+  /** What it was opened with. */
+  readonly headers: Headers;
+  /** Settles with the peer's headers when it accepts a stream of ours; at once for a stream of the peer. */
+  readonly accepted: Promise<Headers>;
+  /** How much the peer lets us send, in bytes; below 0 when it has taken room away. The session's business. */
+  sendWindowBytes: number;
+  /** What came and was not taken yet, in bytes. The session's business. */
+  unreadBytes = 0;
+  readonly #host: StreamHost;
+  readonly #isOurs: boolean;
+  readonly #queue: Buffer[] = [];
+  readonly #settle: { resolve: (headers: Headers) => void; reject: (error: Error) => void };
+  #writing: Writing | undefined;
+  #wantsMore = false;
+  #remoteEnded: boolean;
+  #localEnded: boolean;
+  #isReplied: boolean;
+  #isReset = false;
+  #isEndPushed: boolean;
+  #writeError: StatusError | undefined;
+
+  constructor(host: StreamHost, start: StreamStart, highWaterMark: number) {
+    super({ highWaterMark });
+    this.id = start.id;
+    this.headers = start.headers;
+    this.sendWindowBytes = start.sendWindowBytes;
+    this.#host = host;
+    this.#isOurs = start.isOurs;
+    this.#isReplied = false;
+    this.#isEndPushed = !start.readable;
+    this.#remoteEnded = !start.readable;
+    this.#localEnded = !start.writable;
+    const { promise, resolve, reject } = Promise.withResolvers<Headers>();
+    this.accepted = promise;
+    this.#settle = { resolve, reject };
+    promise.catch(() => {});
+    if (!start.isOurs) resolve(start.headers);
+    // A stream that nobody looks at must not end the process.
+    this.on("error", () => {});
+    if (!start.writable) this.end();
+    if (!start.readable) this.push(null);
+  }
+
+  /** Accepts a stream that the peer opened; once, before anything is written. */
+  reply(headers: Readonly<Record<string, string>> = {}): void {
+    if (this.#isOurs || this.#isReplied) throw new StatusError(Code.FailedPrecondition, `SPDY: stream ${this.id} takes no reply`);
+    this.#isReplied = true;
+    if (!this.#isReset) this.#host.reply(this, headers);
+  }
+
+  /** Refuses or abandons it with a status of SPDY/3.1, 2.6.3. */
+  reset(status: number = RstStatus.cancel): void {
+    if (this.destroyed) return;
+    this.#sendReset(status);
+    this.destroy();
+  }
+
+  /** Whether the peer has said that it sends no more. */
+  get remoteEnded(): boolean {
+    return this.#remoteEnded;
+  }
+
+  /** Whether both sides have said that they send no more. */
+  get isDone(): boolean {
+    return this.#remoteEnded && this.#localEnded;
+  }
+
+  /** What waits to be sent, for the session. */
+  get writing(): Writing | undefined {
+    return this.#writing;
+  }
+
+  /** For the session: all of what was to be written is on its way. */
+  written(): void {
+    const done = this.#writing?.done;
+    this.#writing = undefined;
+    done?.();
+  }
+
+  /** For the session: the peer accepted it. */
+  acceptedBy(headers: Headers): void {
+    this.#isReplied = true;
+    this.#settle.resolve(headers);
+  }
+
+  get isReplied(): boolean {
+    return this.#isReplied;
+  }
+
+  /** For the session: the peer sent this. */
+  received(data: Buffer, isFin: boolean): void {
+    if (data.length > 0) {
+      this.#queue.push(data);
+      this.unreadBytes += data.length;
+    }
+    if (isFin) this.#remoteEnded = true;
+    if (this.#wantsMore) this.#deliver();
+  }
+
+  /** For the session: the peer or the session's end took it away. */
+  failed(error: StatusError): void {
+    this.#isReset = true;
+    this.destroy(error);
+  }
+
+  /**
+   * For the session: the peer has no more interest in it. What came before is still read and then ends well, as with
+   * Go's spdystream, whose servers leave every stream this way; what is written from now on fails.
+   */
+  abandoned(error: StatusError): void {
+    this.#isReset = true;
+    this.#writeError = error;
+    const writing = this.#writing;
+    this.#writing = undefined;
+    this.#host.gone(this);
+    this.received(Buffer.alloc(0), true);
+    writing?.done(error);
+  }
+
+  override _read(): void {
+    this.#wantsMore = true;
+    this.#deliver();
+  }
+
+  override _write(bytes: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    if (this.#writeError !== undefined) {
+      done(this.#writeError);
+      return;
+    }
+    this.#writing = { bytes, sent: 0, done };
+    this.#host.pump(this);
+  }
+
+  override _final(done: (error?: Error | null) => void): void {
+    if (!this.#localEnded && !this.#isReset) this.#host.fin(this);
+    this.#localEnded = true;
+    done();
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    if (!this.#remoteEnded || !this.#localEnded) this.#sendReset(RstStatus.cancel);
+    this.#settle.reject(error ?? new StatusError(Code.Cancelled, `SPDY: stream ${this.id} was closed`));
+    this.#queue.length = 0;
+    const unread = this.unreadBytes;
+    this.unreadBytes = 0;
+    if (unread > 0) this.#host.consumed(this, unread);
+    const writing = this.#writing;
+    this.#writing = undefined;
+    this.#host.gone(this);
+    done(error);
+    writing?.done(error ?? new StatusError(Code.Cancelled, `SPDY: stream ${this.id} was closed`));
+  }
+
+  #sendReset(status: number): void {
+    if (this.#isReset) return;
+    this.#isReset = true;
+    this.#host.reset(this, status);
+  }
+
+  #deliver(): void {
+    let taken = 0;
+    while (this.#wantsMore && this.#queue.length > 0) {
+      const data = this.#queue.shift()!;
+      taken += data.length;
+      this.#wantsMore = this.push(data);
+    }
+    this.unreadBytes -= taken;
+    if (this.#remoteEnded && this.#queue.length === 0 && !this.#isEndPushed) {
+      this.#isEndPushed = true;
+      this.push(null);
+    }
+    if (taken > 0 && !this.destroyed) this.#host.consumed(this, taken);
+  }
+}
+
+/** The error of a stream that the peer has reset. */
+export function resetError(id: number, status: number): StatusError {
+  return new StatusError(status === RstStatus.refusedStream ? Code.ResourceExhausted : Code.Aborted, `SPDY: the peer reset stream ${id}: ${rstStatusName(status)}`);
+}

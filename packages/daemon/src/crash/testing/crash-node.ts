@@ -8,13 +8,13 @@ import { type ContainerConfig, type ContainerStatus, type DeepPartial, type PodS
 import type { RequestOf, ResponseOf, UnaryCallName } from "@keelson/cri/service.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { linesOf, logSoFar } from "../../testing/cri-log.ts";
-import { imageSpec, type Pod, TestNode, type TestNodeOptions } from "../../testing/test-node.ts";
+import { imageSpec, type Pod, type RuntimeName, TestNode, type TestNodeOptions } from "../../testing/test-node.ts";
 
 const program = join(import.meta.dirname, "crashing-daemon.ts");
 const bin = join(import.meta.dirname, "../../../../../bin");
 
 /** The tools that keelsond runs; each is a script here that can be given something to do first. */
-const tools = { conmon: "/usr/bin/conmon", crun: "/usr/bin/crun" } as const;
+const tools = { conmon: "/usr/bin/conmon", crun: "/usr/bin/crun", runc: "/usr/bin/runc" } as const;
 const plugins = ["bridge", "portmap", "host-local"] as const;
 const pluginsDir = "/usr/lib/cni";
 
@@ -31,6 +31,8 @@ interface Process {
  */
 export class CrashNode implements AsyncDisposable {
   readonly node: TestNode;
+  /** The OCI runtime of all its containers. */
+  readonly runtime: RuntimeName;
   /** How many layers an image has, by Image.id; one when it is not in here. No two images share any. */
   readonly layers = new Map<string, number>();
   readonly #crashDir: string;
@@ -41,8 +43,9 @@ export class CrashNode implements AsyncDisposable {
   #starts = 0;
   #armed = 0;
 
-  private constructor(node: TestNode) {
+  private constructor(node: TestNode, runtime: RuntimeName) {
     this.node = node;
+    this.runtime = runtime;
     this.#crashDir = join(node.dir, "crash");
   }
 
@@ -51,7 +54,7 @@ export class CrashNode implements AsyncDisposable {
     await using undo = new AsyncDisposableStack();
     undo.use(node);
     await node.stop();
-    const crash = new CrashNode(node);
+    const crash = new CrashNode(node, options.runtime ?? "crun");
     mkdirSync(crash.#crashDir);
     crash.#writeTools();
     await crash.startAgain();
@@ -248,7 +251,7 @@ exec "$real" "$@"
       chmodSync(file, 0o755);
     }
     const config = readFileSync(this.node.configFile, "utf8");
-    writeFileSync(this.node.configFile, `conmon = "${toolsDir}/conmon"\n${config}bin_dirs = ["${toolsDir}"]\n[runtimes.crun]\npath = "${toolsDir}/crun"\n`);
+    writeFileSync(this.node.configFile, `conmon = "${toolsDir}/conmon"\n${config}bin_dirs = ["${toolsDir}"]\n[runtimes.${this.runtime}]\npath = "${toolsDir}/${this.runtime}"\n`);
   }
 }
 

@@ -63,7 +63,7 @@ async function whatShouldBe(crash: CrashNode, pods: readonly PodSandbox[], conta
     }
     const mounted = new Set((await crash.containerStatus(id)).mounts.flatMap((mount) => mount.image?.image || []));
     for (const kind of [...files, ...[...mounted.keys()].map((_, i) => `mount ${i}`)]) must.add(`${kind} ${id}`);
-    for (const kind of ["cgroup of", "state of crun", "process conmon", "process of"]) must.add(`${kind} ${id}`);
+    for (const kind of ["cgroup of", `state of ${crash.runtime}`, "process conmon", "process of"]) must.add(`${kind} ${id}`);
     const { pid } = await crash.containerInfo(id);
     if (!existsSync(`/proc/${pid}`) || !readFileSync(`/proc/${pid}/cgroup`, "utf8").includes(id)) must.add(`process ${pid} of ${id}`);
   }

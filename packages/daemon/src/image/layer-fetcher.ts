@@ -102,6 +102,7 @@ export class LayerFetcher {
       return await this.#keep(layer, temporary, { ...unpacked, manifestDigest }, parent?.id, signal);
     } catch (error) {
       await layers.removeTemporary(temporary);
+      layers.removeBlob(layer.descriptor.digest);
       signal.throwIfAborted();
       throw wrapError(`layer ${layer.descriptor.digest}`, error);
     }

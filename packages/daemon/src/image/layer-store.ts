@@ -161,7 +161,7 @@ export class LayerStore {
   remove(layers: readonly LayerRecord[]): void {
     for (const layer of layers) {
       this.#drop(layer);
-      this.#removeBlob(layer.digest);
+      this.removeBlob(layer.digest);
       if (!existsSync(this.directoryOf(layer))) continue;
       // At once, so that the name is free when the layer is pulled again.
       const away = join(this.#directory, `${temporaryPrefix}${process.pid}-${(this.#sequence += 1)}`);
@@ -228,6 +228,7 @@ export class LayerStore {
       }
     }
     await this.#removeUnknown(names);
+    await this.#removeUnknownBlobs();
     if (this.#notDurable().length > 0) this.syncSoon();
   }
 
@@ -251,10 +252,22 @@ export class LayerStore {
     this.remove([layer]);
   }
 
-  /** The compressed layer, if it was kept; another layer may come from the same one. */
-  #removeBlob(digest: string): void {
+  /** Removes a compressed layer that was kept, if any, unless a layer comes from it; several may come from the same one. */
+  removeBlob(digest: string): void {
     const isNeeded = [...this.#layers.values()].some((layer) => layer.digest === digest);
-    if (!isNeeded) rmSync(join(this.#directory, "../blobs", digest.replace(":", "/")), { force: true });
+    if (!isNeeded) rmSync(join(this.#blobsDirectory, digest.replace(":", "/")), { force: true });
+  }
+
+  /** Kept by pulls that were cut off before they came to their layers. */
+  async #removeUnknownBlobs(): Promise<void> {
+    if (!existsSync(this.#blobsDirectory)) return;
+    for (const algorithm of await readdir(this.#blobsDirectory)) {
+      for (const name of await readdir(join(this.#blobsDirectory, algorithm))) this.removeBlob(`${algorithm}:${name}`);
+    }
+  }
+
+  get #blobsDirectory(): string {
+    return join(this.#directory, "../blobs");
   }
 
   #drop(layer: LayerRecord): void {

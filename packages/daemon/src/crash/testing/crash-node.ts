@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
-import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type CriClient, createCriClient } from "@keelson/cri/client.ts";
@@ -11,6 +11,7 @@ import { linesOf, logSoFar } from "../../testing/cri-log.ts";
 import { imageSpec, type Pod, type RuntimeName, TestNode, type TestNodeOptions } from "../../testing/test-node.ts";
 
 const program = join(import.meta.dirname, "crashing-daemon.ts");
+const workerPoints = join(import.meta.dirname, "worker-points.ts");
 const bin = join(import.meta.dirname, "../../../../../bin");
 
 /** The tools that keelsond runs; each is a script here that can be given something to do first. */
@@ -49,7 +50,8 @@ export class CrashNode implements AsyncDisposable {
     this.#crashDir = join(node.dir, "crash");
   }
 
-  static async start(options: TestNodeOptions = {}): Promise<CrashNode> {
+  /** `config` is added to the daemon's configuration. */
+  static async start(options: TestNodeOptions & { readonly config?: string } = {}): Promise<CrashNode> {
     const node = await TestNode.start(options);
     await using undo = new AsyncDisposableStack();
     undo.use(node);
@@ -57,6 +59,7 @@ export class CrashNode implements AsyncDisposable {
     const crash = new CrashNode(node, options.runtime ?? "crun");
     mkdirSync(crash.#crashDir);
     crash.#writeTools();
+    appendFileSync(node.configFile, options.config ?? "");
     await crash.startAgain();
     undo.move();
     return crash;
@@ -79,8 +82,15 @@ export class CrashNode implements AsyncDisposable {
     renameSync(join(this.#crashDir, "arm.new"), join(this.#crashDir, "arm"));
   }
 
+  /** From now on the daemon dies when one of its layer workers does this step and has done it so many times; see worker-points.ts. */
+  armWorker(step: string, times: number): void {
+    rmSync(join(this.#crashDir, "died"), { force: true });
+    writeFileSync(join(this.#crashDir, "arm-worker"), `${step} ${times} ${(this.#armed += 1)}`);
+  }
+
   disarm(): void {
     rmSync(join(this.#crashDir, "arm"), { force: true });
+    rmSync(join(this.#crashDir, "arm-worker"), { force: true });
   }
 
   /** Where the daemon died, when it did within this time. */
@@ -215,7 +225,7 @@ export class CrashNode implements AsyncDisposable {
     const fd = openSync(logFile, "a");
     const { NODE_TEST_CONTEXT: _, ...base } = process.env;
     const env = { ...base, KEELSON_CRASH_DIR: this.#crashDir, NODE_COMPILE_CACHE: join(this.#crashDir, "compiled"), ...(bootId === undefined ? {} : { KEELSON_CRASH_BOOT_ID: bootId }) };
-    const child = spawn(join(bin, "node"), [program, this.node.configFile], { stdio: ["pipe", "pipe", fd], env });
+    const child = spawn(join(bin, "node"), ["--import", workerPoints, program, this.node.configFile], { stdio: ["pipe", "pipe", fd], env });
     closeSync(fd);
     const loaded: Process = { child, logFile, output: "" };
     child.stdin!.on("error", () => undefined);

@@ -83,9 +83,11 @@ function whatIs(crash: CrashNode, layers: number): Found[] {
     ...names("state/exits").map((id) => ["exit file", id] as const),
     ...names("state/runtimes").flatMap((runtime) => names(`state/runtimes/${runtime}`).map((id) => [`state of ${runtime}`, id] as const)),
     ...names("root/cni/results").map((name) => ["network cache", /^keel-([0-9a-f]{64})-eth0$/.exec(name)?.[1] ?? name] as const),
-    ...names("root").filter((name) => !/^(cni|containers|layers|lock|reserve|state\.db(-wal|-shm)?)$/.test(name)).map((name) => ["unknown", `root/${name}`] as const),
+    ...names("root").filter((name) => !/^(blobs|cni|containers|layers|lock|reserve|state\.db(-wal|-shm)?)$/.test(name)).map((name) => ["unknown", `root/${name}`] as const),
     ...unpacked.filter((name) => name.startsWith(".")).map((name) => ["temporary layer", name] as const),
     unpacked.length === layers ? ["layers as images have them", ""] : ["layers", `${unpacked.join(", ")}, not ${layers}`],
+    // When they are kept: of each layer once.
+    ...(existsSync(join(dir, "root/blobs")) ? names("root/blobs/sha256").length === layers ? [] : [["blobs", `${names("root/blobs/sha256").length}, not ${layers}`] as const] : []),
     [`interfaces of pods: ${veths}`, ""],
     ...mounts(dir),
     ...addresses(),

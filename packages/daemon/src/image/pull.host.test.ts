@@ -257,6 +257,7 @@ test("kept layers lie under their digests, and nothing of a failed one does", as
     using _ = registry.inject({ kind: "corrupt" }, { pathIncludes: image.layers[0]?.digest as string });
     await assert.rejects(images.puller.pull({ reference, signal: soon() }));
   }
+  assert.deepEqual(fs.globSync(join(root, "blobs/*/*")), []);
   await images.puller.pull({ reference, signal: soon() });
   const kept = fs.readdirSync(join(root, "blobs/sha256"));
   assert.deepEqual(kept.sort(), image.layers.map((layer) => layer.digest.slice(7)).sort());

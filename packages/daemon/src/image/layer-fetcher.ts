@@ -76,13 +76,14 @@ export class LayerFetcher {
     const either = AbortSignal.any([signal, abort.signal]);
     // The ones below are asked for first, so that they are fetched first.
     const below = this.#need(access, wanted, index - 1, either);
+    const unpacked = this.#unpack(access, layer, below, either);
     try {
-      const [record] = await Promise.all([this.#unpack(access, layer, below, either), below]);
+      const [record] = await Promise.all([unpacked, below]);
       return record;
     } catch (error) {
       abort.abort(error);
       // Nothing of this layer or, if nobody else wants it, of those below goes on after this.
-      await below.catch(() => undefined);
+      await Promise.allSettled([unpacked, below]);
       throw error;
     } finally {
       this.#progress.delete(layer.chainId);

@@ -67,14 +67,14 @@ if (!isMainThread && dir !== "") {
     replace(fs, name, () => step);
   }
   syncBuiltinESMExports();
-  const { enterRoot, leaveRoot } = native;
+  const real = { ...native };
   native.enterRoot = (...args) => {
     look();
-    enterRoot(...args);
+    real.enterRoot(...args);
     isInRoot = true;
   };
   native.leaveRoot = (...args) => {
-    leaveRoot(...args);
+    real.leaveRoot(...args);
     isInRoot = false;
   };
 }

@@ -26,6 +26,18 @@ export function collectHostFacts(cgroups: CgroupLayout, cgroupDriver: HostFacts[
     appArmorEnabled: readText("/sys/module/apparmor/parameters/enabled").startsWith("Y"),
     appArmorDefaultProfile: "",
     seLinuxEnabled: existsSync("/sys/fs/selinux/enforce"),
+    ...seLinuxLabels(),
+  };
+}
+
+/** The labels that the machine's policy has for containers: selinux_lxc_contexts_path(3). */
+function seLinuxLabels(): Pick<HostFacts, "seLinuxProcessLabel" | "seLinuxFileLabel"> {
+  const policy = /^\s*SELINUXTYPE\s*=\s*(\w+)/m.exec(readText("/etc/selinux/config"))?.[1] ?? "targeted";
+  const contexts = readText(`/etc/selinux/${policy}/contexts/lxc_contexts`);
+  const labelOf = (key: string) => new RegExp(`^\\s*${key}\\s*=\\s*"?([\\w.-]+:[\\w.-]+:[\\w.-]+:[\\w.:,-]+)"?\\s*$`, "m").exec(contexts)?.[1];
+  return {
+    seLinuxProcessLabel: labelOf("process") ?? "system_u:system_r:container_t:s0",
+    seLinuxFileLabel: labelOf("file") ?? "system_u:object_r:container_file_t:s0",
   };
 }
 

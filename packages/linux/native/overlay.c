@@ -145,7 +145,12 @@ static char *option_string(struct overlay_op *o, bool by_fd, size_t skip, int *f
     if (by_fd) fprintf(out, ",%s=%d", keys[i], fds[next++]);
     else fprintf(out, ",%s=%s", keys[i], paths[i] + skip);
   }
-  for (char **option = o->options; *option != NULL; option++) fprintf(out, ",%s", *option);
+  for (char **option = o->options; *option != NULL; option++) {
+    const char *equals = strchr(*option, '=');
+    /* A label of SELinux has commas; mount(2) wants it in quotes, fsconfig(2) as it is. */
+    if (equals != NULL && strchr(equals, ',') != NULL) fprintf(out, ",%.*s=\"%s\"", (int)(equals - *option), *option, equals + 1);
+    else fprintf(out, ",%s", *option);
+  }
   fclose(out);
   if (text == NULL || length < (size_t)sysconf(_SC_PAGESIZE) - 1) return text;
   free(text);

@@ -14,15 +14,16 @@ import type { LimitFile } from "../plan/resource-update.ts";
 import type { ProcessIdentity } from "../pod/state.ts";
 import { specFile } from "../paths.ts";
 import { type CommandProblem, commandProblem } from "./command-problem.ts";
+import { relabelTree } from "./relabel.ts";
 import { fillVolume, type VolumeContent } from "./fill-volume.ts";
 import type { OomReport } from "./out-of-memory.ts";
 
 /** What a container needs of the machine, apart from its runtime. Unit tests have a fake of it. */
 export interface ContainerHost {
   /** Makes the bundle's directory and mounts the root file system in it, of layers uppermost first; returns its path. */
-  mountRootfs(id: string, layerDirs: readonly string[]): Promise<string>;
+  mountRootfs(id: string, layerDirs: readonly string[], label?: string): Promise<string>;
   /** Mounts the file system of an image in the bundle, read-only, of layers uppermost first; returns its path. */
-  mountImage(id: string, name: string, layerDirs: readonly string[]): Promise<string>;
+  mountImage(id: string, name: string, layerDirs: readonly string[], label?: string): Promise<string>;
   /** Makes a volume beside the writable layer, with what there is at `content.path` in `content.rootfs`; returns its path. */
   makeVolume(id: string, name: string, content: VolumeContent, signal: AbortSignal): Promise<string>;
   /** Keeps what the container's first process is, for commands that are run beside it later. */
@@ -30,6 +31,8 @@ export interface ContainerHost {
   readProcess(id: string): ProcessSpec;
   /** What the runtime was given to make the container of; undefined when there is nothing of it (any more). */
   readSpec(id: string): Spec | undefined;
+  /** SELinux: labels files, and directories with all in them. */
+  relabel(paths: readonly string[], label: string, signal: AbortSignal): Promise<void>;
   /** Why a container's command cannot be executed; undefined when it looks well or cannot be told. */
   commandProblem(id: string): CommandProblem | undefined;
   isAlive(process: ProcessIdentity): boolean;
@@ -83,6 +86,11 @@ function replaceOomScoreAdj(pid: number, earlier: ReadonlySet<number>, score: nu
   }
 }
 
+/** SELinux: all files of a mount have one label, whatever is written on disk (mount(8), context). */
+function withLabel(label: string | undefined): { options?: string[] } {
+  return label === undefined ? {} : { options: [`context=${label}`] };
+}
+
 export class LinuxContainerHost implements ContainerHost {
   readonly #bundleDirOf: (id: string) => string;
   readonly #writableDirOf: (id: string) => string;
@@ -94,7 +102,7 @@ export class LinuxContainerHost implements ContainerHost {
     this.#cgroups = cgroups;
   }
 
-  async mountRootfs(id: string, layerDirs: readonly string[]): Promise<string> {
+  async mountRootfs(id: string, layerDirs: readonly string[], label?: string): Promise<string> {
     const target = join(this.#bundleDirOf(id), "rootfs");
     const writable = this.#writableDirOf(id);
     const upperDir = join(writable, "upper");
@@ -104,17 +112,17 @@ export class LinuxContainerHost implements ContainerHost {
     mkdirSync(workDir, { recursive: true, mode: 0o700 });
     // Volatile: nothing of a container outlives a power cut, so its fsyncs and
     // the unmount need not wait for the disk.
-    await mountOverlayAsync({ lowerDirs: layerDirs, upperDir, workDir, target, volatile: true });
+    await mountOverlayAsync({ lowerDirs: layerDirs, upperDir, workDir, target, volatile: true, ...withLabel(label) });
     return target;
   }
 
-  async mountImage(id: string, name: string, layerDirs: readonly string[]): Promise<string> {
+  async mountImage(id: string, name: string, layerDirs: readonly string[], label?: string): Promise<string> {
     const images = join(this.#bundleDirOf(id), "images");
     const target = join(images, name);
     const nothing = join(images, "nothing");
     for (const dir of [target, nothing]) mkdirSync(dir, { recursive: true, mode: 0o755 });
     // Without an upper layer overlayfs wants two; a bind mount of a single one would show its whiteouts.
-    await mountOverlayAsync({ lowerDirs: [...layerDirs, nothing], target, readonly: true });
+    await mountOverlayAsync({ lowerDirs: [...layerDirs, nothing], target, readonly: true, ...withLabel(label) });
     return target;
   }
 
@@ -130,6 +138,10 @@ export class LinuxContainerHost implements ContainerHost {
 
   readProcess(id: string): ProcessSpec {
     return JSON.parse(readFileSync(this.#processFile(id), "utf8")) as ProcessSpec;
+  }
+
+  async relabel(paths: readonly string[], label: string, signal: AbortSignal): Promise<void> {
+    for (const path of paths) await relabelTree(path, label, signal);
   }
 
   readSpec(id: string): Spec | undefined {

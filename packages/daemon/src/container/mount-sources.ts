@@ -50,7 +50,7 @@ export async function prepareMountSources(d: Pick<Deps, "containerHost" | "image
   const { mounts } = c.plan;
   const images = new Map<string, string>();
   for (const [i, image] of c.mountedImages.entries()) {
-    images.set(image.name, await d.containerHost.mountImage(c.plan.id, String(i), d.images.lowerDirectories(image)));
+    images.set(image.name, await d.containerHost.mountImage(c.plan.id, String(i), d.images.lowerDirectories(image), c.plan.seLinux?.mount));
   }
   // Read once: of a thousand mounts, each may need to know how its source is shared.
   const hostMounts = mounts.some((mount) => mount.source.is === "host" && mount.propagation !== "rprivate") ? readMounts() : [];

@@ -59,7 +59,6 @@ test("mounts are checked", () => {
   refused(mount({ recursive_read_only: true }), Code.InvalidArgument, /recursive_read_only needs readonly/);
   for (const propagation of ["PROPAGATION_HOST_TO_CONTAINER", "PROPAGATION_BIDIRECTIONAL"]) refused(mount({ readonly: true, recursive_read_only: true, propagation }), Code.InvalidArgument, /PROPAGATION_PRIVATE/);
   refused(mount({ readonly: true, recursive_read_only: true }), Code.FailedPrecondition, /recursive_read_only.*"crun"/, { handler: { recursiveReadOnlyMounts: false } });
-  refused(mount({ selinux_relabel: true }), Code.Unimplemented, /selinux_relabel/, { host: { seLinuxEnabled: true } });
 });
 
 test("a thousand mounts in any order come out parents first", () => {

@@ -15,7 +15,7 @@ import { planProtectedPaths, type ProtectedPaths } from "./protected-paths.ts";
 import { refuseUnhonouredFields } from "./refused-fields.ts";
 import { planOomScoreAdj, planResources, type OomScoreAdjPlan } from "./resources.ts";
 import { planAppArmor, planSeccomp, type SeccompPlan } from "./security-profile.ts";
-import { refuseSeLinux } from "./selinux.ts";
+import { planContainerSeLinux, type SeLinuxSpec } from "./selinux.ts";
 import { planStopSignal, type StopSignal } from "./signals.ts";
 import { planUser, type UserRequest } from "./user.ts";
 
@@ -55,6 +55,7 @@ export interface ContainerPlan {
   oomScoreAdj: OomScoreAdjPlan;
   seccomp: SeccompPlan;
   appArmorProfile?: string;
+  seLinux?: SeLinuxSpec;
   pidNamespace: PidNamespacePlan;
   ownCgroupNamespace: boolean;
   cgroup: ContainerCgroup;
@@ -124,14 +125,14 @@ function planLogPath(directory: string, path: string): string | undefined {
 
 type SecurityPlan = Pick<
   ContainerPlan,
-  "user" | "capabilities" | "privileged" | "noNewPrivileges" | "readonlyRootfs" | "seccomp" | "appArmorProfile" | "pidNamespace" | "ownCgroupNamespace" | "protectedPaths"
+  "user" | "capabilities" | "privileged" | "noNewPrivileges" | "readonlyRootfs" | "seccomp" | "appArmorProfile" | "seLinux" | "pidNamespace" | "ownCgroupNamespace" | "protectedPaths"
 >;
 
 function planSecurity(security: LinuxContainerSecurityContext | undefined, image: ImageDefaults, pod: PodPlan, host: HostFacts): SecurityPlan {
   const field = "linux.security_context";
   const privileged = security?.privileged ?? false;
   if (privileged && !pod.privileged) throw invalidField(`${field}.privileged`, "is only allowed in a pod whose own security_context is privileged");
-  refuseSeLinux(`${field}.selinux_options`, security?.selinuxOptions, host);
+  const seLinux = planContainerSeLinux(`${field}.selinux_options`, security?.selinuxOptions, pod.seLinux, privileged, host);
   const appArmorProfile = planAppArmor(field, security ?? { privileged, apparmor: undefined, apparmorProfile: "" }, host);
   return {
     user: planUser(security, image.user),
@@ -141,6 +142,7 @@ function planSecurity(security: LinuxContainerSecurityContext | undefined, image
     readonlyRootfs: security?.readonlyRootfs ?? false,
     seccomp: security === undefined ? { is: "none" } : planSeccomp(field, security, host),
     ...(appArmorProfile === undefined ? {} : { appArmorProfile }),
+    ...(seLinux === undefined ? {} : { seLinux }),
     pidNamespace: planContainerNamespaces(security?.namespaceOptions, pod),
     ownCgroupNamespace: hasCgroupNamespace(host, privileged),
     protectedPaths: planProtectedPaths(security),

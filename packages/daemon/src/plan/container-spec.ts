@@ -58,6 +58,7 @@ function processOf({ plan, user }: ContainerSpecInput): ProcessSpec {
     capabilities: capabilitiesSpec(plan.capabilities),
     noNewPrivileges: plan.noNewPrivileges,
     ...(plan.appArmorProfile === undefined ? {} : { apparmorProfile: plan.appArmorProfile }),
+    ...(plan.seLinux === undefined ? {} : { selinuxLabel: plan.seLinux.process }),
     oomScoreAdj: plan.oomScoreAdj.value,
   };
 }
@@ -81,6 +82,7 @@ function linuxOf(input: ContainerSpecInput): LinuxSpec {
     ...(propagation === undefined ? {} : { rootfsPropagation: propagation }),
     maskedPaths: plan.protectedPaths.masked,
     readonlyPaths: plan.protectedPaths.readonly,
+    ...(plan.seLinux === undefined ? {} : { mountLabel: plan.seLinux.mount }),
   };
 }
 

@@ -30,6 +30,9 @@ export interface HostFacts {
   /** The profile loaded for RuntimeDefault; empty when none is. */
   appArmorDefaultProfile: string;
   seLinuxEnabled: boolean;
+  /** Of containers' processes and files by the machine's policy, as `user:role:type:level`; not looked at without SELinux. */
+  seLinuxProcessLabel: string;
+  seLinuxFileLabel: string;
 }
 
 /** What the runtime handler of the pod can do. */

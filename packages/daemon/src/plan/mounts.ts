@@ -2,7 +2,7 @@ import { MountPropagation, type ImageSpec, type Mount } from "@keelson/cri/gen/r
 import type { LinuxSpec } from "@keelson/oci/runtime-spec/linux.ts";
 import type { MountSpec } from "@keelson/oci/runtime-spec/spec.ts";
 import { checkHostPath, containerPath, isAtOrBelow, pathDepth } from "./clean-path.ts";
-import { checkSingleLine, invalidField, quote, unimplementedField, unsupportedHere } from "./field-check.ts";
+import { checkSingleLine, invalidField, quote, unsupportedHere } from "./field-check.ts";
 import type { HandlerFacts, HostFacts } from "./host-facts.ts";
 
 /** What a mount shows. */
@@ -23,13 +23,15 @@ export interface MountPlan {
   recursiveReadOnly: boolean;
   /** The effects side checks: `rshared` needs a shared source, `rslave` a shared or slave one. */
   propagation: "rprivate" | "rslave" | "rshared";
+  /** SELinux: the host path and all below it get the container's label. Only where the kernel has it. */
+  relabel?: true;
 }
 
 /**
  * CRI: ContainerConfig.mounts and the image's volumes, parents before what is in them, else in the
  * order sent. Of several at the same place the last one counts, as with containerd and CRI-O. Throws
  * InvalidArgument for bad paths and combinations, FailedPrecondition for recursive_read_only where
- * the runtime handler has no such option, Unimplemented for relabelling under SELinux.
+ * the runtime handler has no such option.
  */
 export function planMounts(mounts: readonly Mount[], imageVolumes: readonly string[], handler: HandlerFacts, host: HostFacts): MountPlan[] {
   const planned = mounts.map((mount, i) => planMount(`mounts[${i}]`, mount, handler, host));
@@ -42,9 +44,10 @@ function planMount(field: string, mount: Mount, handler: HandlerFacts, host: Hos
   const destination = containerPath(`${field}.container_path`, mount.containerPath);
   if (destination === "/") throw invalidField(`${field}.container_path`, `${quote(mount.containerPath)} is the container's root; mount over a directory in it`);
   const source = sourceOf(field, mount);
-  if (mount.selinuxRelabel && host.seLinuxEnabled) throw unimplementedField(`${field}.selinux_relabel`, "is not there yet, and SELinux is on on this machine");
   checkRecursiveReadOnly(field, mount, handler);
-  return { destination, source, readonly: mount.readonly, recursiveReadOnly: mount.recursiveReadOnly, propagation: propagationOf(field, mount.propagation) };
+  const propagation = propagationOf(field, mount.propagation);
+  const relabel = mount.selinuxRelabel && host.seLinuxEnabled && source.is === "host";
+  return { destination, source, readonly: mount.readonly, recursiveReadOnly: mount.recursiveReadOnly, propagation, ...(relabel ? { relabel } : {}) };
 }
 
 /** CRI: Mount.image takes the place of host_path. */

@@ -41,6 +41,8 @@ const host: HostFacts = {
   appArmorEnabled: false,
   appArmorDefaultProfile: "",
   seLinuxEnabled: false,
+  seLinuxProcessLabel: "system_u:system_r:container_t:s0",
+  seLinuxFileLabel: "system_u:object_r:container_file_t:s0",
 };
 
 const image: ImageDefaults = { user: "", env: ["PATH=/usr/bin:/bin"], entrypoint: [], cmd: ["/bin/sh"], workingDir: "", stopSignal: "", volumes: [] };

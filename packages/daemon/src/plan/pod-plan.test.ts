@@ -70,12 +70,6 @@ test("what is wrong about the pod's own process stays an error", () => {
   podFrom({ pod: security({ run_as_user: { value: "65535" }, seccomp: { profile_type: "RuntimeDefault" }, readonly_rootfs: true }) });
 });
 
-test("SELinux labels are left out without SELinux and refused with it", () => {
-  const pod = security({ selinux_options: { level: "s0:c1,c2" } });
-  podFrom({ pod });
-  assert.throws(() => podFrom({ pod, host: { seLinuxEnabled: true } }), { code: Code.Unimplemented, message: /selinux_options/ });
-});
-
 test("the log directory is absolute", () => {
   refused({ log_directory: "logs" }, Code.InvalidArgument, /^log_directory /);
   assert.equal(podFrom({ pod: { log_directory: "/var/log//x/" } }).logDirectory, "/var/log/x");

@@ -9,7 +9,7 @@ import { planPortMappings, type PortMappingPlan } from "./port-mappings.ts";
 import { refuseUnhonouredFields } from "./refused-fields.ts";
 import { checkPodResources } from "./resource-update.ts";
 import { planSeccomp } from "./security-profile.ts";
-import { refuseSeLinux } from "./selinux.ts";
+import { planPodSeLinux, type SeLinuxLabel } from "./selinux.ts";
 import { defaultShmBytes, planShmSize, type ShmPolicy } from "./shm-size.ts";
 import { planSysctls, type SysctlPlan } from "./sysctls.ts";
 
@@ -41,6 +41,8 @@ export interface PodPlan {
   shmSizeBytes: number;
   /** CRI: a privileged container is only allowed in a pod that said so. */
   privileged: boolean;
+  /** Of its containers; undefined where SELinux does not confine them. */
+  seLinux?: SeLinuxLabel;
 }
 
 /**
@@ -58,6 +60,8 @@ export function planPodSandbox(config: PodSandboxConfig, runtimeHandler: string,
   checkPodResources("linux.resources", config.linux?.resources, host);
   const namespaces = planPodNamespaces(config, host);
   const ownNetwork = namespaces.network === "own";
+  const sharesWithHost = namespaces.pid === "host" || namespaces.ipc === "host";
+  const seLinux = planPodSeLinux("linux.security_context.selinux_options", security?.selinuxOptions, sharesWithHost, host);
   return {
     id,
     metadata,
@@ -73,6 +77,7 @@ export function planPodSandbox(config: PodSandboxConfig, runtimeHandler: string,
     cgroup: planPodCgroup(config.linux?.cgroupParent ?? "", host.cgroupDriver, id),
     shmSizeBytes: planShmSize(config.annotations, shm),
     privileged: security?.privileged ?? false,
+    ...(seLinux === undefined ? {} : { seLinux }),
   };
 }
 
@@ -149,5 +154,4 @@ function checkSecurity(security: LinuxSandboxSecurityContext | undefined, host: 
   const field = "linux.security_context";
   if (security.runAsGroup !== undefined && security.runAsUser === undefined) throw invalidField(`${field}.run_as_group`, "needs run_as_user");
   planSeccomp(field, security, host);
-  refuseSeLinux(`${field}.selinux_options`, security.selinuxOptions, host);
 }

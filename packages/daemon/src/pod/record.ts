@@ -56,6 +56,7 @@ const planSchema = v.pipe(
     uts: v.picklist(["own", "host"]),
     pid: v.picklist(["pod", "container", "host"]),
     portMappings: v.array(v.looseObject({})),
+    seLinux: v.optional(v.object({ user: v.string(), role: v.string(), type: v.string(), level: v.string() })),
     cgroup: v.looseObject({ path: v.pipe(v.string(), v.regex(/^\/(?!(.*\/)?\.\.?(\/|$))/)), own: v.boolean() }),
   }),
   v.transform((plan): PodPlan => plan as unknown as PodPlan),

@@ -14,6 +14,7 @@ import type { ImageRecord } from "../image/record.ts";
 import { podDir } from "../paths.ts";
 import { type ContainerPlan, type ContainerPlanInput, planContainer } from "../plan/container-plan.ts";
 import { containerSpec } from "../plan/container-spec.ts";
+import { podFiles } from "../pod/pod-host.ts";
 import type { PodRecord } from "../pod/record.ts";
 import { configHash } from "./config-hash.ts";
 import { inStages } from "./in-stages.ts";
@@ -62,9 +63,13 @@ async function bringUp(d: Deps, c: NewContainer, signal: AbortSignal, stage: Sta
   await using undo = new AsyncDisposableStack();
   undo.defer(() => removeContainerRecord(d, record, AbortSignal.timeout(d.cleanupTimeoutMs)));
   stage("mount the root file system");
-  const rootfs = await d.containerHost.mountRootfs(record.id, d.images.lowerDirectories(record));
+  const rootfs = await d.containerHost.mountRootfs(record.id, d.images.lowerDirectories(record), c.plan.seLinux?.mount);
   stage("prepare its mounts");
   const mountSources = await prepareMountSources(d, { ...c, rootfs }, signal);
+  if (c.plan.seLinux !== undefined) {
+    stage("label its files");
+    await d.containerHost.relabel(filesToLabel(d, c.plan, mountSources), c.plan.seLinux.mount, signal);
+  }
   stage("make its spec");
   const spec = makeSpec(d, c, pod, { rootfs, mountSources });
   d.containerHost.writeProcess(record.id, spec.process!);
@@ -76,6 +81,13 @@ async function bringUp(d: Deps, c: NewContainer, signal: AbortSignal, stage: Sta
   d.containers.update(record.id, () => created);
   undo.move();
   return record.id;
+}
+
+/** The pod's files, the container's own volumes, and of the mounts those whose config says so. */
+function filesToLabel(d: Deps, plan: ContainerPlan, mountSources: readonly string[]): string[] {
+  const { hosts, hostname, resolvConf, shm } = podFiles(podDir(d.paths, plan.podId));
+  const ofMounts = mountSources.filter((_, i) => plan.mounts[i]!.relabel === true || plan.mounts[i]!.source.is === "volume");
+  return [hosts, hostname, resolvConf, shm, ...ofMounts];
 }
 
 /**

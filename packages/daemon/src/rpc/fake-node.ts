@@ -491,6 +491,7 @@ export class FakeNode implements Disposable {
         return process === undefined ? undefined : { ociVersion: "1.0.2", process };
       },
       commandProblem: () => this.commandProblem,
+      relabel: (paths, label) => this.#effect(`label ${paths.length} paths ${label}`, () => {}),
       isAlive: (process) => this.processes.has(process.pid),
       watch: (process, onEnd) => this.now("container-host watch", () => this.#watch(process.pid, onEnd)),
       signal: (main, signal) => this.now("container-host signal", () => this.#signal(main.pid, signal)),

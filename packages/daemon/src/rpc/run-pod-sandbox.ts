@@ -4,6 +4,7 @@ import type { PodSandboxConfig, RunPodSandboxRequest, RunPodSandboxResponse } fr
 import { creationTimeNs } from "../creation-time.ts";
 import type { Deps } from "../deps.ts";
 import { type PodPlan, planPodSandbox } from "../plan/pod-plan.ts";
+import { withFreeLevel } from "../plan/selinux.ts";
 import type { PodRecord } from "../pod/record.ts";
 import { podTransition } from "../pod/state.ts";
 import { watchInit } from "../pod/stop.ts";
@@ -33,9 +34,10 @@ export async function runPodSandbox(d: Deps, req: RunPodSandboxRequest, signal: 
 }
 
 /** @param tell of what goes on within a stage, which errors name by themselves. */
-async function bringUp(d: Deps, plan: PodPlan, config: PodSandboxConfig, handler: string, signal: AbortSignal, stage: Stage, tell: Stage): Promise<string> {
-  await removeLeftover(d, plan.nameKey, signal);
-  using _ = await d.podLock.acquire(plan.id, signal);
+async function bringUp(d: Deps, planned: PodPlan, config: PodSandboxConfig, handler: string, signal: AbortSignal, stage: Stage, tell: Stage): Promise<string> {
+  await removeLeftover(d, planned.nameKey, signal);
+  using _ = await d.podLock.acquire(planned.id, signal);
+  const plan = withOwnLabel(d, planned);
   const record = newRecord(d, plan, config, handler);
   d.pods.insert(record);
   await using undo = new AsyncDisposableStack();
@@ -53,6 +55,13 @@ async function bringUp(d: Deps, plan: PodPlan, config: PodSandboxConfig, handler
   d.pods.update(plan.id, () => ready);
   undo.move();
   return plan.id;
+}
+
+/** Chosen and inserted without a wait between, so that no two pods have the same. */
+function withOwnLabel(d: Deps, plan: PodPlan): PodPlan {
+  if (plan.seLinux === undefined) return plan;
+  const used = new Set(d.pods.all().flatMap((pod) => pod.plan.seLinux?.level ?? []));
+  return { ...plan, seLinux: withFreeLevel(plan.seLinux, plan.id, used, d.host) };
 }
 
 function newRecord(d: Deps, plan: PodPlan, config: PodSandboxConfig, handler: string): PodRecord {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
-import { appendFileSync, chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type CriClient, createCriClient } from "@keelson/cri/client.ts";
@@ -50,8 +50,7 @@ export class CrashNode implements AsyncDisposable {
     this.#crashDir = join(node.dir, "crash");
   }
 
-  /** `config` is added to the daemon's configuration. */
-  static async start(options: TestNodeOptions & { readonly config?: string } = {}): Promise<CrashNode> {
+  static async start(options: TestNodeOptions = {}): Promise<CrashNode> {
     const node = await TestNode.start(options);
     await using undo = new AsyncDisposableStack();
     undo.use(node);
@@ -59,7 +58,6 @@ export class CrashNode implements AsyncDisposable {
     const crash = new CrashNode(node, options.runtime ?? "crun");
     mkdirSync(crash.#crashDir);
     crash.#writeTools();
-    appendFileSync(node.configFile, options.config ?? "");
     await crash.startAgain();
     undo.move();
     return crash;
@@ -261,7 +259,7 @@ exec "$real" "$@"
       chmodSync(file, 0o755);
     }
     const config = readFileSync(this.node.configFile, "utf8");
-    writeFileSync(this.node.configFile, `conmon = "${toolsDir}/conmon"\n${config}bin_dirs = ["${toolsDir}"]\n[runtimes.${this.runtime}]\npath = "${toolsDir}/${this.runtime}"\n`);
+    writeFileSync(this.node.configFile, `conmon = "${toolsDir}/conmon"\n${config.replace("[cni]\n", `[cni]\nbin_dirs = ["${toolsDir}"]\n`)}\n[runtimes.${this.runtime}]\npath = "${toolsDir}/${this.runtime}"\n`);
   }
 }
 

@@ -9,7 +9,7 @@ import { join, resolve } from "node:path";
 import { messageOf } from "@keelson/base/status.ts";
 import { Bench } from "./bench/bench.ts";
 import { type BenchOptions, parseOptions, usage } from "./bench/options.ts";
-import { asJson, memoryTable, timeTable } from "./bench/report.ts";
+import { asJson, hungTable, memoryTable, timeTable } from "./bench/report.ts";
 import { enterTemporarySandbox, makeTemporary } from "./temporary-sandbox.ts";
 
 const options = readOptions();
@@ -34,9 +34,12 @@ async function main(): Promise<number> {
     await bench.run(progress);
     progress("");
     const results = bench.results();
-    console.log(`Calls, ms, ${options.rounds} rounds each, in turns:\n\n${timeTable(results)}\n`);
+    if (results.some(({ samples }) => samples.size > 0)) console.log(`Calls, ms, ${options.rounds} rounds each, in turns:\n\n${timeTable(results)}\n`);
     if (options.only.has("memory")) {
       console.log(`Memory, MiB, ${options.pods} pods with one container each, the median of ${results[0]?.memory.length} turns:\n\n${memoryTable(results, options.pods)}\n`);
+    }
+    for (const { name, hung } of results) {
+      if (hung !== undefined) console.log(`Lists and statuses of ${name} while pods and containers hang, ms:\n\n${hungTable(hung)}\n`);
     }
     if (options.json !== undefined) {
       writeFileSync(options.json, asJson(results, machine));

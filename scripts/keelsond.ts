@@ -8,6 +8,8 @@ export interface PodNetwork {
   /** The directory with the CNI list, as `conf_dir` wants it. */
   readonly confDir: string;
   readonly bridge: string;
+  /** The directory with the plugins, as `bin_dir` wants it; unless told, where the daemon looks by itself. */
+  readonly binDir?: string;
 }
 
 /** Writes the list that small clusters have: bridge with NAT, host-local, portmap. Of `subnet`, such as `10.70.0`, .1 is the bridge. */
@@ -52,6 +54,7 @@ export async function startKeelsond(dir: string, network: PodNetwork, signal: Ab
     `socket = ${JSON.stringify(endpoint)}`,
     "[cni]",
     `conf_dir = ${JSON.stringify(network.confDir)}`,
+    ...(network.binDir === undefined ? [] : [`bin_dirs = ${JSON.stringify([network.binDir])}`]),
   ];
   mkdirSync(dir, { recursive: true });
   writeFileSync(configFile, `${config.join("\n")}\n`);

@@ -1,4 +1,4 @@
-// Compiles native/*.c into build/linux.node and build/pod-init. Plain JavaScript that also runs on Node 20,
+// Compiles native/*.c into build/linux.node and the programs beside it. Plain JavaScript that also runs on Node 20,
 // because it runs before the pinned Node does. Nothing is done when sources and compiler are the same as last time.
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -13,7 +13,7 @@ const native = join(here, "native");
 const build = join(here, "build");
 const compiler = process.env.CC ?? "cc";
 
-const programs = ["pod-init"];
+const programs = ["pod-init", "resolve-paths"];
 const common = ["-std=gnu17", "-Wall", "-Wextra", "-Werror", "-D_FORTIFY_SOURCE=2", "-fstack-protector-strong"];
 const addonFlags = [...common, "-O2", "-fPIC", "-fvisibility=hidden"];
 const programFlags = [...common, "-Os", "-static", "-s", "-fno-asynchronous-unwind-tables", "-Wl,--gc-sections", "-Wl,-z,norelro", "-Wl,--build-id=none"];

@@ -1,5 +1,6 @@
 import { busyboxImage, type Image, randomImage } from "@keelson/testkit/image.ts";
 import { Registry } from "@keelson/testkit/registry.ts";
+import { type HungSample, measureHung } from "./hung.ts";
 import { measureMemory, type MemorySample } from "./memory.ts";
 import { openSides } from "./open-sides.ts";
 import type { BenchOptions } from "./options.ts";
@@ -14,6 +15,7 @@ const largeRounds = 3;
 /** Two sides, or one, that are measured in turns. */
 export class Bench implements AsyncDisposable {
   readonly sides: readonly Side[];
+  readonly #dir: string;
   readonly #options: BenchOptions;
   readonly #registry: Registry;
   readonly #runImage: string;
@@ -21,8 +23,10 @@ export class Bench implements AsyncDisposable {
   readonly #undo: AsyncDisposableStack;
   readonly #samples = new Map<Side, Map<string, Sample[]>>();
   readonly #memory = new Map<Side, MemorySample[]>();
+  readonly #hung = new Map<Side, HungSample>();
 
-  private constructor(sides: readonly Side[], options: BenchOptions, registry: Registry, undo: AsyncDisposableStack) {
+  private constructor(dir: string, sides: readonly Side[], options: BenchOptions, registry: Registry, undo: AsyncDisposableStack) {
+    this.#dir = dir;
     this.sides = sides;
     this.#options = options;
     this.#registry = registry;
@@ -41,7 +45,7 @@ export class Bench implements AsyncDisposable {
     await using undo = new AsyncDisposableStack();
     const registry = undo.use(await Registry.start());
     const sides = await openSides({ dir, registry, options, signal, undo });
-    return new Bench(sides, options, registry, undo.move());
+    return new Bench(dir, sides, options, registry, undo.move());
   }
 
   /** Measures everything that was asked for; `progress` is told what comes next. */
@@ -70,6 +74,13 @@ export class Bench implements AsyncDisposable {
       }
     }
     if (large) await this.#pullLarge(progress);
+    if (only.has("hung")) {
+      // The last: what it leaves would be in the way of the others.
+      for (const side of this.sides.filter(({ plugins }) => plugins !== undefined)) {
+        progress(`bringing up what is to hang on ${side.name}`);
+        this.#hung.set(side, await measureHung(side, images.run, this.#dir, progress));
+      }
+    }
   }
 
   results(): SideResult[] {
@@ -78,6 +89,7 @@ export class Bench implements AsyncDisposable {
       runs: side.runs,
       samples: this.#samples.get(side) ?? new Map<string, Sample[]>(),
       memory: this.#memory.get(side) ?? [],
+      hung: this.#hung.get(side),
     }));
   }
 

@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Image, makeImage, makeLayer } from "@keelson/testkit/image.ts";
 import { file } from "@keelson/testkit/tar.ts";
@@ -10,7 +10,7 @@ import type { PodNetwork } from "../keelsond.ts";
 /** Starts Debian's containerd (1.6 in Debian 12) with all it has in `dir`, runc, and pods' networks like ours. */
 export async function startContainerd(
   dir: string,
-  network: PodNetwork,
+  network: PodNetwork & { readonly binDir: string },
   registry: string,
   pauseImage: string,
   signal: AbortSignal,
@@ -31,9 +31,8 @@ export function containerdLog(dir: string): string {
 }
 
 /** https://github.com/containerd/containerd/blob/release/1.6/docs/cri/config.md */
-function containerdConfig(dir: string, network: PodNetwork, pauseImage: string): string {
+function containerdConfig(dir: string, network: PodNetwork & { readonly binDir: string }, pauseImage: string): string {
   const text = JSON.stringify; // a TOML basic string is a JSON string
-  const pluginDir = ["/opt/cni/bin", "/usr/lib/cni"].find((path) => existsSync(join(path, "bridge"))) ?? "/usr/lib/cni";
   return `version = 2
 root = ${text(join(dir, "root"))}
 state = ${text(join(dir, "state"))}
@@ -53,7 +52,7 @@ disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshot
   stream_server_address = "127.0.0.1"
   stream_server_port = "0"
   [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = ${text(pluginDir)}
+    bin_dir = ${text(network.binDir)}
     conf_dir = ${text(network.confDir)}
   [plugins."io.containerd.grpc.v1.cri".registry]
     config_path = ${text(join(dir, "certs.d"))}

@@ -20,6 +20,7 @@ import { SideCgroup } from "./side-cgroup.ts";
 import { findProgram, programVersion } from "./find-program.ts";
 import { listenerOf } from "./listener.ts";
 import type { BenchOptions } from "./options.ts";
+import { PluginDir } from "./plugin-dir.ts";
 import { benchLabels, podConfig, runPod } from "./round.ts";
 import { call, type Side, versionOf } from "./side.ts";
 
@@ -46,7 +47,7 @@ export async function openSides(ground: Ground): Promise<Side[]> {
 async function openOurs(ground: Ground): Promise<Side> {
   const { dir, options, undo, signal } = ground;
   const own = join(dir, "keelsond");
-  const network = openNetwork(ground, own, "keelbench0", "10.71.0");
+  const { network, plugins } = openNetwork(ground, own, "keelbench0", "10.71.0");
   const daemon = undo.use(await startKeelsond(own, network, signal, keelsondOf.dist));
   // A runtime that is not in a sandbox with us has its own cgroups: then we leave ours to the daemon too.
   const cgroup = options.peer === undefined ? openCgroup(ground, "keelson-bench-ours", daemon) : undefined;
@@ -60,6 +61,7 @@ async function openOurs(ground: Ground): Promise<Side> {
     handler: options.handler,
     runs: "",
     logDirectory: join(own, "logs"),
+    plugins,
     signal,
   };
   await makeReady(ground, side, () => daemon.end("SIGTERM"));
@@ -71,7 +73,7 @@ async function openContainerd(ground: Ground): Promise<Side> {
   const { dir, registry, undo, signal } = ground;
   if (findProgram("containerd") === undefined) throw new Error("containerd is not installed: `npm run bench` installs it; --no-peer measures without");
   const own = join(dir, "containerd");
-  const network = openNetwork(ground, own, "ctrdbench0", "10.72.0");
+  const { network, plugins } = openNetwork(ground, own, "ctrdbench0", "10.72.0");
   const pause = registry.add("pause", "bench", makePauseImage(own));
   const daemon = undo.use(await startContainerd(own, network, registry.host, pause, signal));
   const cgroup = openCgroup(ground, "keelson-bench-peer", daemon);
@@ -85,6 +87,7 @@ async function openContainerd(ground: Ground): Promise<Side> {
     handler: "",
     runs: `${version}, with ${programVersion("runc")}, and a shim and a pause process for each pod`,
     logDirectory: join(own, "logs"),
+    plugins,
     signal,
   };
   await makeReady(ground, side, () => daemon.end("SIGTERM"));
@@ -107,6 +110,7 @@ async function openRunning(ground: Ground, endpoint: string): Promise<Side> {
     handler: "",
     runs: `${version} at ${endpoint}, with an OCI runtime, pod network and cgroups as it is configured`,
     logDirectory,
+    plugins: undefined,
     signal,
   };
   await makeReady(ground, side, async () => undefined);
@@ -141,10 +145,11 @@ async function removeImages({ client }: Side, registryHost: string): Promise<voi
   }
 }
 
-function openNetwork({ undo }: Ground, dir: string, bridge: string, subnet: string): PodNetwork {
+function openNetwork({ undo }: Ground, dir: string, bridge: string, subnet: string): { network: PodNetwork & { binDir: string }; plugins: PluginDir } {
   const network = writePodNetwork(join(dir, "cni"), bridge, subnet);
   undo.defer(() => removePodNetwork(network));
-  return network;
+  const plugins = new PluginDir(join(dir, "cni"));
+  return { network: { ...network, binDir: plugins.path }, plugins };
 }
 
 function openCgroup({ undo }: Ground, name: string, daemon: DaemonProcess): SideCgroup {

@@ -1,4 +1,5 @@
 import type { MemorySample } from "./memory.ts";
+import type { HungSample } from "./hung.ts";
 import type { Sample } from "./round.ts";
 import { mean, median, quantile } from "./statistics.ts";
 
@@ -8,7 +9,12 @@ export interface SideResult {
   readonly runs: string;
   readonly samples: ReadonlyMap<string, readonly Sample[]>;
   readonly memory: readonly MemorySample[];
+  /** Undefined when it was not measured. */
+  readonly hung: HungSample | undefined;
 }
+
+/** What lists and statuses stay below at the 99th percentile while containers hang, in ms. */
+const hungLimitMs = 20;
 
 /** A number for each side and, with two sides, ours divided by theirs. */
 interface Row {
@@ -63,9 +69,22 @@ export function memoryTable(sides: readonly SideResult[], pods: number): string 
   return table([...sides.map(({ name }) => name), ...(sides.length === 2 ? ["ours/theirs"] : [])], rows);
 }
 
+/** How one side answers while containers hang, in ms, and what hung. */
+export function hungTable({ calm, hung, hangs, attempts, waiting, left }: HungSample): string {
+  const columns = ["calls made", "calm p99", "median", "p90", "p99", "max", `under ${hungLimitMs}ms`];
+  const rows = [...hung].map(([name, ms]): Row => {
+    const p99 = quantile(ms, 0.99);
+    const figures = [quantile(calm.get(name) ?? [], 0.99), median(ms), quantile(ms, 0.9), p99, Math.max(...ms)];
+    return { name, cells: [String(ms.length), ...figures.map(number), p99 < hungLimitMs ? "yes" : "no"] };
+  });
+  const ways = hangs.map(({ what, count, of }) => `${what} ${count} of ${of}`).join(", ");
+  const notes = [`hung to the end: ${ways}; ${attempts} calls were made on them, ${waiting} waited at the end`, ...left.map((sentence) => `still there: ${sentence}`)];
+  return [table(columns, rows), ...notes.map((note) => `  ${note}`)].join("\n");
+}
+
 /** Every figure, for a program to read. Times are in ms, memory in KiB. */
 export function asJson(sides: readonly SideResult[], machine: object): string {
-  const each = sides.map(({ name, runs, samples, memory }) => ({
+  const each = sides.map(({ name, runs, samples, memory, hung }) => ({
     name,
     runs,
     calls: Object.fromEntries(
@@ -75,6 +94,7 @@ export function asJson(sides: readonly SideResult[], machine: object): string {
       }),
     ),
     memory: memory.map(({ availableKiB, cgroupKiB, daemonRssKiB, helpersPssKiB }) => ({ availableKiB, cgroupKiB, daemonRssKiB, helpersPssKiB: Object.fromEntries(helpersPssKiB) })),
+    ...(hung === undefined ? {} : { hung: { ...hung, calm: Object.fromEntries(hung.calm), hung: Object.fromEntries(hung.hung) } }),
   }));
   return `${JSON.stringify({ machine, sides: each }, undefined, 2)}\n`;
 }

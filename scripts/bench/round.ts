@@ -93,7 +93,7 @@ export async function runRound(side: Side, images: { run: string; pull: string }
 }
 
 /** Ends at once at SIGTERM: a shell sees a trap while it waits, not while it runs a program. */
-const stoppable = ["sh", "-c", "trap 'exit 0' TERM; sleep 86400 & wait"];
+export const stoppable = ["sh", "-c", "trap 'exit 0' TERM; sleep 86400 & wait"];
 
 /** The command line of the containers whose memory is measured. */
 export const idleCommand = ["sleep", "86401"];
@@ -114,20 +114,36 @@ export function podConfig(side: Side, name: string): PodSandboxConfig {
 
 const unconfined = { profileType: SecurityProfile_ProfileType.Unconfined };
 
-export function runPod(side: Side, config: PodSandboxConfig) {
-  return call(side, "runPodSandbox", RunPodSandboxRequest.fromPartial({ config, runtimeHandler: side.handler }));
+export function runPod(side: Side, config: PodSandboxConfig, timeoutMs?: number) {
+  return call(side, "runPodSandbox", RunPodSandboxRequest.fromPartial({ config, runtimeHandler: side.handler }), timeoutMs);
 }
 
-export function create(side: Side, podSandboxId: string, sandboxConfig: PodSandboxConfig, image: string, command: string[]) {
+/** What a container has that others have not. */
+export interface ContainerOptions {
+  /** `main` unless told. */
+  readonly name?: string;
+  readonly mounts?: readonly { readonly containerPath: string; readonly hostPath: string }[];
+}
+
+export function create(
+  side: Side,
+  podSandboxId: string,
+  sandboxConfig: PodSandboxConfig,
+  image: string,
+  command: string[],
+  { name = "main", mounts = [] }: ContainerOptions = {},
+  timeoutMs?: number,
+) {
   const config = {
-    metadata: { name: "main", attempt: 0 },
+    metadata: { name, attempt: 0 },
     image: { image },
     command,
     labels: benchLabels,
-    logPath: "main.log",
+    mounts: [...mounts],
+    logPath: `${name}.log`,
     linux: { securityContext: { namespaceOptions: { pid: NamespaceMode.CONTAINER }, seccomp: unconfined } },
   } satisfies Partial<Record<keyof ContainerConfig, unknown>>;
-  return call(side, "createContainer", CreateContainerRequest.fromPartial({ podSandboxId, config, sandboxConfig }));
+  return call(side, "createContainer", CreateContainerRequest.fromPartial({ podSandboxId, config, sandboxConfig }), timeoutMs);
 }
 
 export function pull(side: Side, image: string) {

@@ -1,6 +1,7 @@
 import type { CriClient } from "@keelson/cri/client.ts";
 import { VersionRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { RequestOf, ResponseOf, UnaryCallName } from "@keelson/cri/service.ts";
+import type { PluginDir } from "./plugin-dir.ts";
 import type { SideCgroup } from "./side-cgroup.ts";
 
 /** One of the two runtimes that are measured. */
@@ -18,6 +19,8 @@ export interface Side {
   /** What it runs containers with, for the reader. */
   readonly runs: string;
   readonly logDirectory: string;
+  /** The CNI plugins that it uses; undefined when it has those of the machine. */
+  readonly plugins: PluginDir | undefined;
   /** Ctrl-C. */
   readonly signal: AbortSignal;
 }

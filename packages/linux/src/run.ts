@@ -51,9 +51,12 @@ function collect(fd: number, limitBytes: number): Collected {
   return { done, bytes: () => Buffer.concat(chunks), isTruncated: () => isTruncated, socket };
 }
 
+/** How long a killed process may take to end, in ms; a process in uninterruptible sleep does not end. */
+const killGraceMs = 2000;
+
 /**
  * Runs a program to its end and collects what it writes, through real pipes. It is the leader of a new session, and on
- * abort its whole process group is killed. Throws SystemError when it cannot be started and the signal's reason when
+ * abort its whole process group is killed; what the kernel does not let go is left to end by itself. Throws SystemError when it cannot be started and the signal's reason when
  * aborted; an exit code other than 0 is a result.
  */
 export async function run(options: RunOptions, signal?: AbortSignal): Promise<RunResult> {
@@ -93,10 +96,14 @@ export async function run(options: RunOptions, signal?: AbortSignal): Promise<Ru
 
   let abortReason: unknown;
   let isAborted = false;
+  const unkillable = Promise.withResolvers<undefined>();
   const abort = (reason: unknown): void => {
+    if (isAborted) return;
     isAborted = true;
     abortReason = reason;
     child.killGroup("SIGKILL");
+    const timer = setTimeout(() => unkillable.resolve(undefined), killGraceMs);
+    ours.defer(() => clearTimeout(timer));
   };
   const onAbort = (): void => abort(signal?.reason);
   signal?.addEventListener("abort", onAbort, { once: true });
@@ -106,8 +113,9 @@ export async function run(options: RunOptions, signal?: AbortSignal): Promise<Ru
     ours.defer(() => clearTimeout(timer));
   }
 
-  const { code, signal: endedBy } = await child.exited;
-  if (isAborted) throw abortReason;
+  const status = await Promise.race([child.exited, unkillable.promise]);
+  if (isAborted || status === undefined) throw abortReason;
+  const { code, signal: endedBy } = status;
   const drained = Promise.all([stdout.done, stderr.done]);
   let timer: NodeJS.Timeout | undefined;
   await Promise.race([drained, new Promise((resolve) => (timer = setTimeout(resolve, options.drainMs ?? 1000)))]);

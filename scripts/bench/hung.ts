@@ -29,6 +29,8 @@ const callTimeoutMs = 5_000;
 /** The calls end after this time, however many there were. */
 const measureTimeoutMs = 90_000;
 const retryMs = 1_000;
+/** The calls on what hangs begin one after another, as those of a kubelet's probes do. */
+const betweenAttemptsMs = 30;
 /** How long what has hung, and was let go, may take to end. */
 const settleTimeoutMs = 60_000;
 
@@ -128,7 +130,7 @@ class Attempts implements AsyncDisposable {
   waiting = 0;
 
   add(attempt: Attempt): void {
-    this.#loops.push(this.#repeat(attempt));
+    this.#loops.push(this.#repeat(attempt, this.#loops.length * betweenAttemptsMs));
   }
 
   /** Waits for the calls under way; those that take too long are cancelled. */
@@ -143,8 +145,9 @@ class Attempts implements AsyncDisposable {
     await this.end();
   }
 
-  async #repeat(attempt: Attempt): Promise<void> {
+  async #repeat(attempt: Attempt, delayMs: number): Promise<void> {
     const { signal } = this.#noMore;
+    await sleep(delayMs, undefined, { signal }).catch(() => undefined);
     while (!signal.aborted) {
       this.made++;
       this.waiting++;

@@ -33,8 +33,8 @@ function* tornForms(whole: Buffer): Generator<Buffer> {
 test("an exit file that is cut off is a number or none, never an error", (t) => {
   const dir = directory(t);
   const exitsDir = join(dir, "exits");
-  const runtime = new OciRuntime({ name: "crun", path: "/bin/false", root: join(dir, "crun"), args: [], conmon: "/bin/false", exitsDir, systemdCgroup: false, log: silentLog });
-  const container = { id: "c", bundleDir: dir, logPath: "", tty: false, stdin: false, stdinOnce: false };
+  const runtime = new OciRuntime({ name: "crun", path: "/bin/false", root: join(dir, "crun"), args: [], conmon: "/bin/false", exitsDir, systemdCgroup: false, cgroups: { kind: "v2", root: dir, hierarchies: [] }, log: silentLog });
+  const container = { id: "c", bundleDir: dir, cgroupPath: "/c", logPath: "", tty: false, stdin: false, stdinOnce: false };
   for (const bytes of [...tornForms(Buffer.from("137")), Buffer.from("garbage"), Buffer.alloc(4096)]) {
     writeFileSync(join(exitsDir, "c"), bytes);
     const exitCode = runtime.exitOf(container)?.exitCode;

@@ -1,15 +1,16 @@
 /* Finds out where paths lead, in a process of its own: a path on a network file system whose server is gone holds
  * whoever asks, and no signal ends that.
  *
- *     keelson-resolve-paths MODE       paths on stdin, each with a NUL after it; MODE, octal, of directories it makes
+ *     resolve-paths [MODE]       paths on stdin, each with a NUL after it; what is not there is made as directories of
+ *                                MODE, octal, when that is given
  *
- * On stdout for each, also with a NUL after it: "0 PATH" with the path free of links; "ERRNO resolve"; or, of one that
- * was not there, "ERRNO make". */
+ * On stdout for each, also with a NUL after it: "0 d PATH" with the path free of links to a directory and
+ * "0 - PATH" to anything else; "ERRNO resolve"; or, of one that was not there, "ERRNO make". */
 #include <errno.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 
 /* mkdir -p: what is there already, even a file, is left to whoever looks next. */
@@ -25,25 +26,26 @@ static int make_directories(char *path, mode_t mode) {
   }
 }
 
-static void answer(char *path, mode_t mode) {
+static bool find(const char *path) {
   char resolved[PATH_MAX];
+  struct stat found;
+  if (realpath(path, resolved) == NULL || stat(resolved, &found) != 0) return false;
+  printf("0 %c %s", S_ISDIR(found.st_mode) ? 'd' : '-', resolved);
+  return true;
+}
+
+static void answer(char *path, const char *mode) {
   const char *stage = "resolve";
-  if (realpath(path, resolved) != NULL) {
-    printf("0 %s", resolved);
-    return;
-  }
-  if (errno == ENOENT && path[0] == '/') {
+  if (find(path)) return;
+  if (errno == ENOENT && mode != NULL) {
     stage = "make";
-    if (make_directories(path, mode) == 0 && realpath(path, resolved) != NULL) {
-      printf("0 %s", resolved);
-      return;
-    }
+    if (make_directories(path, (mode_t)strtoul(mode, NULL, 8)) == 0 && find(path)) return;
   }
   printf("%d %s", errno, stage);
 }
 
 int main(int argc, char **argv) {
-  mode_t mode = argc > 1 ? (mode_t)strtoul(argv[1], NULL, 8) : 0755;
+  const char *mode = argc > 1 ? argv[1] : NULL;
   char *path = NULL;
   size_t size = 0;
   while (getdelim(&path, &size, '\0', stdin) > 0) {

@@ -39,7 +39,7 @@ export class DeadMount implements Disposable {
     }
     const options = `fd=3,rootmode=${directoryMode.toString(8)},user_id=0,group_id=0,allow_other`;
     // -i: without mount.fuse, which libfuse brings.
-    const { status } = spawnSync("mount", ["-i", "-t", "fuse", "-o", options, "keelson-bench", path], { stdio: ["ignore", "ignore", "ignore", device] });
+    const { status } = spawnSync("mount", ["-i", "-t", "fuse", "-o", options, "keelson-dead-mount", path], { stdio: ["ignore", "ignore", "ignore", device] });
     if (status === 0) return new DeadMount(path, device);
     closeSync(device);
     return undefined;

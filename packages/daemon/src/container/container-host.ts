@@ -8,18 +8,22 @@ import { unmountAllUnder, unmountAsync } from "@keelson/linux/mount.ts";
 import { mountOverlayAsync } from "@keelson/linux/overlay.ts";
 import { isProcessAlive } from "@keelson/linux/procfs.ts";
 import { signalProcess, watchProcess } from "@keelson/linux/process.ts";
+import type { ResolvedPath } from "@keelson/linux/resolve-paths.ts";
 import { removeTreeAsync } from "@keelson/linux/tree.ts";
 import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import type { LimitFile } from "../plan/resource-update.ts";
 import type { ProcessIdentity } from "../pod/state.ts";
 import { specFile } from "../paths.ts";
 import { type CommandProblem, commandProblem } from "./command-problem.ts";
+import { HostPaths } from "./host-paths.ts";
 import { relabelTree } from "./relabel.ts";
 import { fillVolume, type VolumeContent } from "./fill-volume.ts";
 import type { OomReport } from "./out-of-memory.ts";
 
 /** What a container needs of the machine, apart from its runtime. Unit tests have a fake of it. */
 export interface ContainerHost {
+  /** Where absolute paths of the machine lead, which may hang; see HostPaths. */
+  resolveHostPaths: HostPaths["resolve"];
   /** Makes the bundle's directory and mounts the root file system in it, of layers uppermost first; returns its path. */
   mountRootfs(id: string, layerDirs: readonly string[], label?: string): Promise<string>;
   /** Mounts the file system of an image in the bundle, read-only, of layers uppermost first; returns its path. */
@@ -95,11 +99,16 @@ export class LinuxContainerHost implements ContainerHost {
   readonly #bundleDirOf: (id: string) => string;
   readonly #writableDirOf: (id: string) => string;
   readonly #cgroups: CgroupLayout;
+  readonly #hostPaths = new HostPaths();
 
   constructor(bundleDirOf: (id: string) => string, writableDirOf: (id: string) => string, cgroups: CgroupLayout) {
     this.#bundleDirOf = bundleDirOf;
     this.#writableDirOf = writableDirOf;
     this.#cgroups = cgroups;
+  }
+
+  resolveHostPaths(paths: readonly string[], makeMissing: boolean, signal: AbortSignal): Promise<ResolvedPath[]> {
+    return this.#hostPaths.resolve(paths, makeMissing, signal);
   }
 
   async mountRootfs(id: string, layerDirs: readonly string[], label?: string): Promise<string> {

@@ -6,12 +6,11 @@ const answerTimeoutMs = 30_000;
 const directoryMode = 0o755;
 
 /**
- * Finds out where the sources of mounts lead, and makes the directories of those that are not there, as both peers do (a
- * kubelet's hostPath without a type counts on it). A source may be on a network file system whose server is gone, so the
- * daemon itself never touches one: a process does. A retry joins the one that still waits, so no more than one waits for
- * the same sources.
+ * Finds out where host paths lead. They may be on a network file system whose server is gone, so the daemon itself, with
+ * its one main thread and few others, never touches them: a process does. A retry joins the one that still waits, so
+ * no more than one waits for the same paths.
  */
-export class MountSources {
+export class HostPaths {
   readonly #resolve: typeof resolvePaths;
   readonly #timeoutMs: number;
   readonly #underWay = new Map<string, Promise<ResolvedPath[]>>();
@@ -22,14 +21,11 @@ export class MountSources {
     this.#timeoutMs = timeoutMs;
   }
 
-  /** From each path, which is absolute, to where it leads. Throws InvalidArgument, and DeadlineExceeded when a file system does not answer. */
-  async resolve(paths: readonly string[], signal: AbortSignal): Promise<Record<string, string>> {
-    if (paths.length === 0) return {};
-    const results = await this.#answerOf(paths, signal);
-    return Object.fromEntries(paths.map((path, index) => [path, leadsTo(path, results[index]!)]));
-  }
-
-  async #answerOf(paths: readonly string[], signal: AbortSignal): Promise<ResolvedPath[]> {
+  /**
+   * Where each absolute path leads, or why that is not known. With `makeMissing`, what is not there is made, as a
+   * directory. Throws DeadlineExceeded when a file system does not answer.
+   */
+  async resolve(paths: readonly string[], makeMissing: boolean, signal: AbortSignal): Promise<ResolvedPath[]> {
     signal.throwIfAborted();
     using waiting = new DisposableStack();
     const gaveUp = Promise.withResolvers<never>();
@@ -39,15 +35,15 @@ export class MountSources {
     const leave = () => gaveUp.reject(signal.reason);
     signal.addEventListener("abort", leave, { once: true });
     waiting.defer(() => signal.removeEventListener("abort", leave));
-    return await Promise.race([this.#join(paths), gaveUp.promise]);
+    return await Promise.race([this.#join(paths, makeMissing), gaveUp.promise]);
   }
 
   /** Nothing ends the process of a path that hangs but the file system's answer. */
-  #join(paths: readonly string[]): Promise<ResolvedPath[]> {
-    const key = paths.join("\0");
+  #join(paths: readonly string[], makeMissing: boolean): Promise<ResolvedPath[]> {
+    const key = JSON.stringify([makeMissing, paths]);
     const found = this.#underWay.get(key);
     if (found !== undefined) return found;
-    const run = this.#resolve(paths, directoryMode).finally(() => this.#underWay.delete(key));
+    const run = this.#resolve(paths, makeMissing ? directoryMode : undefined).finally(() => this.#underWay.delete(key));
     this.#underWay.set(key, run);
     // It may end when nobody waits any more.
     run.catch(() => {});
@@ -55,14 +51,7 @@ export class MountSources {
   }
 }
 
-function leadsTo(path: string, result: ResolvedPath): string {
-  if ("path" in result) return result.path;
-  const { error } = result;
-  const what = error.stage === "make" ? "is not there and cannot be made" : "cannot be followed";
-  throw new StatusError(Code.InvalidArgument, `mount source ${path} ${what}: ${error.code}`, error);
-}
-
 function noAnswer(paths: readonly string[], timeoutMs: number): StatusError {
-  const several = paths.length === 1 ? `mount source ${paths[0]}` : `one of the mount sources ${paths.join(", ")}`;
+  const several = paths.length === 1 ? `host path ${paths[0]}` : `one of the host paths ${paths.join(", ")}`;
   return new StatusError(Code.DeadlineExceeded, `${several} does not answer for ${timeoutMs / 1000} s; is it on a network file system whose server is gone?`);
 }

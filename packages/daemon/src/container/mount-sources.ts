@@ -1,11 +1,10 @@
 import { statSync, type Stats } from "node:fs";
-import { realpath, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { Code, messageOf, StatusError, wrapError } from "@keelson/base/status.ts";
-import { isErrno } from "@keelson/linux/errno.ts";
+import type { SystemError } from "@keelson/linux/errno.ts";
 import { type MountInfo, readMounts } from "@keelson/linux/mount.ts";
+import type { FoundPath, ResolvedPath } from "@keelson/linux/resolve-paths.ts";
 import type { Deps } from "../deps.ts";
-import { makeDirectories } from "../make-directories.ts";
 import type { ContainerPlan } from "../plan/container-plan.ts";
 import { isAtOrBelow } from "../plan/clean-path.ts";
 import { quote } from "../plan/field-check.ts";
@@ -31,16 +30,29 @@ export function findMountedImages({ images }: Pick<Deps, "images">, mounts: read
   });
 }
 
+/**
+ * Where the host paths of a plan's mounts lead; what is not there is made, where the configuration says so. Takes no
+ * lock, and must be called without one: a path whose file system does not answer would keep the pod from being stopped.
+ */
+export async function findHostPaths(d: Pick<Deps, "containerHost" | "mountPolicy">, mounts: readonly MountPlan[], signal: AbortSignal): Promise<ReadonlyMap<string, ResolvedPath>> {
+  const paths = [...new Set(mounts.flatMap(({ source }) => (source.is === "host" ? source.path : [])))];
+  if (paths.length === 0) return new Map();
+  const found = await d.containerHost.resolveHostPaths(paths, d.mountPolicy.createMissingSources, signal);
+  return new Map(paths.map((path, i) => [path, found[i]!]));
+}
+
 /** A container whose root file system is mounted and which the runtime does not know yet. */
 export interface NewContainer {
   readonly plan: ContainerPlan;
   readonly mountedImages: readonly MountedImage[];
+  /** What findHostPaths found. */
+  readonly hostPaths: ReadonlyMap<string, ResolvedPath>;
   readonly rootfs: string;
 }
 
 /**
- * Makes the source of each of a plan's mounts ready: follows the links of host paths and checks how
- * they are shared, mounts images, fills volumes. Resolves with their paths, in the plan's order. What
+ * Makes the source of each of a plan's mounts ready: checks how host paths are shared, mounts images,
+ * fills volumes. Resolves with their paths, in the plan's order. What
  * it mounts and makes is in the container's own directories, which its teardown takes down.
  *
  * Throws InvalidArgument for a host path that is not there, NotFound for a path that an image does not
@@ -57,78 +69,47 @@ export async function prepareMountSources(d: Pick<Deps, "containerHost" | "image
   const sources: string[] = [];
   const volumes = new VolumeMaker(d, c);
   for (const mount of mounts) {
-    switch (mount.source.is) {
-      case "host":
-        sources.push(await hostSource(mount.source.path, mount, { hostMounts, policy: d.mountPolicy }, signal));
+    const { source } = mount;
+    switch (source.is) {
+      case "host": {
+        const { path, isDirectory } = hostSource(c.hostPaths.get(source.path)!, source.path, mount, hostMounts);
+        sources.push(path);
+        makeTarget(c.rootfs, mount.destination, isDirectory);
         break;
+      }
       case "image":
-        sources.push(imageSource(images.get(mount.source.image)!, mount.source));
+        sources.push(imageSource(images.get(source.image)!, source));
+        makeTarget(c.rootfs, mount.destination, statSync(sources.at(-1)!).isDirectory());
         break;
       case "volume":
         sources.push(await volumes.make(mount.destination, signal));
+        makeTarget(c.rootfs, mount.destination, true);
         break;
     }
-    await makeTarget(c.rootfs, mount.destination, sources.at(-1)!, signal);
   }
   return sources;
 }
 
 /** Where the image's links lead nowhere, so that every runtime can mount there. */
-async function makeTarget(rootfs: string, destination: string, source: string, signal: AbortSignal): Promise<void> {
+function makeTarget(rootfs: string, destination: string, isDirectory: boolean): void {
   if (!isBehindDanglingLink(rootfs, destination)) return;
   try {
-    makeTargetBehindLinks(rootfs, destination, (await withoutWaiting(stat(source), signal)).isDirectory());
+    makeTargetBehindLinks(rootfs, destination, isDirectory);
   } catch (error) {
     throw new StatusError(Code.InvalidArgument, `mount at ${destination} in the container, which is behind a link of the image: ${messageOf(error)}`, error);
   }
 }
 
-interface HostView {
-  readonly hostMounts: readonly MountInfo[];
-  readonly policy: MountPolicy;
+function hostSource(found: ResolvedPath, path: string, mount: MountPlan, hostMounts: readonly MountInfo[]): FoundPath {
+  if ("error" in found) throw new StatusError(Code.InvalidArgument, `mount source ${path} (for ${mount.destination} in the container) ${problemOf(found.error)}`, found.error);
+  checkPropagation(found.path, mount.propagation, hostMounts);
+  return found;
 }
 
-async function hostSource(path: string, mount: MountPlan, { hostMounts, policy }: HostView, signal: AbortSignal): Promise<string> {
-  const what = `mount source ${path} (for ${mount.destination} in the container)`;
-  const source = (await followLinks(path, what, signal)) ?? (await makeSource(path, what, policy, signal));
-  checkPropagation(source, mount.propagation, hostMounts);
-  return source;
-}
-
-/** Undefined when there is nothing. */
-async function followLinks(path: string, what: string, signal: AbortSignal): Promise<string | undefined> {
-  try {
-    return await withoutWaiting(realpath(path), signal);
-  } catch (error) {
-    if (isErrno(error, "ENOENT")) return undefined;
-    if (signal.aborted) throw wrapError(`${what}: its file system does not answer`, error);
-    throw new StatusError(Code.InvalidArgument, `${what}: ${(error as Error).message}`, error);
-  }
-}
-
-async function makeSource(path: string, what: string, policy: MountPolicy, signal: AbortSignal): Promise<string> {
-  if (!policy.createMissingSources) {
-    throw new StatusError(Code.InvalidArgument, `${what} is not there; make it, or set create_missing_mount_sources = true in [containers] of keelsond's configuration to have a directory made`);
-  }
-  try {
-    makeDirectories(path, 0o755);
-    return await withoutWaiting(realpath(path), signal);
-  } catch (error) {
-    throw new StatusError(Code.InvalidArgument, `${what} is not there and cannot be made: ${(error as Error).message}`, error);
-  }
-}
-
-/** The caller's deadline ends the wait for a file system whose server is gone, though not the call that hangs in it. */
-async function withoutWaiting<T>(call: Promise<T>, signal: AbortSignal): Promise<T> {
-  signal.throwIfAborted();
-  const aborted = Promise.withResolvers<never>();
-  const abort = () => aborted.reject(signal.reason as Error);
-  signal.addEventListener("abort", abort, { once: true });
-  try {
-    return await Promise.race([call, aborted.promise]);
-  } finally {
-    signal.removeEventListener("abort", abort);
-  }
+function problemOf(error: SystemError): string {
+  if (error.stage === "make") return `is not there and cannot be made: ${error.message}`;
+  if (error.code !== "ENOENT") return `cannot be used: ${error.message}`;
+  return "is not there; make it, or set create_missing_mount_sources = true in [containers] of keelsond's configuration to have a directory made";
 }
 
 /** Mounts can only be seen both ways through a shared mount, one way through a shared one or a slave (mount_namespaces(7)). */

@@ -2,7 +2,7 @@ import type { Stage } from "@keelson/base/joined-calls.ts";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import type { ContainerConfig, CreateContainerRequest, CreateContainerResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { Spec } from "@keelson/oci/runtime-spec/spec.ts";
-import { findMountedImages, prepareMountSources } from "../container/mount-sources.ts";
+import { findHostPaths, findMountedImages, prepareMountSources } from "../container/mount-sources.ts";
 import type { ContainerRecord, MountedImage } from "../container/record.ts";
 import { runtimeContainerOf } from "../container/runtime-container.ts";
 import { collectSpecInput, type SpecSources } from "../container/spec-input.ts";
@@ -54,6 +54,9 @@ interface NewContainer {
 }
 
 async function bringUp(d: Deps, c: NewContainer, signal: AbortSignal, stage: Stage): Promise<string> {
+  requireReady(d, c.podId);
+  stage("find its host paths");
+  const hostPaths = await findHostPaths(d, c.plan.mounts, signal);
   stage("wait for other calls on the pod");
   await removeLeftover(d, c.plan.nameKey, signal);
   using _ = await d.podLock.acquire(c.podId, signal);
@@ -65,7 +68,7 @@ async function bringUp(d: Deps, c: NewContainer, signal: AbortSignal, stage: Sta
   stage("mount the root file system");
   const rootfs = await d.containerHost.mountRootfs(record.id, d.images.lowerDirectories(record), c.plan.seLinux?.mount);
   stage("prepare its mounts");
-  const mountSources = await prepareMountSources(d, { ...c, rootfs }, signal);
+  const mountSources = await prepareMountSources(d, { ...c, hostPaths, rootfs }, signal);
   if (c.plan.seLinux !== undefined) {
     stage("label its files");
     await d.containerHost.relabel(filesToLabel(d, c.plan, mountSources), c.plan.seLinux.mount, signal);

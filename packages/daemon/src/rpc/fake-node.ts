@@ -14,6 +14,7 @@ import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import type { CommandProblem } from "../container/command-problem.ts";
 import type { ContainerHost } from "../container/container-host.ts";
 import { ExitWatch } from "../container/exit-watch.ts";
+import { HostPaths } from "../container/host-paths.ts";
 import type { OomReport } from "../container/out-of-memory.ts";
 import { type ContainerRecord, readContainerRecord, writeContainerRecord } from "../container/record.ts";
 import { runtimeContainerOf } from "../container/runtime-container.ts";
@@ -458,7 +459,9 @@ export class FakeNode implements Disposable {
       rmSync(bundleDir(this.paths, id), { recursive: true, force: true });
       rmSync(containerDir(this.paths, id), { recursive: true, force: true });
     };
+    const hostPaths = new HostPaths();
     return {
+      resolveHostPaths: (paths, makeMissing, signal) => hostPaths.resolve(paths, makeMissing, signal),
       mountRootfs: (id) =>
         this.#effect("container-host mount-rootfs", () => {
           const rootfs = join(bundleDir(this.paths, id), "rootfs");

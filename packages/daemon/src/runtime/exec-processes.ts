@@ -7,21 +7,28 @@ import { signalProcess } from "@keelson/linux/process.ts";
 const sigkill = 9;
 const sigstop = 19;
 
+/** More rounds only help a command that forks faster than it is stopped. */
+const maxRounds = 5;
+
 /**
  * Kills a command that was started in a container, with its descendants and its session. Nothing
  * happens when it was not started yet or has ended.
  *
+ * @param processes all that may belong to it: those of the container, which are far fewer than the machine's.
  * @param isWanted asked of the process that the file names: after a restart its number may be another's.
  */
-export function killExec(pidFile: string, isWanted: (pid: number) => boolean = () => true): void {
+export function killExec(pidFile: string, processes: () => ProcessStat[], isWanted: (pid: number) => boolean = () => true): void {
   const pid = readPid(pidFile);
   if (pid === undefined || !isWanted(pid)) return;
+  const killed = new Set<number>();
   // What is stopped cannot fork while its children are counted; a few rounds catch what was forked before.
-  for (let round = 0; round < 5; round += 1) {
-    const alive = membersOf(pid);
+  for (let round = 0; round < maxRounds; round += 1) {
+    // One that is still there after its SIGKILL (frozen, or in uninterruptible sleep) gets no other.
+    const alive = membersOf(pid, processes()).filter((p) => !killed.has(p.pid));
     if (alive.length === 0) return;
     for (const p of alive) signalProcess(p.pid, p.startTicks, sigstop);
     for (const p of alive) signalProcess(p.pid, p.startTicks, sigkill);
+    for (const p of alive) killed.add(p.pid);
   }
 }
 
@@ -33,13 +40,12 @@ export function endExecsIn(bundleDir: string, containerId: string): void {
   for (const name of namesIn(bundleDir)) {
     if (!/^exec-\d+\.(json|pid)$/.test(name)) continue;
     const file = join(bundleDir, name);
-    if (name.endsWith(".pid")) killExec(file, (pid) => isInCgroupOf(pid, containerId));
+    if (name.endsWith(".pid")) killExec(file, readProcesses, (pid) => isInCgroupOf(pid, containerId));
     rmSync(file, { force: true });
   }
 }
 
-function membersOf(pid: number): ProcessStat[] {
-  const processes = readProcesses();
+function membersOf(pid: number, processes: ProcessStat[]): ProcessStat[] {
   const root = processes.filter((p) => p.pid === pid);
   const all = new Map([...root, ...descendants(pid, processes), ...sessionMembers(pid, processes)].map((p) => [p.pid, p]));
   return [...all.values()].filter((p) => p.state !== "Z");

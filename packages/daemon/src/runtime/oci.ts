@@ -4,8 +4,9 @@ import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Log } from "@keelson/base/log.ts";
 import { Code, StatusError, wrapError } from "@keelson/base/status.ts";
+import { type CgroupLayout, cgroupProcs } from "@keelson/linux/cgroup.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
-import { isProcessAlive, processStartTicks } from "@keelson/linux/procfs.ts";
+import { isProcessAlive, type ProcessStat, processStartTicks, readStat } from "@keelson/linux/procfs.ts";
 import { run, type RunResult } from "@keelson/linux/run.ts";
 import { type Child, spawn } from "@keelson/linux/spawn.ts";
 import type { ResourcesSpec } from "@keelson/oci/runtime-spec/resources.ts";
@@ -31,11 +32,15 @@ export interface OciRuntimeOptions {
   /** Where conmon writes exit codes, a file for each container. */
   readonly exitsDir: string;
   readonly systemdCgroup: boolean;
+  readonly cgroups: CgroupLayout;
   readonly log: Log;
 }
 
 /** What is kept of each stream of an exec, in bytes; both peers cap ExecSync so. */
 const maxExecOutputBytes = 16 * 1024 * 1024;
+
+/** How often a monitor is looked at that does not open the log anew, in ms. */
+const maxReopenPauseMs = 250;
 
 /** conmon's message on its control FIFO that means: open the log anew (conmon's ctrl.c). */
 const reopenLogsMessage = "2 0 0\n";
@@ -95,7 +100,7 @@ export class OciRuntime implements Runtime {
     });
     writeFileSync(`${base}.json`, JSON.stringify(process), { mode: 0o600 });
     using gentle = new GentleAbort(signal, () => existsSync(`${base}.pid`));
-    gentle.signal.addEventListener("abort", () => killExec(`${base}.pid`), { once: true });
+    gentle.signal.addEventListener("abort", () => killExec(`${base}.pid`, () => this.#processesIn(container)), { once: true });
     const result = await this.#execCommand(container.id, base, gentle.signal);
     signal.throwIfAborted();
     // No pid file: the command was never started, and what is on stderr is the runtime's. Mostly the command is wrong.
@@ -114,11 +119,12 @@ export class OciRuntime implements Runtime {
     if (isLoggingTo(monitor, container.logPath)) return;
     await using control = await openControl(join(container.bundleDir, "ctl"));
     await control.write(reopenLogsMessage);
-    while (!isLoggingTo(monitor, container.logPath)) {
+    // A monitor that works is there at the second look; one that is stopped must not keep the daemon busy.
+    for (let pauseMs = 1; !isLoggingTo(monitor, container.logPath); pauseMs = Math.min(2 * pauseMs, maxReopenPauseMs)) {
       if (!isProcessAlive(monitor.pid, monitor.startTicks)) {
         throw new StatusError(Code.FailedPrecondition, `reopen the log of container ${container.id}: its monitor has ended`);
       }
-      await delay(1, undefined, { signal });
+      await delay(pauseMs, undefined, { signal });
     }
   }
 
@@ -149,6 +155,13 @@ export class OciRuntime implements Runtime {
     if (result.code !== 0) return undefined;
     const { status } = JSON.parse(result.stdout.toString()) as { status?: unknown };
     return status === "created" || status === "running" ? status : "stopped";
+  }
+
+  #processesIn({ cgroupPath }: RuntimeContainer): ProcessStat[] {
+    // Of v1's hierarchies one is enough, and every runtime uses this one.
+    const { cgroups } = this.#o;
+    const freezers = cgroups.hierarchies.filter(({ controllers }) => controllers.includes("freezer"));
+    return cgroupProcs(freezers.length === 0 ? cgroups : { ...cgroups, hierarchies: freezers }, cgroupPath).flatMap((pid) => readStat(pid) ?? []);
   }
 
   #startMonitor(container: RuntimeContainer, pipe: MonitorPipe): Child {

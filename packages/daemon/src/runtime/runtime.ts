@@ -7,6 +7,8 @@ export interface RuntimeContainer {
   readonly id: string;
   /** A directory of its own that lasts until the next boot, with `rootfs` mounted in it. */
   readonly bundleDir: string;
+  /** The same below each cgroup hierarchy. */
+  readonly cgroupPath: string;
   /** Absolute; "" for none. */
   readonly logPath: string;
   readonly tty: boolean;

@@ -96,7 +96,7 @@ export function openRuntimes(config: Config, paths: Paths, host: HostFacts, cgro
     }
     const root = section.root ?? runtimeRoot(paths, name);
     const systemdCgroup = host.cgroupDriver === "systemd";
-    const runtime = new OciRuntime({ name, path, root, args: section.args, conmon, exitsDir: exitsDir(paths), systemdCgroup, log });
+    const runtime = new OciRuntime({ name, path, root, args: section.args, conmon, exitsDir: exitsDir(paths), systemdCgroup, cgroups, log });
     // Whether a mount can be read-only with all below it is in `crun features`, which Debian 12's has not yet.
     const facts = { name, recursiveReadOnlyMounts: false };
     handlers.push({ name, path, runtime, facts, privilegedWithoutHostDevices: section.privileged_without_host_devices });

@@ -326,6 +326,17 @@ for (const runtime of runtimes) {
         assert.equal(await node.outputOf(pod, { image: { image }, command: ["cat", "/data/sub/f"] }), "in sub", "the next container has volumes of its own");
       });
 
+      test("and the mounts of the config are there with a read-only root too", async () => {
+        const image = await pull(node, "volumes", content());
+        const mounts = [
+          { hostPath: newDir("ro-root"), containerPath: "/not/there" },
+          { containerPath: "/img", readonly: true, image: imageSpec(image) },
+        ];
+        const linux = { securityContext: { ...pidOfContainer, readonlyRootfs: true } };
+        const command = ["sh", "-c", "touch /x 2>&1; echo >/data/x && echo >/new/deep/x && echo >/not/there/x && cat /img/real/f"];
+        assert.equal(await node.outputOf(pod, { image: { image }, command, mounts, linux }), "touch: /x: Read-only file system\nreal");
+      });
+
       test("give way to the mounts of the config at or above them", async () => {
         const image = await pull(node, "volumes", content());
         const dir = newDir("disk");

@@ -1,6 +1,7 @@
 import { chmodSync, constants, lchownSync, lstatSync, mkdirSync, readlinkSync, symlinkSync, type BigIntStats } from "node:fs";
 import { copyFile, link, readdir } from "node:fs/promises";
 import { join } from "node:path";
+import { setImmediate as turn } from "node:timers/promises";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
 import { lgetxattr, llistxattr, lsetxattr, mknod, utimensat } from "@keelson/linux/file.ts";
@@ -21,7 +22,11 @@ interface Copy {
   /** Files with several names, by device and inode: where the first of them went. */
   readonly links: Map<string, Buffer>;
   readonly signal: AbortSignal;
+  files: number;
 }
+
+/** Between so many files others have their turn. */
+const filesInATurn = 256;
 
 const slash = Buffer.from("/");
 
@@ -40,7 +45,7 @@ export async function fillVolume(target: string, { rootfs, path, hidden }: Volum
   const source = Buffer.from(join(rootfs, path));
   const stat = lstatSync(source, { bigint: true });
   if (!stat.isDirectory()) throw new StatusError(Code.InvalidArgument, `${path} of the image is not a directory`);
-  const copy: Copy = { hidden: hiddenBelow(rootfs, path, hidden), links: new Map(), signal };
+  const copy: Copy = { hidden: hiddenBelow(rootfs, path, hidden), links: new Map(), signal, files: 0 };
   try {
     await copyContent(copy, source, Buffer.from(target));
     copyAttributes(source, Buffer.from(target), stat);
@@ -58,6 +63,7 @@ function hiddenBelow(rootfs: string, path: string, hidden: ReadonlySet<string>):
 async function copyContent(copy: Copy, from: Buffer, to: Buffer): Promise<void> {
   for (const name of await readdir(from, { encoding: "buffer" })) {
     copy.signal.throwIfAborted();
+    if ((copy.files += 1) % filesInATurn === 0) await turn();
     const source = Buffer.concat([from, slash, name]);
     await copyEntry(copy, source, Buffer.concat([to, slash, name]), lstatSync(source, { bigint: true }));
   }

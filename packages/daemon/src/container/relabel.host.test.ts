@@ -1,6 +1,7 @@
 // Labels are attributes that any kernel keeps for root; only one with SELinux acts on them.
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { Code } from "@keelson/base/status.ts";
@@ -53,6 +54,33 @@ test("a file gets a label, and what is not there is no error", { skip: unlessKep
   await relabelTree(join(dir, "file"), label, signal);
   assert.equal(labelOf(join(dir, "file")), `${label}\0`);
   await relabelTree(join(dir, "none"), label, signal);
+});
+
+test("names that are not UTF-8 are labelled too, and what has the label is not written again", { skip: unlessKept }, async (t) => {
+  const dir = makeDir(t);
+  const odd = Buffer.from(join(dir, "\xff"), "latin1");
+  writeFileSync(odd, "");
+  await relabelTree(dir, label, signal);
+  assert.equal(lgetxattr(odd, labelAttribute)?.toString(), `${label}\0`);
+  const { ctimeNs } = statSync(odd, { bigint: true });
+  await relabelTree(dir, label, signal);
+  assert.equal(statSync(odd, { bigint: true }).ctimeNs, ctimeNs);
+});
+
+test("what cannot be written is an error that names it, and an abort ends it; nothing stays open", { skip: unlessKept }, async (t) => {
+  const dir = makeDir(t);
+  execFileSync("mount", ["-t", "tmpfs", "-o", "ro", "none", dir]);
+  try {
+    await assert.rejects(relabelTree(dir, label, signal), { code: Code.FailedPrecondition, message: new RegExp(`give ${dir} the SELinux label .*EROFS`) });
+  } finally {
+    execFileSync("umount", [dir]);
+  }
+  for (let i = 0; i < 1000; i += 1) writeFileSync(join(dir, String(i)), "");
+  const fds = readdirSync("/proc/self/fd").length;
+  const abort = new AbortController();
+  setImmediate(() => abort.abort(new Error("enough")));
+  await assert.rejects(relabelTree(dir, label, abort.signal), /enough/);
+  assert.equal(readdirSync("/proc/self/fd").length, fds);
 });
 
 test("the machine's own directories keep their labels", { skip }, async () => {

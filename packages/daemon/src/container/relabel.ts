@@ -1,8 +1,9 @@
-import { closeSync, constants, type Dirent, openSync, readdirSync } from "node:fs";
+import { closeSync, constants, openSync } from "node:fs";
+import { readdir } from "node:fs/promises";
 import { setImmediate as turn } from "node:timers/promises";
-import { Code, StatusError } from "@keelson/base/status.ts";
+import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
-import { lsetxattr } from "@keelson/linux/file.ts";
+import { lgetxattr, lsetxattr } from "@keelson/linux/file.ts";
 
 /** Where SELinux keeps a file's label (xattr(7)). */
 export const labelAttribute = "security.selinux";
@@ -12,42 +13,46 @@ const ofTheMachine = new Set(["/", "/bin", "/boot", "/dev", "/etc", "/home", "/l
 
 /**
  * Gives a file, or a directory with all in it, a label. Follows no link: directories are held open while what is in
- * them is labelled, so nobody who may write there can lead it elsewhere. File systems without labels are left alone.
+ * them is labelled, so nobody who may write there can lead it elsewhere. What has the label already is not written, and
+ * file systems without labels are left alone.
  *
- * Throws InvalidArgument for a directory that the machine itself needs.
+ * Throws InvalidArgument for a directory that the machine itself needs, FailedPrecondition for what cannot be written.
  */
 export async function relabelTree(path: string, label: string, signal: AbortSignal): Promise<void> {
   if (ofTheMachine.has(path)) throw new StatusError(Code.InvalidArgument, `mount source ${path}: it is the machine's own and must keep its SELinux labels; mount a directory in it, or leave out selinux_relabel`);
   const value = Buffer.from(`${label}\0`);
-  setLabel(path, value);
-  await relabelBelow(path, value, { count: 0 }, signal);
+  try {
+    setLabel(path, value);
+    await relabelBelow(path, value, { count: 0 }, signal);
+  } catch (error) {
+    signal.throwIfAborted();
+    throw new StatusError(Code.FailedPrecondition, `give ${path} the SELinux label ${label}: ${messageOf(error)}`, error);
+  }
 }
 
 /** How many files a turn of the event loop may take. */
 const filesPerTurn = 256;
 
-async function relabelBelow(path: string, value: Buffer, done: { count: number }, signal: AbortSignal): Promise<void> {
+async function relabelBelow(path: string | Buffer, value: Buffer, done: { count: number }, signal: AbortSignal): Promise<void> {
   const fd = openDirectory(path);
   if (fd === undefined) return;
   try {
-    const held = `/proc/self/fd/${fd}`;
-    for (const entry of entriesOf(held)) {
-      setLabel(`${held}/${entry.name}`, value);
+    const held = Buffer.from(`/proc/self/fd/${fd}/`);
+    // As bytes: a name need not be UTF-8.
+    for (const entry of await readdir(held, { withFileTypes: true, encoding: "buffer" })) {
+      const inside = Buffer.concat([held, entry.name]);
+      setLabel(inside, value);
       done.count += 1;
       if (done.count % filesPerTurn === 0) await turn(undefined, { signal });
-      if (entry.isDirectory()) await relabelBelow(`${held}/${entry.name}`, value, done, signal);
+      if (entry.isDirectory()) await relabelBelow(inside, value, done, signal);
     }
   } finally {
     closeSync(fd);
   }
 }
 
-function entriesOf(held: string): Dirent[] {
-  return readdirSync(held, { withFileTypes: true });
-}
-
 /** Undefined for what is no directory, or no longer one. */
-function openDirectory(path: string): number | undefined {
+function openDirectory(path: string | Buffer): number | undefined {
   try {
     return openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
   } catch (error) {
@@ -56,9 +61,9 @@ function openDirectory(path: string): number | undefined {
   }
 }
 
-function setLabel(path: string, value: Buffer): void {
+function setLabel(path: string | Buffer, value: Buffer): void {
   try {
-    lsetxattr(path, labelAttribute, value);
+    if (lgetxattr(path, labelAttribute)?.equals(value) !== true) lsetxattr(path, labelAttribute, value);
   } catch (error) {
     if (!isErrno(error, "ENOTSUP", "EOPNOTSUPP", "ENOENT")) throw error;
   }

@@ -9,6 +9,7 @@ import { detectCgroups } from "@keelson/linux/cgroup.ts";
 import { warmThreadPool } from "@keelson/linux/pool.ts";
 import { bootId } from "@keelson/linux/procfs.ts";
 import { formatReference, parseReference } from "@keelson/oci/reference.ts";
+import { loadDefaultAppArmor } from "./apparmor.ts";
 import { logCalls } from "./call-log.ts";
 import type { Config } from "./config/schema.ts";
 import { LinuxContainerHost } from "./container/container-host.ts";
@@ -33,7 +34,7 @@ import { RecordStore } from "./record-store.ts";
 import { RecordTable } from "./record-table.ts";
 import { recover } from "./recovery.ts";
 import { createHandlers } from "./rpc/handlers.ts";
-import { openRuntimes } from "./runtime/runtimes.ts";
+import { findBinary, openRuntimes } from "./runtime/runtimes.ts";
 import { prepareSocket, restrictSocket } from "./socket-file.ts";
 import { version } from "./version.ts";
 
@@ -121,7 +122,8 @@ async function openMetrics({ metrics }: Config, d: Deps, parts: AsyncDisposableS
 
 async function buildDeps(config: Config, paths: Paths, log: Log, parts: AsyncDisposableStack): Promise<Deps> {
   const cgroups = detectCgroups();
-  const host = collectHostFacts(cgroups, config.cgroup_driver);
+  const facts = collectHostFacts(cgroups, config.cgroup_driver);
+  const host = { ...facts, appArmorDefaultProfile: facts.appArmorEnabled ? await loadDefaultAppArmor(findBinary("apparmor_parser"), log) : "" };
   const db = openOrSalvage(databasePath(paths), log);
   parts.defer(() => db.close());
   const pods = openStore(new RecordTable(db, "pods", readPodRecord, writePodRecord), "pod sandbox", log);

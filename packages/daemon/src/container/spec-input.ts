@@ -2,10 +2,12 @@ import { lstatSync, readdirSync, readFileSync, realpathSync, statSync, type Stat
 import { join } from "node:path";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
+import { isAppArmorProfileLoaded } from "../apparmor.ts";
 import type { ContainerPlan } from "../plan/container-plan.ts";
 import type { ContainerSpecInput } from "../plan/container-spec.ts";
 import type { DeviceRequest, ResolvedDevice } from "../plan/devices.ts";
 import type { HostFacts } from "../plan/host-facts.ts";
+import { quote } from "../plan/field-check.ts";
 import type { PodPlan } from "../plan/pod-plan.ts";
 import { parseSeccompProfile } from "../plan/seccomp/profile-file.ts";
 import { maxUserFileBytes, resolveUser } from "../plan/user.ts";
@@ -34,6 +36,7 @@ export interface SpecSources {
 export function collectSpecInput(s: SpecSources): ContainerSpecInput {
   const { plan, pod } = s;
   const files = podFiles(s.podDir);
+  checkAppArmorProfile(plan.appArmorProfile);
   return {
     plan,
     pod,
@@ -51,6 +54,12 @@ export function collectSpecInput(s: SpecSources): ContainerSpecInput {
     hostDevices: plan.privileged && !s.privilegedWithoutHostDevices ? devicesBelow("/dev", "/dev", "rwm") : [],
     ...(plan.seccomp.is === "localhost" ? { localhostSeccomp: readSeccompProfile(plan.seccomp.path) } : {}),
   };
+}
+
+/** Runtimes would only say that a write failed. */
+function checkAppArmorProfile(name: string | undefined): void {
+  if (name === undefined || isAppArmorProfileLoaded(name) !== false) return;
+  throw new StatusError(Code.FailedPrecondition, `linux.security_context.apparmor: the profile ${quote(name)} is not loaded on this machine; load it with apparmor_parser`);
 }
 
 function namespacePaths(s: SpecSources, files: ReturnType<typeof podFiles>): ContainerSpecInput["namespacePaths"] {

@@ -143,7 +143,7 @@ test("AppArmor: applied where the kernel has it, a profile by name refused where
   assert.equal(profile({ apparmor_profile: "unconfined" }, on), undefined);
   assert.equal(profile({ apparmor: { profile_type: "Localhost", localhost_ref: "mine" }, apparmor_profile: "unconfined" }, on), "mine");
   refused(security({ apparmor_profile: "localhost/mine" }), Code.FailedPrecondition, /"mine".*AppArmor/);
-  refused(security({ apparmor: { profile_type: "RuntimeDefault" } }), Code.Unimplemented, /apparmor/, { host: { ...on, appArmorDefaultProfile: "" } });
+  refused(security({ apparmor: { profile_type: "RuntimeDefault" } }), Code.FailedPrecondition, /apparmor/, { host: { ...on, appArmorDefaultProfile: "" } });
 });
 
 test("masked and read-only paths: defaults only without a security context", () => {

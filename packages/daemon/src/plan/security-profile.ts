@@ -1,5 +1,5 @@
 import { SecurityProfile_ProfileType as ProfileType, type SecurityProfile } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { checkSingleLine, invalidField, quote, unimplementedField, unsupportedHere } from "./field-check.ts";
+import { checkSingleLine, invalidField, quote, unsupportedHere } from "./field-check.ts";
 import type { HostFacts } from "./host-facts.ts";
 
 /** Which seccomp profile. `localhost`: the effects side reads and parses the file. */
@@ -57,7 +57,7 @@ export function planAppArmor(field: string, security: AppArmorFields, host: Host
 function defaultAppArmor(field: string, explicit: boolean, privileged: boolean, host: HostFacts): string | undefined {
   if (!host.appArmorEnabled || privileged) return undefined;
   if (host.appArmorDefaultProfile !== "") return host.appArmorDefaultProfile;
-  if (explicit) throw unimplementedField(`${field}.apparmor`, "RuntimeDefault: this version loads no default AppArmor profile; name one that is loaded, or use Unconfined");
+  if (explicit) throw unsupportedHere(`${field}.apparmor`, "RuntimeDefault cannot be enforced: keelsond could not load its profile (its log says why; mostly the package apparmor is missing); name one that is loaded, or use Unconfined");
   return undefined;
 }
 

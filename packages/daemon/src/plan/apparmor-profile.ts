@@ -1,0 +1,38 @@
+/** The profile RuntimeDefault, as long as the daemon has loaded it. */
+export const defaultAppArmorName = "keelson-default";
+
+/** What of /proc is neither a process nor a setting. */
+const procDirectories = ["acpi", "asound", "bus", "driver", "fs", "irq", "mtrr", "scsi", "tty"];
+/** All settings but those that a namespace has for itself: net, fs.mqueue, kernel.{domainname,hostname,msg*,sem*,shm*}. */
+const sysctls = [
+  "abi/**", "debug/**", "dev/**", "fs/[^m]**", "fs/m[^q]**", "kernel/[^dhms]**", "kernel/d[^o]**", "kernel/h[^o]**", "kernel/hotplug", "kernel/m[^s]**",
+  "kernel/s[^eh]**", "kernel/seccomp/**", "user/**", "vm/**",
+];
+/** All of /sys but the container's cgroup. */
+const sysDirectories = ["block", "bus", "class", "dev", "devices", "firmware", "fs/[^c]*", "hypervisor", "kernel", "module", "power"];
+
+/**
+ * What AppArmor is to enforce for a container that asks for nothing (apparmor.d(5)): everything that capabilities,
+ * namespaces and seccomp allow, but no mounts, no writes to what of /proc and /sys is the machine's, and signals and
+ * tracing only among containers of this profile and from outside. Without includes: it needs nothing of the machine.
+ */
+export function appArmorProfile(): string {
+  const rules = [
+    "network,",
+    "capability,",
+    "file,",
+    "umount,",
+    // The daemon and the runtimes, which newer systems give a profile of their own.
+    "signal (receive) peer=unconfined,",
+    "signal (receive) peer={crun,runc,/usr/bin/crun,/usr/sbin/runc},",
+    `signal (send, receive) peer=${defaultAppArmorName},`,
+    `ptrace (trace, read, tracedby, readby) peer=${defaultAppArmorName},`,
+    "deny mount,",
+    "deny /proc/{kcore,kmem,mem,sysrq-trigger} rwklx,",
+    ...procDirectories.map((dir) => `deny /proc/${dir}/** wklx,`),
+    ...sysctls.map((pattern) => `deny /proc/sys/${pattern} wklx,`),
+    ...sysDirectories.map((dir) => `deny /sys/${dir}/** wklx,`),
+    "deny /sys/kernel/security/** rwklx,",
+  ];
+  return `profile ${defaultAppArmorName} flags=(attach_disconnected,mediate_deleted) {\n${rules.map((rule) => `  ${rule}\n`).join("")}}\n`;
+}

@@ -9,7 +9,7 @@ import { join, resolve } from "node:path";
 import { messageOf } from "@keelson/base/status.ts";
 import { Bench } from "./bench/bench.ts";
 import { type BenchOptions, parseOptions, usage } from "./bench/options.ts";
-import { asJson, hungTable, memoryTable, timeTable } from "./bench/report.ts";
+import { asJson, execTable, hungTable, memoryTable, timeTable } from "./bench/report.ts";
 import { enterTemporarySandbox, makeTemporary } from "./temporary-sandbox.ts";
 
 const options = readOptions();
@@ -35,6 +35,7 @@ async function main(): Promise<number> {
     progress("");
     const results = bench.results();
     if (results.some(({ samples }) => samples.size > 0)) console.log(`Calls, ms, ${options.rounds} rounds each, in turns:\n\n${timeTable(results)}\n`);
+    if (options.only.has("execs")) console.log(`ExecSync of \`true\`, ${results[0]?.execs.length} turns of 100 in one container:\n\n${execTable(results)}\n`);
     if (options.only.has("memory")) {
       console.log(`Memory, MiB, ${options.pods} pods with one container each, the median of ${results[0]?.memory.length} turns:\n\n${memoryTable(results, options.pods)}\n`);
     }

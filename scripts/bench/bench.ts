@@ -1,5 +1,6 @@
 import { busyboxImage, type Image, randomImage } from "@keelson/testkit/image.ts";
 import { Registry } from "@keelson/testkit/registry.ts";
+import { type ExecSample, measureExecs } from "./execs.ts";
 import { type HungSample, measureHung } from "./hung.ts";
 import { measureMemory, type MemorySample } from "./memory.ts";
 import { openSides } from "./open-sides.ts";
@@ -11,6 +12,7 @@ import type { Side } from "./side.ts";
 const warmupRounds = 3;
 const memoryTurns = 3;
 const largeRounds = 3;
+const execTurns = 3;
 
 /** Two sides, or one, that are measured in turns. */
 export class Bench implements AsyncDisposable {
@@ -23,6 +25,7 @@ export class Bench implements AsyncDisposable {
   readonly #undo: AsyncDisposableStack;
   readonly #samples = new Map<Side, Map<string, Sample[]>>();
   readonly #memory = new Map<Side, MemorySample[]>();
+  readonly #execs = new Map<Side, ExecSample[]>();
   readonly #hung = new Map<Side, HungSample>();
 
   private constructor(dir: string, sides: readonly Side[], options: BenchOptions, registry: Registry, undo: AsyncDisposableStack) {
@@ -37,6 +40,7 @@ export class Bench implements AsyncDisposable {
     for (const side of sides) {
       this.#samples.set(side, new Map());
       this.#memory.set(side, []);
+      this.#execs.set(side, []);
     }
   }
 
@@ -60,6 +64,14 @@ export class Bench implements AsyncDisposable {
         const samples = await runRound(side, images, only);
         if (samples.has("PullImage") && this.#blobsServed("bench/small") < fetched + 2) throw pulledNothing(side);
         if (round >= 0) this.#addRound(side, samples);
+      }
+    }
+    if (only.has("execs")) {
+      for (let turn = 0; turn < execTurns; turn++) {
+        for (const side of this.#turn(turn)) {
+          progress(`execs on ${side.name}, turn ${turn + 1} of ${execTurns}`);
+          this.#execs.get(side)?.push(await measureExecs(side, images.run));
+        }
       }
     }
     if (only.has("memory")) {
@@ -89,6 +101,7 @@ export class Bench implements AsyncDisposable {
       runs: side.runs,
       samples: this.#samples.get(side) ?? new Map<string, Sample[]>(),
       memory: this.#memory.get(side) ?? [],
+      execs: this.#execs.get(side) ?? [],
       hung: this.#hung.get(side),
     }));
   }

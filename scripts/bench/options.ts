@@ -12,14 +12,14 @@ export interface BenchOptions {
   readonly pods: number;
   readonly large: boolean;
   readonly json: string | undefined;
-  /** The calls to measure, `memory` and `hung`. */
+  /** The calls to measure, `execs`, `memory` and `hung`. */
   readonly only: ReadonlySet<string>;
 }
 
 export const usage = `npm run bench -- [options]
 
-Measures keelsond side by side with a peer, in turns: the time and the CPU of each call, then the memory of pods, then
-lists and statuses while 20 pods and containers hang.
+Measures keelsond side by side with a peer, in turns: the time and the CPU of each call, of bursts of execs, then the memory
+of pods, then lists and statuses while 20 pods and containers hang.
 
   --peer ENDPOINT   a runtime that is running, unix:///…, instead of Debian's containerd. Then nothing is in a sandbox,
                     and that runtime must pull from 127.0.0.1 without TLS and have a pod network of its own
@@ -28,8 +28,8 @@ lists and statuses while 20 pods and containers hang.
   --rounds N        rounds after 3 for warming up (40)
   --pods N          pods on each side while memory is measured (20)
   --large           also pull an image of 10 layers, 400 MB and 21,000 files, 3 times
-  --only CALL,…     measure only these of: ${callNames.join(", ")}, memory,
-                    hung
+  --only WHAT,…     measure only these: a call (${callNames.join(", ")}),
+                    execs, memory, hung
   --json FILE       write every figure there
   --help`;
 
@@ -51,7 +51,7 @@ export function parseOptions(args: readonly string[]): BenchOptions | "help" {
   });
   if (values.help) return "help";
   if (values.peer !== undefined && !values.peer.startsWith("unix:///")) throw new Error(`--peer must be unix:///path, not ${values.peer}`);
-  const known = new Set<string>([...callNames, "memory", "hung"]);
+  const known = new Set<string>([...callNames, "execs", "memory", "hung"]);
   const only = new Set(values.only?.split(",") ?? known);
   for (const name of only) {
     if (!known.has(name)) throw new Error(`--only does not know ${name}; there are ${[...known].join(", ")}`);

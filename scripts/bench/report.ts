@@ -1,4 +1,5 @@
 import type { MemorySample } from "./memory.ts";
+import type { Burst, ExecSample } from "./execs.ts";
 import type { HungSample } from "./hung.ts";
 import type { Sample } from "./round.ts";
 import { mean, median, quantile } from "./statistics.ts";
@@ -9,6 +10,7 @@ export interface SideResult {
   readonly runs: string;
   readonly samples: ReadonlyMap<string, readonly Sample[]>;
   readonly memory: readonly MemorySample[];
+  readonly execs: readonly ExecSample[];
   /** Undefined when it was not measured. */
   readonly hung: HungSample | undefined;
 }
@@ -69,6 +71,36 @@ export function memoryTable(sides: readonly SideResult[], pods: number): string 
   return table([...sides.map(({ name }) => name), ...(sides.length === 2 ? ["ours/theirs"] : [])], rows);
 }
 
+/** The table of what ExecSync takes: of times all together, of the others the median of the turns. */
+export function execTable(sides: readonly SideResult[]): string {
+  const row = (name: string, of: (execs: readonly ExecSample[]) => number): Row => {
+    const values = sides.map(({ execs }) => of(execs));
+    return { name, cells: [...values.map(number), ...ratioCell(values)] };
+  };
+  const rowsOf = (pick: (sample: ExecSample) => Burst): Row[] => {
+    const times = (execs: readonly ExecSample[]) => execs.flatMap((sample) => pick(sample).ms);
+    const each = (of: (burst: Burst) => number) => (execs: readonly ExecSample[]) => median(execs.map((sample) => of(pick(sample))));
+    return [
+      row("  median, ms", (execs) => median(times(execs))),
+      row("  p90, ms", (execs) => quantile(times(execs), 0.9)),
+      row("  execs a second", each(({ ms, wallMs }) => (1000 * ms.length) / wallMs)),
+      row("  CPU for each, ms", each(({ userMs, systemMs }) => userMs + systemMs)),
+      row("    user", each(({ userMs }) => userMs)),
+      row("    system", each(({ systemMs }) => systemMs)),
+      row("    of both the daemon's", each(({ daemonMs }) => daemonMs)),
+    ];
+  };
+  const head = (name: string): Row => ({ name, cells: [] });
+  const rows = [
+    head("one after another"),
+    ...rowsOf((sample) => sample.oneByOne),
+    head("ten at a time"),
+    ...rowsOf((sample) => sample.tenAtATime),
+    row("daemon's RSS then, MiB", (execs) => median(execs.map(({ daemonRssKiB }) => daemonRssKiB)) / 1024),
+  ];
+  return table([...sides.map(({ name }) => name), ...(sides.length === 2 ? ["ours/theirs"] : [])], rows);
+}
+
 /** How one side answers while containers hang, in ms, and what hung. */
 export function hungTable({ calm, hung, hangs, attempts, waiting, left }: HungSample): string {
   const columns = ["calls made", "calm p99", "median", "p90", "p99", "max", `under ${hungLimitMs}ms`];
@@ -84,7 +116,7 @@ export function hungTable({ calm, hung, hangs, attempts, waiting, left }: HungSa
 
 /** Every figure, for a program to read. Times are in ms, memory in KiB. */
 export function asJson(sides: readonly SideResult[], machine: object): string {
-  const each = sides.map(({ name, runs, samples, memory, hung }) => ({
+  const each = sides.map(({ name, runs, samples, memory, execs, hung }) => ({
     name,
     runs,
     calls: Object.fromEntries(
@@ -94,6 +126,7 @@ export function asJson(sides: readonly SideResult[], machine: object): string {
       }),
     ),
     memory: memory.map(({ availableKiB, cgroupKiB, daemonRssKiB, helpersPssKiB }) => ({ availableKiB, cgroupKiB, daemonRssKiB, helpersPssKiB: Object.fromEntries(helpersPssKiB) })),
+    execs,
     ...(hung === undefined ? {} : { hung: { ...hung, calm: Object.fromEntries(hung.calm), hung: Object.fromEntries(hung.hung) } }),
   }));
   return `${JSON.stringify({ machine, sides: each }, undefined, 2)}\n`;

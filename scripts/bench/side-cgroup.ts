@@ -33,6 +33,14 @@ export class SideCgroup {
     return field(join(this.#cpuDir, "cpu.stat"), "usage_usec") / 1e3;
   }
 
+  /** The same in two parts: in programs, and in the kernel on their behalf. */
+  userAndSystemMs(): { userMs: number; systemMs: number } {
+    const stat = join(this.#cpuDir, "cpu.stat");
+    if (this.#isV2) return { userMs: field(stat, "user_usec") / 1e3, systemMs: field(stat, "system_usec") / 1e3 };
+    const ns = (name: string) => Number(readFileSync(join(this.#cpuDir, name), "utf8"));
+    return { userMs: ns("cpuacct.usage_user") / 1e6, systemMs: ns("cpuacct.usage_sys") / 1e6 };
+  }
+
   /** Memory now in KiB: of processes, tmpfs and the kernel on their behalf, without the page cache of files. */
   memoryKiB(): number {
     const used = Number(readFileSync(join(this.#memoryDir, this.#isV2 ? "memory.current" : "memory.usage_in_bytes"), "utf8"));

@@ -1,0 +1,21 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { parseOptions } from "./options.ts";
+import { callNames } from "./round.ts";
+
+test("what is not given has its default: everything, with a peer", () => {
+  const only = new Set<string>([...callNames, "execs", "memory", "hung"]);
+  assert.deepEqual(parseOptions([]), { peer: undefined, hasPeer: true, handler: "", rounds: 40, pods: 20, large: false, json: undefined, only });
+});
+
+test("everything can be given, and parts of it alone", () => {
+  const options = parseOptions(["--no-peer", "--handler", "runc", "--rounds", "3", "--pods", "2", "--large", "--json", "x.json", "--only", "hung,ExecSync"]);
+  assert.deepEqual(options, { peer: undefined, hasPeer: false, handler: "runc", rounds: 3, pods: 2, large: true, json: "x.json", only: new Set(["hung", "ExecSync"]) });
+  assert.equal(parseOptions(["--help"]), "help");
+});
+
+test("what makes no sense is refused by its flag", () => {
+  assert.throws(() => parseOptions(["--only", "hang"]), /--only does not know hang; there are .*hung/);
+  assert.throws(() => parseOptions(["--peer", "/run/x.sock"]), /--peer must be unix:/);
+  assert.throws(() => parseOptions(["--rounds", "0"]), /--rounds must be a whole number/);
+});

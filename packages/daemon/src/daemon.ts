@@ -11,7 +11,9 @@ import { bootId } from "@keelson/linux/procfs.ts";
 import { formatReference, parseReference } from "@keelson/oci/reference.ts";
 import { loadDefaultAppArmor } from "./apparmor.ts";
 import { logCalls } from "./call-log.ts";
+import { CdiSpecDirs } from "./cdi/spec-dirs.ts";
 import type { Config } from "./config/schema.ts";
+import { containerPolicyOf } from "./container/container-policy.ts";
 import { LinuxContainerHost } from "./container/container-host.ts";
 import { ExitWatch } from "./container/exit-watch.ts";
 import { layersOf, readContainerRecord, writeContainerRecord } from "./container/record.ts";
@@ -168,6 +170,8 @@ async function buildDeps(config: Config, paths: Paths, log: Log, parts: AsyncDis
     pinnedImages: new Set(config.images.pinned.map((name) => formatReference(parseReference(name)))),
     mountPolicy: { createMissingSources: config.containers.create_missing_mount_sources, imageVolumes: config.containers.image_volumes },
     shmPolicy: { defaultBytes: config.pods.shm_size_bytes, annotationIsAllowed: config.pods.shm_size_annotation },
+    containerPolicy: containerPolicyOf(config, host.capabilities),
+    cdi: new CdiSpecDirs(config.cdi.spec_dirs),
     createTimeoutMs: config.timeouts.create * 1000,
     cleanupTimeoutMs,
     newId: () => randomBytes(32).toString("hex"),

@@ -1,6 +1,8 @@
 import type { KeyedLock } from "@keelson/base/keyed-lock.ts";
 import type { JoinedCalls } from "@keelson/base/joined-calls.ts";
 import type { Log } from "@keelson/base/log.ts";
+import type { CdiSpecDirs } from "./cdi/spec-dirs.ts";
+import type { ContainerPolicy } from "./container/container-policy.ts";
 import type { ContainerHost } from "./container/container-host.ts";
 import type { ContainerRecord } from "./container/record.ts";
 import type { ExitWatch } from "./container/exit-watch.ts";
@@ -45,6 +47,8 @@ export interface Deps {
   readonly pinnedImages: ReadonlySet<string>;
   readonly mountPolicy: MountPolicy;
   readonly shmPolicy: ShmPolicy;
+  readonly containerPolicy: ContainerPolicy;
+  readonly cdi: Pick<CdiSpecDirs, "editsFor">;
   /** How long a runtime may take to create a container, in ms. */
   readonly createTimeoutMs: number;
   /** How long taking down what a failed call left may take, in ms. */

@@ -26,6 +26,7 @@ export function collectHostFacts(cgroups: CgroupLayout, cgroupDriver: HostFacts[
     appArmorEnabled: readText("/sys/module/apparmor/parameters/enabled").startsWith("Y"),
     appArmorDefaultProfile: "",
     seLinuxEnabled: existsSync("/sys/fs/selinux/enforce"),
+    resctrlMounted: existsSync("/sys/fs/resctrl/schemata"),
     ...seLinuxLabels(),
   };
 }

@@ -29,6 +29,7 @@ const daemonRooms: Readonly<Record<string, RegExp>> = {
   image: /\/(rpc|runtime|network|pod|container)\//,
   network: /\/(rpc|runtime|image|container)\//,
   runtime: /\/(rpc|image|network|container)\//,
+  cdi: /\/(rpc|runtime|image|network|pod|container)\//,
   pod: /\/rpc\//,
   container: /\/rpc\//,
 };

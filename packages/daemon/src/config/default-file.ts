@@ -66,6 +66,20 @@ export const defaultConfigFile = `# Configuration of keelsond. Every key is opti
 # Volumes that an image declares: "bind" gives each container a directory of its own with what the
 # image has there, removed with the container; "ignore" leaves them in the writable layer.
 # image_volumes = "bind"
+# Give devices that a container asks for to its run_as_user and run_as_group, so that it need not be root to use them.
+# device_ownership_from_security_context = false
+# Processes and threads of each container; 0 is no limit but the pod's.
+# pids_limit = 0
+# Limits of containers' processes as getrlimit(2) names them, NAME=SOFT:HARD; those not named are keelsond's own.
+# default_ulimits = []
+# Classes of block I/O and of RDT that annotations ask for; see docs/operating.md. Read when a container asks.
+# blockio_config_file = "/etc/keelson/blockio.yaml"
+# rdt_config_file = "/etc/keelson/rdt.yaml"
+
+[cdi]
+# Directories of Container Device Interface specifications (*.json, *.yaml), read when a container asks for a device; a
+# later one wins.
+# spec_dirs = ["/etc/cdi", "/var/run/cdi"]
 
 [cni]
 # The first list in lexical order is the pods' network; changes are seen at once.

@@ -1,5 +1,6 @@
 import { isIP, isIPv6 } from "node:net";
 import * as v from "valibot";
+import { parseRlimit } from "../plan/rlimits.ts";
 
 /** A path that must be absolute, so that it means the same from any working directory. */
 const absolutePath = v.pipe(v.string(), v.startsWith("/", "must be an absolute path"), v.excludes("\0"));
@@ -35,6 +36,8 @@ const runtime = v.strictObject({
 
 /** A handler's name is a RuntimeClass handler: a DNS label (KEP-585). */
 const handlerName = v.pipe(v.string(), v.regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/, "must be a DNS label"));
+
+const rlimit = v.pipe(v.string(), v.check((text) => parseRlimit(text) !== undefined, "must be NAME=SOFT:HARD such as nofile=1024:524288"), v.transform((text) => parseRlimit(text)!));
 
 /** keelsond's configuration file, with its defaults. Unknown keys are errors. */
 export const configSchema = v.strictObject({
@@ -86,6 +89,15 @@ export const configSchema = v.strictObject({
       create_missing_mount_sources: v.optional(v.boolean(), false),
       /** What becomes of volumes that an image declares: a directory of each container's own, or nothing. */
       image_volumes: v.optional(v.picklist(["bind", "ignore"]), "bind"),
+      /** Whether devices that are asked for belong to run_as_user and run_as_group instead of to whom they belong outside. */
+      device_ownership_from_security_context: v.optional(v.boolean(), false),
+      /** Processes and threads of each container; 0 is no limit but the pod's. */
+      pids_limit: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0)), 0),
+      /** Resource limits of processes, getrlimit(2); those that are not named are the daemon's own. */
+      default_ulimits: v.optional(v.array(rlimit), []),
+      /** Definitions of the classes that annotations ask for; need not be there. */
+      blockio_config_file: v.optional(absolutePath, "/etc/keelson/blockio.yaml"),
+      rdt_config_file: v.optional(absolutePath, "/etc/keelson/rdt.yaml"),
     }),
     {},
   ),
@@ -94,6 +106,13 @@ export const configSchema = v.strictObject({
       conf_dir: v.optional(absolutePath, "/etc/cni/net.d"),
       bin_dirs: v.optional(v.array(absolutePath), ["/opt/cni/bin", "/usr/lib/cni"]),
       cache_dir: v.optional(absolutePath),
+    }),
+    {},
+  ),
+  cdi: v.optional(
+    v.strictObject({
+      /** Directories of Container Device Interface specifications; a later one wins. */
+      spec_dirs: v.optional(v.array(absolutePath), ["/etc/cdi", "/var/run/cdi"]),
     }),
     {},
   ),

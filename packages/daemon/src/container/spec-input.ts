@@ -1,6 +1,7 @@
 import { lstatSync, readdirSync, readFileSync, realpathSync, statSync, type Stats } from "node:fs";
 import { join } from "node:path";
 import { Code, StatusError } from "@keelson/base/status.ts";
+import { deviceNumbers } from "@keelson/linux/device-numbers.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
 import { isAppArmorProfileLoaded } from "../apparmor.ts";
 import type { ContainerPlan } from "../plan/container-plan.ts";
@@ -27,6 +28,8 @@ export interface SpecSources {
   /** The first process of the container whose PID namespace is joined, where one is. */
   readonly targetPid: number | undefined;
   readonly privilegedWithoutHostDevices: boolean;
+  /** Whose the devices that are asked for become; of what is not said, they stay whose they are. */
+  readonly deviceOwner: { readonly uid?: number; readonly gid?: number };
 }
 
 /**
@@ -50,7 +53,7 @@ export function collectSpecInput(s: SpecSources): ContainerSpecInput {
     namespacePaths: namespacePaths(s, files),
     podFiles: { hosts: files.hosts, hostname: files.hostname, resolvConf: files.resolvConf, shm: pod.ipc === "own" ? files.shm : "/dev/shm" },
     mountSources: s.mountSources,
-    devices: plan.devices.flatMap(resolveDevice),
+    devices: plan.devices.flatMap(resolveDevice).map((device) => ({ ...device, ...s.deviceOwner })),
     hostDevices: plan.privileged && !s.privilegedWithoutHostDevices ? devicesBelow("/dev", "/dev", "rwm") : [],
     ...(plan.seccomp.is === "localhost" ? { localhostSeccomp: readSeccompProfile(plan.seccomp.path) } : {}),
   };
@@ -100,7 +103,7 @@ function devicesBelow(dir: string, target: string, permissions: string): Resolve
     const path = join(dir, entry.name);
     const inside = join(target, entry.name);
     if (entry.isDirectory()) return ownDirectories.has(entry.name) ? [] : devicesBelow(path, inside, permissions);
-    if (ownNodes.has(entry.name)) return [];
+    if (target === "/dev" && ownNodes.has(entry.name)) return [];
     if (!entry.isCharacterDevice() && !entry.isBlockDevice()) return [];
     const device = statIfThere(path);
     return device === undefined ? [] : (asDevice(device, inside, permissions) ?? []);
@@ -117,12 +120,8 @@ function statIfThere(path: string): Stats | undefined {
 }
 
 function asDevice(stat: Stats, path: string, permissions: string): ResolvedDevice | undefined {
-  const type = stat.isCharacterDevice() ? "c" : stat.isBlockDevice() ? "b" : undefined;
-  if (type === undefined) return undefined;
-  // makedev(3) as glibc has it.
-  const major = ((stat.rdev >>> 8) & 0xfff) | Number((BigInt(stat.rdev) >> 32n) & 0xfffff000n);
-  const minor = (stat.rdev & 0xff) | ((stat.rdev >>> 12) & 0xffffff00);
-  return { path, type, major, minor, fileMode: stat.mode & 0o777, uid: stat.uid, gid: stat.gid, permissions };
+  const numbers = deviceNumbers(stat);
+  return numbers === undefined ? undefined : { path, ...numbers, fileMode: stat.mode & 0o777, uid: stat.uid, gid: stat.gid, permissions };
 }
 
 function readSeccompProfile(path: string): ReturnType<typeof parseSeccompProfile> {

@@ -1,6 +1,8 @@
 import type { ContainerConfig, ContainerMetadata, LinuxContainerSecurityContext } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { ResourcesSpec } from "@keelson/oci/runtime-spec/resources.ts";
+import type { RlimitSpec } from "@keelson/oci/runtime-spec/spec.ts";
 import { containerAnnotations } from "./annotations.ts";
+import { planCdiDevices } from "./cdi.ts";
 import { planCapabilities, type CapabilityPlan } from "./capabilities.ts";
 import { planContainerCgroup, type ContainerCgroup } from "./cgroup-path.ts";
 import { cleanPath } from "./clean-path.ts";
@@ -13,6 +15,7 @@ import type { PodPlan } from "./pod-plan.ts";
 import { planArgs, planCwd, planEnv, type ImageDefaults } from "./process.ts";
 import { planProtectedPaths, type ProtectedPaths } from "./protected-paths.ts";
 import { refuseUnhonouredFields } from "./refused-fields.ts";
+import { planResourceClasses, type ResourceClasses } from "./resource-classes.ts";
 import { planOomScoreAdj, planResources, type OomScoreAdjPlan } from "./resources.ts";
 import { planAppArmor, planSeccomp, type SeccompPlan } from "./security-profile.ts";
 import { planContainerSeLinux, type SeLinuxSpec } from "./selinux.ts";
@@ -26,6 +29,14 @@ export interface ContainerPlanInput {
   host: HostFacts;
   handler: HandlerFacts;
   id: string;
+  /** What the configuration gives to every container. */
+  defaults: ContainerDefaults;
+}
+
+export interface ContainerDefaults {
+  /** Processes and threads; 0 is no limit. */
+  pidsLimit: number;
+  rlimits: readonly RlimitSpec[];
 }
 
 /** What we will do for a container, before anything of the machine is looked at. Plain JSON: the record keeps it as it is. */
@@ -60,8 +71,12 @@ export interface ContainerPlan {
   ownCgroupNamespace: boolean;
   cgroup: ContainerCgroup;
   resources: ResourcesSpec;
+  classes: ResourceClasses;
+  rlimits: RlimitSpec[];
   mounts: MountPlan[];
   devices: DeviceRequest[];
+  /** `vendor.com/class=name`, each once. */
+  cdiDevices: string[];
   protectedPaths: ProtectedPaths;
   specAnnotations: Record<string, string>;
 }
@@ -72,7 +87,7 @@ export interface ContainerPlan {
  * is not honoured yet; each message begins with the field's name.
  */
 export function planContainer(input: ContainerPlanInput): ContainerPlan {
-  const { config, pod, image, host, handler, id } = input;
+  const { config, pod, image, host, handler, id, defaults } = input;
   refuseUnhonouredFields("ContainerConfig", config);
   const metadata = checkMetadata(config.metadata);
   checkMetadataSize(config.labels, config.annotations);
@@ -94,9 +109,12 @@ export function planContainer(input: ContainerPlanInput): ContainerPlan {
     ...planSecurity(config.linux?.securityContext, image.config, pod, host),
     oomScoreAdj: planOomScoreAdj("linux.resources", config.linux?.resources, host),
     cgroup: planContainerCgroup(pod.cgroup, id),
-    resources: planResources("linux.resources", config.linux?.resources, host),
+    resources: { ...planResources("linux.resources", config.linux?.resources, host), ...planPids(defaults, host) },
+    classes: planResourceClasses(metadata.name, config.annotations, pod.annotations),
+    rlimits: [...defaults.rlimits],
     mounts: planMounts(config.mounts, image.config.volumes, handler, host),
     devices: planDevices(config.devices),
+    cdiDevices: planCdiDevices(config.CDIDevices, config.annotations),
     specAnnotations: containerAnnotations(pod, { name: metadata.name, imageName: imageNameOf(config) }),
   };
 }
@@ -147,6 +165,10 @@ function planSecurity(security: LinuxContainerSecurityContext | undefined, image
     ownCgroupNamespace: hasCgroupNamespace(host, privileged),
     protectedPaths: planProtectedPaths(security),
   };
+}
+
+function planPids({ pidsLimit }: ContainerDefaults, host: HostFacts): Pick<ResourcesSpec, "pids"> {
+  return pidsLimit === 0 || !host.controllers.includes("pids") ? {} : { pids: { limit: pidsLimit } };
 }
 
 /** CRI: user_specified_image is what the user wrote; `image` may be an id already. */

@@ -60,6 +60,7 @@ function processOf({ plan, user }: ContainerSpecInput): ProcessSpec {
     ...(plan.appArmorProfile === undefined ? {} : { apparmorProfile: plan.appArmorProfile }),
     ...(plan.seLinux === undefined ? {} : { selinuxLabel: plan.seLinux.process }),
     oomScoreAdj: plan.oomScoreAdj.value,
+    ...(plan.rlimits.length > 0 ? { rlimits: plan.rlimits } : {}),
   };
 }
 

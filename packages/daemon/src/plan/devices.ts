@@ -1,4 +1,4 @@
-import type { Device } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { Device, LinuxContainerSecurityContext } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { DeviceSpec } from "@keelson/oci/runtime-spec/linux.ts";
 import type { DeviceRuleSpec } from "@keelson/oci/runtime-spec/resources.ts";
 import { checkHostPath, containerPath } from "./clean-path.ts";
@@ -24,6 +24,15 @@ export interface ResolvedDevice {
   uid: number;
   gid: number;
   permissions: string;
+}
+
+/**
+ * Whose the devices are where the configuration gives them to the container's user (as containerd's and CRI-O's
+ * device_ownership_from_security_context): what the security context says, and nothing of what it does not say.
+ */
+export function deviceOwner(security: Pick<LinuxContainerSecurityContext, "runAsUser" | "runAsGroup"> | undefined): { uid?: number; gid?: number } {
+  const { runAsUser, runAsGroup } = security ?? {};
+  return { ...(runAsUser === undefined ? {} : { uid: Number(runAsUser.value) }), ...(runAsGroup === undefined ? {} : { gid: Number(runAsGroup.value) }) };
 }
 
 /** CRI: ContainerConfig.devices. Throws InvalidArgument for bad paths and permissions. */

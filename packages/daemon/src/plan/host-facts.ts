@@ -33,6 +33,8 @@ export interface HostFacts {
   /** Of containers' processes and files by the machine's policy, as `user:role:type:level`; not looked at without SELinux. */
   seLinuxProcessLabel: string;
   seLinuxFileLabel: string;
+  /** The kernel's resctrl file system (Intel RDT, AMD QoS) is at /sys/fs/resctrl. */
+  resctrlMounted: boolean;
 }
 
 /** What the runtime handler of the pod can do. */

@@ -1,7 +1,7 @@
 import { ContainerConfig, PodSandboxConfig } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { fromJson } from "@keelson/cri/json.ts";
 import { capabilityNames } from "./capabilities.ts";
-import { planContainer, type ContainerPlan } from "./container-plan.ts";
+import { planContainer, type ContainerDefaults, type ContainerPlan } from "./container-plan.ts";
 import type { ResolvedDevice } from "./devices.ts";
 import type { HandlerFacts, HostFacts } from "./host-facts.ts";
 import { planPodSandbox, type PodPlan } from "./pod-plan.ts";
@@ -16,6 +16,7 @@ export interface PlanFixture {
   /** ContainerConfig as JSON, over a complete one. */
   container?: object;
   image?: Partial<ImageDefaults>;
+  defaults?: Partial<ContainerDefaults>;
   passwd?: string;
   group?: string;
   pidNamespacePath?: string;
@@ -43,6 +44,7 @@ const host: HostFacts = {
   seLinuxEnabled: false,
   seLinuxProcessLabel: "system_u:system_r:container_t:s0",
   seLinuxFileLabel: "system_u:object_r:container_file_t:s0",
+  resctrlMounted: false,
 };
 
 const image: ImageDefaults = { user: "", env: ["PATH=/usr/bin:/bin"], entrypoint: [], cmd: ["/bin/sh"], workingDir: "", stopSignal: "", volumes: [] };
@@ -70,6 +72,7 @@ export function containerFrom(fixture: PlanFixture, pod: PodPlan = podFrom(fixtu
     host: facts,
     handler: { name: "crun", recursiveReadOnlyMounts: true, ...fixture.handler },
     id: "container1",
+    defaults: { pidsLimit: 0, rlimits: [], ...fixture.defaults },
   });
   return { plan, host: facts };
 }

@@ -80,7 +80,7 @@ const fieldStates: Readonly<Record<string, Readonly<Record<string, FieldState>>>
     "linux.resources": honoured,
     "linux.security_context": honoured,
     windows,
-    CDI_devices: later("(Container Device Interface) is not there yet"),
+    CDI_devices: honoured,
     stop_signal: honoured,
   },
 };

@@ -2,8 +2,10 @@ import type { Stage } from "@keelson/base/joined-calls.ts";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import type { ContainerConfig, CreateContainerRequest, CreateContainerResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { Spec } from "@keelson/oci/runtime-spec/spec.ts";
+import { resolveCdiEdits } from "../cdi/device-nodes.ts";
 import { findHostPaths, findMountedImages, prepareMountSources } from "../container/mount-sources.ts";
 import type { ContainerRecord, MountedImage } from "../container/record.ts";
+import { resolveClasses } from "../container/resource-classes.ts";
 import { runtimeContainerOf } from "../container/runtime-container.ts";
 import { collectSpecInput, type SpecSources } from "../container/spec-input.ts";
 import { type ContainerEvent, containerTransition } from "../container/state.ts";
@@ -12,8 +14,11 @@ import { creationTimeNs } from "../creation-time.ts";
 import type { Deps } from "../deps.ts";
 import type { ImageRecord } from "../image/record.ts";
 import { podDir } from "../paths.ts";
+import { withCdiEdits } from "../plan/cdi.ts";
 import { type ContainerPlan, type ContainerPlanInput, planContainer } from "../plan/container-plan.ts";
 import { containerSpec } from "../plan/container-spec.ts";
+import { deviceOwner } from "../plan/devices.ts";
+import { withResourceClasses } from "../plan/resource-classes.ts";
 import { podFiles } from "../pod/pod-host.ts";
 import type { PodRecord } from "../pod/record.ts";
 import { configHash } from "./config-hash.ts";
@@ -31,7 +36,7 @@ export async function createContainer(d: Deps, req: CreateContainerRequest, sign
   const pod = shownPod(d, requestId("pod_sandbox_id", req.podSandboxId));
   const image = requireImage(d, config);
   const handler = d.runtimes.handlerOf(pod.handler);
-  const plan = planContainer({ config, pod: pod.plan, image: withDefaults(d, image), host: d.host, handler: handler.facts, id: d.newId() });
+  const plan = planContainer({ config, pod: pod.plan, image: withDefaults(d, image), host: d.host, handler: handler.facts, id: d.newId(), defaults: d.containerPolicy.defaults });
   const mountedImages = findMountedImages(d, plan.mounts);
   const hash = configHash("ContainerConfig", config);
   const earlier = d.containers.byName(plan.nameKey);
@@ -74,7 +79,9 @@ async function bringUp(d: Deps, c: NewContainer, signal: AbortSignal, stage: Sta
     await d.containerHost.relabel(filesToLabel(d, c.plan, mountSources), c.plan.seLinux.mount, signal);
   }
   stage("make its spec");
-  const spec = makeSpec(d, c, pod, { rootfs, mountSources });
+  const cdi = resolveCdiEdits(await d.cdi.editsFor(c.plan.cdiDevices));
+  const classes = await resolveClasses(c.plan.classes, d.containerPolicy.classFiles, d.host);
+  const spec = withCdiEdits(withResourceClasses(makeSpec(d, c, pod, { rootfs, mountSources }), classes), cdi, d.host);
   d.containerHost.writeProcess(record.id, spec.process!);
   stage(`create the container with ${pod.handler}`);
   const event = await createWithRuntime(d, record, spec, signal);
@@ -168,6 +175,7 @@ function makeSpec(d: Deps, c: NewContainer, pod: PodRecord, found: Pick<SpecSour
       host: d.host,
       ...found,
       targetPid: targetPid(d, c.plan, pod.id),
+      deviceOwner: d.containerPolicy.deviceOwnershipFromSecurityContext ? deviceOwner(c.config.linux?.securityContext) : {},
       privilegedWithoutHostDevices: d.runtimes.handlerOf(pod.handler).privilegedWithoutHostDevices,
     }),
   );

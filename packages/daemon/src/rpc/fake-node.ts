@@ -11,6 +11,7 @@ import { ContainerConfig, ListContainersRequest, ListPodSandboxRequest, PodSandb
 import { fromJson } from "@keelson/cri/json.ts";
 import type { ResourcesSpec } from "@keelson/oci/runtime-spec/resources.ts";
 import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
+import { CdiSpecDirs } from "../cdi/spec-dirs.ts";
 import type { CommandProblem } from "../container/command-problem.ts";
 import type { ContainerHost } from "../container/container-host.ts";
 import { ExitWatch } from "../container/exit-watch.ts";
@@ -285,6 +286,8 @@ export class FakeNode implements Disposable {
       metrics,
       puller: { pull: () => Promise.reject(new StatusError(Code.Unavailable, "this machine has no registry")), pullsInProgress: () => [] },
       pinnedImages: new Set(),
+      containerPolicy: { defaults: { pidsLimit: 0, rlimits: [] }, deviceOwnershipFromSecurityContext: false, classFiles: { blockIo: join(this.dir, "blockio.yaml"), rdt: join(this.dir, "rdt.yaml") } },
+      cdi: new CdiSpecDirs([join(this.dir, "cdi")]),
       mountPolicy: { createMissingSources: false, imageVolumes: "bind" },
       shmPolicy: { defaultBytes: defaultShmBytes, annotationIsAllowed: false },
       createTimeoutMs: 240_000,

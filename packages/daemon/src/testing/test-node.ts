@@ -128,6 +128,11 @@ export class TestNode implements AsyncDisposable {
     return join(this.dir, "config.toml");
   }
 
+  /** Where CDI specifications may be; made by who needs it. */
+  get cdiDir(): string {
+    return join(this.dir, "cdi");
+  }
+
   get networkFile(): string {
     return join(this.dir, "net.d/10-keel.conflist");
   }
@@ -385,6 +390,8 @@ level = "debug"
 config_path = "${dir}/certs.d"
 [cni]
 conf_dir = "${dir}/net.d"
+[cdi]
+spec_dirs = ["${dir}/cdi"]
 `;
 }
 

@@ -49,5 +49,8 @@ export interface IntelRdtSpec {
   l3CacheSchema?: string;
   memBwSchema?: string;
   schemata?: string[];
+  /** Since 1.3, in place of the two below. */
   enableMonitoring?: boolean;
+  enableCMT?: boolean;
+  enableMBM?: boolean;
 }

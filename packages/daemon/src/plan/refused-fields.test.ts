@@ -5,7 +5,7 @@ import { ContainerConfig, PodSandboxConfig } from "@keelson/cri/gen/runtime/v1/a
 import { fieldsOf, fromJson } from "@keelson/cri/json.ts";
 import { fieldState, refuseUnhonouredFields, statedPaths, type ConfigType } from "./refused-fields.ts";
 
-const types: ConfigType[] = ["PodSandboxConfig", "ContainerConfig"];
+const types: ConfigType[] = ["PodSandboxConfig", "ContainerConfig", "UpdateContainerResourcesRequest"];
 
 function leavesOf(message: string, path = ""): string[] {
   return fieldsOf(message).flatMap((field) => {

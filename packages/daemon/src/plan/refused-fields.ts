@@ -83,9 +83,15 @@ const fieldStates: Readonly<Record<string, Readonly<Record<string, FieldState>>>
     CDI_devices: honoured,
     stop_signal: honoured,
   },
+  UpdateContainerResourcesRequest: {
+    container_id: honoured,
+    linux: honoured,
+    windows,
+    annotations: hint("is for runtimes that know more resources; those here know none"),
+  },
 };
 
-export type ConfigType = "PodSandboxConfig" | "ContainerConfig";
+export type ConfigType = "PodSandboxConfig" | "ContainerConfig" | "UpdateContainerResourcesRequest";
 
 /** The state of a field by its path, such as `mounts.image.image`; undefined when the table forgot it. */
 export function fieldState(type: ConfigType, path: string): FieldState | undefined {

@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
+import { run } from "@keelson/linux/run.ts";
 import { DeadMount } from "@keelson/testkit/dead-mount.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { rejectsWith, skip, TestNode } from "./testing/test-node.ts";
@@ -44,6 +45,16 @@ describe("a dead mount", { skip }, () => {
       mount.close();
       await Promise.all(pods.map((pod) => node.removePod(pod.id)));
       await node.removePod(other.id);
+    });
+  });
+
+  test("holds a tool that touches it, and its caller no longer than the deadline", async () => {
+    await withDeadMount("tool", async (mount) => {
+      mount.die();
+      const started = performance.now();
+      await assert.rejects(run({ file: "stat", args: [mount.path], timeoutMs: 100 }), { name: "TimeoutError" });
+      const tookMs = performance.now() - started;
+      assert.ok(tookMs > 1000 && tookMs < 5000, `${tookMs} ms: SIGKILL ended it, or nothing did`);
     });
   });
 

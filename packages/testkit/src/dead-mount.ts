@@ -24,6 +24,8 @@ export class DeadMount implements Disposable {
   private constructor(path: string, device: number) {
     this.path = path;
     this.#device = device;
+    // mount(2) has asked for INIT; before its answer others wait where a signal does end it.
+    this.#serve();
     this.#timer = setInterval(() => this.#serve(), pollMs);
   }
 

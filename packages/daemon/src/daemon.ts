@@ -169,7 +169,10 @@ async function buildDeps(config: Config, paths: Paths, log: Log, parts: AsyncDis
     puller,
     pinnedImages: new Set(config.images.pinned.map((name) => formatReference(parseReference(name)))),
     mountPolicy: { createMissingSources: config.containers.create_missing_mount_sources, imageVolumes: config.containers.image_volumes },
-    shmPolicy: { defaultBytes: config.pods.shm_size_bytes, annotationIsAllowed: config.pods.shm_size_annotation },
+    podPolicy: {
+      shm: { defaultBytes: config.pods.shm_size_bytes, annotationIsAllowed: config.pods.shm_size_annotation },
+      sysctls: { unprivilegedPorts: config.pods.unprivileged_ports, unprivilegedPing: config.pods.unprivileged_ping },
+    },
     containerPolicy: containerPolicyOf(config, host.capabilities),
     cdi: new CdiSpecDirs(config.cdi.spec_dirs),
     createTimeoutMs: config.timeouts.create * 1000,

@@ -13,7 +13,7 @@ import type { DaemonMetrics } from "./metrics/daemon-metrics.ts";
 import type { PodNetworks } from "./network/pod-networks.ts";
 import type { Paths } from "./paths.ts";
 import type { HostFacts } from "./plan/host-facts.ts";
-import type { ShmPolicy } from "./plan/shm-size.ts";
+import type { PodPolicy } from "./plan/pod-plan.ts";
 import type { PodHost } from "./pod/pod-host.ts";
 import type { PodRecord } from "./pod/record.ts";
 import type { RecordStore } from "./record-store.ts";
@@ -46,7 +46,7 @@ export interface Deps {
   /** Names of images that garbage collection must spare, normalised. */
   readonly pinnedImages: ReadonlySet<string>;
   readonly mountPolicy: MountPolicy;
-  readonly shmPolicy: ShmPolicy;
+  readonly podPolicy: PodPolicy;
   readonly containerPolicy: ContainerPolicy;
   readonly cdi: Pick<CdiSpecDirs, "editsFor">;
   /** How long a runtime may take to create a container, in ms. */

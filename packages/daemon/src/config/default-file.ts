@@ -58,6 +58,9 @@ export const defaultConfigFile = `# Configuration of keelsond. Every key is opti
 # shm_size_bytes = 67108864
 # Whether a pod may choose another size by the annotation io.kubernetes.cri-o.ShmSize ("1Gi").
 # shm_size_annotation = false
+# Whether ports below 1024, and ping, need no capability in a pod's own network; pods may set the sysctls themselves.
+# unprivileged_ports = true
+# unprivileged_ping = true
 
 [containers]
 # A mount whose host_path is not there: false is an error that names it, true makes a directory, as

@@ -80,6 +80,9 @@ export const configSchema = v.strictObject({
       shm_size_bytes: v.optional(positiveInteger, 64 * 1024 ** 2),
       /** Whether a pod may choose it by annotation. */
       shm_size_annotation: v.optional(v.boolean(), false),
+      /** net.ipv4.ip_unprivileged_port_start=0 and net.ipv4.ping_group_range=0 2147483647 in pods' own networks. */
+      unprivileged_ports: v.optional(v.boolean(), true),
+      unprivileged_ping: v.optional(v.boolean(), true),
     }),
     {},
   ),

@@ -11,7 +11,7 @@ import { checkPodResources } from "./resource-update.ts";
 import { planSeccomp } from "./security-profile.ts";
 import { planPodSeLinux, type SeLinuxLabel } from "./selinux.ts";
 import { defaultShmBytes, planShmSize, type ShmPolicy } from "./shm-size.ts";
-import { planSysctls, type SysctlPlan } from "./sysctls.ts";
+import { planSysctls, type SysctlPlan, type SysctlPolicy } from "./sysctls.ts";
 
 /** What we will do for a pod. Plain JSON: the record keeps it as it is. */
 export interface PodPlan {
@@ -45,12 +45,24 @@ export interface PodPlan {
   seLinux?: SeLinuxLabel;
 }
 
+/** What the configuration says of pods. */
+export interface PodPolicy {
+  readonly shm: ShmPolicy;
+  readonly sysctls: SysctlPolicy;
+}
+
+/** That of a configuration that says nothing. */
+export const defaultPodPolicy: PodPolicy = {
+  shm: { defaultBytes: defaultShmBytes, annotationIsAllowed: false },
+  sysctls: { unprivilegedPorts: true, unprivilegedPing: true },
+};
+
 /**
  * PodSandboxConfig → plan (CRI: RunPodSandbox). Pure: the id comes from the caller. Throws
  * InvalidArgument for a bad value and Unimplemented for a field that is not honoured yet, each
  * beginning with the field's name.
  */
-export function planPodSandbox(config: PodSandboxConfig, runtimeHandler: string, host: HostFacts, id: string, shm: ShmPolicy = { defaultBytes: defaultShmBytes, annotationIsAllowed: false }): PodPlan {
+export function planPodSandbox(config: PodSandboxConfig, runtimeHandler: string, host: HostFacts, id: string, policy: PodPolicy = defaultPodPolicy): PodPlan {
   refuseUnhonouredFields("PodSandboxConfig", config);
   const metadata = checkMetadata(config.metadata);
   checkMetadataSize(config.labels, config.annotations);
@@ -71,11 +83,11 @@ export function planPodSandbox(config: PodSandboxConfig, runtimeHandler: string,
     annotations: { ...config.annotations },
     logDirectory: planLogDirectory(config.logDirectory),
     ...namespaces,
-    sysctls: planSysctls(config.linux?.sysctls ?? {}, { network: ownNetwork, ipc: namespaces.ipc === "own" }),
+    sysctls: planSysctls(config.linux?.sysctls ?? {}, { network: ownNetwork, ipc: namespaces.ipc === "own" }, policy.sysctls),
     ...(config.dnsConfig === undefined ? {} : { resolvConf: resolvConf(config.dnsConfig) }),
     portMappings: planPortMappings(config.portMappings, ownNetwork),
     cgroup: planPodCgroup(config.linux?.cgroupParent ?? "", host.cgroupDriver, id),
-    shmSizeBytes: planShmSize(config.annotations, shm),
+    shmSizeBytes: planShmSize(config.annotations, policy.shm),
     privileged: security?.privileged ?? false,
     ...(seLinux === undefined ? {} : { seLinux }),
   };

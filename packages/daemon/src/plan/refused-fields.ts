@@ -26,6 +26,17 @@ const podProcess = "says as whom and how confined the pod's own process runs: th
 const podSizing = "is for runtimes that size a virtual machine: the kubelet itself sets the limits of the pod's cgroup";
 const mappings = "(idmapped mounts) is not there yet";
 
+/** CRI: ImageSpec, for an image that has been pulled. */
+function imageSpec(path: string): Record<string, FieldState> {
+  return {
+    [`${path}.image`]: honoured,
+    [`${path}.user_specified_image`]: honoured,
+    [`${path}.annotations`]: hint("is told back; nothing hangs on an image's annotations"),
+    [`${path}.runtime_handler`]: hint("is told back; every handler has the same images"),
+    [`${path}.image_ref`]: hint("is told back; the image is found by its name or id"),
+  };
+}
+
 /** A path stands for everything below it. Lists and their elements have the same path. */
 const fieldStates: Readonly<Record<string, Readonly<Record<string, FieldState>>>> = {
   PodSandboxConfig: {
@@ -55,7 +66,7 @@ const fieldStates: Readonly<Record<string, Readonly<Record<string, FieldState>>>
   },
   ContainerConfig: {
     metadata: honoured,
-    image: honoured,
+    ...imageSpec("image"),
     command: honoured,
     args: honoured,
     working_dir: honoured,
@@ -68,7 +79,7 @@ const fieldStates: Readonly<Record<string, Readonly<Record<string, FieldState>>>
     "mounts.uidMappings": later(mappings),
     "mounts.gidMappings": later(mappings),
     "mounts.recursive_read_only": honoured,
-    "mounts.image": honoured,
+    ...imageSpec("mounts.image"),
     "mounts.image_sub_path": honoured,
     devices: honoured,
     labels: honoured,

@@ -1,7 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
-import { planSysctls } from "./sysctls.ts";
+import { planSysctls as planWith, type SysctlPlan } from "./sysctls.ts";
+
+const on = { unprivilegedPorts: true, unprivilegedPing: true };
+const planSysctls = (asked: Record<string, string>, own: { network: boolean; ipc: boolean }, policy = on): SysctlPlan[] => planWith(asked, own, policy);
 
 const own = { network: true, ipc: true };
 
@@ -9,6 +12,11 @@ test("unprivileged ports and ping are on in a pod's own network, unless the pod 
   assert.deepEqual(planSysctls({}, own).map((s) => `${s.name}=${s.value}`), ["net.ipv4.ip_unprivileged_port_start=0", "net.ipv4.ping_group_range=0 2147483647"]);
   assert.deepEqual(planSysctls({}, { network: false, ipc: true }), []);
   assert.equal(planSysctls({ "net/ipv4/ip_unprivileged_port_start": "1024" }, own).find((s) => s.name.includes("port_start"))?.value, "1024");
+});
+
+test("the configuration can take each of them away", () => {
+  assert.deepEqual(planSysctls({}, own, { unprivilegedPorts: false, unprivilegedPing: true }).map((s) => s.name), ["net.ipv4.ping_group_range"]);
+  assert.deepEqual(planSysctls({}, own, { unprivilegedPorts: true, unprivilegedPing: false }).map((s) => s.name), ["net.ipv4.ip_unprivileged_port_start"]);
 });
 
 test("each is written where it belongs", () => {

@@ -10,24 +10,33 @@ export interface SysctlPlan {
   namespace: "network" | "ipc";
 }
 
-/** As containerd and CRI-O have it: ports below 1024 and ping need no capability in a pod's own network. */
-const defaults: Readonly<Record<string, string>> = {
-  "net.ipv4.ip_unprivileged_port_start": "0",
-  "net.ipv4.ping_group_range": "0 2147483647",
-};
+/** What the configuration says of the network namespaces of pods, as containerd and CRI-O have it. */
+export interface SysctlPolicy {
+  /** Ports below 1024 need no capability. */
+  readonly unprivilegedPorts: boolean;
+  /** Ping needs no capability. */
+  readonly unprivilegedPing: boolean;
+}
+
+function defaultsOf(policy: SysctlPolicy): Record<string, string> {
+  return {
+    ...(policy.unprivilegedPorts ? { "net.ipv4.ip_unprivileged_port_start": "0" } : {}),
+    ...(policy.unprivilegedPing ? { "net.ipv4.ping_group_range": "0 2147483647" } : {}),
+  };
+}
 
 /** The settings of an IPC namespace (ipc_namespaces(7)) that have no prefix of their own. */
 const ipcNames = new Set(["kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced"]);
 
 /**
- * The pod's sysctls, its own over the defaults, sorted by name. Only those that belong to a
+ * The pod's sysctls, its own over those of the policy, sorted by name. Only those that belong to a
  * namespace which is the pod's own are allowed: any other would change the host (CRI:
  * LinuxPodSandboxConfig.sysctls). Throws InvalidArgument naming the sysctl.
  */
-export function planSysctls(asked: Readonly<Record<string, string>>, own: { network: boolean; ipc: boolean }): SysctlPlan[] {
+export function planSysctls(asked: Readonly<Record<string, string>>, own: { network: boolean; ipc: boolean }, policy: SysctlPolicy): SysctlPlan[] {
   const plans = new Map<string, SysctlPlan>();
   if (own.network) {
-    for (const [name, value] of Object.entries(defaults)) plans.set(name, planSysctl(name, value));
+    for (const [name, value] of Object.entries(defaultsOf(policy))) plans.set(name, planSysctl(name, value));
   }
   for (const [name, value] of Object.entries(asked)) {
     const plan = planSysctl(name, value);

@@ -27,9 +27,8 @@ import { DaemonMetrics } from "../metrics/daemon-metrics.ts";
 import { bundleDir, containerDir, containersDir, podDir } from "../paths.ts";
 import { planContainerCgroup } from "../plan/cgroup-path.ts";
 import { hostFrom } from "../plan/plan-fixture.ts";
-import type { PodPlan } from "../plan/pod-plan.ts";
+import { defaultPodPolicy, type PodPlan } from "../plan/pod-plan.ts";
 import type { LimitFile } from "../plan/resource-update.ts";
-import { defaultShmBytes } from "../plan/shm-size.ts";
 import type { PodHost } from "../pod/pod-host.ts";
 import { readPodRecord, writePodRecord } from "../pod/record.ts";
 import type { ProcessIdentity } from "../pod/state.ts";
@@ -289,7 +288,7 @@ export class FakeNode implements Disposable {
       containerPolicy: { defaults: { pidsLimit: 0, rlimits: [] }, deviceOwnershipFromSecurityContext: false, classFiles: { blockIo: join(this.dir, "blockio.yaml"), rdt: join(this.dir, "rdt.yaml") } },
       cdi: new CdiSpecDirs([join(this.dir, "cdi")]),
       mountPolicy: { createMissingSources: false, imageVolumes: "bind" },
-      shmPolicy: { defaultBytes: defaultShmBytes, annotationIsAllowed: false },
+      podPolicy: defaultPodPolicy,
       createTimeoutMs: 240_000,
       cleanupTimeoutMs,
       newId: () => (this.#ids += 1).toString(16).padStart(8, "0").padEnd(64, "0"),

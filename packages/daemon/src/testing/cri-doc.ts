@@ -1,4 +1,3 @@
-import type { FieldDescriptor } from "@keelson/cri/descriptor.ts";
 import { fieldsOf } from "@keelson/cri/json.ts";
 import { callNames, methodOf } from "@keelson/cri/service.ts";
 import { type ConfigType, type FieldState, fieldState } from "../plan/refused-fields.ts";
@@ -14,7 +13,7 @@ const notes: Readonly<Record<ConfigType, Readonly<Record<string, string>>>> = {
     log_directory: "absolute; made when it is not there",
     dns_config: "becomes /etc/resolv.conf; a copy of the host's without it",
     port_mappings: "given to the CNI plugins; ignored in the host's network",
-    annotations: "1 MiB together with the labels; `io.keelson…` names tune a pod",
+    annotations: "1 MiB together with the labels; `io.kubernetes.cri-o.ShmSize` sets the size of /dev/shm where `shm_size_annotation` in `[pods]` allows it",
     "linux.cgroup_parent": "a path for cgroupfs, a slice for systemd, as RuntimeConfig tells the driver",
     "linux.security_context.namespace_options.network": "POD or NODE",
     "linux.security_context.namespace_options.pid": "POD, CONTAINER or NODE",
@@ -26,7 +25,8 @@ const notes: Readonly<Record<ConfigType, Readonly<Record<string, string>>>> = {
   },
   ContainerConfig: {
     metadata: "the name is needed; with the attempt it is unique in its pod",
-    image: "an image that is here, by id, tag or digest; `user_specified_image` is what the status shows",
+    "image.image": "an image that is here, by id, tag or digest",
+    "image.user_specified_image": "what the status shows",
     command: "in the place of the image's Entrypoint and Cmd; one of them is needed",
     args: "in the place of the image's Cmd",
     working_dir: "absolute; made when it is not there; the image's, else /, when empty",
@@ -36,7 +36,7 @@ const notes: Readonly<Record<ConfigType, Readonly<Record<string, string>>>> = {
     "mounts.recursive_read_only": "needs readonly and PROPAGATION_PRIVATE, and a runtime handler that says it can",
     "mounts.selinux_relabel": "the source and all below it get the container's label where the kernel has SELinux; the machine's own directories are refused",
     "mounts.propagation": "HOST_TO_CONTAINER needs a shared or slave mount, BIDIRECTIONAL a shared one",
-    "mounts.image": "an image that is here, read-only; it cannot be removed while it is mounted",
+    "mounts.image.image": "an image that is here, read-only; it cannot be removed while it is mounted",
     "mounts.image_sub_path": "a directory or file in it; links lead nowhere else",
     devices: "device nodes, or directories of them, with r, w and m",
     log_path: "relative to the pod's log_directory, and stays in it",
@@ -130,22 +130,25 @@ function callTable(answered: ReadonlySet<string>): string {
 }
 
 function fieldTable(type: ConfigType): string {
-  return ["| field | state | |", "| --- | --- | --- |", ...rowsOf(type, type, "")].join("\n");
+  return ["| field | state | |", "| --- | --- | --- |", ...rowsOf(type, new Map(), type, "")].join("\n");
 }
 
-/** A row for each field; one for a whole message where all below it is not on Linux. */
-function rowsOf(type: ConfigType, message: string, parent: string): string[] {
+/**
+ * A row for each field; one for a whole message where all below it is not on Linux.
+ *
+ * @param told each note and reason by the path of the row that has it: further rows refer to it
+ */
+function rowsOf(type: ConfigType, told: Map<string, string>, message: string, parent: string): string[] {
   return fieldsOf(message).flatMap((field) => {
     const path = parent === "" ? field.name : `${parent}.${field.name}`;
     const state = fieldState(type, path);
-    if (field.kind === "message" && state?.is !== "windows") return rowsOf(type, field.of!, path);
-    return [rowOf(type, field, path, state)];
+    if (field.kind === "message" && state?.is !== "windows") return rowsOf(type, told, field.of!, path);
+    const note = state !== undefined && "why" in state ? state.why : noteOf(type, path);
+    const first = told.get(note);
+    if (first === undefined) told.set(note, path);
+    const name = `\`${path}\`${field.deprecated === true ? " (deprecated)" : ""}`;
+    return [`| ${name} | ${stateName(state)} | ${note === "" || first === undefined ? note : `as \`${first}\``} |`];
   });
-}
-
-function rowOf(type: ConfigType, field: FieldDescriptor, path: string, state: FieldState | undefined): string {
-  const name = `\`${path}\`${field.deprecated === true ? " (deprecated)" : ""}`;
-  return `| ${name} | ${stateName(state)} | ${state === undefined || !("why" in state) ? noteOf(type, path) : state.why} |`;
 }
 
 function stateName(state: FieldState | undefined): string {

@@ -314,5 +314,6 @@ NAPI_MODULE_INIT() {
   init_root(env, exports);
   init_pool(env, exports);
   init_watch(env, exports);
+  init_batch(env, exports);
   return exports;
 }

@@ -99,5 +99,6 @@ void init_tree(napi_env env, napi_value exports);
 void init_root(napi_env env, napi_value exports);
 void init_pool(napi_env env, napi_value exports);
 void init_watch(napi_env env, napi_value exports);
+void init_batch(napi_env env, napi_value exports);
 
 #endif

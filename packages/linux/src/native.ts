@@ -33,6 +33,9 @@ interface Native {
   tree(path: Path, remove: boolean, async: boolean): unknown;
   enterRoot(dir: string): void;
   leaveRoot(): void;
+  readFiles(paths: readonly string[]): Promise<(string | null)[]>;
+  readNetDev(pins: readonly string[]): Promise<(string | null)[]>;
+  countProcesses(procsFiles: readonly string[]): Promise<number[]>;
   warmPool(timeoutMs: number): Promise<number>;
 }
 

@@ -1,0 +1,28 @@
+import { native } from "./native.ts";
+
+/** The text of many small files of the kernel, read in one job on libuv's pool; null for one that cannot be read, or that is gone. */
+export async function readFiles(paths: readonly string[]): Promise<(string | null)[]> {
+  return paths.length === 0 ? [] : await native.readFiles(paths);
+}
+
+/** What /proc/net/dev says in each of these network namespaces, given by their pins; null for one that is gone. */
+export async function readNetDev(pins: readonly string[]): Promise<(string | null)[]> {
+  return pins.length === 0 ? [] : await native.readNetDev(pins);
+}
+
+export interface ProcessCounts {
+  processes: number;
+  fileDescriptors: number;
+  /** Of the file descriptors. */
+  sockets: number;
+}
+
+/** Counts what the processes that a `cgroup.procs` lists have open, for many such files; undefined for one that is gone. */
+export async function countProcesses(procsFiles: readonly string[]): Promise<(ProcessCounts | undefined)[]> {
+  if (procsFiles.length === 0) return [];
+  const counts = await native.countProcesses(procsFiles);
+  return procsFiles.map((_, i) => {
+    const [processes = -1, fileDescriptors = 0, sockets = 0] = counts.slice(3 * i, 3 * i + 3);
+    return processes < 0 ? undefined : { processes, fileDescriptors, sockets };
+  });
+}

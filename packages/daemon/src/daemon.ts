@@ -5,7 +5,7 @@ import { JoinedCalls } from "@keelson/base/joined-calls.ts";
 import { KeyedLock } from "@keelson/base/keyed-lock.ts";
 import type { Log } from "@keelson/base/log.ts";
 import { type CallObserver, createCriServer } from "@keelson/cri/server.ts";
-import { detectCgroups } from "@keelson/linux/cgroup.ts";
+import { type CgroupLayout, detectCgroups } from "@keelson/linux/cgroup.ts";
 import { warmThreadPool } from "@keelson/linux/pool.ts";
 import { bootId } from "@keelson/linux/procfs.ts";
 import { formatReference, parseReference } from "@keelson/oci/reference.ts";
@@ -16,11 +16,12 @@ import type { Config } from "./config/schema.ts";
 import { containerPolicyOf } from "./container/container-policy.ts";
 import { LinuxContainerHost } from "./container/container-host.ts";
 import { ExitWatch } from "./container/exit-watch.ts";
-import { layersOf, readContainerRecord, writeContainerRecord } from "./container/record.ts";
+import { type ContainerRecord, layersOf, readContainerRecord, writeContainerRecord } from "./container/record.ts";
 import { runtimeContainerOf } from "./container/runtime-container.ts";
 import { releaseContainer } from "./container/teardown.ts";
 import { openOrSalvage } from "./database-salvage.ts";
 import type { Deps } from "./deps.ts";
+import { Events } from "./events.ts";
 import { collectHostFacts } from "./host.ts";
 import { openImages } from "./image/open-images.ts";
 import { lockInstance } from "./instance-lock.ts";
@@ -31,12 +32,16 @@ import { createPluginExec } from "./network/exec.ts";
 import { PodNetworks } from "./network/pod-networks.ts";
 import { bundleDir, containerDir, containersDir, databasePath, lockPath, podDir, type Paths, runtimeRoot } from "./paths.ts";
 import { LinuxPodHost } from "./pod/pod-host.ts";
-import { readPodRecord, writePodRecord } from "./pod/record.ts";
+import { type PodRecord, readPodRecord, writePodRecord } from "./pod/record.ts";
 import { RecordStore } from "./record-store.ts";
 import { RecordTable } from "./record-table.ts";
 import { recover } from "./recovery.ts";
 import { createHandlers } from "./rpc/handlers.ts";
 import { findBinary, openRuntimes } from "./runtime/runtimes.ts";
+import type { HostFacts } from "./plan/host-facts.ts";
+import { StatsCollector } from "./stats/collector.ts";
+import { availableOn, machineOf } from "./stats/machine.ts";
+import { LinuxUsageSource } from "./stats/usage-source.ts";
 import { prepareSocket, restrictSocket } from "./socket-file.ts";
 import { version } from "./version.ts";
 
@@ -44,6 +49,9 @@ export interface Daemon {
   /** Ends calls under way, or drops them after `graceMs`. Containers go on running. */
   close(graceMs: number): Promise<void>;
 }
+
+/** How often CPU time is read for `usage_nano_cores`, in ms; rates are over the last seconds up to this. */
+const samplePeriodMs = 10_000;
 
 /** How long a call whose client's deadline is over goes on for the retry, in ms; kubelets retry within a minute or two. */
 const lingerMs = 240_000;
@@ -137,6 +145,7 @@ async function buildDeps(config: Config, paths: Paths, log: Log, parts: AsyncDis
   const runtimes = openRuntimes(config, paths, host, cgroups, log);
   const containerHost = new LinuxContainerHost((id) => bundleDir(paths, id), (id) => containerDir(paths, id), cgroups);
   const podLock = new KeyedLock();
+  const stats = openStats(paths, pods, containers, cgroups, host, log, parts);
   const cleanupTimeoutMs = config.timeouts.cleanup * 1000;
   const nowNs = () => BigInt(Date.now()) * 1_000_000n;
   const exits = new ExitWatch({
@@ -164,6 +173,8 @@ async function buildDeps(config: Config, paths: Paths, log: Log, parts: AsyncDis
     runtimes,
     exits,
     metrics,
+    stats,
+    events: new Events({ pods, containers, nowNs, onDropped: (count) => metrics.dropped("events", count) }),
     network,
     images,
     puller,
@@ -180,6 +191,14 @@ async function buildDeps(config: Config, paths: Paths, log: Log, parts: AsyncDis
     newId: () => randomBytes(32).toString("hex"),
     nowNs,
   };
+}
+
+function openStats(paths: Paths, pods: RecordStore<PodRecord>, containers: RecordStore<ContainerRecord>, cgroups: CgroupLayout, host: HostFacts, log: Log, parts: AsyncDisposableStack): StatsCollector {
+  const source = new LinuxUsageSource(cgroups, host.hugepageSizes);
+  const stats = new StatsCollector({ log, paths, pods, containers, source, machine: machineOf(source, containersDir(paths)), available: availableOn(cgroups), periodMs: samplePeriodMs });
+  parts.defer(() => stats.close());
+  stats.start();
+  return stats;
 }
 
 async function openNetworks(config: Config, log: Log, metrics: DaemonMetrics, parts: AsyncDisposableStack): Promise<PodNetworks> {

@@ -7,6 +7,7 @@ import type { ContainerHost } from "./container/container-host.ts";
 import type { ContainerRecord } from "./container/record.ts";
 import type { ExitWatch } from "./container/exit-watch.ts";
 import type { MountPolicy } from "./container/mount-sources.ts";
+import type { Events } from "./events.ts";
 import type { ImagePuller } from "./image/pull.ts";
 import type { ImageStore } from "./image/store.ts";
 import type { DaemonMetrics } from "./metrics/daemon-metrics.ts";
@@ -18,6 +19,7 @@ import type { PodHost } from "./pod/pod-host.ts";
 import type { PodRecord } from "./pod/record.ts";
 import type { RecordStore } from "./record-store.ts";
 import type { Runtimes } from "./runtime/runtimes.ts";
+import type { StatsCollector } from "./stats/collector.ts";
 
 /** What the calls work with; built in main.ts and nowhere else. */
 export interface Deps {
@@ -38,8 +40,10 @@ export interface Deps {
   readonly podHost: PodHost;
   readonly containerHost: ContainerHost;
   readonly runtimes: Runtimes;
+  readonly events: Pick<Events, "follow">;
   readonly exits: Pick<ExitWatch, "watch" | "forget">;
   readonly metrics: DaemonMetrics;
+  readonly stats: Pick<StatsCollector, "ofContainers" | "ofPods" | "podMetrics" | "metricDescriptors" | "containerStarted">;
   readonly network: Pick<PodNetworks, "attach" | "detach" | "status" | "collectGarbage" | "updateRuntimeConfig">;
   readonly images: Pick<ImageStore, "find" | "list" | "lowerDirectories" | "collectGarbage" | "remove" | "layers">;
   readonly puller: Pick<ImagePuller, "pull" | "pullsInProgress">;

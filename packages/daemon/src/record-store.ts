@@ -1,6 +1,9 @@
 import { Code, StatusError } from "@keelson/base/status.ts";
 import type { RecordTable } from "./record-table.ts";
 
+/** Told of a record that is new (`before` undefined), changed, or gone (`after` undefined). */
+export type ChangeListener<R> = (before: R | undefined, after: R | undefined) => void;
+
 /**
  * The records of one kind: on disk in a RecordTable, in memory for reading. A record is never
  * changed in place, so a list that was handed out stays as it was: readers take no lock.
@@ -11,6 +14,7 @@ export class RecordStore<R extends { readonly id: string; readonly name: string 
   readonly #byId = new Map<string, R>();
   readonly #idByName = new Map<string, string>();
   readonly #waiters = new Map<string, Set<() => void>>();
+  readonly #listeners = new Set<ChangeListener<R>>();
   #snapshot: readonly R[] | undefined;
 
   /** @param kind what a record is called in errors, such as `container`. */
@@ -68,7 +72,7 @@ export class RecordStore<R extends { readonly id: string; readonly name: string 
     }
     this.#table.insert(record.id, record);
     this.#index(record);
-    this.#changed(record.id);
+    this.#changed(record.id, undefined, record);
   }
 
   /**
@@ -82,7 +86,7 @@ export class RecordStore<R extends { readonly id: string; readonly name: string 
     if (after === before) return before;
     this.#table.put(id, after);
     this.#byId.set(id, after);
-    this.#changed(id);
+    this.#changed(id, before, after);
     return after;
   }
 
@@ -93,7 +97,7 @@ export class RecordStore<R extends { readonly id: string; readonly name: string 
     this.#table.delete(id);
     this.#byId.delete(id);
     this.#idByName.delete(record.name);
-    this.#changed(id);
+    this.#changed(id, record, undefined);
   }
 
   /** Resolves with the record, or undefined when it is gone, as soon as `condition` holds. */
@@ -103,6 +107,12 @@ export class RecordStore<R extends { readonly id: string; readonly name: string 
       if (record === undefined || condition(record)) return record;
       await this.#nextChange(id, signal);
     }
+  }
+
+  /** Calls back at once with each change, in their order, until it is disposed of. The listener must not throw. */
+  subscribe(listener: ChangeListener<R>): Disposable {
+    this.#listeners.add(listener);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
   }
 
   #nextChange(id: string, signal: AbortSignal): Promise<void> {
@@ -128,8 +138,9 @@ export class RecordStore<R extends { readonly id: string; readonly name: string 
     this.#idByName.set(record.name, record.id);
   }
 
-  #changed(id: string): void {
+  #changed(id: string, before: R | undefined, after: R | undefined): void {
     this.#snapshot = undefined;
+    for (const listener of this.#listeners) listener(before, after);
     const waiters = this.#waiters.get(id);
     this.#waiters.delete(id);
     for (const wake of waiters ?? []) wake();

@@ -37,6 +37,7 @@ test("what is refused to stay within bounds is counted as dropped", () => {
     '{what="calls"}': 1,
     '{what="operations"}': 2,
     '{what="exec_output"}': 0,
+    '{what="events"}': 0,
     '{what="detached_pods"}': 0,
   });
 });

@@ -9,11 +9,12 @@ import type { Deps } from "../deps.ts";
  * - calls: refused because too many were under way
  * - operations: refused because too many were still under way, their clients gone
  * - exec_output: commands of ExecSync whose output was cut
+ * - events: not given to clients of GetContainerEvents that were too slow to read them
  * - detached_pods: forgotten to be detached; a repeated detach of them asks the plugins again
  */
-export type Dropped = "calls" | "operations" | "exec_output" | "detached_pods";
+export type Dropped = "calls" | "operations" | "exec_output" | "events" | "detached_pods";
 
-const allDropped: readonly Dropped[] = ["calls", "operations", "exec_output", "detached_pods"];
+const allDropped: readonly Dropped[] = ["calls", "operations", "exec_output", "events", "detached_pods"];
 
 /** Bounds of call latencies: from a status to a slow pull. */
 const callBounds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120];

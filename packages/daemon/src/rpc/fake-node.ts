@@ -24,6 +24,9 @@ import type { Deps } from "../deps.ts";
 import type { LayerStore } from "../image/layer-store.ts";
 import type { ImageRecord } from "../image/record.ts";
 import { DaemonMetrics } from "../metrics/daemon-metrics.ts";
+import { Events } from "../events.ts";
+import { everything, fakeMachine, FakeUsage } from "../stats/fake-usage.ts";
+import { StatsCollector } from "../stats/collector.ts";
 import { bundleDir, containerDir, containersDir, podDir } from "../paths.ts";
 import { planContainerCgroup } from "../plan/cgroup-path.ts";
 import { hostFrom } from "../plan/plan-fixture.ts";
@@ -99,6 +102,8 @@ export class FakeNode implements Disposable {
   readonly dir = mkdtempSync(join(tmpdir(), "keelson-fake-"));
   readonly paths = { root: join(this.dir, "root"), state: join(this.dir, "state") };
   readonly db: DatabaseSync = openDatabase(":memory:");
+  /** What stats are made of. */
+  readonly usage = new FakeUsage();
   /** What the daemon logged as warning or error. */
   readonly logged: string[] = [];
   /** Broken promises between the parts, such as a pod taken down under running containers. */
@@ -283,6 +288,8 @@ export class FakeNode implements Disposable {
       network: this.#newNetwork(),
       images: this.#newImages(),
       metrics,
+      stats: new StatsCollector({ log, paths, pods, containers, source: this.usage, machine: fakeMachine(this.usage), available: everything, periodMs: 10_000 }),
+      events: new Events({ pods, containers, nowNs, onDropped: (count) => metrics.dropped("events", count) }),
       puller: { pull: () => Promise.reject(new StatusError(Code.Unavailable, "this machine has no registry")), pullsInProgress: () => [] },
       pinnedImages: new Set(),
       containerPolicy: { defaults: { pidsLimit: 0, rlimits: [] }, deviceOwnershipFromSecurityContext: false, classFiles: { blockIo: join(this.dir, "blockio.yaml"), rdt: join(this.dir, "rdt.yaml") } },

@@ -1,13 +1,20 @@
 import type { Handlers } from "@keelson/cri/server.ts";
 import type { Deps } from "../deps.ts";
+import { containerStats } from "./container-stats.ts";
 import { containerStatus } from "./container-status.ts";
 import { createContainer } from "./create-container.ts";
 import { execSync } from "./exec-sync.ts";
+import { getContainerEvents } from "./get-container-events.ts";
 import { imageFsInfo } from "./image-fs-info.ts";
 import { imageStatus } from "./image-status.ts";
+import { listContainerStats } from "./list-container-stats.ts";
 import { listContainers } from "./list-containers.ts";
 import { listImages } from "./list-images.ts";
+import { listMetricDescriptors } from "./list-metric-descriptors.ts";
+import { listPodSandboxMetrics } from "./list-pod-sandbox-metrics.ts";
+import { listPodSandboxStats } from "./list-pod-sandbox-stats.ts";
 import { listPodSandbox } from "./list-pod-sandbox.ts";
+import { podSandboxStats } from "./pod-sandbox-stats.ts";
 import { podSandboxStatus } from "./pod-sandbox-status.ts";
 import { pullImage } from "./pull-image.ts";
 import { removeContainer } from "./remove-container.ts";
@@ -18,6 +25,7 @@ import { runPodSandbox } from "./run-pod-sandbox.ts";
 import { runtimeConfig } from "./runtime-config.ts";
 import { startContainer } from "./start-container.ts";
 import { status } from "./status.ts";
+import { streamContainers, streamContainerStats, streamImages, streamPodSandboxes, streamPodSandboxMetrics, streamPodSandboxStats } from "./streamed-lists.ts";
 import { stopContainer } from "./stop-container.ts";
 import { stopPodSandbox } from "./stop-pod-sandbox.ts";
 import { updateContainerResources } from "./update-container-resources.ts";
@@ -52,5 +60,18 @@ export function createHandlers(d: Deps): Handlers {
     pullImage: (req, signal) => pullImage(d, req, signal),
     removeImage: (req) => removeImage(d, req),
     imageFsInfo: () => imageFsInfo(d),
+    containerStats: (req) => containerStats(d, req),
+    listContainerStats: (req) => listContainerStats(d, req),
+    podSandboxStats: (req) => podSandboxStats(d, req),
+    listPodSandboxStats: (req) => listPodSandboxStats(d, req),
+    listMetricDescriptors: () => listMetricDescriptors(d),
+    listPodSandboxMetrics: () => listPodSandboxMetrics(d),
+    streamPodSandboxes: (req, write) => streamPodSandboxes(d, req, write),
+    streamContainers: (req, write) => streamContainers(d, req, write),
+    streamImages: (req, write) => streamImages(d, req, write),
+    streamContainerStats: (req, write) => streamContainerStats(d, req, write),
+    streamPodSandboxStats: (req, write) => streamPodSandboxStats(d, req, write),
+    streamPodSandboxMetrics: (_, write) => streamPodSandboxMetrics(d, write),
+    getContainerEvents: (_, write, signal) => getContainerEvents(d, write, signal),
   };
 }

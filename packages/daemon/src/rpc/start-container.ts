@@ -29,6 +29,7 @@ export async function startContainer(d: Deps, req: StartContainerRequest, signal
     throw wrapError(`start container ${id}`, error);
   }
   undo.move();
+  d.stats.containerStarted();
   return {};
 }
 

@@ -1,0 +1,50 @@
+import { existsSync, readlinkSync, statSync } from "node:fs";
+import { basename } from "node:path";
+import type { CgroupLayout } from "@keelson/linux/cgroup.ts";
+import type { Available, Machine } from "./pod-metrics.ts";
+import type { UsageSource } from "./usage-source.ts";
+
+/**
+ * What metrics say of the machine: the file system with the writable layers is asked anew each time,
+ * names of devices once.
+ *
+ * @param dir with the writable layers.
+ */
+export function machineOf(source: UsageSource, dir: string): Machine {
+  const names = new Map<string, string>();
+  const device = deviceNumbers(statSync(dir).dev);
+  return {
+    get fileSystem() {
+      return source.fileSystem(dir);
+    },
+    device,
+    deviceName(major, minor) {
+      const key = `${major}:${minor}`;
+      const name = names.get(key) ?? nameOf(key);
+      names.set(key, name);
+      return name;
+    },
+  };
+}
+
+/** What the kernel of this machine counts for containers. */
+export function availableOn(layout: CgroupLayout): Available {
+  const v1Hugetlb = layout.hierarchies.some(({ version, controllers }) => version === 1 && controllers.includes("hugetlb"));
+  const hugepages = v1Hugetlb || layout.hierarchies.some(({ controllers }) => controllers.includes("hugetlb"));
+  // Beside v1 trees a runtime need not put containers into the v2 one.
+  return { pressure: layout.kind === "v2" && existsSync("/proc/pressure/cpu"), hugepages, hugepagePeaks: v1Hugetlb };
+}
+
+/** makedev(3) as glibc has it. */
+function deviceNumbers(dev: number): { major: number; minor: number } {
+  return { major: (dev >>> 8) & 0xfff, minor: (dev & 0xff) | ((dev >>> 12) & 0xfff00) };
+}
+
+function nameOf(key: string): string {
+  try {
+    return `/dev/${basename(readlinkSync(`/sys/dev/block/${key}`))}`;
+  } catch {
+    // Of a file system without a block device.
+    return "";
+  }
+}

@@ -40,7 +40,7 @@ describe("stats", { skip }, () => {
 
   test("have memory, its limit, swap and page faults as the cgroup has them, and the writable layer as it was written", async () => {
     const id = await node.runContainer(pod, {
-      command: ["sh", "-c", "head -c 3000000 /dev/zero >/written; x=$(head -c 8000000 /dev/zero | tr '\\0' x); echo ready; sleep 600"],
+      command: ["sh", "-c", "head -c 3000000 /dev/zero >/written; x=$(head -c 8000000 /dev/zero | tr '\\0' x); echo ready; sleep 600; true"],
       linux: { resources: { memoryLimitInBytes: 64n << 20n } },
     });
     await waitFor(async () => (await node.log(id)).length > 0);

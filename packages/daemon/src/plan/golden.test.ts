@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { codeName, StatusError } from "@keelson/base/status.ts";
 import { containerFrom, podFrom, type PlanFixture } from "./plan-fixture.ts";
 import { containerSpec } from "./container-spec.ts";
 import type { MountSource } from "./mounts.ts";
@@ -14,10 +15,23 @@ const testdata = new URL("./testdata/", import.meta.url);
 for (const name of readdirSync(testdata)) {
   test(`golden: ${name}`, () => {
     const fixture = JSON.parse(readFileSync(new URL(`${name}/input.json`, testdata), "utf8")) as PlanFixture;
+    const refusal = refusalOf(fixture);
+    if (refusal !== undefined) return compare(`${name}/error.json`, refusal);
     const pod = podFrom(fixture);
     compare(`${name}/pod.json`, pod);
     compare(`${name}/spec.json`, specFrom(fixture, pod));
   });
+}
+
+/** What a client is told of a pod or container that is not to be; undefined for one that is. */
+function refusalOf(fixture: PlanFixture): object | undefined {
+  try {
+    specFrom(fixture, podFrom(fixture));
+    return undefined;
+  } catch (error) {
+    if (error instanceof StatusError) return { code: codeName(error.code), message: error.message };
+    throw error;
+  }
 }
 
 function specFrom(fixture: PlanFixture, pod: ReturnType<typeof podFrom>): object {

@@ -62,11 +62,12 @@ export function podFrom(fixture: PlanFixture): PodPlan {
 }
 
 /** Throws what planning throws. */
-export function containerFrom(fixture: PlanFixture, pod: PodPlan = podFrom(fixture)): { plan: ContainerPlan; host: HostFacts } {
+export function containerFrom(fixture: PlanFixture, pod: PodPlan = podFrom(fixture)): { plan: ContainerPlan; config: ContainerConfig; host: HostFacts } {
   const json = { metadata: { name: "nginx" }, image: { image: "sha256:1234", user_specified_image: "nginx:1" }, ...fixture.container };
   const facts = hostFrom(fixture.host);
+  const config = ContainerConfig.fromPartial(fromJson("ContainerConfig", json));
   const plan = planContainer({
-    config: ContainerConfig.fromPartial(fromJson("ContainerConfig", json)),
+    config,
     pod,
     image: { id: "sha256:1234", config: { ...image, ...fixture.image } },
     host: facts,
@@ -74,5 +75,5 @@ export function containerFrom(fixture: PlanFixture, pod: PodPlan = podFrom(fixtu
     id: "container1",
     defaults: { pidsLimit: 0, rlimits: [], ...fixture.defaults },
   });
-  return { plan, host: facts };
+  return { plan, config, host: facts };
 }

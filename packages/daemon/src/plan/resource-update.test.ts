@@ -63,7 +63,7 @@ test("what undoes an update has the old values, and no limit where there was non
 
 test("files are written where the runtimes leave something undone", () => {
   const files = (cgroupVersion: "v1" | "hybrid" | "v2", resources: Partial<LinuxContainerResources>) => limitFiles(r(resources), hostFrom({ cgroupVersion })).map(({ file, value }) => `${file}=${value}`);
-  assert.deepEqual(files("v2", { cpuQuota: -1n }), []);
+  assert.deepEqual(files("v2", { cpuQuota: -1n }), ["cpu.max=max"]);
   for (const version of ["v1", "hybrid"] as const) assert.deepEqual(files(version, { cpuQuota: -1n }), ["cpu.cfs_quota_us=-1"]);
   const pages = { hugepageLimits: [{ pageSize: "2MB", limit: 4_194_304n }, { pageSize: "64KB", limit: 0n }] };
   assert.deepEqual(files("v2", pages), ["hugetlb.2MB.max=4194304", "hugetlb.2MB.rsvd.max=4194304"]);

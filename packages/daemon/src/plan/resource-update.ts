@@ -66,11 +66,12 @@ export interface LimitFile {
 
 /**
  * What the OCI runtimes' `update` leaves undone: runc 1.1 passes over huge pages, crun 1.8 cannot write "no quota" to
- * cgroup v1.
+ * cgroup v1, and does not to v2 when there is no period.
  */
 export function limitFiles(resources: LinuxContainerResources, host: HostFacts): LimitFile[] {
   const isV2 = host.cgroupVersion === "v2";
-  const quota = !isV2 && resources.cpuQuota === -1n ? [{ controller: "cpu", file: "cpu.cfs_quota_us", value: "-1", isOptional: false }] : [];
+  const noQuota = isV2 ? { file: "cpu.max", value: "max" } : { file: "cpu.cfs_quota_us", value: "-1" };
+  const quota = resources.cpuQuota === -1n ? [{ controller: "cpu", ...noQuota, isOptional: false }] : [];
   const suffix = isV2 ? "max" : "limit_in_bytes";
   const pages = resources.hugepageLimits.filter(({ pageSize }) => host.controllers.includes("hugetlb") && host.hugepageSizes.includes(pageSize));
   return [

@@ -13,6 +13,7 @@ const slowCalls: ReadonlySet<UnaryCallName> = new Set<UnaryCallName>([
   "startContainer",
   "stopContainer",
   "removeContainer",
+  "updateContainerResources",
   "execSync",
 ]);
 

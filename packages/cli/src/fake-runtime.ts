@@ -145,6 +145,10 @@ function containerHandlers(fake: FakeRuntime): Handlers {
       return Promise.resolve({});
     },
     containerStatus: async ({ containerId, verbose }) => ({ status: find(containerId), info: verbose ? { info: '{"pid":42}' } : {} }),
+    updateContainerResources: async ({ containerId }) => {
+      find(containerId);
+      return {};
+    },
     reopenContainerLog: () => Promise.resolve({}),
   };
 }

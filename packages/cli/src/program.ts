@@ -20,6 +20,7 @@ import { addRunp } from "./commands/runp.ts";
 import { addStart } from "./commands/start.ts";
 import { addStop } from "./commands/stop.ts";
 import { addStopp } from "./commands/stopp.ts";
+import { addUpdate } from "./commands/update.ts";
 import { addVersion } from "./commands/version.ts";
 import { addExamples } from "./flags.ts";
 import { rewriteGoFlags } from "./go-flags.ts";
@@ -97,6 +98,7 @@ function addCommands(program: Command, app: App): void {
     addStart,
     addStop,
     addStopp,
+    addUpdate,
     addVersion,
   ]) {
     add(program, app);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
-import { ContainerState, ContainerStatus, type CreateContainerRequest, Image, type StopContainerRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { ContainerState, ContainerStatus, type CreateContainerRequest, Image, type StopContainerRequest, type UpdateContainerResourcesRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { ago, startFakeRuntime } from "../fake-runtime.ts";
 
 process.env.TZ = "UTC";
@@ -193,4 +193,39 @@ test("logs: what cannot be", async (t) => {
   assert.match((await keelctl("logs", "-s", "x", "ccc")).err, /--stream x: must be stdout or stderr/);
   assert.match((await keelctl("logs", "-s", "stdout", "--tail", "1", "ccc")).err, /cannot be used with --stream/);
   assert.equal((await keelctl("logs")).code, 1);
+});
+
+test("update: what is named is sent, in crictl's units and Kubernetes'", async (t) => {
+  const { fake, keelctl } = await withContainers(t);
+  const flags = ["--cpu-period", "100000", "--cpu-quota=-1", "--cpu-share", "512", "--memory", "512Mi", "--memory-swap", "-1", "--cpuset-cpus", "0-1", "--oom-score-adj", "-5", "--hugepages", "2MB=4Mi", "--unified", "memory.high=max"];
+  assert.deepEqual(await keelctl("update", ...flags, "ccc", "ddd"), { code: 0, out: "ccc\nddd\n", err: "" });
+  const updates = fake.calls.filter((call) => call.name === "updateContainerResources").map((call) => call.request as UpdateContainerResourcesRequest);
+  assert.deepEqual(updates.map((u) => u.containerId), ["ccc", "ddd"]);
+  assert.deepEqual(updates[0]!.linux, {
+    cpuPeriod: 100_000n,
+    cpuQuota: -1n,
+    cpuShares: 512n,
+    memoryLimitInBytes: 536_870_912n,
+    memorySwapLimitInBytes: -1n,
+    oomScoreAdj: -5n,
+    cpusetCpus: "0-1",
+    cpusetMems: "",
+    hugepageLimits: [{ pageSize: "2MB", limit: 4_194_304n }],
+    unified: { "memory.high": "max" },
+  });
+  assert.equal(updates[0]!.windows, undefined);
+  await keelctl("update", "--cpu-count", "2", "ccc");
+  assert.equal((fake.calls.at(-1)!.request as UpdateContainerResourcesRequest).windows?.cpuCount, 2n);
+});
+
+test("update: what cannot be", async (t) => {
+  const { fake, keelctl } = await withContainers(t);
+  for (const [flag, value] of [["--memory", "much"], ["--memory", "5i"], ["--cpu-quota", "1.5"], ["--hugepages", "2MB"], ["--unified", "=1"]] as const) {
+    const { code, err } = await keelctl("update", flag, value, "ccc");
+    assert.equal(code, 1);
+    assert.ok(err.startsWith(`keelctl: ${flag} ${value}: must be`), err);
+  }
+  assert.equal(fake.calls.length, 0);
+  assert.match((await keelctl("update", "--memory", "1Gi", "zzz")).err, /update container zzz: no zzz/);
+  assert.equal((await keelctl("update")).code, 1);
 });

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
-import { resolveCdiEdits } from "./device-nodes.ts";
+import { resolveDeviceNode } from "./device-nodes.ts";
 
-const nodesOf = (...deviceNodes: NonNullable<Parameters<typeof resolveCdiEdits>[0][number]["deviceNodes"]>) => resolveCdiEdits([{ deviceNodes }]).deviceNodes;
+const nodesOf = (...nodes: Parameters<typeof resolveDeviceNode>[0][]) => nodes.map(resolveDeviceNode);
 
 test("what a node does not say is looked up on the machine", () => {
   assert.deepEqual(nodesOf({ path: "/dev/null" }), [{ path: "/dev/null", permissions: "rwm", type: "c", major: 1, minor: 3, fileMode: 0o666 }]);
@@ -15,15 +15,9 @@ test("a node that says all, and a FIFO, need not be there", () => {
   assert.deepEqual(nodesOf({ path: "/dev/pipe", type: "p" }), [{ path: "/dev/pipe", permissions: "rwm", type: "p", major: 0, minor: 0 }]);
 });
 
-test("a node or a mount's source that is not there or is another thing is named", () => {
-  const fails = (edits: Parameters<typeof resolveCdiEdits>[0][number], message: RegExp) => assert.throws(() => resolveCdiEdits([edits]), { code: Code.FailedPrecondition, message });
-  fails({ deviceNodes: [{ path: "/dev/gone" }] }, /device node \/dev\/gone: ENOENT/);
-  fails({ deviceNodes: [{ path: "/dev/null", type: "b" }] }, /\/dev\/null is of type c, not b/);
-  fails({ deviceNodes: [{ path: "/tmp" }] }, /\/tmp is not a device/);
-  fails({ mounts: [{ hostPath: "/no/such/lib", containerPath: "/lib" }] }, /mount source \/no\/such\/lib: ENOENT/);
-});
-
-test("edits of several devices are joined in order; the last intelRdt counts", () => {
-  const edits = resolveCdiEdits([{ env: ["A=1"], intelRdt: { closID: "a" } }, { env: ["B=2"], additionalGids: [5] }, { intelRdt: { closID: "b" } }]);
-  assert.deepEqual([edits.env, edits.additionalGids, edits.intelRdt], [["A=1", "B=2"], [5], { closID: "b" }]);
+test("a node that is not there or is another thing is named", () => {
+  const fails = (node: Parameters<typeof resolveDeviceNode>[0], message: RegExp) => assert.throws(() => resolveDeviceNode(node), { code: Code.FailedPrecondition, message });
+  fails({ path: "/dev/gone" }, /device node \/dev\/gone: ENOENT/);
+  fails({ path: "/dev/null", type: "b" }, /\/dev\/null is of type c, not b/);
+  fails({ path: "/tmp" }, /\/tmp is not a device/);
 });

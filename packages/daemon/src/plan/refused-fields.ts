@@ -23,7 +23,7 @@ function later(why: string): FieldState {
 }
 
 const podProcess = "says as whom and how confined the pod's own process runs: there is none, or an init of ours that runs nothing of the pod's";
-const podSizing = "is for runtimes that size a virtual machine: the kubelet itself sets the limits of the pod's cgroup";
+const podSizing = "is checked, noted and shown by the pod's verbose status: the kubelet itself sets the limits of the pod's cgroup";
 const mappings = "(idmapped mounts) is not there yet";
 
 /** CRI: ImageSpec, for an image that has been pulled. */

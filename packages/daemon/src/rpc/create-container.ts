@@ -2,8 +2,9 @@ import type { Stage } from "@keelson/base/joined-calls.ts";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import type { ContainerConfig, CreateContainerRequest, CreateContainerResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { Spec } from "@keelson/oci/runtime-spec/spec.ts";
-import { resolveCdiEdits } from "../cdi/device-nodes.ts";
+import { findCdiEdits } from "../cdi/find-edits.ts";
 import { findHostPaths, findMountedImages, prepareMountSources } from "../container/mount-sources.ts";
+import { tellRaisedScore } from "../container/raised-score.ts";
 import type { ContainerRecord, MountedImage } from "../container/record.ts";
 import { resolveClasses } from "../container/resource-classes.ts";
 import { runtimeContainerOf } from "../container/runtime-container.ts";
@@ -62,12 +63,14 @@ async function bringUp(d: Deps, c: NewContainer, signal: AbortSignal, stage: Sta
   requireReady(d, c.podId);
   stage("find its host paths");
   const hostPaths = await findHostPaths(d, c.plan.mounts, signal);
+  const cdi = await findCdiEdits(d, c.plan.cdiDevices, signal);
   stage("wait for other calls on the pod");
   await removeLeftover(d, c.plan.nameKey, signal);
   using _ = await d.podLock.acquire(c.podId, signal);
   const pod = requireReady(d, c.podId);
   const record = newRecord(d, c, pod);
   d.containers.insert(record);
+  tellRaisedScore(d.log, record.id, c.plan.oomScoreAdj);
   await using undo = new AsyncDisposableStack();
   undo.defer(() => removeContainerRecord(d, record, AbortSignal.timeout(d.cleanupTimeoutMs)));
   stage("mount the root file system");
@@ -79,7 +82,6 @@ async function bringUp(d: Deps, c: NewContainer, signal: AbortSignal, stage: Sta
     await d.containerHost.relabel(filesToLabel(d, c.plan, mountSources), c.plan.seLinux.mount, signal);
   }
   stage("make its spec");
-  const cdi = resolveCdiEdits(await d.cdi.editsFor(c.plan.cdiDevices));
   const classes = await resolveClasses(c.plan.classes, d.containerPolicy.classFiles, d.host);
   const spec = withCdiEdits(withResourceClasses(makeSpec(d, c, pod, { rootfs, mountSources }), classes), cdi, d.host);
   d.containerHost.writeProcess(record.id, spec.process!);

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { Code, messageOf } from "@keelson/base/status.ts";
+import { hostFrom } from "../plan/plan-fixture.ts";
 import { recover } from "../recovery.ts";
 import { clientOf, FakeNode } from "./fake-node.ts";
 import { updateContainerResources } from "./update-container-resources.ts";
@@ -114,6 +115,15 @@ test("an update that was cut off is taken back by the next daemon", async (t) =>
     assert.equal(node.limits.get(id)?.memory?.limit, 100_000_000, killedAt);
     assert.equal(node.deps.containers.get(id)?.resizing, undefined);
   }
+});
+
+test("a score that this daemon may not give is raised, and said once", async (t) => {
+  const { node, client, podId, id } = await withContainer(t);
+  Object.assign(node.deps, { host: hostFrom({ oomScoreAdjMin: -500 }) });
+  await client.updateContainer(id, { oom_score_adj: "-900" });
+  assert.equal(node.oomScores.get(id), -500);
+  await client.createContainer(podId, { metadata: { name: "other" }, linux: { resources: { oom_score_adj: "-998" } } });
+  assert.equal(node.logged.filter((text) => text.includes("oom_score_adj")).length, 1);
 });
 
 test("a pod's resources are noted for its status, and checked", async (t) => {

@@ -1,5 +1,6 @@
 import { Code, StatusError, wrapError } from "@keelson/base/status.ts";
 import { LinuxContainerResources, type UpdateContainerResourcesRequest, type UpdateContainerResourcesResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { tellRaisedScore } from "../container/raised-score.ts";
 import type { ContainerRecord } from "../container/record.ts";
 import { applyResources, putBackResources } from "../container/resources.ts";
 import type { Deps } from "../deps.ts";
@@ -25,7 +26,7 @@ export async function updateContainerResources(d: Deps, req: UpdateContainerReso
   const update = req.linux ?? LinuxContainerResources.fromPartial({});
   const resources = mergeResources(container.resources, update);
   planResources("linux", resources, d.host);
-  planOomScoreAdj("linux", resources, d.host);
+  tellRaisedScore(d.log, id, planOomScoreAdj("linux", resources, d.host));
   checkMemoryInUse("linux", update.memoryLimitInBytes, d.containerHost.memoryInUse(container.cgroupPath));
   await using undo = new AsyncDisposableStack();
   const resizing = d.containers.update(id, (c) => ({ ...c, resizing: resources }));

@@ -64,6 +64,7 @@ const notes: Readonly<Record<ConfigType, Readonly<Record<string, string>>>> = {
     "linux.security_context.apparmor": "over apparmor_profile; not set is the default profile; Localhost must be loaded; without AppArmor in the kernel a default asks for nothing and a profile by name is FailedPrecondition",
     "linux.security_context.seccomp_profile_path": "runtime/default, docker/default, unconfined, localhost/PATH",
     "linux.security_context.apparmor_profile": "runtime/default, unconfined, localhost/NAME",
+    CDI_devices: "of the specifications in `[cdi] spec_dirs`; also by annotations `cdi.k8s.io/…`",
     stop_signal: "then the image's, then SIGTERM; told in the status",
   },
   UpdateContainerResourcesRequest: {

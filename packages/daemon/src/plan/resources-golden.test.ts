@@ -21,15 +21,20 @@ const layouts: Record<string, { host: Partial<HostFacts>; cgroupParent: string }
   "v2, systemd": { host: { cgroupVersion: "v2", cgroupDriver: "systemd" }, cgroupParent: "kubepods-burstable-pod0f3a.slice" },
 };
 
-function inputOf(name: string): PlanFixture {
-  return JSON.parse(readFileSync(new URL(`${name}/input.json`, testdata), "utf8")) as PlanFixture;
+interface Input extends PlanFixture {
+  pod?: { linux?: object };
+  container?: { linux?: { resources?: object } };
+}
+
+function inputOf(name: string): Input {
+  return JSON.parse(readFileSync(new URL(`${name}/input.json`, testdata), "utf8")) as Input;
 }
 
 /** What a runtime is told of a container's limits, and the files that are written beside it at an update; or why it is refused. */
-function limitsOn(layout: string, fixture: PlanFixture): object {
+function limitsOn(layout: string, fixture: Input): object {
   const { host, cgroupParent } = layouts[layout]!;
   const facts = { ...host, ...fixture.host };
-  const pod = podFrom({ ...fixture, host: facts, pod: { ...fixture.pod, linux: { ...(fixture.pod as { linux?: object } | undefined)?.linux, cgroup_parent: cgroupParent } } });
+  const pod = podFrom({ ...fixture, host: facts, pod: { ...fixture.pod, linux: { ...fixture.pod?.linux, cgroup_parent: cgroupParent } } });
   try {
     const { plan, config } = containerFrom({ ...fixture, host: facts }, pod);
     const files = limitFiles(config.linux?.resources ?? LinuxContainerResources.fromPartial({}), hostFrom(facts));
@@ -59,7 +64,7 @@ for (const name of readdirSync(testdata)) {
 
 test("every field of LinuxContainerResources has a case of its own", () => {
   const alone = readdirSync(testdata).flatMap((name) => {
-    const resources = (inputOf(name).container as { linux?: { resources?: object } } | undefined)?.linux?.resources;
+    const resources = inputOf(name).container?.linux?.resources;
     const keys = Object.keys(resources ?? {});
     return keys.length === 1 ? keys : [];
   });

@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { codeName, StatusError } from "@keelson/base/status.ts";
+import { withCdiEdits } from "./cdi.ts";
 import { containerFrom, podFrom, type PlanFixture } from "./plan-fixture.ts";
 import { containerSpec } from "./container-spec.ts";
 import type { MountSource } from "./mounts.ts";
@@ -37,7 +38,7 @@ function refusalOf(fixture: PlanFixture): object | undefined {
 function specFrom(fixture: PlanFixture, pod: ReturnType<typeof podFrom>): object {
   const { plan, host } = containerFrom(fixture, pod);
   const dir = `/run/keelson/pods/${pod.id}`;
-  return containerSpec({
+  const spec = containerSpec({
     plan,
     pod,
     host,
@@ -49,6 +50,7 @@ function specFrom(fixture: PlanFixture, pod: ReturnType<typeof podFrom>): object
     devices: fixture.devices ?? [],
     hostDevices: fixture.hostDevices ?? [],
   });
+  return fixture.cdi === undefined ? spec : withCdiEdits(spec, fixture.cdi, host);
 }
 
 /** As the effects side would have it. */

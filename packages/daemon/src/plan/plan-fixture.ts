@@ -1,6 +1,7 @@
 import { ContainerConfig, PodSandboxConfig } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { fromJson } from "@keelson/cri/json.ts";
 import { capabilityNames } from "./capabilities.ts";
+import type { CdiEdits } from "./cdi.ts";
 import { planContainer, type ContainerDefaults, type ContainerPlan } from "./container-plan.ts";
 import type { ResolvedDevice } from "./devices.ts";
 import type { HandlerFacts, HostFacts } from "./host-facts.ts";
@@ -24,6 +25,8 @@ export interface PlanFixture {
   resolvedHostPaths?: Record<string, string>;
   devices?: ResolvedDevice[];
   hostDevices?: ResolvedDevice[];
+  /** What the specification files of the machine say of the CDI devices. */
+  cdi?: CdiEdits;
 }
 
 const host: HostFacts = {

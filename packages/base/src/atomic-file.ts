@@ -1,5 +1,6 @@
 import { open, rename, rm } from "node:fs/promises";
 import { dirname } from "node:path";
+import { withPath } from "./exhaustion.ts";
 
 /**
  * Replaces a file so that a reader, or the machine after a power cut, sees the old content or the
@@ -14,7 +15,7 @@ export async function writeFileAtomic(path: string, data: string | Uint8Array, m
     await rename(temporary, path);
   } catch (error) {
     await rm(temporary, { force: true });
-    throw error;
+    throw withPath(error, temporary);
   }
   await using directory = await open(dirname(path), "r");
   await directory.sync();

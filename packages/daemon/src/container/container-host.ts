@@ -1,6 +1,7 @@
 import { chmodSync, chownSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type CgroupLayout, cgroupProcs, controllerDir, killCgroup, removeCgroup, thawCgroup } from "@keelson/linux/cgroup.ts";
+import { namingFile } from "@keelson/base/exhaustion.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
 import { readOomKills } from "@keelson/linux/kernel-log.ts";
 import { memoryPressure, memoryWorkingSet } from "@keelson/linux/memory-cgroup.ts";
@@ -11,6 +12,7 @@ import { signalProcess, watchProcess } from "@keelson/linux/process.ts";
 import type { ResolvedPath } from "@keelson/linux/resolve-paths.ts";
 import { removeTreeAsync } from "@keelson/linux/tree.ts";
 import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
+import { makeDirectories } from "../make-directories.ts";
 import type { LimitFile } from "../plan/resource-update.ts";
 import type { ProcessIdentity } from "../pod/state.ts";
 import { specFile } from "../paths.ts";
@@ -65,7 +67,7 @@ export interface ContainerHost {
 /** The root of the container is the upper directory itself: it must look like the image's. */
 function makeUpperDir(upperDir: string, topLayerDir: string): void {
   const { mode, uid, gid } = statSync(topLayerDir);
-  mkdirSync(upperDir, { recursive: true });
+  makeDirectories(upperDir, 0o755);
   chownSync(upperDir, uid, gid);
   chmodSync(upperDir, mode & 0o7777);
 }
@@ -116,9 +118,9 @@ export class LinuxContainerHost implements ContainerHost {
     const writable = this.#writableDirOf(id);
     const upperDir = join(writable, "upper");
     const workDir = join(writable, "work");
-    mkdirSync(target, { recursive: true, mode: 0o700 });
+    makeDirectories(target, 0o700);
     makeUpperDir(upperDir, layerDirs[0]!);
-    mkdirSync(workDir, { recursive: true, mode: 0o700 });
+    makeDirectories(workDir, 0o700);
     // Volatile: nothing of a container outlives a power cut, so its fsyncs and
     // the unmount need not wait for the disk.
     await mountOverlayAsync({ lowerDirs: layerDirs, upperDir, workDir, target, volatile: true, ...withLabel(label) });
@@ -142,7 +144,8 @@ export class LinuxContainerHost implements ContainerHost {
   }
 
   writeProcess(id: string, process: ProcessSpec): void {
-    writeFileSync(this.#processFile(id), JSON.stringify(process), { mode: 0o600 });
+    const file = this.#processFile(id);
+    namingFile(file, () => writeFileSync(file, JSON.stringify(process), { mode: 0o600 }));
   }
 
   readProcess(id: string): ProcessSpec {

@@ -125,7 +125,8 @@ export class LayerStore {
   /** A new temporary directory; its files go into `diff` in it. */
   async makeTemporary(): Promise<string> {
     const path = join(this.#directory, `${temporaryPrefix}${process.pid}-${(this.#sequence += 1)}`);
-    await mkdir(join(path, layerFiles.diff), { recursive: true, mode: 0o755 });
+    // Not `recursive`, which says ENOENT on a read-only file system.
+    for (const each of [path, join(path, layerFiles.diff)]) await mkdir(each, { mode: 0o755 });
     return path;
   }
 

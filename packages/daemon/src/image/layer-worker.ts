@@ -1,5 +1,6 @@
 import { parentPort } from "node:worker_threads";
-import { codeOf, messageOf } from "@keelson/base/status.ts";
+import { exhaustionOf } from "@keelson/base/exhaustion.ts";
+import { codeOf, messageOf, wrapError } from "@keelson/base/status.ts";
 import { HttpTransport } from "@keelson/oci/distribution/transport.ts";
 import type { FromWorker, ToWorker, WorkerResult } from "./layer-workers.ts";
 import { repairLayer } from "./repair-layer.ts";
@@ -21,11 +22,19 @@ function send(message: FromWorker): void {
 async function run(message: Exclude<ToWorker, { is: "abort" }>, signal: AbortSignal): Promise<void> {
   try {
     send({ is: "done", id: message.id, result: await resultOf(message, signal) });
-  } catch (error) {
+  } catch (thrown) {
+    const error = told(thrown, message);
     send({ is: "failed", id: message.id, code: codeOf(error), message: messageOf(error) });
   } finally {
     running.delete(message.id);
   }
+}
+
+/** An error as it is sent, without its cause. Paths in a layer's errors begin at the layer: that of a full disk says where it is. */
+function told(error: unknown, message: Exclude<ToWorker, { is: "abort" }>): unknown {
+  const exhausted = exhaustionOf(error);
+  if (exhausted === undefined) return error;
+  return message.is === "fetch" ? wrapError(`unpack into ${message.job.directory}`, exhausted) : exhausted;
 }
 
 async function resultOf(message: Exclude<ToWorker, { is: "abort" }>, signal: AbortSignal): Promise<WorkerResult[keyof WorkerResult]> {

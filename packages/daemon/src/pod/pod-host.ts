@@ -1,5 +1,6 @@
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { namingFile } from "@keelson/base/exhaustion.ts";
 import { wrapError } from "@keelson/base/status.ts";
 import { cgroupDirs, type CgroupLayout, createCgroup, killCgroup, removeCgroup } from "@keelson/linux/cgroup.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
@@ -10,6 +11,7 @@ import { startPodInit } from "@keelson/linux/pod-init.ts";
 import { isProcessAlive, processStartTicks, readCgroup, readProcesses, readStatus } from "@keelson/linux/procfs.ts";
 import { signalProcess, watchProcess } from "@keelson/linux/process.ts";
 import { removeTreeAsync } from "@keelson/linux/tree.ts";
+import { makeDirectories } from "../make-directories.ts";
 import { type ContainerCgroup, planContainerCgroup, planPodCgroup } from "../plan/cgroup-path.ts";
 import { hostnameFile, hostsFile } from "../plan/pod-files.ts";
 import type { PodPlan } from "../plan/pod-plan.ts";
@@ -60,9 +62,9 @@ export class LinuxPodHost implements PodHost {
   async create(plan: PodPlan): Promise<void> {
     const dir = this.#dirOf(plan.id);
     const files = podFiles(dir);
-    mkdirSync(dir, { recursive: true, mode: 0o700 });
+    makeDirectories(dir, 0o700);
     await createPodNamespaces(plan, files);
-    writeFileSync(files.hostname, hostnameFile(plan.hostname), { mode: 0o644 });
+    writeText(files.hostname, hostnameFile(plan.hostname));
     writeResolvConf(plan, files.resolvConf);
     if (plan.ipc === "own") mountShm(files.shm, plan.shmSizeBytes);
   }
@@ -88,7 +90,7 @@ export class LinuxPodHost implements PodHost {
     const hostNetwork = plan.network === "host";
     const hostHosts = hostNetwork ? { hostHosts: readFileSync("/etc/hosts", "utf8") } : {};
     const text = hostsFile({ hostname: plan.hostname, ips, hostNetwork, ...hostHosts });
-    writeFileSync(podFiles(this.#dirOf(plan.id)).hosts, text, { mode: 0o644 });
+    writeText(podFiles(this.#dirOf(plan.id)).hosts, text);
     return Promise.resolve();
   }
 
@@ -172,14 +174,14 @@ async function createPodNamespaces(plan: PodPlan, files: ReturnType<typeof podFi
 /** In the host's network, and where the config has no DNS, the host's own resolver settings. */
 function writeResolvConf(plan: PodPlan, path: string): void {
   if (plan.resolvConf !== undefined) {
-    writeFileSync(path, plan.resolvConf, { mode: 0o644 });
+    writeText(path, plan.resolvConf);
     return;
   }
   try {
     copyFileSync("/etc/resolv.conf", path);
   } catch (error) {
     if (!isErrno(error, "ENOENT")) throw error;
-    writeFileSync(path, "", { mode: 0o644 });
+    writeText(path, "");
   }
 }
 
@@ -218,4 +220,8 @@ async function killInit({ pid, startTicks }: ProcessIdentity, signal: AbortSigna
   signal.addEventListener("abort", () => ended.reject(signal.reason as Error), { once: true });
   signalProcess(pid, startTicks, 9);
   await ended.promise;
+}
+
+function writeText(path: string, text: string): void {
+  namingFile(path, () => writeFileSync(path, text, { mode: 0o644 }));
 }

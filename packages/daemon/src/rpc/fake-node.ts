@@ -363,8 +363,9 @@ export class FakeNode implements Disposable {
 
   /** A main process ends; its monitor writes that down and ends too. */
   #end(process: FakeProcess, exitCode: number): void {
-    if (!this.processes.delete(process.pid)) return;
-    if (process.kind !== "main") return this.#gone(process);
+    if (!this.processes.has(process.pid)) return;
+    this.#gone(process);
+    if (process.kind !== "main") return;
     const monitor = [...this.processes.values()].find((p) => p.kind === "monitor" && p.ownerId === process.ownerId);
     if (monitor === undefined || this.exitsUnnoticed) return;
     this.exitReports.set(process.ownerId, { exitCode, finishedAtNs: (this.#clockNs += 1_000_000n), oomKilled: this.oomKilled });

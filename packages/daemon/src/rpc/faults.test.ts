@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { messageOf } from "@keelson/base/status.ts";
+import { ContainerState } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { recover } from "../recovery.ts";
 import { type Client, clientOf, type Fate, FakeNode, mockTime, passTime } from "./fake-node.ts";
 
@@ -207,7 +208,7 @@ const start: Scenario = {
 };
 
 for (const fate of ["fails", "done and fails"] satisfies Fate[]) {
-  test(`StartContainer: whichever effect ${fate}, nothing of the container runs on and it is listed as ended`, async (t) => {
+  test(`StartContainer: whichever effect ${fate}, nothing of the container runs on and it is listed as ended, or it can still be started`, async (t) => {
     mockTime(t.mock);
     for (const [i, effect] of (await effectsOf(t, start)).entries()) {
       const { node, client, id } = await prepared(start);
@@ -218,8 +219,14 @@ for (const fate of ["fails", "done and fails"] satisfies Fate[]) {
       assert.ok(messageOf(error).includes(`injected fault in ${effect}`));
       node.fate = () => "works";
       await node.quiet();
-      assert.deepEqual(node.running("main"), [], effect);
-      assert.equal((await client.containerStatus(id)).state, 2, effect);
+      if ((effect === "runtime start" && fate === "fails") || effect === "container-host watch") {
+        assert.equal((await client.containerStatus(id)).state, ContainerState.CONTAINER_CREATED);
+        await passTime(t.mock.timers, client.startContainer(id));
+        assert.equal((await client.containerStatus(id)).state, ContainerState.CONTAINER_RUNNING);
+      } else {
+        assert.deepEqual(node.running("main"), [], effect);
+        assert.equal((await client.containerStatus(id)).state, ContainerState.CONTAINER_EXITED, effect);
+      }
       await assertAllGoes(t, node, client);
     }
   });

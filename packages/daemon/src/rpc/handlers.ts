@@ -1,3 +1,4 @@
+import { exhaustionOf } from "@keelson/base/exhaustion.ts";
 import type { Handlers } from "@keelson/cri/server.ts";
 import type { Deps } from "../deps.ts";
 import { containerStats } from "./container-stats.ts";
@@ -35,7 +36,7 @@ import { version } from "./version.ts";
 
 /** The calls that this daemon answers; the server answers Unimplemented for the others. */
 export function createHandlers(d: Deps): Handlers {
-  return {
+  return sayingWhatRanOut({
     version,
     status: (req) => status(d, req),
     runtimeConfig: () => runtimeConfig(d),
@@ -73,5 +74,22 @@ export function createHandlers(d: Deps): Handlers {
     streamPodSandboxStats: (req, write) => streamPodSandboxStats(d, req, write),
     streamPodSandboxMetrics: (_, write) => streamPodSandboxMetrics(d, write),
     getContainerEvents: (_, write, signal) => getContainerEvents(d, write, signal),
-  };
+  });
+}
+
+/** A full disk or the like is met anywhere; what it means is the same everywhere. */
+function sayingWhatRanOut(handlers: Handlers): Handlers {
+  const entries = Object.entries(handlers as Record<string, (...args: unknown[]) => Promise<unknown>>);
+  return Object.fromEntries(
+    entries.map(([name, handler]) => [
+      name,
+      async (...args: unknown[]) => {
+        try {
+          return await handler(...args);
+        } catch (error) {
+          throw exhaustionOf(error) ?? error;
+        }
+      },
+    ]),
+  );
 }

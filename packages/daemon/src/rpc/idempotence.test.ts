@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
-import { Code, StatusError } from "@keelson/base/status.ts";
+import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
 import { ContainerState, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { containerStatus } from "./container-status.ts";
 import { clientOf, FakeNode, mockTime, passTime } from "./fake-node.ts";
@@ -110,6 +110,26 @@ test("only a created container can be started, and once", async (t) => {
   await assert.rejects(client.startContainer(id), hasCode(Code.FailedPrecondition, /running/));
   await inTime(client.stopContainer(id));
   await assert.rejects(client.startContainer(id), hasCode(Code.FailedPrecondition, /exited/));
+});
+
+test("a start that races a stop is told so, at each moment of it, and the container has ended by the stop", async (t) => {
+  let refused = 0;
+  for (let turns = 0; turns < 12; turns += 1) {
+    t.mock.timers.reset();
+    const { node, client, inTime } = newNode(t);
+    const id = await client.createContainer(await client.runPod(ownPid));
+    node.turns = () => 4;
+    const start = client.startContainer(id).then(() => undefined, (error: unknown) => error);
+    for (let i = 0; i < turns; i += 1) await turn();
+    await inTime(client.stopContainer(id));
+    const error = await inTime(start);
+    if (error !== undefined) assert.ok(hasCode(Code.FailedPrecondition, /stopped|exited/)(error), messageOf(error));
+    if (messageOf(error).includes("stopped or killed meanwhile")) refused += 1;
+    await node.quiet();
+    const status = await client.containerStatus(id);
+    assert.deepEqual([status.state, status.exitCode, status.reason], [ContainerState.CONTAINER_EXITED, 137, "Error"]);
+  }
+  assert.ok(refused > 0);
 });
 
 test("a command that cannot be executed makes a container that has ended; its start and status say why, and it can be removed", async (t) => {

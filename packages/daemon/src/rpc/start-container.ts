@@ -4,26 +4,39 @@ import type { ContainerRecord } from "../container/record.ts";
 import { containerTransition } from "../container/state.ts";
 import type { Deps } from "../deps.ts";
 import { shownContainer } from "./container-status.ts";
+import type { ProcessIdentity } from "../pod/state.ts";
 import { requestId } from "./request-id.ts";
 
+/** How long finding out about a failure may take, in ms. */
+const lookTimeoutMs = 5000;
+
 /** CRI: StartContainer. Only a container that was created and never started. */
-export async function startContainer(d: Deps, req: StartContainerRequest, signal: AbortSignal): Promise<StartContainerResponse> {
+export async function startContainer(d: Deps, req: StartContainerRequest, caller: AbortSignal): Promise<StartContainerResponse> {
   const { id, podId } = shownContainer(d, requestId("container_id", req.containerId));
-  using _ = await d.podLock.acquire(podId, signal);
+  using _ = await d.podLock.acquire(podId, caller);
   const container = shownContainer(d, id);
   if (container.state.is !== "created") {
     if (isNeverStarted(container)) throw new StatusError(Code.FailedPrecondition, `start container ${id}: ${container.state.message}`);
     throw new StatusError(Code.FailedPrecondition, `start container ${id}: it is ${container.state.is}; only a created one can be started`);
   }
+  using ending = abortAtEnd(d, id, container.state.main);
   await using undo = new AsyncDisposableStack();
   undo.defer(() => endFailedStart(d, container));
   const atNs = d.nowNs();
+  // Not the caller's signal: half a start cannot be taken back.
+  const signal = AbortSignal.any([AbortSignal.timeout(d.createTimeoutMs), ending.signal]);
   try {
-    // Not the caller's signal: half a start cannot be taken back.
-    await d.runtimes.handlerOf(container.handler).runtime.start(id, AbortSignal.timeout(d.createTimeoutMs));
+    await d.runtimes.handlerOf(container.handler).runtime.start(id, signal);
     d.containers.update(id, (c) => ({ ...c, state: containerTransition(c.state, { type: "started", atNs }, c.createdAtNs) }));
   } catch (error) {
     const problem = d.containerHost.commandProblem(id);
+    // A runtime that was cut off may have got further than it looks.
+    if (problem === undefined && !signal.aborted && (await isStillCreated(d, container))) {
+      undo.move();
+      throw wrapError(`start container ${id}`, error);
+    }
+    const killed = await killedMeanwhile(d, container);
+    if (killed !== undefined) throw new StatusError(Code.FailedPrecondition, `start container ${id}: it was stopped or killed meanwhile (exit code ${killed.exitCode})`, error);
     undo.defer(() => noteFailedStart(d, id, problem ?? { exitCode: 128, message: messageOf(error) }));
     if (problem !== undefined) throw new StatusError(Code.FailedPrecondition, `start container ${id}: ${problem.message}`, error);
     throw wrapError(`start container ${id}`, error);
@@ -36,6 +49,34 @@ export async function startContainer(d: Deps, req: StartContainerRequest, signal
 /** One that CreateContainer made of a command that cannot be executed, or whose start failed. */
 function isNeverStarted(container: ContainerRecord): container is ContainerRecord & { state: { is: "exited" } } {
   return container.state.is === "exited" && container.state.reason === "StartError";
+}
+
+/** Aborts when a container's first process ends: crun's start waits for ever for one that was killed before. */
+function abortAtEnd(d: Deps, id: string, main: ProcessIdentity): Disposable & { signal: AbortSignal } {
+  const abort = new AbortController();
+  try {
+    const watch = d.containerHost.watch(main, () => abort.abort(new StatusError(Code.FailedPrecondition, "its first process has ended")));
+    return { signal: abort.signal, [Symbol.dispose]: () => watch[Symbol.dispose]() };
+  } catch (error) {
+    throw wrapError(`start container ${id}`, error);
+  }
+}
+
+/** Whether the runtime failed before it did anything, so that the same call may work when it is made again. */
+async function isStillCreated(d: Deps, { id, handler }: ContainerRecord): Promise<boolean> {
+  try {
+    return (await d.runtimes.handlerOf(handler).runtime.view(id, AbortSignal.timeout(lookTimeoutMs))) === "created";
+  } catch {
+    return false;
+  }
+}
+
+/** How a container ended that a signal ended before it was started: StopContainer takes no lock. Undefined when it did not. */
+async function killedMeanwhile(d: Deps, { id, state }: ContainerRecord): Promise<{ exitCode: number } | undefined> {
+  if (state.is !== "created" || d.containerHost.isAlive(state.main)) return undefined;
+  const ended = await d.containers.until(id, (c) => c.state.is === "exited", AbortSignal.timeout(lookTimeoutMs)).catch(() => undefined);
+  const isKill = ended?.state.is === "exited" && ended.state.exitCode > 128 && ended.state.reason !== "OOMKilled";
+  return isKill ? ended.state : undefined;
 }
 
 /** Whatever runs of it must not outlive a failed start; its monitor's end is then noted like any other. */

@@ -1,9 +1,10 @@
 import { type FileHandle, open } from "node:fs/promises";
-import { constants, existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { accessSync, constants, existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, statfsSync, statSync, writeFileSync } from "node:fs";
+import { basename, dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
+import { namingFile } from "@keelson/base/exhaustion.ts";
 import type { Log } from "@keelson/base/log.ts";
-import { Code, StatusError, wrapError } from "@keelson/base/status.ts";
+import { Code, codeOf, messageOf, StatusError, wrapError } from "@keelson/base/status.ts";
 import { type CgroupLayout, cgroupProcs } from "@keelson/linux/cgroup.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
 import { isProcessAlive, type ProcessStat, processStartTicks, readStat } from "@keelson/linux/procfs.ts";
@@ -60,7 +61,7 @@ export class OciRuntime implements Runtime {
   }
 
   async create(container: RuntimeContainer, spec: Spec, signal: AbortSignal): Promise<RunningProcesses> {
-    writeFileSync(specFile(container.bundleDir), JSON.stringify(spec), { mode: 0o600 });
+    writeJson(specFile(container.bundleDir), spec);
     if (container.logPath !== "") makeDirectories(dirname(container.logPath), 0o755);
     rmSync(this.#exitFile(container.id), { force: true });
     using pipe = new MonitorPipe();
@@ -73,19 +74,21 @@ export class OciRuntime implements Runtime {
       await settles(Promise.race([pipe.pid(AbortSignal.timeout(startGraceMs)), monitor.exited]));
       monitor.kill("SIGKILL");
       await this.delete(container.id, AbortSignal.timeout(30_000));
-      throw wrapError(`create container ${container.id} with ${this.#o.name}`, error);
+      // The log and the writable layer may be on other file systems than the bundle.
+      const dirs = [container.bundleDir, join(container.bundleDir, "rootfs"), ...(container.logPath === "" ? [] : [dirname(container.logPath)])];
+      throw wrapError(`create container ${container.id} with ${this.#o.name}`, this.#explained(error, dirs));
     }
   }
 
   async start(id: string, signal: AbortSignal): Promise<void> {
     const result = await this.#command(["start", id], signal);
-    if (result.code !== 0) throw this.#failure(`start container ${id}`, result);
+    if (result.code !== 0) throw this.#explained(this.#failure(`start container ${id}`, result), [this.#o.root]);
   }
 
   async update(container: RuntimeContainer, resources: ResourcesSpec, signal: AbortSignal): Promise<void> {
     if (Object.keys(resources).length === 0) return;
     const file = join(container.bundleDir, "resources.json");
-    writeFileSync(file, JSON.stringify(resources), { mode: 0o600 });
+    writeJson(file, resources);
     const result = await this.#command(["update", "--resources", file, container.id], signal);
     signal.throwIfAborted();
     if (result.code !== 0) throw this.#failure("set its limits", result, Code.FailedPrecondition);
@@ -98,7 +101,7 @@ export class OciRuntime implements Runtime {
       rmSync(`${base}.json`, { force: true });
       rmSync(`${base}.pid`, { force: true });
     });
-    writeFileSync(`${base}.json`, JSON.stringify(process), { mode: 0o600 });
+    writeJson(`${base}.json`, process);
     using gentle = new GentleAbort(signal, () => existsSync(`${base}.pid`));
     gentle.signal.addEventListener("abort", () => killExec(`${base}.pid`, () => this.#processesIn(container)), { once: true });
     const result = await this.#execCommand(container.id, base, gentle.signal);
@@ -176,16 +179,15 @@ export class OciRuntime implements Runtime {
     if (container.stdin && !container.stdinOnce) args.push("--leave-stdin-open");
     if (this.#o.systemdCgroup) args.push("--systemd-cgroup");
     // The working directory is where conmon leaves its `oom` file.
-    const child = spawn({
-      file: this.#o.conmon,
-      args,
-      cwd: bundleDir,
-      env: { PATH: process.env["PATH"], _OCI_SYNCPIPE: "3" },
-      fds: ["null", "null", "null", pipe.writeFd],
-      newSession: true,
-    });
-    pipe.handedOver();
-    return child;
+    const options = { args, cwd: bundleDir, env: { PATH: process.env["PATH"], _OCI_SYNCPIPE: "3" }, newSession: true };
+    try {
+      const child = spawn({ file: this.#o.conmon, ...options, fds: ["null", "null", "null", pipe.writeFd] });
+      pipe.handedOver();
+      return child;
+    } catch (error) {
+      if (isExecutable(this.#o.conmon)) throw error;
+      throw new StatusError(Code.FailedPrecondition, `the monitor ${this.#o.conmon} is not there any more; install the package conmon again`, error);
+    }
   }
 
   #runtimeArgs(): string[] {
@@ -195,7 +197,11 @@ export class OciRuntime implements Runtime {
   async #command(args: string[], signal: AbortSignal): Promise<RunResult> {
     const systemd = this.#o.systemdCgroup ? ["--systemd-cgroup"] : [];
     using gentle = new GentleAbort(signal, () => false);
-    return await run({ file: this.#o.path, args: [...this.#runtimeArgs(), ...systemd, ...args], env: { PATH: process.env["PATH"] } }, gentle.signal);
+    try {
+      return await run({ file: this.#o.path, args: [...this.#runtimeArgs(), ...systemd, ...args], env: { PATH: process.env["PATH"] } }, gentle.signal);
+    } catch (error) {
+      throw signal.aborted ? error : this.#explained(error, []);
+    }
   }
 
   #execCommand(id: string, base: string, signal: AbortSignal): Promise<RunResult> {
@@ -216,10 +222,41 @@ export class OciRuntime implements Runtime {
     return join(this.#o.exitsDir, id);
   }
 
+  /** The error with what is behind it that a runtime or monitor does not tell, or only in words: a missing binary, a full file system of `dirs`. */
+  #explained(error: unknown, dirs: readonly string[]): unknown {
+    if (codeOf(error) !== Code.Internal) return error;
+    const { name, path } = this.#o;
+    if (!isExecutable(path)) {
+      return new StatusError(Code.FailedPrecondition, `the OCI runtime ${path} of the handler ${name} is not there any more; install ${basename(path)} again, or set runtimes.${name}.path (${messageOf(error)})`, error);
+    }
+    const full = dirs.find(isFull);
+    if (full === undefined) return error;
+    return new StatusError(Code.ResourceExhausted, `${messageOf(error)}; no room or no inodes are left on the file system of ${full}: free some, or make it larger`, error);
+  }
+
   #failure(doing: string, result: RunResult, code: Code = Code.Internal): StatusError {
     const text = result.stderr.length > 0 ? result.stderr : result.stdout;
     return new StatusError(code, `${doing} with ${this.#o.name}: ${runtimeMessage(text.toString())} (exit code ${exitCodeOf(result)})`);
   }
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Whether nothing more fits on a directory's file system; one without a count of inodes says 0 of 0. */
+function isFull(dir: string): boolean {
+  const { bavail, files, ffree } = statfsSync(dir);
+  return bavail === 0 || (files > 0 && ffree === 0);
+}
+
+function writeJson(path: string, value: object): void {
+  namingFile(path, () => writeFileSync(path, JSON.stringify(value), { mode: 0o600 }));
 }
 
 function exitCodeOf(result: RunResult): number {

@@ -1,4 +1,5 @@
 import fs from "node:fs";
+import { namingFile } from "@keelson/base/exhaustion.ts";
 import { DigestCheck } from "@keelson/oci/image-spec/digest.ts";
 import type { Descriptor } from "@keelson/oci/image-spec/manifest.ts";
 import { type RepositoryAccess, RepositoryClient } from "@keelson/oci/distribution/repository-client.ts";
@@ -54,7 +55,7 @@ export async function fetchLayer(job: LayerJob, transport: Transport, received: 
   const manifest = fs.openSync(job.manifestPath, "wx", 0o600);
   try {
     using _ = enterRoot(job.directory);
-    return { ...writer.finish(), manifestDigest: writeManifest(manifest, writer) };
+    return { ...writer.finish(), manifestDigest: namingFile(job.manifestPath, () => writeManifest(manifest, writer)) };
   } finally {
     fs.closeSync(manifest);
   }
@@ -68,7 +69,7 @@ async function* observed(source: AsyncIterable<Uint8Array>, path: string | undef
     for await (const chunk of source) {
       total += chunk.length;
       received(total);
-      if (fd !== -1) writeAll(fd, chunk);
+      if (fd !== -1) namingFile(path!, () => writeAll(fd, chunk));
       yield chunk;
     }
   } finally {

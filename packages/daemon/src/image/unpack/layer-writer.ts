@@ -417,7 +417,6 @@ function errnoOf(error: unknown): string {
 }
 
 function codeOfErrno(errno: string): Code {
-  if (errno === "ENOSPC" || errno === "EDQUOT" || errno === "EMFILE" || errno === "ENFILE") return Code.ResourceExhausted;
   // What only the archive's own content can cause below an empty directory.
   if (["ENAMETOOLONG", "ENOTDIR", "EISDIR", "ELOOP", "EEXIST", "EINVAL", "ENOENT", "EMLINK"].includes(errno)) return Code.InvalidArgument;
   return Code.Internal;

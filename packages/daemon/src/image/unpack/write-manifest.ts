@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import fs from "node:fs";
+import { namingFile } from "@keelson/base/exhaustion.ts";
 import { checksumOfFile, manifestDigestOf, manifestLine } from "../layer-manifest.ts";
 import { inTree, walkTree } from "../tree-walk.ts";
 
@@ -45,6 +46,6 @@ export function amendManifest(file: string, directory: string, paths: readonly s
     const stat = fs.lstatSync(at, { throwIfNoEntry: false });
     if (stat?.isDirectory() === true) lines += manifestLine(path, at, stat, true, () => 0) + "\n";
   }
-  fs.appendFileSync(file, lines);
+  namingFile(file, () => fs.appendFileSync(file, lines));
   return manifestDigestOf(fs.readFileSync(file));
 }

@@ -23,6 +23,7 @@ import { openOrSalvage } from "./database-salvage.ts";
 import type { Deps } from "./deps.ts";
 import { Events } from "./events.ts";
 import { collectHostFacts } from "./host.ts";
+import { probeIdMaps } from "./id-map-probe.ts";
 import { openImages } from "./image/open-images.ts";
 import { lockInstance } from "./instance-lock.ts";
 import { killLeftoverTools } from "./leftover-tools.ts";
@@ -30,7 +31,7 @@ import { DaemonMetrics } from "./metrics/daemon-metrics.ts";
 import { serveMetrics } from "./metrics/server.ts";
 import { createPluginExec } from "./network/exec.ts";
 import { PodNetworks } from "./network/pod-networks.ts";
-import { bundleDir, containerDir, containersDir, databasePath, lockPath, podDir, type Paths, runtimeRoot } from "./paths.ts";
+import { bundleDir, containerDir, containersDir, databasePath, lockPath, podDir, type Paths, probeDir, runtimeRoot } from "./paths.ts";
 import { LinuxPodHost } from "./pod/pod-host.ts";
 import { type PodRecord, readPodRecord, writePodRecord } from "./pod/record.ts";
 import { RecordStore } from "./record-store.ts";
@@ -132,7 +133,7 @@ async function openMetrics({ metrics }: Config, d: Deps, parts: AsyncDisposableS
 
 async function buildDeps(config: Config, paths: Paths, log: Log, parts: AsyncDisposableStack): Promise<Deps> {
   const cgroups = detectCgroups();
-  const facts = collectHostFacts(cgroups, config.cgroup_driver);
+  const facts = collectHostFacts(cgroups, config.cgroup_driver, await probeIdMaps(probeDir(paths)));
   const host = { ...facts, appArmorDefaultProfile: facts.appArmorEnabled ? await loadDefaultAppArmor(findBinary("apparmor_parser"), log) : "" };
   const db = openOrSalvage(databasePath(paths), log);
   parts.defer(() => db.close());
@@ -143,6 +144,7 @@ async function buildDeps(config: Config, paths: Paths, log: Log, parts: AsyncDis
   const metrics = new DaemonMetrics();
   const network = await openNetworks(config, log, metrics, parts);
   const runtimes = openRuntimes(config, paths, host, cgroups, log);
+  await runtimes.refreshFacts();
   const containerHost = new LinuxContainerHost((id) => bundleDir(paths, id), (id) => containerDir(paths, id), cgroups);
   const podLock = new KeyedLock();
   const stats = openStats(paths, pods, containers, cgroups, host, log, parts);

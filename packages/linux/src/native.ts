@@ -7,7 +7,7 @@ interface Native {
   mount(source: Path | null, target: Path, fstype: string | null, flags: number, data: Path | null): void;
   unmount(target: Path, flags: number, async: false): void;
   unmount(target: Path, flags: number, async: true): Promise<void>;
-  bind(source: Path, target: Path, recursive: boolean, readonly: number, propagation: number, oldCalls: boolean, idmap: string | null): void;
+  bind(source: Path, target: Path, recursive: boolean, readonly: number, propagation: number, oldCalls: boolean, idmap: string | null, async: boolean): Promise<void> | undefined;
   overlay(target: string, lower: readonly string[], upper: string | null, work: string | null, options: readonly string[], readonly: boolean, method: number, async: boolean): Promise<void> | undefined;
   createNamespaces(net: string | null, ipc: string | null, uts: string | null, hostname: string | null, sysctls: readonly string[], loopbackUp: boolean, user: string | null, uidMap: string | null, gidMap: string | null, rootUid: number, async: boolean): Promise<void> | undefined;
   unpinNamespace(path: string, async: boolean): Promise<void> | undefined;

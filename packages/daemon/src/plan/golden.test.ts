@@ -44,9 +44,10 @@ function specFrom(fixture: PlanFixture, pod: ReturnType<typeof podFrom>): object
     host,
     rootfsPath: `/run/keelson/containers/${plan.id}/rootfs`,
     user: resolveUser(plan.user, fixture.passwd, fixture.group),
-    namespacePaths: { network: `${dir}/netns`, ipc: `${dir}/ipcns`, uts: `${dir}/utsns`, pid: fixture.pidNamespacePath ?? `${dir}/pidns` },
-    podFiles: { hosts: `${dir}/hosts`, hostname: `${dir}/hostname`, resolvConf: `${dir}/resolv.conf`, shm: pod.ipc === "own" ? `${dir}/shm` : "/dev/shm" },
+    namespacePaths: { user: `${dir}/userns`, network: `${dir}/netns`, ipc: `${dir}/ipcns`, uts: `${dir}/utsns`, pid: fixture.pidNamespacePath ?? `${dir}/pidns` },
+    podFiles: { hosts: `${dir}/hosts`, hostname: `${dir}/hostname`, resolvConf: `${dir}/resolv.conf`, shm: pod.ipc === "own" ? `${dir}/shm` : "/dev/shm", sysfs: `${dir}/sysfs` },
     mountSources: plan.mounts.map((mount, i) => sourceIn(fixture, mount.source, i)),
+    sourceTraits: fixture.sourceTraits ?? {},
     devices: fixture.devices ?? [],
     hostDevices: fixture.hostDevices ?? [],
   });

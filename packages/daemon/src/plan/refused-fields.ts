@@ -24,7 +24,6 @@ function later(why: string): FieldState {
 
 const podProcess = "says as whom and how confined the pod's own process runs: there is none, or an init of ours that runs nothing of the pod's";
 const podSizing = "is checked, noted and shown by the pod's verbose status: the kubelet itself sets the limits of the pod's cgroup";
-const mappings = "(idmapped mounts) is not there yet";
 
 /** CRI: ImageSpec, for an image that has been pulled. */
 function imageSpec(path: string): Record<string, FieldState> {
@@ -76,8 +75,8 @@ const fieldStates: Readonly<Record<string, Readonly<Record<string, FieldState>>>
     "mounts.readonly": honoured,
     "mounts.selinux_relabel": honoured,
     "mounts.propagation": honoured,
-    "mounts.uidMappings": later(mappings),
-    "mounts.gidMappings": later(mappings),
+    "mounts.uidMappings": honoured,
+    "mounts.gidMappings": honoured,
     "mounts.recursive_read_only": honoured,
     ...imageSpec("mounts.image"),
     "mounts.image_sub_path": honoured,

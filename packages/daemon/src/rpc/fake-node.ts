@@ -260,8 +260,8 @@ export class FakeNode implements Disposable {
     const pods = this.#openStore(new FaultyTable(this, "pods", readPodRecord, writePodRecord), "pod sandbox");
     const containers = this.#openStore(new FaultyTable(this, "containers", readContainerRecord, writeContainerRecord), "container");
     const handlers = ["crun", "runc"].filter((name) => !this.missingHandlers.has(name)).map((name) => {
-      const facts = { name, recursiveReadOnlyMounts: false };
-      return { name, path: `/usr/bin/${name}`, facts, runtime: this.#newRuntime(name), privilegedWithoutHostDevices: false };
+      const facts = { name, recursiveReadOnlyMounts: true, userNamespaces: true };
+      return { name, path: `/usr/bin/${name}`, facts, refreshFacts: () => Promise.resolve(), runtime: this.#newRuntime(name), privilegedWithoutHostDevices: false };
     });
     const runtimes = new Runtimes(handlers, new Map(), "crun");
     const containerHost = this.#newContainerHost();
@@ -497,6 +497,19 @@ export class FakeNode implements Disposable {
           },
           signal,
         ),
+      bindSource: (id, name) =>
+        this.#effect("container-host bind-source", () => {
+          const path = join(bundleDir(this.paths, id), "sources", name);
+          mkdirSync(path, { recursive: true });
+          this.things.add(`source ${name} of ${id}`);
+          return path;
+        }),
+      makeDevices: (id, devices) =>
+        this.now("container-host make-devices", () => devices.map((_, i) => join(bundleDir(this.paths, id), "sources", "devices", String(i)))),
+      unbindSources: (id) =>
+        this.#effect("container-host unbind-sources", () => {
+          for (const thing of this.things) if (thing.startsWith("source ") && thing.endsWith(` of ${id}`)) this.things.delete(thing);
+        }),
       writeProcess: (id, process) => this.now("container-host write-process", () => void this.#processSpecs.set(id, process)),
       readProcess: (id) => this.#processSpecs.get(id)!,
       readSpec: (id) => {

@@ -20,7 +20,8 @@ export async function runPodSandbox(d: Deps, req: RunPodSandboxRequest, signal: 
   if (req.config === undefined) throw new StatusError(Code.InvalidArgument, "config is missing");
   const config = req.config;
   const handler = d.runtimes.handler(req.runtimeHandler);
-  const plan = planPodSandbox(config, req.runtimeHandler, d.host, d.newId(), d.podPolicy);
+  await handler.refreshFacts();
+  const plan = planPodSandbox(config, req.runtimeHandler, d.host, handler.facts, d.newId(), d.podPolicy);
   const hash = configHash("PodSandboxConfig", config);
   const earlier = d.pods.byName(plan.nameKey);
   if (earlier?.state.is === "ready" && earlier.handler === handler.name && configHash("PodSandboxConfig", earlier.config) === hash) {

@@ -1,5 +1,5 @@
 import { type FileHandle, open } from "node:fs/promises";
-import { accessSync, constants, existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, statfsSync, statSync, writeFileSync } from "node:fs";
+import { accessSync, chownSync, constants, existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, statfsSync, statSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { namingFile } from "@keelson/base/exhaustion.ts";
@@ -58,6 +58,8 @@ export class OciRuntime implements Runtime {
     this.#o = options;
     mkdirSync(options.root, { recursive: true, mode: 0o700 });
     mkdirSync(options.exitsDir, { recursive: true, mode: 0o700 });
+    // A daemon before this one may have ended between.
+    keepNullDevice();
   }
 
   async create(container: RuntimeContainer, spec: Spec, signal: AbortSignal): Promise<RunningProcesses> {
@@ -68,6 +70,7 @@ export class OciRuntime implements Runtime {
     const monitor = this.#startMonitor(container, pipe);
     try {
       const main = await pipe.pid(signal);
+      keepNullDevice();
       return { main: identify(main), monitor: identify(monitor.pid) };
     } catch (error) {
       // What is left of a half-made container must not outlive the call, whatever stopped it.
@@ -211,6 +214,8 @@ export class OciRuntime implements Runtime {
         file: this.#o.path,
         args,
         env: { PATH: process.env["PATH"] },
+        // Not /dev/null, see keepNullDevice.
+        stdin: new Uint8Array(),
         stdoutLimitBytes: maxExecOutputBytes,
         stderrLimitBytes: maxExecOutputBytes,
       },
@@ -262,6 +267,15 @@ function writeJson(path: string, value: object): void {
 function exitCodeOf(result: RunResult): number {
   // The shell's convention for a process that a signal ended.
   return result.code ?? 137;
+}
+
+/**
+ * crun gives its streams to the container's user. In a user namespace the container's /dev/null is the host's, and
+ * who owns that can shut everybody out. Taken back before the container's first instruction.
+ */
+function keepNullDevice(): void {
+  const { uid, gid } = statSync("/dev/null");
+  if (uid !== 0 || gid !== 0) chownSync("/dev/null", 0, 0);
 }
 
 function identify(pid: number): ProcessIdentity {

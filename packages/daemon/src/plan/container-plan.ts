@@ -83,8 +83,8 @@ export interface ContainerPlan {
 
 /**
  * ContainerConfig and image → plan (CRI: CreateContainer). Throws InvalidArgument for a bad value,
- * FailedPrecondition for what this machine, pod or handler cannot do, Unimplemented for a field that
- * is not honoured yet; each message begins with the field's name.
+ * FailedPrecondition for what this machine, pod or handler cannot do; each message begins with the
+ * field's name.
  */
 export function planContainer(input: ContainerPlanInput): ContainerPlan {
   const { config, pod, image, host, handler, id, defaults } = input;

@@ -34,10 +34,6 @@ test("namespace modes that a pod cannot have are refused", () => {
   refused(namespaces({ ipc: "TARGET" }), Code.InvalidArgument, /ipc/);
   refused(namespaces({ pid: "TARGET" }), Code.InvalidArgument, /pid/);
   refused(namespaces({ target_id: "x" }), Code.InvalidArgument, /target_id/);
-  refused(namespaces({ userns_options: { mode: "POD" } }), Code.Unimplemented, /^linux\.security_context\.namespace_options\.userns_options\.mode /);
-  for (const mode of ["CONTAINER", "TARGET"]) refused(namespaces({ userns_options: { mode } }), Code.InvalidArgument, /userns_options/);
-  refused(namespaces({ userns_options: { mode: "NODE", uids: [{ length: 1 }] } }), Code.InvalidArgument, /mappings/);
-  podFrom({ pod: namespaces({ userns_options: { mode: "NODE" } }) });
 });
 
 test("the default of pid is POD, as the CRI has it", () => {

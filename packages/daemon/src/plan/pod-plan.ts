@@ -61,8 +61,8 @@ export const defaultPodPolicy: PodPolicy = {
 
 /**
  * PodSandboxConfig → plan (CRI: RunPodSandbox). Pure: the id comes from the caller. Throws
- * InvalidArgument for a bad value, FailedPrecondition for what this machine or handler cannot do and
- * Unimplemented for a field that is not honoured yet, each beginning with the field's name.
+ * InvalidArgument for a bad value and FailedPrecondition for what this machine or handler cannot do,
+ * each beginning with the field's name.
  */
 export function planPodSandbox(config: PodSandboxConfig, runtimeHandler: string, host: HostFacts, handler: HandlerFacts, id: string, policy: PodPolicy = defaultPodPolicy): PodPlan {
   refuseUnhonouredFields("PodSandboxConfig", config);

@@ -1,6 +1,7 @@
 import { ContainerConfig, PodSandboxConfig } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { fromJson } from "@keelson/cri/json.ts";
 import { capabilityNames } from "./capabilities.ts";
+import type { SeccompSpec } from "@keelson/oci/runtime-spec/seccomp.ts";
 import type { CdiEdits } from "./cdi.ts";
 import { planContainer, type ContainerDefaults, type ContainerPlan } from "./container-plan.ts";
 import type { ResolvedDevice } from "./devices.ts";
@@ -27,6 +28,8 @@ export interface PlanFixture {
   sourceTraits?: Record<string, SourceTraits>;
   devices?: ResolvedDevice[];
   hostDevices?: ResolvedDevice[];
+  /** What is in the file of a seccomp profile Localhost. */
+  localhostSeccomp?: SeccompSpec;
   /** What the specification files of the machine say of the CDI devices. */
   cdi?: CdiEdits;
 }

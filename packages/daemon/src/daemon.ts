@@ -44,6 +44,8 @@ import { StatsCollector } from "./stats/collector.ts";
 import { availableOn, machineOf } from "./stats/machine.ts";
 import { LinuxUsageSource } from "./stats/usage-source.ts";
 import { prepareSocket, restrictSocket } from "./socket-file.ts";
+import { streamingBackend } from "./streaming/backend.ts";
+import { StreamingServer } from "./streaming/server.ts";
 import { version } from "./version.ts";
 
 export interface Daemon {
@@ -53,6 +55,8 @@ export interface Daemon {
 
 /** How often CPU time is read for `usage_nano_cores`, in ms; rates are over the last seconds up to this. */
 const samplePeriodMs = 10_000;
+/** How long clients of exec, attach and port-forward may take to hear that the daemon ends, in ms. */
+const streamGraceMs = 2000;
 
 /** How long a call whose client's deadline is over goes on for the retry, in ms; kubelets retry within a minute or two. */
 const lingerMs = 240_000;
@@ -74,13 +78,17 @@ export async function startDaemon(config: Config, log: Log, adjust: (d: Deps) =>
   await warmThreadPool();
   for (const dir of [containersDir(paths), bundleDir(paths, ""), podDir(paths, "")]) mkdirSync(dir, { recursive: true, mode: 0o711 });
   chmodSync(paths.state, 0o711);
-  const deps = adjust(await buildDeps(config, paths, log, parts));
+  const streaming = streamingServer(config, log);
+  const deps = adjust(await buildDeps(config, paths, streaming, log, parts));
   await killLeftovers(config, deps);
   await recover(deps);
   const socket = config.socket.slice("unix://".length);
   await prepareSocket(socket);
   deps.metrics.describe(deps);
   await openMetrics(config, deps, parts);
+  // Before the CRI, whose answers are its URLs.
+  await streaming.listen(streamingBackend(deps));
+  parts.defer(() => streaming.close(streamGraceMs));
   const server = createCriServer(createHandlers(deps), both(logCalls(log), deps.metrics));
   await server.listen(config.socket);
   restrictSocket(socket);
@@ -131,7 +139,13 @@ async function openMetrics({ metrics }: Config, d: Deps, parts: AsyncDisposableS
   }
 }
 
-async function buildDeps(config: Config, paths: Paths, log: Log, parts: AsyncDisposableStack): Promise<Deps> {
+function streamingServer({ streaming }: Config, log: Log): StreamingServer {
+  const { address, port, tls_cert_file: certFile, tls_key_file: keyFile, idle_timeout: idleS, creation_timeout: creationS } = streaming;
+  const tls = certFile === undefined || keyFile === undefined ? undefined : { certFile, keyFile };
+  return new StreamingServer({ address, port, tls, idleTimeoutMs: idleS * 1000, creationTimeoutMs: creationS * 1000, log });
+}
+
+async function buildDeps(config: Config, paths: Paths, streaming: StreamingServer, log: Log, parts: AsyncDisposableStack): Promise<Deps> {
   const cgroups = detectCgroups();
   const facts = collectHostFacts(cgroups, config.cgroup_driver, await probeIdMaps(probeDir(paths)));
   const host = { ...facts, appArmorDefaultProfile: facts.appArmorEnabled ? await loadDefaultAppArmor(findBinary("apparmor_parser"), log) : "" };
@@ -180,6 +194,7 @@ async function buildDeps(config: Config, paths: Paths, log: Log, parts: AsyncDis
     network,
     images,
     puller,
+    streaming,
     pinnedImages: new Set(config.images.pinned.map((name) => formatReference(parseReference(name)))),
     mountPolicy: { createMissingSources: config.containers.create_missing_mount_sources, imageVolumes: config.containers.image_volumes },
     podPolicy: {

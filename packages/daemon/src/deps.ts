@@ -20,6 +20,7 @@ import type { PodRecord } from "./pod/record.ts";
 import type { RecordStore } from "./record-store.ts";
 import type { Runtimes } from "./runtime/runtimes.ts";
 import type { StatsCollector } from "./stats/collector.ts";
+import type { StreamingServer } from "./streaming/server.ts";
 
 /** What the calls work with; built in main.ts and nowhere else. */
 export interface Deps {
@@ -47,6 +48,7 @@ export interface Deps {
   readonly network: Pick<PodNetworks, "attach" | "detach" | "status" | "collectGarbage" | "updateRuntimeConfig">;
   readonly images: Pick<ImageStore, "find" | "list" | "lowerDirectories" | "collectGarbage" | "remove" | "layers">;
   readonly puller: Pick<ImagePuller, "pull" | "pullsInProgress">;
+  readonly streaming: Pick<StreamingServer, "urlFor">;
   /** Names of images that garbage collection must spare, normalised. */
   readonly pinnedImages: ReadonlySet<string>;
   readonly mountPolicy: MountPolicy;

@@ -126,6 +126,21 @@ export const configSchema = v.strictObject({
     }),
     {},
   ),
+  streaming: v.optional(
+    v.strictObject({
+      /** Where exec, attach and port-forward are served. */
+      address: v.optional(v.pipe(v.string(), v.ip("must be an IP address")), "127.0.0.1"),
+      /** 0 for any that is free. */
+      port: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(65535)), 0),
+      tls_cert_file: v.optional(absolutePath),
+      tls_key_file: v.optional(absolutePath),
+      /** Seconds without a byte after which a stream is closed. */
+      idle_timeout: v.optional(v.pipe(positiveInteger, v.maxValue(2_000_000)), 14_400),
+      /** Seconds that a client may take to open its streams. */
+      creation_timeout: v.optional(v.pipe(positiveInteger, v.maxValue(2_000_000)), 30),
+    }),
+    {},
+  ),
   timeouts: v.optional(
     v.strictObject({
       /** Seconds that a pod may take to come up or a container to be created; a hung plugin or runtime is then an error. */

@@ -67,8 +67,8 @@ export interface ContainerHost {
   readSpec(id: string): Spec | undefined;
   /** SELinux: labels files, and directories with all in them. */
   relabel(paths: readonly string[], label: string, signal: AbortSignal): Promise<void>;
-  /** Why a container's command cannot be executed; undefined when it looks well or cannot be told. */
-  commandProblem(id: string): CommandProblem | undefined;
+  /** Why a container's command, or another process in it, cannot be executed; undefined when it looks well or cannot be told. */
+  commandProblem(id: string, other?: ProcessSpec): CommandProblem | undefined;
   isAlive(process: ProcessIdentity): boolean;
   /** Calls back once, later, when the process has ended. */
   watch(process: ProcessIdentity, onEnd: () => void): Disposable;
@@ -241,9 +241,9 @@ export class LinuxContainerHost implements ContainerHost {
     }
   }
 
-  commandProblem(id: string): CommandProblem | undefined {
+  commandProblem(id: string, other?: ProcessSpec): CommandProblem | undefined {
     const spec = this.readSpec(id);
-    return spec === undefined ? undefined : commandProblem(spec, process.arch, hasOtherFormats());
+    return spec === undefined ? undefined : commandProblem(other === undefined ? spec : { ...spec, process: other }, process.arch, hasOtherFormats());
   }
 
   isAlive({ pid, startTicks }: ProcessIdentity): boolean {

@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { basename, dirname, join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
+import { PassThrough } from "node:stream";
 import { setImmediate as turn } from "node:timers/promises";
 import { JoinedCalls } from "@keelson/base/joined-calls.ts";
 import { KeyedLock } from "@keelson/base/keyed-lock.ts";
@@ -291,6 +292,7 @@ export class FakeNode implements Disposable {
       stats: new StatsCollector({ log, paths, pods, containers, source: this.usage, machine: fakeMachine(this.usage), available: everything, periodMs: 10_000 }),
       events: new Events({ pods, containers, nowNs, onDropped: (count) => metrics.dropped("events", count) }),
       puller: { pull: () => Promise.reject(new StatusError(Code.Unavailable, "this machine has no registry")), pullsInProgress: () => [] },
+      streaming: { urlFor: (request) => `http://127.0.0.1:1/${request.is}/token` },
       pinnedImages: new Set(),
       containerPolicy: { defaults: { pidsLimit: 0, rlimits: [] }, deviceOwnershipFromSecurityContext: false, classFiles: { blockIo: join(this.dir, "blockio.yaml"), rdt: join(this.dir, "rdt.yaml") } },
       cdi: new CdiSpecDirs([join(this.dir, "cdi")]),
@@ -578,6 +580,9 @@ export class FakeNode implements Disposable {
         ),
       update: ({ id }, resources, signal) => this.#effect("runtime update", () => void this.limits.set(id, structuredClone(resources)), signal),
       exec: (_container, process, signal) => this.#effect("runtime exec", () => ({ exitCode: 0, stdout: Buffer.from(process.args!.join(" ")), stderr: Buffer.alloc(0), truncated: false }), signal),
+      execStreams: (_container, _process, _streams, signal) => this.#effect("runtime exec", () => 0, signal),
+      attach: () => new PassThrough(),
+      resizeTerminal: () => Promise.resolve(),
       endExecs: () => this.now("runtime end-execs", () => {}),
       reopenLog: (_container, _monitor, signal) => this.#effect("runtime reopen-log", () => {}, signal),
       delete: (id, signal) =>

@@ -20,7 +20,7 @@ import { mount, MS, mountsUnder, unmount } from "@keelson/linux/mount.ts";
 import { namespaceId } from "@keelson/linux/namespace.ts";
 import { readStatus } from "@keelson/linux/procfs.ts";
 import { busyboxImage } from "@keelson/testkit/image.ts";
-import { directory, file } from "@keelson/testkit/tar.ts";
+import { directory, file, symlink } from "@keelson/testkit/tar.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { imageSpec, type Pod, rejectsWith, runtimes, skip, TestNode } from "./testing/test-node.ts";
 
@@ -196,6 +196,13 @@ for (const runtime of runtimes) {
       const mounts = [{ image: { image }, containerPath: "/image", readonly: true }, { image: { image }, containerPath: "/image-data", imageSubPath: "data", readonly: true, ...mappings }];
       const text = await output("stat -c '%u %g' /data/of-7 /empty /image/data/of-7 /image-data/of-7; touch /empty/x && chown 9 /empty/x && stat -c %u /empty/x", {}, { image: { image }, mounts });
       assert.equal(text, "7 8\n0 0\n7 8\n7 8\n9");
+    });
+
+    test("what is made behind links of the image that lead nowhere is its root's", async () => {
+      const image = node.registry.add("library/behind", "latest", busyboxImage({ extra: [symlink("var/spool", "/lib/spool")] }));
+      await node.call("pullImage", { image: imageSpec(image), auth: undefined, sandboxConfig: undefined });
+      const mounts = [{ hostPath: newDir("behind"), containerPath: "/var/spool/app/x", ...mappings }];
+      assert.equal(await output("stat -c '%u %g' /lib /lib/spool /lib/spool/app; grep -c ' /lib/spool/app/x ' /proc/self/mountinfo", {}, { image: { image }, mounts }), "0 0\n0 0\n0 0\n1");
     });
 
     test("it may be in the host's network, and shows the host's /sys without changing it", async () => {

@@ -56,8 +56,8 @@ export interface NewContainer {
 
 /**
  * Makes the source of each of a plan's mounts ready: checks how host paths are shared, mounts images,
- * fills volumes. Resolves with their paths, in the plan's order. What
- * it mounts and makes is in the container's own directories, which its teardown takes down.
+ * fills volumes. Resolves with their paths, in the plan's order. What it mounts and makes is in the
+ * container's own directories, which its teardown takes down.
  *
  * Throws InvalidArgument for a host path that is not there, NotFound for a path that an image does not
  * have, FailedPrecondition for a source that is not shared as its propagation needs.
@@ -75,16 +75,16 @@ export async function prepareMountSources(d: Pick<Deps, "containerHost" | "image
       case "host": {
         const { path, isDirectory } = hostSource(c.hostPaths.get(source.path)!, source.path, mount, hostMounts);
         sources.push(path);
-        makeTarget(c.rootfs, mount.destination, isDirectory);
+        makeTarget(c, mount.destination, isDirectory);
         break;
       }
       case "image":
         sources.push(imageSource(await images.mount(source.image, mount.idMappings), source));
-        makeTarget(c.rootfs, mount.destination, statSync(sources.at(-1)!).isDirectory());
+        makeTarget(c, mount.destination, statSync(sources.at(-1)!).isDirectory());
         break;
       case "volume":
         sources.push(await volumes.make(mount.destination, signal));
-        makeTarget(c.rootfs, mount.destination, true);
+        makeTarget(c, mount.destination, true);
         break;
     }
   }
@@ -92,10 +92,10 @@ export async function prepareMountSources(d: Pick<Deps, "containerHost" | "image
 }
 
 /** Where the image's links lead nowhere, so that every runtime can mount there. */
-function makeTarget(rootfs: string, destination: string, isDirectory: boolean): void {
+function makeTarget({ rootfs, idMap }: NewContainer, destination: string, isDirectory: boolean): void {
   if (!isBehindDanglingLink(rootfs, destination)) return;
   try {
-    makeTargetBehindLinks(rootfs, destination, isDirectory);
+    makeTargetBehindLinks(rootfs, destination, isDirectory, hostRootOf(idMap));
   } catch (error) {
     throw new StatusError(Code.InvalidArgument, `mount at ${destination} in the container, which is behind a link of the image: ${messageOf(error)}`, error);
   }

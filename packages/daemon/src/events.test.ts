@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { type ContainerEventResponse, ContainerEventType, ContainerState, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { clientOf, FakeNode, mockTime, passTime } from "./rpc/fake-node.ts";
+import { clientOf } from "./rpc/fake-client.ts";
+import { FakeNode } from "./rpc/fake-node.ts";
+import { mockTime, passTime } from "./rpc/pass-time.ts";
 import { createHandlers } from "./rpc/handlers.ts";
 
 function newNode(t: TestContext) {

@@ -4,7 +4,8 @@ import { Code, codeOf, messageOf, StatusError } from "@keelson/base/status.ts";
 import { AuthConfig, ImageSpec } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { Handlers } from "@keelson/cri/server.ts";
 import type { PullRequest } from "../image/pull.ts";
-import { clientOf, containerConfig, FakeNode, podConfig } from "./fake-node.ts";
+import { clientOf, containerConfig, podConfig } from "./fake-client.ts";
+import { FakeNode } from "./fake-node.ts";
 import { createHandlers } from "./handlers.ts";
 
 const signal = new AbortController().signal;

@@ -20,7 +20,7 @@ import { specFile } from "../paths.ts";
 import type { ProcessIdentity } from "../pod/state.ts";
 import { endExecsIn, killExec } from "./exec-processes.ts";
 import { type ExecStreams, runStreamed } from "./exec-streams.ts";
-import { GentleAbort, settles, startGraceMs } from "./gentle-abort.ts";
+import { GentleAbort, RuntimeEnd, settles, startGraceMs } from "./gentle-abort.ts";
 import { MonitorPipe, runtimeMessage } from "./monitor-pipe.ts";
 import type { ExecResult, ExitReport, RunningProcesses, Runtime, RuntimeContainer, RuntimeView } from "./runtime.ts";
 
@@ -52,6 +52,12 @@ const maxAttachPacketBytes = 32 * 1024;
 
 type ExecCommand = Pick<SpawnOptions, "file" | "args" | "env">;
 type Finished = Pick<RunResult, "code" | "stdout" | "stderr">;
+
+/**
+ * How long a runtime has for its own end after its command was killed, in ms. It reaps the command; killed before that,
+ * it would leave a zombie to the container's first process, which need not reap any.
+ */
+const reapGraceMs = 1000;
 
 /** conmon's message on its control FIFO that means: open the log anew (conmon's ctrl.c). */
 const reopenLogsMessage = "2 0 0\n";
@@ -134,9 +140,15 @@ export class OciRuntime implements Runtime {
     });
     writeJson(`${base}.json`, process);
     using gentle = new GentleAbort(signal, () => existsSync(`${base}.pid`));
-    gentle.signal.addEventListener("abort", () => killExec(`${base}.pid`, () => this.#processesIn(container)), { once: true });
+    using end = new RuntimeEnd();
+    const onAbort = () => {
+      const hasStarted = existsSync(`${base}.pid`);
+      killExec(`${base}.pid`, () => this.#processesIn(container));
+      end.in(hasStarted ? reapGraceMs : 0, signal.reason);
+    };
+    gentle.signal.addEventListener("abort", onAbort, { once: true });
     const args = [...this.#runtimeArgs(), "exec", "--process", `${base}.json`, "--pid-file", `${base}.pid`, container.id];
-    const result = await start({ file: this.#o.path, args, env: { PATH: globalThis.process.env["PATH"] } }, gentle.signal);
+    const result = await start({ file: this.#o.path, args, env: { PATH: globalThis.process.env["PATH"] } }, end.signal);
     signal.throwIfAborted();
     // No pid file: the command was never started, and what is on stderr is the runtime's. Mostly the command is wrong.
     if (result.code !== 0 && !existsSync(`${base}.pid`)) {

@@ -30,8 +30,7 @@ const daemonRooms: Readonly<Record<string, RegExp>> = {
   network: /\/(rpc|runtime|image|container)\//,
   runtime: /\/(rpc|image|network|container)\//,
   cdi: /\/(rpc|runtime|image|network|pod|container)\//,
-  streaming: /\/(rpc|image|network)\//,
-  pod: /\/(rpc|streaming)\//,
+  pod: /\/rpc\//,
   container: /\/rpc\//,
 };
 

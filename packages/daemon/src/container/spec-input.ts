@@ -25,7 +25,6 @@ export interface SpecSources {
   readonly rootfs: string;
   /** What prepareMountSources found. */
   readonly mountSources: readonly string[];
-  readonly sourceTraits: ContainerSpecInput["sourceTraits"];
   /** The first process of the container whose PID namespace is joined, where one is. */
   readonly targetPid: number | undefined;
   readonly privilegedWithoutHostDevices: boolean;
@@ -52,9 +51,8 @@ export function collectSpecInput(s: SpecSources): ContainerSpecInput {
       readRootFile(s.rootfs, "/etc/group", maxUserFileBytes),
     ),
     namespacePaths: namespacePaths(s, files),
-    podFiles: { hosts: files.hosts, hostname: files.hostname, resolvConf: files.resolvConf, shm: pod.ipc === "own" ? files.shm : "/dev/shm", sysfs: files.sysfs },
+    podFiles: { hosts: files.hosts, hostname: files.hostname, resolvConf: files.resolvConf, shm: pod.ipc === "own" ? files.shm : "/dev/shm" },
     mountSources: s.mountSources,
-    sourceTraits: s.sourceTraits,
     devices: plan.devices.flatMap(resolveDevice).map((device) => ({ ...device, ...s.deviceOwner })),
     hostDevices: plan.privileged && !s.privilegedWithoutHostDevices ? devicesBelow("/dev", "/dev", "rwm") : [],
     ...(plan.seccomp.is === "localhost" ? { localhostSeccomp: readSeccompProfile(plan.seccomp.path) } : {}),
@@ -71,7 +69,6 @@ function namespacePaths(s: SpecSources, files: ReturnType<typeof podFiles>): Con
   const { pod, plan } = s;
   const pid = plan.pidNamespace.is === "pod" ? files.pidns : s.targetPid === undefined ? undefined : `/proc/${s.targetPid}/ns/pid`;
   return {
-    ...(pod.userNamespace === undefined ? {} : { user: files.userns }),
     ...(pod.network === "own" ? { network: files.netns } : {}),
     ...(pod.ipc === "own" ? { ipc: files.ipcns } : {}),
     ...(pod.uts === "own" ? { uts: files.utsns } : {}),

@@ -1,8 +1,6 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { clientOf } from "./fake-client.ts";
-import { FakeNode } from "./fake-node.ts";
-import { mockTime } from "./pass-time.ts";
+import { clientOf, FakeNode, mockTime } from "./fake-node.ts";
 import { createHandlers } from "./handlers.ts";
 
 const never = new AbortController().signal;

@@ -85,7 +85,15 @@ pids_limit = 77
 default_ulimits = ["nofile=512:1024"]
 blockio_config_file = "${dir}/blockio.yaml"
 `;
-      node = await TestNode.start({ runtime, config });
+      const handlers = `[runtimes.bare]
+path = "${runtime}"
+privileged_without_host_devices = true
+[runtimes.maker]
+path = "${runtime}"
+privileged_without_host_devices = true
+privileged_without_host_devices_all_devices_allowed = true
+`;
+      node = await TestNode.start({ runtime, config: config + handlers });
       pod = await node.runPod();
     });
     after(async () => {
@@ -119,8 +127,8 @@ blockio_config_file = "${dir}/blockio.yaml"
 
     test("limits that the configuration has for every container are there", async () => {
       const id = await node.runContainer(pod, "sleep 600");
-      assert.equal(await node.output(id, "ulimit -n; ulimit -Hn"), "512\n1024\n");
-      const { cgroup } = await node.containerInfo(id);
+      const { cgroup, pid } = await node.containerInfo(id);
+      assert.match(readFileSync(`/proc/${pid}/limits`, "utf8"), /^Max open files +512 +1024 /m);
       assert.equal(readFileSync(join(controllerDir(detectCgroups(), cgroup, "pids")!, "pids.max"), "utf8"), "77\n");
       await node.removeContainer(id);
     });
@@ -140,6 +148,16 @@ blockio_config_file = "${dir}/blockio.yaml"
         await rejectsWith(Code.FailedPrecondition, node.createContainer(pod, rdt), /annotations\[io\.kubernetes\.cri\.rdt-class\] asks for the class "gold": .*resctrl is not mounted/);
       }
       await node.removePod(its.id);
+    });
+
+    test("a privileged container has the host's devices, or by its handler only their use, or neither", async () => {
+      const privileged = { linux: { securityContext: { privileged: true, namespaceOptions: { pid: NamespaceMode.CONTAINER } } } };
+      const script = `test -e /dev/fuse && echo there; mknod /tmp/fuse c 10 229; ${opens("/tmp/fuse")}`;
+      for (const [handler, expected] of [["", "there\nreadable\nwritable"], ["maker", "readable\nwritable"], ["bare", "not readable\nnot writable"]] as const) {
+        const its = await node.runPod(privileged, handler);
+        assert.equal(await node.outputOf(its, { command: ["sh", "-c", script], ...privileged }), expected, handler);
+        await node.removePod(its.id);
+      }
     });
   });
 }

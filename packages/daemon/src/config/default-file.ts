@@ -32,6 +32,7 @@ export const defaultConfigFile = `# Configuration of keelsond. Every key is opti
 # root = "/run/keelson/runtimes/crun"
 # args = []                     # before the runtime's command
 # privileged_without_host_devices = false
+# privileged_without_host_devices_all_devices_allowed = false   # ... but mknod of any device, and its use
 
 [registry]
 # Directories with HOST/hosts.toml, as containerd has them; the first that has the host counts.

@@ -32,6 +32,8 @@ const runtime = v.strictObject({
   /** Arguments before the runtime's command. */
   args: v.optional(v.array(v.string()), []),
   privileged_without_host_devices: v.optional(v.boolean(), false),
+  /** With the former: whether a privileged container may use every device that it makes a node for. */
+  privileged_without_host_devices_all_devices_allowed: v.optional(v.boolean(), false),
 });
 
 /** A handler's name is a RuntimeClass handler: a DNS label (KEP-585). */

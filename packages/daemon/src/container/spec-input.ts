@@ -13,6 +13,7 @@ import type { PodPlan } from "../plan/pod-plan.ts";
 import { parseSeccompProfile } from "../plan/seccomp/profile-file.ts";
 import { maxUserFileBytes, resolveUser } from "../plan/user.ts";
 import { podFiles } from "../pod/pod-host.ts";
+import type { PrivilegedDevices } from "../runtime/runtimes.ts";
 import { readRootFile } from "./root-file.ts";
 
 /** What the machine is asked for a container's spec. */
@@ -27,7 +28,7 @@ export interface SpecSources {
   readonly mountSources: readonly string[];
   /** The first process of the container whose PID namespace is joined, where one is. */
   readonly targetPid: number | undefined;
-  readonly privilegedWithoutHostDevices: boolean;
+  readonly privilegedDevices: PrivilegedDevices;
   /** Whose the devices that are asked for become; of what is not said, they stay whose they are. */
   readonly deviceOwner: { readonly uid?: number; readonly gid?: number };
 }
@@ -54,7 +55,8 @@ export function collectSpecInput(s: SpecSources): ContainerSpecInput {
     podFiles: { hosts: files.hosts, hostname: files.hostname, resolvConf: files.resolvConf, shm: pod.ipc === "own" ? files.shm : "/dev/shm" },
     mountSources: s.mountSources,
     devices: plan.devices.flatMap(resolveDevice).map((device) => ({ ...device, ...s.deviceOwner })),
-    hostDevices: plan.privileged && !s.privilegedWithoutHostDevices ? devicesBelow("/dev", "/dev", "rwm") : [],
+    hostDevices: plan.privileged && s.privilegedDevices === "all" ? devicesBelow("/dev", "/dev", "rwm") : [],
+    allDevicesAllowed: plan.privileged && s.privilegedDevices !== "as others",
     ...(plan.seccomp.is === "localhost" ? { localhostSeccomp: readSeccompProfile(plan.seccomp.path) } : {}),
   };
 }

@@ -1,8 +1,11 @@
 // The daemon is killed within every effect of every call that changes something, and comes back. With KEELSON_CRASH=every-step it
 // is killed before and after every single step, with either runtime, which takes six times as long.
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, describe, type TestContext, test } from "node:test";
-import { type ContainerConfig, ContainerState, NamespaceMode, type PodSandboxConfig, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { type ContainerConfig, ContainerState, LinuxContainerResources, NamespaceMode, type PodSandboxConfig, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { controllerDir, detectCgroups } from "@keelson/linux/cgroup.ts";
 import { busyboxImage, randomImage } from "@keelson/testkit/image.ts";
 import { directory, file } from "@keelson/testkit/tar.ts";
 import { imageSpec, type Pod, type RuntimeName, runtimes, skip } from "../testing/test-node.ts";
@@ -109,6 +112,29 @@ function killedAtEachStep(runtime: RuntimeName): void {
         if ((await crash.containerStatus(containerId)).state === ContainerState.CONTAINER_CREATED) await crash.call("startContainer", { containerId });
         assert.equal((await crash.containerStatus(containerId)).state, ContainerState.CONTAINER_RUNNING);
         await crash.untilLogged(containerId, "3");
+      },
+      finish: (_, containerId) => crash.removeContainer(containerId),
+    });
+  });
+
+  test("UpdateContainerResources is taken back, and the retry does it", async (t) => {
+    const resources = (memoryLimitInBytes: bigint, oomScoreAdj: bigint) => LinuxContainerResources.fromPartial({ memoryLimitInBytes, oomScoreAdj, cpuQuota: -1n });
+    const limits = async (containerId: string) => {
+      const { cgroup, pid } = await crash.containerInfo(containerId);
+      const file = detectCgroups().kind === "v2" ? "memory.max" : "memory.limit_in_bytes";
+      const shown = (await crash.containerStatus(containerId)).resources!.linux!;
+      const inFile = readFileSync(join(controllerDir(detectCgroups(), cgroup, "memory")!, file), "utf8").trim();
+      const score = readFileSync(`/proc/${pid}/oom_score_adj`, "utf8").trim();
+      assert.deepEqual([String(shown.memoryLimitInBytes), String(shown.oomScoreAdj)], [inFile, score], "what is told and what is there");
+      return inFile;
+    };
+    await everyStep(t, {
+      prepare: () => crash.runContainer(pod, { command: ["sleep", "600"], linux: { resources: resources(50_003_968n, 100n) } }),
+      call: (_, containerId) => crash.call("updateContainerResources", { containerId, linux: resources(60_002_304n, 200n), windows: undefined, annotations: {} }),
+      retry: async (_, containerId) => {
+        assert.match(await limits(containerId), /^(50003968|60002304)$/);
+        await crash.call("updateContainerResources", { containerId, linux: resources(60_002_304n, 200n), windows: undefined, annotations: {} });
+        assert.equal(await limits(containerId), "60002304");
       },
       finish: (_, containerId) => crash.removeContainer(containerId),
     });

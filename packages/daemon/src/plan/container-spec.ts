@@ -29,6 +29,8 @@ export interface ContainerSpecInput {
   devices: readonly ResolvedDevice[];
   /** Every device of the host's /dev, for a privileged container; not looked at for others. */
   hostDevices: readonly ResolvedDevice[];
+  /** The container may use every device that it has or makes a node of. */
+  allDevicesAllowed: boolean;
   /** `parseSeccompProfile` of the file that `plan.seccomp` names, when it is `localhost`. */
   localhostSeccomp?: SeccompSpec;
 }
@@ -78,7 +80,7 @@ function linuxOf(input: ContainerSpecInput): LinuxSpec {
     ...(nodes.length > 0 ? { devices: nodes } : {}),
     cgroupsPath: plan.cgroup.cgroupsPath,
     // The pod's sysctls are already set in its namespaces.
-    resources: resourcesOf(plan, devices),
+    resources: resourcesOf(input),
     ...(seccomp === undefined ? {} : { seccomp }),
     ...(propagation === undefined ? {} : { rootfsPropagation: propagation }),
     maskedPaths: plan.protectedPaths.masked,
@@ -87,8 +89,8 @@ function linuxOf(input: ContainerSpecInput): LinuxSpec {
   };
 }
 
-function resourcesOf(plan: ContainerPlan, devices: readonly ResolvedDevice[]): ResourcesSpec {
-  return { devices: deviceRules(devices, plan.privileged), ...plan.resources };
+function resourcesOf({ plan, devices, allDevicesAllowed }: ContainerSpecInput): ResourcesSpec {
+  return { devices: deviceRules(devices, allDevicesAllowed), ...plan.resources };
 }
 
 function seccompOf({ plan, host, localhostSeccomp }: ContainerSpecInput): SeccompSpec | undefined {

@@ -55,8 +55,12 @@ export function devicesSpec(asked: readonly ResolvedDevice[], ofHost: readonly R
   return [...nodes.values()];
 }
 
-/** Nothing but what is asked for; the runtimes add null, zero, tty and their like (config-linux.md#default-devices). */
-export function deviceRules(asked: readonly ResolvedDevice[], privileged: boolean): DeviceRuleSpec[] {
-  if (privileged) return [{ allow: true, access: "rwm" }];
-  return [{ allow: false, access: "rwm" }, ...asked.map(({ type, major, minor, permissions }) => ({ allow: true, type, major, minor, access: permissions }))];
+/**
+ * Nothing but what is asked for, of several at a path the last; the runtimes add null, zero, tty and their like
+ * (config-linux.md#default-devices).
+ */
+export function deviceRules(asked: readonly ResolvedDevice[], allAreAllowed: boolean): DeviceRuleSpec[] {
+  if (allAreAllowed) return [{ allow: true, access: "rwm" }];
+  const made = new Map(asked.map((device) => [device.path, device]));
+  return [{ allow: false, access: "rwm" }, ...[...made.values()].map(({ type, major, minor, permissions }) => ({ allow: true, type, major, minor, access: permissions }))];
 }

@@ -49,6 +49,7 @@ function specFrom(fixture: PlanFixture, pod: ReturnType<typeof podFrom>): object
     mountSources: plan.mounts.map((mount, i) => sourceIn(fixture, mount.source, i)),
     devices: fixture.devices ?? [],
     hostDevices: fixture.hostDevices ?? [],
+    allDevicesAllowed: plan.privileged,
   });
   return fixture.cdi === undefined ? spec : withCdiEdits(spec, fixture.cdi, host);
 }

@@ -180,7 +180,7 @@ function makeSpec(d: Deps, c: NewContainer, pod: PodRecord, found: Pick<SpecSour
       ...found,
       targetPid: targetPid(d, c.plan, pod.id),
       deviceOwner: d.containerPolicy.deviceOwnershipFromSecurityContext ? deviceOwner(c.config.linux?.securityContext) : {},
-      privilegedWithoutHostDevices: d.runtimes.handlerOf(pod.handler).privilegedWithoutHostDevices,
+      privilegedDevices: d.runtimes.handlerOf(pod.handler).privilegedDevices,
     }),
   );
 }

@@ -262,7 +262,7 @@ export class FakeNode implements Disposable {
     const containers = this.#openStore(new FaultyTable(this, "containers", readContainerRecord, writeContainerRecord), "container");
     const handlers = ["crun", "runc"].filter((name) => !this.missingHandlers.has(name)).map((name) => {
       const facts = { name, recursiveReadOnlyMounts: false };
-      return { name, path: `/usr/bin/${name}`, facts, runtime: this.#newRuntime(name), privilegedWithoutHostDevices: false };
+      return { name, path: `/usr/bin/${name}`, facts, runtime: this.#newRuntime(name), privilegedDevices: "all" as const };
     });
     const runtimes = new Runtimes(handlers, new Map(), "crun");
     const containerHost = this.#newContainerHost();

@@ -10,6 +10,9 @@ import type { HandlerFacts, HostFacts } from "../plan/host-facts.ts";
 import { OciRuntime } from "./oci.ts";
 import type { Runtime } from "./runtime.ts";
 
+/** What a privileged container has of the host's devices: nodes of all and their use, only their use, or no more than others. */
+export type PrivilegedDevices = "all" | "allowed" | "as others";
+
 /** A handler that pods can name. */
 export interface Handler {
   readonly name: string;
@@ -17,7 +20,7 @@ export interface Handler {
   readonly path: string;
   readonly facts: HandlerFacts;
   readonly runtime: Runtime;
-  readonly privilegedWithoutHostDevices: boolean;
+  readonly privilegedDevices: PrivilegedDevices;
 }
 
 /** The runtime handlers of the configuration whose binaries are there. */
@@ -99,14 +102,20 @@ export function openRuntimes(config: Config, paths: Paths, host: HostFacts, cgro
     const runtime = new OciRuntime({ name, path, root, args: section.args, conmon, exitsDir: exitsDir(paths), systemdCgroup, cgroups, log });
     // Whether a mount can be read-only with all below it is in `crun features`, which Debian 12's has not yet.
     const facts = { name, recursiveReadOnlyMounts: false };
-    handlers.push({ name, path, runtime, facts, privilegedWithoutHostDevices: section.privileged_without_host_devices });
+    handlers.push({ name, path, runtime, facts, privilegedDevices: privilegedDevicesOf(section) });
   }
   return new Runtimes(handlers, missing, chooseDefault(config, handlers, cgroups, log), conmon, (path) => findBinary(path) !== undefined);
 }
 
+/** containerd's and CRI-O's switches, for runtimes whose containers cannot have the host's devices. */
+function privilegedDevicesOf(section: Config["runtimes"][string]): PrivilegedDevices {
+  if (!section.privileged_without_host_devices) return "all";
+  return section.privileged_without_host_devices_all_devices_allowed ? "allowed" : "as others";
+}
+
 function builtInSections(config: Config): Config["runtimes"] {
   const names = builtInRuntimes.filter((name) => !Object.hasOwn(config.runtimes, name));
-  return Object.fromEntries(names.map((name) => [name, { type: "oci" as const, path: name, args: [], privileged_without_host_devices: false }]));
+  return Object.fromEntries(names.map((name) => [name, { type: "oci" as const, path: name, args: [], privileged_without_host_devices: false, privileged_without_host_devices_all_devices_allowed: false }]));
 }
 
 function chooseDefault(config: Config, handlers: readonly Handler[], cgroups: CgroupLayout, log: Log): string | undefined {

@@ -146,7 +146,7 @@ function nameOfPath(verb: string) {
 
 function nameOfSpawn(file: unknown, argv: unknown, env: unknown): string {
   const command = (env as string[]).find((line) => line.startsWith("CNI_COMMAND="))?.slice("CNI_COMMAND=".length);
-  const verb = command ?? (argv as string[]).slice(1).find((arg) => /^(create|start|delete|state|kill|exec)$/.test(arg));
+  const verb = command ?? (argv as string[]).slice(1).find((arg) => /^(create|start|update|delete|state|kill|exec)$/.test(arg));
   return ["spawn", basename(String(file)), verb].filter((word) => word !== undefined).join(" ");
 }
 
@@ -154,8 +154,8 @@ function nameOfWrite(this: void, sql: string, args: unknown[]): string | undefin
   const [, verb, table] = /^(INSERT INTO|DELETE FROM) (\w+)/.exec(sql) ?? [];
   if (verb === undefined) return undefined;
   if (verb === "DELETE FROM") return `delete record of ${table}`;
-  const { state, isDurable } = JSON.parse(String(args[1])) as { state?: { is: string }; isDurable?: boolean };
-  const what = state?.is ?? (isDurable === undefined ? "" : isDurable ? "durable" : "unpacked");
+  const { state, isDurable, resizing } = JSON.parse(String(args[1])) as { state?: { is: string }; isDurable?: boolean; resizing?: string };
+  const what = (resizing === undefined ? state?.is : "resizing") ?? (isDurable === undefined ? "" : isDurable ? "durable" : "unpacked");
   return `put record of ${table}${what === "" ? "" : ` (${what})`}`;
 }
 

@@ -130,6 +130,7 @@ function shown(path: unknown): string {
   const text = path instanceof Uint8Array ? Buffer.from(path).toString() : String(path);
   return text
     .replace(/^\/run\/keelson-node-\w+\//, "")
+    .replace(/^\/proc\/\d+\//, "/proc/PID/")
     .replaceAll(/[0-9a-f]{64}/g, "ID")
     .replaceAll(/layers\/[0-9a-f]{12,}/g, "layers/CHAIN")
     .replaceAll(/(\d+[-.])+\d+(\.tmp)?/g, "TMP");

@@ -21,9 +21,9 @@ import { runtimeContainerOf } from "./container/runtime-container.ts";
 import { releaseContainer } from "./container/teardown.ts";
 import { openOrSalvage } from "./database-salvage.ts";
 import type { Deps } from "./deps.ts";
-import { writeDump } from "./dump.ts";
 import { Events } from "./events.ts";
 import { collectHostFacts } from "./host.ts";
+import { probeIdMaps } from "./id-map-probe.ts";
 import { openImages } from "./image/open-images.ts";
 import { lockInstance } from "./instance-lock.ts";
 import { killLeftoverTools } from "./leftover-tools.ts";
@@ -31,7 +31,7 @@ import { DaemonMetrics } from "./metrics/daemon-metrics.ts";
 import { serveMetrics } from "./metrics/server.ts";
 import { createPluginExec } from "./network/exec.ts";
 import { PodNetworks } from "./network/pod-networks.ts";
-import { bundleDir, containerDir, containersDir, databasePath, lockPath, podDir, type Paths, runtimeRoot } from "./paths.ts";
+import { bundleDir, containerDir, containersDir, databasePath, lockPath, podDir, type Paths, probeDir, runtimeRoot } from "./paths.ts";
 import { LinuxPodHost } from "./pod/pod-host.ts";
 import { type PodRecord, readPodRecord, writePodRecord } from "./pod/record.ts";
 import { RecordStore } from "./record-store.ts";
@@ -40,22 +40,23 @@ import { recover } from "./recovery.ts";
 import { createHandlers } from "./rpc/handlers.ts";
 import { findBinary, openRuntimes } from "./runtime/runtimes.ts";
 import type { HostFacts } from "./plan/host-facts.ts";
-import { Operations } from "./trace/operations.ts";
 import { StatsCollector } from "./stats/collector.ts";
 import { availableOn, machineOf } from "./stats/machine.ts";
 import { LinuxUsageSource } from "./stats/usage-source.ts";
 import { prepareSocket, restrictSocket } from "./socket-file.ts";
+import { streamingBackend } from "./streaming/backend.ts";
+import { StreamingServer } from "./streaming/server.ts";
 import { version } from "./version.ts";
 
 export interface Daemon {
   /** Ends calls under way, or drops them after `graceMs`. Containers go on running. */
   close(graceMs: number): Promise<void>;
-  /** Writes what it is busy with to a file; returns its path. */
-  dump(): string;
 }
 
 /** How often CPU time is read for `usage_nano_cores`, in ms; rates are over the last seconds up to this. */
 const samplePeriodMs = 10_000;
+/** How long clients of exec, attach and port-forward may take to hear that the daemon ends, in ms. */
+const streamGraceMs = 2000;
 
 /** How long a call whose client's deadline is over goes on for the retry, in ms; kubelets retry within a minute or two. */
 const lingerMs = 240_000;
@@ -77,13 +78,17 @@ export async function startDaemon(config: Config, log: Log, adjust: (d: Deps) =>
   await warmThreadPool();
   for (const dir of [containersDir(paths), bundleDir(paths, ""), podDir(paths, "")]) mkdirSync(dir, { recursive: true, mode: 0o711 });
   chmodSync(paths.state, 0o711);
-  const deps = adjust(await buildDeps(config, paths, log, parts));
+  const streaming = streamingServer(config, log);
+  const deps = adjust(await buildDeps(config, paths, streaming, log, parts));
   await killLeftovers(config, deps);
   await recover(deps);
   const socket = config.socket.slice("unix://".length);
   await prepareSocket(socket);
   deps.metrics.describe(deps);
   await openMetrics(config, deps, parts);
+  // Before the CRI, whose answers are its URLs.
+  await streaming.listen(streamingBackend(deps));
+  parts.defer(() => streaming.close(streamGraceMs));
   const server = createCriServer(createHandlers(deps), both(logCalls(log), deps.metrics));
   await server.listen(config.socket);
   restrictSocket(socket);
@@ -94,7 +99,6 @@ export async function startDaemon(config: Config, log: Log, adjust: (d: Deps) =>
       await server.close(graceMs);
       await all.disposeAsync();
     },
-    dump: () => writeDump(deps),
   };
 }
 
@@ -129,16 +133,21 @@ async function openMetrics({ metrics }: Config, d: Deps, parts: AsyncDisposableS
   if (metrics.address === undefined) return;
   try {
     const { url } = parts.use(await serveMetrics(metrics.address, () => d.metrics.text()));
-    parts.use(d.metrics.followEventLoop());
     d.log.info({ url }, "serving metrics");
   } catch (error) {
     d.log.error({ address: metrics.address, err: error }, "metrics cannot be served; free the address, or set another metrics.address");
   }
 }
 
-async function buildDeps(config: Config, paths: Paths, log: Log, parts: AsyncDisposableStack): Promise<Deps> {
+function streamingServer({ streaming }: Config, log: Log): StreamingServer {
+  const { address, port, tls_cert_file: certFile, tls_key_file: keyFile, idle_timeout: idleS, creation_timeout: creationS } = streaming;
+  const tls = certFile === undefined || keyFile === undefined ? undefined : { certFile, keyFile };
+  return new StreamingServer({ address, port, tls, idleTimeoutMs: idleS * 1000, creationTimeoutMs: creationS * 1000, log });
+}
+
+async function buildDeps(config: Config, paths: Paths, streaming: StreamingServer, log: Log, parts: AsyncDisposableStack): Promise<Deps> {
   const cgroups = detectCgroups();
-  const facts = collectHostFacts(cgroups, config.cgroup_driver);
+  const facts = collectHostFacts(cgroups, config.cgroup_driver, await probeIdMaps(probeDir(paths)));
   const host = { ...facts, appArmorDefaultProfile: facts.appArmorEnabled ? await loadDefaultAppArmor(findBinary("apparmor_parser"), log) : "" };
   const db = openOrSalvage(databasePath(paths), log);
   parts.defer(() => db.close());
@@ -149,6 +158,7 @@ async function buildDeps(config: Config, paths: Paths, log: Log, parts: AsyncDis
   const metrics = new DaemonMetrics();
   const network = await openNetworks(config, log, metrics, parts);
   const runtimes = openRuntimes(config, paths, host, cgroups, log);
+  await runtimes.refreshFacts();
   const containerHost = new LinuxContainerHost((id) => bundleDir(paths, id), (id) => containerDir(paths, id), cgroups);
   const podLock = new KeyedLock();
   const stats = openStats(paths, pods, containers, cgroups, host, log, parts);
@@ -179,12 +189,12 @@ async function buildDeps(config: Config, paths: Paths, log: Log, parts: AsyncDis
     runtimes,
     exits,
     metrics,
-    operations: await openOperations(config, metrics, nowNs, log, parts),
     stats,
     events: new Events({ pods, containers, nowNs, onDropped: (count) => metrics.dropped("events", count) }),
     network,
     images,
     puller,
+    streaming,
     pinnedImages: new Set(config.images.pinned.map((name) => formatReference(parseReference(name)))),
     mountPolicy: { createMissingSources: config.containers.create_missing_mount_sources, imageVolumes: config.containers.image_volumes },
     podPolicy: {
@@ -206,21 +216,6 @@ function openStats(paths: Paths, pods: RecordStore<PodRecord>, containers: Recor
   parts.defer(() => stats.close());
   stats.start();
   return stats;
-}
-
-/** OpenTelemetry is not even loaded when nobody asked for it. */
-async function openOperations({ tracing }: Config, metrics: DaemonMetrics, nowNs: () => bigint, log: Log, parts: AsyncDisposableStack): Promise<Operations> {
-  const { endpoint } = tracing;
-  const onDropped = (count: number) => metrics.dropped("spans", count);
-  const exporter = endpoint === undefined ? undefined : parts.use(new (await import("./trace/otlp.ts")).OtlpExporter({ endpoint, version, log, onDropped }));
-  return new Operations({
-    nowNs,
-    nowMs: () => performance.now(),
-    onEnd(operation, context) {
-      metrics.operationEnded(operation);
-      exporter?.add(operation, context);
-    },
-  });
 }
 
 async function openNetworks(config: Config, log: Log, metrics: DaemonMetrics, parts: AsyncDisposableStack): Promise<PodNetworks> {

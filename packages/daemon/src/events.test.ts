@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { type ContainerEventResponse, ContainerEventType, ContainerState, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { clientOf, FakeNode, mockTime, passTime } from "./rpc/fake-node.ts";
+import { clientOf } from "./rpc/fake-client.ts";
+import { FakeNode } from "./rpc/fake-node.ts";
+import { mockTime, passTime } from "./rpc/pass-time.ts";
 import { createHandlers } from "./rpc/handlers.ts";
 
 function newNode(t: TestContext) {
@@ -125,7 +127,7 @@ test("a client that does not read ends with an error instead of missing some, is
   const error = await slow.ended;
   assert.ok(error instanceof StatusError && error.code === Code.ResourceExhausted, String(error));
   assert.ok(slow.told().length <= 1, "nothing after a gap");
-  assert.match(await node.deps.metrics.text(), /^keelson_dropped_total\{what="events"\} 1[12]\d\d$/m);
+  assert.match(node.deps.metrics.text(), /^keelson_dropped_total\{what="events"\} 1[12]\d\d$/m);
 });
 
 test("a stop that is seen before the start is noted is told once, and no start after it", async (t) => {

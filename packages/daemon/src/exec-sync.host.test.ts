@@ -85,6 +85,13 @@ for (const runtime of runtimes) {
       assert.equal((await node.containerStatus(id)).state, ContainerState.CONTAINER_RUNNING);
     });
 
+    test("leaves no zombie of a command whose time is over to a container that reaps none", async () => {
+      const sleeper = await node.runContainer(pod, { command: ["sleep", "601"], linux: { securityContext: { namespaceOptions: { pid: NamespaceMode.CONTAINER } } } });
+      for (let i = 0; i < 4; i += 1) await rejectsWith(Code.DeadlineExceeded, node.exec(sleeper, ["sleep", "4322"], 1));
+      assert.deepEqual((await node.output(sleeper, ["ps", "-o", "pid,stat,comm"])).split("\n").filter((line) => /sleep/.test(line)).map((line) => line.trim().split(/\s+/)[0]), ["1"]);
+      await node.removeContainer(sleeper);
+    });
+
     test("kills the whole tree with it: children, grandchildren, those that ignore signals, sessions of their own", async () => {
       const script = "trap '' TERM INT HUP; sleep 5432 & (sleep 5432 & sleep 5432) & setsid sleep 5432 & setsid sh -c 'trap \"\" TERM; sleep 5432; true' & wait";
       await rejectsWith(Code.DeadlineExceeded, node.exec(id, script, 1));

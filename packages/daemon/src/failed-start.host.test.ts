@@ -41,12 +41,12 @@ for (const runtime of runtimes) {
 
     const cases: [what: string, command: string, exitCode: number, message: RegExp][] = [
       ["is not there", "/no/such", 127, /^the command "\/no\/such" is not there/],
-      ["is not in PATH", "no-such", 127, /^the command "no-such" is in none of the directories of the container's PATH \(\/bin\)/],
+      ["is not in PATH", "no-such", 127, /^the command "no-such" is in none of the directories of the container's PATH \("\/bin"\)/],
       ["is not executable", "data", 126, /^the command "data" may not be executed by user 0: its mode is 0644/],
       ["is a directory", "/bin", 126, /^the command "\/bin" is a directory/],
-      ["has no interpreter", "python-script", 127, /^the command "python-script" is a script for the interpreter \/usr\/bin\/python3, which the container does not have/],
+      ["has no interpreter", "python-script", 127, /^the command "python-script" is a script for the interpreter "\/usr\/bin\/python3", which the container does not have/],
       ["has Windows line ends", "dos-script", 127, /Windows line ends/],
-      ["has no dynamic loader", "dynamic", 127, /^the command "dynamic" needs the dynamic loader \/lib64\/ld-linux-x86-64\.so\.2, which the container does not have/],
+      ["has no dynamic loader", "dynamic", 127, /^the command "dynamic" needs the dynamic loader "\/lib64\/ld-linux-x86-64\.so\.2", which the container does not have/],
       ["is for another machine", "/bin/arm", 126, /^the command "\/bin\/arm" is a program for arm64, and this machine is amd64/],
       ["is no program", "no-shebang", 126, /^the command "no-shebang" is neither a Linux program nor a script/],
     ];

@@ -4,11 +4,15 @@ import { join } from "node:path";
 import type { CgroupLayout } from "@keelson/linux/cgroup.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
 import { readMounts } from "@keelson/linux/mount.ts";
+import type { IdMapFacts } from "./id-map-probe.ts";
 import { capabilityNames } from "./plan/capabilities.ts";
 import type { HostFacts } from "./plan/host-facts.ts";
 
-/** Looks at the machine once, at start. `cgroupDriver` is the configured one, if any. */
-export function collectHostFacts(cgroups: CgroupLayout, cgroupDriver: HostFacts["cgroupDriver"] | undefined): HostFacts {
+/** For those that make no containers. */
+const noIdMaps: IdMapFacts = { recursiveReadOnlyMounts: false, idMapProblem: "it was not tried" };
+
+/** Looks at the machine once, at start. `cgroupDriver` is the configured one, if any; `idMaps` is what probeIdMaps found. */
+export function collectHostFacts(cgroups: CgroupLayout, cgroupDriver: HostFacts["cgroupDriver"] | undefined, idMaps: IdMapFacts = noIdMaps): HostFacts {
   const capabilities = boundingSet();
   return {
     arch: process.arch,
@@ -28,6 +32,7 @@ export function collectHostFacts(cgroups: CgroupLayout, cgroupDriver: HostFacts[
     seLinuxEnabled: existsSync("/sys/fs/selinux/enforce"),
     resctrlMounted: existsSync("/sys/fs/resctrl/schemata"),
     ...seLinuxLabels(),
+    ...idMaps,
   };
 }
 

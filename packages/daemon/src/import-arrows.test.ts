@@ -30,7 +30,8 @@ const daemonRooms: Readonly<Record<string, RegExp>> = {
   network: /\/(rpc|runtime|image|container)\//,
   runtime: /\/(rpc|image|network|container)\//,
   cdi: /\/(rpc|runtime|image|network|pod|container)\//,
-  pod: /\/rpc\//,
+  streaming: /\/(rpc|image|network)\//,
+  pod: /\/(rpc|streaming)\//,
   container: /\/rpc\//,
 };
 

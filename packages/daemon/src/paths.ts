@@ -16,6 +16,8 @@ export const podDir = (p: Paths, id: string) => join(p.state, "pods", id);
 export const bundleDir = (p: Paths, id: string) => join(p.state, "containers", id);
 /** What the runtime makes a container of. */
 export const specFile = (bundle: string) => join(bundle, "config.json");
+/** Where the start tries what the kernel can; there is nothing else of it. */
+export const probeDir = (p: Paths) => join(p.root, "probe");
 /** The writable layers of all containers. */
 export const containersDir = (p: Paths) => join(p.root, "containers");
 /** A container's writable layer. */

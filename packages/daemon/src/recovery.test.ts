@@ -4,7 +4,9 @@ import { type TestContext, test } from "node:test";
 import { ContainerState, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { bundleDir, containerDir, podDir } from "./paths.ts";
 import { recover } from "./recovery.ts";
-import { type Client, clientOf, FakeNode, mockTime, passTime } from "./rpc/fake-node.ts";
+import { type Client, clientOf } from "./rpc/fake-client.ts";
+import { FakeNode } from "./rpc/fake-node.ts";
+import { mockTime, passTime } from "./rpc/pass-time.ts";
 
 const { CONTAINER_CREATED: created, CONTAINER_RUNNING: running, CONTAINER_EXITED: exited } = ContainerState;
 

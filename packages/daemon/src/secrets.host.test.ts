@@ -32,6 +32,23 @@ describe("a secret", { skip }, () => {
     return error;
   };
 
+  /** What there is to know of an image and of a container of it, into `seen`. */
+  async function tellVerbosely(image: string): Promise<void> {
+    const pod = await node.runPod();
+    const containerId = await node.createContainer(pod, { image: { image }, command: ["/f"] });
+    const answers = [
+      await node.call("status", { verbose: true }),
+      await node.call("imageStatus", { image: imageSpec(image), verbose: true }),
+      await node.call("podSandboxStatus", { podSandboxId: pod.id, verbose: true }),
+      await node.call("containerStatus", { containerId, verbose: true }),
+    ];
+    for (const { info } of answers) {
+      assert.ok(Object.keys(info).length > 0);
+      seen.push(...Object.values(info));
+    }
+    await node.removePod(pod.id);
+  }
+
   async function privateRegistry(options: RegistryOptions): Promise<{ registry: Registry; image: string } & AsyncDisposable> {
     const registry = await Registry.start(options);
     const image = registry.add("private", "v1", makeImage([makeLayer([file(`f-${registry.host}`, "x")])]));
@@ -70,8 +87,9 @@ describe("a secret", { skip }, () => {
         const error = await fails(pull(image, login, AbortSignal.timeout(300)));
         assert.equal(error.code, Code.DeadlineExceeded);
       }
-      // The right one, then, works.
+      // The right one, then, works, and no verbose status tells it.
       await pull(image, login);
+      await tellVerbosely(image);
     });
   }
 

@@ -315,5 +315,8 @@ NAPI_MODULE_INIT() {
   init_pool(env, exports);
   init_watch(env, exports);
   init_batch(env, exports);
+  init_poll(env, exports);
+  init_pty(env, exports);
+  init_socket(env, exports);
   return exports;
 }

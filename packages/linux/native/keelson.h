@@ -100,5 +100,8 @@ void init_root(napi_env env, napi_value exports);
 void init_pool(napi_env env, napi_value exports);
 void init_watch(napi_env env, napi_value exports);
 void init_batch(napi_env env, napi_value exports);
+void init_poll(napi_env env, napi_value exports);
+void init_pty(napi_env env, napi_value exports);
+void init_socket(napi_env env, napi_value exports);
 
 #endif

@@ -165,26 +165,47 @@ static void bind_by_remount(const struct bind *b, struct failure *f) {
   if (f->err != 0) umount2(b->target, MNT_DETACH);
 }
 
-static napi_value js_bind(napi_env env, napi_callback_info info) {
-  napi_value v[7];
-  AUTO_STRING source = NULL;
-  AUTO_STRING target = NULL;
-  AUTO_STRING idmap = NULL;
-  struct bind b = {0};
-  int64_t propagation;
+struct bind_op {
+  struct op op;
+  struct bind b;
+  char *source, *target, *idmap;
   bool old_calls;
-  if (!args_read(env, info, 7, v) || !arg_string(env, v[0], "source", &source) ||
-      !arg_string(env, v[1], "target", &target) || !arg_bool(env, v[2], "recursive", &b.recursive) ||
-      !arg_int(env, v[3], "readonly", &b.readonly) || !arg_int64(env, v[4], "propagation", &propagation) ||
-      !arg_bool(env, v[5], "old calls", &old_calls) || !arg_optional_string(env, v[6], "idmap", &idmap))
+};
+
+static void bind_run(struct op *base) {
+  struct bind_op *o = (struct bind_op *)base;
+  if (o->old_calls || !bind_by_tree(&o->b, &base->failure)) bind_by_remount(&o->b, &base->failure);
+}
+
+static void bind_destroy(struct op *base) {
+  struct bind_op *o = (struct bind_op *)base;
+  free(o->source);
+  free(o->target);
+  free(o->idmap);
+  free(o);
+}
+
+static napi_value js_bind(napi_env env, napi_callback_info info) {
+  napi_value v[8];
+  int64_t propagation;
+  bool async;
+  struct bind_op *o = calloc(1, sizeof *o);
+  if (o == NULL) return throw_errno(env, ENOMEM, "malloc", NULL, "bind");
+  o->op.run = bind_run;
+  o->op.destroy = bind_destroy;
+  if (!args_read(env, info, 8, v) || !arg_string(env, v[0], "source", &o->source) ||
+      !arg_string(env, v[1], "target", &o->target) || !arg_bool(env, v[2], "recursive", &o->b.recursive) ||
+      !arg_int(env, v[3], "readonly", &o->b.readonly) || !arg_int64(env, v[4], "propagation", &propagation) ||
+      !arg_bool(env, v[5], "old calls", &o->old_calls) || !arg_optional_string(env, v[6], "idmap", &o->idmap) ||
+      !arg_bool(env, v[7], "async", &async)) {
+    bind_destroy(&o->op);
     return NULL;
-  b.idmap = idmap;
-  b.source = source;
-  b.target = target;
-  b.propagation = (unsigned long)propagation;
-  struct failure f = {0};
-  if (old_calls || !bind_by_tree(&b, &f)) bind_by_remount(&b, &f);
-  return f.err != 0 ? failure_throw(env, &f) : js_undefined(env);
+  }
+  o->b.source = o->source;
+  o->b.target = o->target;
+  o->b.idmap = o->idmap;
+  o->b.propagation = (unsigned long)propagation;
+  return op_start(env, &o->op, async);
 }
 
 void init_mount(napi_env env, napi_value exports) {

@@ -3,7 +3,7 @@ import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, 
 import { join } from "node:path";
 import { afterEach, test } from "node:test";
 import { ownMounts } from "./host-mounts.ts";
-import { bindMount, mount, mountsUnder, unmount } from "./mount.ts";
+import { bindMount, bindMountAsync, mount, mountsUnder, unmount } from "./mount.ts";
 import { createNamespaces, createNamespacesAsync, hostIdOf, namespaceId, type NamespaceOptions, unpinNamespace } from "./namespace.ts";
 import { mountOverlay } from "./overlay.ts";
 import { readProcesses } from "./procfs.ts";
@@ -93,7 +93,7 @@ if (base !== undefined) {
     unmount(join(source, "of-root"));
   });
 
-  test("mounts below are mapped too, but for those whose file system cannot; the mount itself must", () => {
+  test("with the mounts below, all are mapped or none is", async () => {
     createNamespaces({ user: user() });
     const source = dir("deep");
     const target = dir("deep-target");
@@ -103,9 +103,11 @@ if (base !== undefined) {
     assert.throws(() => writeFileSync(join(target, "tmpfs/x"), ""), { code: "EROFS" });
     unmount(target, { detach: true });
     mount({ source: "p", target: dir("deep/proc"), fstype: "proc" });
-    bindMount(source, target, { recursive: true, idmap: join(base, "user") });
-    assert.deepEqual([ownerOf(join(target, "tmpfs")), ownerOf(target), ownerOf(join(target, "proc/version"))], [[100_000, 100_001], [100_000, 100_001], [0, 0]]);
-    unmount(target, { detach: true });
+    assert.throws(() => bindMount(source, target, { recursive: true, idmap: join(base, "user") }), { stage: "idmap", code: "EINVAL" });
+    await assert.rejects(bindMountAsync(source, target, { recursive: true, idmap: join(base, "user") }), { stage: "idmap", code: "EINVAL" });
+    await bindMountAsync(source, target, { idmap: join(base, "user") });
+    assert.deepEqual(ownerOf(target), [100_000, 100_001]);
+    unmount(target);
     assert.throws(() => bindMount(join(source, "proc"), target, { recursive: true, idmap: join(base, "user") }), { stage: "idmap", code: "EINVAL" });
     assert.throws(() => bindMount(source, target, { idmap: join(base, "user"), oldCalls: true }), { stage: "idmap", code: "ENOSYS" });
     assert.throws(() => bindMount(source, target, { idmap: "/proc/self/ns/user" }), { stage: "idmap", code: "EPERM" });

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, realpathSync } from "node:fs";
+import { readFileSync, realpathSync } from "node:fs";
 import { isErrno } from "./errno.ts";
 import { native } from "./native.ts";
 import type { Path } from "./native.ts";
@@ -66,7 +66,7 @@ export interface BindOptions {
   propagation?: Propagation;
   /**
    * Path of a user namespace: id N of the files looks, from outside, as N of the namespace would. Wants Linux 5.12 and a
-   * file system that can (else EINVAL with `stage` "idmap"). Mounts below whose file systems cannot keep their ids.
+   * file system that can, with `recursive` those of all mounts below too (else EINVAL with `stage` "idmap").
    */
   idmap?: string;
   /** Use only the calls of Linux before 5.12. */
@@ -78,46 +78,18 @@ export interface BindOptions {
  * Throws SystemError, with nothing mounted.
  */
 export function bindMount(source: string, target: string, options: BindOptions = {}): void {
-  try {
-    bindTree(source, target, options);
-  } catch (error) {
-    const cannotMapAll = options.recursive === true && isErrno(error, "EINVAL", "EPERM") && error.stage === "idmap";
-    const below = cannotMapAll ? pathsBelow(source) : [];
-    if (below.length === 0) throw error;
-    bindEach(source, target, below, options);
-  }
+  void bindCall(source, target, options, false);
 }
 
-function bindTree(source: string, target: string, options: BindOptions): void {
+/** The same on libuv's pool, for a source that may be slow. */
+export async function bindMountAsync(source: string, target: string, options: BindOptions = {}): Promise<void> {
+  await bindCall(source, target, options, true);
+}
+
+function bindCall(source: string, target: string, options: BindOptions, async: boolean): Promise<void> | undefined {
   const readonly = options.readonly === "recursive" ? 2 : options.readonly ? 1 : 0;
   const propagation = options.propagation === undefined ? 0 : propagationFlags[options.propagation];
-  native.bind(source, target, options.recursive ?? false, readonly, propagation, options.oldCalls ?? false, options.idmap ?? null);
-}
-
-/** One by one, because mount_setattr(2) maps all mounts of a tree or none. The first must be mapped. */
-function bindEach(source: string, target: string, below: readonly string[], options: BindOptions): void {
-  const { idmap: _, readonly, ...rest } = options;
-  const unmapped: BindOptions = { ...rest, recursive: false, ...(readonly === "recursive" ? { readonly: true } : {}) };
-  bindTree(source, target, { ...options, recursive: false });
-  try {
-    for (const path of below) {
-      try {
-        bindTree(`${source}/${path}`, `${target}/${path}`, { ...unmapped, idmap: options.idmap! });
-      } catch (error) {
-        if (!isErrno(error, "EINVAL", "EPERM") || error.stage !== "idmap") throw error;
-        bindTree(`${source}/${path}`, `${target}/${path}`, unmapped);
-      }
-    }
-  } catch (error) {
-    unmount(target, { detach: true });
-    throw error;
-  }
-}
-
-/** The mounts that can be seen below a directory, relative to it, parents first. */
-function pathsBelow(source: string): string[] {
-  const paths = mountsUnder(source).map((info) => info.target.slice(realpathSync(source).length).replace(/^\//, ""));
-  return [...new Set(paths)].filter((path) => path !== "" && existsSync(`${source}/${path}`));
+  return native.bind(source, target, options.recursive ?? false, readonly, propagation, options.oldCalls ?? false, options.idmap ?? null, async);
 }
 
 export interface UnmountOptions {

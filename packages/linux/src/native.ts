@@ -7,7 +7,7 @@ interface Native {
   mount(source: Path | null, target: Path, fstype: string | null, flags: number, data: Path | null): void;
   unmount(target: Path, flags: number, async: false): void;
   unmount(target: Path, flags: number, async: true): Promise<void>;
-  bind(source: Path, target: Path, recursive: boolean, readonly: number, propagation: number, oldCalls: boolean, idmap: string | null): void;
+  bind(source: Path, target: Path, recursive: boolean, readonly: number, propagation: number, oldCalls: boolean, idmap: string | null, async: boolean): Promise<void> | undefined;
   overlay(target: string, lower: readonly string[], upper: string | null, work: string | null, options: readonly string[], readonly: boolean, method: number, async: boolean): Promise<void> | undefined;
   createNamespaces(net: string | null, ipc: string | null, uts: string | null, hostname: string | null, sysctls: readonly string[], loopbackUp: boolean, user: string | null, uidMap: string | null, gidMap: string | null, rootUid: number, async: boolean): Promise<void> | undefined;
   unpinNamespace(path: string, async: boolean): Promise<void> | undefined;
@@ -17,6 +17,18 @@ interface Native {
   waitPidfd(pidfd: number): { code: number; signal: number; cpuUserUs: number; cpuSystemUs: number } | null;
   watch(fd: number, keepAlive: boolean, callback: () => void): WatchHandle;
   unwatch(handle: WatchHandle): void;
+  poll(fd: number, callback: (events: number) => void): PollHandle;
+  pollEvents(handle: PollHandle, events: number): void;
+  pollClose(handle: PollHandle): void;
+  openPty(): { masterFd: number; slaveFd: number };
+  resizePty(fd: number, rows: number, columns: number): void;
+  resizePtyOf(pidfd: number, fd: number, rows: number, columns: number): void;
+  connectSeqpacket(dir: string, name: string): number;
+  receivePacket(fd: number, buffer: Uint8Array): number;
+  sendPacket(fd: number, bytes: Uint8Array): boolean;
+  shutdownWrite(fd: number): void;
+  connectLoopback(netns: string | null, isIpv6: boolean, port: number): { fd: number; isConnected: boolean };
+  socketError(fd: number): number;
   statfs(path: string): { type: bigint; blockSizeBytes: bigint; blocks: bigint; blocksFree: bigint; blocksAvailable: bigint; inodes: bigint; inodesFree: bigint };
   flock(fd: number, operation: number): boolean;
   lsetxattr(path: Path, name: string, value: Uint8Array, flags: number): void;
@@ -44,6 +56,10 @@ export type Path = string | Uint8Array;
 
 export interface WatchHandle {
   readonly watchHandle: unique symbol;
+}
+
+export interface PollHandle {
+  readonly pollHandle: unique symbol;
 }
 
 /** Finds a file that build.mjs made: in the checkout, or beside the bundle that ships. */

@@ -238,15 +238,21 @@ export class SpdySession implements Disposable {
   #closeWhenDone(): void {
     if (!this.#isGoingAway || this.#streams.size > 0 || this.#isOver) return;
     this.#isOver = true;
-    this.#endTransport();
+    this.#endTransport(true);
   }
 
-  /** Lets the last frames go out. Whoever does not take them gets the end by force. */
-  #endTransport(): void {
+  /**
+   * Lets the last frames go out, and reads on until the peer ends too: TCP would take back what it has not read yet,
+   * were there bytes from it that nobody reads. Whoever does not end gets it by force, and one that broke the rules at once.
+   */
+  #endTransport(waitsForPeer: boolean): void {
     this.#isClosing = true;
     const timer = setTimeout(() => this.#transport.destroy(), lastFramesMs);
     this.#transport.once("close", () => clearTimeout(timer));
-    this.#transport.end(() => this.#transport.destroy());
+    this.#transport.end(() => {
+      if (this.#transport.readableEnded || !waitsForPeer) this.#transport.destroy();
+      else this.#transport.once("end", () => this.#transport.destroy());
+    });
     this.#transport.resume();
   }
 
@@ -273,7 +279,7 @@ export class SpdySession implements Disposable {
     const reason = error instanceof StatusError ? error : new StatusError(Code.Internal, `SPDY: ${messageOf(error)}`, error);
     if (this.#isOver) return;
     this.#send(goAwayFrame(this.#lastPeerId, GoAwayStatus.protocolError));
-    this.#endTransport();
+    this.#endTransport(false);
     this.#over(reason);
   }
 

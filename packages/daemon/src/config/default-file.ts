@@ -97,10 +97,19 @@ export const defaultConfigFile = `# Configuration of keelsond. Every key is opti
 # keep it to the loopback, or to a network that you trust.
 # address = "127.0.0.1:9479"
 
-[tracing]
-# An OpenTelemetry collector that takes OTLP over HTTP; by default none. Calls and their stages are
-# sent as spans, below those of the kubelet where it traces too.
-# endpoint = "http://127.0.0.1:4318"
+[streaming]
+# Where exec, attach and port-forward are served. The kubelet passes its clients on to here, so the
+# loopback will do; the URL of each is good for a minute and one client.
+# address = "127.0.0.1"
+# 0: any port that is free.
+# port = 0
+# With both it is TLS, 1.2 at least; renewed files are taken up without a restart.
+# tls_cert_file = "/etc/keelson/streaming.crt"
+# tls_key_file = "/etc/keelson/streaming.key"
+# Seconds without a byte after which a stream is closed.
+# idle_timeout = 14400
+# Seconds that a client may take to open its streams.
+# creation_timeout = 30
 
 [timeouts]
 # Seconds that a pod may take to come up, or a container to be created.

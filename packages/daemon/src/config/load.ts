@@ -43,6 +43,8 @@ function checkWhole(config: Config, file: string): Config {
     const known = [...new Set([...builtInRuntimes, ...Object.keys(config.runtimes)])];
     throw invalid(file, [`default_runtime: "${name}" has no [runtimes.${name}]; allowed: ${known.join(", ")}`]);
   }
+  const { tls_cert_file: cert, tls_key_file: key } = config.streaming;
+  if ((cert === undefined) !== (key === undefined)) throw invalid(file, [`streaming.${cert === undefined ? "tls_cert_file" : "tls_key_file"}: is required beside the other of the two`]);
   return config;
 }
 

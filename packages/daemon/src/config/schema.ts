@@ -128,10 +128,18 @@ export const configSchema = v.strictObject({
     }),
     {},
   ),
-  tracing: v.optional(
+  streaming: v.optional(
     v.strictObject({
-      /** Without it nothing is sent. */
-      endpoint: v.optional(v.pipe(v.string(), v.check(isHttpUrl, "must be an address such as http://127.0.0.1:4318"))),
+      /** Where exec, attach and port-forward are served. */
+      address: v.optional(v.pipe(v.string(), v.ip("must be an IP address")), "127.0.0.1"),
+      /** 0 for any that is free. */
+      port: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(65535)), 0),
+      tls_cert_file: v.optional(absolutePath),
+      tls_key_file: v.optional(absolutePath),
+      /** Seconds without a byte after which a stream is closed. */
+      idle_timeout: v.optional(v.pipe(positiveInteger, v.maxValue(2_000_000)), 14_400),
+      /** Seconds that a client may take to open its streams. */
+      creation_timeout: v.optional(v.pipe(positiveInteger, v.maxValue(2_000_000)), 30),
     }),
     {},
   ),
@@ -149,10 +157,6 @@ export const configSchema = v.strictObject({
 });
 
 export type Config = v.InferOutput<typeof configSchema>;
-
-function isHttpUrl(text: string): boolean {
-  return URL.canParse(text) && ["http:", "https:"].includes(new URL(text).protocol);
-}
 
 function parseListenAddress(text: string): { host: string; port: number } | undefined {
   const [, host = "", port = ""] = /^\[?([^[\]]*)\]?:(\d{1,5})$/.exec(text) ?? [];

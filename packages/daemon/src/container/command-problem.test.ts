@@ -56,9 +56,9 @@ test("a program and a script with its interpreter have no problem, found by path
 
 test("a command that is not there is 127 and names what was looked for", (t) => {
   const { problem } = container(t, {});
-  assert.deepEqual(problem("/no/such"), { exitCode: 127, message: 'the command "/no/such" is not there: the container has no file /no/such; check its spelling, or use an image that has it' });
-  assert.deepEqual(problem("nosuch"), { exitCode: 127, message: 'the command "nosuch" is in none of the directories of the container\'s PATH (/usr/bin:/bin); write its full path, or use an image that has it' });
-  assert.match(problem("./x", { cwd: "/srv" })!.message, /no file \/srv\/\.\/x/);
+  assert.deepEqual(problem("/no/such"), { exitCode: 127, message: 'the command "/no/such" is not there: the container has no file "/no/such"; check its spelling, or use an image that has it' });
+  assert.deepEqual(problem("nosuch"), { exitCode: 127, message: 'the command "nosuch" is in none of the directories of the container\'s PATH ("/usr/bin:/bin"); write its full path, or use an image that has it' });
+  assert.match(problem("./x", { cwd: "/srv" })!.message, /no file "\/srv\/\.\/x"/);
   assert.equal(problem("/bin/sh/x")?.exitCode, 127);
 });
 
@@ -75,9 +75,9 @@ test("a directory and what may not be executed are 126", (t) => {
 test("a missing interpreter or dynamic loader is 127 and is named", (t) => {
   const { problem } = container(t, { "bin/script": "#!/usr/bin/python3 -u\n", "bin/dos": "#!/bin/sh\r\necho\r\n", "bin/none": "#!\n", "bin/dynamic": elf(amd64, "/lib64/ld-linux-x86-64.so.2") });
   assert.deepEqual([problem("script")!.exitCode, problem("dos")!.exitCode, problem("dynamic")!.exitCode, problem("none")!.exitCode], [127, 127, 127, 126]);
-  assert.match(problem("script")!.message, /script for the interpreter \/usr\/bin\/python3,/);
+  assert.match(problem("script")!.message, /script for the interpreter "\/usr\/bin\/python3",/);
   assert.match(problem("dos")!.message, /Windows line ends/);
-  assert.match(problem("dynamic")!.message, /dynamic loader \/lib64\/ld-linux-x86-64\.so\.2,/);
+  assert.match(problem("dynamic")!.message, /dynamic loader "\/lib64\/ld-linux-x86-64\.so\.2",/);
 });
 
 test("a program for another machine is 126 and says for which, but where the machine knows more formats", (t) => {
@@ -112,7 +112,7 @@ test("what is mounted is looked at where it is on the host, through the image's 
     { destination: "/bin/outer", options: ["rbind"], source: join(dir, "volume/tool") },
   ];
   mkdirSync(join(root, "run/tools"));
-  for (const command of ["/var/tools/tool", "/run/tools/tool", "/bin/outer"]) assert.match(problem(command, { mounts })!.message, /interpreter \/no\/such/, command);
+  for (const command of ["/var/tools/tool", "/run/tools/tool", "/bin/outer"]) assert.match(problem(command, { mounts })!.message, /interpreter "\/no\/such"/, command);
   assert.match(problem("/var/tools/other", { mounts })!.message, /is not there/);
   assert.equal(problem("/proc/self/exe", { mounts }), undefined, "cannot be told from outside");
 });
@@ -123,4 +123,19 @@ test("links lead to nothing of the host", (t) => {
   symlinkSync(join(dir, "outside"), join(root, "bin/link"));
   symlinkSync("../../outside", join(root, "bin/up"));
   for (const command of ["link", "up"]) assert.match(problem(command)!.message, /in none of the directories/, command);
+});
+
+test("what cannot be looked at is left unexplained", (t) => {
+  const { root, problem } = container(t, {});
+  symlinkSync("loop", join(root, "bin/loop"));
+  for (const command of ["/bin/loop", "loop", `/${"z".repeat(3000)}`]) assert.equal(problem(command), undefined, command.slice(0, 20));
+});
+
+test("whatever an image has in the place of a name, the sentence is one line of bounded length", (t) => {
+  const loader = `/x\n\u0007${"y".repeat(150)}`;
+  const { problem } = container(t, { "bin/script": `#!/a\u0001${"b".repeat(250)}`, "bin/dynamic": elf(amd64, loader.slice(0, 100)) });
+  for (const command of ["script", "dynamic", `/${"z\n".repeat(100)}`]) {
+    const { message } = problem(command)!;
+    assert.match(message, /^[\x20-\x7e…]{1,700}$/);
+  }
 });

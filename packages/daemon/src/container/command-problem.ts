@@ -41,11 +41,16 @@ export function commandProblem(spec: Spec, arch: string, otherFormats: boolean):
   const { process, root } = spec;
   const command = process?.args?.[0];
   if (process === undefined || root === undefined || command === undefined) return undefined;
-  const mounts = mountedAt(root.path, spec.mounts ?? []);
-  const container: Container = { process, root: root.path, mounts, arch, otherFormats, idsAreReal: spec.linux?.uidMappings === undefined };
   const name = `the command ${quote(command)}`;
-  if (command.includes("/")) return fileProblem(container, name, absolute(process.cwd, command));
-  return searchProblem(container, name, command);
+  try {
+    const mounts = mountedAt(root.path, spec.mounts ?? []);
+    const container: Container = { process, root: root.path, mounts, arch, otherFormats, idsAreReal: spec.linux?.uidMappings === undefined };
+    if (command.includes("/")) return fileProblem(container, name, absolute(process.cwd, command));
+    return searchProblem(container, name, command);
+  } catch {
+    // It only explains a failure: paths too long, links in circles and files that go meanwhile leave it unexplained.
+    return undefined;
+  }
 }
 
 /** execvp(3): the first directory of PATH with such a file that may be executed. */
@@ -59,13 +64,13 @@ function searchProblem(c: Container, name: string, command: string): CommandProb
     if (problem === undefined) return undefined;
     first ??= problem;
   }
-  return first ?? notFound(`${name} is in none of the directories of the container's PATH (${path}); write its full path, or use an image that has it`);
+  return first ?? notFound(`${name} is in none of the directories of the container's PATH (${quote(path)}); write its full path, or use an image that has it`);
 }
 
 function fileProblem(c: Container, name: string, path: string): CommandProblem | undefined {
   const found = find(c, path);
   if (found === "hidden") return undefined;
-  if (found === undefined) return notFound(`${name} is not there: the container has no file ${path}; check its spelling, or use an image that has it`);
+  if (found === undefined) return notFound(`${name} is not there: the container has no file ${quote(path)}; check its spelling, or use an image that has it`);
   const { hostPath, stat } = found;
   if (stat.isDirectory()) return cannotRun(`${name} is a directory; name a program in it`);
   if (!stat.isFile()) return cannotRun(`${name} is not a regular file; name a program`);
@@ -90,7 +95,7 @@ function contentProblem(c: Container, name: string, hostPath: string): CommandPr
     if (start.toString("latin1", 0, 4) !== "\x7fELF") return c.otherFormats ? undefined : formatProblem(name, size);
     const elf = elfProblem(read, c.arch);
     if (elf?.is === "loader" && find(c, elf.path) === undefined) {
-      return notFound(`${name} needs the dynamic loader ${elf.path}, which the container does not have; use a statically linked program, or an image with the C library that it was built for`);
+      return notFound(`${name} needs the dynamic loader ${quote(elf.path)}, which the container does not have; use a statically linked program, or an image with the C library that it was built for`);
     }
     if (elf?.is === "machine" && !c.otherFormats) return cannotRun(`${name} is a program for ${elf.built}, and this machine is ${elf.here}; use an image for linux/${elf.here}`);
     if (elf?.is === "damaged") return cannotRun(`${name} is a damaged program: its ELF header is cut off; build or pull the image again`);
@@ -114,7 +119,7 @@ function scriptProblem(c: Container, name: string, start: Buffer): CommandProble
   if (find(c, path) !== undefined && !line.endsWith("\r")) return undefined;
   // To the kernel the return is a part of the name, or of the argument.
   if (line.endsWith("\r")) return notFound(`${name} is a script with Windows line ends: its interpreter is taken as ${quote(line)}; save it with Unix line ends`);
-  return notFound(`${name} is a script for the interpreter ${interpreter}, which the container does not have; use an image that has it, or change the script's first line`);
+  return notFound(`${name} is a script for the interpreter ${quote(interpreter)}, which the container does not have; use an image that has it, or change the script's first line`);
 }
 
 /** A file as a process of the container finds it; `hidden` below a mount that cannot be looked into from outside. */

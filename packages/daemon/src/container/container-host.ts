@@ -1,16 +1,18 @@
-import { chmodSync, chownSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, constants, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type CgroupLayout, cgroupProcs, controllerDir, killCgroup, removeCgroup, thawCgroup } from "@keelson/linux/cgroup.ts";
 import { namingFile } from "@keelson/base/exhaustion.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
+import { mknod } from "@keelson/linux/file.ts";
 import { readOomKills } from "@keelson/linux/kernel-log.ts";
 import { memoryPressure, memoryWorkingSet } from "@keelson/linux/memory-cgroup.ts";
-import { unmountAllUnder, unmountAsync } from "@keelson/linux/mount.ts";
+import { bindMountAsync, mount as mountFs, MS, type Propagation, unmountAllUnder, unmountAsync } from "@keelson/linux/mount.ts";
 import { mountOverlayAsync } from "@keelson/linux/overlay.ts";
 import { isProcessAlive } from "@keelson/linux/procfs.ts";
 import { signalProcess, watchProcess } from "@keelson/linux/process.ts";
 import type { ResolvedPath } from "@keelson/linux/resolve-paths.ts";
 import { removeTreeAsync } from "@keelson/linux/tree.ts";
+import type { DeviceSpec } from "@keelson/oci/runtime-spec/linux.ts";
 import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import { makeDirectories } from "../make-directories.ts";
 import type { LimitFile } from "../plan/resource-update.ts";
@@ -20,16 +22,42 @@ import { type CommandProblem, commandProblem } from "./command-problem.ts";
 import { HostPaths } from "./host-paths.ts";
 import { relabelTree } from "./relabel.ts";
 import { fillVolume, type VolumeContent } from "./fill-volume.ts";
+import { cannotMap, type IdMap, letIn, makeMountPoint, mappedIds, MappedLayers, UserNamespacePin } from "./id-map.ts";
 import type { OomReport } from "./out-of-memory.ts";
+
+/** How the files of an image look in a container. */
+export interface ImageLook {
+  /** SELinux: of all its files. */
+  readonly label: string | undefined;
+  /** Of the pod's user namespace. */
+  readonly idMap: IdMap | undefined;
+}
+
+/** How a source of a mount differs from what it is bound from. */
+export interface SourceOptions {
+  readonly isDirectory: boolean;
+  /** With what is mounted below it. */
+  readonly recursive: boolean;
+  readonly propagation: Propagation;
+  /** Read-only with all that is mounted below it: mount_setattr(2). */
+  readonly recursiveReadOnly: boolean;
+  readonly idMap: IdMap | undefined;
+}
 
 /** What a container needs of the machine, apart from its runtime. Unit tests have a fake of it. */
 export interface ContainerHost {
   /** Where absolute paths of the machine lead, which may hang; see HostPaths. */
   resolveHostPaths: HostPaths["resolve"];
   /** Makes the bundle's directory and mounts the root file system in it, of layers uppermost first; returns its path. */
-  mountRootfs(id: string, layerDirs: readonly string[], label?: string): Promise<string>;
+  mountRootfs(id: string, layerDirs: readonly string[], look: ImageLook): Promise<string>;
   /** Mounts the file system of an image in the bundle, read-only, of layers uppermost first; returns its path. */
-  mountImage(id: string, name: string, layerDirs: readonly string[], label?: string): Promise<string>;
+  mountImage(id: string, name: string, layerDirs: readonly string[], look: ImageLook): Promise<string>;
+  /** Binds a file or directory in the bundle, as not every runtime could bind it in the container; returns its path. */
+  bindSource(id: string, name: string, source: string, options: SourceOptions): Promise<string>;
+  /** Makes device nodes in the bundle with the owners that a user namespace has for them; returns their paths. */
+  makeDevices(id: string, devices: readonly DeviceSpec[], idMap: IdMap): string[];
+  /** Takes away what bindSource and makeDevices made: the container has its own mounts of it once it is created. */
+  unbindSources(id: string): Promise<void>;
   /** Makes a volume beside the writable layer, with what there is at `content.path` in `content.rootfs`; returns its path. */
   makeVolume(id: string, name: string, content: VolumeContent, signal: AbortSignal): Promise<string>;
   /** Keeps what the container's first process is, for commands that are run beside it later. */
@@ -39,8 +67,8 @@ export interface ContainerHost {
   readSpec(id: string): Spec | undefined;
   /** SELinux: labels files, and directories with all in them. */
   relabel(paths: readonly string[], label: string, signal: AbortSignal): Promise<void>;
-  /** Why a container's command cannot be executed; undefined when it looks well or cannot be told. */
-  commandProblem(id: string): CommandProblem | undefined;
+  /** Why a container's command, or another process in it, cannot be executed; undefined when it looks well or cannot be told. */
+  commandProblem(id: string, other?: ProcessSpec): CommandProblem | undefined;
   isAlive(process: ProcessIdentity): boolean;
   /** Calls back once, later, when the process has ended. */
   watch(process: ProcessIdentity, onEnd: () => void): Disposable;
@@ -65,10 +93,11 @@ export interface ContainerHost {
 }
 
 /** The root of the container is the upper directory itself: it must look like the image's. */
-function makeUpperDir(upperDir: string, topLayerDir: string): void {
+function makeUpperDir(upperDir: string, topLayerDir: string, idMap: IdMap | undefined): void {
   const { mode, uid, gid } = statSync(topLayerDir);
   makeDirectories(upperDir, 0o755);
-  chownSync(upperDir, uid, gid);
+  const owner = idMap === undefined ? { uid, gid } : mappedIds({ uid, gid }, idMap);
+  chownSync(upperDir, owner.uid, owner.gid);
   chmodSync(upperDir, mode & 0o7777);
 }
 
@@ -97,6 +126,9 @@ function withLabel(label: string | undefined): { options?: string[] } {
   return label === undefined ? {} : { options: [`context=${label}`] };
 }
 
+/** stat(2) */
+const { S_IFBLK, S_IFCHR, S_IFIFO } = constants;
+
 export class LinuxContainerHost implements ContainerHost {
   readonly #bundleDirOf: (id: string) => string;
   readonly #writableDirOf: (id: string) => string;
@@ -113,28 +145,71 @@ export class LinuxContainerHost implements ContainerHost {
     return this.#hostPaths.resolve(paths, makeMissing, signal);
   }
 
-  async mountRootfs(id: string, layerDirs: readonly string[], label?: string): Promise<string> {
-    const target = join(this.#bundleDirOf(id), "rootfs");
+  async mountRootfs(id: string, layerDirs: readonly string[], { label, idMap }: ImageLook): Promise<string> {
+    const bundle = this.#bundleDirOf(id);
+    const target = join(bundle, "rootfs");
     const writable = this.#writableDirOf(id);
     const upperDir = join(writable, "upper");
     const workDir = join(writable, "work");
     makeDirectories(target, 0o700);
-    makeUpperDir(upperDir, layerDirs[0]!);
+    if (idMap !== undefined) letIn(bundle, idMap);
+    makeUpperDir(upperDir, layerDirs[0]!, idMap);
     makeDirectories(workDir, 0o700);
     // Volatile: nothing of a container outlives a power cut, so its fsyncs and
     // the unmount need not wait for the disk.
-    await mountOverlayAsync({ lowerDirs: layerDirs, upperDir, workDir, target, volatile: true, ...withLabel(label) });
+    await using mapped = await MappedLayers.of(bundle, layerDirs, idMap);
+    await mountOverlayAsync({ lowerDirs: mapped.dirs, upperDir, workDir, target, volatile: true, ...withLabel(label) });
     return target;
   }
 
-  async mountImage(id: string, name: string, layerDirs: readonly string[], label?: string): Promise<string> {
-    const images = join(this.#bundleDirOf(id), "images");
+  async mountImage(id: string, name: string, layerDirs: readonly string[], { label, idMap }: ImageLook): Promise<string> {
+    const bundle = this.#bundleDirOf(id);
+    const images = join(bundle, "images");
     const target = join(images, name);
     const nothing = join(images, "nothing");
     for (const dir of [target, nothing]) mkdirSync(dir, { recursive: true, mode: 0o755 });
     // Without an upper layer overlayfs wants two; a bind mount of a single one would show its whiteouts.
-    await mountOverlayAsync({ lowerDirs: [...layerDirs, nothing], target, readonly: true, ...withLabel(label) });
+    await using mapped = await MappedLayers.of(bundle, layerDirs, idMap);
+    await mountOverlayAsync({ lowerDirs: [...mapped.dirs, nothing], target, readonly: true, ...withLabel(label) });
     return target;
+  }
+
+  async bindSource(id: string, name: string, source: string, options: SourceOptions): Promise<string> {
+    const sources = join(this.#bundleDirOf(id), "sources");
+    const target = join(sources, name);
+    makeMountPoint(target, options.isDirectory);
+    await using userns = options.idMap === undefined ? undefined : await UserNamespacePin.of(join(sources, "userns"), options.idMap);
+    try {
+      await bindMountAsync(source, target, {
+        recursive: options.recursive,
+        propagation: options.propagation,
+        ...(options.recursiveReadOnly ? { readonly: options.recursive ? "recursive" : true } : {}),
+        ...(userns === undefined ? {} : { idmap: userns.path }),
+      });
+    } catch (error) {
+      throw cannotMap(source, error);
+    }
+    return target;
+  }
+
+  makeDevices(id: string, devices: readonly DeviceSpec[], idMap: IdMap): string[] {
+    const dir = join(this.#bundleDirOf(id), "sources", "devices");
+    mkdirSync(dir, { recursive: true, mode: 0o755 });
+    // Of our own: where the bundle is, devices are mostly forbidden (nodev).
+    mountFs({ source: "devices", target: dir, fstype: "tmpfs", flags: MS.NOSUID | MS.NOEXEC, data: "mode=755,size=64k" });
+    return devices.map(({ type, major = 0, minor = 0, fileMode = 0o666, uid = 0, gid = 0 }, i) => {
+      const path = join(dir, String(i));
+      mknod(path, (type === "b" ? S_IFBLK : type === "p" ? S_IFIFO : S_IFCHR) | fileMode, major, minor);
+      const owner = mappedIds({ uid, gid }, idMap);
+      chownSync(path, owner.uid, owner.gid);
+      // mknod(2) takes the umask off.
+      chmodSync(path, fileMode);
+      return path;
+    });
+  }
+
+  async unbindSources(id: string): Promise<void> {
+    await unmountAllUnder(join(this.#bundleDirOf(id), "sources"));
   }
 
   async makeVolume(id: string, name: string, content: VolumeContent, signal: AbortSignal): Promise<string> {
@@ -166,9 +241,9 @@ export class LinuxContainerHost implements ContainerHost {
     }
   }
 
-  commandProblem(id: string): CommandProblem | undefined {
+  commandProblem(id: string, other?: ProcessSpec): CommandProblem | undefined {
     const spec = this.readSpec(id);
-    return spec === undefined ? undefined : commandProblem(spec, process.arch, hasOtherFormats());
+    return spec === undefined ? undefined : commandProblem(other === undefined ? spec : { ...spec, process: other }, process.arch, hasOtherFormats());
   }
 
   isAlive({ pid, startTicks }: ProcessIdentity): boolean {

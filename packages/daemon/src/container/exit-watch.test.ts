@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
-import { clientOf, FakeNode, mockTime } from "../rpc/fake-node.ts";
+import { clientOf } from "../rpc/fake-client.ts";
+import { FakeNode } from "../rpc/fake-node.ts";
+import { mockTime } from "../rpc/pass-time.ts";
 import { ExitWatch, type ExitWatchDeps } from "./exit-watch.ts";
 import type { ContainerRecord } from "./record.ts";
 

@@ -14,6 +14,8 @@ export interface VolumeContent {
   readonly path: string | undefined;
   /** Paths of the same form that other mounts will cover: only an empty directory is made for one. */
   readonly hidden: ReadonlySet<string>;
+  /** Of a volume for which there is nothing: the container's root, as the host has it. */
+  readonly owner: { readonly uid: number; readonly gid: number };
 }
 
 /** What is kept while a tree is copied. */
@@ -32,16 +34,16 @@ const slash = Buffer.from("/");
 
 /**
  * Makes the directory `target` a copy of a directory of a root file system: owners, modes, times,
- * extended attributes, hard links, links as they are, device nodes and FIFOs. An empty one of root's where the root
+ * extended attributes, hard links, links as they are, device nodes and FIFOs. An empty one of `owner` where the root
  * file system has nothing. Each file of an image is copied once at most, as volumes in a volume are left out, so that
  * volumes take no more than the image.
  *
  * Throws InvalidArgument when it is no directory, ResourceExhausted when the disk is full; what was
  * copied until then stays for the caller to remove.
  */
-export async function fillVolume(target: string, { rootfs, path, hidden }: VolumeContent, signal: AbortSignal): Promise<void> {
+export async function fillVolume(target: string, { rootfs, path, hidden, owner }: VolumeContent, signal: AbortSignal): Promise<void> {
   mkdirSync(target, { recursive: true, mode: 0o755 });
-  if (path === undefined) return;
+  if (path === undefined) return lchownSync(target, owner.uid, owner.gid);
   const source = Buffer.from(join(rootfs, path));
   const stat = lstatSync(source, { bigint: true });
   if (!stat.isDirectory()) throw new StatusError(Code.InvalidArgument, `${path} of the image is not a directory`);

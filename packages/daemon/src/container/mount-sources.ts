@@ -9,8 +9,10 @@ import type { ContainerPlan } from "../plan/container-plan.ts";
 import { isAtOrBelow } from "../plan/clean-path.ts";
 import { quote } from "../plan/field-check.ts";
 import type { MountPlan } from "../plan/mounts.ts";
+import { hostRootOf, type IdMappings } from "../plan/user-namespace.ts";
 import { isBehindDanglingLink, makeTargetBehindLinks } from "./mount-target.ts";
 import type { MountedImage } from "./record.ts";
+import { type IdMap, idMapOf } from "./id-map.ts";
 import { resolveInRoot } from "./root-file.ts";
 
 /** What the configuration says of mounts. */
@@ -48,22 +50,21 @@ export interface NewContainer {
   /** What findHostPaths found. */
   readonly hostPaths: ReadonlyMap<string, ResolvedPath>;
   readonly rootfs: string;
+  /** Of the pod's user namespace. */
+  readonly idMap: IdMap | undefined;
 }
 
 /**
  * Makes the source of each of a plan's mounts ready: checks how host paths are shared, mounts images,
- * fills volumes. Resolves with their paths, in the plan's order. What
- * it mounts and makes is in the container's own directories, which its teardown takes down.
+ * fills volumes. Resolves with their paths, in the plan's order. What it mounts and makes is in the
+ * container's own directories, which its teardown takes down.
  *
  * Throws InvalidArgument for a host path that is not there, NotFound for a path that an image does not
  * have, FailedPrecondition for a source that is not shared as its propagation needs.
  */
 export async function prepareMountSources(d: Pick<Deps, "containerHost" | "images" | "mountPolicy">, c: NewContainer, signal: AbortSignal): Promise<string[]> {
   const { mounts } = c.plan;
-  const images = new Map<string, string>();
-  for (const [i, image] of c.mountedImages.entries()) {
-    images.set(image.name, await d.containerHost.mountImage(c.plan.id, String(i), d.images.lowerDirectories(image), c.plan.seLinux?.mount));
-  }
+  const images = new ImageMounter(d, c);
   // Read once: of a thousand mounts, each may need to know how its source is shared.
   const hostMounts = mounts.some((mount) => mount.source.is === "host" && mount.propagation !== "rprivate") ? readMounts() : [];
   const sources: string[] = [];
@@ -74,16 +75,16 @@ export async function prepareMountSources(d: Pick<Deps, "containerHost" | "image
       case "host": {
         const { path, isDirectory } = hostSource(c.hostPaths.get(source.path)!, source.path, mount, hostMounts);
         sources.push(path);
-        makeTarget(c.rootfs, mount.destination, isDirectory);
+        makeTarget(c, mount.destination, isDirectory);
         break;
       }
       case "image":
-        sources.push(imageSource(images.get(source.image)!, source));
-        makeTarget(c.rootfs, mount.destination, statSync(sources.at(-1)!).isDirectory());
+        sources.push(imageSource(await images.mount(source.image, mount.idMappings), source));
+        makeTarget(c, mount.destination, statSync(sources.at(-1)!).isDirectory());
         break;
       case "volume":
         sources.push(await volumes.make(mount.destination, signal));
-        makeTarget(c.rootfs, mount.destination, true);
+        makeTarget(c, mount.destination, true);
         break;
     }
   }
@@ -91,12 +92,37 @@ export async function prepareMountSources(d: Pick<Deps, "containerHost" | "image
 }
 
 /** Where the image's links lead nowhere, so that every runtime can mount there. */
-function makeTarget(rootfs: string, destination: string, isDirectory: boolean): void {
+function makeTarget({ rootfs, idMap }: NewContainer, destination: string, isDirectory: boolean): void {
   if (!isBehindDanglingLink(rootfs, destination)) return;
   try {
-    makeTargetBehindLinks(rootfs, destination, isDirectory);
+    makeTargetBehindLinks(rootfs, destination, isDirectory, hostRootOf(idMap));
   } catch (error) {
     throw new StatusError(Code.InvalidArgument, `mount at ${destination} in the container, which is behind a link of the image: ${messageOf(error)}`, error);
+  }
+}
+
+/** Mounts the images of a container's mounts, each once for each way its ids are mapped. */
+class ImageMounter {
+  readonly #d: Pick<Deps, "containerHost" | "images">;
+  readonly #c: NewContainer;
+  readonly #mounted = new Map<string, string>();
+
+  constructor(d: Pick<Deps, "containerHost" | "images">, c: NewContainer) {
+    this.#d = d;
+    this.#c = c;
+  }
+
+  /** @param image a name that the plan has for one. Returns where it is mounted. */
+  async mount(image: string, mappings: IdMappings | undefined): Promise<string> {
+    const { plan, mountedImages, idMap } = this.#c;
+    const key = JSON.stringify([image, mappings]);
+    const mounted = this.#mounted.get(key);
+    if (mounted !== undefined) return mounted;
+    const layerDirs = this.#d.images.lowerDirectories(mountedImages.find(({ name }) => name === image)!);
+    const look = { label: plan.seLinux?.mount, idMap: idMapOf(mappings, idMap) };
+    const path = await this.#d.containerHost.mountImage(plan.id, String(this.#mounted.size), layerDirs, look);
+    this.#mounted.set(key, path);
+    return path;
   }
 }
 
@@ -162,7 +188,7 @@ class VolumeMaker {
     if (made !== undefined) return made;
     this.#hidden ??= new Set(plan.mounts.flatMap((mount) => resolveInRoot(rootfs, mount.destination) ?? []));
     try {
-      const volume = await this.#d.containerHost.makeVolume(plan.id, String(this.#made.size), { rootfs, path, hidden: this.#hidden }, signal);
+      const volume = await this.#d.containerHost.makeVolume(plan.id, String(this.#made.size), { rootfs, path, hidden: this.#hidden, owner: hostRootOf(this.#c.idMap) }, signal);
       this.#made.set(path ?? destination, volume);
       return volume;
     } catch (error) {

@@ -13,6 +13,9 @@ function makeRoot(t: TestContext): string {
   return join(dir, "root");
 }
 
+/** Whoever runs the tests. */
+const owner = { uid: process.getuid!(), gid: process.getgid!() };
+
 test("only what is behind a link that leads nowhere needs to be made", (t) => {
   const root = makeRoot(t);
   symlinkSync("/data/spool", join(root, "var/spool"));
@@ -31,7 +34,7 @@ for (const [link, target, destination, made] of [
     test(`${destination} with ${link} -> ${target} is made ${isDirectory ? "as a directory" : "as a file"}, inside the root`, (t) => {
       const root = makeRoot(t);
       symlinkSync(target, join(root, link));
-      makeTargetBehindLinks(root, destination, isDirectory);
+      makeTargetBehindLinks(root, destination, isDirectory, owner);
       assert.equal(statSync(join(root, made)).isDirectory(), isDirectory);
       assert.equal(isBehindDanglingLink(root, destination), false);
       assert.deepEqual(readdirSync(join(root, "..")), ["root"]);
@@ -44,7 +47,7 @@ test("links that lead to links that lead nowhere are followed to the end", (t) =
   symlinkSync("/a/b", join(root, "one"));
   symlinkSync("/two/c", join(root, "a"));
   symlinkSync("var/lib/two", join(root, "two"));
-  makeTargetBehindLinks(root, "/one/d", true);
+  makeTargetBehindLinks(root, "/one/d", true, owner);
   assert.ok(existsSync(join(root, "var/lib/two/c/b/d")));
 });
 
@@ -53,5 +56,5 @@ test("loops, and files in the way, are refused", (t) => {
   symlinkSync("loop/x", join(root, "loop"));
   symlinkSync("/etc/passwd/x", join(root, "below-file"));
   assert.throws(() => isBehindDanglingLink(root, "/loop/y"), /more than 40 links/);
-  assert.throws(() => makeTargetBehindLinks(root, "/below-file/y", true), /ENOTDIR/);
+  assert.throws(() => makeTargetBehindLinks(root, "/below-file/y", true, owner), /ENOTDIR/);
 });

@@ -1,4 +1,4 @@
-import { closeSync, constants, lstatSync, mkdirSync, openSync, readlinkSync } from "node:fs";
+import { closeSync, constants, fchownSync, lchownSync, lstatSync, mkdirSync, openSync, readlinkSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { isErrno } from "@keelson/linux/errno.ts";
 import { resolveInRoot } from "./root-file.ts";
@@ -13,19 +13,25 @@ export function isBehindDanglingLink(rootfs: string, destination: string): boole
   return missingPart(rootfs, destination)?.link !== undefined;
 }
 
+/** The root of the container, as the host has it. */
+export interface Owner {
+  readonly uid: number;
+  readonly gid: number;
+}
+
 /**
  * Makes what a mount's place leads to, so that it can be mounted over: runc does that by itself, crun
  * 1.8 fails. Links are followed as a process in the container would; nothing is made outside of the root.
  * Only for a root that nobody else changes meanwhile.
  */
-export function makeTargetBehindLinks(rootfs: string, destination: string, isDirectory: boolean): void {
-  const at = makeParents(rootfs, destination);
-  if (isDirectory) makeDirectory(rootfs, at);
-  else closeSync(openSync(join(rootfs, at), constants.O_CREAT | constants.O_WRONLY | constants.O_NOFOLLOW, 0o644));
+export function makeTargetBehindLinks(rootfs: string, destination: string, isDirectory: boolean, owner: Owner): void {
+  const at = makeParents(rootfs, destination, owner);
+  if (isDirectory) makeDirectory(rootfs, at, owner);
+  else makeFile(rootfs, at, owner);
 }
 
 /** The path free of links that `path` leads to, all of which but the last part is there. */
-function makeParents(rootfs: string, path: string): string {
+function makeParents(rootfs: string, path: string, owner: Owner): string {
   for (let at = path; ; ) {
     const missing = missingPart(rootfs, at);
     if (missing === undefined) return resolveInRoot(rootfs, at) ?? at;
@@ -33,7 +39,7 @@ function makeParents(rootfs: string, path: string): string {
     // `..` in a link is taken step by step, as what is before it may be a link too.
     if (link !== undefined) at = `${link.startsWith("/") ? "" : parent}/${link}/${rest}`;
     else if (rest === "") return join(parent, name);
-    else makeDirectory(rootfs, join(parent, name));
+    else makeDirectory(rootfs, join(parent, name), owner);
   }
 }
 
@@ -68,10 +74,22 @@ function linkAt(path: string): string | undefined {
   }
 }
 
-function makeDirectory(rootfs: string, path: string): void {
+function makeDirectory(rootfs: string, path: string, { uid, gid }: Owner): void {
   try {
     mkdirSync(join(rootfs, path), { mode: 0o755 });
   } catch (error) {
-    if (!isErrno(error, "EEXIST")) throw error;
+    if (isErrno(error, "EEXIST")) return;
+    throw error;
+  }
+  lchownSync(join(rootfs, path), uid, gid);
+}
+
+function makeFile(rootfs: string, path: string, { uid, gid }: Owner): void {
+  const { O_CREAT, O_EXCL, O_WRONLY, O_NOFOLLOW } = constants;
+  const fd = openSync(join(rootfs, path), O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW, 0o644);
+  try {
+    fchownSync(fd, uid, gid);
+  } finally {
+    closeSync(fd);
   }
 }

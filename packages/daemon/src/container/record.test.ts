@@ -30,12 +30,12 @@ const host = {
   arch: "x64", kernelVersion: "6.1.0", hostname: "node", cgroupVersion: "v2", cgroupDriver: "cgroupfs", controllers: ["cpu", "memory", "pids"],
   cgroup2MountOptions: [], hasSwapAccounting: true, hugepageSizes: [], capabilities: [], oomScoreAdjMin: -1000, seccompEnabled: true,
   appArmorEnabled: false, appArmorDefaultProfile: "", seLinuxEnabled: false, seLinuxProcessLabel: "", seLinuxFileLabel: "",
-  resctrlMounted: false,
+  resctrlMounted: false, recursiveReadOnlyMounts: true, idMapProblem: "",
 } as const satisfies HostFacts;
 const podConfig = PodSandboxConfig.fromPartial({ metadata: { name: "p", namespace: "d", uid: "u" }, labels: { a: "b" } });
 const pod: PodRecord = {
   id,
-  plan: planPodSandbox(podConfig, "", host, id),
+  plan: planPodSandbox(podConfig, "", host, { name: "crun", recursiveReadOnlyMounts: true, userNamespaces: true }, id),
   name: "p",
   config: podConfig,
   runtimeHandler: "",

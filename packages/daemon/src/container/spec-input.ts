@@ -26,6 +26,7 @@ export interface SpecSources {
   readonly rootfs: string;
   /** What prepareMountSources found. */
   readonly mountSources: readonly string[];
+  readonly sourceTraits: ContainerSpecInput["sourceTraits"];
   /** The first process of the container whose PID namespace is joined, where one is. */
   readonly targetPid: number | undefined;
   readonly privilegedDevices: PrivilegedDevices;
@@ -52,8 +53,9 @@ export function collectSpecInput(s: SpecSources): ContainerSpecInput {
       readRootFile(s.rootfs, "/etc/group", maxUserFileBytes),
     ),
     namespacePaths: namespacePaths(s, files),
-    podFiles: { hosts: files.hosts, hostname: files.hostname, resolvConf: files.resolvConf, shm: pod.ipc === "own" ? files.shm : "/dev/shm" },
+    podFiles: { hosts: files.hosts, hostname: files.hostname, resolvConf: files.resolvConf, shm: pod.ipc === "own" ? files.shm : "/dev/shm", sysfs: files.sysfs },
     mountSources: s.mountSources,
+    sourceTraits: s.sourceTraits,
     devices: plan.devices.flatMap(resolveDevice).map((device) => ({ ...device, ...s.deviceOwner })),
     hostDevices: plan.privileged && s.privilegedDevices === "all" ? devicesBelow("/dev", "/dev", "rwm") : [],
     allDevicesAllowed: plan.privileged && s.privilegedDevices !== "as others",
@@ -71,6 +73,7 @@ function namespacePaths(s: SpecSources, files: ReturnType<typeof podFiles>): Con
   const { pod, plan } = s;
   const pid = plan.pidNamespace.is === "pod" ? files.pidns : s.targetPid === undefined ? undefined : `/proc/${s.targetPid}/ns/pid`;
   return {
+    ...(pod.userNamespace === undefined ? {} : { user: files.userns }),
     ...(pod.network === "own" ? { network: files.netns } : {}),
     ...(pod.ipc === "own" ? { ipc: files.ipcns } : {}),
     ...(pod.uts === "own" ? { uts: files.utsns } : {}),

@@ -83,8 +83,8 @@ export interface ContainerPlan {
 
 /**
  * ContainerConfig and image → plan (CRI: CreateContainer). Throws InvalidArgument for a bad value,
- * FailedPrecondition for what this machine, pod or handler cannot do, Unimplemented for a field that
- * is not honoured yet; each message begins with the field's name.
+ * FailedPrecondition for what this machine, pod or handler cannot do; each message begins with the
+ * field's name.
  */
 export function planContainer(input: ContainerPlanInput): ContainerPlan {
   const { config, pod, image, host, handler, id, defaults } = input;
@@ -112,7 +112,7 @@ export function planContainer(input: ContainerPlanInput): ContainerPlan {
     resources: { ...planResources("linux.resources", config.linux?.resources, host), ...planPids(defaults, host) },
     classes: planResourceClasses(metadata.name, config.annotations, pod.annotations),
     rlimits: [...defaults.rlimits],
-    mounts: planMounts(config.mounts, image.config.volumes, handler, host),
+    mounts: planMounts(config.mounts, image.config.volumes, pod, handler, host),
     devices: planDevices(config.devices),
     cdiDevices: planCdiDevices(config.CDIDevices, config.annotations),
     specAnnotations: containerAnnotations(pod, { name: metadata.name, imageName: imageNameOf(config) }),
@@ -162,7 +162,7 @@ function planSecurity(security: LinuxContainerSecurityContext | undefined, image
     ...(appArmorProfile === undefined ? {} : { appArmorProfile }),
     ...(seLinux === undefined ? {} : { seLinux }),
     pidNamespace: planContainerNamespaces(security?.namespaceOptions, pod),
-    ownCgroupNamespace: hasCgroupNamespace(host, privileged),
+    ownCgroupNamespace: hasCgroupNamespace(host, pod, privileged),
     protectedPaths: planProtectedPaths(security),
   };
 }

@@ -6,10 +6,11 @@ import { capabilitiesSpec } from "./capabilities.ts";
 import type { ContainerPlan } from "./container-plan.ts";
 import { deviceRules, devicesSpec, type ResolvedDevice } from "./devices.ts";
 import type { HostFacts } from "./host-facts.ts";
-import { mountsSpec, rootfsPropagation, type PodFilePaths } from "./mounts.ts";
+import { mountsSpec, rootfsPropagation, type PodFilePaths, type SourceTraits } from "./mounts.ts";
 import { namespacesSpec, type NamespacePaths } from "./namespaces.ts";
 import type { PodPlan } from "./pod-plan.ts";
 import { defaultSeccomp } from "./seccomp/default-profile.ts";
+import { checkUserIsMapped, mappingsSpec } from "./user-namespace.ts";
 import type { ResolvedUser } from "./user.ts";
 
 /** The plan, and what the effects side found out for it. */
@@ -25,6 +26,8 @@ export interface ContainerSpecInput {
   podFiles: PodFilePaths;
   /** Of each of `plan.mounts`, where its source is on this machine, free of links. */
   mountSources: readonly string[];
+  /** See SourceTraits. */
+  sourceTraits: Readonly<Record<string, SourceTraits>>;
   /** What `plan.devices` are; a directory of devices gives more than one. */
   devices: readonly ResolvedDevice[];
   /** Every device of the host's /dev, for a privileged container; not looked at for others. */
@@ -35,16 +38,17 @@ export interface ContainerSpecInput {
   localhostSeccomp?: SeccompSpec;
 }
 
-/** CRI plan → OCI runtime spec. Same input, same JSON. */
+/** CRI plan → OCI runtime spec. Same input, same JSON. Throws InvalidArgument for a user that the pod's user namespace does not have. */
 export function containerSpec(input: ContainerSpecInput): Spec {
-  const { plan, podFiles, mountSources, host } = input;
+  const { plan, pod, podFiles, mountSources, host } = input;
+  checkUserIsMapped(input.user, pod.userNamespace);
   return {
     // The lowest version that knows all of this: crun 1.8 refuses versions newer than its own.
     ociVersion: "1.0.2",
     process: processOf(input),
     root: rootOf(input),
     // No hostname: the pod's UTS namespace has it already, and the host's is not ours to change.
-    mounts: mountsSpec({ mounts: plan.mounts, podFiles, mountSources, privileged: plan.privileged, readonlyRootfs: plan.readonlyRootfs, ownCgroupNamespace: plan.ownCgroupNamespace, host }),
+    mounts: mountsSpec({ mounts: plan.mounts, pod, podFiles, mountSources, sourceTraits: input.sourceTraits, privileged: plan.privileged, readonlyRootfs: plan.readonlyRootfs, ownCgroupNamespace: plan.ownCgroupNamespace, host }),
     annotations: plan.specAnnotations,
     linux: linuxOf(input),
   };
@@ -76,6 +80,7 @@ function linuxOf(input: ContainerSpecInput): LinuxSpec {
   const seccomp = seccompOf(input);
   const propagation = rootfsPropagation(plan.mounts);
   return {
+    ...(pod.userNamespace === undefined ? {} : { uidMappings: mappingsSpec(pod.userNamespace.uids), gidMappings: mappingsSpec(pod.userNamespace.gids) }),
     namespaces: namespacesSpec(plan.pidNamespace, pod, namespacePaths, plan.ownCgroupNamespace),
     ...(nodes.length > 0 ? { devices: nodes } : {}),
     cgroupsPath: plan.cgroup.cgroupsPath,

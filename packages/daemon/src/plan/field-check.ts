@@ -5,11 +5,6 @@ export function invalidField(field: string, problem: string): StatusError {
   return new StatusError(Code.InvalidArgument, `${field} ${problem}`);
 }
 
-/** For a value that the CRI allows and this version does not honour. */
-export function unimplementedField(field: string, problem: string): StatusError {
-  return new StatusError(Code.Unimplemented, `${field} ${problem}`);
-}
-
 /** For a value that this machine or this runtime handler cannot honour. */
 export function unsupportedHere(field: string, problem: string): StatusError {
   return new StatusError(Code.FailedPrecondition, `${field} ${problem}`);

@@ -4,6 +4,8 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { codeName, StatusError } from "@keelson/base/status.ts";
 import { withCdiEdits } from "./cdi.ts";
+import { fieldsOf } from "@keelson/cri/json.ts";
+import { type ConfigType, fieldState } from "./refused-fields.ts";
 import { containerFrom, podFrom, type PlanFixture } from "./plan-fixture.ts";
 import { containerSpec } from "./container-spec.ts";
 import type { MountSource } from "./mounts.ts";
@@ -21,6 +23,33 @@ for (const name of readdirSync(testdata)) {
     const pod = podFrom(fixture);
     compare(`${name}/pod.json`, pod);
     compare(`${name}/spec.json`, specFrom(fixture, pod));
+  });
+}
+
+test("every field that is honoured is in a golden case", () => {
+  const fixtures = readdirSync(testdata).map((name) => JSON.parse(readFileSync(new URL(`${name}/input.json`, testdata), "utf8")) as PlanFixture);
+  const missing = (type: ConfigType, jsons: (object | undefined)[]) => {
+    const set = new Set(jsons.flatMap((json) => pathsIn(type, json ?? {})));
+    return honouredLeaves(type, type).filter((path) => !set.has(path));
+  };
+  assert.deepEqual([...missing("PodSandboxConfig", fixtures.map((fixture) => fixture.pod)), ...missing("ContainerConfig", fixtures.map((fixture) => fixture.container))], []);
+});
+
+function honouredLeaves(type: ConfigType, message: string, parent = ""): string[] {
+  return fieldsOf(message).flatMap((field) => {
+    const path = parent === "" ? field.name : `${parent}.${field.name}`;
+    if (field.kind === "message") return honouredLeaves(type, field.of!, path);
+    return fieldState(type, path)?.is === "honoured" ? [path] : [];
+  });
+}
+
+/** The fields that a config in JSON has, whatever their values. */
+function pathsIn(message: string, json: object, parent = ""): string[] {
+  return Object.entries(json).flatMap(([key, value]: [string, unknown]) => {
+    const field = fieldsOf(message).find(({ name, key: camel }) => name === key || camel === key)!;
+    const path = parent === "" ? field.name : `${parent}.${field.name}`;
+    const values = Array.isArray(value) ? value : [value];
+    return field.kind === "message" ? values.flatMap((v) => pathsIn(field.of!, v as object, path)) : [path];
   });
 }
 
@@ -44,12 +73,14 @@ function specFrom(fixture: PlanFixture, pod: ReturnType<typeof podFrom>): object
     host,
     rootfsPath: `/run/keelson/containers/${plan.id}/rootfs`,
     user: resolveUser(plan.user, fixture.passwd, fixture.group),
-    namespacePaths: { network: `${dir}/netns`, ipc: `${dir}/ipcns`, uts: `${dir}/utsns`, pid: fixture.pidNamespacePath ?? `${dir}/pidns` },
-    podFiles: { hosts: `${dir}/hosts`, hostname: `${dir}/hostname`, resolvConf: `${dir}/resolv.conf`, shm: pod.ipc === "own" ? `${dir}/shm` : "/dev/shm" },
+    namespacePaths: { user: `${dir}/userns`, network: `${dir}/netns`, ipc: `${dir}/ipcns`, uts: `${dir}/utsns`, pid: fixture.pidNamespacePath ?? `${dir}/pidns` },
+    podFiles: { hosts: `${dir}/hosts`, hostname: `${dir}/hostname`, resolvConf: `${dir}/resolv.conf`, shm: pod.ipc === "own" ? `${dir}/shm` : "/dev/shm", sysfs: `${dir}/sysfs` },
     mountSources: plan.mounts.map((mount, i) => sourceIn(fixture, mount.source, i)),
+    sourceTraits: fixture.sourceTraits ?? {},
     devices: fixture.devices ?? [],
     hostDevices: fixture.hostDevices ?? [],
     allDevicesAllowed: plan.privileged,
+    ...(fixture.localhostSeccomp === undefined ? {} : { localhostSeccomp: fixture.localhostSeccomp }),
   });
   return fixture.cdi === undefined ? spec : withCdiEdits(spec, fixture.cdi, host);
 }

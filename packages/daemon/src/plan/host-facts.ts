@@ -35,11 +35,16 @@ export interface HostFacts {
   seLinuxFileLabel: string;
   /** The kernel's resctrl file system (Intel RDT, AMD QoS) is at /sys/fs/resctrl. */
   resctrlMounted: boolean;
+  /** Mounts can be made read-only with all below them: mount_setattr(2), Linux 5.12. */
+  recursiveReadOnlyMounts: boolean;
+  /** Why root file systems cannot be shown with the ids of a user namespace, with what would help; empty where they can. */
+  idMapProblem: string;
 }
 
 /** What the runtime handler of the pod can do. */
 export interface HandlerFacts {
   name: string;
-  /** The mount option `rro` (runtime-spec features: mountOptions). */
   recursiveReadOnlyMounts: boolean;
+  /** Containers can be put into a user namespace. */
+  userNamespaces: boolean;
 }

@@ -4,6 +4,8 @@ import type { MountSpec } from "@keelson/oci/runtime-spec/spec.ts";
 import { checkHostPath, containerPath, isAtOrBelow, pathDepth } from "./clean-path.ts";
 import { checkSingleLine, invalidField, quote, unsupportedHere } from "./field-check.ts";
 import type { HandlerFacts, HostFacts } from "./host-facts.ts";
+import type { PodPlan } from "./pod-plan.ts";
+import { type IdMappings, planMountMappings } from "./user-namespace.ts";
 
 /** What a mount shows. */
 export type MountSource =
@@ -25,29 +27,42 @@ export interface MountPlan {
   propagation: "rprivate" | "rslave" | "rshared";
   /** SELinux: the host path and all below it get the container's label. Only where the kernel has it. */
   relabel?: true;
+  /** How the ids of its files look from outside: to a user namespace with the same mappings, as they are on disk. */
+  idMappings?: IdMappings;
 }
+
+/** What mounts depend on of the pod. */
+type PlannedPod = Pick<PodPlan, "userNamespace" | "network">;
 
 /**
  * CRI: ContainerConfig.mounts and the image's volumes, parents before what is in them, else in the
  * order sent. Of several at the same place the last one counts, as with containerd and CRI-O. Throws
  * InvalidArgument for bad paths and combinations, FailedPrecondition for recursive_read_only where
- * the runtime handler has no such option.
+ * the machine cannot.
  */
-export function planMounts(mounts: readonly Mount[], imageVolumes: readonly string[], handler: HandlerFacts, host: HostFacts): MountPlan[] {
-  const planned = mounts.map((mount, i) => planMount(`mounts[${i}]`, mount, handler, host));
+export function planMounts(mounts: readonly Mount[], imageVolumes: readonly string[], pod: PlannedPod, handler: HandlerFacts, host: HostFacts): MountPlan[] {
+  const planned = mounts.map((mount, i) => planMount(`mounts[${i}]`, mount, pod, handler, host));
   const last = new Map(planned.map((mount) => [mount.destination, mount]));
   const asked = planned.filter((mount) => last.get(mount.destination) === mount);
   return sorted([...asked, ...planImageVolumes(imageVolumes, asked)]);
 }
 
-function planMount(field: string, mount: Mount, handler: HandlerFacts, host: HostFacts): MountPlan {
+function planMount(field: string, mount: Mount, pod: PlannedPod, handler: HandlerFacts, host: HostFacts): MountPlan {
   const destination = containerPath(`${field}.container_path`, mount.containerPath);
   if (destination === "/") throw invalidField(`${field}.container_path`, `${quote(mount.containerPath)} is the container's root; mount over a directory in it`);
   const source = sourceOf(field, mount);
   checkRecursiveReadOnly(field, mount, handler);
   const propagation = propagationOf(field, mount.propagation);
+  const idMappings = planMountMappings(field, mount.uidMappings, mount.gidMappings) ?? (source.is === "image" ? pod.userNamespace : undefined);
+  if (propagation === "rshared") checkBidirectional(field, pod, idMappings);
   const relabel = mount.selinuxRelabel && host.seLinuxEnabled && source.is === "host";
-  return { destination, source, readonly: mount.readonly, recursiveReadOnly: mount.recursiveReadOnly, propagation, ...(relabel ? { relabel } : {}) };
+  return { destination, source, readonly: mount.readonly, recursiveReadOnly: mount.recursiveReadOnly, propagation, ...(relabel ? { relabel } : {}), ...(idMappings === undefined ? {} : { idMappings }) };
+}
+
+/** mount_namespaces(7): what is mounted in a user namespace never leaves it, and a mapped mount is no peer of its source. */
+function checkBidirectional(field: string, pod: PlannedPod, idMappings: IdMappings | undefined): void {
+  if (pod.userNamespace !== undefined) throw invalidField(`${field}.propagation`, "must not be PROPAGATION_BIDIRECTIONAL in a pod with a user namespace: what is mounted in it cannot be seen outside");
+  if (idMappings !== undefined) throw invalidField(`${field}.propagation`, "must not be PROPAGATION_BIDIRECTIONAL when uidMappings and gidMappings are set");
 }
 
 /** CRI: Mount.image takes the place of host_path. */
@@ -99,7 +114,7 @@ function checkRecursiveReadOnly(field: string, mount: Mount, handler: HandlerFac
   if (!mount.recursiveReadOnly) return;
   if (!mount.readonly) throw invalidField(`${field}.recursive_read_only`, "needs readonly too");
   if (mount.propagation !== MountPropagation.PROPAGATION_PRIVATE) throw invalidField(`${field}.recursive_read_only`, "needs PROPAGATION_PRIVATE");
-  if (!handler.recursiveReadOnlyMounts) throw unsupportedHere(`${field}.recursive_read_only`, `is not supported by the runtime handler ${quote(handler.name)}; it needs a newer OCI runtime and Linux 5.12`);
+  if (!handler.recursiveReadOnlyMounts) throw unsupportedHere(`${field}.recursive_read_only`, `is not supported by the runtime handler ${quote(handler.name)} on this machine; it needs Linux 5.12`);
 }
 
 function propagationOf(field: string, propagation: MountPropagation): MountPlan["propagation"] {
@@ -127,13 +142,26 @@ export interface PodFilePaths {
   resolvConf: string;
   /** The pod's tmpfs, or the host's /dev/shm with its IPC namespace. */
   shm: string;
+  /** The host's /sys, read-only and without what is mounted in it. */
+  sysfs: string;
+}
+
+/** What the runtimes must be told of a source, because they lose it in a user namespace. */
+export interface SourceTraits {
+  /** Of the mount that it is in; what a user namespace may not take off. */
+  flags: readonly ("nosuid" | "nodev" | "noexec" | "ro")[];
+  /** What is mounted below it, parents first: crun before 1.9 leaves it out. */
+  below: readonly { path: string; source: string }[];
 }
 
 export interface MountsSpecInput {
   mounts: readonly MountPlan[];
+  pod: PlannedPod;
   podFiles: PodFilePaths;
   /** Of each of `mounts`, where its source is on this machine, free of links. */
   mountSources: readonly string[];
+  /** By source, of bind mounts in a user namespace. */
+  sourceTraits: Readonly<Record<string, SourceTraits>>;
   privileged: boolean;
   readonlyRootfs: boolean;
   ownCgroupNamespace: boolean;
@@ -149,7 +177,8 @@ export function mountsSpec(input: MountsSpecInput): MountSpec[] {
   const asked = input.mounts.map((mount) => mount.destination);
   const kernel = kernelMounts(input).filter((mount) => !asked.some((destination) => isAtOrBelow(mount.destination, destination)));
   const files = podFileMounts(input).filter((mount) => !asked.includes(mount.destination));
-  return [...kernel, ...sorted([...files, ...input.mounts.map((mount, i) => bindMount(mount, input.mountSources[i]!))])];
+  const own = input.mounts.map((mount, i) => bindMount(mount, input.mountSources[i]!));
+  return [...kernel, ...sorted([...files, ...own]).flatMap((mount) => withTraits(mount, input.sourceTraits))];
 }
 
 /**
@@ -167,18 +196,28 @@ export function rootfsPropagation(mounts: readonly MountPlan[]): LinuxSpec["root
 const cgroup2Options = new Set(["nsdelegate", "favordynmods", "memory_localevents", "memory_recursiveprot", "memory_hugetlb_accounting", "pids_localevents"]);
 
 /** runtime-spec config-linux.md#default-filesystems, and what Docker adds. */
-function kernelMounts({ privileged, ownCgroupNamespace, host }: MountsSpecInput): MountSpec[] {
+function kernelMounts(input: MountsSpecInput): MountSpec[] {
+  const { pod, privileged, ownCgroupNamespace, host } = input;
+  // The group tty, where the user namespace has it.
+  const ttyGroup = pod.userNamespace !== undefined && pod.userNamespace.gids[0]!.length <= 5 ? [] : ["gid=5"];
   const readWrite = privileged ? "rw" : "ro";
   // See HostFacts.cgroup2MountOptions.
   const cgroup2 = host.cgroupVersion === "v2" && !ownCgroupNamespace ? host.cgroup2MountOptions.filter((option) => cgroup2Options.has(option)) : [];
   return [
     { destination: "/proc", type: "proc", source: "proc", options: ["nosuid", "noexec", "nodev"] },
     { destination: "/dev", type: "tmpfs", source: "tmpfs", options: ["nosuid", "strictatime", "mode=755", "size=65536k"] },
-    { destination: "/dev/pts", type: "devpts", source: "devpts", options: ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"] },
+    { destination: "/dev/pts", type: "devpts", source: "devpts", options: ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", ...ttyGroup] },
     { destination: "/dev/mqueue", type: "mqueue", source: "mqueue", options: ["nosuid", "noexec", "nodev"] },
-    { destination: "/sys", type: "sysfs", source: "sysfs", options: ["nosuid", "noexec", "nodev", readWrite] },
+    sysfsMount(input, readWrite),
     { destination: "/sys/fs/cgroup", type: "cgroup", source: "cgroup", options: ["nosuid", "noexec", "nodev", "relatime", readWrite, ...cgroup2] },
   ];
+}
+
+/** sysfs shows a network namespace and is mounted by those who own it: not from a user namespace in the host's network. */
+function sysfsMount({ pod, podFiles }: MountsSpecInput, readWrite: string): MountSpec {
+  const options = ["nosuid", "noexec", "nodev"];
+  if (pod.userNamespace === undefined || pod.network === "own") return { destination: "/sys", type: "sysfs", source: "sysfs", options: [...options, readWrite] };
+  return { destination: "/sys", type: "bind", source: podFiles.sysfs, options: ["rbind", "rprivate", ...options, "ro"] };
 }
 
 /** A bind mount that names its flags loses those of its source: /dev/shm must keep them. */
@@ -194,7 +233,18 @@ function podFileMounts({ podFiles, readonlyRootfs }: MountsSpecInput): MountSpec
   ];
 }
 
+function withTraits(mount: MountSpec, traits: MountsSpecInput["sourceTraits"]): MountSpec[] {
+  const source = mount.source ?? "";
+  if (!Object.hasOwn(traits, source)) return [mount];
+  const { flags, below } = traits[source]!;
+  const options = mount.options ?? [];
+  // Of two that say the opposite the last counts: "ro" over "rw".
+  const own = { ...mount, options: [...options, ...flags.filter((flag) => !options.includes(flag))] };
+  return [own, ...below.flatMap((inner) => withTraits({ ...mount, source: inner.source, destination: `${mount.destination}/${inner.path}` }, traits))];
+}
+
 function bindMount(mount: MountPlan, source: string): MountSpec {
-  const access = mount.recursiveReadOnly ? "rro" : mount.readonly ? "ro" : "rw";
+  // What is below a recursively read-only mount is so already in its source, so that every runtime can do it.
+  const access = mount.readonly ? "ro" : "rw";
   return { destination: mount.destination, type: "bind", source, options: ["rbind", mount.propagation, access] };
 }

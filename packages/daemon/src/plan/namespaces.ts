@@ -1,31 +1,21 @@
-import { NamespaceMode, type NamespaceOption, type UserNamespace } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { NamespaceMode, type NamespaceOption } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { NamespaceSpec } from "@keelson/oci/runtime-spec/linux.ts";
-import { checkNamePart, invalidField, unimplementedField, unsupportedHere } from "./field-check.ts";
+import { checkNamePart, invalidField, unsupportedHere } from "./field-check.ts";
 import type { HostFacts } from "./host-facts.ts";
 import type { PodPlan } from "./pod-plan.ts";
+import { checkContainerUserNamespace } from "./user-namespace.ts";
 
 /** The PID namespace of a container: the pod's, its own, the host's, or that of another container. */
 export type PidNamespacePlan = { is: "pod" } | { is: "own" } | { is: "host" } | { is: "target"; targetId: string };
 
 /** Paths of namespaces that exist, pinned or `/proc/PID/ns/…`; those that are the host's are left out. */
 export interface NamespacePaths {
+  user?: string;
   network?: string;
   ipc?: string;
   uts?: string;
   /** Of the pod's init, or of the target container. */
   pid?: string;
-}
-
-/**
- * CRI: UserNamespace. NODE, and no options at all, mean the host's user namespace. Throws
- * InvalidArgument for modes that a pod cannot have and for mappings without a namespace, and
- * Unimplemented for POD.
- */
-export function planNoUserNamespace(field: string, options: UserNamespace | undefined): void {
-  if (options === undefined) return;
-  if (options.mode === NamespaceMode.POD) throw unimplementedField(`${field}.mode`, "POD (a user namespace for the pod) is not there yet; leave it out or use NODE");
-  if (options.mode !== NamespaceMode.NODE) throw invalidField(`${field}.mode`, "must be POD or NODE");
-  if (options.uids.length + options.gids.length > 0) throw invalidField(field, "has mappings, but its mode NODE is the host's user namespace, where nothing is mapped");
 }
 
 /**
@@ -37,7 +27,7 @@ export function planNoUserNamespace(field: string, options: UserNamespace | unde
 export function planContainerNamespaces(options: NamespaceOption | undefined, pod: PodPlan): PidNamespacePlan {
   const field = "linux.security_context.namespace_options";
   if (options === undefined) return podsPid(pod);
-  planNoUserNamespace(`${field}.userns_options`, options.usernsOptions);
+  checkContainerUserNamespace(`${field}.userns_options`, options.usernsOptions, pod.userNamespace);
   checkShared(`${field}.network`, options.network, pod.network);
   checkShared(`${field}.ipc`, options.ipc, pod.ipc);
   if (options.targetId !== "" && options.pid !== NamespaceMode.TARGET) throw invalidField(`${field}.target_id`, "is only for the pid mode TARGET");
@@ -45,8 +35,9 @@ export function planContainerNamespaces(options: NamespaceOption | undefined, po
 }
 
 /** The namespaces of the runtime spec: what is not listed is the host's. */
-export function namespacesSpec(pid: PidNamespacePlan, pod: Pick<PodPlan, "network" | "ipc" | "uts">, paths: NamespacePaths, ownCgroup: boolean): NamespaceSpec[] {
+export function namespacesSpec(pid: PidNamespacePlan, pod: Pick<PodPlan, "userNamespace" | "network" | "ipc" | "uts">, paths: NamespacePaths, ownCgroup: boolean): NamespaceSpec[] {
   const namespaces: NamespaceSpec[] = [];
+  if (pod.userNamespace !== undefined) namespaces.push(joined("user", paths.user));
   if (pid.is === "own") namespaces.push({ type: "pid" });
   else if (pid.is !== "host") namespaces.push(joined("pid", paths.pid));
   if (pod.network === "own") namespaces.push(joined("network", paths.network));
@@ -60,10 +51,10 @@ export function namespacesSpec(pid: PidNamespacePlan, pod: Pick<PodPlan, "networ
 /**
  * A cgroup namespace hides the host's tree where there is one tree (cgroup_namespaces(7)); as with
  * containerd and CRI-O not on v1, where its mounts confuse older software, nor for privileged
- * containers, which are to see the host.
+ * containers, which are to see the host. In a user namespace only one of its own can be mounted.
  */
-export function hasCgroupNamespace(host: HostFacts, privileged: boolean): boolean {
-  return host.cgroupVersion === "v2" && !privileged;
+export function hasCgroupNamespace(host: HostFacts, pod: Pick<PodPlan, "userNamespace">, privileged: boolean): boolean {
+  return host.cgroupVersion === "v2" && (!privileged || pod.userNamespace !== undefined);
 }
 
 function joined(type: NamespaceSpec["type"], path: string | undefined): NamespaceSpec {

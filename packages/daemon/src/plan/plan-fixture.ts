@@ -1,10 +1,12 @@
 import { ContainerConfig, PodSandboxConfig } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { fromJson } from "@keelson/cri/json.ts";
 import { capabilityNames } from "./capabilities.ts";
+import type { SeccompSpec } from "@keelson/oci/runtime-spec/seccomp.ts";
 import type { CdiEdits } from "./cdi.ts";
 import { planContainer, type ContainerDefaults, type ContainerPlan } from "./container-plan.ts";
 import type { ResolvedDevice } from "./devices.ts";
 import type { HandlerFacts, HostFacts } from "./host-facts.ts";
+import type { SourceTraits } from "./mounts.ts";
 import { planPodSandbox, type PodPlan } from "./pod-plan.ts";
 import type { ImageDefaults } from "./process.ts";
 
@@ -23,8 +25,11 @@ export interface PlanFixture {
   pidNamespacePath?: string;
   /** Host paths with their links followed, where that makes a difference. */
   resolvedHostPaths?: Record<string, string>;
+  sourceTraits?: Record<string, SourceTraits>;
   devices?: ResolvedDevice[];
   hostDevices?: ResolvedDevice[];
+  /** What is in the file of a seccomp profile Localhost. */
+  localhostSeccomp?: SeccompSpec;
   /** What the specification files of the machine say of the CDI devices. */
   cdi?: CdiEdits;
 }
@@ -48,6 +53,8 @@ const host: HostFacts = {
   seLinuxProcessLabel: "system_u:system_r:container_t:s0",
   seLinuxFileLabel: "system_u:object_r:container_file_t:s0",
   resctrlMounted: false,
+  recursiveReadOnlyMounts: true,
+  idMapProblem: "",
 };
 
 const image: ImageDefaults = { user: "", env: ["PATH=/usr/bin:/bin"], entrypoint: [], cmd: ["/bin/sh"], workingDir: "", stopSignal: "", volumes: [] };
@@ -57,11 +64,16 @@ export function hostFrom(overrides: Partial<HostFacts> = {}): HostFacts {
   return { ...host, ...overrides };
 }
 
+/** An ordinary handler, but for what the test says. */
+export function handlerFrom(overrides: Partial<HandlerFacts> = {}): HandlerFacts {
+  return { name: "crun", recursiveReadOnlyMounts: true, userNamespaces: true, ...overrides };
+}
+
 /** Throws what planning throws. */
 export function podFrom(fixture: PlanFixture): PodPlan {
   const json = { metadata: { name: "web", namespace: "default", uid: "0f3a" }, hostname: "web", log_directory: "/var/log/pods/web", ...fixture.pod };
   const config = PodSandboxConfig.fromPartial(fromJson("PodSandboxConfig", json));
-  return planPodSandbox(config, "crun", hostFrom(fixture.host), "pod1");
+  return planPodSandbox(config, "crun", hostFrom(fixture.host), handlerFrom(fixture.handler), "pod1");
 }
 
 /** Throws what planning throws. */
@@ -74,7 +86,7 @@ export function containerFrom(fixture: PlanFixture, pod: PodPlan = podFrom(fixtu
     pod,
     image: { id: "sha256:1234", config: { ...image, ...fixture.image } },
     host: facts,
-    handler: { name: "crun", recursiveReadOnlyMounts: true, ...fixture.handler },
+    handler: handlerFrom(fixture.handler),
     id: "container1",
     defaults: { pidsLimit: 0, rlimits: [], ...fixture.defaults },
   });

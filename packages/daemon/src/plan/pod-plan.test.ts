@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import { PodSandboxConfig } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { hostFrom, podFrom } from "./plan-fixture.ts";
+import { handlerFrom, hostFrom, podFrom } from "./plan-fixture.ts";
 import { planPodSandbox } from "./pod-plan.ts";
 
 const security = (context: object) => ({ linux: { security_context: context } });
@@ -10,7 +10,7 @@ const namespaces = (options: object) => security({ namespace_options: options })
 const refused = (pod: object, code: Code, message: RegExp) => assert.throws(() => podFrom({ pod }), { code, message }, JSON.stringify(pod));
 
 test("metadata is needed and bounded", () => {
-  assert.throws(() => planPodSandbox(PodSandboxConfig.fromPartial({}), "", hostFrom(), "p"), { code: Code.InvalidArgument, message: /^metadata / });
+  assert.throws(() => planPodSandbox(PodSandboxConfig.fromPartial({}), "", hostFrom(), handlerFrom(), "p"), { code: Code.InvalidArgument, message: /^metadata / });
   for (const key of ["name", "namespace", "uid"]) {
     const metadata = { name: "n", namespace: "s", uid: "u" };
     for (const bad of ["", "a\nb", "a\0", "a/b", "x".repeat(254)]) refused({ metadata: { ...metadata, [key]: bad } }, Code.InvalidArgument, new RegExp(`^metadata\\.${key} `));
@@ -34,10 +34,6 @@ test("namespace modes that a pod cannot have are refused", () => {
   refused(namespaces({ ipc: "TARGET" }), Code.InvalidArgument, /ipc/);
   refused(namespaces({ pid: "TARGET" }), Code.InvalidArgument, /pid/);
   refused(namespaces({ target_id: "x" }), Code.InvalidArgument, /target_id/);
-  refused(namespaces({ userns_options: { mode: "POD" } }), Code.Unimplemented, /^linux\.security_context\.namespace_options\.userns_options\.mode /);
-  for (const mode of ["CONTAINER", "TARGET"]) refused(namespaces({ userns_options: { mode } }), Code.InvalidArgument, /userns_options/);
-  refused(namespaces({ userns_options: { mode: "NODE", uids: [{ length: 1 }] } }), Code.InvalidArgument, /mappings/);
-  podFrom({ pod: namespaces({ userns_options: { mode: "NODE" } }) });
 });
 
 test("the default of pid is POD, as the CRI has it", () => {

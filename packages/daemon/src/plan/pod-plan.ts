@@ -2,8 +2,7 @@ import { NamespaceMode, type LinuxSandboxSecurityContext, type NamespaceOption, 
 import { planPodCgroup, type PodCgroup } from "./cgroup-path.ts";
 import { checkHostPath, cleanPath } from "./clean-path.ts";
 import { checkMetadataSize, checkNamePart, checkSingleLine, invalidField, quote } from "./field-check.ts";
-import type { HostFacts } from "./host-facts.ts";
-import { planNoUserNamespace } from "./namespaces.ts";
+import type { HandlerFacts, HostFacts } from "./host-facts.ts";
 import { resolvConf } from "./pod-files.ts";
 import { planPortMappings, type PortMappingPlan } from "./port-mappings.ts";
 import { refuseUnhonouredFields } from "./refused-fields.ts";
@@ -12,6 +11,7 @@ import { planSeccomp } from "./security-profile.ts";
 import { planPodSeLinux, type SeLinuxLabel } from "./selinux.ts";
 import { defaultShmBytes, planShmSize, type ShmPolicy } from "./shm-size.ts";
 import { planSysctls, type SysctlPlan, type SysctlPolicy } from "./sysctls.ts";
+import { type IdMappings, planPodUserNamespace } from "./user-namespace.ts";
 
 /** What we will do for a pod. Plain JSON: the record keeps it as it is. */
 export interface PodPlan {
@@ -26,6 +26,8 @@ export interface PodPlan {
   logDirectory: string;
   /** Never empty: the machine's own where the config has none. */
   hostname: string;
+  /** Of the pod's own user namespace, which owns its other ones; without it all are the host's. */
+  userNamespace?: IdMappings;
   network: "own" | "host";
   ipc: "own" | "host";
   /** `host` when the network is the host's and no other hostname was asked for. */
@@ -59,10 +61,10 @@ export const defaultPodPolicy: PodPolicy = {
 
 /**
  * PodSandboxConfig → plan (CRI: RunPodSandbox). Pure: the id comes from the caller. Throws
- * InvalidArgument for a bad value and Unimplemented for a field that is not honoured yet, each
- * beginning with the field's name.
+ * InvalidArgument for a bad value and FailedPrecondition for what this machine or handler cannot do,
+ * each beginning with the field's name.
  */
-export function planPodSandbox(config: PodSandboxConfig, runtimeHandler: string, host: HostFacts, id: string, policy: PodPolicy = defaultPodPolicy): PodPlan {
+export function planPodSandbox(config: PodSandboxConfig, runtimeHandler: string, host: HostFacts, handler: HandlerFacts, id: string, policy: PodPolicy = defaultPodPolicy): PodPlan {
   refuseUnhonouredFields("PodSandboxConfig", config);
   const metadata = checkMetadata(config.metadata);
   checkMetadataSize(config.labels, config.annotations);
@@ -70,7 +72,7 @@ export function planPodSandbox(config: PodSandboxConfig, runtimeHandler: string,
   checkSecurity(security, host);
   checkPodResources("linux.overhead", config.linux?.overhead, host);
   checkPodResources("linux.resources", config.linux?.resources, host);
-  const namespaces = planPodNamespaces(config, host);
+  const namespaces = planPodNamespaces(config, host, handler);
   const ownNetwork = namespaces.network === "own";
   const sharesWithHost = namespaces.pid === "host" || namespaces.ipc === "host";
   const seLinux = planPodSeLinux("linux.security_context.selinux_options", security?.selinuxOptions, sharesWithHost, host);
@@ -102,23 +104,34 @@ function checkMetadata(metadata: PodSandboxMetadata | undefined): PodSandboxMeta
   return { name, uid, namespace, attempt };
 }
 
-type PodNamespaces = Pick<PodPlan, "hostname" | "network" | "ipc" | "uts" | "pid">;
+type PodNamespaces = Pick<PodPlan, "hostname" | "userNamespace" | "network" | "ipc" | "uts" | "pid">;
 
-function planPodNamespaces(config: PodSandboxConfig, host: HostFacts): PodNamespaces {
+function planPodNamespaces(config: PodSandboxConfig, host: HostFacts, handler: HandlerFacts): PodNamespaces {
   checkHostname(config.hostname);
   const options = config.linux?.securityContext?.namespaceOptions;
   const field = "linux.security_context.namespace_options";
-  planNoUserNamespace(`${field}.userns_options`, options?.usernsOptions);
+  const userNamespace = planPodUserNamespace(`${field}.userns_options`, options?.usernsOptions, host, handler);
   if (options !== undefined && options.targetId !== "") throw invalidField(`${field}.target_id`, "is only for containers");
   const network = ownOrHost(`${field}.network`, options?.network);
   const hostname = config.hostname === "" ? host.hostname : config.hostname;
+  const ipc = ownOrHost(`${field}.ipc`, options?.ipc);
+  const pid = podPid(`${field}.pid`, options);
+  if (userNamespace !== undefined) checkOwned(field, { ipc, pid });
   return {
     hostname,
+    ...(userNamespace === undefined ? {} : { userNamespace }),
     network,
-    ipc: ownOrHost(`${field}.ipc`, options?.ipc),
+    ipc,
     uts: network === "host" && hostname === host.hostname ? "host" : "own",
-    pid: podPid(`${field}.pid`, options),
+    pid,
   };
+}
+
+/** The file systems of these namespaces, /dev/mqueue and /proc, can only be mounted by those who own them (as for Kubernetes, whose API refuses it). */
+function checkOwned(field: string, namespaces: Pick<PodPlan, "ipc" | "pid">): void {
+  for (const kind of ["ipc", "pid"] as const) {
+    if (namespaces[kind] === "host") throw invalidField(`${field}.${kind}`, "must not be NODE in a pod with a user namespace: nothing there could be used");
+  }
 }
 
 function ownOrHost(field: string, mode: NamespaceMode | undefined): "own" | "host" {

@@ -1,15 +1,14 @@
 import { enumName, fieldsOf } from "@keelson/cri/json.ts";
 import type { FieldDescriptor } from "@keelson/cri/descriptor.ts";
-import { invalidField, unimplementedField } from "./field-check.ts";
+import { invalidField } from "./field-check.ts";
 
 /**
  * What becomes of a field.
  * - honoured: what it says is done, or refused by the value (then the plan's code says so)
  * - hint: it may be set, and nothing needs to be done for it; why
- * - later: not honoured by this version; any value is Unimplemented
  * - windows: has no meaning on Linux; any value is InvalidArgument
  */
-export type FieldState = { is: "honoured" } | { is: "hint"; why: string } | { is: "later"; why: string } | { is: "windows" };
+export type FieldState = { is: "honoured" } | { is: "hint"; why: string } | { is: "windows" };
 
 const honoured: FieldState = { is: "honoured" };
 const windows: FieldState = { is: "windows" };
@@ -18,13 +17,8 @@ function hint(why: string): FieldState {
   return { is: "hint", why };
 }
 
-function later(why: string): FieldState {
-  return { is: "later", why };
-}
-
 const podProcess = "says as whom and how confined the pod's own process runs: there is none, or an init of ours that runs nothing of the pod's";
 const podSizing = "is checked, noted and shown by the pod's verbose status: the kubelet itself sets the limits of the pod's cgroup";
-const mappings = "(idmapped mounts) is not there yet";
 
 /** CRI: ImageSpec, for an image that has been pulled. */
 function imageSpec(path: string): Record<string, FieldState> {
@@ -76,8 +70,8 @@ const fieldStates: Readonly<Record<string, Readonly<Record<string, FieldState>>>
     "mounts.readonly": honoured,
     "mounts.selinux_relabel": honoured,
     "mounts.propagation": honoured,
-    "mounts.uidMappings": later(mappings),
-    "mounts.gidMappings": later(mappings),
+    "mounts.uidMappings": honoured,
+    "mounts.gidMappings": honoured,
     "mounts.recursive_read_only": honoured,
     ...imageSpec("mounts.image"),
     "mounts.image_sub_path": honoured,
@@ -117,10 +111,9 @@ export function statedPaths(type: ConfigType): string[] {
 }
 
 /**
- * No field is silently ignored: throws Unimplemented for a field that this version does not honour
- * and InvalidArgument for one that has no meaning on Linux, when anything in it is set; and
- * InvalidArgument for an enum's number that the CRI does not have. The message begins with the
- * field's path, with the index of list elements.
+ * No field is silently ignored: throws InvalidArgument for a field that has no meaning on Linux, when
+ * anything in it is set, and for an enum's number that the CRI does not have. The message begins with
+ * the field's path, with the index of list elements.
  */
 export function refuseUnhonouredFields(type: ConfigType, config: object): void {
   checkMessage({ type, message: type, path: "", shown: "" }, config);
@@ -154,7 +147,6 @@ function checkValue(type: ConfigType, field: FieldDescriptor, value: unknown, pa
 }
 
 function refuse(state: FieldState | undefined, shown: string): void {
-  if (state?.is === "later") throw unimplementedField(shown, state.why);
   if (state?.is === "windows") throw invalidField(shown, "is only for Windows; this runtime runs Linux containers");
 }
 

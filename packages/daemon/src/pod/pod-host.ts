@@ -1,11 +1,11 @@
-import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chownSync, copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { namingFile } from "@keelson/base/exhaustion.ts";
 import { wrapError } from "@keelson/base/status.ts";
 import { cgroupDirs, type CgroupLayout, createCgroup, killCgroup, removeCgroup } from "@keelson/linux/cgroup.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
 import { statfs } from "@keelson/linux/file.ts";
-import { mount, MS, unmountAllUnder } from "@keelson/linux/mount.ts";
+import { bindMount, mount, MS, unmountAllUnder } from "@keelson/linux/mount.ts";
 import { createNamespacesAsync, namespaceId, unpinNamespaceAsync } from "@keelson/linux/namespace.ts";
 import { startPodInit } from "@keelson/linux/pod-init.ts";
 import { isProcessAlive, processStartTicks, readCgroup, readProcesses, readStatus } from "@keelson/linux/procfs.ts";
@@ -15,6 +15,7 @@ import { makeDirectories } from "../make-directories.ts";
 import { type ContainerCgroup, planContainerCgroup, planPodCgroup } from "../plan/cgroup-path.ts";
 import { hostnameFile, hostsFile } from "../plan/pod-files.ts";
 import type { PodPlan } from "../plan/pod-plan.ts";
+import { hostRootOf, type IdMappings } from "../plan/user-namespace.ts";
 import type { ProcessIdentity } from "./state.ts";
 
 /** What a pod needs of the machine, apart from its network. Unit tests have a fake of it. */
@@ -38,6 +39,7 @@ export interface PodHost {
 /** The pins of a pod's own namespaces and its files, by their place in the pod's directory. */
 export function podFiles(dir: string) {
   return {
+    userns: join(dir, "userns"),
     netns: join(dir, "netns"),
     ipcns: join(dir, "ipcns"),
     utsns: join(dir, "utsns"),
@@ -46,6 +48,7 @@ export function podFiles(dir: string) {
     hostname: join(dir, "hostname"),
     resolvConf: join(dir, "resolv.conf"),
     shm: join(dir, "shm"),
+    sysfs: join(dir, "sysfs"),
   };
 }
 
@@ -66,7 +69,9 @@ export class LinuxPodHost implements PodHost {
     await createPodNamespaces(plan, files);
     writeText(files.hostname, hostnameFile(plan.hostname));
     writeResolvConf(plan, files.resolvConf);
-    if (plan.ipc === "own") mountShm(files.shm, plan.shmSizeBytes);
+    giveToRoot(plan, files.hostname, files.resolvConf);
+    if (plan.ipc === "own") mountShm(files.shm, plan);
+    if (plan.userNamespace !== undefined && plan.network === "host") bindSysfs(files.sysfs);
   }
 
   async startInit(plan: PodPlan): Promise<ProcessIdentity> {
@@ -77,6 +82,7 @@ export class LinuxPodHost implements PodHost {
       podId: plan.id,
       cgroups: cgroupDirs(this.#cgroups, cgroup.path),
       pin: files.pidns,
+      ...(plan.userNamespace === undefined ? {} : { userns: files.userns, nobody: nobodyOf(plan.userNamespace) }),
       // The last to go when memory is short: with it all containers of the pod end.
       oomScoreAdj: -998,
       ...(plan.network === "own" ? { netns: files.netns } : {}),
@@ -90,7 +96,9 @@ export class LinuxPodHost implements PodHost {
     const hostNetwork = plan.network === "host";
     const hostHosts = hostNetwork ? { hostHosts: readFileSync("/etc/hosts", "utf8") } : {};
     const text = hostsFile({ hostname: plan.hostname, ips, hostNetwork, ...hostHosts });
-    writeText(podFiles(this.#dirOf(plan.id)).hosts, text);
+    const { hosts } = podFiles(this.#dirOf(plan.id));
+    writeText(hosts, text);
+    giveToRoot(plan, hosts);
     return Promise.resolve();
   }
 
@@ -101,6 +109,7 @@ export class LinuxPodHost implements PodHost {
   isIntact(plan: PodPlan, init: ProcessIdentity | undefined): boolean {
     const files = podFiles(this.#dirOf(plan.id));
     if (init !== undefined && !isProcessAlive(init.pid, init.startTicks)) return false;
+    if (plan.userNamespace !== undefined && !isNamespace(files.userns)) return false;
     return plan.network === "host" || isNamespace(files.netns);
   }
 
@@ -131,7 +140,7 @@ export class LinuxPodHost implements PodHost {
   async #removeFiles(id: string): Promise<void> {
     const dir = this.#dirOf(id);
     const files = podFiles(dir);
-    for (const pin of [files.netns, files.ipcns, files.utsns, files.pidns]) await unpinNamespaceAsync(pin);
+    for (const pin of [files.userns, files.netns, files.ipcns, files.utsns, files.pidns]) await unpinNamespaceAsync(pin);
     await unmountAllUnder(dir);
     await removeTreeAsync(dir);
   }
@@ -158,9 +167,10 @@ function initOf(pin: string): number | undefined {
 }
 
 async function createPodNamespaces(plan: PodPlan, files: ReturnType<typeof podFiles>): Promise<void> {
-  if (plan.network === "host" && plan.ipc === "host" && plan.uts === "host") return;
+  if (plan.userNamespace === undefined && plan.network === "host" && plan.ipc === "host" && plan.uts === "host") return;
   try {
     await createNamespacesAsync({
+      ...(plan.userNamespace === undefined ? {} : { user: { pin: files.userns, ...plan.userNamespace } }),
       ...(plan.network === "own" ? { net: files.netns, loopbackUp: true } : {}),
       ...(plan.ipc === "own" ? { ipc: files.ipcns } : {}),
       ...(plan.uts === "own" ? { uts: files.utsns, hostname: plan.hostname } : {}),
@@ -185,14 +195,32 @@ function writeResolvConf(plan: PodPlan, path: string): void {
   }
 }
 
-function mountShm(target: string, sizeBytes: number): void {
+/** What the pod's containers may write belongs to their root. */
+function giveToRoot({ userNamespace }: PodPlan, ...paths: string[]): void {
+  const { uid, gid } = hostRootOf(userNamespace);
+  for (const path of paths) chownSync(path, uid, gid);
+}
+
+/** Apart from root, as whom the containers' processes might run: the highest id that there is, at most the 65535 of other pods. */
+function nobodyOf({ uids, gids }: IdMappings): number {
+  return Math.min(65_535, uids[0]!.length - 1, gids[0]!.length - 1);
+}
+
+/** What is mounted in it, such as debugfs, stays out: a mount namespace of a user namespace could not take it off again. */
+function bindSysfs(target: string): void {
+  mkdirSync(target, { mode: 0o755 });
+  bindMount("/sys", target, { readonly: true, propagation: "private" });
+}
+
+function mountShm(target: string, { shmSizeBytes, userNamespace }: PodPlan): void {
   mkdirSync(target, { mode: 0o1777 });
+  const { uid, gid } = hostRootOf(userNamespace);
   mount({
     source: "shm",
     target,
     fstype: "tmpfs",
     flags: MS.NOSUID | MS.NODEV | MS.NOEXEC,
-    data: `mode=1777,size=${sizeBytes}`,
+    data: `mode=1777,size=${shmSizeBytes},uid=${uid},gid=${gid}`,
   });
 }
 

@@ -4,7 +4,8 @@ import { Code, codeOf, messageOf, StatusError } from "@keelson/base/status.ts";
 import { AuthConfig, ImageSpec } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { Handlers } from "@keelson/cri/server.ts";
 import type { PullRequest } from "../image/pull.ts";
-import { clientOf, containerConfig, FakeNode, podConfig } from "./fake-node.ts";
+import { clientOf, containerConfig, podConfig } from "./fake-client.ts";
+import { FakeNode } from "./fake-node.ts";
 import { createHandlers } from "./handlers.ts";
 
 const signal = new AbortController().signal;
@@ -153,7 +154,7 @@ test("logins come from user and password, from auth in base64, or there are none
   const { node } = await newNode(t);
   const pulls: PullRequest[] = [];
   const image = [...node.images.values()][0]!;
-  const puller: typeof node.deps.puller = { pull: (request) => (pulls.push(request), Promise.resolve(image)), pullsInProgress: () => [], receivedBytes: 0 };
+  const puller: typeof node.deps.puller = { pull: (request) => (pulls.push(request), Promise.resolve(image)), pullsInProgress: () => [] };
   const { pullImage } = createHandlers({ ...node.deps, puller }) as Required<Handlers>;
   const pull = (auth?: Partial<AuthConfig>) =>
     pullImage({ image: ImageSpec.fromPartial({ image: "busybox" }), auth: auth === undefined ? undefined : AuthConfig.fromPartial(auth), sandboxConfig: undefined }, signal);

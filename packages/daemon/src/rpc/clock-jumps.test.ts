@@ -4,7 +4,9 @@ import { type TestContext, test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
 import { ContainerState, type ContainerStatus } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { recover } from "../recovery.ts";
-import { type Client, clientOf, FakeNode, mockTime, passTime } from "./fake-node.ts";
+import { type Client, clientOf } from "./fake-client.ts";
+import { FakeNode } from "./fake-node.ts";
+import { mockTime, passTime } from "./pass-time.ts";
 
 const ownPid = { linux: { security_context: { namespace_options: { pid: "CONTAINER" } } } };
 const secondPod = { ...ownPid, metadata: { name: "web", namespace: "default", uid: "u1", attempt: 1 } };

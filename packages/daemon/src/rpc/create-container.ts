@@ -1,9 +1,10 @@
 import type { Stage } from "@keelson/base/joined-calls.ts";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import type { ContainerConfig, CreateContainerRequest, CreateContainerResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { traceContextOf } from "@keelson/cri/server.ts";
 import type { Spec } from "@keelson/oci/runtime-spec/spec.ts";
+import { bindSources, findMountsBelow, releaseSources, withBoundDevices } from "../container/bound-sources.ts";
 import { findCdiEdits } from "../cdi/find-edits.ts";
+import { podIdMap } from "../container/id-map.ts";
 import { findHostPaths, findMountedImages, prepareMountSources } from "../container/mount-sources.ts";
 import { tellRaisedScore } from "../container/raised-score.ts";
 import type { ContainerRecord, MountedImage } from "../container/record.ts";
@@ -45,10 +46,9 @@ export async function createContainer(d: Deps, req: CreateContainerRequest, sign
   if (earlier?.state.is === "created" && earlier.podId === pod.id && configHash("ContainerConfig", earlier.config) === hash) {
     return { containerId: earlier.id };
   }
-  const operation = () => d.operations.begin({ call: "CreateContainer", name: plan.metadata.name, podUid: pod.plan.metadata.uid, containerId: plan.id }, traceContextOf(signal));
   const key = `container ${plan.nameKey} ${pod.id} ${hash}`;
-  const containerId = await d.creations.join(key, signal, (running, tell) =>
-    inStages(operation(), `create container ${plan.metadata.name}`, tell, (stage) => bringUp(d, { plan, config, image, mountedImages, podId: pod.id }, running, stage)),
+  const containerId = await d.creations.join(key, signal, (signal, tell) =>
+    inStages(`create container ${plan.metadata.name}`, tell, (stage) => bringUp(d, { plan, config, image, mountedImages, podId: pod.id }, signal, stage)),
   );
   return { containerId };
 }
@@ -62,10 +62,11 @@ interface NewContainer {
 }
 
 async function bringUp(d: Deps, c: NewContainer, signal: AbortSignal, stage: Stage): Promise<string> {
-  requireReady(d, c.podId);
+  const { userNamespace } = requireReady(d, c.podId).plan;
   stage("find its host paths");
   const hostPaths = await findHostPaths(d, c.plan.mounts, signal);
   const cdi = await findCdiEdits(d, c.plan.cdiDevices, signal);
+  const mountsBelow = await findMountsBelow(d, { plan: c.plan, hostPaths }, userNamespace !== undefined, signal);
   stage("wait for other calls on the pod");
   await removeLeftover(d, c.plan.nameKey, signal);
   using _ = await d.podLock.acquire(c.podId, signal);
@@ -76,19 +77,25 @@ async function bringUp(d: Deps, c: NewContainer, signal: AbortSignal, stage: Sta
   await using undo = new AsyncDisposableStack();
   undo.defer(() => removeContainerRecord(d, record, AbortSignal.timeout(d.cleanupTimeoutMs)));
   stage("mount the root file system");
-  const rootfs = await d.containerHost.mountRootfs(record.id, d.images.lowerDirectories(record), c.plan.seLinux?.mount);
+  const files = podFiles(podDir(d.paths, pod.id));
+  const idMap = podIdMap(pod.plan.userNamespace, files.userns);
+  const rootfs = await d.containerHost.mountRootfs(record.id, d.images.lowerDirectories(record), { label: c.plan.seLinux?.mount, idMap });
   stage("prepare its mounts");
-  const mountSources = await prepareMountSources(d, { ...c, hostPaths, rootfs }, signal);
+  const unbound = await prepareMountSources(d, { ...c, hostPaths, rootfs, idMap }, signal);
   if (c.plan.seLinux !== undefined) {
     stage("label its files");
-    await d.containerHost.relabel(filesToLabel(d, c.plan, mountSources), c.plan.seLinux.mount, signal);
+    await d.containerHost.relabel(filesToLabel(d, c.plan, unbound), c.plan.seLinux.mount, signal);
   }
+  const ownFiles = [files.hosts, files.hostname, files.resolvConf];
+  const bound = await bindSources(d, { plan: c.plan, idMap, mountSources: unbound, podFiles: ownFiles, hostPaths, mountsBelow });
   stage("make its spec");
   const classes = await resolveClasses(c.plan.classes, d.containerPolicy.classFiles, d.host);
-  const spec = withCdiEdits(withResourceClasses(makeSpec(d, c, pod, { rootfs, mountSources }), classes), cdi, d.host);
+  const asked = withCdiEdits(withResourceClasses(makeSpec(d, c, pod, { rootfs, ...bound }), classes), cdi, d.host);
+  const spec = withBoundDevices(d, record.id, asked, idMap);
   d.containerHost.writeProcess(record.id, spec.process!);
   stage(`create the container with ${pod.handler}`);
   const event = await createWithRuntime(d, record, spec, signal);
+  await releaseSources(d, { plan: c.plan, idMap });
   const created: ContainerRecord = { ...record, user: userOf(spec), state: containerTransition(record.state, event, record.createdAtNs) };
   // Before it is listed: one that cannot be watched must not be found by a retry.
   d.exits.watch(created);
@@ -170,7 +177,7 @@ function newRecord(d: Deps, { plan, config, image, mountedImages, podId }: NewCo
   };
 }
 
-function makeSpec(d: Deps, c: NewContainer, pod: PodRecord, found: Pick<SpecSources, "rootfs" | "mountSources">): Spec {
+function makeSpec(d: Deps, c: NewContainer, pod: PodRecord, found: Pick<SpecSources, "rootfs" | "mountSources" | "sourceTraits">): Spec {
   return containerSpec(
     collectSpecInput({
       plan: c.plan,

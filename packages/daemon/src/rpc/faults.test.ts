@@ -3,7 +3,10 @@ import { type TestContext, test } from "node:test";
 import { messageOf } from "@keelson/base/status.ts";
 import { ContainerState } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { recover } from "../recovery.ts";
-import { type Client, clientOf, type Fate, FakeNode, mockTime, passTime } from "./fake-node.ts";
+import { type Client, clientOf } from "./fake-client.ts";
+import type { Fate } from "./fake-machine.ts";
+import { FakeNode } from "./fake-node.ts";
+import { mockTime, passTime } from "./pass-time.ts";
 
 /** A call, on a node that was brought to where it makes sense. */
 interface Scenario {

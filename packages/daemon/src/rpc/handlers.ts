@@ -2,8 +2,10 @@ import { exhaustionOf } from "@keelson/base/exhaustion.ts";
 import type { Handlers } from "@keelson/cri/server.ts";
 import type { Deps } from "../deps.ts";
 import { containerStats } from "./container-stats.ts";
+import { attach } from "./attach.ts";
 import { containerStatus } from "./container-status.ts";
 import { createContainer } from "./create-container.ts";
+import { exec } from "./exec.ts";
 import { execSync } from "./exec-sync.ts";
 import { getContainerEvents } from "./get-container-events.ts";
 import { imageFsInfo } from "./image-fs-info.ts";
@@ -17,6 +19,7 @@ import { listPodSandboxStats } from "./list-pod-sandbox-stats.ts";
 import { listPodSandbox } from "./list-pod-sandbox.ts";
 import { podSandboxStats } from "./pod-sandbox-stats.ts";
 import { podSandboxStatus } from "./pod-sandbox-status.ts";
+import { portForward } from "./port-forward.ts";
 import { pullImage } from "./pull-image.ts";
 import { removeContainer } from "./remove-container.ts";
 import { removeImage } from "./remove-image.ts";
@@ -55,6 +58,9 @@ export function createHandlers(d: Deps): Handlers {
     updateContainerResources: (req, signal) => updateContainerResources(d, req, signal),
     updatePodSandboxResources: (req, signal) => updatePodSandboxResources(d, req, signal),
     execSync: (req, signal) => execSync(d, req, signal),
+    exec: (req) => exec(d, req),
+    attach: (req) => attach(d, req),
+    portForward: (req) => portForward(d, req),
     reopenContainerLog: (req, signal) => reopenContainerLog(d, req, signal),
     listImages: (req) => listImages(d, req),
     imageStatus: (req) => imageStatus(d, req),

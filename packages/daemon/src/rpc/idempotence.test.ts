@@ -4,7 +4,9 @@ import { setImmediate as turn } from "node:timers/promises";
 import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
 import { ContainerState, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { containerStatus } from "./container-status.ts";
-import { clientOf, FakeNode, mockTime, passTime } from "./fake-node.ts";
+import { clientOf } from "./fake-client.ts";
+import { FakeNode } from "./fake-node.ts";
+import { mockTime, passTime } from "./pass-time.ts";
 
 function newNode(t: TestContext) {
   mockTime(t.mock);

@@ -4,7 +4,9 @@ import { Code, codeOf, messageOf } from "@keelson/base/status.ts";
 import { ContainerState, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
 import * as fc from "fast-check";
 import { recover } from "../recovery.ts";
-import { type Client, clientOf, FakeNode, mockTime, passTime } from "./fake-node.ts";
+import { type Client, clientOf } from "./fake-client.ts";
+import { FakeNode } from "./fake-node.ts";
+import { mockTime, passTime } from "./pass-time.ts";
 
 type Call = "run" | "stop pod" | "remove pod" | "create" | "start" | "stop" | "remove" | "exit" | "kill monitor" | "kill init" | "list";
 

@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { ContainerState, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { type Client, clientOf, FakeNode, mockTime, passTime } from "./fake-node.ts";
+import { type Client, clientOf } from "./fake-client.ts";
+import { FakeNode } from "./fake-node.ts";
+import { mockTime, passTime } from "./pass-time.ts";
 
 function newNode(t: TestContext) {
   mockTime(t.mock);

@@ -9,7 +9,7 @@ import type { PodRecord } from "../pod/record.ts";
 import { podTransition } from "../pod/state.ts";
 import { watchInit } from "../pod/stop.ts";
 import { networkPodOf, teardownPod } from "../pod/teardown.ts";
-import { inStages, podOperation } from "./in-stages.ts";
+import { inStages } from "./in-stages.ts";
 import { configHash } from "./config-hash.ts";
 
 /**
@@ -20,15 +20,16 @@ export async function runPodSandbox(d: Deps, req: RunPodSandboxRequest, signal: 
   if (req.config === undefined) throw new StatusError(Code.InvalidArgument, "config is missing");
   const config = req.config;
   const handler = d.runtimes.handler(req.runtimeHandler);
-  const plan = planPodSandbox(config, req.runtimeHandler, d.host, d.newId(), d.podPolicy);
+  await handler.refreshFacts();
+  const plan = planPodSandbox(config, req.runtimeHandler, d.host, handler.facts, d.newId(), d.podPolicy);
   const hash = configHash("PodSandboxConfig", config);
   const earlier = d.pods.byName(plan.nameKey);
   if (earlier?.state.is === "ready" && earlier.handler === handler.name && configHash("PodSandboxConfig", earlier.config) === hash) {
     return { podSandboxId: earlier.id };
   }
   const key = `pod ${plan.nameKey} ${handler.name} ${hash}`;
-  const podSandboxId = await d.creations.join(key, signal, (running, tell) =>
-    inStages(podOperation(d, "RunPodSandbox", plan, signal), `run pod sandbox ${plan.nameKey}`, tell, (stage, detail) => bringUp(d, plan, config, handler.name, running, stage, detail)),
+  const podSandboxId = await d.creations.join(key, signal, (signal, tell) =>
+    inStages(`run pod sandbox ${plan.nameKey}`, tell, (stage) => bringUp(d, plan, config, handler.name, signal, stage, tell)),
   );
   return { podSandboxId };
 }

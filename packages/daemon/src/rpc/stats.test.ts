@@ -4,7 +4,9 @@ import { Code, StatusError } from "@keelson/base/status.ts";
 import type { CgroupUsage } from "@keelson/linux/cgroup-usage.ts";
 import { containerDir, containersDir, podDir } from "../paths.ts";
 import { podFiles } from "../pod/pod-host.ts";
-import { clientOf, FakeNode, mockTime } from "./fake-node.ts";
+import { clientOf } from "./fake-client.ts";
+import { FakeNode } from "./fake-node.ts";
+import { mockTime } from "./pass-time.ts";
 import { createHandlers } from "./handlers.ts";
 
 const never = new AbortController().signal;

@@ -4,11 +4,12 @@ import { version } from "../version.ts";
 
 /** CRI: Status. */
 export async function status(d: Deps, req: StatusRequest): Promise<StatusResponse> {
+  await d.runtimes.refreshFacts();
   return {
     status: { conditions: [runtimeReady(d), networkReady(d)] },
     info: req.verbose ? verboseInfo(d) : {},
     runtimeHandlers: handlers(d),
-    features: { supplementalGroupsPolicy: true, userNamespacesHostNetwork: false },
+    features: { supplementalGroupsPolicy: true, userNamespacesHostNetwork: d.host.idMapProblem === "" },
   };
 }
 
@@ -26,7 +27,7 @@ function networkReady(d: Deps): RuntimeCondition {
 function handlers(d: Deps): RuntimeHandler[] {
   const named = d.runtimes.all().map(({ name, facts }) => ({
     name,
-    features: { recursiveReadOnlyMounts: facts.recursiveReadOnlyMounts, userNamespaces: false },
+    features: { recursiveReadOnlyMounts: facts.recursiveReadOnlyMounts, userNamespaces: facts.userNamespaces },
   }));
   const [first] = named;
   return d.runtimes.defaultName === undefined || first === undefined ? named : [{ ...first, name: "" }, ...named];

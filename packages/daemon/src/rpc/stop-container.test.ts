@@ -2,7 +2,9 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { ContainerState } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { clientOf, FakeNode, mockTime, passTime } from "./fake-node.ts";
+import { clientOf } from "./fake-client.ts";
+import { FakeNode } from "./fake-node.ts";
+import { mockTime, passTime } from "./pass-time.ts";
 
 async function newNode(t: TestContext) {
   mockTime(t.mock);

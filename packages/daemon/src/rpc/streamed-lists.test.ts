@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
-import { clientOf, FakeNode, mockTime } from "./fake-node.ts";
+import { clientOf } from "./fake-client.ts";
+import { FakeNode } from "./fake-node.ts";
+import { mockTime } from "./pass-time.ts";
 import { createHandlers } from "./handlers.ts";
 
 const never = new AbortController().signal;

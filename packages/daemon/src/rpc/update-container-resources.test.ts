@@ -3,7 +3,8 @@ import { type TestContext, test } from "node:test";
 import { Code, messageOf } from "@keelson/base/status.ts";
 import { hostFrom } from "../plan/plan-fixture.ts";
 import { recover } from "../recovery.ts";
-import { clientOf, FakeNode } from "./fake-node.ts";
+import { clientOf } from "./fake-client.ts";
+import { FakeNode } from "./fake-node.ts";
 import { updateContainerResources } from "./update-container-resources.ts";
 
 const ownPid = { linux: { security_context: { namespace_options: { pid: "CONTAINER" } } } };

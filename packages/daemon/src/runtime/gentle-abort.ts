@@ -49,3 +49,22 @@ export class GentleAbort implements Disposable {
 export async function settles(promise: Promise<unknown>): Promise<void> {
   await promise.catch(() => {});
 }
+
+/** The end of a runtime's process, in some time. Dispose it when the process has ended by itself. */
+export class RuntimeEnd implements Disposable {
+  readonly #abort = new AbortController();
+  #timer: NodeJS.Timeout | undefined;
+
+  get signal(): AbortSignal {
+    return this.#abort.signal;
+  }
+
+  in(graceMs: number, reason: unknown): void {
+    if (graceMs === 0) return this.#abort.abort(reason);
+    this.#timer = setTimeout(() => this.#abort.abort(reason), graceMs);
+  }
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#timer);
+  }
+}

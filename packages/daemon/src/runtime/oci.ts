@@ -1,6 +1,7 @@
 import { type FileHandle, open } from "node:fs/promises";
-import { accessSync, constants, existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, statfsSync, statSync, writeFileSync } from "node:fs";
+import { accessSync, chownSync, constants, existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, statfsSync, statSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
+import type { Duplex } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { namingFile } from "@keelson/base/exhaustion.ts";
 import type { Log } from "@keelson/base/log.ts";
@@ -8,15 +9,18 @@ import { Code, codeOf, messageOf, StatusError, wrapError } from "@keelson/base/s
 import { type CgroupLayout, cgroupProcs } from "@keelson/linux/cgroup.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
 import { isProcessAlive, type ProcessStat, processStartTicks, readStat } from "@keelson/linux/procfs.ts";
+import type { TerminalSize } from "@keelson/linux/pty.ts";
 import { run, type RunResult } from "@keelson/linux/run.ts";
-import { type Child, spawn } from "@keelson/linux/spawn.ts";
+import { SeqpacketSocket } from "@keelson/linux/seqpacket.ts";
+import { type Child, spawn, type SpawnOptions } from "@keelson/linux/spawn.ts";
 import type { ResourcesSpec } from "@keelson/oci/runtime-spec/resources.ts";
 import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import { makeDirectories } from "../make-directories.ts";
 import { specFile } from "../paths.ts";
 import type { ProcessIdentity } from "../pod/state.ts";
 import { endExecsIn, killExec } from "./exec-processes.ts";
-import { GentleAbort, settles, startGraceMs } from "./gentle-abort.ts";
+import { type ExecStreams, runStreamed } from "./exec-streams.ts";
+import { GentleAbort, RuntimeEnd, settles, startGraceMs } from "./gentle-abort.ts";
 import { MonitorPipe, runtimeMessage } from "./monitor-pipe.ts";
 import type { ExecResult, ExitReport, RunningProcesses, Runtime, RuntimeContainer, RuntimeView } from "./runtime.ts";
 
@@ -43,6 +47,18 @@ const maxExecOutputBytes = 16 * 1024 * 1024;
 /** How often a monitor is looked at that does not open the log anew, in ms. */
 const maxReopenPauseMs = 250;
 
+/** conmon sends 8 KiB and a byte for the stream. */
+const maxAttachPacketBytes = 32 * 1024;
+
+type ExecCommand = Pick<SpawnOptions, "file" | "args" | "env">;
+type Finished = Pick<RunResult, "code" | "stdout" | "stderr">;
+
+/**
+ * How long a runtime has for its own end after its command was killed, in ms. It reaps the command; killed before that,
+ * it would leave a zombie to the container's first process, which need not reap any.
+ */
+const reapGraceMs = 1000;
+
 /** conmon's message on its control FIFO that means: open the log anew (conmon's ctrl.c). */
 const reopenLogsMessage = "2 0 0\n";
 
@@ -58,6 +74,8 @@ export class OciRuntime implements Runtime {
     this.#o = options;
     mkdirSync(options.root, { recursive: true, mode: 0o700 });
     mkdirSync(options.exitsDir, { recursive: true, mode: 0o700 });
+    // A daemon before this one may have ended between.
+    keepNullDevice();
   }
 
   async create(container: RuntimeContainer, spec: Spec, signal: AbortSignal): Promise<RunningProcesses> {
@@ -68,6 +86,7 @@ export class OciRuntime implements Runtime {
     const monitor = this.#startMonitor(container, pipe);
     try {
       const main = await pipe.pid(signal);
+      keepNullDevice();
       return { main: identify(main), monitor: identify(monitor.pid) };
     } catch (error) {
       // What is left of a half-made container must not outlive the call, whatever stopped it.
@@ -95,6 +114,24 @@ export class OciRuntime implements Runtime {
   }
 
   async exec(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<ExecResult> {
+    const result = await this.#exec(container, process, signal, (command, signal) =>
+      // stdin: not /dev/null, see keepNullDevice.
+      run({ ...command, stdin: new Uint8Array(), stdoutLimitBytes: maxExecOutputBytes, stderrLimitBytes: maxExecOutputBytes }, signal),
+    );
+    return { exitCode: exitCodeOf(result), stdout: result.stdout, stderr: result.stderr, truncated: result.truncated };
+  }
+
+  async execStreams(container: RuntimeContainer, process: ProcessSpec, streams: ExecStreams, signal: AbortSignal): Promise<number> {
+    const hasTerminal = process.terminal === true;
+    const size = streams.sizes?.last;
+    // crun takes a new terminal's size from here, runc from its own terminal.
+    const sized = hasTerminal && size !== undefined ? { ...process, consoleSize: { height: size.rows, width: size.columns } } : process;
+    const result = await this.#exec(container, sized, signal, (command, signal) => runStreamed(command, streams, hasTerminal, signal));
+    return exitCodeOf(result);
+  }
+
+  /** Runs the runtime's exec in one way or another, and sees that nothing of it is left, whatever happens. */
+  async #exec<R extends Finished>(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal, start: (command: ExecCommand, signal: AbortSignal) => Promise<R>): Promise<R> {
     const base = join(container.bundleDir, `exec-${(this.#execs += 1)}`);
     using files = new DisposableStack();
     files.defer(() => {
@@ -103,14 +140,35 @@ export class OciRuntime implements Runtime {
     });
     writeJson(`${base}.json`, process);
     using gentle = new GentleAbort(signal, () => existsSync(`${base}.pid`));
-    gentle.signal.addEventListener("abort", () => killExec(`${base}.pid`, () => this.#processesIn(container)), { once: true });
-    const result = await this.#execCommand(container.id, base, gentle.signal);
+    using end = new RuntimeEnd();
+    const onAbort = () => {
+      const hasStarted = existsSync(`${base}.pid`);
+      killExec(`${base}.pid`, () => this.#processesIn(container));
+      end.in(hasStarted ? reapGraceMs : 0, signal.reason);
+    };
+    gentle.signal.addEventListener("abort", onAbort, { once: true });
+    const args = [...this.#runtimeArgs(), "exec", "--process", `${base}.json`, "--pid-file", `${base}.pid`, container.id];
+    const result = await start({ file: this.#o.path, args, env: { PATH: globalThis.process.env["PATH"] } }, end.signal);
     signal.throwIfAborted();
     // No pid file: the command was never started, and what is on stderr is the runtime's. Mostly the command is wrong.
     if (result.code !== 0 && !existsSync(`${base}.pid`)) {
       throw this.#failure(`exec ${process.args?.[0] ?? ""} in container ${container.id}`, result, Code.FailedPrecondition);
     }
-    return { exitCode: exitCodeOf(result), stdout: result.stdout, stderr: result.stderr, truncated: result.truncated };
+    return result;
+  }
+
+  attach(container: RuntimeContainer): Duplex {
+    try {
+      return new SeqpacketSocket(container.bundleDir, "attach", maxAttachPacketBytes);
+    } catch (error) {
+      if (!isErrno(error, "ENOENT", "ECONNREFUSED")) throw error;
+      throw new StatusError(Code.FailedPrecondition, `attach to container ${container.id}: its monitor is not there`, error);
+    }
+  }
+
+  async resizeTerminal(container: RuntimeContainer, { rows, columns }: TerminalSize): Promise<void> {
+    await using control = await openControl(join(container.bundleDir, "ctl"));
+    await control.write(`1 ${rows} ${columns}\n`);
   }
 
   endExecs(container: RuntimeContainer): void {
@@ -204,20 +262,6 @@ export class OciRuntime implements Runtime {
     }
   }
 
-  #execCommand(id: string, base: string, signal: AbortSignal): Promise<RunResult> {
-    const args = [...this.#runtimeArgs(), "exec", "--process", `${base}.json`, "--pid-file", `${base}.pid`, id];
-    return run(
-      {
-        file: this.#o.path,
-        args,
-        env: { PATH: process.env["PATH"] },
-        stdoutLimitBytes: maxExecOutputBytes,
-        stderrLimitBytes: maxExecOutputBytes,
-      },
-      signal,
-    );
-  }
-
   #exitFile(id: string): string {
     return join(this.#o.exitsDir, id);
   }
@@ -234,7 +278,7 @@ export class OciRuntime implements Runtime {
     return new StatusError(Code.ResourceExhausted, `${messageOf(error)}; no room or no inodes are left on the file system of ${full}: free some, or make it larger`, error);
   }
 
-  #failure(doing: string, result: RunResult, code: Code = Code.Internal): StatusError {
+  #failure(doing: string, result: Finished, code: Code = Code.Internal): StatusError {
     const text = result.stderr.length > 0 ? result.stderr : result.stdout;
     return new StatusError(code, `${doing} with ${this.#o.name}: ${runtimeMessage(text.toString())} (exit code ${exitCodeOf(result)})`);
   }
@@ -259,9 +303,18 @@ function writeJson(path: string, value: object): void {
   namingFile(path, () => writeFileSync(path, JSON.stringify(value), { mode: 0o600 }));
 }
 
-function exitCodeOf(result: RunResult): number {
+function exitCodeOf(result: Finished): number {
   // The shell's convention for a process that a signal ended.
   return result.code ?? 137;
+}
+
+/**
+ * crun gives its streams to the container's user. In a user namespace the container's /dev/null is the host's, and
+ * who owns that can shut everybody out. Taken back before the container's first instruction.
+ */
+function keepNullDevice(): void {
+  const { uid, gid } = statSync("/dev/null");
+  if (uid !== 0 || gid !== 0) chownSync("/dev/null", 0, 0);
 }
 
 function identify(pid: number): ProcessIdentity {

@@ -1,6 +1,9 @@
 import type { ResourcesSpec } from "@keelson/oci/runtime-spec/resources.ts";
 import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
+import type { Duplex } from "node:stream";
+import type { TerminalSize } from "@keelson/linux/pty.ts";
 import type { ProcessIdentity } from "../pod/state.ts";
+import type { ExecStreams } from "./exec-streams.ts";
 
 /** What a runtime needs to know of a container beside its spec. */
 export interface RuntimeContainer {
@@ -48,6 +51,16 @@ export interface Runtime {
   update(container: RuntimeContainer, resources: ResourcesSpec, signal: AbortSignal): Promise<void>;
   /** Runs a command to its end; when the signal aborts, kills it with all that it started. */
   exec(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<ExecResult>;
+  /** Runs a command to its end with streams that are read and written meanwhile; resolves with its exit code. Killed as `exec` is. */
+  execStreams(container: RuntimeContainer, process: ProcessSpec, streams: ExecStreams, signal: AbortSignal): Promise<number>;
+  /**
+   * The streams of a running container, in packets: what it writes from now on, with a byte before it that is 2 for
+   * stdout and 3 for stderr; what is written is its input. It must be read at all times, or the container waits.
+   * Throws FailedPrecondition when the monitor is not there.
+   */
+  attach(container: RuntimeContainer): Duplex;
+  /** Sets the size of a container's terminal. */
+  resizeTerminal(container: RuntimeContainer, size: TerminalSize): Promise<void>;
   /** Ends commands that a daemon before this one was running in the container. */
   endExecs(container: RuntimeContainer): void;
   /** Makes the monitor write to a new file at the log's path; done when that exists. */

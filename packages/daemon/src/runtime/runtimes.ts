@@ -7,6 +7,7 @@ import { builtInRuntimes } from "../config/load.ts";
 import type { Config } from "../config/schema.ts";
 import { exitsDir, type Paths, runtimeRoot } from "../paths.ts";
 import type { HandlerFacts, HostFacts } from "../plan/host-facts.ts";
+import { HandlerFeatures } from "./features.ts";
 import { OciRuntime } from "./oci.ts";
 import type { Runtime } from "./runtime.ts";
 
@@ -19,6 +20,8 @@ export interface Handler {
   /** Absolute path of the binary. */
   readonly path: string;
   readonly facts: HandlerFacts;
+  /** Brings the facts up to date when the binary has been replaced. Never throws. */
+  refreshFacts(): Promise<void>;
   readonly runtime: Runtime;
   readonly privilegedDevices: PrivilegedDevices;
 }
@@ -65,6 +68,11 @@ export class Runtimes {
     return [...this.#handlers.values()].sort((a, b) => rank(a) - rank(b));
   }
 
+  /** Before facts of handlers count; costs nothing when no binary has been replaced. */
+  async refreshFacts(): Promise<void> {
+    await Promise.all(this.all().map((handler) => handler.refreshFacts()));
+  }
+
   get defaultName(): string | undefined {
     return this.#default;
   }
@@ -100,9 +108,17 @@ export function openRuntimes(config: Config, paths: Paths, host: HostFacts, cgro
     const root = section.root ?? runtimeRoot(paths, name);
     const systemdCgroup = host.cgroupDriver === "systemd";
     const runtime = new OciRuntime({ name, path, root, args: section.args, conmon, exitsDir: exitsDir(paths), systemdCgroup, cgroups, log });
-    // Whether a mount can be read-only with all below it is in `crun features`, which Debian 12's has not yet.
-    const facts = { name, recursiveReadOnlyMounts: false };
-    handlers.push({ name, path, runtime, facts, privilegedDevices: privilegedDevicesOf(section) });
+    const features = new HandlerFeatures({ name, path, args: section.args, host, log });
+    handlers.push({
+      name,
+      path,
+      runtime,
+      get facts() {
+        return features.facts;
+      },
+      refreshFacts: () => features.refresh(),
+      privilegedDevices: privilegedDevicesOf(section),
+    });
   }
   return new Runtimes(handlers, missing, chooseDefault(config, handlers, cgroups, log), conmon, (path) => findBinary(path) !== undefined);
 }

@@ -19,6 +19,7 @@ const notes: Readonly<Record<ConfigType, Readonly<Record<string, string>>>> = {
     "linux.security_context.namespace_options.pid": "POD, CONTAINER or NODE",
     "linux.security_context.namespace_options.ipc": "POD or NODE",
     "linux.security_context.namespace_options.target_id": "only for containers: InvalidArgument",
+    "linux.security_context.namespace_options.userns_options": "POD with one mapping of uids and one of gids from container_id 0, on Linux 5.19 with a file system that can (see operating.md); then pid and ipc are the pod's own. NODE, and nothing at all, is the host's",
     "linux.security_context.selinux_options": "checked always; enforced where the kernel has SELinux, with two categories of the pod's own where no level is given; left out elsewhere, as a manifest is written for the whole cluster",
     "linux.security_context.privileged": "allows privileged containers in the pod",
     "linux.sysctls": "those of the pod's own network and IPC namespaces; net.ipv4.ip_unprivileged_port_start=0 and net.ipv4.ping_group_range=0 2147483647 are set unless `unprivileged_ports` and `unprivileged_ping` in `[pods]` of the configuration are false",
@@ -33,7 +34,9 @@ const notes: Readonly<Record<ConfigType, Readonly<Record<string, string>>>> = {
     envs: "over the image's; of several with one name the last counts; values may have newlines and equals signs, and must be UTF-8 without NUL",
     "mounts.host_path": "links are followed; must be there, unless `create_missing_mount_sources` in `[containers]`",
     "mounts.readonly": "of the mount itself; see recursive_read_only for what is mounted below it",
-    "mounts.recursive_read_only": "needs readonly and PROPAGATION_PRIVATE, and a runtime handler that says it can",
+    "mounts.recursive_read_only": "needs readonly and PROPAGATION_PRIVATE, and Linux 5.12; with every runtime",
+    "mounts.uidMappings": "both kinds or none; needs a file system with idmapped mounts, such as ext4 or xfs; what is mounted below keeps its ids where it has none. Not with BIDIRECTIONAL; images as volumes have the pod's when there are none",
+    "mounts.gidMappings": "as uidMappings",
     "mounts.selinux_relabel": "the source and all below it get the container's label where the kernel has SELinux; the machine's own directories are refused",
     "mounts.propagation": "HOST_TO_CONTAINER needs a shared or slave mount, BIDIRECTIONAL a shared one",
     "mounts.image.image": "an image that is here, read-only; it cannot be removed while it is mounted",
@@ -53,6 +56,7 @@ const notes: Readonly<Record<ConfigType, Readonly<Record<string, string>>>> = {
     "linux.security_context.namespace_options.ipc": "as the pod has it; NODE only where the pod has NODE",
     "linux.security_context.namespace_options.pid": "POD, CONTAINER, NODE where the pod has NODE, or TARGET",
     "linux.security_context.namespace_options.target_id": "a running container of the same pod",
+    "linux.security_context.namespace_options.userns_options": "what the pod's say, or nothing",
     "linux.security_context.selinux_options": "over the pod's",
     "linux.security_context.run_as_group": "needs run_as_user or run_as_username",
     "linux.security_context.run_as_username": "looked up in the image's own /etc/passwd; not together with run_as_user",
@@ -84,7 +88,6 @@ Made from the protocol and from the daemon's own tables by a test, which fails w
 - **honoured**: what it says is done. A value that makes no sense, or that this machine or its OCI runtime cannot do, is an
   error that begins with the field's name: InvalidArgument, or FailedPrecondition for what lies with the machine.
 - **hint**: it may be set, and there is nothing to be done for it; the note says why.
-- **refused**: this version does not do it, and says so (Unimplemented) when it is set.
 - **not on Linux**: any value is InvalidArgument.
 
 ## Calls
@@ -157,8 +160,6 @@ function stateName(state: FieldState | undefined): string {
     case "honoured":
     case "hint":
       return state.is;
-    case "later":
-      return "refused";
     case "windows":
       return "not on Linux";
     case undefined:

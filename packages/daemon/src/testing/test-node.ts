@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Code, codeName, StatusError } from "@keelson/base/status.ts";
 import { type CriClient, createCriClient } from "@keelson/cri/client.ts";
@@ -45,6 +45,8 @@ export interface TestNodeOptions {
   readonly network?: boolean;
   /** More sections of the configuration, as TOML. */
   readonly config?: string;
+  /** Keep everything on a disk instead of in memory, because tmpfs has no idmapped mounts before Linux 6.3. */
+  readonly onDisk?: boolean;
 }
 
 /** A pod as the tests pass it on. */
@@ -92,8 +94,10 @@ export class TestNode implements AsyncDisposable {
     assert.ok(inOwnSandbox(), "a TestNode is only for a sandbox");
     const before = takeSnapshot();
     await using undo = new AsyncDisposableStack();
-    const dir = mkdtempSync("/run/keelson-node-");
+    const dir = mkdtempSync(options.onDisk === true ? "/var/tmp/keelson-node-" : "/run/keelson-node-");
     undo.defer(() => rmSync(dir, { recursive: true }));
+    // Roots of user namespaces must get through to their bundles, as they do through /run.
+    chmodSync(dir, 0o711);
     addUplink();
     const registry = undo.use(await Registry.start());
     const content = busyboxImage();

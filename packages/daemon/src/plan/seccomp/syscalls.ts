@@ -56,11 +56,11 @@ export const allowed: Readonly<Record<string, readonly string[]>> = {
     rt_sigprocmask rt_sigqueueinfo rt_tgsigqueueinfo rt_sigreturn rt_sigsuspend rt_sigtimedwait rt_sigtimedwait_time64 pause
     alarm`),
   "threads waiting for each other": words("futex futex_time64 futex_waitv futex_wait futex_wake futex_requeue"),
-  // adjtimex reads, too; the kernel asks for CAP_SYS_TIME when it is to set.
+  // adjtimex reads, too; the kernel asks for CAP_SYS_TIME when it is to set. glibc has it by clock_adjtime since 2.31.
   "time and timers": words(`
     time gettimeofday clock_gettime clock_gettime64 clock_getres clock_getres_time64 clock_nanosleep clock_nanosleep_time64
     nanosleep getitimer setitimer timer_create timer_delete timer_getoverrun timer_gettime timer_gettime64 timer_settime
-    timer_settime64 adjtimex`),
+    timer_settime64 adjtimex clock_adjtime clock_adjtime64`),
   // socket is apart: by address family. socketcall is how older 32-bit programs do all of it, and cannot be looked into.
   network: words(`
     socketpair bind listen accept accept4 connect shutdown getsockname getpeername getsockopt setsockopt send sendto sendmsg
@@ -92,7 +92,7 @@ export const byCapability: Readonly<Record<string, readonly string[]>> = {
   CAP_SYS_PACCT: words("acct"),
   CAP_SYS_PTRACE: words("kcmp pidfd_getfd"),
   CAP_SYS_RAWIO: words("iopl ioperm"),
-  CAP_SYS_TIME: words("settimeofday stime clock_settime clock_settime64 clock_adjtime clock_adjtime64"),
+  CAP_SYS_TIME: words("settimeofday stime clock_settime clock_settime64"),
   CAP_SYS_TTY_CONFIG: words("vhangup"),
   CAP_SYSLOG: words("syslog"),
 };

@@ -1,0 +1,101 @@
+import type { Duplex } from "node:stream";
+import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
+import { SpdySession } from "@keelson/spdy/session.ts";
+import type { SpdyStream } from "@keelson/spdy/stream.ts";
+import type { IdleWatch } from "./spdy-streams.ts";
+import { ended } from "./remote-streams.ts";
+
+/** Connects one connection of a client with a port of the pod, and resolves when it is over. Throws a sentence for the client. */
+export type Forward = (port: number, client: Duplex, signal: AbortSignal) => Promise<void>;
+
+export const portForwardProtocol = "portforward.k8s.io";
+
+/** Two for each connection that is forwarded. */
+const maxStreams = 4096;
+
+interface Pair {
+  data?: SpdyStream;
+  error?: SpdyStream;
+  readonly timer: NodeJS.Timeout;
+}
+
+/**
+ * Forwards the connections of a client until it closes the session: for each a stream of type `data` and one of type
+ * `error` with the same `requestID`, which come within `pairTimeoutMs` of each other.
+ */
+export async function forwardSession(transport: Duplex, forward: Forward, idle: IdleWatch, pairTimeoutMs: number, signal: AbortSignal): Promise<void> {
+  const pairs = new Map<string, Pair>();
+  const abort = new AbortController();
+  const session = new SpdySession(transport, {
+    role: "server",
+    maxStreams,
+    sessionWindowBytes: 4 * 1024 * 1024,
+    onStream(stream) {
+      const type = stream.headers.get("streamtype");
+      const port = portOf(stream.headers.get("port"));
+      if ((type !== "data" && type !== "error") || port === undefined) {
+        stream.reset();
+        return;
+      }
+      stream.reply();
+      const id = requestId(stream, type);
+      const pair = pairs.get(id) ?? newPair(id);
+      if (pair[type] !== undefined) {
+        refuse(stream, `request ${id} has a stream of type ${type} already`);
+        return;
+      }
+      pair[type] = stream;
+      if (pair.data === undefined || pair.error === undefined) return;
+      clearTimeout(pair.timer);
+      pairs.delete(id);
+      void forwardPair(pair.data, pair.error, port, forward, abort.signal);
+    },
+  });
+  const newPair = (id: string): Pair => {
+    const timer = setTimeout(() => {
+      pairs.delete(id);
+      if (pair.error !== undefined) refuse(pair.error, `request ${id} has no data stream after ${pairTimeoutMs / 1000} s`);
+      pair.data?.reset();
+    }, pairTimeoutMs);
+    const pair: Pair = { timer };
+    pairs.set(id, pair);
+    return pair;
+  };
+  const onAbort = () => session.destroy(new StatusError(Code.Unavailable, messageOf(signal.reason)));
+  signal.addEventListener("abort", onAbort, { once: true });
+  using _ = idle(() => session.touchedAtMs, () => session.destroy(new StatusError(Code.DeadlineExceeded, "the connection was idle for too long")));
+  await session.closed;
+  signal.removeEventListener("abort", onAbort);
+  for (const { timer } of pairs.values()) clearTimeout(timer);
+  abort.abort(new StatusError(Code.Cancelled, "the client closed the connection"));
+}
+
+async function forwardPair(data: SpdyStream, error: SpdyStream, port: number, forward: Forward, signal: AbortSignal): Promise<void> {
+  error.resume();
+  try {
+    await forward(port, data, signal);
+    await ended(error);
+    error.destroy();
+  } catch (thrown) {
+    // Clients read the error stream to its end and take any text for the reason.
+    refuse(error, messageOf(thrown));
+    data.destroy();
+  }
+}
+
+function refuse(error: SpdyStream, text: string): void {
+  error.resume();
+  error.once("finish", () => error.destroy());
+  error.end(text);
+}
+
+/** Clients before Kubernetes 1.1 sent no `requestID`: their error stream came first, and the data stream next. */
+function requestId(stream: SpdyStream, type: "data" | "error"): string {
+  return stream.headers.get("requestid") ?? `stream ${type === "error" ? stream.id : stream.id - 2}`;
+}
+
+function portOf(text: string | undefined): number | undefined {
+  if (text === undefined || !/^\d{1,5}$/.test(text)) return undefined;
+  const port = Number(text);
+  return port >= 1 && port <= 65535 ? port : undefined;
+}

@@ -1,0 +1,138 @@
+import { Duplex, Readable, Writable } from "node:stream";
+import { Code, StatusError } from "@keelson/base/status.ts";
+import type WebSocket from "ws";
+
+/** How bytes travel: as they are after a byte with the channel's number, or in base64 after its digit, as text. */
+export type ChannelEncoding = "binary" | "base64";
+
+/** In v5: the next byte names a channel on which the sender sends no more. */
+const closeSignal = 255;
+
+/** How often a connection that is not read is tried, in ms. */
+const probeMs = 10_000;
+
+interface Incoming {
+  /** False when there is no room for more now. */
+  data(bytes: Buffer): boolean;
+  end(): void;
+}
+
+/** Kubernetes' channels on a WebSocket: streams of bytes by number. */
+export class WebSocketChannels {
+  /** Aborts with the reason when the connection is closed. */
+  readonly signal: AbortSignal;
+  readonly #socket: WebSocket;
+  readonly #encoding: ChannelEncoding;
+  readonly #incoming = new Map<number, Incoming>();
+  readonly #stalled = new Set<number>();
+  #prober: NodeJS.Timeout | undefined;
+  #touchedAtMs = performance.now();
+
+  constructor(socket: WebSocket, encoding: ChannelEncoding, hasCloseSignal: boolean) {
+    this.#socket = socket;
+    this.#encoding = encoding;
+    const abort = new AbortController();
+    this.signal = abort.signal;
+    socket.on("message", (data, isBinary) => this.#take(data as Buffer, isBinary, hasCloseSignal));
+    // `close` follows, and tells all that there is to tell.
+    socket.on("error", () => {});
+    socket.on("close", () => {
+      clearInterval(this.#prober);
+      for (const incoming of this.#incoming.values()) incoming.end();
+      abort.abort(new StatusError(Code.Cancelled, "the client closed the connection"));
+    });
+  }
+
+  /** When something last came or went, by performance.now(). */
+  get touchedAtMs(): number {
+    return this.#touchedAtMs;
+  }
+
+  /** What comes on a channel. It ends with the connection, or when the client says so. */
+  readable(channel: number): Readable {
+    return this.#receiving(channel, new Readable({ read: () => this.#resume(channel) }));
+  }
+
+  /** Both directions of a channel. The client is not told of the end of ours: there is no frame for it. */
+  duplex(channel: number): Duplex {
+    return this.#receiving(channel, new Duplex({ read: () => this.#resume(channel), write: (bytes: Buffer, _encoding, done) => this.send(channel, bytes, done) }));
+  }
+
+  #receiving<S extends Readable>(channel: number, stream: S): S {
+    stream.on("error", () => {});
+    stream.on("close", () => {
+      // What nobody reads any more must not hold up the rest.
+      this.#incoming.set(channel, { data: () => true, end: () => {} });
+      this.#resume(channel);
+    });
+    this.#incoming.set(channel, { data: (bytes) => stream.push(bytes), end: () => void stream.push(null) });
+    return stream;
+  }
+
+  /** Hands what comes on a channel to a function that keeps up. */
+  listen(channel: number, listener: (bytes: Buffer) => void): void {
+    this.#incoming.set(channel, { data: (bytes) => (listener(bytes), true), end: () => {} });
+  }
+
+  /** A channel to write to: a write is done when it is on its way. */
+  writable(channel: number): Writable {
+    const stream = new Writable({ write: (bytes: Buffer, _encoding, done) => this.send(channel, bytes, done) });
+    stream.on("error", () => {});
+    return stream;
+  }
+
+  send(channel: number, bytes: Uint8Array, done: (error?: Error) => void = () => {}): void {
+    if (this.#socket.readyState !== this.#socket.OPEN) {
+      done(new StatusError(Code.Cancelled, "the client closed the connection"));
+      return;
+    }
+    this.#touchedAtMs = performance.now();
+    if (this.#encoding === "binary") this.#socket.send(Buffer.concat([Uint8Array.of(channel), bytes]), { binary: true }, done);
+    else this.#socket.send(`${channel}${Buffer.from(bytes).toString("base64")}`, { binary: false }, done);
+  }
+
+  /** Closes the connection after what was sent, and resolves when it is closed. */
+  async close(): Promise<void> {
+    // Whatever still comes is not looked at, so that the client's own close does.
+    this.#incoming.clear();
+    this.#stalled.clear();
+    this.#socket.resume();
+    this.#socket.close(1000);
+    if (this.signal.aborted) return;
+    await new Promise((resolve) => this.signal.addEventListener("abort", resolve, { once: true }));
+  }
+
+  /** Drops it. */
+  destroy(): void {
+    this.#socket.terminate();
+  }
+
+  #take(data: Buffer, isBinary: boolean, hasCloseSignal: boolean): void {
+    this.#touchedAtMs = performance.now();
+    if (data.length === 0 || isBinary !== (this.#encoding === "binary")) return;
+    const channel = isBinary ? data[0]! : data[0]! - 0x30;
+    if (channel === closeSignal && hasCloseSignal && data.length === 2) {
+      this.#incoming.get(data[1]!)?.end();
+      this.#incoming.delete(data[1]!);
+      return;
+    }
+    const bytes = isBinary ? data.subarray(1) : Buffer.from(data.toString("latin1", 1), "base64");
+    const incoming = this.#incoming.get(channel);
+    if (incoming === undefined || bytes.length === 0 || incoming.data(bytes)) return;
+    this.#stalled.add(channel);
+    this.#socket.pause();
+    // Whoever does not read does not see the end; a client that is gone answers what it gets with one.
+    this.#prober ??= setInterval(() => this.#probe(), probeMs).unref();
+  }
+
+  #probe(): void {
+    if (this.#socket.readyState === this.#socket.OPEN && this.#socket.bufferedAmount === 0) this.#socket.ping();
+  }
+
+  #resume(channel: number): void {
+    if (!this.#stalled.delete(channel) || this.#stalled.size > 0) return;
+    clearInterval(this.#prober);
+    this.#prober = undefined;
+    this.#socket.resume();
+  }
+}

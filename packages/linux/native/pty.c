@@ -1,0 +1,81 @@
+/* Pseudoterminals whose both ends are ours: pty(7), ioctl_tty(2). */
+#include "keelson.h"
+#include "kernel.h"
+
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <termios.h>
+#include <unistd.h>
+
+#ifndef TIOCGPTPEER
+#define TIOCGPTPEER _IO('T', 0x41)
+#endif
+
+static int open_pair(int *master, int *slave, const char **syscall) {
+  int unlock = 0;
+  struct termios settings;
+  *syscall = "open";
+  *master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+  if (*master < 0) return errno;
+  *syscall = "ioctl";
+  if (ioctl(*master, TIOCSPTLCK, &unlock) != 0) return errno;
+  /* By the master, not by its name: /dev/pts may be another instance than that of /dev/ptmx. */
+  *slave = ioctl(*master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+  if (*slave < 0) return errno;
+  *syscall = "tcsetattr";
+  if (tcgetattr(*slave, &settings) != 0) return errno;
+  cfmakeraw(&settings);
+  if (tcsetattr(*slave, TCSANOW, &settings) != 0) return errno;
+  return 0;
+}
+
+/* openPty() -> { masterFd, slaveFd }, raw: bytes pass as they are, nothing is echoed */
+static napi_value js_open_pty(napi_env env, napi_callback_info info) {
+  (void)info;
+  int master = -1, slave = -1;
+  const char *syscall;
+  napi_value result;
+  int err = open_pair(&master, &slave, &syscall);
+  if (err == 0 && napi_create_object(env, &result) == napi_ok) {
+    set_property(env, result, "masterFd", js_number(env, master));
+    set_property(env, result, "slaveFd", js_number(env, slave));
+    return result;
+  }
+  close_fd(&master);
+  close_fd(&slave);
+  return throw_errno(env, err, syscall, "/dev/ptmx", "open a pseudoterminal");
+}
+
+/* resizePty(fd, rows, columns) */
+static napi_value js_resize_pty(napi_env env, napi_callback_info info) {
+  napi_value v[3];
+  int fd, rows, columns;
+  if (!args_read(env, info, 3, v) || !arg_int(env, v[0], "fd", &fd) || !arg_int(env, v[1], "rows", &rows) ||
+      !arg_int(env, v[2], "columns", &columns))
+    return NULL;
+  struct winsize size = {.ws_row = (unsigned short)rows, .ws_col = (unsigned short)columns};
+  if (ioctl(fd, TIOCSWINSZ, &size) == 0) return js_undefined(env);
+  int err = errno;
+  return throw_errno(env, err, "ioctl", NULL, "resize a terminal to %dx%d", columns, rows);
+}
+
+/* resizePtyOf(pidfd, fd, rows, columns): the same for a pseudoterminal that another process has open as `fd` */
+static napi_value js_resize_pty_of(napi_env env, napi_callback_info info) {
+  napi_value v[4];
+  int pidfd, number, rows, columns;
+  if (!args_read(env, info, 4, v) || !arg_int(env, v[0], "pidfd", &pidfd) || !arg_int(env, v[1], "fd", &number) ||
+      !arg_int(env, v[2], "rows", &rows) || !arg_int(env, v[3], "columns", &columns))
+    return NULL;
+  struct winsize size = {.ws_row = (unsigned short)rows, .ws_col = (unsigned short)columns};
+  /* Closed again at once: whoever has a master open keeps the terminal from hanging up. */
+  AUTO_FD fd = k_pidfd_getfd(pidfd, number);
+  if (fd >= 0 && ioctl(fd, TIOCSWINSZ, &size) == 0) return js_undefined(env);
+  int err = errno;
+  return throw_errno(env, err, fd < 0 ? "pidfd_getfd" : "ioctl", NULL, "resize a terminal to %dx%d", columns, rows);
+}
+
+void init_pty(napi_env env, napi_value exports) {
+  export_function(env, exports, "openPty", js_open_pty);
+  export_function(env, exports, "resizePty", js_resize_pty);
+  export_function(env, exports, "resizePtyOf", js_resize_pty_of);
+}

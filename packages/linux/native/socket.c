@@ -1,0 +1,155 @@
+/* Sockets that Node cannot make: SOCK_SEQPACKET, and those of another network namespace. */
+#include "keelson.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+/* connectSeqpacket(dir, name) -> fd, non-blocking */
+static napi_value js_connect_seqpacket(napi_env env, napi_callback_info info) {
+  napi_value v[2];
+  AUTO_STRING dir = NULL;
+  AUTO_STRING name = NULL;
+  if (!args_read(env, info, 2, v) || !arg_string(env, v[0], "dir", &dir) || !arg_string(env, v[1], "name", &name))
+    return NULL;
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  AUTO_FD at = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (at < 0) {
+    int err = errno;
+    return throw_errno(env, err, "open", dir, "connect to %s/%s", dir, name);
+  }
+  /* By its directory: a path may be longer than the 107 bytes of unix(7). */
+  int length = snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/%s", at, name);
+  if (length < 0 || (size_t)length >= sizeof address.sun_path)
+    return throw_errno(env, ENAMETOOLONG, "connect", dir, "connect to %s/%s", dir, name);
+  int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) == 0) return js_number(env, fd);
+  int err = errno;
+  close_fd(&fd);
+  return throw_errno(env, err, fd < 0 ? "socket" : "connect", dir, "connect to %s/%s", dir, name);
+}
+
+/* receivePacket(fd, buffer) -> bytes, 0 at the end, -1 when there is none now */
+static napi_value js_receive_packet(napi_env env, napi_callback_info info) {
+  napi_value v[2];
+  int fd;
+  void *data;
+  size_t length;
+  ssize_t n;
+  if (!args_read(env, info, 2, v) || !arg_int(env, v[0], "fd", &fd) || !arg_bytes(env, v[1], "buffer", &data, &length))
+    return NULL;
+  do n = recv(fd, data, length, 0);
+  while (n < 0 && errno == EINTR);
+  if (n >= 0) return js_number(env, (double)n);
+  int err = errno;
+  if (err == EAGAIN) return js_number(env, -1);
+  if (err == ECONNRESET) return js_number(env, 0);
+  return throw_errno(env, err, "recv", NULL, "receive from fd %d", fd);
+}
+
+/* sendPacket(fd, bytes) -> false when there is no room now */
+static napi_value js_send_packet(napi_env env, napi_callback_info info) {
+  napi_value v[2];
+  int fd;
+  void *data;
+  size_t length;
+  ssize_t n;
+  if (!args_read(env, info, 2, v) || !arg_int(env, v[0], "fd", &fd) || !arg_bytes(env, v[1], "bytes", &data, &length))
+    return NULL;
+  do n = send(fd, data, length, MSG_NOSIGNAL);
+  while (n < 0 && errno == EINTR);
+  if (n >= 0) return js_bool(env, true);
+  int err = errno;
+  if (err == EAGAIN) return js_bool(env, false);
+  return throw_errno(env, err, "send", NULL, "send to fd %d", fd);
+}
+
+static napi_value js_shutdown_write(napi_env env, napi_callback_info info) {
+  napi_value v[1];
+  int fd;
+  if (!args_read(env, info, 1, v) || !arg_int(env, v[0], "fd", &fd)) return NULL;
+  if (shutdown(fd, SHUT_WR) == 0) return js_undefined(env);
+  int err = errno;
+  if (err == ENOTCONN) return js_undefined(env);
+  return throw_errno(env, err, "shutdown", NULL, "shut down fd %d", fd);
+}
+
+struct namespace_socket {
+  const char *path; /* NULL: our own namespace */
+  int family, fd, err;
+  const char *syscall;
+};
+
+/* On a thread that ends with the call: no other one changes its namespace, whatever fails. */
+static void socket_in_namespace(void *data) {
+  struct namespace_socket *s = data;
+  if (s->path != NULL) {
+    AUTO_FD ns = open(s->path, O_RDONLY | O_CLOEXEC);
+    s->syscall = "open";
+    if (ns < 0) {
+      s->err = errno;
+      return;
+    }
+    s->syscall = "setns";
+    if (setns(ns, CLONE_NEWNET) != 0) {
+      s->err = errno;
+      return;
+    }
+  }
+  s->syscall = "socket";
+  s->fd = socket(s->family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (s->fd < 0) s->err = errno;
+}
+
+/* connectLoopback(netns | null, isIpv6, port) -> { fd, isConnected }; when not, it is told by fd becoming writable */
+static napi_value js_connect_loopback(napi_env env, napi_callback_info info) {
+  napi_value v[3], result;
+  AUTO_STRING path = NULL;
+  bool ipv6;
+  int port;
+  if (!args_read(env, info, 3, v) || !arg_optional_string(env, v[0], "netns", &path) ||
+      !arg_bool(env, v[1], "isIpv6", &ipv6) || !arg_int(env, v[2], "port", &port))
+    return NULL;
+  struct namespace_socket s = {.path = path, .family = ipv6 ? AF_INET6 : AF_INET, .fd = -1, .syscall = "pthread_create"};
+  int err = on_private_thread(socket_in_namespace, &s);
+  if (err == 0) err = s.err;
+  if (err != 0) return throw_errno(env, err, s.syscall, path, "open a socket in network namespace %s", path != NULL ? path : "of the host");
+  struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+  struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port), .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+  /* A socket belongs to the namespace that it was made in, wherever it is used. */
+  int rc = ipv6 ? connect(s.fd, (struct sockaddr *)&v6, sizeof v6) : connect(s.fd, (struct sockaddr *)&v4, sizeof v4);
+  err = rc == 0 ? 0 : errno;
+  if ((err == 0 || err == EINPROGRESS) && napi_create_object(env, &result) == napi_ok) {
+    set_property(env, result, "fd", js_number(env, s.fd));
+    set_property(env, result, "isConnected", js_bool(env, err == 0));
+    return result;
+  }
+  close_fd(&s.fd);
+  return throw_errno(env, err, "connect", NULL, "connect to %s port %d", ipv6 ? "::1" : "127.0.0.1", port);
+}
+
+/* socketError(fd): the errno that an asynchronous connect came to, 0 for none */
+static napi_value js_socket_error(napi_env env, napi_callback_info info) {
+  napi_value v[1];
+  int fd, error = 0;
+  socklen_t length = sizeof error;
+  if (!args_read(env, info, 1, v) || !arg_int(env, v[0], "fd", &fd)) return NULL;
+  if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) == 0) return js_number(env, error);
+  int err = errno;
+  return throw_errno(env, err, "getsockopt", NULL, "ask for the error of fd %d", fd);
+}
+
+void init_socket(napi_env env, napi_value exports) {
+  export_function(env, exports, "connectSeqpacket", js_connect_seqpacket);
+  export_function(env, exports, "receivePacket", js_receive_packet);
+  export_function(env, exports, "sendPacket", js_send_packet);
+  export_function(env, exports, "shutdownWrite", js_shutdown_write);
+  export_function(env, exports, "connectLoopback", js_connect_loopback);
+  export_function(env, exports, "socketError", js_socket_error);
+}

@@ -1,0 +1,50 @@
+import { Socket } from "node:net";
+import { systemError } from "./errno.ts";
+import { native } from "./native.ts";
+import { closeFd } from "./pipe.ts";
+import { Poll, pollWritable } from "./poll.ts";
+
+/**
+ * Connects to a port on the loopback address of a network namespace, null for our own: 127.0.0.1, then ::1. The
+ * namespace is entered on a thread that ends with the call. Throws the SystemError of 127.0.0.1 (ECONNREFUSED when
+ * nobody listens) when both fail, the signal's reason when aborted. Of the socket each half is closed by itself.
+ */
+export async function connectLoopback(netns: string | null, port: number, signal: AbortSignal): Promise<Socket> {
+  let first: unknown;
+  for (const isIpv6 of [false, true]) {
+    signal.throwIfAborted();
+    try {
+      return await connectOne(netns, isIpv6, port, signal);
+    } catch (error) {
+      if (signal.aborted) throw error;
+      first ??= error;
+    }
+  }
+  throw first;
+}
+
+async function connectOne(netns: string | null, isIpv6: boolean, port: number, signal: AbortSignal): Promise<Socket> {
+  const { fd, isConnected } = native.connectLoopback(netns, isIpv6, port);
+  using undo = new DisposableStack();
+  undo.adopt(fd, closeFd);
+  if (!isConnected) {
+    await untilWritable(fd, signal);
+    const errno = native.socketError(fd);
+    if (errno !== 0) throw systemError(`connect to ${isIpv6 ? "::1" : "127.0.0.1"} port ${port}`, errno, "connect");
+  }
+  const socket = new Socket({ fd, allowHalfOpen: true, readable: true, writable: true });
+  undo.move();
+  return socket;
+}
+
+function untilWritable(fd: number, signal: AbortSignal): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const poll = new Poll(fd, () => resolve());
+  const onAbort = () => reject(signal.reason as Error);
+  signal.addEventListener("abort", onAbort, { once: true });
+  poll.want(pollWritable);
+  return promise.finally(() => {
+    signal.removeEventListener("abort", onAbort);
+    poll[Symbol.dispose]();
+  });
+}

@@ -1,0 +1,93 @@
+import { Duplex } from "node:stream";
+import { native } from "./native.ts";
+import { closeFd } from "./pipe.ts";
+import { Poll, pollReadable, pollWritable } from "./poll.ts";
+
+/** How many packets are read in one turn, so that one busy socket leaves the others their turns. */
+const packetsInTurn = 16;
+
+/**
+ * A connected unix socket of packets, SOCK_SEQPACKET (unix(7)), which net.Socket does not take. Each chunk that is read
+ * or written is one packet; `end()` shuts our direction down. Errors are SystemErrors.
+ */
+export class SeqpacketSocket extends Duplex {
+  readonly #fd: number;
+  readonly #poll: Poll;
+  readonly #buffer: Buffer;
+  #wantsToRead = false;
+  #writing: { packet: Buffer; done: (error?: Error | null) => void } | undefined;
+
+  /**
+   * Connects to the socket `name` in the directory `dir`. Throws SystemError.
+   *
+   * @param maxPacketBytes what of a packet is read; the rest of a longer one is lost, as recv(2) has it.
+   */
+  constructor(dir: string, name: string, maxPacketBytes: number) {
+    super({ readableObjectMode: false, highWaterMark: 4 * maxPacketBytes });
+    this.#fd = native.connectSeqpacket(dir, name);
+    this.#buffer = Buffer.allocUnsafeSlow(maxPacketBytes);
+    this.#poll = new Poll(this.#fd, (events) => this.#ready(events));
+  }
+
+  override _read(): void {
+    this.#wantsToRead = true;
+    this.#ask();
+  }
+
+  override _write(packet: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
+    this.#writing = { packet, done };
+    this.#send();
+  }
+
+  override _final(done: (error?: Error | null) => void): void {
+    native.shutdownWrite(this.#fd);
+    done();
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    this.#poll[Symbol.dispose]();
+    closeFd(this.#fd);
+    done(error);
+  }
+
+  #ask(): void {
+    if (!this.destroyed) this.#poll.want((this.#wantsToRead ? pollReadable : 0) | (this.#writing === undefined ? 0 : pollWritable));
+  }
+
+  #ready(events: number): void {
+    try {
+      if ((events & pollWritable) !== 0) this.#send();
+      if ((events & pollReadable) !== 0) this.#receive();
+    } catch (error) {
+      this.destroy(error as Error);
+    }
+  }
+
+  #receive(): void {
+    for (let i = 0; i < packetsInTurn && this.#wantsToRead && !this.destroyed; i += 1) {
+      const bytes = native.receivePacket(this.#fd, this.#buffer);
+      if (bytes < 0) break;
+      if (bytes === 0) this.#wantsToRead = false;
+      const goesOn = this.push(bytes === 0 ? null : Buffer.from(this.#buffer.subarray(0, bytes)));
+      if (!goesOn) this.#wantsToRead = false;
+    }
+    this.#ask();
+  }
+
+  #send(): void {
+    const writing = this.#writing;
+    if (writing === undefined) return;
+    let error: Error | undefined;
+    try {
+      if (!native.sendPacket(this.#fd, writing.packet)) {
+        this.#ask();
+        return;
+      }
+    } catch (caught) {
+      error = caught as Error;
+    }
+    this.#writing = undefined;
+    this.#ask();
+    writing.done(error);
+  }
+}

@@ -78,10 +78,12 @@ async function isPresent(node: TestNode, reference: string): Promise<boolean> {
   return (await node.call("imageStatus", { image: imageSpec(reference), verbose: false })).image !== undefined;
 }
 
+const withImageMounted = ({ image }: TestNode) => ({ command: ["sh", "-c", "while :; do sleep 1; done"], mounts: [{ containerPath: "/img", readonly: true, image: imageSpec(image) }] });
+
 test("a node at work has no findings, beside the daemon, after it was killed, and after it was stopped", { skip }, async () => {
   await using node = await TestNode.start();
   const pod = await node.runPod();
-  const running = await node.runContainer(pod, "while :; do sleep 1; done");
+  const running = await node.runContainer(pod, withImageMounted(node));
   const ended = await node.runContainer(pod, "exit 3");
   await node.untilExited(ended);
   const stopped = await node.runPod();
@@ -229,7 +231,7 @@ test("what is missing of a pod and a container that should run is told", { skip 
 test("a daemon that lost its database stops and cleans what it does not know, and keeps the damaged one", { skip }, async () => {
   await using node = await TestNode.start();
   const pod = await node.runPod();
-  const container = await node.runContainer(pod, "while :; do sleep 1; done");
+  const container = await node.runContainer(pod, withImageMounted(node));
   const { pid } = await node.containerInfo(container);
   await node.kill("SIGKILL");
   for (const name of fs.readdirSync(node.root)) if (name.startsWith("state.db-")) fs.rmSync(join(node.root, name));

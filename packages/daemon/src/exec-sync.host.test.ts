@@ -1,6 +1,7 @@
 // ExecSync: probes and lifecycle hooks of a kubelet.
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import { ContainerState, NamespaceMode } from "@keelson/cri/gen/runtime/v1/api.ts";
@@ -85,13 +86,6 @@ for (const runtime of runtimes) {
       assert.equal((await node.containerStatus(id)).state, ContainerState.CONTAINER_RUNNING);
     });
 
-    test("leaves no zombie of a command whose time is over to a container that reaps none", async () => {
-      const sleeper = await node.runContainer(pod, { command: ["sleep", "601"], linux: { securityContext: { namespaceOptions: { pid: NamespaceMode.CONTAINER } } } });
-      for (let i = 0; i < 4; i += 1) await rejectsWith(Code.DeadlineExceeded, node.exec(sleeper, ["sleep", "4322"], 1));
-      assert.deepEqual((await node.output(sleeper, ["ps", "-o", "pid,stat,comm"])).split("\n").filter((line) => /sleep/.test(line)).map((line) => line.trim().split(/\s+/)[0]), ["1"]);
-      await node.removeContainer(sleeper);
-    });
-
     test("kills the whole tree with it: children, grandchildren, those that ignore signals, sessions of their own", async () => {
       const script = "trap '' TERM INT HUP; sleep 5432 & (sleep 5432 & sleep 5432) & setsid sleep 5432 & setsid sh -c 'trap \"\" TERM; sleep 5432; true' & wait";
       await rejectsWith(Code.DeadlineExceeded, node.exec(id, script, 1));
@@ -158,3 +152,18 @@ for (const runtime of runtimes) {
     });
   });
 }
+
+test("a runtime ends by itself when its command was killed, and has reaped it before the caller is told", { skip }, async () => {
+  const dir = mkdtempSync("/run/keelson-wrapped-");
+  try {
+    const wrapper = join(dir, "crun");
+    writeFileSync(wrapper, `#!/bin/sh\ncase "$*" in *" exec "*) ;; *) exec crun "$@" ;; esac\ncrun "$@"; code=$?; echo $code >>${dir}/ends; exit $code\n`, { mode: 0o755 });
+    await using node = await TestNode.start({ config: `[runtimes.wrapped]\npath = "${wrapper}"\n` });
+    const pod = await node.runPod({}, "wrapped");
+    const id = await node.runContainer(pod, "sleep 600");
+    await rejectsWith(Code.DeadlineExceeded, node.exec(id, ["sleep", "4322"], 1));
+    assert.equal(readFileSync(join(dir, "ends"), "utf8"), "137\n");
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
+});

@@ -55,7 +55,7 @@ type Finished = Pick<RunResult, "code" | "stdout" | "stderr">;
 
 /**
  * How long a runtime has for its own end after its command was killed, in ms. It reaps the command; killed before that,
- * it would leave a zombie to the container's first process, which need not reap any.
+ * a zombie would be in the container for as long as the machine's init takes.
  */
 const reapGraceMs = 1000;
 

@@ -53,3 +53,17 @@ test("releasing twice does not hand the lock to two waiters", async () => {
   held[Symbol.dispose]();
   (await third)[Symbol.dispose]();
 });
+
+test("what is held is told, with how many wait for it and since when the present holder has it", async () => {
+  const lock = new KeyedLock();
+  const first = await lock.acquire("pod", new AbortController().signal);
+  const second = lock.acquire("pod", new AbortController().signal);
+  const [before] = lock.held();
+  assert.deepEqual([before?.key, before?.waiting], ["pod", 1]);
+  first[Symbol.dispose]();
+  const [after] = lock.held();
+  assert.equal(after?.waiting, 0);
+  assert.ok((after?.sinceMs ?? 0) >= (before?.sinceMs ?? Infinity));
+  (await second)[Symbol.dispose]();
+  assert.deepEqual([...lock.held()], []);
+});

@@ -3,7 +3,7 @@
  * `using _ = await lock.acquire(id, signal)`.
  */
 export class KeyedLock {
-  readonly #queues = new Map<string, Waiter[]>();
+  readonly #queues = new Map<string, Queue>();
 
   /**
    * Waits for the key. Rejects with the signal's reason when it aborts first; the waiter then
@@ -14,7 +14,7 @@ export class KeyedLock {
     const held = this.#hold(key);
     const queue = this.#queues.get(key);
     if (queue === undefined) {
-      this.#queues.set(key, []);
+      this.#queues.set(key, { sinceMs: performance.now(), waiters: [] });
       return Promise.resolve(held);
     }
     return new Promise((resolve, reject) => {
@@ -25,11 +25,11 @@ export class KeyedLock {
         },
       };
       const leave = () => {
-        queue.splice(queue.indexOf(waiter), 1);
+        queue.waiters.splice(queue.waiters.indexOf(waiter), 1);
         reject(signal.reason as Error);
       };
       signal.addEventListener("abort", leave, { once: true });
-      queue.push(waiter);
+      queue.waiters.push(waiter);
     });
   }
 
@@ -38,18 +38,33 @@ export class KeyedLock {
     return this.#queues.size;
   }
 
+  /** What is held now: since when (performance.now()), and how many wait for it. */
+  *held(): Iterable<{ key: string; sinceMs: number; waiting: number }> {
+    for (const [key, { sinceMs, waiters }] of this.#queues) yield { key, sinceMs, waiting: waiters.length };
+  }
+
   #hold(key: string): Disposable {
     let released = false;
     return {
       [Symbol.dispose]: () => {
         if (released) return;
         released = true;
-        const next = this.#queues.get(key)?.shift();
-        if (next === undefined) this.#queues.delete(key);
-        else next.grant();
+        const queue = this.#queues.get(key);
+        const next = queue?.waiters.shift();
+        if (queue === undefined || next === undefined) {
+          this.#queues.delete(key);
+          return;
+        }
+        queue.sinceMs = performance.now();
+        next.grant();
       },
     };
   }
+}
+
+interface Queue {
+  sinceMs: number;
+  waiters: Waiter[];
 }
 
 interface Waiter {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Metrics } from "./metrics.ts";
 
-test("counters, gauges and histograms are written as Prometheus reads them", () => {
+test("counters, gauges and histograms are written as Prometheus reads them", async () => {
   const metrics = new Metrics();
   const calls = metrics.counter("calls_total", "Calls.", ["method", "code"]);
   calls.add({ method: "Version", code: "OK" });
@@ -11,7 +11,7 @@ test("counters, gauges and histograms are written as Prometheus reads them", () 
   const seconds = metrics.histogram("call_seconds", "How long.", ["method"], [0.01, 1]);
   for (const value of [0.01, 0.5, 7]) seconds.observe({ method: "Version" }, value);
   assert.equal(
-    metrics.text(),
+    await metrics.text(),
     `# HELP calls_total Calls.
 # TYPE calls_total counter
 calls_total{method="Version",code="OK"} 3
@@ -29,20 +29,20 @@ call_seconds_count{method="Version"} 3
   );
 });
 
-test("a counter without labels is there from the start, as 0", () => {
+test("a counter without labels is there from the start, as 0", async () => {
   const metrics = new Metrics();
   metrics.counter("lost_total", "Lost.");
-  assert.match(metrics.text(), /^lost_total 0$/m);
+  assert.match(await metrics.text(), /^lost_total 0$/m);
 });
 
-test("quotes, backslashes and newlines stay within their label", () => {
+test("quotes, backslashes and newlines stay within their label", async () => {
   const metrics = new Metrics();
   metrics.counter("a_total", "One\nline.", ["what"]).add({ what: 'a"\\\nb' });
-  assert.match(metrics.text(), /^# HELP a_total One\\nline\.$/m);
-  assert.match(metrics.text(), /^a_total\{what="a\\"\\\\\\nb"\} 1$/m);
+  assert.match(await metrics.text(), /^# HELP a_total One\\nline\.$/m);
+  assert.match(await metrics.text(), /^a_total\{what="a\\"\\\\\\nb"\} 1$/m);
 });
 
-test("two metrics of one name are a mistake", () => {
+test("two metrics of one name are a mistake", async () => {
   const metrics = new Metrics();
   metrics.counter("a_total", "");
   assert.throws(() => metrics.counter("a_total", ""), /two metrics a_total/);

@@ -16,16 +16,13 @@ export class Metrics {
   }
 
   /** Something that goes up and down, asked for when it is read; one value, or one for each set of labels. */
-  gauge<L extends string = never>(name: string, help: string, labels: readonly L[], read: () => Iterable<Sample<L>>): void {
-    this.#add({
-      name,
-      help,
-      labels,
-      type: "gauge",
-      samples: function* () {
-        for (const sample of read()) yield line(name, labelsOf(labels, sample.labels), sample.value);
-      },
-    });
+  gauge<L extends string = never>(name: string, help: string, labels: readonly L[], read: Read<L>): void {
+    this.#add({ name, help, labels, type: "gauge", samples: () => linesOf(name, labels, read) });
+  }
+
+  /** Something that only grows and that somebody else counts. */
+  countedElsewhere<L extends string = never>(name: string, help: string, labels: readonly L[], read: Read<L>): void {
+    this.#add({ name, help, labels, type: "counter", samples: () => linesOf(name, labels, read) });
   }
 
   /** How often something took how long, by upper bounds in seconds. */
@@ -40,9 +37,10 @@ export class Metrics {
     return [...this.#families.values()].map(({ name, help, type, labels }) => ({ name, help, type, labels }));
   }
 
-  /** All of it, as Prometheus reads it. */
-  text(): string {
-    return [...this.#families.values()].map((f) => `# HELP ${f.name} ${escapeHelp(f.help)}\n# TYPE ${f.name} ${f.type}\n${[...f.samples()].join("")}`).join("");
+  /** All of it, as Prometheus reads it. Rejects when a gauge does. */
+  async text(): Promise<string> {
+    const texts = [...this.#families.values()].map(async (f) => `# HELP ${f.name} ${escapeHelp(f.help)}\n# TYPE ${f.name} ${f.type}\n${[...(await f.samples())].join("")}`);
+    return (await Promise.all(texts)).join("");
   }
 
   #add(family: Family): void {
@@ -56,12 +54,14 @@ export interface Sample<L extends string> {
   value: number;
 }
 
+type Read<L extends string> = () => Iterable<Sample<L>> | Promise<Iterable<Sample<L>>>;
+
 interface Family {
   name: string;
   help: string;
   type: "counter" | "gauge" | "histogram";
   labels: readonly string[];
-  samples(): Iterable<string>;
+  samples(): Iterable<string> | Promise<Iterable<string>>;
 }
 
 export class Counter<L extends string = never> {
@@ -126,6 +126,10 @@ export class Histogram<L extends string = never> {
       yield line(`${this.#name}_count`, labels, count);
     }
   }
+}
+
+async function linesOf<L extends string>(name: string, labels: readonly L[], read: Read<L>): Promise<string[]> {
+  return [...(await read())].map((sample) => line(name, labelsOf(labels, sample.labels), sample.value));
 }
 
 function labelsOf<L extends string>(names: readonly L[], values: Readonly<Record<L, string>>): string {

@@ -80,6 +80,13 @@ export function createCriServer(handlers: Handlers, observer: CallObserver, limi
   };
 }
 
+const contexts = new WeakMap<AbortSignal, string>();
+
+/** What the client of a call sent along of its own trace, by the signal that the call's handler got: a W3C `traceparent`. */
+export function traceContextOf(signal: AbortSignal): string | undefined {
+  return contexts.get(signal);
+}
+
 type AnyHandler = (...args: unknown[]) => Promise<unknown>;
 
 function unimplemented(name: string): AnyHandler {
@@ -150,6 +157,8 @@ class CallsUnderWay {
     this.#observer.started?.();
     // grpc-js keeps it by the clock of the machine, which may be set while the call runs.
     const deadlineMs = startedMs + Number(call.getDeadline()) - Date.now();
+    const [context] = call.metadata.get("traceparent");
+    if (typeof context === "string" && /^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/.test(context)) contexts.set(abort.signal, context);
     (call as EventEmitter).on("cancelled", () => abort.abort(cancellation(deadlineMs)));
     return {
       signal: abort.signal,

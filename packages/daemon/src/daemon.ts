@@ -21,6 +21,7 @@ import { runtimeContainerOf } from "./container/runtime-container.ts";
 import { releaseContainer } from "./container/teardown.ts";
 import { openOrSalvage } from "./database-salvage.ts";
 import type { Deps } from "./deps.ts";
+import { writeDump } from "./dump.ts";
 import { Events } from "./events.ts";
 import { collectHostFacts } from "./host.ts";
 import { probeIdMaps } from "./id-map-probe.ts";
@@ -40,6 +41,7 @@ import { recover } from "./recovery.ts";
 import { createHandlers } from "./rpc/handlers.ts";
 import { findBinary, openRuntimes } from "./runtime/runtimes.ts";
 import type { HostFacts } from "./plan/host-facts.ts";
+import { Operations } from "./trace/operations.ts";
 import { StatsCollector } from "./stats/collector.ts";
 import { availableOn, machineOf } from "./stats/machine.ts";
 import { LinuxUsageSource } from "./stats/usage-source.ts";
@@ -51,6 +53,8 @@ import { version } from "./version.ts";
 export interface Daemon {
   /** Ends calls under way, or drops them after `graceMs`. Containers go on running. */
   close(graceMs: number): Promise<void>;
+  /** Writes what it is busy with to a file; returns its path. */
+  dump(): string;
 }
 
 /** How often CPU time is read for `usage_nano_cores`, in ms; rates are over the last seconds up to this. */
@@ -99,6 +103,7 @@ export async function startDaemon(config: Config, log: Log, adjust: (d: Deps) =>
       await server.close(graceMs);
       await all.disposeAsync();
     },
+    dump: () => writeDump(deps),
   };
 }
 
@@ -133,6 +138,7 @@ async function openMetrics({ metrics }: Config, d: Deps, parts: AsyncDisposableS
   if (metrics.address === undefined) return;
   try {
     const { url } = parts.use(await serveMetrics(metrics.address, () => d.metrics.text()));
+    parts.use(d.metrics.followEventLoop());
     d.log.info({ url }, "serving metrics");
   } catch (error) {
     d.log.error({ address: metrics.address, err: error }, "metrics cannot be served; free the address, or set another metrics.address");
@@ -189,6 +195,7 @@ async function buildDeps(config: Config, paths: Paths, streaming: StreamingServe
     runtimes,
     exits,
     metrics,
+    operations: await openOperations(config, metrics, nowNs, log, parts),
     stats,
     events: new Events({ pods, containers, nowNs, onDropped: (count) => metrics.dropped("events", count) }),
     network,
@@ -216,6 +223,21 @@ function openStats(paths: Paths, pods: RecordStore<PodRecord>, containers: Recor
   parts.defer(() => stats.close());
   stats.start();
   return stats;
+}
+
+/** OpenTelemetry is not even loaded when nobody asked for it. */
+async function openOperations({ tracing }: Config, metrics: DaemonMetrics, nowNs: () => bigint, log: Log, parts: AsyncDisposableStack): Promise<Operations> {
+  const { endpoint } = tracing;
+  const onDropped = (count: number) => metrics.dropped("spans", count);
+  const exporter = endpoint === undefined ? undefined : parts.use(new (await import("./trace/otlp.ts")).OtlpExporter({ endpoint, version, log, onDropped }));
+  return new Operations({
+    nowNs,
+    nowMs: () => performance.now(),
+    onEnd(operation, context) {
+      metrics.operationEnded(operation);
+      exporter?.add(operation, context);
+    },
+  });
 }
 
 async function openNetworks(config: Config, log: Log, metrics: DaemonMetrics, parts: AsyncDisposableStack): Promise<PodNetworks> {

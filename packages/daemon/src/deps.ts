@@ -19,6 +19,7 @@ import type { PodHost } from "./pod/pod-host.ts";
 import type { PodRecord } from "./pod/record.ts";
 import type { RecordStore } from "./record-store.ts";
 import type { Runtimes } from "./runtime/runtimes.ts";
+import type { Operations } from "./trace/operations.ts";
 import type { StatsCollector } from "./stats/collector.ts";
 import type { StreamingServer } from "./streaming/server.ts";
 
@@ -44,10 +45,11 @@ export interface Deps {
   readonly events: Pick<Events, "follow">;
   readonly exits: Pick<ExitWatch, "watch" | "forget">;
   readonly metrics: DaemonMetrics;
+  readonly operations: Pick<Operations, "begin" | "ofPod" | "running">;
   readonly stats: Pick<StatsCollector, "ofContainers" | "ofPods" | "podMetrics" | "metricDescriptors" | "containerStarted">;
   readonly network: Pick<PodNetworks, "attach" | "detach" | "status" | "collectGarbage" | "updateRuntimeConfig">;
   readonly images: Pick<ImageStore, "find" | "list" | "lowerDirectories" | "collectGarbage" | "remove" | "layers">;
-  readonly puller: Pick<ImagePuller, "pull" | "pullsInProgress">;
+  readonly puller: Pick<ImagePuller, "pull" | "pullsInProgress" | "receivedBytes">;
   readonly streaming: Pick<StreamingServer, "urlFor">;
   /** Names of images that garbage collection must spare, normalised. */
   readonly pinnedImages: ReadonlySet<string>;

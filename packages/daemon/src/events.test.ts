@@ -127,7 +127,7 @@ test("a client that does not read ends with an error instead of missing some, is
   const error = await slow.ended;
   assert.ok(error instanceof StatusError && error.code === Code.ResourceExhausted, String(error));
   assert.ok(slow.told().length <= 1, "nothing after a gap");
-  assert.match(node.deps.metrics.text(), /^keelson_dropped_total\{what="events"\} 1[12]\d\d$/m);
+  assert.match(await node.deps.metrics.text(), /^keelson_dropped_total\{what="events"\} 1[12]\d\d$/m);
 });
 
 test("a stop that is seen before the start is noted is told once, and no start after it", async (t) => {

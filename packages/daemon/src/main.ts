@@ -1,4 +1,7 @@
+import { join } from "node:path";
+import { writeHeapSnapshot } from "node:v8";
 import { Command } from "commander";
+import type { Log } from "@keelson/base/log.ts";
 import { messageOf } from "@keelson/base/status.ts";
 import { pino } from "pino";
 import { addCheckCommand } from "./check/command.ts";
@@ -62,11 +65,22 @@ async function run(options: Options): Promise<void> {
     });
   }
   const daemon = await startDaemon(settings, log);
+  process.on("SIGUSR1", () => tell(log, "what keelsond is busy with", () => daemon.dump()));
+  // It has everything in it that keelsond knows, also secrets: readable by root only.
+  process.on("SIGUSR2", () => tell(log, "a heap snapshot", () => writeHeapSnapshot(join(settings.root, `heap-${Date.now()}.heapsnapshot`))));
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.once(signal, () => {
       log.info({ signal }, "closing; containers go on running");
       void daemon.close(shutdownGraceMs).finally(() => process.exit(0));
     });
+  }
+}
+
+function tell(log: Log, what: string, write: () => string): void {
+  try {
+    log.info({ file: write() }, `${what} is written`);
+  } catch (error) {
+    log.error({ err: error }, `${what} cannot be written`);
   }
 }
 

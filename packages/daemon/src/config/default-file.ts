@@ -111,6 +111,11 @@ export const defaultConfigFile = `# Configuration of keelsond. Every key is opti
 # Seconds that a client may take to open its streams.
 # creation_timeout = 30
 
+[tracing]
+# An OpenTelemetry collector that takes OTLP over HTTP; by default none. Calls and their stages are
+# sent as spans, below those of the kubelet where it traces too.
+# endpoint = "http://127.0.0.1:4318"
+
 [timeouts]
 # Seconds that a pod may take to come up, or a container to be created.
 # create = 240

@@ -11,13 +11,14 @@ import { loadConfig, parseConfig } from "./load.ts";
 test("the default file, with every key uncommented, is valid and says what the defaults are", () => {
   const defaults = parseConfig({}, "none");
   const uncommented = defaultConfigFile.replaceAll(/^# (\[runtimes\.crun\]|[a-z_]+ = .*)$/gm, "$1");
-  const { runtimes, default_runtime, cgroup_driver, cni, metrics, streaming, ...rest } = parseConfig(parse(uncommented), "default");
+  const { runtimes, default_runtime, cgroup_driver, cni, metrics, streaming, tracing, ...rest } = parseConfig(parse(uncommented), "default");
   assert.equal(runtimes["crun"]?.path, "crun");
   assert.deepEqual([default_runtime, cgroup_driver], ["crun", "systemd"]);
   assert.deepEqual(metrics.address, { host: "127.0.0.1", port: 9479 });
+  assert.deepEqual(tracing, { endpoint: "http://127.0.0.1:4318" });
   const { tls_cert_file: cert, tls_key_file: key, ...streamingRest } = streaming;
   assert.deepEqual([cert, key], ["/etc/keelson/streaming.crt", "/etc/keelson/streaming.key"]);
-  assert.deepEqual({ ...rest, streaming: streamingRest, metrics: {}, runtimes: {}, cni: { conf_dir: cni.conf_dir, bin_dirs: cni.bin_dirs } }, defaults);
+  assert.deepEqual({ ...rest, streaming: streamingRest, metrics: {}, tracing: {}, runtimes: {}, cni: { conf_dir: cni.conf_dir, bin_dirs: cni.bin_dirs } }, defaults);
 });
 
 test("the default file names every key of the schema", () => {
@@ -41,6 +42,7 @@ for (const [toml, expected] of [
   ["[metrics]\naddress = 'localhost:80'", 'f.toml: metrics.address: must be an IP address and a port, such as 127.0.0.1:9479 or [::1]:9479'],
   ["[metrics]\naddress = '127.0.0.1:70000'", 'f.toml: metrics.address: must be an IP address and a port, such as 127.0.0.1:9479 or [::1]:9479'],
   ["[metrics]\naddress = '::1:80'", 'f.toml: metrics.address: must be an IP address and a port, such as 127.0.0.1:9479 or [::1]:9479'],
+  ["[tracing]\nendpoint = 'file:///x'", "f.toml: tracing.endpoint: must be an address such as http://127.0.0.1:4318"],
   ["log = 3", "f.toml: log: must be a section"],
   ["[runtimes.x]\ntype = 'oci'", "f.toml: runtimes.x.path: is required"],
 ] as const) {

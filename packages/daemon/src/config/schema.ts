@@ -143,6 +143,13 @@ export const configSchema = v.strictObject({
     }),
     {},
   ),
+  tracing: v.optional(
+    v.strictObject({
+      /** Without it nothing is sent. */
+      endpoint: v.optional(v.pipe(v.string(), v.check(isHttpUrl, "must be an address such as http://127.0.0.1:4318"))),
+    }),
+    {},
+  ),
   timeouts: v.optional(
     v.strictObject({
       /** Seconds that a pod may take to come up or a container to be created; a hung plugin or runtime is then an error. */
@@ -157,6 +164,10 @@ export const configSchema = v.strictObject({
 });
 
 export type Config = v.InferOutput<typeof configSchema>;
+
+function isHttpUrl(text: string): boolean {
+  return URL.canParse(text) && ["http:", "https:"].includes(new URL(text).protocol);
+}
 
 function parseListenAddress(text: string): { host: string; port: number } | undefined {
   const [, host = "", port = ""] = /^\[?([^[\]]*)\]?:(\d{1,5})$/.exec(text) ?? [];

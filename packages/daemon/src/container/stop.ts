@@ -13,7 +13,7 @@ const hasEnded = (record: ContainerRecord) => record.state.is === "exited" || re
  * of its cgroup. Returns when its end is noted. Takes no lock. Aborted, it leaves the container to
  * the next stop.
  */
-export async function stopContainerProcesses(d: Deps, id: string, graceMs: number, signal: AbortSignal, stage: Stage = () => undefined): Promise<void> {
+export async function stopContainerProcesses(d: Deps, id: string, graceMs: number, signal: AbortSignal, stage: Stage = () => undefined, detail: Stage = () => undefined): Promise<void> {
   const record = d.containers.get(id);
   // One that is being created is its creator's to take down; who waits for that holds the pod's lock.
   if (record === undefined || hasEnded(record) || record.state.is === "creating") return;
@@ -22,11 +22,13 @@ export async function stopContainerProcesses(d: Deps, id: string, graceMs: numbe
   const { state, stopSignal } = record;
   // One that was never started has nobody to handle a signal.
   if (state.is === "running" && graceMs > 0) {
-    stage(`wait up to ${graceMs / 1000} s for container ${id} to end by ${stopSignal.name}`);
+    stage("wait for it to end by itself");
+    detail(`wait up to ${graceMs / 1000} s for container ${id} to end by ${stopSignal.name}`);
     d.containerHost.signal(state.main, stopSignal.number);
     if (await endsWithin(d, id, graceMs, signal)) return;
   }
-  stage(`kill container ${id}`);
+  stage("kill it");
+  detail(`kill container ${id}`);
   if (state.is === "running" || state.is === "created") d.containerHost.signal(state.main, 9);
   try {
     await d.containerHost.kill(record.cgroupPath, signal);

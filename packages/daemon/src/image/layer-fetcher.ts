@@ -37,10 +37,16 @@ export class LayerFetcher {
   readonly #slots: Slots;
   readonly #running = new JoinedCalls<LayerRecord>(0);
   readonly #progress = new Map<string, LayerProgress>();
+  #receivedBytes = 0;
 
   constructor(options: LayerFetcherOptions) {
     this.#options = options;
     this.#slots = new Slots(options.maxParallelDownloads);
+  }
+
+  /** Compressed bytes of layers that came from registries since the start. */
+  get receivedBytes(): number {
+    return this.#receivedBytes;
   }
 
   /** Resolves when the layers, given lowest first, are in the store. */
@@ -135,7 +141,11 @@ export class LayerFetcher {
   async #download(access: RepositoryAccess, layer: WantedLayer, temporary: string, signal: AbortSignal): ReturnType<LayerWorkers["fetch"]> {
     using _ = await this.#slots.take(signal);
     const { digest, sizeBytes: totalBytes } = layer.descriptor;
-    const report = (stage: LayerProgress["stage"], receivedBytes: number) => this.#progress.set(layer.chainId, { digest, stage, receivedBytes, totalBytes });
+    const report = (stage: LayerProgress["stage"], receivedBytes: number) => {
+      // A download that begins anew has fewer than before.
+      this.#receivedBytes += Math.max(0, receivedBytes - (this.#progress.get(layer.chainId)?.receivedBytes ?? 0));
+      this.#progress.set(layer.chainId, { digest, stage, receivedBytes, totalBytes });
+    };
     report("downloading", 0);
     const blobPath = this.#options.blobsDirectory === undefined ? undefined : join(temporary, "blob");
     const [directory, manifestPath] = [join(temporary, layerFiles.diff), join(temporary, layerFiles.manifest)];

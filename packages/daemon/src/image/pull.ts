@@ -43,6 +43,8 @@ export interface PullRequest {
   reference: string;
   credentials?: Credentials | undefined;
   signal: AbortSignal;
+  /** Told of each stage, if this call is the first of those that share the pull. */
+  stage?: Stage;
 }
 
 interface Pull {
@@ -82,10 +84,21 @@ export class ImagePuller {
     // Not for whoever has other credentials: the one pull's success says nothing about the other's right.
     const key = `${name} ${createHash("sha256").update(JSON.stringify(request.credentials ?? null)).digest("hex")}`;
     try {
-      return await this.#calls.join(key, request.signal, (signal, stage) => this.#run(reference, request.credentials, signal, stage));
+      return await this.#calls.join(key, request.signal, (signal, tell) => {
+        const stage: Stage = (name) => {
+          request.stage?.(name);
+          tell(name);
+        };
+        return this.#run(reference, request.credentials, signal, stage);
+      });
     } catch (error) {
       throw wrapError(`pull image ${name}`, error);
     }
+  }
+
+  /** Compressed bytes of layers that came from registries since the start. */
+  get receivedBytes(): number {
+    return this.#fetcher.receivedBytes;
   }
 
   /** The pulls under way. */
@@ -154,7 +167,7 @@ export class ImagePuller {
     const config = parseImageConfig(await client.smallBlob(manifest.config, configLimitBytes, signal));
     pull.wanted = wantedLayers(manifest, config);
     pull.progress.stage = "fetching layers";
-    pull.stage(`fetching ${pull.wanted.length} layers`);
+    pull.stage("fetching layers");
     const layers = pull.wanted.map((layer) => layer.chainId);
     // From here to `add` the layers belong to this pull alone, or to nobody when it fails.
     using _ = this.#options.store.pin(layers);

@@ -10,35 +10,36 @@ import { FakeNode } from "../rpc/fake-node.ts";
 import { DaemonMetrics } from "./daemon-metrics.ts";
 
 /** The samples of a metric, by their labels. */
-function samples(metrics: DaemonMetrics, name: string): Record<string, number> {
-  const lines = metrics.text().split("\n").filter((l) => l.startsWith(`${name}{`) || l.startsWith(`${name} `));
+async function samples(metrics: DaemonMetrics, name: string): Promise<Record<string, number>> {
+  const lines = (await metrics.text()).split("\n").filter((l) => l.startsWith(`${name}{`) || l.startsWith(`${name} `));
   return Object.fromEntries(lines.map((l) => [l.slice(name.length, l.lastIndexOf(" ")), Number(l.slice(l.lastIndexOf(" ") + 1))]));
 }
 
 const ended = { name: "version", durationMs: 20, error: undefined };
 
-test("calls are counted by their code and timed", () => {
+test("calls are counted by their code and timed", async () => {
   const metrics = new DaemonMetrics();
   for (const _ of [1, 2, 3]) metrics.started();
   metrics.ended({ ...ended, code: Code.Ok });
   metrics.ended({ ...ended, code: Code.NotFound });
-  assert.deepEqual(samples(metrics, "keelson_calls_in_progress"), { "": 1 });
-  assert.deepEqual(samples(metrics, "keelson_calls_total"), { '{call="version",code="Ok"}': 1, '{call="version",code="NotFound"}': 1 });
-  assert.deepEqual(samples(metrics, "keelson_call_duration_seconds_count"), { '{call="version"}': 2 });
+  assert.deepEqual(await samples(metrics, "keelson_calls_in_progress"), { "": 1 });
+  assert.deepEqual(await samples(metrics, "keelson_calls_total"), { '{call="version",code="Ok"}': 1, '{call="version",code="NotFound"}': 1 });
+  assert.deepEqual(await samples(metrics, "keelson_call_duration_seconds_count"), { '{call="version"}': 2 });
 });
 
-test("what is refused to stay within bounds is counted as dropped", () => {
+test("what is refused to stay within bounds is counted as dropped", async () => {
   const metrics = new DaemonMetrics();
   const refusals = [new TooManyCalls(1), new TooManyRuns("full"), new TooManyRuns("full")];
   for (const error of refusals) {
     metrics.started();
     metrics.ended({ ...ended, code: Code.ResourceExhausted, error });
   }
-  assert.deepEqual(samples(metrics, "keelson_dropped_total"), {
+  assert.deepEqual(await samples(metrics, "keelson_dropped_total"), {
     '{what="calls"}': 1,
     '{what="operations"}': 2,
     '{what="exec_output"}': 0,
     '{what="events"}': 0,
+    '{what="spans"}': 0,
     '{what="detached_pods"}': 0,
   });
 });
@@ -53,12 +54,12 @@ test("what is on the node is counted when it is asked for", async (t) => {
   const id = await client.createContainer(podId);
   await client.startContainer(id);
   await client.createContainer(podId, { metadata: { name: "other" } });
-  assert.deepEqual(samples(metrics, "keelson_pods"), { '{state="ready"}': 1 });
-  assert.deepEqual(samples(metrics, "keelson_containers"), { '{state="running"}': 1, '{state="created"}': 1 });
+  assert.deepEqual(await samples(metrics, "keelson_pods"), { '{state="ready"}': 1 });
+  assert.deepEqual(await samples(metrics, "keelson_containers"), { '{state="running"}': 1, '{state="created"}': 1 });
   node.exit(id, 3);
   await node.quiet();
-  assert.deepEqual(samples(metrics, "keelson_container_exits_total"), { '{reason="Error"}': 1 });
-  assert.deepEqual(samples(metrics, "keelson_containers"), { '{state="exited"}': 1, '{state="created"}': 1 });
+  assert.deepEqual(await samples(metrics, "keelson_container_exits_total"), { '{reason="Error"}': 1 });
+  assert.deepEqual(await samples(metrics, "keelson_containers"), { '{state="exited"}': 1, '{state="created"}': 1 });
 });
 
 test("docs/metrics.md has every metric; KEELSON_WRITE_DOCS=1 writes its table anew", (t) => {

@@ -1,8 +1,11 @@
+import { monitorEventLoopDelay } from "node:perf_hooks";
 import { Metrics, type Sample } from "@keelson/base/metrics.ts";
 import { TooManyRuns } from "@keelson/base/joined-calls.ts";
 import { codeName } from "@keelson/base/status.ts";
 import { type CallObserver, TooManyCalls } from "@keelson/cri/server.ts";
+import { readFiles } from "@keelson/linux/batch.ts";
 import type { Deps } from "../deps.ts";
+import type { OperationRecord } from "../trace/operations.ts";
 
 /**
  * What was thrown away to stay within bounds.
@@ -10,11 +13,15 @@ import type { Deps } from "../deps.ts";
  * - operations: refused because too many were still under way, their clients gone
  * - exec_output: commands of ExecSync whose output was cut
  * - events: not given to clients of GetContainerEvents that were too slow to read them
+ * - spans: of tracing, not taken by the collector
  * - detached_pods: forgotten to be detached; a repeated detach of them asks the plugins again
  */
-export type Dropped = "calls" | "operations" | "exec_output" | "events" | "detached_pods";
+export type Dropped = "calls" | "operations" | "exec_output" | "events" | "spans" | "detached_pods";
 
-const allDropped: readonly Dropped[] = ["calls", "operations", "exec_output", "events", "detached_pods"];
+const allDropped: readonly Dropped[] = ["calls", "operations", "exec_output", "events", "spans", "detached_pods"];
+
+/** Of Linux on x86-64. */
+const pageBytes = 4096;
 
 /** Bounds of call latencies: from a status to a slow pull. */
 const callBounds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120];
@@ -26,6 +33,7 @@ export class DaemonMetrics implements CallObserver {
   readonly #callSeconds = this.#metrics.histogram("keelson_call_duration_seconds", "How long CRI calls took, whatever came of them.", ["call"], callBounds);
   readonly #dropped = this.#metrics.counter("keelson_dropped_total", "What was thrown away or refused to stay within bounds.", ["what"]);
   readonly #exits = this.#metrics.counter("keelson_container_exits_total", "Containers whose end this keelsond noted while it ran, by the reason that ContainerStatus gives.", ["reason"]);
+  readonly #stageSeconds = this.#metrics.histogram("keelson_stage_duration_seconds", "How long the stages of calls took.", ["call", "stage"], callBounds);
   #callsInProgress = 0;
 
   constructor() {
@@ -47,6 +55,10 @@ export class DaemonMetrics implements CallObserver {
     if (error instanceof TooManyRuns) this.dropped("operations");
   }
 
+  operationEnded({ call, stages }: OperationRecord): void {
+    for (const { name, startMs, endMs } of stages) this.#stageSeconds.observe({ call, stage: name }, (endMs - startMs) / 1000);
+  }
+
   dropped(what: Dropped, count = 1): void {
     this.#dropped.add({ what }, count);
   }
@@ -55,10 +67,26 @@ export class DaemonMetrics implements CallObserver {
     this.#exits.add({ reason });
   }
 
+  /** Measures from now on how late the event loop is; costs a timer, so it is only done when somebody can see it. */
+  followEventLoop(): Disposable {
+    const delay = monitorEventLoopDelay({ resolution: 20 });
+    delay.enable();
+    this.#metrics.gauge("keelson_event_loop_delay_seconds", "How late the event loop was since the last time this was read; what calls wait for.", ["quantile"], () => {
+      const samples = ["0.5", "0.9", "0.99", "1"].map((quantile) => ({ labels: { quantile }, value: delay.percentile(Number(quantile) * 100) / 1e9 }));
+      delay.reset();
+      return samples;
+    });
+    return { [Symbol.dispose]: () => void delay.disable() };
+  }
+
   /** Adds what there is on the node, asked for when it is read. */
-  describe(d: Pick<Deps, "pods" | "containers" | "creations" | "stops" | "takedowns" | "puller">): void {
+  describe(d: Pick<Deps, "pods" | "containers" | "creations" | "stops" | "takedowns" | "podLock" | "puller">): void {
     this.#metrics.gauge("keelson_pods", "Pod sandboxes, by state.", ["state"], () => byState(d.pods.all()));
     this.#metrics.gauge("keelson_containers", "Containers, by state.", ["state"], () => byState(d.containers.all()));
+    this.#metrics.gauge("keelson_monitors_resident_memory_bytes", "Memory of the monitors (conmon) of all containers together; what they share is counted for each.", [], async () => [only(await residentBytes(monitorsOf(d)))]);
+    this.#metrics.countedElsewhere("keelson_image_pulled_bytes_total", "Compressed bytes of layers that came from registries.", [], () => [only(d.puller.receivedBytes)]);
+    this.#metrics.gauge("keelson_pod_locks_held", "Pods that a call is changing now.", [], () => [only([...d.podLock.held()].length)]);
+    this.#metrics.gauge("keelson_pod_lock_waiters", "Calls that wait for another one on the same pod.", [], () => [only([...d.podLock.held()].reduce((sum, { waiting }) => sum + waiting, 0))]);
     this.#metrics.gauge("keelson_operations_in_progress", "Operations under way, also those whose client has gone.", ["kind"], () => [
       { labels: { kind: "creation" }, value: d.creations.size },
       { labels: { kind: "stop" }, value: d.stops.size },
@@ -68,13 +96,23 @@ export class DaemonMetrics implements CallObserver {
   }
 
   /** In Prometheus' text format. */
-  text(): string {
+  text(): Promise<string> {
     return this.#metrics.text();
   }
 
   families(): ReturnType<Metrics["families"]> {
     return this.#metrics.families();
   }
+}
+
+function monitorsOf(d: Pick<Deps, "containers">): number[] {
+  return d.containers.all().flatMap(({ state }) => ("monitor" in state ? [state.monitor.pid] : []));
+}
+
+/** Of processes, together; those that are gone count nothing (proc_pid_statm(5)). */
+async function residentBytes(pids: readonly number[]): Promise<number> {
+  const texts = await readFiles(pids.map((pid) => `/proc/${pid}/statm`));
+  return texts.reduce((sum, text) => sum + Number(text?.split(" ")[1] ?? 0) * pageBytes, 0);
 }
 
 function only(value: number): Sample<never> {

@@ -4,7 +4,7 @@ import { serveMetrics } from "./server.ts";
 
 test("serves what the text is at the time, at /metrics only, to GET and HEAD", async (t) => {
   let text = "a 1\n";
-  const server = await serveMetrics({ host: "127.0.0.1", port: 0 }, () => text);
+  const server = await serveMetrics({ host: "127.0.0.1", port: 0 }, () => Promise.resolve(text));
   t.after(() => server[Symbol.asyncDispose]());
   const first = await fetch(server.url);
   assert.equal(first.headers.get("content-type"), "text/plain; version=0.0.4; charset=utf-8");
@@ -17,14 +17,21 @@ test("serves what the text is at the time, at /metrics only, to GET and HEAD", a
 });
 
 test("an address that is taken is refused", async (t) => {
-  const server = await serveMetrics({ host: "127.0.0.1", port: 0 }, () => "");
+  const server = await serveMetrics({ host: "127.0.0.1", port: 0 }, () => Promise.resolve(""));
   t.after(() => server[Symbol.asyncDispose]());
-  await assert.rejects(serveMetrics({ host: "127.0.0.1", port: Number(new URL(server.url).port) }, () => ""), { code: "EADDRINUSE" });
+  await assert.rejects(serveMetrics({ host: "127.0.0.1", port: Number(new URL(server.url).port) }, () => Promise.resolve("")), { code: "EADDRINUSE" });
 });
 
 test("a client that stays connected does not hold up the end", async () => {
-  const server = await serveMetrics({ host: "127.0.0.1", port: 0 }, () => "");
+  const server = await serveMetrics({ host: "127.0.0.1", port: 0 }, () => Promise.resolve(""));
   await (await fetch(server.url)).text();
   await server[Symbol.asyncDispose]();
   await assert.rejects(fetch(server.url));
+});
+
+test("numbers that cannot be read are an error of the server", async (t) => {
+  const server = await serveMetrics({ host: "127.0.0.1", port: 0 }, () => Promise.reject(new Error("no numbers")));
+  t.after(() => server[Symbol.asyncDispose]());
+  const response = await fetch(server.url);
+  assert.deepEqual([response.status, await response.text()], [500, "no numbers\n"]);
 });

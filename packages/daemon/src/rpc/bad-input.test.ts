@@ -154,7 +154,7 @@ test("logins come from user and password, from auth in base64, or there are none
   const { node } = await newNode(t);
   const pulls: PullRequest[] = [];
   const image = [...node.images.values()][0]!;
-  const puller: typeof node.deps.puller = { pull: (request) => (pulls.push(request), Promise.resolve(image)), pullsInProgress: () => [] };
+  const puller: typeof node.deps.puller = { pull: (request) => (pulls.push(request), Promise.resolve(image)), pullsInProgress: () => [], receivedBytes: 0 };
   const { pullImage } = createHandlers({ ...node.deps, puller }) as Required<Handlers>;
   const pull = (auth?: Partial<AuthConfig>) =>
     pullImage({ image: ImageSpec.fromPartial({ image: "busybox" }), auth: auth === undefined ? undefined : AuthConfig.fromPartial(auth), sandboxConfig: undefined }, signal);

@@ -1,6 +1,7 @@
 import type { Stage } from "@keelson/base/joined-calls.ts";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import type { ContainerConfig, CreateContainerRequest, CreateContainerResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { traceContextOf } from "@keelson/cri/server.ts";
 import type { Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import { bindSources, findMountsBelow, releaseSources, withBoundDevices } from "../container/bound-sources.ts";
 import { findCdiEdits } from "../cdi/find-edits.ts";
@@ -46,9 +47,10 @@ export async function createContainer(d: Deps, req: CreateContainerRequest, sign
   if (earlier?.state.is === "created" && earlier.podId === pod.id && configHash("ContainerConfig", earlier.config) === hash) {
     return { containerId: earlier.id };
   }
+  const operation = () => d.operations.begin({ call: "CreateContainer", name: plan.metadata.name, podUid: pod.plan.metadata.uid, containerId: plan.id }, traceContextOf(signal));
   const key = `container ${plan.nameKey} ${pod.id} ${hash}`;
-  const containerId = await d.creations.join(key, signal, (signal, tell) =>
-    inStages(`create container ${plan.metadata.name}`, tell, (stage) => bringUp(d, { plan, config, image, mountedImages, podId: pod.id }, signal, stage)),
+  const containerId = await d.creations.join(key, signal, (running, tell) =>
+    inStages(operation(), `create container ${plan.metadata.name}`, tell, (stage) => bringUp(d, { plan, config, image, mountedImages, podId: pod.id }, running, stage)),
   );
   return { containerId };
 }

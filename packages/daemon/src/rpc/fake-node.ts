@@ -20,6 +20,7 @@ import type { ImageRecord } from "../image/record.ts";
 import { DaemonMetrics } from "../metrics/daemon-metrics.ts";
 import { Events } from "../events.ts";
 import { everything, fakeMachine, FakeUsage } from "../stats/fake-usage.ts";
+import { Operations } from "../trace/operations.ts";
 import { StatsCollector } from "../stats/collector.ts";
 import { bundleDir, containersDir, podDir } from "../paths.ts";
 import { hostFrom } from "../plan/plan-fixture.ts";
@@ -177,9 +178,10 @@ export class FakeNode extends FakeMachine implements Disposable {
       network: fakeNetwork(this),
       images: fakeImages(this),
       metrics,
+      operations: new Operations({ nowNs, nowMs: () => performance.now(), onEnd: (operation) => metrics.operationEnded(operation) }),
       stats: new StatsCollector({ log, paths, pods, containers, source: this.usage, machine: fakeMachine(this.usage), available: everything, periodMs: 10_000 }),
       events: new Events({ pods, containers, nowNs, onDropped: (count) => metrics.dropped("events", count) }),
-      puller: { pull: () => Promise.reject(new StatusError(Code.Unavailable, "this machine has no registry")), pullsInProgress: () => [] },
+      puller: { pull: () => Promise.reject(new StatusError(Code.Unavailable, "this machine has no registry")), pullsInProgress: () => [], receivedBytes: 0 },
       streaming: { urlFor: (request) => `http://127.0.0.1:1/${request.is}/token` },
       pinnedImages: new Set(),
       containerPolicy: { defaults: { pidsLimit: 0, rlimits: [] }, deviceOwnershipFromSecurityContext: false, classFiles: { blockIo: join(this.dir, "blockio.yaml"), rdt: join(this.dir, "rdt.yaml") } },

@@ -11,7 +11,7 @@ import { requestId } from "./request-id.ts";
 /** CRI: PodSandboxStatus. NotFound when there is no such pod. */
 export async function podSandboxStatus(d: Deps, req: PodSandboxStatusRequest): Promise<PodSandboxStatusResponse> {
   const pod = shownPod(d, requestId("pod_sandbox_id", req.podSandboxId));
-  const info: Record<string, string> = req.verbose ? { info: JSON.stringify(verboseInfo(d, pod)) } : {};
+  const info: Record<string, string> = req.verbose ? { info: JSON.stringify(verboseInfo(d, pod)), trace: traceJson(d, pod) } : {};
   return { status: podSandboxStatusOf(pod), info, containersStatuses: [], timestamp: d.nowNs() };
 }
 
@@ -44,4 +44,10 @@ function verboseInfo(d: Deps, pod: PodRecord): object {
 
 function resourcesJson(resources: LinuxContainerResources | undefined): unknown {
   return resources === undefined ? undefined : toConfigJson("LinuxContainerResources", resources);
+}
+
+/** What this daemon did for the pod, with the times of its stages: what `keelctl trace` draws. */
+function traceJson(d: Deps, pod: PodRecord): string {
+  const operations = d.operations.ofPod(pod.plan.metadata.uid);
+  return JSON.stringify(operations, (_, value: unknown) => (typeof value === "bigint" ? String(value) : value));
 }

@@ -1,13 +1,20 @@
 import { Code, StatusError } from "@keelson/base/status.ts";
 import type { AuthConfig, PullImageRequest, PullImageResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { traceContextOf } from "@keelson/cri/server.ts";
 import type { Credentials } from "@keelson/oci/distribution/authorizer.ts";
 import type { Deps } from "../deps.ts";
+import { traced } from "./in-stages.ts";
+
+/** As much of a name as is remembered of a pull; references are no longer (distribution spec). */
+const maxNameLength = 512;
 
 /** CRI: PullImage. `image_ref` is Image.id. */
 export async function pullImage(d: Deps, req: PullImageRequest, signal: AbortSignal): Promise<PullImageResponse> {
   const reference = req.image?.image ?? "";
   if (reference === "") throw new StatusError(Code.InvalidArgument, "image.image is missing: it names the image to pull");
-  const image = await d.puller.pull({ reference, credentials: credentialsOf(req.auth), signal });
+  const credentials = credentialsOf(req.auth);
+  const operation = d.operations.begin({ call: "PullImage", name: reference.slice(0, maxNameLength), podUid: req.sandboxConfig?.metadata?.uid ?? "" }, traceContextOf(signal));
+  const image = await traced(operation, () => d.puller.pull({ reference, credentials, signal, stage: (name) => operation.stage(name) }));
   return { imageRef: image.id };
 }
 

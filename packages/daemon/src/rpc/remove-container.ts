@@ -4,7 +4,7 @@ import type { ContainerRecord } from "../container/record.ts";
 import { stopContainerProcesses } from "../container/stop.ts";
 import { removeContainerRecord } from "../container/teardown.ts";
 import type { Deps } from "../deps.ts";
-import { inStages } from "./in-stages.ts";
+import { containerOperation, inStages } from "./in-stages.ts";
 import { requestId } from "./request-id.ts";
 
 /** CRI: RemoveContainer. Kills it when it runs; succeeds when it is gone. A retry joins the call that is under way. */
@@ -12,7 +12,9 @@ export async function removeContainer(d: Deps, req: RemoveContainerRequest, sign
   const container = d.containers.find(requestId("container_id", req.containerId));
   if (container === undefined) return {};
   const doing = `remove container ${container.id}`;
-  await d.takedowns.join(doing, signal, (signal, tell) => inStages(doing, tell, (stage) => remove(d, container, signal, stage)));
+  await d.takedowns.join(doing, signal, (running, tell) =>
+    inStages(containerOperation(d, "RemoveContainer", container, signal), doing, tell, (stage) => remove(d, container, running, stage)),
+  );
   return {};
 }
 

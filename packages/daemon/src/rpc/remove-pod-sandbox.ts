@@ -3,7 +3,7 @@ import type { RemovePodSandboxRequest, RemovePodSandboxResponse } from "@keelson
 import type { Deps } from "../deps.ts";
 import { stopLockedPod } from "../pod/stop.ts";
 import { removeContainersOf, stopContainersOf } from "../pod/teardown.ts";
-import { inStages } from "./in-stages.ts";
+import { inStages, podOperation } from "./in-stages.ts";
 import { requestId } from "./request-id.ts";
 
 /** CRI: RemovePodSandbox. Takes down what still runs; succeeds when the pod is gone. A retry joins the call that is under way. */
@@ -11,7 +11,9 @@ export async function removePodSandbox(d: Deps, req: RemovePodSandboxRequest, si
   const pod = d.pods.find(requestId("pod_sandbox_id", req.podSandboxId));
   if (pod === undefined) return {};
   const doing = `remove pod sandbox ${pod.id}`;
-  await d.takedowns.join(doing, signal, (signal, tell) => inStages(doing, tell, (stage) => removePod(d, pod.id, signal, stage, tell)));
+  await d.takedowns.join(doing, signal, (running, tell) =>
+    inStages(podOperation(d, "RemovePodSandbox", pod.plan, signal), doing, tell, (stage, detail) => removePod(d, pod.id, running, stage, detail)),
+  );
   return {};
 }
 

@@ -9,7 +9,7 @@ import type { PodRecord } from "../pod/record.ts";
 import { podTransition } from "../pod/state.ts";
 import { watchInit } from "../pod/stop.ts";
 import { networkPodOf, teardownPod } from "../pod/teardown.ts";
-import { inStages } from "./in-stages.ts";
+import { inStages, podOperation } from "./in-stages.ts";
 import { configHash } from "./config-hash.ts";
 
 /**
@@ -28,8 +28,8 @@ export async function runPodSandbox(d: Deps, req: RunPodSandboxRequest, signal: 
     return { podSandboxId: earlier.id };
   }
   const key = `pod ${plan.nameKey} ${handler.name} ${hash}`;
-  const podSandboxId = await d.creations.join(key, signal, (signal, tell) =>
-    inStages(`run pod sandbox ${plan.nameKey}`, tell, (stage) => bringUp(d, plan, config, handler.name, signal, stage, tell)),
+  const podSandboxId = await d.creations.join(key, signal, (running, tell) =>
+    inStages(podOperation(d, "RunPodSandbox", plan, signal), `run pod sandbox ${plan.nameKey}`, tell, (stage, detail) => bringUp(d, plan, config, handler.name, running, stage, detail)),
   );
   return { podSandboxId };
 }

@@ -1,8 +1,10 @@
+import type { Stage } from "@keelson/base/joined-calls.ts";
 import { Code, messageOf, StatusError, wrapError } from "@keelson/base/status.ts";
 import type { StartContainerRequest, StartContainerResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { ContainerRecord } from "../container/record.ts";
 import { containerTransition } from "../container/state.ts";
 import type { Deps } from "../deps.ts";
+import { containerOperation, traced } from "./in-stages.ts";
 import { shownContainer } from "./container-status.ts";
 import type { ProcessIdentity } from "../pod/state.ts";
 import { requestId } from "./request-id.ts";
@@ -12,8 +14,15 @@ const lookTimeoutMs = 5000;
 
 /** CRI: StartContainer. Only a container that was created and never started. */
 export async function startContainer(d: Deps, req: StartContainerRequest, caller: AbortSignal): Promise<StartContainerResponse> {
-  const { id, podId } = shownContainer(d, requestId("container_id", req.containerId));
+  const shown = shownContainer(d, requestId("container_id", req.containerId));
+  const operation = containerOperation(d, "StartContainer", shown, caller);
+  return await traced(operation, () => start(d, shown, caller, (name) => operation.stage(name)));
+}
+
+async function start(d: Deps, { id, podId, handler }: ContainerRecord, caller: AbortSignal, stage: Stage): Promise<StartContainerResponse> {
+  stage("wait for other calls on the pod");
   using _ = await d.podLock.acquire(podId, caller);
+  stage(`start the container with ${handler}`);
   const container = shownContainer(d, id);
   if (container.state.is !== "created") {
     if (isNeverStarted(container)) throw new StatusError(Code.FailedPrecondition, `start container ${id}: ${container.state.message}`);

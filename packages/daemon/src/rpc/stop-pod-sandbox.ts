@@ -1,7 +1,7 @@
 import type { StopPodSandboxRequest, StopPodSandboxResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { Deps } from "../deps.ts";
 import { stopPod } from "../pod/stop.ts";
-import { inStages } from "./in-stages.ts";
+import { inStages, podOperation } from "./in-stages.ts";
 import { requestId } from "./request-id.ts";
 
 /** CRI: StopPodSandbox. Succeeds when the pod is stopped already or gone. A retry joins the call that is under way. */
@@ -9,8 +9,8 @@ export async function stopPodSandbox(d: Deps, req: StopPodSandboxRequest, signal
   const pod = d.pods.find(requestId("pod_sandbox_id", req.podSandboxId));
   if (pod === undefined) return {};
   const doing = `stop pod sandbox ${pod.id}`;
-  await d.takedowns.join(doing, signal, (signal, tell) =>
-    inStages(doing, tell, async (stage) => void (await stopPod(d, pod.id, signal, stage, tell))),
+  await d.takedowns.join(doing, signal, (running, tell) =>
+    inStages(podOperation(d, "StopPodSandbox", pod.plan, signal), doing, tell, async (stage, detail) => void (await stopPod(d, pod.id, running, stage, detail))),
   );
   return {};
 }

@@ -1,6 +1,6 @@
 // What the default seccomp profile stops, tried from inside by a static program, and what it lets run.
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import {
@@ -90,6 +90,21 @@ for (const runtime of runtimes) {
         if (!optional.has(name)) assert.notEqual(errno, String(ENOSYS), name);
         assert.notEqual(errno, String(EAFNOSUPPORT), name);
       }
+    });
+
+    test("lets a container trace what is like itself in the pod, but no other user's processes and none that may more", async () => {
+      const sharedPid = { namespaceOptions: { pid: NamespaceMode.POD } };
+      const shared = await node.runPod({ linux: { securityContext: sharedPid } });
+      const run = (security: DeepPartial<LinuxContainerSecurityContext>) =>
+        node.runContainer(shared, { command: ["sleep", "600"], linux: { securityContext: { ...sharedPid, ...security } }, mounts: [{ hostPath: programs, containerPath: "/programs", readonly: true }] });
+      const dropAll = { dropCapabilities: ["ALL"] };
+      const plain = { runAsUser: { value: 1000n }, capabilities: dropAll, seccomp: { profileType: Profile.RuntimeDefault } };
+      const ids = [await run(plain), await run(plain), await run({ ...plain, runAsUser: { value: 1001n } }), await run({})];
+      const pids = await Promise.all(ids.slice(1).map(async (id) => /^NSpid:.*\t(\d+)$/m.exec(readFileSync(`/proc/${(await node.containerInfo(id)).pid}/status`, "utf8"))![1]!));
+      assert.equal(await node.output(ids[0]!, ["/programs/seccomp-probe", ...pids]), `${pids[0]} 0\n${pids[1]} ${EPERM}\n${pids[2]} ${EPERM}\n`);
+      const asRoot = await run({ capabilities: dropAll });
+      assert.equal(await node.output(asRoot, ["/programs/seccomp-probe", pids[2]!]), `${pids[2]} ${EPERM}\n`, "root without capabilities, of one with the default ones");
+      await node.removePod(shared.id);
     });
 
     test("gives back what a capability is for, and nothing of what nobody may", async () => {

@@ -177,7 +177,7 @@ async function buildDeps(config: Config, paths: Paths, streaming: StreamingServe
     nowNs,
     onExit: (reason) => metrics.containerExited(reason),
     exitOf: (c) => runtimes.handlerOf(c.handler).runtime.exitOf(runtimeContainerOf({ paths }, c)),
-    release: (id) => releaseContainer({ containers, podLock, runtimes, cleanupTimeoutMs }, id),
+    release: (id) => releaseContainer({ containers, containerHost, podLock, runtimes, cleanupTimeoutMs }, id),
   });
   return {
     log,

@@ -1,6 +1,7 @@
 import { chmodSync, chownSync, constants, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type CgroupLayout, cgroupProcs, controllerDir, killCgroup, removeCgroup, thawCgroup } from "@keelson/linux/cgroup.ts";
+import { allDone } from "@keelson/base/all-done.ts";
 import { namingFile } from "@keelson/base/exhaustion.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
 import { mknod } from "@keelson/linux/file.ts";
@@ -86,6 +87,8 @@ export interface ContainerHost {
   setOomScoreAdj(cgroupPath: string, earlier: ReadonlySet<number>, score: number): void;
   /** Whom the kernel killed in the container for want of memory; undefined when nobody. */
   outOfMemory(cgroupPath: string): OomReport | undefined;
+  /** Unmounts the root file system of a container that has ended, as far as that goes; may be repeated. */
+  unmountRootfs(id: string): Promise<void>;
   /** Takes the file systems and directories down, as much of them as there is; may be repeated. */
   destroy(id: string, cgroupPath: string, signal: AbortSignal): Promise<void>;
   /** The same for one that has no record. */
@@ -298,17 +301,20 @@ export class LinuxContainerHost implements ContainerHost {
     await removeCgroup(this.#cgroups, cgroupPath, {}, signal);
   }
 
-  async destroyUnknown(id: string): Promise<void> {
-    const bundle = this.#bundleDirOf(id);
+  async unmountRootfs(id: string): Promise<void> {
     try {
-      await unmountAsync(join(bundle, "rootfs"), { ignoreMissing: true });
+      await unmountAsync(join(this.#bundleDirOf(id), "rootfs"), { ignoreMissing: true });
     } catch (error) {
-      // Something holds a file open: detached, it goes when that is closed.
+      // Something holds a file open: destroy() detaches it, and it goes when that is closed.
       if (!isErrno(error, "EBUSY")) throw error;
     }
+  }
+
+  async destroyUnknown(id: string): Promise<void> {
+    const bundle = this.#bundleDirOf(id);
+    await this.unmountRootfs(id);
     await unmountAllUnder(bundle);
-    await removeTreeAsync(bundle);
-    await removeTreeAsync(this.#writableDirOf(id));
+    await allDone([removeTreeAsync(bundle), removeTreeAsync(this.#writableDirOf(id))]);
   }
 
   #processFile(id: string): string {

@@ -1,3 +1,4 @@
+import { allDone } from "@keelson/base/all-done.ts";
 import type { Deps } from "../deps.ts";
 import type { ContainerRecord } from "./record.ts";
 
@@ -7,21 +8,28 @@ import type { ContainerRecord } from "./record.ts";
  */
 export async function teardownContainer(d: Deps, record: ContainerRecord, signal: AbortSignal): Promise<void> {
   await d.containerHost.kill(record.cgroupPath, signal);
-  await d.runtimes.handlerOf(record.handler).runtime.delete(record.id, signal);
+  await releaseEnded(d, record, signal);
   await d.containerHost.destroy(record.id, record.cgroupPath, signal);
 }
 
 /**
- * Lets the runtime forget a container that has ended, so that RemoveContainer need not wait for it.
- * Does nothing when the container was removed meanwhile.
+ * Lets the runtime forget a container that has ended and unmounts its root file system, so that RemoveContainer need
+ * not wait for it. Does nothing when the container was removed meanwhile.
  */
-export async function releaseContainer(d: Pick<Deps, "containers" | "podLock" | "runtimes" | "cleanupTimeoutMs">, id: string): Promise<void> {
+export async function releaseContainer(d: Pick<Deps, "containers" | "podLock" | "cleanupTimeoutMs"> & Releasers, id: string): Promise<void> {
   const signal = AbortSignal.timeout(d.cleanupTimeoutMs);
   const podId = d.containers.get(id)?.podId;
   if (podId === undefined) return;
   using _ = await d.podLock.acquire(podId, signal);
   const record = d.containers.get(id);
-  if (record?.state.is === "exited") await d.runtimes.handlerOf(record.handler).runtime.delete(id, signal);
+  if (record?.state.is === "exited") await releaseEnded(d, record, signal);
+}
+
+type Releasers = Pick<Deps, "runtimes" | "containerHost">;
+
+/** Each takes milliseconds, of a process and of the kernel's waiting for its processors. */
+async function releaseEnded(d: Releasers, { id, handler }: ContainerRecord, signal: AbortSignal): Promise<void> {
+  await allDone([d.runtimes.handlerOf(handler).runtime.delete(id, signal), d.containerHost.unmountRootfs(id)]);
 }
 
 /** Takes a container down and forgets it. */

@@ -79,6 +79,7 @@ export function fakeContainerHost(node: FakeNode): ContainerHost {
         },
         signal,
       ),
+    unmountRootfs: (id) => node.effect("container-host unmount-rootfs", () => void node.things.delete(`rootfs ${id}`)),
     destroyUnknown: (id) => node.effect("container-host destroy-unknown", () => remove(id)),
   };
 }

@@ -157,7 +157,7 @@ export class FakeNode extends FakeMachine implements Disposable {
     const containerHost = fakeContainerHost(this);
     const podLock = new KeyedLock();
     const cleanupTimeoutMs = 60_000;
-    const release = (id: string) => releaseContainer({ containers, podLock, runtimes, cleanupTimeoutMs }, id);
+    const release = (id: string) => releaseContainer({ containers, containerHost, podLock, runtimes, cleanupTimeoutMs }, id);
     const metrics = new DaemonMetrics();
     const exitOf = (c: ContainerRecord) => runtimes.handlerOf(c.handler).runtime.exitOf(runtimeContainerOf({ paths }, c));
     return {

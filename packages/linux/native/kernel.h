@@ -64,7 +64,6 @@ static inline int k_close_range(unsigned first, unsigned last, unsigned flags) {
 }
 
 static inline int k_pidfd_open(int pid, unsigned flags) { return (int)syscall(434 /* pidfd_open */, pid, flags); }
-static inline int k_pidfd_getfd(int pidfd, int fd) { return (int)syscall(438 /* pidfd_getfd */, pidfd, fd, 0); }
 static inline int k_pidfd_send_signal(int fd, int signal) {
   return (int)syscall(424 /* pidfd_send_signal */, fd, signal, NULL, 0);
 }

@@ -1,6 +1,5 @@
 /* Pseudoterminals whose both ends are ours: pty(7), ioctl_tty(2). */
 #include "keelson.h"
-#include "kernel.h"
 
 #include <fcntl.h>
 #include <sys/ioctl.h>
@@ -59,23 +58,7 @@ static napi_value js_resize_pty(napi_env env, napi_callback_info info) {
   return throw_errno(env, err, "ioctl", NULL, "resize a terminal to %dx%d", columns, rows);
 }
 
-/* resizePtyOf(pidfd, fd, rows, columns): the same for a pseudoterminal that another process has open as `fd` */
-static napi_value js_resize_pty_of(napi_env env, napi_callback_info info) {
-  napi_value v[4];
-  int pidfd, number, rows, columns;
-  if (!args_read(env, info, 4, v) || !arg_int(env, v[0], "pidfd", &pidfd) || !arg_int(env, v[1], "fd", &number) ||
-      !arg_int(env, v[2], "rows", &rows) || !arg_int(env, v[3], "columns", &columns))
-    return NULL;
-  struct winsize size = {.ws_row = (unsigned short)rows, .ws_col = (unsigned short)columns};
-  /* Closed again at once: whoever has a master open keeps the terminal from hanging up. */
-  AUTO_FD fd = k_pidfd_getfd(pidfd, number);
-  if (fd >= 0 && ioctl(fd, TIOCSWINSZ, &size) == 0) return js_undefined(env);
-  int err = errno;
-  return throw_errno(env, err, fd < 0 ? "pidfd_getfd" : "ioctl", NULL, "resize a terminal to %dx%d", columns, rows);
-}
-
 void init_pty(napi_env env, napi_value exports) {
   export_function(env, exports, "openPty", js_open_pty);
   export_function(env, exports, "resizePty", js_resize_pty);
-  export_function(env, exports, "resizePtyOf", js_resize_pty_of);
 }

@@ -80,6 +80,60 @@ static napi_value js_shutdown_write(napi_env env, napi_callback_info info) {
   return throw_errno(env, err, "shutdown", NULL, "shut down fd %d", fd);
 }
 
+/* listenSocket(dirFd, name) -> fd of a listening stream socket, non-blocking */
+static napi_value js_listen_socket(napi_env env, napi_callback_info info) {
+  napi_value v[2];
+  AUTO_STRING name = NULL;
+  int dir;
+  if (!args_read(env, info, 2, v) || !arg_int(env, v[0], "dirFd", &dir) || !arg_string(env, v[1], "name", &name))
+    return NULL;
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  int length = snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/%s", dir, name);
+  if (length < 0 || (size_t)length >= sizeof address.sun_path)
+    return throw_errno(env, ENAMETOOLONG, "bind", name, "listen on %s", name);
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0 && listen(fd, 1) == 0) return js_number(env, fd);
+  int err = errno;
+  close_fd(&fd);
+  return throw_errno(env, err, fd < 0 ? "socket" : "bind", name, "listen on %s", name);
+}
+
+/* acceptSocket(fd) -> fd, non-blocking, or -1 when nobody has connected */
+static napi_value js_accept_socket(napi_env env, napi_callback_info info) {
+  napi_value v[1];
+  int fd, peer;
+  if (!args_read(env, info, 1, v) || !arg_int(env, v[0], "fd", &fd)) return NULL;
+  do peer = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  while (peer < 0 && errno == EINTR);
+  int err = errno;
+  if (peer >= 0 || err == EAGAIN || err == ECONNABORTED) return js_number(env, peer);
+  return throw_errno(env, err, "accept4", NULL, "accept on fd %d", fd);
+}
+
+/* receiveFd(fd) -> the first fd of a message, -1 when there is no message now, -2 at the end or when one has no fd */
+static napi_value js_receive_fd(napi_env env, napi_callback_info info) {
+  napi_value v[1];
+  int fd, received = -2;
+  char data[4096];
+  union {
+    struct cmsghdr header;
+    char bytes[CMSG_SPACE(sizeof(int))];
+  } control;
+  struct iovec part = {.iov_base = data, .iov_len = sizeof data};
+  struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+  ssize_t n;
+  if (!args_read(env, info, 1, v) || !arg_int(env, v[0], "fd", &fd)) return NULL;
+  do n = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+  while (n < 0 && errno == EINTR);
+  int err = errno;
+  if (n < 0 && err == EAGAIN) return js_number(env, -1);
+  if (n < 0) return throw_errno(env, err, "recvmsg", NULL, "receive an fd from fd %d", fd);
+  for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c != NULL; c = CMSG_NXTHDR(&message, c))
+    if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len >= CMSG_LEN(sizeof(int)) && received < 0)
+      memcpy(&received, CMSG_DATA(c), sizeof received);
+  return js_number(env, received);
+}
+
 struct namespace_socket {
   const char *path; /* NULL: our own namespace */
   int family, fd, err;
@@ -150,6 +204,9 @@ void init_socket(napi_env env, napi_value exports) {
   export_function(env, exports, "receivePacket", js_receive_packet);
   export_function(env, exports, "sendPacket", js_send_packet);
   export_function(env, exports, "shutdownWrite", js_shutdown_write);
+  export_function(env, exports, "listenSocket", js_listen_socket);
+  export_function(env, exports, "acceptSocket", js_accept_socket);
+  export_function(env, exports, "receiveFd", js_receive_fd);
   export_function(env, exports, "connectLoopback", js_connect_loopback);
   export_function(env, exports, "socketError", js_socket_error);
 }

@@ -22,11 +22,13 @@ interface Native {
   pollClose(handle: PollHandle): void;
   openPty(): { masterFd: number; slaveFd: number };
   resizePty(fd: number, rows: number, columns: number): void;
-  resizePtyOf(pidfd: number, fd: number, rows: number, columns: number): void;
   connectSeqpacket(dir: string, name: string): number;
   receivePacket(fd: number, buffer: Uint8Array): number;
   sendPacket(fd: number, bytes: Uint8Array): boolean;
   shutdownWrite(fd: number): void;
+  listenSocket(dirFd: number, name: string): number;
+  acceptSocket(fd: number): number;
+  receiveFd(fd: number): number;
   connectLoopback(netns: string | null, isIpv6: boolean, port: number): { fd: number; isConnected: boolean };
   socketError(fd: number): number;
   statfs(path: string): { type: bigint; blockSizeBytes: bigint; blocks: bigint; blocksFree: bigint; blocksAvailable: bigint; inodes: bigint; inodesFree: bigint };

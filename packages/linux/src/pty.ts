@@ -1,6 +1,4 @@
-import { readdirSync, readlinkSync } from "node:fs";
 import { ReadStream } from "node:tty";
-import { isErrno } from "./errno.ts";
 import { native } from "./native.ts";
 import { closeFd } from "./pipe.ts";
 
@@ -14,31 +12,52 @@ export interface TerminalSize {
 const maxSize = 0xffff;
 
 /**
- * A pseudoterminal, raw: bytes pass through as they are. `slaveFd` is for a child and ours to close; `stream` reads and
- * writes the other end, and ends when nobody has the slave open any more.
+ * The master of a pseudoterminal: `stream` reads what processes write to the terminal and types into it. It closes when
+ * nobody has the terminal open any more.
  */
+export class TerminalMaster implements Disposable {
+  readonly stream: ReadStream;
+  readonly #fd: number;
+
+  /** Takes the fd over. Throws SystemError. */
+  constructor(fd: number) {
+    this.#fd = fd;
+    try {
+      this.stream = new ReadStream(fd);
+    } catch (error) {
+      closeFd(fd);
+      throw error;
+    }
+    // EIO is how the master learns that the terminal is closed; `close` follows.
+    this.stream.on("error", () => {});
+  }
+
+  /** TIOCSWINSZ; the kernel tells the foreground process group. Sizes beyond 16 bits are cut. Throws SystemError. */
+  resize({ rows, columns }: TerminalSize): void {
+    if (!this.stream.destroyed) native.resizePty(this.#fd, Math.min(rows, maxSize), Math.min(columns, maxSize));
+  }
+
+  [Symbol.dispose](): void {
+    this.stream.destroy();
+  }
+}
+
+/** A pseudoterminal of ours, raw: bytes pass through as they are. `slaveFd` is for a child. */
 export class Pty implements Disposable {
   readonly slaveFd: number;
-  readonly stream: ReadStream;
-  readonly #masterFd: number;
+  readonly master: TerminalMaster;
   #isSlaveOpen = true;
-  #isClosed = false;
 
   /** Throws SystemError. */
   constructor() {
     const { masterFd, slaveFd } = native.openPty();
     this.slaveFd = slaveFd;
-    this.#masterFd = masterFd;
     try {
-      this.stream = new ReadStream(masterFd);
+      this.master = new TerminalMaster(masterFd);
     } catch (error) {
-      closeFd(masterFd);
       closeFd(slaveFd);
       throw error;
     }
-    this.stream.on("close", () => (this.#isClosed = true));
-    // EIO is how the master learns that the last slave is closed; `close` follows.
-    this.stream.on("error", () => {});
   }
 
   /** The child has it. */
@@ -48,32 +67,8 @@ export class Pty implements Disposable {
     closeFd(this.slaveFd);
   }
 
-  /** TIOCSWINSZ; the kernel tells the foreground process group. Sizes beyond 16 bits are cut. Throws SystemError. */
-  resize({ rows, columns }: TerminalSize): void {
-    if (this.#isClosed) return;
-    native.resizePty(this.#masterFd, Math.min(rows, maxSize), Math.min(columns, maxSize));
-  }
-
   [Symbol.dispose](): void {
     this.closeSlave();
-    this.stream.destroy();
-  }
-}
-
-/**
- * Sets the size of the pseudoterminal whose master a child has open, as a container runtime has that of its container.
- * False when it has none, or none yet. Throws SystemError.
- */
-export function resizePtyOf(child: { readonly pid: number; readonly pidfd: number }, { rows, columns }: TerminalSize): boolean {
-  try {
-    const dir = `/proc/${child.pid}/fd`;
-    const fd = readdirSync(dir).find((fd) => readlinkSync(`${dir}/${fd}`).endsWith("/ptmx"));
-    if (fd === undefined) return false;
-    native.resizePtyOf(child.pidfd, Number(fd), Math.min(rows, maxSize), Math.min(columns, maxSize));
-    return true;
-  } catch (error) {
-    // It ended, or has closed it meanwhile.
-    if (isErrno(error, "ENOENT", "ESRCH", "EBADF")) return false;
-    throw error;
+    this.master[Symbol.dispose]();
   }
 }

@@ -1,7 +1,8 @@
 import { Socket } from "node:net";
 import type { Readable, Writable } from "node:stream";
+import type { ConsoleSocket } from "@keelson/linux/console-socket.ts";
 import { closeFd, createPipe } from "@keelson/linux/pipe.ts";
-import { Pty, resizePtyOf, type TerminalSize } from "@keelson/linux/pty.ts";
+import { Pty, TerminalMaster, type TerminalSize } from "@keelson/linux/pty.ts";
 import { type Child, spawn, type SpawnOptions } from "@keelson/linux/spawn.ts";
 import { drained, OutputPump } from "./output-pump.ts";
 
@@ -27,15 +28,80 @@ export interface StreamedRun {
 /** What of stderr is kept for an error. */
 const keptErrorBytes = 4096;
 
-/** How long after another a new size is tried again, in ms, and how often. */
-const resizeAgainMs = 20;
-const maxResizeTries = 250;
+/** How often a runtime that may not have looked yet is told of a new size, in ms after it. */
+const resizeAgainMs = [100, 500];
+
+type Command = Pick<SpawnOptions, "file" | "args" | "env">;
 
 /**
- * Runs a program to its end with streams through real pipes, which it can open again as /dev/stdout, or through a
- * terminal of ours. It leads a session of its own, which is killed when the signal aborts; then this throws the reason.
+ * Runs a program to its end with streams through real pipes, which it can open again as /dev/stdout. It leads a session
+ * of its own, which is killed when the signal aborts; then this throws the reason.
  */
-export async function runStreamed(command: Pick<SpawnOptions, "file" | "args" | "env">, streams: ExecStreams, hasTerminal: boolean, signal: AbortSignal): Promise<StreamedRun> {
+export async function runOnPipes(command: Command, streams: ExecStreams, signal: AbortSignal): Promise<StreamedRun> {
+  return await runStreamed(signal, (keep, ours) => {
+    using pipes = new Pipes();
+    // Never /dev/null: crun gives what it gets to the container's user.
+    const [input, output, errors] = [pipes.make(true), pipes.make(false), pipes.make(false)];
+    const child = spawn({ ...command, newSession: true, fds: [input.theirs, output.theirs, errors.theirs] });
+    if (streams.stdin !== undefined) feed(streams.stdin, ours.adopt(input.take(false), destroy));
+    const pumps = [
+      new OutputPump(ours.adopt(output.take(true), destroy), streams.stdout),
+      new OutputPump(ours.adopt(errors.take(true), destroy), streams.stderr, keep),
+    ];
+    return Promise.resolve({ child, pumps });
+  });
+}
+
+/** The same with a terminal that the program makes and hands over on the console socket. */
+export async function runOnConsole(command: Command, streams: ExecStreams, socket: ConsoleSocket, signal: AbortSignal): Promise<StreamedRun & { readonly hadTerminal: boolean }> {
+  let hadTerminal = false;
+  const result = await runStreamed(signal, async (keep, ours) => {
+    using pipes = new Pipes();
+    const [input, output, errors] = [pipes.make(true), pipes.make(false), pipes.make(false)];
+    const child = spawn({ ...command, newSession: true, fds: [input.theirs, output.theirs, errors.theirs] });
+    const pumps = [new OutputPump(ours.adopt(errors.take(true), destroy), undefined, keep)];
+    await Promise.race([socket.master, child.exited, aborted(signal)]);
+    socket.look();
+    socket[Symbol.dispose]();
+    const fd = await socket.master;
+    if (fd === undefined) return { child, pumps };
+    hadTerminal = true;
+    const terminal = ours.use(new TerminalMaster(fd));
+    followSizes(streams, (size) => terminal.resize(size));
+    if (streams.stdin !== undefined) feed(streams.stdin, terminal.stream, false);
+    return { child, pumps: [...pumps, new OutputPump(terminal.stream, streams.stdout)] };
+  });
+  return { ...result, hadTerminal };
+}
+
+/** The same with a terminal of ours, for a program that copies between its own terminal and the one that it makes. */
+export async function runOnTerminal(command: Command, streams: ExecStreams, signal: AbortSignal): Promise<StreamedRun> {
+  return await runStreamed(signal, (keep, ours) => {
+    using pipes = new Pipes();
+    const pty = ours.use(new Pty());
+    // The program's own words, apart from the terminal.
+    const errors = pipes.make(false);
+    if (streams.sizes?.last !== undefined) pty.master.resize(streams.sizes.last);
+    const child = spawn({ ...command, newSession: true, fds: [pty.slaveFd, pty.slaveFd, errors.theirs] });
+    pty.closeSlave();
+    followSizes(streams, (size) => {
+      pty.master.resize(size);
+      child.kill("SIGWINCH");
+      // It may not listen yet.
+      for (const ms of resizeAgainMs) setTimeout(() => child.kill("SIGWINCH"), ms).unref();
+    });
+    if (streams.stdin !== undefined) feed(streams.stdin, pty.master.stream, false);
+    const pumps = [new OutputPump(pty.master.stream, streams.stdout), new OutputPump(ours.adopt(errors.take(true), destroy), undefined, keep)];
+    return Promise.resolve({ child, pumps });
+  });
+}
+
+interface Started {
+  readonly child: Child;
+  readonly pumps: readonly OutputPump[];
+}
+
+async function runStreamed(signal: AbortSignal, start: (keep: (bytes: Buffer) => void, ours: DisposableStack) => Promise<Started>): Promise<StreamedRun> {
   signal.throwIfAborted();
   using ours = new DisposableStack();
   const kept: Buffer[] = [];
@@ -45,79 +111,25 @@ export async function runStreamed(command: Pick<SpawnOptions, "file" | "args" | 
     kept.push(bytes.subarray(0, keptErrorBytes - keptBytes));
     keptBytes += bytes.length;
   };
-  const { child, pumps } = hasTerminal ? startOnTerminal(command, streams, keep, ours) : startOnPipes(command, streams, keep, ours);
+  const { child, pumps } = await start(keep, ours);
   const onAbort = (): void => void child.killGroup("SIGKILL");
   signal.addEventListener("abort", onAbort, { once: true });
   ours.defer(() => signal.removeEventListener("abort", onAbort));
+  if (signal.aborted) onAbort();
   const { code } = await child.exited;
   signal.throwIfAborted();
   await drained(pumps, signal);
   return { code, stderr: Buffer.concat(kept), stdout: Buffer.alloc(0) };
 }
 
-interface Started {
-  readonly child: Child;
-  readonly pumps: OutputPump[];
+function aborted(signal: AbortSignal): Promise<undefined> {
+  return new Promise((resolve) => signal.addEventListener("abort", () => resolve(undefined), { once: true }));
 }
 
-type Command = Pick<SpawnOptions, "file" | "args" | "env">;
-
-function startOnPipes(command: Command, streams: ExecStreams, keep: (bytes: Buffer) => void, ours: DisposableStack): Started {
-  using pipes = new Pipes();
-  // Never /dev/null: crun gives what it gets to the container's user.
-  const [input, output, errors] = [pipes.make(true), pipes.make(false), pipes.make(false)];
-  const child = spawn({ ...command, newSession: true, fds: [input.theirs, output.theirs, errors.theirs] });
-  if (streams.stdin !== undefined) feed(streams.stdin, ours.adopt(input.take(false), destroy));
-  const pumps = [
-    new OutputPump(ours.adopt(output.take(true), destroy), streams.stdout),
-    new OutputPump(ours.adopt(errors.take(true), destroy), streams.stderr, keep),
-  ];
-  return { child, pumps };
-}
-
-function startOnTerminal(command: Command, streams: ExecStreams, keep: (bytes: Buffer) => void, ours: DisposableStack): Started {
-  using pipes = new Pipes();
-  const pty = ours.use(new Pty());
-  // The runtime's own words, apart from the terminal.
-  const errors = pipes.make(false);
-  const { sizes } = streams;
-  if (sizes?.last !== undefined) pty.resize(sizes.last);
-  const child = spawn({ ...command, newSession: true, fds: [pty.slaveFd, pty.slaveFd, errors.theirs] });
-  pty.closeSlave();
-  const resizer = ours.use(new Resizer(pty, child));
-  sizes?.follow((size) => {
-    if (!ours.disposed) resizer.resize(size);
-  });
-  if (streams.stdin !== undefined) feed(streams.stdin, pty.stream, false);
-  const pumps = [new OutputPump(pty.stream, streams.stdout), new OutputPump(ours.adopt(errors.take(true), destroy), undefined, keep)];
-  return { child, pumps };
-}
-
-/**
- * The runtime copies between our terminal and the container's. runc passes a new size on, crun 1.8 does not, so it is
- * set where the command sees it, as soon as there is such a terminal.
- */
-class Resizer implements Disposable {
-  readonly #pty: Pty;
-  readonly #child: Child;
-  #timer: NodeJS.Timeout | undefined;
-
-  constructor(pty: Pty, child: Child) {
-    this.#pty = pty;
-    this.#child = child;
-  }
-
-  resize(size: TerminalSize, tries = maxResizeTries): void {
-    clearTimeout(this.#timer);
-    this.#pty.resize(size);
-    if (resizePtyOf(this.#child, size)) return;
-    this.#timer = setTimeout(() => this.resize(size, tries - 1), resizeAgainMs);
-    if (tries === 0) this[Symbol.dispose]();
-  }
-
-  [Symbol.dispose](): void {
-    clearTimeout(this.#timer);
-  }
+/** From the last one that is known. */
+function followSizes({ sizes }: ExecStreams, use: (size: TerminalSize) => void): void {
+  if (sizes?.last !== undefined) use(sizes.last);
+  sizes?.follow(use);
 }
 
 /** Copies a client's input as fast as the command takes it. What the command does not want is read and thrown away. */

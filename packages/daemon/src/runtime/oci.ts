@@ -7,6 +7,7 @@ import { namingFile } from "@keelson/base/exhaustion.ts";
 import type { Log } from "@keelson/base/log.ts";
 import { Code, codeOf, messageOf, StatusError, wrapError } from "@keelson/base/status.ts";
 import { type CgroupLayout, cgroupProcs } from "@keelson/linux/cgroup.ts";
+import { ConsoleSocket } from "@keelson/linux/console-socket.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
 import { isProcessAlive, type ProcessStat, processStartTicks, readStat } from "@keelson/linux/procfs.ts";
 import type { TerminalSize } from "@keelson/linux/pty.ts";
@@ -19,7 +20,7 @@ import { makeDirectories } from "../make-directories.ts";
 import { specFile } from "../paths.ts";
 import type { ProcessIdentity } from "../pod/state.ts";
 import { endExecsIn, killExec } from "./exec-processes.ts";
-import { type ExecStreams, runStreamed } from "./exec-streams.ts";
+import { type ExecStreams, runOnConsole, runOnPipes, runOnTerminal } from "./exec-streams.ts";
 import { GentleAbort, RuntimeEnd, settles, startGraceMs } from "./gentle-abort.ts";
 import { MonitorPipe, runtimeMessage } from "./monitor-pipe.ts";
 import type { ExecResult, ExitReport, RunningProcesses, Runtime, RuntimeContainer, RuntimeView } from "./runtime.ts";
@@ -50,7 +51,8 @@ const maxReopenPauseMs = 250;
 /** conmon sends 8 KiB and a byte for the stream. */
 const maxAttachPacketBytes = 32 * 1024;
 
-type ExecCommand = Pick<SpawnOptions, "file" | "args" | "env">;
+/** The command line of an exec, with more options. */
+type ExecCommand = (options?: readonly string[]) => Pick<SpawnOptions, "file" | "args" | "env">;
 type Finished = Pick<RunResult, "code" | "stdout" | "stderr">;
 
 /**
@@ -69,6 +71,8 @@ const reopenLogsMessage = "2 0 0\n";
 export class OciRuntime implements Runtime {
   readonly #o: OciRuntimeOptions;
   #execs = 0;
+  /** Whether exec hands a terminal out and waits for the command all the same: crun does. */
+  #handsOutTerminals = true;
 
   constructor(options: OciRuntimeOptions) {
     this.#o = options;
@@ -116,18 +120,38 @@ export class OciRuntime implements Runtime {
   async exec(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<ExecResult> {
     const result = await this.#exec(container, process, signal, (command, signal) =>
       // stdin: not /dev/null, see keepNullDevice.
-      run({ ...command, stdin: new Uint8Array(), stdoutLimitBytes: maxExecOutputBytes, stderrLimitBytes: maxExecOutputBytes }, signal),
+      run({ ...command(), stdin: new Uint8Array(), stdoutLimitBytes: maxExecOutputBytes, stderrLimitBytes: maxExecOutputBytes }, signal),
     );
     return { exitCode: exitCodeOf(result), stdout: result.stdout, stderr: result.stderr, truncated: result.truncated };
   }
 
   async execStreams(container: RuntimeContainer, process: ProcessSpec, streams: ExecStreams, signal: AbortSignal): Promise<number> {
-    const hasTerminal = process.terminal === true;
+    if (process.terminal !== true) {
+      return exitCodeOf(await this.#exec(container, process, signal, (command, signal) => runOnPipes(command(), streams, signal)));
+    }
     const size = streams.sizes?.last;
-    // crun takes a new terminal's size from here, runc from its own terminal.
-    const sized = hasTerminal && size !== undefined ? { ...process, consoleSize: { height: size.rows, width: size.columns } } : process;
-    const result = await this.#exec(container, sized, signal, (command, signal) => runStreamed(command, streams, hasTerminal, signal));
-    return exitCodeOf(result);
+    const sized = size === undefined ? process : { ...process, consoleSize: { height: size.rows, width: size.columns } };
+    if (!this.#handsOutTerminals) return await this.#execOnTerminal(container, sized, streams, signal);
+    let hadTerminal = false;
+    try {
+      const result = await this.#exec(container, sized, signal, async (command, signal) => {
+        using socket = new ConsoleSocket(container.bundleDir, `exec-${this.#execs}.sock`);
+        const result = await runOnConsole(command(["--console-socket", socket.path]), streams, socket, signal);
+        hadTerminal = result.hadTerminal;
+        return result;
+      });
+      return exitCodeOf(result);
+    } catch (error) {
+      // runc hands a terminal out only to those who do not wait for the command. Whether it was that, the other way tells.
+      if (hadTerminal || signal.aborted) throw error;
+      const exitCode = await this.#execOnTerminal(container, sized, streams, signal);
+      this.#handsOutTerminals = false;
+      return exitCode;
+    }
+  }
+
+  async #execOnTerminal(container: RuntimeContainer, process: ProcessSpec, streams: ExecStreams, signal: AbortSignal): Promise<number> {
+    return exitCodeOf(await this.#exec(container, process, signal, (command, signal) => runOnTerminal(command(), streams, signal)));
   }
 
   /** Runs the runtime's exec in one way or another, and sees that nothing of it is left, whatever happens. */
@@ -147,8 +171,12 @@ export class OciRuntime implements Runtime {
       end.in(hasStarted ? reapGraceMs : 0, signal.reason);
     };
     gentle.signal.addEventListener("abort", onAbort, { once: true });
-    const args = [...this.#runtimeArgs(), "exec", "--process", `${base}.json`, "--pid-file", `${base}.pid`, container.id];
-    const result = await start({ file: this.#o.path, args, env: { PATH: globalThis.process.env["PATH"] } }, end.signal);
+    const command: ExecCommand = (options = []) => ({
+      file: this.#o.path,
+      args: [...this.#runtimeArgs(), "exec", ...options, "--process", `${base}.json`, "--pid-file", `${base}.pid`, container.id],
+      env: { PATH: globalThis.process.env["PATH"] },
+    });
+    const result = await start(command, end.signal);
     signal.throwIfAborted();
     // No pid file: the command was never started, and what is on stderr is the runtime's. Mostly the command is wrong.
     if (result.code !== 0 && !existsSync(`${base}.pid`)) {

@@ -28,13 +28,13 @@ export async function attach(d: Deps, request: Attach, streams: RemoteStreams): 
 }
 
 async function outcomeOf(d: Deps, { containerId, choice }: Attach, streams: RemoteStreams): Promise<Outcome> {
-  let socket: Duplex | undefined;
+  let leave = () => {};
   try {
     const container = stillRunning(d, containerId);
     const runtimeContainer = runtimeContainerOf(d, container);
     const { runtime } = d.runtimes.handlerOf(container.handler);
     const monitor = runtime.attach(runtimeContainer);
-    socket = monitor;
+    leave = () => void monitor.destroy();
     const { stdin, stdinOnce, tty } = container.config;
     const over = Promise.withResolvers<void>();
     monitor.on("error", over.resolve).on("end", over.resolve);
@@ -57,19 +57,19 @@ async function outcomeOf(d: Deps, { containerId, choice }: Attach, streams: Remo
     const onAbort = () => over.reject(streams.signal.reason as Error);
     if (streams.signal.aborted) onAbort();
     streams.signal.addEventListener("abort", onAbort, { once: true });
-    await over.promise;
     // conmon takes the end of any client for the end of input when it is to come once: one that had none stays.
-    if (stdin && stdinOnce && !choice.stdin) socket = park(monitor);
+    if (stdin && stdinOnce && !choice.stdin) leave = () => park(monitor);
+    await over.promise;
     return { is: "exited", exitCode: 0 };
   } catch (error) {
     return { is: "failed", message: messageOf(error) };
   } finally {
-    socket?.destroy();
+    leave();
   }
 }
 
 /** Reads on without a client until the container ends. */
-function park(monitor: Duplex): undefined {
+function park(monitor: Duplex): void {
   monitor.removeAllListeners("data");
   monitor.on("error", () => monitor.destroy()).on("end", () => monitor.destroy());
   monitor.resume();

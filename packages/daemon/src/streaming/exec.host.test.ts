@@ -107,7 +107,8 @@ for (const runtime of runtimes) {
           const client = await start("stty size; tty; trap 'stty size' WINCH; echo ready; while true; do sleep 0.1; done", streams);
           client.resize(101, 43);
           await waitFor(() => client.stdout().toString().includes("ready"));
-          assert.match(client.stdout().toString(), /^43 101\r\n\/dev\/(pts\/\d+|console)\r\nready\r\n$/);
+          // runc settles who writes the carriage return a moment after the command's start.
+          assert.match(client.stdout().toString().replace("\r\r\n", "\r\n"), /^43 101\r\n\/dev\/(pts\/\d+|console)\r\nready\r\n$/);
           client.resize(90, 30);
           await waitFor(() => client.stdout().toString().includes("30 90"), { message: () => client.stdout().toString() });
           // Ctrl-C: a signal, from the terminal.
@@ -121,6 +122,18 @@ for (const runtime of runtimes) {
           await client.write("echo $((6*7)); exit 5\n");
           assert.equal(parseStatus(await client.ended).exitCode, 5);
           assert.match(client.stdout().toString(), /echo \$\(\(6\*7\)\); exit 5\r\n42\r\n/);
+        });
+
+        test("a short command on a terminal loses nothing", async () => {
+          const streams = { stdin: true, stdout: true, tty: true };
+          const outputs = await Promise.all(
+            Array.from({ length: 20 }, async (_, i) => {
+              const client = await start(["echo", "-n", `hello ${i}`], streams);
+              client.resize(80, 24);
+              return [parseStatus(await client.ended).exitCode, client.stdout().toString()];
+            }),
+          );
+          assert.deepEqual(outputs, outputs.map((_, i) => [0, `hello ${i}`]));
         });
 
         test("a client that vanishes takes the command with it, whole", async () => {

@@ -10,7 +10,7 @@ import type { RemoteCommand } from "./server.ts";
 type Exec = Extract<RemoteCommand, { is: "exec" }>;
 
 /** How long a command with a terminal waits for its client to tell the terminal's size, in ms. */
-const firstSizeMs = 100;
+const firstSizeMs = 300;
 
 /** Runs a command in a container for a client. When the client goes away, the command is killed with all that it started. */
 export async function exec(d: Deps, request: Exec, streams: RemoteStreams): Promise<void> {

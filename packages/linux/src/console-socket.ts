@@ -1,0 +1,77 @@
+import { closeSync, constants, openSync, unlinkSync } from "node:fs";
+import { isErrno } from "./errno.ts";
+import { native } from "./native.ts";
+import { closeFd } from "./pipe.ts";
+import { Poll, pollReadable } from "./poll.ts";
+
+/** A unix socket over which a container runtime hands out the master of a terminal that it has made (`--console-socket`). */
+export class ConsoleSocket implements Disposable {
+  /** For the runtime: short, wherever the directory is. It leads through us, for as long as this is not disposed of. */
+  readonly path: string;
+  /** Resolves with the master's fd, which is then the caller's; with undefined when this is disposed of before one came. */
+  readonly master: Promise<number | undefined>;
+  readonly #dirFd: number;
+  readonly #file: string;
+  readonly #listener: number;
+  readonly #settle: (fd: number | undefined) => void;
+  #poll: Poll;
+  #peer = -1;
+  #isDone = false;
+  #isOpen = true;
+
+  /** Listens on `name` in the directory `dir`. Throws SystemError. */
+  constructor(dir: string, name: string) {
+    this.#file = `${dir}/${name}`;
+    this.#dirFd = openSync(dir, constants.O_RDONLY | constants.O_DIRECTORY);
+    try {
+      this.#listener = native.listenSocket(this.#dirFd, name);
+    } catch (error) {
+      closeSync(this.#dirFd);
+      throw error;
+    }
+    this.path = `/proc/${process.pid}/fd/${this.#dirFd}/${name}`;
+    const { promise, resolve } = Promise.withResolvers<number | undefined>();
+    this.master = promise;
+    this.#settle = resolve;
+    this.#poll = new Poll(this.#listener, () => this.#accept());
+    this.#poll.want(pollReadable);
+  }
+
+  /** Takes what the runtime has sent by now: its end may be known before the event loop looks here. */
+  look(): void {
+    if (this.#peer < 0) this.#accept();
+    if (this.#peer >= 0) this.#receive();
+  }
+
+  #accept(): void {
+    this.#peer = native.acceptSocket(this.#listener);
+    if (this.#peer < 0) return;
+    this.#poll[Symbol.dispose]();
+    this.#poll = new Poll(this.#peer, () => this.#receive());
+    this.#poll.want(pollReadable);
+  }
+
+  #receive(): void {
+    if (this.#isDone) return;
+    const fd = native.receiveFd(this.#peer);
+    if (fd === -1) return;
+    this.#isDone = true;
+    this.#poll.want(0);
+    if (fd >= 0) this.#settle(fd);
+  }
+
+  [Symbol.dispose](): void {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    this.#settle(undefined);
+    this.#poll[Symbol.dispose]();
+    if (this.#peer >= 0) closeFd(this.#peer);
+    closeFd(this.#listener);
+    closeSync(this.#dirFd);
+    try {
+      unlinkSync(this.#file);
+    } catch (error) {
+      if (!isErrno(error, "ENOENT")) throw error;
+    }
+  }
+}

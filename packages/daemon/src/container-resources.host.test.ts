@@ -1,12 +1,14 @@
 // What limits a container: looked at in its cgroup and from inside, not in what was asked.
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import { type DeepPartial, LinuxContainerResources } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { controllerDir, detectCgroups } from "@keelson/linux/cgroup.ts";
+import { cgroupDirs, controllerDir, createCgroup, detectCgroups } from "@keelson/linux/cgroup.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
+import { LinuxContainerHost } from "./container/container-host.ts";
 import { type Pod, rejectsWith, runtimes, skip, TestNode } from "./testing/test-node.ts";
 
 const mebibyte = 1024n * 1024n;
@@ -166,4 +168,20 @@ test("limits outlive a restart of the daemon", { skip }, async () => {
   assert.equal((await node.containerStatus(id)).resources?.linux?.memoryLimitInBytes, 40n * mebibyte);
   const { info } = await node.call("podSandboxStatus", { podSandboxId: pod.id, verbose: true });
   assert.equal((JSON.parse(info["info"]!) as { overhead: Record<string, unknown> }).overhead["cpu_shares"], 9);
+});
+
+test("a process that was killed for want of memory is found in the kernel's log when its cgroup is gone", { skip }, () => {
+  const cgroups = detectCgroups();
+  const path = `/keelson-oom-${process.pid}`;
+  createCgroup(cgroups, path);
+  const dir = controllerDir(cgroups, path, "memory")!;
+  writeFileSync(join(dir, isV2 ? "memory.max" : "memory.limit_in_bytes"), String(10n * mebibyte));
+  writeFileSync(join(dir, isV2 ? "memory.swap.max" : "memory.memsw.limit_in_bytes"), isV2 ? "0" : String(10n * mebibyte));
+  const { signal } = spawnSync("sh", ["-c", `echo $$ > ${dir}/cgroup.procs; exec dd if=/dev/zero of=/dev/null bs=30M`], { stdio: "ignore" });
+  assert.equal(signal, "SIGKILL");
+  for (const each of cgroupDirs(cgroups, path)) if (existsSync(each)) rmdirSync(each);
+  const host = new LinuxContainerHost(() => "", () => "", cgroups);
+  assert.deepEqual(host.outOfMemory(path, true)?.victims.map(({ name }) => name), ["dd"]);
+  assert.equal(host.outOfMemory(path, false), undefined);
+  assert.equal(host.outOfMemory("/keelson-oom-nobody", true), undefined);
 });

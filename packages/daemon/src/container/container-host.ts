@@ -85,8 +85,8 @@ export interface ContainerHost {
   writeLimits(cgroupPath: string, files: readonly LimitFile[]): void;
   /** Gives a score to the processes that have one of the earlier ones. */
   setOomScoreAdj(cgroupPath: string, earlier: ReadonlySet<number>, score: number): void;
-  /** Whom the kernel killed in the container for want of memory; undefined when nobody. */
-  outOfMemory(cgroupPath: string): OomReport | undefined;
+  /** Whom the kernel killed in an ended container for want of memory; undefined when nobody. `isSuspected`: by how it ended. */
+  outOfMemory(cgroupPath: string, isSuspected: boolean): OomReport | undefined;
   /** Unmounts the root file system of a container that has ended, as far as that goes; may be repeated. */
   unmountRootfs(id: string): Promise<void>;
   /** Takes the file systems and directories down, as much of them as there is; may be repeated. */
@@ -290,10 +290,13 @@ export class LinuxContainerHost implements ContainerHost {
     for (const pid of cgroupProcs(this.#cgroups, cgroupPath)) replaceOomScoreAdj(pid, earlier, score);
   }
 
-  outOfMemory(cgroupPath: string): OomReport | undefined {
+  outOfMemory(cgroupPath: string, isSuspected: boolean): OomReport | undefined {
     const pressure = memoryPressure(this.#cgroups, cgroupPath);
-    if (pressure === undefined || pressure.oomKills === 0) return undefined;
-    return { ...pressure, victims: readOomKills().filter(({ cgroup }) => `${cgroup}/`.includes(`${cgroupPath}/`)) };
+    // systemd removes a scope with its last process, and its counters with it.
+    if (pressure === undefined ? !isSuspected : pressure.oomKills === 0) return undefined;
+    const victims = readOomKills().filter(({ cgroup }) => `${cgroup}/`.includes(`${cgroupPath}/`));
+    if (pressure !== undefined) return { ...pressure, victims };
+    return victims.length === 0 ? undefined : { oomKills: victims.length, hasReachedLimit: false, victims };
   }
 
   async destroy(id: string, cgroupPath: string, signal: AbortSignal): Promise<void> {

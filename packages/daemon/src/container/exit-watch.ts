@@ -82,7 +82,7 @@ export async function exitEvent(d: Pick<ExitWatchDeps, "containerHost" | "exitOf
   await d.containerHost.kill(record.cgroupPath, AbortSignal.timeout(10_000));
   const report = d.exitOf(record);
   if (report !== undefined) {
-    const oom = d.containerHost.outOfMemory(record.cgroupPath);
+    const oom = d.containerHost.outOfMemory(record.cgroupPath, report.oomKilled || report.exitCode === 137);
     return failedExecution(d, record, report) ?? { type: "exited", exitCode: report.exitCode, ...endOf(report, oom, record), atNs: report.finishedAtNs };
   }
   // Without its monitor nobody reads the container's output or learns its exit code.

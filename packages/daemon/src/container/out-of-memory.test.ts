@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { endOf, type OomReport } from "./out-of-memory.ts";
 
-const container = { cgroupPath: "/kubepods/pod1/c1", stopSignal: { number: 15 } };
+const container = { cgroupPath: "/kubepods/pod1/c1", stopSignal: { number: 15 }, resources: undefined };
 const ended = (exitCode: number, oomKilled = false) => ({ exitCode, oomKilled, finishedAtNs: 1n });
 const victim = { name: "dd", pid: 42, cgroup: "/kubepods/pod1/c1", limitedCgroup: "/kubepods/pod1/c1" };
 const oom = (over: Partial<OomReport> = {}): OomReport => ({ oomKills: 1, limitBytes: 15_728_640, hasReachedLimit: true, victims: [victim], ...over });
@@ -35,6 +35,12 @@ test("limits below and above the container, of the machine, and in a cgroup name
   assert.match(message("/outer/kubepods/pod1/c1/app", "/outer/kubepods/pod1/c1"), /the container's memory limit of 15 MiB/);
   assert.match(message("/outer/kubepods/pod1/c1", "/outer/kubepods"), /of \/kubepods, the cgroup above/);
   assert.match(message("/outer/kubepods/pod1/c1", "/outer"), /of \/outer, the cgroup above/);
+});
+
+test("a limit whose cgroup is gone is the one that was asked for", () => {
+  const gone: OomReport = { oomKills: 1, hasReachedLimit: false, victims: [victim] };
+  assert.match(endOf(ended(137), gone, { ...container, resources: { memoryLimitInBytes: 1_048_576n } }).message, /"dd".*the container's memory limit of 1 MiB was reached$/);
+  assert.match(endOf(ended(137), gone, { ...container, resources: { memoryLimitInBytes: -1n } }).message, /the container's memory limit was reached$/);
 });
 
 test("several kills are counted", () => assert.match(endOf(ended(137), oom({ oomKills: 3 }), container).message, /last of 3 processes/));

@@ -1,3 +1,4 @@
+import type { LinuxContainerResources } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { OomKill } from "@keelson/linux/kernel-log.ts";
 import type { MemoryPressure } from "@keelson/linux/memory-cgroup.ts";
 import { formatBytes } from "../plan/format-bytes.ts";
@@ -13,6 +14,7 @@ export interface OomReport extends MemoryPressure {
 interface Ended {
   readonly cgroupPath: string;
   readonly stopSignal: { readonly number: number };
+  readonly resources: Pick<LinuxContainerResources, "memoryLimitInBytes"> | undefined;
 }
 
 /**
@@ -26,33 +28,36 @@ export function endOf(report: ExitReport, oom: OomReport | undefined, container:
   const wasStopped = container.stopSignal.number !== sigkill && exitCode === 128 + container.stopSignal.number;
   const reason = exitCode === 0 ? "Completed" : wasStopped ? "Error" : "OOMKilled";
   const after = exitCode === 128 + sigkill ? "" : `; the container went on and ended with exit code ${exitCode}`;
-  return { reason, message: `${describeKill(oom, container.cgroupPath)}${after}` };
+  return { reason, message: `${describeKill(oom, container)}${after}` };
 }
 
 const sigkill = 9;
 
-function describeKill(oom: OomReport | undefined, cgroupPath: string): string {
+function describeKill(oom: OomReport | undefined, container: Ended): string {
   const victim = oom?.victims.at(-1);
-  if (oom === undefined || victim === undefined) return `a process was killed: ${oom === undefined ? "the container ran out of memory" : limitOf(oom)}`;
+  if (oom === undefined || victim === undefined) return `a process was killed: ${oom === undefined ? "the container ran out of memory" : limitOf(oom, container)}`;
   const more = oom.oomKills > 1 ? `; it was the last of ${oom.oomKills} processes killed so` : "";
-  return `process ${JSON.stringify(victim.name)} (pid ${victim.pid}) was killed: ${limitOfVictim(victim, oom, cgroupPath)}${more}`;
+  return `process ${JSON.stringify(victim.name)} (pid ${victim.pid}) was killed: ${limitOfVictim(victim, oom, container)}${more}`;
 }
 
 /** Which limit it was, as the kernel's log has it. */
-function limitOfVictim({ cgroup, limitedCgroup }: OomKill, oom: OomReport, cgroupPath: string): string {
+function limitOfVictim({ cgroup, limitedCgroup }: OomKill, oom: OomReport, container: Ended): string {
+  const { cgroupPath } = container;
   if (limitedCgroup === undefined) return "the machine ran out of memory";
   // The log's paths begin at the machine's root, ours at that of our cgroup namespace.
   const root = cgroup.slice(0, `${cgroup}/`.lastIndexOf(`${cgroupPath}/`));
   const limited = limitedCgroup.startsWith(`${root}/`) ? limitedCgroup.slice(root.length) : limitedCgroup;
-  if (limited === cgroupPath) return ownLimit(oom);
+  if (limited === cgroupPath) return ownLimit(oom, container);
   if (limited.startsWith(`${cgroupPath}/`)) return `the memory limit of the cgroup ${limited.slice(cgroupPath.length)} inside the container was reached`;
   return `the memory limit of ${limited || "/"}, the cgroup above the container, was reached`;
 }
 
-function limitOf(oom: OomReport): string {
-  return oom.hasReachedLimit ? ownLimit(oom) : "a memory limit above the container's own, such as its pod's, was reached, or the machine ran out of memory";
+function limitOf(oom: OomReport, container: Ended): string {
+  return oom.hasReachedLimit ? ownLimit(oom, container) : "a memory limit above the container's own, such as its pod's, was reached, or the machine ran out of memory";
 }
 
-function ownLimit({ limitBytes }: OomReport): string {
+function ownLimit({ limitBytes: found }: OomReport, { resources }: Ended): string {
+  const asked = Number(resources?.memoryLimitInBytes ?? 0n);
+  const limitBytes = found ?? (asked > 0 ? asked : undefined);
   return limitBytes === undefined ? "the container's memory limit was reached" : `the container's memory limit of ${formatBytes(limitBytes)} was reached`;
 }

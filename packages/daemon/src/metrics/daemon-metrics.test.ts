@@ -66,6 +66,7 @@ test("docs/metrics.md has every metric; KEELSON_WRITE_DOCS=1 writes its table an
   const node = new FakeNode();
   t.after(() => node[Symbol.dispose]());
   node.deps.metrics.describe(node.deps);
+  using _ = node.deps.metrics.followEventLoop();
   const rows = node.deps.metrics.families().map(({ name, type, labels, help }) => `| \`${name}\` | ${type} | ${labels.map((l) => `\`${l}\``).join(" ")} | ${help} |`);
   const table = ["| metric | type | labels | meaning |", "| --- | --- | --- | --- |", ...rows].join("\n");
   const file = join(import.meta.dirname, "../../../../docs/metrics.md");
@@ -73,4 +74,16 @@ test("docs/metrics.md has every metric; KEELSON_WRITE_DOCS=1 writes its table an
   const written = text.replace(/^\| metric \|[^]*?\n(?=\n|$)/m, `${table}\n`);
   if (process.env["KEELSON_WRITE_DOCS"] === "1") writeFileSync(file, written);
   else assert.equal(text, written, "docs/metrics.md is not up to date: run KEELSON_WRITE_DOCS=1 bin/node --test packages/daemon/src/metrics/daemon-metrics.test.ts");
+});
+
+test("the dashboard asks for metrics that there are, and for all of them", (t) => {
+  const node = new FakeNode();
+  t.after(() => node[Symbol.dispose]());
+  const { metrics } = node.deps;
+  metrics.describe(node.deps);
+  using _ = metrics.followEventLoop();
+  const text = readFileSync(join(import.meta.dirname, "../../../../packaging/grafana-dashboard.json"), "utf8");
+  const { panels } = JSON.parse(text) as { panels: { targets: { expr: string }[] }[] };
+  const asked = panels.flatMap(({ targets }) => targets.flatMap(({ expr }) => expr.match(/\b(?:keelson|process)_\w+/g) ?? [])).map((name) => name.replace(/_bucket$/, ""));
+  assert.deepEqual([...new Set(asked)].sort(), metrics.families().map(({ name }) => name).sort());
 });

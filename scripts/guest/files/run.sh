@@ -1,0 +1,16 @@
+# Runs in the guest, on the repository's disk. disk.ts wrote next to it what is wanted: DRIVERS, PARTS, SLOWNESS.
+set -u
+. /keelson/.guest/wanted
+export HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+# The types are stripped before: Node does it with WebAssembly, which crashes one start in five under emulation.
+export NODE_OPTIONS="--import /keelson/scripts/guest/files/stripped.mjs"
+export NODE_COMPILE_CACHE=/var/cache/keelson-node
+export KEELSON_TEST_SLOWNESS="$SLOWNESS"
+cd /keelson || exit 1
+result=0
+for driver in $DRIVERS; do
+  echo "▶ cgroup driver $driver"
+  # shellcheck disable=SC2086 # each a word of its own
+  KEELSON_TEST_CGROUP_DRIVER=$driver bin/node scripts/test.ts $PARTS || result=1
+done
+exit $result

@@ -1,0 +1,53 @@
+import { parseArgs } from "node:util";
+
+/** What is wanted of a run in the guest. */
+export interface GuestOptions {
+  /** Test files with one of these in their path. */
+  readonly parts: readonly string[];
+  /** The cgroup drivers, one after the other. */
+  readonly drivers: readonly CgroupDriver[];
+  /** After that QEMU is killed. */
+  readonly limitMs: number;
+  /** How many times longer than usual a test may wait. */
+  readonly slowness: number;
+}
+
+export type CgroupDriver = "cgroupfs" | "systemd";
+
+/** The host tests for which cgroup v2, systemd, AppArmor or all capabilities make a difference. */
+export const defaultParts = [
+  "apparmor", "linux/src/cgroup", "container-security", "exec-sync", "lifecycle", "pod-environment", "pod-host", "pod-init", "pod-networks",
+  "resources", "restart", "stop-container", "systemd", "while-down",
+].map((name) => `${name}.host.test.ts`);
+
+export const usage = `npm run test:guest -- [--all] [--driver cgroupfs|systemd] [--minutes N] [PART...]
+  PART      host test files with PART in their path; without any, those that cgroup v2, systemd, AppArmor or
+            all capabilities make a difference to
+  --all     all host test files
+  --driver  with this cgroup driver only; without it with both, one after the other
+  --minutes after which the guest is ended (90)`;
+
+/** Throws Error with the usage for what it does not understand. */
+export function parseOptions(args: readonly string[]): GuestOptions {
+  const { values, positionals } = parse(args);
+  const minutes = Number(values.minutes ?? 90);
+  const driver = values.driver;
+  if (driver !== undefined && driver !== "cgroupfs" && driver !== "systemd") throw new Error(`--driver ${driver}\n${usage}`);
+  if (!(minutes > 0)) throw new Error(`--minutes ${values.minutes}\n${usage}`);
+  const strange = positionals.find((part) => !/^[\w./-]+$/.test(part));
+  if (strange !== undefined) throw new Error(`${strange} is part of no path here\n${usage}`);
+  return {
+    parts: values.all ? [".host.test.ts"] : positionals.length > 0 ? positionals : defaultParts,
+    drivers: driver === undefined ? ["cgroupfs", "systemd"] : [driver],
+    limitMs: minutes * 60_000,
+    slowness: 10,
+  };
+}
+
+function parse(args: readonly string[]) {
+  try {
+    return parseArgs({ args: [...args], allowPositionals: true, options: { all: { type: "boolean" }, driver: { type: "string" }, minutes: { type: "string" } } });
+  } catch (error) {
+    throw new Error(`${(error as Error).message}\n${usage}`, { cause: error });
+  }
+}

@@ -19,9 +19,12 @@ import { run } from "node:test";
 import { spec } from "node:test/reporters";
 import { reexecInSandbox } from "../packages/testkit/src/host-sandbox.ts";
 import { leftBehind, takeSnapshot } from "../packages/testkit/src/leaks.ts";
+import { slowness } from "../packages/testkit/src/wait.ts";
 
 const root = join(import.meta.dirname, "..");
-const fileTimeoutMs = 10 * 60_000;
+const fileTimeoutMs = 10 * 60_000 * slowness;
+// systemd is one for all sandboxes, and what one test file starts would be seen by another.
+const hostConcurrency = process.env["KEELSON_TEST_CGROUP_DRIVER"] === "systemd" ? 1 : 2;
 type RunOptions = NonNullable<Parameters<typeof run>[0]>;
 
 if (process.getuid?.() !== 0) {
@@ -73,7 +76,7 @@ async function* events() {
   const sandboxed = ["--import", join(root, "packages/testkit/src/sandboxed.ts")];
   const runs: RunOptions[] = [
     { files: unitFiles, concurrency: availableParallelism() },
-    { files: hostFiles, concurrency: 2, execArgv: sandboxed },
+    { files: hostFiles, concurrency: hostConcurrency, execArgv: sandboxed },
   ];
   for (const options of runs) {
     if (options.files?.length === 0) continue;

@@ -22,7 +22,7 @@ export function repositoryDisk(repository: string, work: string, { parts, driver
   mkdirSync(join(stage, ".guest"));
   writeFileSync(join(stage, ".guest/wanted"), `DRIVERS='${drivers.join(" ")}'\nPARTS='${parts.join(" ")}'\nSLOWNESS=${slowness}\n`);
   const file = join(work, "repository.ext4");
-  makeExt4(stage, file, 1 << 30);
+  makeExt4(stage, file, 1024 ** 3);
   rmSync(stage, { recursive: true });
   return file;
 }

@@ -26,7 +26,7 @@ const rootPackages = [
   ..."crun runc conmon containernetworking-plugins iptables iproute2 apparmor busybox-static catatonit".split(" "),
 ];
 /** What the initial file system needs to see the disks and the ports, in the order of insmod. */
-const bootModules = "virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk virtio_console rng-core virtio-rng".split(" ");
+const bootModules = "virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk virtio_console virtio-rng".split(" ");
 /** Units that wait for what the guest does not have, or disturb its tests. */
 const maskedUnits = "getty.target apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer systemd-tmpfiles-clean.timer".split(" ");
 
@@ -68,7 +68,7 @@ function makeImage(work: string, say: (text: string) => void): void {
   say("make the images");
   writeFileSync(join(image, "initrd"), initrd(work, join(root, "lib/modules", release)));
   prepareRoot(root);
-  makeExt4(root, join(image, "root.ext4"), 2 << 30);
+  makeExt4(root, join(image, "root.ext4"), 2 * 1024 ** 3);
 }
 
 /** The address that apt has Debian's main archive from; none leaves it to debootstrap. */

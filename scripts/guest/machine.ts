@@ -31,9 +31,10 @@ export async function runGuest({ image, disk, work, limitMs }: GuestRun, signal:
   qemu.push("-serial", `file:${consoleFile}`);
   for (const file of [image.root, disk]) qemu.push("-drive", `file=${file},format=raw,if=virtio,snapshot=on`);
   qemu.push("-device", "virtio-rng-pci", "-device", "virtio-serial");
-  qemu.push("-chardev", "fd,id=output,fd=1", "-device", "virtserialport,chardev=output,nr=1");
+  qemu.push("-chardev", "stdio,id=output,signal=off", "-device", "virtserialport,chardev=output,nr=1");
   qemu.push("-chardev", `file,id=exit,path=${exitFile}`, "-device", "virtserialport,chardev=exit,nr=2");
-  const child = spawn("setpriv", ["--pdeathsig", "KILL", "nice", "-n", "10", ...qemu], { stdio: ["ignore", "inherit", "inherit"] });
+  // The end of its stdin would be taken for a host that has gone, and the guest's writes would wait for ever.
+  const child = spawn("setpriv", ["--pdeathsig", "KILL", "nice", "-n", "10", ...qemu], { stdio: ["pipe", "inherit", "inherit"] });
   using _ = ender(child, limitMs, signal);
   const { code, endedBy } = await new Promise<{ code: number | null; endedBy: NodeJS.Signals | null }>((resolve, reject) => {
     child.once("error", reject).once("close", (exitCode, by) => resolve({ code: exitCode, endedBy: by }));

@@ -1,6 +1,7 @@
 import { execFileSync } from "node:child_process";
 import { lstatSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { slowness } from "./wait.ts";
 
 /** A process as a filter sees it. */
 export interface ProcessInfo {
@@ -36,6 +37,7 @@ export function takeSnapshot(options: SnapshotOptions = {}): Snapshot {
   addProcesses(things, options.ignoreProcess ?? (() => false));
   addMounts(things);
   addCgroups(things, "/sys/fs/cgroup");
+  addUnits(things);
   addLines(things, "/proc/net/dev", 2, (line) => {
     const name = line.trim().split(":")[0] ?? "";
     return kernelInterfaces.has(name) ? undefined : `network interface ${name} is still there`;
@@ -63,11 +65,11 @@ export function compare(before: Snapshot, after: Snapshot): string[] {
 }
 
 /**
- * What is left behind since `before`, giving what is just ending `settleMs` (2 s unless told) to be gone. It blocks
+ * What is left behind since `before`, giving what is just ending `settleMs` (2 s unless told; times `slowness`) to be gone. It blocks
  * the thread meanwhile.
  */
 export function leftBehind(before: Snapshot, options: SnapshotOptions & { readonly settleMs?: number } = {}): string[] {
-  const deadline = performance.now() + (options.settleMs ?? 2000);
+  const deadline = performance.now() + (options.settleMs ?? 2000) * slowness;
   for (;;) {
     const left = compare(before, takeSnapshot(options));
     if (left.length === 0 || performance.now() >= deadline) return left;
@@ -124,6 +126,15 @@ function addCgroups(things: Map<string, string>, dir: string): void {
   }
 }
 
+/** A unit outlives its cgroup, until systemd is told to stop it. */
+function addUnits(things: Map<string, string>): void {
+  if (lstatSync("/run/systemd/system", { throwIfNoEntry: false }) === undefined) return;
+  for (const line of output("systemctl", ["list-units", "--all", "--plain", "--no-legend", "--type=scope,slice"]).split("\n").filter(Boolean)) {
+    const unit = line.split(" ")[0];
+    things.set(`unit ${unit}`, `systemd unit ${unit} is still loaded`);
+  }
+}
+
 function addRules(things: Map<string, string>): void {
   for (const family of ["iptables", "ip6tables"]) {
     const legacyTables = read(`/proc/net/${family === "iptables" ? "ip" : "ip6"}_tables_names`);
@@ -172,9 +183,9 @@ function read(path: string): string | undefined {
   }
 }
 
-function output(command: string): string {
+function output(command: string, args: readonly string[] = []): string {
   try {
-    return execFileSync(command, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
+    return execFileSync(command, args, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
   } catch {
     return ""; // not installed, or this kernel does not have that table
   }

@@ -3,10 +3,15 @@
 #
 #   sandbox.sh enter NAME new-net|host-net COMMAND...
 #
+# With KEELSON_TEST_CGROUP_DRIVER=systemd it leaves PIDs, cgroups and /run as they are, because systemd must be able to
+# make cgroups for what runs inside: only for a machine that is thrown away afterwards, such as that of
+# `npm run test:guest`.
+#
 # Every stage replaces the one before by exec, so one process id is all there is to wait for.
 set -eu
 stage=$1 name=$2 net=$3
 cgroup=/sys/fs/cgroup
+driver=${KEELSON_TEST_CGROUP_DRIVER:-cgroupfs}
 
 # The cgroup v1 hierarchies that are mounted here, as "DIRECTORY OPTIONS" lines. cgroup v2 beside them
 # (hybrid) is left out: crun 1.8 runs on a hybrid machine only when v2 has no controller at all, and
@@ -22,8 +27,25 @@ v1_hierarchies() {
   done </proc/self/cgroup
 }
 
-case $stage in
-enter) # on the machine: into a cgroup of our own, which becomes the root of a cgroup namespace
+case $stage-$driver in
+enter-systemd)
+  mkdir -p /var/lib/cni /run/netns
+  if [ "$net" = new-net ]; then flags=--net; else flags=; fi
+  shift
+  exec setpriv --pdeathsig KILL unshare --mount --propagation private --ipc --uts $flags -- "$0" inside "$@"
+  ;;
+inside-systemd)
+  if [ "$net" = new-net ]; then
+    mount -t sysfs sysfs /sys
+    mount -t cgroup2 cgroup2 $cgroup
+    mount -t securityfs securityfs /sys/kernel/security
+    ip link set lo up
+  fi
+  mount -t tmpfs -o mode=755 cni /var/lib/cni
+  shift 3
+  exec "$@"
+  ;;
+enter-*) # on the machine: into a cgroup of our own, which becomes the root of a cgroup namespace
   if [ -e $cgroup/cgroup.procs ]; then
     mkdir "$cgroup/$name" "$cgroup/$name/init"
     echo $$ >"$cgroup/$name/cgroup.procs"
@@ -43,7 +65,7 @@ enter) # on the machine: into a cgroup of our own, which becomes the root of a c
   shift
   exec unshare --cgroup -- "$0" split "$@"
   ;;
-split) # in the cgroup namespace, still with the machine's mounts
+split-*) # in the cgroup namespace, still with the machine's mounts
   if [ -e $cgroup/cgroup.procs ]; then
     # A cgroup v2 with processes of its own cannot hand controllers to its children (cgroups(7), "no internal
     # processes"), so we live in a leaf beside those of the containers.
@@ -59,7 +81,7 @@ split) # in the cgroup namespace, still with the machine's mounts
   exec setpriv --pdeathsig KILL unshare --mount --propagation private --pid --fork --kill-child --mount-proc --ipc --uts $flags -- \
     catatonit -- "$0" inside "$@"
   ;;
-inside)
+inside-*)
   security=$([ -d /sys/kernel/security/. ] && ls -A /sys/kernel/security || true)
   unified=$([ -e $cgroup/cgroup.procs ] && echo yes || true)
   hierarchies=$(v1_hierarchies)

@@ -1,14 +1,17 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
+/** How many times longer than usual everything may take: more than 1 in an emulated machine (`npm run test:guest`). */
+export const slowness = Number(process.env["KEELSON_TEST_SLOWNESS"] ?? 1);
+
 /**
  * Asks `condition` every 10 ms until it gives something truthy, and returns that. Throws with
- * `message` after `timeoutMs` (10 s unless told), or at once when the condition throws.
+ * `message` after `timeoutMs` (10 s unless told; times `slowness`), or at once when the condition throws.
  */
 export async function waitFor<T>(
   condition: () => T | Promise<T>,
   options: { timeoutMs?: number; message?: string | (() => string) } = {},
 ): Promise<NonNullable<T>> {
-  const timeoutMs = options.timeoutMs ?? 10_000;
+  const timeoutMs = (options.timeoutMs ?? 10_000) * slowness;
   const deadline = performance.now() + timeoutMs;
   for (;;) {
     const answer = await condition();

@@ -18,7 +18,7 @@ import { inOwnSandbox } from "@keelson/testkit/host-sandbox.ts";
 import { busyboxImage } from "@keelson/testkit/image.ts";
 import { leftBehind, type Snapshot, takeSnapshot } from "@keelson/testkit/leaks.ts";
 import { Registry } from "@keelson/testkit/registry.ts";
-import { waitFor } from "@keelson/testkit/wait.ts";
+import { slowness, waitFor } from "@keelson/testkit/wait.ts";
 import { linesOf, type LogEntry, logSoFar, parseLog } from "./cri-log.ts";
 
 /** For `test(name, { skip }, …)`: a node changes interfaces, firewall and cgroups, so it starts in a sandbox only. */
@@ -35,6 +35,8 @@ const bin = join(import.meta.dirname, "../../../../bin");
 /** The programs, as a person starts them. */
 export const keelsond = join(bin, "keelsond");
 export const keelctl = join(bin, "keelctl");
+/** The cgroup driver that the whole run is with (`npm run test:guest`); undefined for the machine's own. */
+export const cgroupDriver = process.env["KEELSON_TEST_CGROUP_DRIVER"];
 const uplink = "uplink0";
 const bridge = "keel0";
 
@@ -152,7 +154,7 @@ export class TestNode implements AsyncDisposable {
   }
 
   /** Makes a call; after a minute it is an error. */
-  call<N extends UnaryCallName>(name: N, request: RequestOf<N>, signal: AbortSignal = AbortSignal.timeout(60_000)): Promise<ResponseOf<N>> {
+  call<N extends UnaryCallName>(name: N, request: RequestOf<N>, signal: AbortSignal = AbortSignal.timeout(60_000 * slowness)): Promise<ResponseOf<N>> {
     assert.ok(this.#client !== undefined, "the daemon does not run");
     return this.#client.call(name, request, signal);
   }
@@ -316,7 +318,7 @@ export class TestNode implements AsyncDisposable {
 
   /** What there is now and was not before the node: a sentence for each thing. What CNI plugins keep on purpose is left out. */
   leftBehind(settleMs = 2000): string[] {
-    const deadline = performance.now() + settleMs;
+    const deadline = performance.now() + settleMs * slowness;
     for (;;) {
       const isOurs = (process: { pid: number }) => process.pid === this.#daemon?.pid;
       const left = leftBehind(this.#before, { settleMs: 0, ignoreProcess: isOurs }).filter((sentence) => !staysOnPurpose(sentence));
@@ -388,6 +390,7 @@ function configOf(dir: string, runtime: RuntimeName): string {
 state = "${dir}/state"
 socket = "unix://${dir}/k.sock"
 default_runtime = "${runtime}"
+${cgroupDriver === undefined ? "" : `cgroup_driver = "${cgroupDriver}"`}
 [log]
 level = "debug"
 [registry]
@@ -406,9 +409,10 @@ function addUplink(): void {
   execFileSync("ip", ["link", "set", uplink, "up"]);
 }
 
-/** The bridge plugin keeps its bridge, portmap its entry chains; we our uplink until we go. */
+/** systemd keeps the slice of all pods without a cgroup_parent; the bridge plugin keeps its bridge, portmap its entry chains; we our uplink until we go. */
 function staysOnPurpose(sentence: string): boolean {
   if ([bridge, uplink].some((name) => sentence === `network interface ${name} is still there`)) return true;
+  if (["cgroup /sys/fs/cgroup/keelson.slice is still there", "systemd unit keelson.slice is still loaded"].includes(sentence)) return true;
   return /^ip6?tables .* (the chain CNI-HOSTPORT-(DNAT|MASQ|SETMARK)|the rule -A (PREROUTING|OUTPUT|POSTROUTING) .*-j CNI-HOSTPORT-\w+|the rule -A CNI-HOSTPORT-(MASQ|SETMARK) .*)$/.test(sentence);
 }
 

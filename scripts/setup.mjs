@@ -1,10 +1,11 @@
 #!/usr/bin/env node
 /**
- * Makes a fresh Debian 12 machine ready for `npm run demo`, `npm test` and, with --bench, `npm run bench`: Debian
+ * Makes a fresh Debian 12 machine ready for `npm run demo`, `npm test` and, with --bench, `npm run bench`, with --guest,
+ * `npm run test:guest`: Debian
  * packages, node_modules with the pinned Node, the C addon. What is there already is left alone; when all is, it
  * takes a tenth of a second. Runs on Debian's Node too (20 and later), and uses nothing but Node itself.
  *
- *     node scripts/setup.mjs [--bench] [--quiet]
+ *     node scripts/setup.mjs [--bench] [--guest] [--quiet]
  */
 import { spawnSync } from "node:child_process";
 import { accessSync, chmodSync, constants, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -15,6 +16,7 @@ import { fileURLToPath } from "node:url";
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const quiet = process.argv.includes("--quiet");
 const bench = process.argv.includes("--bench");
+const guest = process.argv.includes("--guest");
 const lockFile = "/run/lock/keelson-setup.lock";
 const policyFile = "/usr/sbin/policy-rc.d";
 const policyMark = "keelson setup";
@@ -33,6 +35,9 @@ const packages = {
   // The package busybox has the same /bin/busybox, but a dynamic one that cannot be an image by itself.
   "busybox-static": ["/var/lib/dpkg/info/busybox-static.list"],
   "docker-registry": ["/usr/bin/docker-registry"],
+  ...(guest
+    ? { "qemu-system-x86": ["/usr/bin/qemu-system-x86_64"], debootstrap: ["/usr/sbin/debootstrap"], e2fsprogs: ["/usr/sbin/mkfs.ext4", "/sbin/mkfs.ext4"] }
+    : {}),
   ...(bench ? { containerd: ["/usr/bin/containerd", "/usr/local/bin/containerd"] } : {}),
 };
 

@@ -2,6 +2,8 @@
  *
  * Linux 6.7: fsconfig(2) takes layers one by one ("lowerdir+"), each a string of at most 255 bytes; longer ones
  * and those with characters that overlayfs would unescape go by fd (6.13), or as /proc/self/fd/N (before).
+ * Before 6.5 overlayfs takes part in fsconfig(2) only by the kernel's stand-in for old file systems, which takes any
+ * parameter and fails at the end.
  * Older: mount(2) on a private thread whose working directory is the common parent of the layers, or, when even
  * the relative names don't fit, /proc/thread-self/fd, where each layer is named by its number. */
 #include "keelson.h"
@@ -59,8 +61,19 @@ static int set_option(int fs, const char *option) {
   return k_fsconfig(fs, K_FSCONFIG_SET_STRING, key, equals + 1, 0);
 }
 
+/* Whether overlayfs itself looks at the parameters of fsconfig(2), and so refuses one that it cannot know. */
+static bool checks_parameters(void) {
+  static int known; /* 0 not yet, 1 it does, 2 it does not; threads that race find the same */
+  if (known != 0) return known == 1;
+  AUTO_FD fs = k_fsopen("overlay", K_FSOPEN_CLOEXEC);
+  if (fs < 0) return true; /* whoever mounts finds out why */
+  known = k_fsconfig(fs, K_FSCONFIG_SET_STRING, "no-such-parameter", "1", 0) == 0 ? 2 : 1;
+  return known == 1;
+}
+
 /* Returns false when the kernel doesn't know "lowerdir+", with nothing done. */
 static bool overlay_by_fsconfig(struct overlay_op *o) {
+  if (o->method == AUTOMATIC && !checks_parameters()) return false;
   AUTO_FD fs = k_fsopen("overlay", K_FSOPEN_CLOEXEC);
   if (fs < 0) {
     int err = errno;

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { release } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { ownMounts } from "./host-mounts.ts";
@@ -18,7 +19,9 @@ if (base !== undefined) {
   const target = dir("target");
   let count = 0;
   const upper = (): { upperDir: string; workDir: string } => ({ upperDir: dir(`upper${++count}`), workDir: dir(`work${count}`) });
-  const methods: NonNullable<OverlayOptions["method"]>[] = ["auto", "fsconfig", "mount", "mount-fds"];
+  const [major = 0, minor = 0] = release().split(".").map(Number);
+  const takesLayersOneByOne = major > 6 || (major === 6 && minor >= 7);
+  const methods: NonNullable<OverlayOptions["method"]>[] = ["auto", ...(takesLayersOneByOne ? ["fsconfig" as const] : []), "mount", "mount-fds"];
 
   for (const method of methods) {
     test(`100 layers of long paths are one mount (${method})`, async () => {
@@ -76,7 +79,7 @@ if (base !== undefined) {
   }
 
   test("what overlayfs says of a failure is in the message", () => {
-    assert.throws(() => mountOverlay({ lowerDirs: [dir("l")], ...upper(), target, options: ["nonsense=1"] }), /\(EINVAL\): .*nonsense/);
+    assert.throws(() => mountOverlay({ lowerDirs: [dir("l")], ...upper(), target, options: ["nonsense=1"] }), takesLayersOneByOne ? /\(EINVAL\): .*nonsense/ : /\(EINVAL\)/);
     assert.throws(() => mountOverlay({ lowerDirs: [dir("l")], upperDir: dir("u"), target }), TypeError);
   });
 

@@ -24,5 +24,7 @@ export function containerAnnotations(pod: PodPlan, container: ContainerIdentity)
     "io.kubernetes.cri.sandbox-name": metadata.name,
     "io.kubernetes.cri.sandbox-namespace": metadata.namespace,
     "io.kubernetes.cri.sandbox-uid": metadata.uid,
+    // crun would put the container into a cgroup below its scope, where neither its limits nor its numbers are.
+    ...(pod.cgroup.slice === undefined ? {} : { "run.oci.systemd.subgroup": "" }),
   };
 }

@@ -1,4 +1,4 @@
-import { chownSync, copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chownSync, copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { namingFile } from "@keelson/base/exhaustion.ts";
 import { wrapError } from "@keelson/base/status.ts";
@@ -10,9 +10,10 @@ import { createNamespacesAsync, namespaceId, unpinNamespaceAsync } from "@keelso
 import { startPodInit } from "@keelson/linux/pod-init.ts";
 import { isProcessAlive, processStartTicks, readCgroup, readProcesses, readStatus } from "@keelson/linux/procfs.ts";
 import { signalProcess, watchProcess } from "@keelson/linux/process.ts";
+import { moveToScope, stopUnit } from "@keelson/linux/systemd.ts";
 import { removeTreeAsync } from "@keelson/linux/tree.ts";
 import { makeDirectories } from "../make-directories.ts";
-import { type ContainerCgroup, planContainerCgroup, planPodCgroup } from "../plan/cgroup-path.ts";
+import { type ContainerCgroup, planContainerCgroup, planPodCgroup, type PodCgroup } from "../plan/cgroup-path.ts";
 import { hostnameFile, hostsFile } from "../plan/pod-files.ts";
 import type { PodPlan } from "../plan/pod-plan.ts";
 import { hostRootOf, type IdMappings } from "../plan/user-namespace.ts";
@@ -77,10 +78,11 @@ export class LinuxPodHost implements PodHost {
   async startInit(plan: PodPlan): Promise<ProcessIdentity> {
     const files = podFiles(this.#dirOf(plan.id));
     const cgroup = initCgroup(plan);
-    createCgroup(this.#cgroups, cgroup.path);
+    const { slice } = plan.cgroup;
+    if (slice === undefined) createCgroup(this.#cgroups, cgroup.path);
     const { pid, startTicks } = await startPodInit({
       podId: plan.id,
-      cgroups: cgroupDirs(this.#cgroups, cgroup.path),
+      ...(slice === undefined ? { cgroups: cgroupDirs(this.#cgroups, cgroup.path) } : {}),
       pin: files.pidns,
       ...(plan.userNamespace === undefined ? {} : { userns: files.userns, nobody: nobodyOf(plan.userNamespace) }),
       // The last to go when memory is short: with it all containers of the pod end.
@@ -89,6 +91,7 @@ export class LinuxPodHost implements PodHost {
       ...(plan.ipc === "own" ? { ipcns: files.ipcns } : {}),
       ...(plan.uts === "own" ? { utsns: files.utsns } : {}),
     });
+    if (slice !== undefined) await moveInitToScope({ pid, startTicks }, plan, slice);
     return { pid, startTicks };
   }
 
@@ -114,26 +117,32 @@ export class LinuxPodHost implements PodHost {
   }
 
   async destroy(plan: PodPlan, init: ProcessIdentity | undefined, signal: AbortSignal): Promise<void> {
+    // One that was started but not noted before a crash is found by its pin, or here below.
     if (init !== undefined) await killInit(init, signal);
+    else await this.#killPinnedInit(plan.id);
     await this.#removeFiles(plan.id);
     if (plan.pid === "pod") {
-      // An init that was started but not noted before a crash is found here.
       await killCgroup(this.#cgroups, initCgroup(plan).path, {}, signal);
       await removeCgroup(this.#cgroups, initCgroup(plan).path, {}, signal);
     }
-    if (plan.cgroup.own) await removeCgroup(this.#cgroups, plan.cgroup.path, {}, signal);
+    if (plan.cgroup.own) await this.#removeOwnCgroup(plan.cgroup, signal);
   }
 
   async destroyUnknown(id: string): Promise<void> {
-    await this.#killPinnedInit(podFiles(this.#dirOf(id)).pidns);
+    const signal = AbortSignal.timeout(10_000);
+    await this.#killPinnedInit(id);
     await this.#removeFiles(id);
-    for (const driver of ["cgroupfs", "systemd"] as const) await this.#removeOwnCgroup(planPodCgroup("", driver, id).path);
+    for (const driver of ["cgroupfs", "systemd"] as const) {
+      const cgroup = planPodCgroup("", driver, id);
+      await killCgroup(this.#cgroups, cgroup.path, {}, signal);
+      // On a machine without systemd there is no slice either.
+      if (cgroupDirs(this.#cgroups, cgroup.path).some((dir) => existsSync(dir))) await this.#removeOwnCgroup(cgroup, signal);
+    }
   }
 
-  /** Where a pod without a cgroup_parent is; nothing happens when it had one. */
-  async #removeOwnCgroup(path: string): Promise<void> {
-    const signal = AbortSignal.timeout(10_000);
-    await killCgroup(this.#cgroups, path, {}, signal);
+  /** Where a pod without a cgroup_parent is. A slice is systemd's: it would know it for ever if only its directories went. */
+  async #removeOwnCgroup({ path, slice }: PodCgroup, signal: AbortSignal): Promise<void> {
+    if (slice !== undefined) await stopUnit(slice, signal);
     await removeCgroup(this.#cgroups, path, {}, signal);
   }
 
@@ -146,11 +155,11 @@ export class LinuxPodHost implements PodHost {
   }
 
   /** A pod whose record is lost may have an init all the same: the pin leads to it, and it to its cgroup. */
-  async #killPinnedInit(pin: string): Promise<void> {
-    const pid = initOf(pin);
+  async #killPinnedInit(id: string): Promise<void> {
+    const pid = initOf(podFiles(this.#dirOf(id)).pidns);
     if (pid === undefined) return;
     const startTicks = processStartTicks(pid);
-    const paths = new Set((readCgroup(pid) ?? []).map((c) => c.path).filter((path) => path !== "/"));
+    const paths = new Set((readCgroup(pid) ?? []).map((c) => c.path).filter((path) => path.includes(`init-${id}`)));
     const signal = AbortSignal.timeout(10_000);
     if (startTicks !== null) await killInit({ pid, startTicks }, signal);
     for (const path of paths) await removeCgroup(this.#cgroups, path, {}, signal);
@@ -224,6 +233,9 @@ function mountShm(target: string, { shmSizeBytes, userNamespace }: PodPlan): voi
   });
 }
 
+/** How long systemd may take for a scope. */
+const scopeTimeoutMs = 20_000;
+
 /** What statfs(2) says of namespace files. */
 const nsfsMagic = 0x6e736673n;
 
@@ -234,6 +246,17 @@ function isNamespace(pin: string): boolean {
   } catch (error) {
     if (isErrno(error, "ENOENT")) return false;
     throw error;
+  }
+}
+
+/** The init is ours to end when systemd does not take it. */
+async function moveInitToScope(init: ProcessIdentity, plan: PodPlan, slice: string): Promise<void> {
+  const scope = initCgroup(plan).path.split("/").at(-1)!;
+  try {
+    await moveToScope(init.pid, scope, slice, AbortSignal.timeout(scopeTimeoutMs));
+  } catch (error) {
+    await killInit(init, AbortSignal.timeout(scopeTimeoutMs));
+    throw wrapError("put the pod's init into its cgroup", error);
   }
 }
 

@@ -153,7 +153,7 @@ function streamingServer({ streaming }: Config, log: Log): StreamingServer {
 
 async function buildDeps(config: Config, paths: Paths, streaming: StreamingServer, log: Log, parts: AsyncDisposableStack): Promise<Deps> {
   const cgroups = detectCgroups();
-  const facts = collectHostFacts(cgroups, config.cgroup_driver, await probeIdMaps(probeDir(paths)));
+  const facts = collectHostFacts(cgroups, config.cgroup_driver, await probeIdMaps(probeDir(paths), bundleDir(paths, "")));
   const host = { ...facts, appArmorDefaultProfile: facts.appArmorEnabled ? await loadDefaultAppArmor(findBinary("apparmor_parser"), log) : "" };
   const db = openOrSalvage(databasePath(paths), log);
   parts.defer(() => db.close());

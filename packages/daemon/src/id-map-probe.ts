@@ -1,6 +1,6 @@
 import { mkdirSync, statSync, writeFileSync } from "node:fs";
 import { release } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { messageOf } from "@keelson/base/status.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
 import { bindMount, unmount, unmountAllUnder } from "@keelson/linux/mount.ts";
@@ -18,13 +18,14 @@ const hostId = 65_536;
  * need. Versions alone don't tell: distributions take calls back and forth, and file systems differ.
  *
  * @param dir is made and removed; what an earlier try left in it, too. On the file system of the layers.
+ * @param bundles the directory of all bundles, which roots of user namespaces must be able to walk to.
  */
-export async function probeIdMaps(dir: string): Promise<IdMapFacts> {
+export async function probeIdMaps(dir: string, bundles: string): Promise<IdMapFacts> {
   const files = { userns: join(dir, "userns"), lower: join(dir, "lower"), mapped: join(dir, "mapped"), upper: join(dir, "upper"), work: join(dir, "work"), merged: join(dir, "merged") };
   await remove(dir, files.userns);
   for (const name of [files.lower, files.mapped, files.upper, files.work, files.merged]) mkdirSync(name, { recursive: true, mode: 0o700 });
   try {
-    return { recursiveReadOnlyMounts: canBindReadOnly(files.lower, files.mapped), idMapProblem: await idMapProblem(files) };
+    return { recursiveReadOnlyMounts: canBindReadOnly(files.lower, files.mapped), idMapProblem: closedParent(bundles) ?? (await idMapProblem(files)) };
   } finally {
     await remove(dir, files.userns);
   }
@@ -61,6 +62,13 @@ async function idMapProblem(files: Record<"userns" | "lower" | "mapped" | "upper
   }
   if (statSync(join(files.merged, "file")).uid === hostId) return "";
   return `overlayfs does not show the ids of idmapped layers on Linux ${release()}; it needs 5.19`;
+}
+
+/** path_resolution(7): every directory on the way must be searchable by those who are not root here. */
+function closedParent(path: string): string | undefined {
+  const { mode } = statSync(path);
+  if ((mode & 0o001) === 0) return `the directory ${path} is closed to other users (mode ${(mode & 0o7777).toString(8)}), and with it what is made there for containers; open it with chmod o+x and start keelsond again`;
+  return path === "/" ? undefined : closedParent(dirname(path));
 }
 
 async function remove(dir: string, userns: string): Promise<void> {

@@ -1,7 +1,7 @@
 // The daemon is killed within every effect of every call that changes something, and comes back. With KEELSON_CRASH=every-step it
 // is killed before and after every single step, with either runtime, which takes six times as long.
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, type TestContext, test } from "node:test";
 import { type ContainerConfig, ContainerState, LinuxContainerResources, NamespaceMode, type PodSandboxConfig, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
@@ -13,6 +13,8 @@ import { CrashNode } from "./testing/crash-node.ts";
 import { Bystander, counterScript, crashEverywhere, type Scenario } from "./testing/crash-rounds.ts";
 
 const { POD, CONTAINER, NODE } = NamespaceMode;
+const ids = [{ containerId: 0, hostId: 200_000, length: 65_536 }];
+const usernsOptions = { mode: POD, uids: ids, gids: ids };
 const ready = PodSandboxState.SANDBOX_READY;
 /** Ends with 7 when it is asked to. */
 const stoppable = "trap 'exit 7' TERM; echo up; while :; do sleep 0.02; done";
@@ -47,6 +49,8 @@ function killedAtEachStep(runtime: RuntimeName): void {
     "with a network of its own": { pid: CONTAINER },
     "with a PID namespace of its own": { pid: POD },
     "in the host's network": { pid: CONTAINER, network: NODE },
+    "with a user namespace": { pid: POD, usernsOptions },
+    "with a user namespace in the host's network": { pid: CONTAINER, network: NODE, usernsOptions },
   };
   for (const [name, namespaceOptions] of Object.entries(namespaces)) {
     test(`RunPodSandbox ${name} undoes it, and the retry makes the pod`, others, async (t) => {
@@ -65,8 +69,8 @@ function killedAtEachStep(runtime: RuntimeName): void {
     });
   }
 
-  async function removeContainers(): Promise<void> {
-    const { containers } = await crash.call("listContainers", { filter: { id: "", state: undefined, podSandboxId: pod.id, labelSelector: {} } });
+  async function removeContainers(of = pod): Promise<void> {
+    const { containers } = await crash.call("listContainers", { filter: { id: "", state: undefined, podSandboxId: of.id, labelSelector: {} } });
     for (const { id } of containers) await crash.removeContainer(id);
   }
 
@@ -81,7 +85,7 @@ function killedAtEachStep(runtime: RuntimeName): void {
         await crash.call("startContainer", { containerId });
         await crash.untilLogged(containerId, "1");
       },
-      finish: removeContainers,
+      finish: () => removeContainers(),
     });
   });
 
@@ -99,9 +103,35 @@ function killedAtEachStep(runtime: RuntimeName): void {
         await crash.call("startContainer", { containerId });
         await crash.untilLogged(containerId, "ff");
       },
-      finish: removeContainers,
+      finish: () => removeContainers(),
     });
     await crash.call("removeImage", { image: imageSpec(image) });
+  });
+
+  test("CreateContainer in a user namespace with mapped volumes and a device undoes it, and the retry makes the container", async (t) => {
+    const namespaceOptions = { pid: CONTAINER, usernsOptions };
+    const own = await crash.runPod({ linux: { securityContext: { namespaceOptions } } });
+    const hostPath = mkdtempSync(join(crash.node.dir, "volume-"));
+    const mapped = { hostPath, uidMappings: ids, gidMappings: ids };
+    const other = [{ containerId: 0, hostId: 300_000, length: 1 }];
+    const create = (config: ContainerConfig) => crash.createContainer(own, config);
+    await everyStep(t, {
+      prepare: () =>
+        Promise.resolve(crash.node.containerConfig({
+          command: ["sh", "-c", "stat -c %u /data /dev/my-full; sleep 600"],
+          mounts: [{ ...mapped, containerPath: "/data" }, { ...mapped, containerPath: "/other", uidMappings: other, gidMappings: other, readonly: true, recursiveReadOnly: true }],
+          devices: [{ hostPath: "/dev/full", containerPath: "/dev/my-full", permissions: "rw" }],
+          linux: { securityContext: { namespaceOptions } },
+        })),
+      call: (_, config) => create(config),
+      retry: async (_, config) => {
+        const containerId = await create(config);
+        await crash.call("startContainer", { containerId });
+        await crash.untilLogged(containerId, "0");
+      },
+      finish: () => removeContainers(own),
+    });
+    await crash.removePod(own.id);
   });
 
   test("StartContainer has started it or starts it in the retry", async (t) => {

@@ -1,4 +1,4 @@
-import { mkdirSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, realpathSync, rmSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
 import type { ContainerHost } from "../container/container-host.ts";
 import { HostPaths } from "../container/host-paths.ts";
@@ -14,7 +14,9 @@ export function fakeContainerHost(node: FakeNode): ContainerHost {
   };
   const hostPaths = new HostPaths();
   return {
-    resolveHostPaths: (paths, makeMissing, signal) => hostPaths.resolve(paths, makeMissing, signal),
+    // No process where none is needed: tests whose time is their own cannot wait for one.
+    resolveHostPaths: (paths, makeMissing, signal) =>
+      paths.every((path) => existsSync(path)) ? Promise.resolve(paths.map((path) => ({ path: realpathSync(path), isDirectory: statSync(path).isDirectory() }))) : hostPaths.resolve(paths, makeMissing, signal),
     mountRootfs: (id) =>
       node.effect("container-host mount-rootfs", () => {
         const rootfs = join(bundleDir(node.paths, id), "rootfs");

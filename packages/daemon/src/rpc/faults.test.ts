@@ -20,6 +20,10 @@ const sharedPid = { linux: { security_context: { namespace_options: { pid: "POD"
 const ownPid = { linux: { security_context: { namespace_options: { pid: "CONTAINER" } } } };
 const hostNetwork = { linux: { security_context: { namespace_options: { pid: "CONTAINER", network: "NODE" } } } };
 
+const ids = [{ container_id: 0, host_id: 100_000, length: 65_536 }];
+const ownUsers = { linux: { security_context: { namespace_options: { pid: "CONTAINER", userns_options: { mode: "POD", uids: ids, gids: ids } } } } };
+const withSources = { mounts: [{ container_path: "/ro", host_path: "/usr", readonly: true, recursive_read_only: true }, { container_path: "/mapped", host_path: "/usr", uidMappings: ids, gidMappings: ids }] };
+
 /** The image that `prepared` adds declares a volume. */
 const withMounts = { image: { image: "with-volume" }, mounts: [{ container_path: "/img", readonly: true, image: { image: "busybox" } }] };
 
@@ -42,6 +46,7 @@ const creations: Record<string, Scenario> = {
   "RunPodSandbox without processes": { call: (c) => c.runPod(ownPid), says: /^run pod sandbox web/ },
   "RunPodSandbox in the host's network": { call: (c) => c.runPod(hostNetwork), says: /^run pod sandbox web/ },
   "CreateContainer with a volume and an image mounted": { prepare: (c) => c.runPod(ownPid), call: (c, id) => c.createContainer(id, withMounts), says: /^create container app/ },
+  "CreateContainer in a user namespace with mounts that are bound apart": { prepare: (c) => c.runPod(ownUsers), call: (c, id) => c.createContainer(id, withSources), says: /^create container app/ },
   CreateContainer: { prepare: (c) => c.runPod(ownPid), call: (c, id) => c.createContainer(id), says: /^create container app/ },
 };
 

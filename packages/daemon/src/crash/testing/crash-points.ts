@@ -172,6 +172,7 @@ if (dir !== "") {
   replace(fsPromises, "open", (path, flags) => (flags === "wx" ? `open new ${shown(path)}` : undefined));
   syncBuiltinESMExports();
   replace(native, "mount", (_, target) => `mount ${shown(target)}`);
+  replace(native, "bind", (_, target) => `bind ${shown(target)}`);
   replace(native, "unmount", nameOfPath("unmount"));
   replace(native, "overlay", (target) => `mount ${shown(target)}`);
   replace(native, "createNamespaces", () => "create namespaces");

@@ -43,10 +43,13 @@ async function whatShouldBe(crash: CrashNode, pods: readonly PodSandbox[], conta
   const may = new Set<string>();
   for (const { id, state } of pods) {
     if (state !== PodSandboxState.SANDBOX_READY) continue;
-    const { network, pid, ipc } = (await crash.podStatus(id)).linux!.namespaces!.options!;
+    const { network, pid, ipc, usernsOptions } = (await crash.podStatus(id)).linux!.namespaces!.options!;
     for (const kind of ["directory state/pods", "mount utsns"]) must.add(`${kind} ${id}`);
     if (ipc === NamespaceMode.POD) for (const kind of ["mount ipcns", "mount shm"]) must.add(`${kind} ${id}`);
     if (pid === NamespaceMode.POD) for (const kind of ["mount pidns", "process keelson-pod-init"]) must.add(`${kind} ${id}`);
+    const hasUserns = usernsOptions?.mode === NamespaceMode.POD;
+    if (hasUserns) must.add(`mount userns ${id}`);
+    if (hasUserns && network !== NamespaceMode.POD) must.add(`mount sysfs ${id}`);
     may.add(`cgroup of ${id}`);
     if (network !== NamespaceMode.POD) {
       must.delete(`mount utsns ${id}`);

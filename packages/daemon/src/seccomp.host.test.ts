@@ -44,8 +44,11 @@ const reached: Readonly<Record<string, number>> = {
 /** What a kernel may have been built without. */
 const optional = new Set(["kexec_load", "kexec_file_load", "init_module", "finit_module", "delete_module", "acct", "quotactl", "iopl", "ioperm", "nfsservctl", "mount_x32", "add_key", "keyctl", "request_key", "modify_ldt"]);
 
+/** For `test(name, { skip }, …)`: a program of the machine that a test runs in a container. */
+const unlessThere = (file: string) => (existsSync(file) ? false : `${file} is not installed on this machine`);
+
 for (const runtime of runtimes) {
-  describe(`the default seccomp profile with ${runtime}`, { skip, concurrency: 3 }, () => {
+  describe(`the default seccomp profile with ${runtime}`, { skip: skip || unlessThere("/usr/bin/gcc"), concurrency: 3 }, () => {
     let node: TestNode;
     let pod: Pod;
     let programs: string;
@@ -153,7 +156,7 @@ for (const runtime of runtimes) {
       assert.equal(await node.outputOf(pod, withHostPrograms(`exec /opt/node/node -e '${program.replaceAll("'", `'"'"'`)}'`)), "hello 42 0 x");
     });
 
-    test("lets a Go server run", async () => {
+    test("lets a Go server run", { skip: unlessThere("/usr/bin/docker-registry") }, async () => {
       const script = `mkdir /tmp/data
         printf 'version: 0.1\\nlog: {level: error, accesslog: {disabled: true}}\\nstorage: {filesystem: {rootdirectory: /tmp/data}}\\nhttp: {addr: "127.0.0.1:5999"}\\n' >/tmp/config
         OTEL_TRACES_EXPORTER=none docker-registry serve /tmp/config 2>&1 &
@@ -177,7 +180,7 @@ for (const runtime of runtimes) {
       assert.equal(await node.outputOf(pod, withHostPrograms(script)), "hi\n  Candidate: 1");
     });
 
-    test("lets nginx run", { skip: existsSync("/usr/sbin/nginx") ? false : "nginx is not installed on this machine" }, async () => {
+    test("lets nginx run", { skip: unlessThere("/usr/sbin/nginx") }, async () => {
       const script = `mkdir -p /tmp/www /var/log/nginx /var/lib/nginx; echo served >/tmp/www/index.html
         printf 'worker_processes 2; pid /tmp/pid; events { worker_connections 64; } http { access_log off; server { listen 127.0.0.1:8089; location / { root /tmp/www; sendfile on; aio threads; } } }' >/tmp/nginx.conf
         nginx -c /tmp/nginx.conf -e /dev/stderr; /bin/wget -qO- http://127.0.0.1:8089/index.html; nginx -c /tmp/nginx.conf -s stop`;

@@ -8,11 +8,13 @@ import type { BenchOptions } from "./options.ts";
 import type { SideResult } from "./report.ts";
 import { measure, pull, runRound, type Sample } from "./round.ts";
 import type { Side } from "./side.ts";
+import { StatsGround, type StatsSample } from "./stats.ts";
 
 const warmupRounds = 3;
 const memoryTurns = 3;
 const largeRounds = 3;
 const execTurns = 3;
+const statsTurns = 3;
 
 /** Two sides, or one, that are measured in turns. */
 export class Bench implements AsyncDisposable {
@@ -26,6 +28,7 @@ export class Bench implements AsyncDisposable {
   readonly #samples = new Map<Side, Map<string, Sample[]>>();
   readonly #memory = new Map<Side, MemorySample[]>();
   readonly #execs = new Map<Side, ExecSample[]>();
+  readonly #stats = new Map<Side, StatsSample>();
   readonly #hung = new Map<Side, HungSample>();
 
   private constructor(dir: string, sides: readonly Side[], options: BenchOptions, registry: Registry, undo: AsyncDisposableStack) {
@@ -85,6 +88,7 @@ export class Bench implements AsyncDisposable {
         }
       }
     }
+    if (only.has("stats")) await this.#measureStats(images.run, progress);
     if (large) await this.#pullLarge(progress);
     if (only.has("hung")) {
       // The last: what it leaves would be in the way of the others.
@@ -102,6 +106,7 @@ export class Bench implements AsyncDisposable {
       samples: this.#samples.get(side) ?? new Map<string, Sample[]>(),
       memory: this.#memory.get(side) ?? [],
       execs: this.#execs.get(side) ?? [],
+      stats: this.#stats.get(side),
       hung: this.#hung.get(side),
     }));
   }
@@ -114,6 +119,30 @@ export class Bench implements AsyncDisposable {
   /** Who goes first changes: the second finds the machine's caches warm and its first one's remains. */
   #turn(round: number): readonly Side[] {
     return round % 2 === 0 ? this.sides : this.sides.toReversed();
+  }
+
+  /** All sides have their containers at the same time, so that what else the machine does is the same for them. */
+  async #measureStats(image: string, progress: (text: string) => void): Promise<void> {
+    using stack = new DisposableStack();
+    const grounds = new Map(this.sides.map((side) => [side, stack.use(new StatsGround(side))]));
+    const of = (side: Side) => grounds.get(side) as StatsGround;
+    for (const side of this.sides) {
+      progress(`bringing up ${this.#options.statsPods} pods for lists and stats on ${side.name}`);
+      await of(side).bringUp(image, this.#options.statsPods);
+    }
+    for (let turn = 0; turn < statsTurns; turn++) {
+      for (const side of this.#turn(turn)) {
+        progress(`lists and stats on ${side.name}, turn ${turn + 1} of ${statsTurns}`);
+        await of(side).turn();
+      }
+    }
+    progress(`asking as a kubelet does for ${this.#options.pollSeconds} s`);
+    await Promise.all(this.sides.map((side) => of(side).poll(this.#options.pollSeconds)));
+    for (const side of this.sides) {
+      progress(`taking down the pods on ${side.name}`);
+      this.#stats.set(side, of(side).sample());
+      await of(side).takeDown();
+    }
   }
 
   /** A new image for each round, none removed before the end: ext4 is slow to create files where many were just deleted. */

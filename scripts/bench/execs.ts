@@ -1,8 +1,8 @@
-import { readFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ExecSyncRequest, RemovePodSandboxRequest, StopPodSandboxRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { rssKiB } from "../process-memory.ts";
 import { runContainer } from "./hangs.ts";
+import { processCpuMs } from "./process-cpu.ts";
 import { call, type Side } from "./side.ts";
 
 /** Commands in each burst. */
@@ -73,11 +73,4 @@ interface Cpu {
 function cpuOf({ cgroup, pid }: Side): Cpu {
   const { userMs, systemMs } = cgroup?.userAndSystemMs() ?? { userMs: Number.NaN, systemMs: Number.NaN };
   return { userMs, systemMs, daemonMs: pid === undefined ? Number.NaN : processCpuMs(pid) };
-}
-
-/** Of all threads of a process, without its children (proc_pid_stat(5)); a tick is 10 ms. */
-function processCpuMs(pid: number): number {
-  const text = readFileSync(`/proc/${pid}/stat`, "utf8");
-  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-  return 10 * (Number(fields[11]) + Number(fields[12]));
 }

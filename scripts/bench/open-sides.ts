@@ -55,6 +55,7 @@ async function openOurs(ground: Ground): Promise<Side> {
   const side: Side = {
     name: "keelsond",
     client: daemon.client,
+    endpoint: daemon.endpoint,
     pid: daemon.pid,
     cgroup,
     cgroupParent: cgroup?.podParent ?? "",
@@ -81,6 +82,7 @@ async function openContainerd(ground: Ground): Promise<Side> {
   const side: Side = {
     name: "containerd",
     client: daemon.client,
+    endpoint: daemon.endpoint,
     pid: daemon.pid,
     cgroup,
     cgroupParent: cgroup.podParent,
@@ -104,6 +106,7 @@ async function openRunning(ground: Ground, endpoint: string): Promise<Side> {
   const side: Side = {
     name,
     client,
+    endpoint,
     pid: listenerOf(endpoint),
     cgroup: undefined,
     cgroupParent: "",

@@ -1,6 +1,9 @@
 import { parseArgs } from "node:util";
 import { callNames } from "./round.ts";
 
+/** What is measured beside single calls. */
+const otherNames = ["execs", "memory", "stats", "streams", "hung"] as const;
+
 /** What the bench was asked for. */
 export interface BenchOptions {
   /** `unix:///…` of a runtime that runs already; without it Debian's containerd is started, when `hasPeer`. */
@@ -11,15 +14,19 @@ export interface BenchOptions {
   readonly rounds: number;
   readonly pods: number;
   readonly large: boolean;
+  /** Pods on each side while lists are measured, and for how long they are asked as a kubelet asks. */
+  readonly statsPods: number;
+  readonly pollSeconds: number;
   readonly json: string | undefined;
-  /** The calls to measure, `execs`, `memory` and `hung`. */
+  /** The calls to measure, and what else there is: `otherNames`. */
   readonly only: ReadonlySet<string>;
 }
 
 export const usage = `npm run bench -- [options]
 
 Measures keelsond side by side with a peer, in turns: the time and the CPU of each call, of bursts of execs, then the memory
-of pods, then lists and statuses while 20 pods and containers hang.
+of pods, then lists and stats with 200 containers, then exec, attach and port-forward, then lists and statuses while 20 pods
+and containers hang.
 
   --peer ENDPOINT   a runtime that is running, unix:///…, instead of Debian's containerd. Then nothing is in a sandbox,
                     and that runtime must pull from 127.0.0.1 without TLS and have a pod network of its own
@@ -27,9 +34,11 @@ of pods, then lists and statuses while 20 pods and containers hang.
   --handler NAME    keelsond's runtime handler, such as runc, instead of its default
   --rounds N        rounds after 3 for warming up (40)
   --pods N          pods on each side while memory is measured (20)
+  --stats-pods N    pods of two containers on each side while lists and stats are measured (100)
+  --poll-seconds N  how long they are then asked as a kubelet asks (60)
   --large           also pull an image of 10 layers, 400 MB and 21,000 files, 3 times
   --only WHAT,…     measure only these: a call (${callNames.join(", ")}),
-                    execs, memory, hung
+                    ${otherNames.join(", ")}
   --json FILE       write every figure there
   --help`;
 
@@ -43,6 +52,8 @@ export function parseOptions(args: readonly string[]): BenchOptions | "help" {
       handler: { type: "string", default: "" },
       rounds: { type: "string", default: "40" },
       pods: { type: "string", default: "20" },
+      "stats-pods": { type: "string", default: "100" },
+      "poll-seconds": { type: "string", default: "60" },
       large: { type: "boolean", default: false },
       json: { type: "string" },
       only: { type: "string" },
@@ -51,7 +62,7 @@ export function parseOptions(args: readonly string[]): BenchOptions | "help" {
   });
   if (values.help) return "help";
   if (values.peer !== undefined && !values.peer.startsWith("unix:///")) throw new Error(`--peer must be unix:///path, not ${values.peer}`);
-  const known = new Set<string>([...callNames, "execs", "memory", "hung"]);
+  const known = new Set<string>([...callNames, ...otherNames]);
   const only = new Set(values.only?.split(",") ?? known);
   for (const name of only) {
     if (!known.has(name)) throw new Error(`--only does not know ${name}; there are ${[...known].join(", ")}`);
@@ -62,6 +73,8 @@ export function parseOptions(args: readonly string[]): BenchOptions | "help" {
     handler: values.handler,
     rounds: positive("--rounds", values.rounds),
     pods: positive("--pods", values.pods),
+    statsPods: positive("--stats-pods", values["stats-pods"]),
+    pollSeconds: positive("--poll-seconds", values["poll-seconds"]),
     large: values.large,
     json: values.json,
     only,

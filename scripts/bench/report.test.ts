@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Burst } from "./execs.ts";
-import { execTable, hungTable, type SideResult } from "./report.ts";
+import { execTable, hungTable, type SideResult, statsTable } from "./report.ts";
+import type { ListName } from "./stats.ts";
 
 const lineOf = (table: string, name: string) => table.split("\n").find((line) => line.trim().startsWith(name))?.trim().split(/\s{2,}/);
 
@@ -30,6 +31,7 @@ test("execs have their times all together and their CPU as the median of the tur
     samples: new Map(),
     memory: [],
     execs: cpuMs.map((cpu) => ({ oneByOne: burst(cpu, cpu), tenAtATime: burst(1, cpu), daemonRssKiB: 2048 * cpu })),
+    stats: undefined,
     hung: undefined,
   });
   const text = execTable([side("keelsond", 1, 2, 9), side("peer", 4, 5, 6)]);
@@ -38,4 +40,24 @@ test("execs have their times all together and their CPU as the median of the tur
   assert.deepEqual(lineOf(text, "of both"), ["of both the daemon's", "1.00", "2.50", "0.40"]);
   assert.deepEqual(lineOf(text, "execs a second"), ["execs a second", "500.0", "200.0", "2.50"]);
   assert.deepEqual(lineOf(text, "daemon's RSS"), ["daemon's RSS then, MiB", "4.00", "10.0", "0.40"]);
+});
+
+test("a list that a runtime does not have is said to be missing, and no ratio is made of it", () => {
+  const turn = (ms: number, cpuMs: number) => ({ ms: [ms, ms, ms], bytes: 2048, daemonMs: cpuMs / 2, sideMs: cpuMs });
+  const side = (name: string, ms: number, lists: readonly ListName[]): SideResult => ({
+    name,
+    runs: "",
+    samples: new Map(),
+    memory: [],
+    execs: [],
+    stats: { lists: new Map(lists.map((list) => [list, [turn(ms, 1), turn(2 * ms, 2), turn(3 * ms, 9)]])), containers: 4, poll: { seconds: 5, daemonMs: ms, sideMs: 2 * ms, daemonRssKiB: 1024 } },
+    hung: undefined,
+  });
+  const text = statsTable([side("keelsond", 1, ["ListContainers", "ListPodSandboxMetrics"]), side("peer", 4, ["ListContainers"])]);
+  assert.deepEqual(lineOf(text, "median"), ["median, ms", "2.00", "8.00", "0.25"]);
+  assert.deepEqual(lineOf(text, "answer"), ["answer, KiB", "2.00", "2.00", "1.00"]);
+  assert.deepEqual(lineOf(text, "CPU for each"), ["CPU for each, ms", "2.00", "2.00", "1.00"]);
+  assert.deepEqual(lineOf(text, "CPU a second"), ["CPU a second, ms", "2.00", "8.00", "0.25"]);
+  assert.deepEqual(lineOf(text.slice(text.indexOf("ListPodSandboxMetrics")), "median"), ["median, ms", "2.00", "-", "-"]);
+  assert.match(text, /ListPodSandboxMetrics, which peer does not have/);
 });

@@ -2,6 +2,7 @@ import type { MemorySample } from "./memory.ts";
 import type { Burst, ExecSample } from "./execs.ts";
 import type { HungSample } from "./hung.ts";
 import type { Sample } from "./round.ts";
+import { type ListName, listNames, type ListTurn, type StatsSample } from "./stats.ts";
 import { mean, median, quantile } from "./statistics.ts";
 
 /** All samples of one side. */
@@ -11,7 +12,8 @@ export interface SideResult {
   readonly samples: ReadonlyMap<string, readonly Sample[]>;
   readonly memory: readonly MemorySample[];
   readonly execs: readonly ExecSample[];
-  /** Undefined when it was not measured. */
+  /** Undefined when they were not measured. */
+  readonly stats: StatsSample | undefined;
   readonly hung: HungSample | undefined;
 }
 
@@ -101,6 +103,34 @@ export function execTable(sides: readonly SideResult[]): string {
   return table([...sides.map(({ name }) => name), ...(sides.length === 2 ? ["ours/theirs"] : [])], rows);
 }
 
+/** The table of what lists and stats take: of times all together, of the others the median of the turns. */
+export function statsTable(sides: readonly SideResult[]): string {
+  const row = (name: string, values: readonly number[]): Row => ({ name, cells: [...values.map(number), ...ratioCell(values)] });
+  const rowsOf = (name: ListName): Row[] => {
+    const turns = sides.map(({ stats }) => stats?.lists.get(name) ?? []);
+    const times = turns.map((each) => each.flatMap(({ ms }) => ms));
+    const ofTurns = (of: (turn: ListTurn) => number) => turns.map((each) => median(each.map(of)));
+    const missing = sides.filter((_, index) => turns[index]?.length === 0).map((side) => side.name);
+    return [
+      { name: missing.length === 0 ? name : `${name}, which ${missing.join(" and ")} does not have`, cells: [] },
+      row("  median, ms", times.map(median)),
+      row("  p90, ms", times.map((ms) => quantile(ms, 0.9))),
+      row("  answer, KiB", ofTurns(({ bytes }) => bytes / 1024)),
+      row("  CPU for each, ms", ofTurns(({ sideMs }) => sideMs)),
+      row("    of it the daemon's", ofTurns(({ daemonMs }) => daemonMs)),
+    ];
+  };
+  const polls = sides.map(({ stats }) => stats?.poll);
+  const rows: Row[] = [
+    ...listNames.flatMap(rowsOf),
+    { name: "asked as a kubelet asks", cells: [] },
+    row("  CPU a second, ms", polls.map((poll) => poll?.sideMs ?? Number.NaN)),
+    row("    of it the daemon's", polls.map((poll) => poll?.daemonMs ?? Number.NaN)),
+    row("  daemon's RSS then, MiB", polls.map((poll) => (poll?.daemonRssKiB ?? Number.NaN) / 1024)),
+  ];
+  return table([...sides.map(({ name }) => name), ...(sides.length === 2 ? ["ours/theirs"] : [])], rows);
+}
+
 /** How one side answers while containers hang, in ms, and what hung. */
 export function hungTable({ calm, hung, hangs, attempts, waiting, left }: HungSample): string {
   const columns = ["calls made", "calm p99", "median", "p90", "p99", "max", `under ${hungLimitMs}ms`];
@@ -116,7 +146,7 @@ export function hungTable({ calm, hung, hangs, attempts, waiting, left }: HungSa
 
 /** Every figure, for a program to read. Times are in ms, memory in KiB. */
 export function asJson(sides: readonly SideResult[], machine: object): string {
-  const each = sides.map(({ name, runs, samples, memory, execs, hung }) => ({
+  const each = sides.map(({ name, runs, samples, memory, execs, stats, hung }) => ({
     name,
     runs,
     calls: Object.fromEntries(
@@ -127,6 +157,7 @@ export function asJson(sides: readonly SideResult[], machine: object): string {
     ),
     memory: memory.map(({ availableKiB, cgroupKiB, daemonRssKiB, helpersPssKiB }) => ({ availableKiB, cgroupKiB, daemonRssKiB, helpersPssKiB: Object.fromEntries(helpersPssKiB) })),
     execs,
+    ...(stats === undefined ? {} : { stats: { ...stats, lists: Object.fromEntries(stats.lists) } }),
     ...(hung === undefined ? {} : { hung: { ...hung, calm: Object.fromEntries(hung.calm), hung: Object.fromEntries(hung.hung) } }),
   }));
   return `${JSON.stringify({ machine, sides: each }, undefined, 2)}\n`;

@@ -9,6 +9,8 @@ export interface Side {
   /** `keelsond` or the peer's name. */
   readonly name: string;
   readonly client: CriClient;
+  /** `unix:///…` */
+  readonly endpoint: string;
   /** The daemon's process; undefined when it cannot be found. */
   readonly pid: number | undefined;
   /** Has the daemon and all its pods; undefined for a daemon that we did not start. */

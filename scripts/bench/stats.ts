@@ -1,0 +1,180 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { Code } from "@keelson/base/status.ts";
+import {
+  ListContainersRequest,
+  ListContainerStatsRequest,
+  ListPodSandboxMetricsRequest,
+  ListPodSandboxRequest,
+  ListPodSandboxStatsRequest,
+  RemovePodSandboxRequest,
+  StartContainerRequest,
+  StopPodSandboxRequest,
+} from "@keelson/cri/gen/runtime/v1/api.ts";
+import { rssKiB } from "../process-memory.ts";
+import { cpuOf } from "./process-cpu.ts";
+import { RawClient } from "./raw-client.ts";
+import { create, idleCommand, podConfig, runPod } from "./round.ts";
+import { call, type Side } from "./side.ts";
+
+/** Containers of each pod. */
+const containersEach = 2;
+/** Pods that are brought up, and taken down, at the same time. */
+const atATime = 10;
+/** How often each list is called in a turn, after some calls that are not counted: the fewer the longer they take. */
+const mostCalls = 200;
+const leastCalls = 10;
+const turnMs = 3_000;
+const warmupCalls = 3;
+const callTimeoutMs = 60_000;
+/** What a runtime still does when the last answer is there is counted too. */
+const settleMs = 200;
+/** A kubelet lists each second, and asks for stats every ten. */
+const listEveryMs = 1000;
+const statsEvery = 10;
+
+/** The lists that are measured, in their order. */
+export const listNames = ["ListContainers", "ListPodSandbox", "ListContainerStats", "ListPodSandboxStats", "ListPodSandboxMetrics"] as const;
+export type ListName = (typeof listNames)[number];
+
+/** Calls of one list, one after another. */
+export interface ListTurn {
+  readonly ms: readonly number[];
+  /** Of the answer. */
+  readonly bytes: number;
+  /** CPU time for each call in ms, of the daemon alone and of all of its side, helpers too; NaN when unknown. */
+  readonly daemonMs: number;
+  readonly sideMs: number;
+}
+
+/** What one side took while a client asked as a kubelet does. */
+export interface PollSample {
+  readonly seconds: number;
+  /** CPU time in ms for each second, of the daemon alone and of all of its side; NaN when unknown. */
+  readonly daemonMs: number;
+  readonly sideMs: number;
+  /** At the end; NaN when the daemon's process is not known. */
+  readonly daemonRssKiB: number;
+}
+
+/** What lists cost one side with its containers running. */
+export interface StatsSample {
+  /** Turns by list; none of a list that the runtime does not know. */
+  readonly lists: ReadonlyMap<ListName, readonly ListTurn[]>;
+  readonly containers: number;
+  readonly poll: PollSample;
+}
+
+/** The pods of one side, in which containers sleep. */
+export class StatsGround implements Disposable {
+  readonly #side: Side;
+  readonly #raw: RawClient;
+  readonly #pods: string[] = [];
+  readonly #lists = new Map<ListName, ListTurn[]>();
+  #containers = 0;
+  #poll: PollSample | undefined;
+
+  constructor(side: Side) {
+    this.#side = side;
+    this.#raw = new RawClient(side.endpoint);
+  }
+
+  async bringUp(image: string, pods: number): Promise<void> {
+    await inParallel(Array.from({ length: pods }), async () => {
+      const config = podConfig(this.#side, "stats");
+      const { podSandboxId } = await runPod(this.#side, config);
+      this.#pods.push(podSandboxId);
+      for (let index = 0; index < containersEach; index++) {
+        const { containerId } = await create(this.#side, podSandboxId, config, image, idleCommand, { name: `main-${index}` });
+        await call(this.#side, "startContainer", StartContainerRequest.fromPartial({ containerId }));
+        this.#containers += 1;
+      }
+    });
+  }
+
+  /** Calls each list some times. */
+  async turn(): Promise<void> {
+    for (const name of listNames) {
+      const turn = await this.#turnOf(name);
+      if (turn !== undefined) this.#lists.set(name, [...(this.#lists.get(name) ?? []), turn]);
+    }
+  }
+
+  /** Asks as a kubelet does, for so long. */
+  async poll(seconds: number): Promise<void> {
+    const { pid, signal } = this.#side;
+    const before = cpuOf(this.#side);
+    const startedAtMs = performance.now();
+    for (let second = 0; second < seconds; second++) {
+      await sleep(Math.max(0, startedAtMs + second * listEveryMs - performance.now()), undefined, { signal });
+      await this.#ask("ListPodSandbox");
+      await this.#ask("ListContainers");
+      if (second % statsEvery === 0) await this.#ask("ListContainerStats");
+    }
+    await sleep(Math.max(0, startedAtMs + seconds * listEveryMs - performance.now()), undefined, { signal });
+    const took = (performance.now() - startedAtMs) / 1000;
+    const after = cpuOf(this.#side);
+    const daemonRssKiB = pid === undefined ? Number.NaN : rssKiB(pid);
+    this.#poll = { seconds: took, daemonMs: (after.daemonMs - before.daemonMs) / took, sideMs: (after.sideMs - before.sideMs) / took, daemonRssKiB };
+  }
+
+  async takeDown(): Promise<void> {
+    await inParallel(this.#pods.splice(0), async (podSandboxId) => {
+      await call(this.#side, "stopPodSandbox", StopPodSandboxRequest.fromPartial({ podSandboxId }));
+      await call(this.#side, "removePodSandbox", RemovePodSandboxRequest.fromPartial({ podSandboxId }));
+    });
+  }
+
+  /** To be read after `poll`. */
+  sample(): StatsSample {
+    if (this.#poll === undefined) throw new Error(`${this.#side.name}: nobody has asked it as a kubelet does`);
+    return { lists: this.#lists, containers: this.#containers, poll: this.#poll };
+  }
+
+  [Symbol.dispose](): void {
+    this.#raw[Symbol.dispose]();
+  }
+
+  async #turnOf(name: ListName): Promise<ListTurn | undefined> {
+    const { signal } = this.#side;
+    try {
+      for (let index = 0; index < warmupCalls; index++) await this.#ask(name);
+    } catch (error) {
+      if (error instanceof Error && "code" in error && error.code === Code.Unimplemented) return undefined;
+      throw error;
+    }
+    await sleep(settleMs, undefined, { signal });
+    const before = cpuOf(this.#side);
+    const endMs = performance.now() + turnMs;
+    const ms: number[] = [];
+    let bytes = 0;
+    while (ms.length < leastCalls || (ms.length < mostCalls && performance.now() < endMs)) {
+      signal.throwIfAborted();
+      const sentAtMs = performance.now();
+      bytes = await this.#ask(name);
+      ms.push(performance.now() - sentAtMs);
+    }
+    await sleep(settleMs, undefined, { signal });
+    const after = cpuOf(this.#side);
+    return { ms, bytes, daemonMs: (after.daemonMs - before.daemonMs) / ms.length, sideMs: (after.sideMs - before.sideMs) / ms.length };
+  }
+
+  async #ask(name: ListName): Promise<number> {
+    const raw = this.#raw;
+    const asks: Record<ListName, () => Promise<number>> = {
+      ListContainers: () => raw.answerBytes("listContainers", ListContainersRequest.fromPartial({}), callTimeoutMs),
+      ListPodSandbox: () => raw.answerBytes("listPodSandbox", ListPodSandboxRequest.fromPartial({}), callTimeoutMs),
+      ListContainerStats: () => raw.answerBytes("listContainerStats", ListContainerStatsRequest.fromPartial({}), callTimeoutMs),
+      ListPodSandboxStats: () => raw.answerBytes("listPodSandboxStats", ListPodSandboxStatsRequest.fromPartial({}), callTimeoutMs),
+      ListPodSandboxMetrics: () => raw.answerBytes("listPodSandboxMetrics", ListPodSandboxMetricsRequest.fromPartial({}), callTimeoutMs),
+    };
+    return await asks[name]();
+  }
+}
+
+async function inParallel<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+  const left = items.values();
+  const worker = async () => {
+    for (const item of left) await work(item);
+  };
+  await Promise.all(Array.from({ length: atATime }, worker));
+}

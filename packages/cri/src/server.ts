@@ -4,6 +4,7 @@ import {
   ServerCredentials,
   status,
   type sendUnaryData,
+  type ServiceDefinition,
   type ServerUnaryCall,
   type ServerWritableStream,
   type UntypedHandleCall,
@@ -11,6 +12,7 @@ import {
 } from "@grpc/grpc-js";
 import type { EventEmitter } from "node:events";
 import { Code, StatusError, toStatus } from "@keelson/base/status.ts";
+import { listSerializerOf } from "./encode-once.ts";
 import { type RequestOf, type ResponseOf, services, type StreamCallName, type UnaryCallName } from "./service.ts";
 
 /** What a handler of a unary call is: the request, and a signal that aborts when the client is gone or its deadline is over. */
@@ -69,7 +71,7 @@ export function createCriServer(handlers: Handlers, observer: CallObserver, limi
       const handler = (handlers as Record<string, AnyHandler | undefined>)[name] ?? unimplemented(name);
       implementation[name] = method.responseStream ? streaming(name, handler, calls) : unary(name, handler, calls);
     }
-    server.addService(methods, implementation);
+    server.addService(withListSerializers(methods), implementation);
   }
   return {
     listen: (address) =>
@@ -85,6 +87,16 @@ const contexts = new WeakMap<AbortSignal, string>();
 /** What the client of a call sent along of its own trace, by the signal that the call's handler got: a W3C `traceparent`. */
 export function traceContextOf(signal: AbortSignal): string | undefined {
   return contexts.get(signal);
+}
+
+/** The same calls; lists that are asked for often are encoded item by item, each once. */
+function withListSerializers(methods: ServiceDefinition): ServiceDefinition {
+  return Object.fromEntries(
+    Object.entries(methods).map(([name, method]) => {
+      const responseSerialize = listSerializerOf(name);
+      return [name, responseSerialize === undefined ? method : { ...method, responseSerialize }];
+    }),
+  );
 }
 
 type AnyHandler = (...args: unknown[]) => Promise<unknown>;

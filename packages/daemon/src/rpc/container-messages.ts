@@ -2,8 +2,16 @@ import { ContainerState, Signal, type Container, type ContainerStatus, type Moun
 import { enums } from "@keelson/cri/gen/descriptor.ts";
 import type { ContainerRecord } from "../container/record.ts";
 
-/** A container as lists have it. */
+const listed = new WeakMap<ContainerRecord, Container>();
+
+/** A container as lists have it: the same object until the container changes, never to be changed itself. */
 export function containerOf(c: ContainerRecord): Container {
+  let container = listed.get(c);
+  if (container === undefined) listed.set(c, (container = newContainerOf(c)));
+  return container;
+}
+
+function newContainerOf(c: ContainerRecord): Container {
   return {
     id: c.id,
     podSandboxId: c.podId,

@@ -1,8 +1,16 @@
 import { PodSandboxState, type PodSandbox, type PodSandboxStatus } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { PodRecord } from "../pod/record.ts";
 
-/** A pod as lists have it. */
+const listed = new WeakMap<PodRecord, PodSandbox>();
+
+/** A pod as lists have it: the same object until the pod changes, never to be changed itself. */
 export function podSandboxOf(pod: PodRecord): PodSandbox {
+  let sandbox = listed.get(pod);
+  if (sandbox === undefined) listed.set(pod, (sandbox = newPodSandboxOf(pod)));
+  return sandbox;
+}
+
+function newPodSandboxOf(pod: PodRecord): PodSandbox {
   return {
     id: pod.id,
     metadata: pod.plan.metadata,

@@ -11,8 +11,9 @@ const lists = {
 
 /**
  * How the answer of a call is encoded when it is a list that is asked for again and again: each item once, as long as
- * its object lives, so that the list costs about a copy. Whoever answers such a call never changes an item, and gives
- * the same object for what is unchanged. undefined for other calls.
+ * its object lives, and a list as a whole once, as long as its array lives, so that it costs about a copy. Whoever
+ * answers such a call never changes an item or an array that it gave, and gives the same one for what is unchanged.
+ * undefined for other calls.
  */
 export function listSerializerOf(name: string): ((response: unknown) => Buffer) | undefined {
   return Object.hasOwn(lists, name) ? (lists[name as keyof typeof lists] as (response: unknown) => Buffer) : undefined;
@@ -22,16 +23,20 @@ interface Codec<T> {
   encode(item: T): { finish(): Uint8Array };
 }
 
-/** Bytes by item, with the field's tag and length before them. */
-const encoded = new WeakMap<object, Uint8Array>();
+/** Bytes by item, with the field's tag and length before them, and by array of items. */
+const encodedItems = new WeakMap<object, Uint8Array>();
+const encodedLists = new WeakMap<readonly object[], Buffer>();
 
 function encodeList<T extends object>(items: readonly T[], codec: Codec<T>): Buffer {
-  const parts = items.map((item) => {
-    let bytes = encoded.get(item);
-    if (bytes === undefined) encoded.set(item, (bytes = asField1(codec.encode(item).finish())));
-    return bytes;
-  });
-  return Buffer.concat(parts);
+  let list = encodedLists.get(items);
+  if (list === undefined) encodedLists.set(items, (list = Buffer.concat(items.map((item) => encodeItem(item, codec)))));
+  return list;
+}
+
+function encodeItem<T extends object>(item: T, codec: Codec<T>): Uint8Array {
+  let bytes = encodedItems.get(item);
+  if (bytes === undefined) encodedItems.set(item, (bytes = asField1(codec.encode(item).finish())));
+  return bytes;
 }
 
 /** Field 1, of a length: https://protobuf.dev/programming-guides/encoding/#length-types */

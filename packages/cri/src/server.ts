@@ -171,11 +171,16 @@ class CallsUnderWay {
     const deadlineMs = startedMs + Number(call.getDeadline()) - Date.now();
     const [context] = call.metadata.get("traceparent");
     if (typeof context === "string" && /^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/.test(context)) contexts.set(abort.signal, context);
-    (call as EventEmitter).on("cancelled", () => abort.abort(cancellation(deadlineMs)));
+    let isEnded = false;
+    // grpc-js says so of each call whose stream has closed, also of one that was answered; the error is not for free.
+    (call as EventEmitter).on("cancelled", () => {
+      if (!isEnded) abort.abort(cancellation(deadlineMs));
+    });
     return {
       signal: abort.signal,
       refusal,
       ended: (error: unknown) => {
+        isEnded = true;
         this.#count -= 1;
         const { code, message } = error === undefined ? { code: status.OK, message: "" } : toStatus(error);
         this.#observer.ended({ name, request: call.request, code, durationMs: performance.now() - startedMs, error });

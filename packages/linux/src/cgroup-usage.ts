@@ -1,6 +1,5 @@
-import { join } from "node:path";
 import { readFiles } from "./batch.ts";
-import { type CgroupLayout, controllerDir } from "./cgroup.ts";
+import { type CgroupLayout, checkPath } from "./cgroup.ts";
 
 /** How much of the time something waited for a resource (Documentation/accounting/psi.rst); averages are percent. */
 export interface Pressure {
@@ -148,25 +147,48 @@ export async function readCgroupUsages(layout: CgroupLayout, paths: readonly str
   });
 }
 
+/** A file that is read of each cgroup, below a hierarchy's directory. */
+interface Template {
+  readonly name: string;
+  readonly root: string;
+}
+
 function filesOf(layout: CgroupLayout, path: string, detail: UsageDetail, hugepageSizes: readonly string[]): { name: string; file: string }[] {
+  checkPath(path);
+  return templatesOf(layout, detail, hugepageSizes).map(({ name, root }) => ({ name, file: `${root}${path}/${name}` }));
+}
+
+/** By layout, detail and sizes: the same for thousands of cgroups, every few seconds. */
+const templates = new WeakMap<CgroupLayout, Map<string, readonly Template[]>>();
+
+function templatesOf(layout: CgroupLayout, detail: UsageDetail, hugepageSizes: readonly string[]): readonly Template[] {
+  const ofLayout = templates.get(layout) ?? new Map<string, readonly Template[]>();
+  templates.set(layout, ofLayout);
+  const key = [detail, ...hugepageSizes].join(" ");
+  const found = ofLayout.get(key) ?? newTemplates(layout, detail, hugepageSizes);
+  ofLayout.set(key, found);
+  return found;
+}
+
+function newTemplates(layout: CgroupLayout, detail: UsageDetail, hugepageSizes: readonly string[]): Template[] {
   const wanted = (files: readonly UsageFile[]) => files.filter((file) => ranks[file[2]] <= ranks[detail]);
-  const inController = (controller: string, name: string) => {
-    const dir = controllerDir(layout, path, controller);
-    return dir === undefined ? [] : [{ name, file: join(dir, name) }];
+  const inController = (controller: string, name: string): Template[] => {
+    const root = layout.hierarchies.find(({ controllers }) => controllers.includes(controller))?.dir;
+    return root === undefined ? [] : [{ name, root }];
   };
   const base = wanted(layout.kind === "v2" ? v2Files : v1Files).flatMap(([controller, name]) => inController(controller, name));
   const hugetlb = detail === "all" ? hugepageSizes.flatMap((size) => hugepageFiles(size).flatMap((name) => inController("hugetlb", name))) : [];
   // cpu.stat is in every v2 cgroup, also where the controller is not passed down.
-  const always = layout.kind === "v2" && base.every(({ name }) => name !== "cpu.stat") ? [{ name: "cpu.stat", file: join(layout.root, path, "cpu.stat") }] : [];
-  return [...base, ...always, ...hugetlb, ...(detail === "cpu" ? [] : pressureOf(layout, path))];
+  const always = layout.kind === "v2" && base.every(({ name }) => name !== "cpu.stat") ? [{ name: "cpu.stat", root: layout.root }] : [];
+  return [...base, ...always, ...hugetlb, ...(detail === "cpu" ? [] : pressureOf(layout))];
 }
 
-function pressureOf(layout: CgroupLayout, path: string): { name: string; file: string }[] {
+function pressureOf(layout: CgroupLayout): Template[] {
   const tree = layout.hierarchies.find((hierarchy) => hierarchy.version === 2);
   if (tree === undefined) return [];
   // Beside v1 trees a v2 cgroup may be there and have nothing of the container in it.
   const names = layout.kind === "v2" ? pressureFiles : ["cgroup.events", ...pressureFiles];
-  return names.map((name) => ({ name, file: join(tree.dir, path, name) }));
+  return names.map((name) => ({ name, root: tree.dir }));
 }
 
 function hugepageFiles(size: string): string[] {

@@ -55,8 +55,8 @@ function words(text: string): string[] {
   return text.split(/\s+/).filter((word) => word !== "");
 }
 
-/** Refuses what would mean the root cgroup, with all of the host in it, or lead out. */
-function checkPath(path: string): void {
+/** Refuses what would mean the root cgroup, with all of the host in it, or lead out: throws TypeError. */
+export function checkPath(path: string): void {
   const segments = path.split("/").slice(1);
   if (!path.startsWith("/") || segments.some((segment) => segment === "" || segment === "." || segment === "..")) {
     throw new TypeError(`${JSON.stringify(path)} is no path of a cgroup below the root`);

@@ -29,6 +29,11 @@ export function podsMatching(d: Pick<Deps, "pods">, filter: PodQuery | undefined
   return shown.filter((pod) => isWanted(pod.id) && hasLabels(pod.plan.labels, labelSelector));
 }
 
+/** Whether a filter leaves nothing out, as most of a kubelet's do. */
+export function meansAll(filter: (PodQuery & { podSandboxId?: string }) | undefined): boolean {
+  return filter === undefined || (filter.id === "" && (filter.podSandboxId ?? "") === "" && Object.keys(filter.labelSelector).length === 0);
+}
+
 /** CRI: every pair of the selector must be among the labels. */
 function hasLabels(labels: Readonly<Record<string, string>>, selector: Readonly<Record<string, string>>): boolean {
   return Object.entries(selector).every(([key, value]) => Object.hasOwn(labels, key) && labels[key] === value);

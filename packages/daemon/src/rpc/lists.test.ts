@@ -1,9 +1,10 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { Code, StatusError } from "@keelson/base/status.ts";
-import { ContainerState, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { type ContainerFilter, ContainerState, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { type Client, clientOf } from "./fake-client.ts";
 import { FakeNode } from "./fake-node.ts";
+import { createHandlers } from "./handlers.ts";
 import { mockTime, passTime } from "./pass-time.ts";
 
 function newNode(t: TestContext) {
@@ -171,4 +172,31 @@ test("a container that ends before its start is answered has a start and an end"
   const status = await client.containerStatus(id);
   assert.deepEqual([status.state, status.exitCode], [ContainerState.CONTAINER_EXITED, 7]);
   assert.ok(status.startedAt > 0n && status.startedAt <= status.finishedAt);
+});
+
+test("a list of all is the same until something changes, and then has the change", async (t) => {
+  const { node } = newNode(t);
+  const client = clientOf(node);
+  const calls = createHandlers(node.deps);
+  const podId = await client.runPod();
+  const id = await client.createContainer(podId);
+  const never = new AbortController().signal;
+  const everything = { id: "", podSandboxId: "", state: undefined, labelSelector: {} };
+  const containers = async (filter: ContainerFilter | undefined) => (await calls.listContainers!({ filter }, never)).containers;
+  const pods = async () => (await calls.listPodSandbox!({ filter: undefined }, never)).items;
+
+  const created = await containers(undefined);
+  assert.equal(await containers(everything), created);
+  await client.startContainer(id);
+  const running = await containers(undefined);
+  assert.deepEqual([created, running].map((list) => list.map(({ state }) => state)), [[ContainerState.CONTAINER_CREATED], [ContainerState.CONTAINER_RUNNING]]);
+  assert.deepEqual(await containers({ ...everything, state: { state: ContainerState.CONTAINER_CREATED } }), []);
+  assert.deepEqual(await containers({ ...everything, labelSelector: { no: "such" } }), []);
+  const other = await client.createContainer(podId, { metadata: { name: "other" } });
+  assert.deepEqual(ids(await containers(everything)), [id, other].sort());
+
+  const ready = await pods();
+  assert.equal(await pods(), ready);
+  await passTime(t.mock.timers, client.stopPod(podId));
+  assert.deepEqual([ready, await pods()].map((list) => list.map(({ state }) => state)), [[PodSandboxState.SANDBOX_READY], [PodSandboxState.SANDBOX_NOTREADY]]);
 });

@@ -54,6 +54,17 @@ test("records survive the way through the database", () => {
   const pods = new RecordTable(db, "pods", readPodRecord, writePodRecord);
   pods.put(id, pod);
   assert.deepEqual(pods.readAll().records.get(id), pod);
+  const ids = [{ containerId: 0, hostId: 100_000, length: 65_536 }];
+  const mapped = { ...pod, plan: { ...pod.plan, userNamespace: { uids: ids, gids: ids } } };
+  pods.put(id, mapped);
+  assert.deepEqual(pods.readAll().records.get(id), mapped);
+});
+
+test("a pod's damaged mappings are refused", () => {
+  for (const uids of [[], [{ hostId: 1 }], "0 1 2", null]) {
+    const plan = { ...pod.plan, userNamespace: { uids, gids: [{ containerId: 0, hostId: 1, length: 1 }] } };
+    assert.throws(() => readPodRecord({ ...writePodRecord(pod), plan }), JSON.stringify(uids));
+  }
 });
 
 for (const [what, change] of [

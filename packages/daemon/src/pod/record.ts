@@ -44,6 +44,8 @@ export function messageSchema<T>(message: { encode(m: T): { finish(): Uint8Array
 const config = messageSchema(PodSandboxConfig);
 const resources = messageSchema(LinuxContainerResources);
 
+const idMappings = v.pipe(v.array(v.object({ containerId: v.number(), hostId: v.number(), length: v.number() })), v.minLength(1));
+
 /** Checked where a damaged value could lead teardown astray: paths and what decides which steps there are. */
 const planSchema = v.pipe(
   v.looseObject({
@@ -51,6 +53,7 @@ const planSchema = v.pipe(
     metadata: v.object({ name: v.string(), uid: v.string(), namespace: v.string(), attempt: v.number() }),
     nameKey: v.string(),
     hostname: v.string(),
+    userNamespace: v.exactOptional(v.object({ uids: idMappings, gids: idMappings })),
     network: v.picklist(["own", "host"]),
     ipc: v.picklist(["own", "host"]),
     uts: v.picklist(["own", "host"]),

@@ -112,6 +112,7 @@ for (const runtime of runtimes) {
       const id = await run({ oomScoreAdj: 100n }, "(echo 900 > /proc/self/oom_score_adj; exec sleep 601) & echo $! > /child; sleep 600");
       const score = (of: string) => node.output(id, `cat /proc/${of}/oom_score_adj`);
       assert.equal(await score("1"), "100\n");
+      assert.equal(await score("self"), "100\n", "a command has that of its container, not the daemon's");
       await update(id, { oomScoreAdj: 500n });
       assert.deepEqual([await score("1"), await score("$(cat /child)")], ["500\n", "900\n"]);
       await update(id, { oomScoreAdj: 300n });

@@ -18,6 +18,7 @@ extern char **environ;
 
 struct spawn {
   char *file, *cwd;
+  char *oom_score_adj; /* NULL: ours */
   char **argv, **envp, **cgroups; /* cgroups: cgroup.procs files to enter first */
   const char *path;               /* PATH of the child's environment */
   int *fds;                       /* index: fd in the child, value: fd of ours */
@@ -62,6 +63,13 @@ static void child_exec(struct spawn *s) {
 static int child_main(void *data) {
   struct spawn *s = data;
 
+  if (s->oom_score_adj != NULL) {
+    /* A vfork child has a score of its own, although it shares our memory until exec (kernel: __set_oom_adj). */
+    int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    ssize_t length = (ssize_t)strlen(s->oom_score_adj);
+    if (fd < 0 || write(fd, s->oom_score_adj, (size_t)length) != length) child_fail(s, "set oom_score_adj", s->oom_score_adj);
+    close(fd);
+  }
   for (char **path = s->cgroups; *path != NULL; path++) {
     int fd = open(*path, O_WRONLY | O_CLOEXEC);
     if (fd < 0 || write(fd, "0", 1) != 1) child_fail(s, "join cgroup", *path);
@@ -145,11 +153,12 @@ static napi_value start(napi_env env, struct spawn *s) {
   return result;
 }
 
-/* spawn(file, argv, envp, cwd | null, fds: Int32Array, newSession, cgroupProcs) */
+/* spawn(file, argv, envp, cwd | null, fds: Int32Array, newSession, cgroupProcs, oomScoreAdj | null) */
 static napi_value js_spawn(napi_env env, napi_callback_info info) {
-  napi_value v[7];
+  napi_value v[8];
   AUTO_STRING file = NULL;
   AUTO_STRING cwd = NULL;
+  AUTO_STRING oom_score_adj = NULL;
   AUTO_STRINGS argv = NULL;
   AUTO_STRINGS envp = NULL;
   AUTO_STRINGS cgroups = NULL;
@@ -157,9 +166,10 @@ static napi_value js_spawn(napi_env env, napi_callback_info info) {
   bool is_array = false;
   napi_typedarray_type type;
   void *fds;
-  if (!args_read(env, info, 7, v) || !arg_string(env, v[0], "file", &file) || !arg_strings(env, v[1], "args", &argv) ||
+  if (!args_read(env, info, 8, v) || !arg_string(env, v[0], "file", &file) || !arg_strings(env, v[1], "args", &argv) ||
       !arg_strings(env, v[2], "env", &envp) || !arg_optional_string(env, v[3], "cwd", &cwd) ||
-      !arg_bool(env, v[5], "newSession", &s.new_session) || !arg_strings(env, v[6], "cgroups", &cgroups))
+      !arg_bool(env, v[5], "newSession", &s.new_session) || !arg_strings(env, v[6], "cgroups", &cgroups) ||
+      !arg_optional_string(env, v[7], "oomScoreAdj", &oom_score_adj))
     return NULL;
   if (napi_is_typedarray(env, v[4], &is_array) != napi_ok || !is_array ||
       napi_get_typedarray_info(env, v[4], &type, &s.fd_count, &fds, NULL, NULL) != napi_ok || type != napi_int32_array)
@@ -172,6 +182,7 @@ static napi_value js_spawn(napi_env env, napi_callback_info info) {
   s.argv = argv;
   s.envp = envp;
   s.cgroups = cgroups;
+  s.oom_score_adj = oom_score_adj;
   s.path = path_of(envp);
   napi_value result = start(env, &s);
   free(s.fds);

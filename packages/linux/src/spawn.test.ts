@@ -183,3 +183,12 @@ test("a real pipe carries bytes", () => {
   closeSync(readFd);
   closeSync(writeFd);
 });
+
+test("a child has the oom_score_adj that it is given, and we keep ours", async () => {
+  const own = readFileSync("/proc/self/oom_score_adj", "utf8").trim();
+  const score = String(Math.min(1000, Number(own) + 100));
+  const { stdout } = await run({ file: "/bin/sh", args: ["-c", "cat /proc/self/oom_score_adj"], oomScoreAdj: Number(score) });
+  assert.equal(stdout.toString().trim(), score);
+  assert.equal(readFileSync("/proc/self/oom_score_adj", "utf8").trim(), own);
+  assert.throws(() => spawn({ file: "/bin/true", oomScoreAdj: 1001 }), { code: "EINVAL" });
+});

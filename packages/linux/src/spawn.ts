@@ -22,6 +22,8 @@ export interface SpawnOptions {
   newSession?: boolean;
   /** cgroup directories that the child enters before it does anything. */
   cgroups?: readonly string[];
+  /** Of the child and what it starts, -1000 to 1000; below ours only with CAP_SYS_RESOURCE. Ours when not given. */
+  oomScoreAdj?: number | undefined;
 }
 
 export interface ExitStatus {
@@ -77,6 +79,7 @@ export function spawn(options: SpawnOptions): Child {
       Int32Array.from(wanted, (fd) => (fd === "null" ? nullFd : fd)),
       options.newSession ?? false,
       (options.cgroups ?? []).map((dir) => `${dir}/cgroup.procs`),
+      options.oomScoreAdj === undefined ? null : String(options.oomScoreAdj),
     );
   } finally {
     if (nullFd >= 0) closeSync(nullFd);

@@ -31,7 +31,7 @@ const keptErrorBytes = 4096;
 /** How often a runtime that may not have looked yet is told of a new size, in ms after it. */
 const resizeAgainMs = [100, 500];
 
-type Command = Pick<SpawnOptions, "file" | "args" | "env">;
+type Command = Pick<SpawnOptions, "file" | "args" | "env" | "oomScoreAdj">;
 
 /**
  * Runs a program to its end with streams through real pipes, which it can open again as /dev/stdout. It leads a session

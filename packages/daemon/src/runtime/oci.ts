@@ -52,7 +52,7 @@ const maxReopenPauseMs = 250;
 const maxAttachPacketBytes = 32 * 1024;
 
 /** The command line of an exec, with more options. */
-type ExecCommand = (options?: readonly string[]) => Pick<SpawnOptions, "file" | "args" | "env">;
+type ExecCommand = (options?: readonly string[]) => Pick<SpawnOptions, "file" | "args" | "env" | "oomScoreAdj">;
 type Finished = Pick<RunResult, "code" | "stdout" | "stderr">;
 
 /**
@@ -175,6 +175,8 @@ export class OciRuntime implements Runtime {
       file: this.#o.path,
       args: [...this.#runtimeArgs(), "exec", ...options, "--process", `${base}.json`, "--pid-file", `${base}.pid`, container.id],
       env: { PATH: globalThis.process.env["PATH"] },
+      // crun leaves it as its own, which is keelsond's and may be next to never killed.
+      oomScoreAdj: process.oomScoreAdj,
     });
     const result = await start(command, end.signal);
     signal.throwIfAborted();

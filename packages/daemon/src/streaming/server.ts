@@ -72,8 +72,11 @@ export class StreamingServer {
       clientTracking: false,
       perMessageDeflate: false,
       maxPayload: maxMessageBytes,
-      // What was chosen before the handshake; ws would take the first that is offered.
-      handleProtocols: (_offered, request) => chosen.get(request) || false,
+    });
+    // Chosen before the handshake: to ws, `SPDY/3.1+portforward.k8s.io` is no token and ends it.
+    this.#webSockets.on("headers", (headers, request) => {
+      const protocol = chosen.get(request);
+      if (protocol !== undefined && protocol !== "") headers.push(`Sec-WebSocket-Protocol: ${protocol}`);
     });
   }
 
@@ -222,6 +225,7 @@ export class StreamingServer {
   /** Rejects when ws finds the handshake wrong, which it tells the client by itself. */
   #handshake(request: IncomingMessage, socket: Duplex, head: Buffer, protocol: string): Promise<WebSocket> {
     chosen.set(request, protocol);
+    delete request.headers["sec-websocket-protocol"];
     return new Promise((resolve, reject) => {
       socket.once("close", () => reject(new StatusError(Code.InvalidArgument, "the WebSocket handshake came to nothing")));
       this.#webSockets.handleUpgrade(request, socket, head, resolve);

@@ -1,3 +1,5 @@
+import { randomBytes } from "node:crypto";
+import { request } from "node:http";
 import type { Duplex } from "node:stream";
 import { connectSpdy } from "@keelson/spdy/connect.ts";
 import type { SpdyStream } from "@keelson/spdy/stream.ts";
@@ -79,17 +81,31 @@ async function connectBySpdy(url: string, streams: Streams, protocol: string): P
   };
 }
 
-/** A WebSocket with its first frames kept until somebody listens. */
-export function openWebSocket(url: string, protocols: readonly string[]): Promise<WebSocket> {
-  const socket = new WebSocket(url.replace(/^http/, "ws"), [...protocols]);
-  return new Promise((resolve, reject) => {
-    socket.once("open", () => resolve(socket));
-    socket.once("error", reject);
-    socket.once("unexpected-response", (_request, response) => {
-      let text = "";
-      response.on("data", (bytes: Buffer) => (text += bytes.toString())).on("end", () => reject(new Error(`${response.statusCode} ${text}`)));
-    });
+/** A WebSocket without a handshake of its own. */
+type Handshaken = WebSocket & { setSocket(socket: Duplex, head: Buffer, options: object): void };
+
+/** A WebSocket that is paused until somebody listens. Unlike ws, it takes subprotocols that are no tokens, as Kubernetes has them. */
+export function openWebSocket(url: string, protocol: string): Promise<WebSocket> {
+  const headers = { Connection: "Upgrade", Upgrade: "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": randomBytes(16).toString("base64"), "Sec-WebSocket-Protocol": protocol };
+  const { promise, resolve, reject } = Promise.withResolvers<WebSocket>();
+  const call = request(url, { headers });
+  call.on("upgrade", (response, socket, head) => {
+    if (response.headers["sec-websocket-protocol"] !== protocol) {
+      reject(new Error(`the server chose ${response.headers["sec-websocket-protocol"]}`));
+      return;
+    }
+    // What ws makes of its own handshake.
+    const webSocket = Object.assign(Reflect.construct(WebSocket, [null, undefined, {}]) as Handshaken, { _isServer: false });
+    webSocket.setSocket(socket, head, { allowSynchronousEvents: true, maxPayload: 0, skipUTF8Validation: false });
+    webSocket.pause();
+    resolve(webSocket);
   });
+  call.on("response", (response) => {
+    let text = "";
+    response.on("data", (bytes: Buffer) => (text += bytes.toString())).on("end", () => reject(new Error(`${response.statusCode} ${text}`)));
+  });
+  call.on("error", reject).end();
+  return promise;
 }
 
 async function connectByWebSocket(url: string, protocol: string): Promise<RemoteClient> {

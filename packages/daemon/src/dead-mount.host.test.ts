@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
+import { SecurityProfile_ProfileType } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { run } from "@keelson/linux/run.ts";
 import { DeadMount } from "@keelson/testkit/dead-mount.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
@@ -45,6 +46,25 @@ describe("a dead mount", { skip }, () => {
       mount.close();
       await Promise.all(pods.map((pod) => node.removePod(pod.id)));
       await node.removePod(other.id);
+    });
+  });
+
+  test("with a device or a seccomp profile on it holds up that call alone, too", async () => {
+    await withDeadMount("files", async (mount) => {
+      mount.die();
+      const pod = await node.runPod();
+      const configs = [
+        { devices: [{ hostPath: `${mount.path}/device`, containerPath: "/dev/x", permissions: "r" }] },
+        { linux: { securityContext: { seccomp: { profileType: SecurityProfile_ProfileType.Localhost, localhostRef: `${mount.path}/profile.json` } } } },
+      ];
+      const creations = configs.map((over) =>
+        assert.rejects(node.call("createContainer", { podSandboxId: pod.id, config: node.containerConfig(over), sandboxConfig: pod.config }, AbortSignal.timeout(3000))),
+      );
+      await answers();
+      await Promise.all(creations);
+      await node.stopPod(pod.id);
+      mount.close();
+      await node.removePod(pod.id);
     });
   });
 

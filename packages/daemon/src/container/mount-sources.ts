@@ -43,6 +43,15 @@ export async function findHostPaths(d: Pick<Deps, "containerHost" | "mountPolicy
   return new Map(paths.map((path, i) => [path, found[i]!]));
 }
 
+/**
+ * Waits until what else of the host a plan names can be looked at: devices, and a seccomp profile. Whether it is there
+ * and right is found later. Takes no lock, for the same reason.
+ */
+export async function awaitHostFiles(d: Pick<Deps, "containerHost">, { devices, seccomp }: Pick<ContainerPlan, "devices" | "seccomp">, signal: AbortSignal): Promise<void> {
+  const paths = [...devices.map((device) => device.hostPath), ...(seccomp.is === "localhost" ? [seccomp.path] : [])];
+  if (paths.length > 0) await d.containerHost.resolveHostPaths(paths, false, signal);
+}
+
 /** A container whose root file system is mounted and which the runtime does not know yet. */
 export interface NewContainer {
   readonly plan: ContainerPlan;

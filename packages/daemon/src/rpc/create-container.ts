@@ -6,7 +6,7 @@ import type { Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import { bindSources, findMountsBelow, releaseSources, withBoundDevices } from "../container/bound-sources.ts";
 import { findCdiEdits } from "../cdi/find-edits.ts";
 import { podIdMap } from "../container/id-map.ts";
-import { findHostPaths, findMountedImages, prepareMountSources } from "../container/mount-sources.ts";
+import { awaitHostFiles, findHostPaths, findMountedImages, prepareMountSources } from "../container/mount-sources.ts";
 import { tellRaisedScore } from "../container/raised-score.ts";
 import type { ContainerRecord, MountedImage } from "../container/record.ts";
 import { resolveClasses } from "../container/resource-classes.ts";
@@ -67,6 +67,7 @@ async function bringUp(d: Deps, c: NewContainer, signal: AbortSignal, stage: Sta
   const { userNamespace } = requireReady(d, c.podId).plan;
   stage("find its host paths");
   const hostPaths = await findHostPaths(d, c.plan.mounts, signal);
+  await awaitHostFiles(d, c.plan, signal);
   const cdi = await findCdiEdits(d, c.plan.cdiDevices, signal);
   const mountsBelow = await findMountsBelow(d, { plan: c.plan, hostPaths }, userNamespace !== undefined, signal);
   stage("wait for other calls on the pod");

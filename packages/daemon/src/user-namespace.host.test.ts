@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { chmodSync, chownSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import {
@@ -52,6 +52,12 @@ for (const runtime of runtimes) {
       const dir = join(node.dir, "volumes", name);
       mkdirSync(dir, { recursive: true });
       return dir;
+    }
+
+    /** Mounts another directory of the disk there: tmpfs has no idmapped mounts before Linux 6.3. */
+    function mountDisk(target: string, flags = 0): void {
+      mount({ source: newDir(`${basename(target)}-disk`), target, flags: MS.BIND });
+      mount({ target, flags: MS.BIND | MS.REMOUNT | flags });
     }
 
     test("its handler says that it can, and so does the status for the host's network", async () => {
@@ -127,7 +133,7 @@ for (const runtime of runtimes) {
       writeFileSync(join(dir, "of-7"), "7");
       chownSync(join(dir, "of-7"), 7, 8);
       mkdirSync(join(dir, "inner"));
-      mount({ source: "t", target: join(dir, "inner"), fstype: "tmpfs" });
+      mountDisk(join(dir, "inner"));
       const mounts: DeepPartial<Mount>[] = [
         { hostPath: dir, containerPath: "/data", ...mappings },
         { hostPath: dir, containerPath: "/ro", readonly: true, ...mappings },
@@ -159,7 +165,7 @@ for (const runtime of runtimes) {
 
     test("a volume keeps the flags of its file system, and sees what is mounted there later", async () => {
       const dir = newDir("flags");
-      mount({ source: "t", target: dir, fstype: "tmpfs", flags: MS.NOSUID | MS.NODEV | MS.NOEXEC });
+      mountDisk(dir, MS.NOSUID | MS.NODEV | MS.NOEXEC);
       mount({ target: dir, flags: MS.SHARED });
       mkdirSync(join(dir, "later"));
       const mounts = [
@@ -168,7 +174,7 @@ for (const runtime of runtimes) {
       ];
       const id = await node.runContainer(pod, script("sleep 1000", {}, { mounts }));
       for (const target of ["/plain", "/mapped"]) assert.match(await node.output(id, `grep ' ${target} ' /proc/self/mountinfo`), new RegExp(` ${target} ro,nosuid,nodev,noexec`));
-      mount({ source: "l", target: join(dir, "later"), fstype: "tmpfs" });
+      mountDisk(join(dir, "later"));
       writeFileSync(join(dir, "later/here"), "");
       assert.equal(await node.output(id, "ls /mapped/later; ls /plain/later"), "here\n");
       unmount(join(dir, "later"));

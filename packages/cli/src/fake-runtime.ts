@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import type { TestContext } from "node:test";
 import { setImmediate } from "node:timers/promises";
 import { Code, StatusError } from "@keelson/base/status.ts";
@@ -71,6 +72,8 @@ export async function runWith(io: Partial<Io> & { isTerminal?: boolean }, args: 
   const output = (to: Buffer[]): Output => ({
     isTerminal: io.isTerminal ?? false,
     columns: 80,
+    rows: 24,
+    onResize: () => ({ [Symbol.dispose]: () => {} }),
     write: (data) => {
       to.push(Buffer.from(data));
       return Promise.resolve();
@@ -79,6 +82,7 @@ export async function runWith(io: Partial<Io> & { isTerminal?: boolean }, args: 
   const code = await runProgram(args, {
     stdout: output(written.out),
     stderr: output(written.err),
+    stdin: { isTerminal: false, open: () => Readable.from([]), setRaw: () => {} },
     env: {},
     readStdin: () => Promise.resolve(""),
     readSecret: () => Promise.resolve("secret"),

@@ -37,6 +37,17 @@ export function addPullFlags(command: Command): Command {
     .option("--pt, --pull-timeout <duration>", "give up pulling after this time, such as 90s (or CRICTL_PULL_TIMEOUT)");
 }
 
+/** The flags of `exec`, `attach` and `port-forward` about the way to the streaming server. */
+export function addStreamFlags(command: Command): Command {
+  return command
+    .option("-r, --transport <name>", "spdy or websocket", "spdy")
+    .option("--tls-sni <name>", "name in the server's certificate, where the address has another")
+    .option("--tls-server-name <name>", "the same")
+    .option("--tls-ca <file>", "certificates to check the server's with; without it that of a loopback address is not checked")
+    .option("--tls-cert <file>", "certificate to show the server")
+    .option("--tls-key <file>", "its key");
+}
+
 /** Examples at the end of a command's help: a command line and what it does. */
 export function addExamples(command: Command, examples: readonly (readonly [line: string, does: string])[]): Command {
   const width = Math.max(...examples.map(([line]) => line.length)) + 2;

@@ -1,5 +1,7 @@
+import { constants } from "node:os";
 import { setTimeout } from "node:timers/promises";
-import type { Io, Output } from "./io.ts";
+import { isatty } from "node:tty";
+import { type Input, Interrupt, type Io, type Output } from "./io.ts";
 import { runProgram } from "./program.ts";
 
 /** How the shell reports a program that a broken pipe ended, which is what happens to crictl. */
@@ -9,8 +11,37 @@ function outputTo(stream: NodeJS.WriteStream): Output {
   stream.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? brokenPipe : 1));
   return {
     isTerminal: stream.isTTY,
-    columns: stream.columns || 80,
+    get columns() {
+      return stream.columns || 80;
+    },
+    get rows() {
+      return stream.rows || 24;
+    },
+    onResize(listener) {
+      stream.on("resize", listener);
+      return { [Symbol.dispose]: () => void stream.off("resize", listener) };
+    },
     write: (data) => new Promise((resolve) => stream.write(data, () => resolve())),
+  };
+}
+
+/** Node puts the terminal back as it was at every exit that runs any code of ours. */
+function standardInput(): Input {
+  let isRaw = false;
+  // Whoever stopped us (the shell) has changed the terminal; libuv believes that it is still raw.
+  process.on("SIGCONT", () => {
+    if (!isRaw) return;
+    process.stdin.setRawMode(false);
+    process.stdin.setRawMode(true);
+  });
+  return {
+    isTerminal: isatty(0),
+    open: () => process.stdin,
+    setRaw(wanted) {
+      if (!isatty(0) || wanted === isRaw) return;
+      isRaw = wanted;
+      process.stdin.setRawMode(wanted);
+    },
   };
 }
 
@@ -41,16 +72,18 @@ async function readSecret(prompt: string): Promise<string> {
 }
 
 const interrupt = new AbortController();
-for (const name of ["SIGINT", "SIGTERM"] as const) {
+for (const name of ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"] as const) {
+  const exitCode = 128 + constants.signals[name];
   process.on(name, () => {
-    if (interrupt.signal.aborted) process.exit(1);
-    interrupt.abort();
+    if (interrupt.signal.aborted) process.exit(exitCode);
+    interrupt.abort(new Interrupt(exitCode));
   });
 }
 
 const io: Io = {
   stdout: outputTo(process.stdout),
   stderr: outputTo(process.stderr),
+  stdin: standardInput(),
   env: process.env,
   readStdin,
   readSecret,

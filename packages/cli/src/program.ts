@@ -1,6 +1,7 @@
 import { Command, CommanderError } from "commander";
 import { messageOf } from "@keelson/base/status.ts";
 import type { App } from "./app.ts";
+import { addAttach } from "./commands/attach.ts";
 import { addCreate } from "./commands/create.ts";
 import { addExec } from "./commands/exec.ts";
 import { addImages } from "./commands/images.ts";
@@ -10,6 +11,7 @@ import { addInspecti } from "./commands/inspecti.ts";
 import { addInspectp } from "./commands/inspectp.ts";
 import { addLogs } from "./commands/logs.ts";
 import { addPods } from "./commands/pods.ts";
+import { addPortForward } from "./commands/port-forward.ts";
 import { addPs } from "./commands/ps.ts";
 import { addPull } from "./commands/pull.ts";
 import { addRm } from "./commands/rm.ts";
@@ -24,7 +26,7 @@ import { addUpdate } from "./commands/update.ts";
 import { addVersion } from "./commands/version.ts";
 import { addExamples } from "./flags.ts";
 import { rewriteGoFlags } from "./go-flags.ts";
-import { type Io, note } from "./io.ts";
+import { Interrupt, type Io, note } from "./io.ts";
 import { openSession } from "./session.ts";
 import { type GlobalOptions, readSettings } from "./settings.ts";
 
@@ -79,6 +81,7 @@ function globalOptions(program: Command): Command {
 
 function addCommands(program: Command, app: App): void {
   for (const add of [
+    addAttach,
     addCreate,
     addExec,
     addImages,
@@ -88,6 +91,7 @@ function addCommands(program: Command, app: App): void {
     addInspectp,
     addLogs,
     addPods,
+    addPortForward,
     addPs,
     addPull,
     addRm,
@@ -113,5 +117,5 @@ function parserExitCode(error: CommanderError): number {
 
 async function report(io: Io, error: unknown): Promise<number> {
   await note(io, messageOf(error));
-  return 1;
+  return io.signal.reason instanceof Interrupt ? io.signal.reason.exitCode : 1;
 }

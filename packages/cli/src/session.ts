@@ -1,6 +1,6 @@
 import { Code, codeName, codeOf, messageOf, StatusError } from "@keelson/base/status.ts";
 import { createCriClient, type CriClient } from "@keelson/cri/client.ts";
-import type { RequestOf, ResponseOf, UnaryCallName } from "@keelson/cri/service.ts";
+import type { CallName, RequestOf, ResponseOf, StreamCallName, UnaryCallName } from "@keelson/cri/service.ts";
 import { callTimeoutMs } from "./call-timeout.ts";
 import { findEndpoint, probeSocket, unreachable, waitForEndpoint } from "./endpoint.ts";
 import { type Io, note } from "./io.ts";
@@ -22,6 +22,8 @@ export interface Service {
    * @param options.timeoutMs instead of what call-timeout.ts and --timeout say
    */
   call<N extends UnaryCallName>(name: N, request: RequestOf<N>, options?: CallOptions): Promise<ResponseOf<N>>;
+  /** Makes a call that answers with a stream, until the runtime or the user ends it. Errors as of `call`. */
+  stream<N extends StreamCallName>(name: N, request: RequestOf<N>): AsyncIterable<ResponseOf<N>>;
 }
 
 export interface CallOptions {
@@ -46,6 +48,14 @@ export function openSession(io: Io, settings: Settings): Session {
       async call(name, request, options = {}) {
         const connection = await (client ??= connected());
         return callOnce(io, settings, { client: connection, endpoint: endpoint ?? (await found!) }, name, request, options);
+      },
+      async *stream(name, request) {
+        const connection = await (client ??= connected());
+        try {
+          yield* connection.stream(name, request, io.signal);
+        } catch (error) {
+          throw await explain(io, error, { name, endpoint: endpoint ?? (await found!), timeoutMs: undefined, flag: "" });
+        }
       },
     };
   };
@@ -88,7 +98,7 @@ async function callOnce<N extends UnaryCallName>(
 }
 
 interface CallFacts {
-  readonly name: UnaryCallName;
+  readonly name: CallName;
   readonly endpoint: string;
   readonly timeoutMs: number | undefined;
   /** The flag that gives the call more time. */
@@ -112,6 +122,6 @@ async function explain(io: Io, error: unknown, { name, endpoint, timeoutMs, flag
 }
 
 /** The name of a call as the CRI writes it. */
-function callTitle(name: UnaryCallName): string {
+function callTitle(name: CallName): string {
   return name.charAt(0).toUpperCase() + name.slice(1);
 }

@@ -167,7 +167,7 @@ test("a peer without windows, as Kubernetes' own, is sent to as its connection t
 });
 
 test("a peer without windows that sends too much is not read on until there is room", async () => {
-  const { session, streams, say, headers, wire } = rawPeer({ streamWindowBytes: 65536, sessionWindowBytes: 131072 });
+  const { session, streams, say, headers, wire, frames } = rawPeer({ streamWindowBytes: 65536, sessionWindowBytes: 131072 });
   say(synStreamFrame(1, 0, headers.write({})), synStreamFrame(3, 0, headers.write({})));
   await turns();
   for (let i = 0; i < 100; i += 1) say(dataFrameHead(1, 65536, false), Buffer.alloc(65536));
@@ -179,6 +179,7 @@ test("a peer without windows that sends too much is not read on until there is r
   streams[0]!.on("data", (bytes: Buffer) => (read += bytes.length));
   assert.equal(await text(streams[1]!), "ok");
   assert.equal(read, 100 * 65536);
+  assert.equal(frames.filter((frame) => frame.type === "windowUpdate").length, 1, "none after the one at the start: a peer that closes with frames unread loses the end of what it sent");
 });
 
 test("a peer with windows that overruns ours is reset, and the session goes on", async () => {

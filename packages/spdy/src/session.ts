@@ -487,6 +487,9 @@ export class SpdySession implements Disposable {
   /** Tells the peer of room when it has come to half a window, one frame at a time for each window. */
   #owe(window: Window, id: number, bytes: number, wholeBytes: number): void {
     window.owedBytes += bytes;
+    // A peer without windows does not look at them; and what it has not read when it closes makes TCP drop the end of
+    // what it sent.
+    if (!this.#keepsWindows) return;
     if (window.owedBytes < wholeBytes / 2 || window.isTelling || this.#isOver) return;
     const deltaBytes = window.owedBytes;
     window.owedBytes = 0;

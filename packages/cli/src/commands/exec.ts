@@ -1,24 +1,31 @@
 import type { Command } from "commander";
 import { Code, StatusError, wrapError } from "@keelson/base/status.ts";
-import { ExecSyncRequest, type ExecSyncResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { ExecRequest, ExecSyncRequest, type ExecSyncResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { App } from "../app.ts";
 import { forEachAtOnce } from "../each.ts";
-import { addContainerSelection, addExamples } from "../flags.ts";
+import { addContainerSelection, addExamples, addStreamFlags } from "../flags.ts";
 import { note } from "../io.ts";
 import { safeText } from "../output/safe-text.ts";
 import { type ContainerSelection, selectContainers } from "../select.ts";
 import type { Session } from "../session.ts";
 import { parseWhole } from "../settings.ts";
+import { openRemoteCommand, streamAddress } from "../streaming/remote-command.ts";
+import { runRemoteCommand } from "../streaming/run-remote-command.ts";
+import type { TlsFlags } from "../streaming/stream-tls.ts";
+import { parseTransport } from "../streaming/transport.ts";
 
-interface ExecFlags extends ContainerSelection {
+interface ExecFlags extends ContainerSelection, TlsFlags {
   sync?: boolean;
   timeout?: string;
+  tty?: boolean;
+  interactive?: boolean;
+  transport: string;
   quiet?: boolean;
   ignoreErrors?: boolean;
   parallel?: boolean;
 }
 
-/** `exec`: runs a command in a container. Only `-s` for now; streams come with the streaming part. */
+/** `exec`: runs a command in a container, with streams or, with `-s`, in one call. */
 export function addExec(program: Command, app: App): void {
   const command = program
     .command("exec")
@@ -26,22 +33,22 @@ export function addExec(program: Command, app: App): void {
     .description("run a command in a container: its stdout and stderr come as they are, its exit code is keelctl's")
     .argument("[container]", "id of the container; not with the flags that choose containers")
     .argument("[command...]", "the command and its arguments")
-    .option("-s, --sync", "wait for the end, then show the output (at most 16 MiB of each stream)")
-    .option("--timeout <seconds>", "kill the command after this time; 0 for never")
-    .option("-t, --tty", "a terminal for the command (needs streaming)")
-    .option("-i, --interactive", "pass stdin on (needs streaming)")
-    .option("-r, --transport <name>", "spdy or websocket, for streaming", "spdy")
+    .option("-i, --interactive", "pass stdin on")
+    .option("-t, --tty", "a terminal for the command, as large as ours")
+    .option("-s, --sync", "wait for the end, then show the output (at most 16 MiB of each stream); needs no streaming server")
+    .option("--timeout <seconds>", "with -s: kill the command after this time; 0 for never")
     .option("-q, --quiet", "do not print the id above each container's output")
     .option("-e, --ignore-errors", "exit with 0 whatever happens in the containers")
     .option("-x, --parallel", "in all chosen containers at the same time, without their ids");
-  for (const name of ["sni", "server-name", "ca", "cert", "key"]) command.option(`--tls-${name} <value>`, "for streaming over TLS");
-  addContainerSelection(command, "--state <state>").action((first: string | undefined, rest: string[], flags: ExecFlags) =>
+  addContainerSelection(addStreamFlags(command), "--state <state>").action((first: string | undefined, rest: string[], flags: ExecFlags) =>
     app.run((session) => exec(session, app, command, first === undefined ? [] : [first, ...rest], flags)),
   );
   addExamples(command, [
-    ["keelctl exec -s $ID cat /etc/hosts", ""],
-    ["keelctl exec -s $ID sh -c 'exit 3'; echo $?", "prints 3"],
-    ["keelctl exec -s --name web -- uptime", "in every container of that name"],
+    ["keelctl exec -it $ID sh", "a shell"],
+    ["keelctl exec -i $ID tar x -C /data < data.tar", "stdin is passed on, and its end"],
+    ["keelctl exec $ID sh -c 'exit 3'; echo $?", "prints 3"],
+    ["keelctl exec -s --timeout 5 $ID cat /etc/hosts", "as a probe does it"],
+    ["keelctl exec --name web -- uptime", "in every container of that name"],
   ]);
 }
 
@@ -49,28 +56,74 @@ async function exec(session: Session, app: App, command: Command, args: string[]
   const isChosen = [flags.name, flags.pod, flags.image, flags.state, flags.label, flags.latest, flags.last].some((flag) => flag !== undefined);
   const cmd = isChosen ? args : args.slice(1);
   if (cmd.length === 0) return app.missing(command, isChosen ? "name the command" : "name the container and the command");
-  if (flags.sync !== true) throw new StatusError(Code.Unimplemented, "exec without -s needs a stream, which keelctl does not have yet; use `keelctl exec -s`");
+  checkFlags(flags);
   const ids = isChosen ? (await selectContainers(session, flags)).map((one) => one.id) : [args[0]!];
   if (ids.length === 0) return note(session.io, "no container matches the flags");
+  if (ids.length > 1 && (flags.interactive === true || flags.tty === true)) {
+    throw new StatusError(Code.InvalidArgument, `the flags choose ${ids.length} containers; -i and -t are for one`);
+  }
   const hasTitle = isChosen && flags.quiet !== true && flags.parallel !== true;
+  try {
+    const codes = await (flags.sync === true ? execSyncEach(session, ids, cmd, flags, hasTitle) : execEach(session, ids, cmd, flags, hasTitle));
+    return flags.ignoreErrors === true ? 0 : (codes.find((code) => code !== 0) ?? 0);
+  } catch (error) {
+    if (flags.ignoreErrors !== true || session.io.signal.aborted) throw error;
+    return 0;
+  }
+}
+
+function checkFlags(flags: ExecFlags): void {
+  parseTransport(flags.transport);
+  if (flags.sync === true && (flags.interactive === true || flags.tty === true)) throw new StatusError(Code.InvalidArgument, "-s has no streams; leave out -i and -t, or -s");
+  if (flags.sync !== true && flags.timeout !== undefined) throw new StatusError(Code.InvalidArgument, "--timeout is for -s; a stream ends with its command");
+}
+
+/** One after the other, so that their outputs are not mixed, unless --parallel asks for that. */
+async function execEach(session: Session, ids: string[], cmd: string[], flags: ExecFlags, hasTitle: boolean): Promise<number[]> {
+  const codes: number[] = [];
+  const run = async (id: string) => {
+    if (hasTitle) await session.io.stdout.write(`${safeText(id)}:\n`);
+    return execOnce(session, id, cmd, flags);
+  };
+  const keep = async (code: number) => void codes.push(code);
+  if (flags.parallel === true) await forEachAtOnce(ids, run, keep);
+  else for (const id of ids) await forEachAtOnce([id], run, keep);
+  return codes;
+}
+
+async function execOnce(session: Session, id: string, cmd: string[], flags: ExecFlags): Promise<number> {
+  const { io } = session;
+  const tty = flags.tty === true;
+  const wanted = { stdin: flags.interactive === true, stdout: true, stderr: !tty, tty };
+  try {
+    const { url } = await session.runtime.call("exec", ExecRequest.fromPartial({ containerId: id, cmd, ...wanted }));
+    const address = await streamAddress(url, flags, io.signal);
+    const remote = await openRemoteCommand(address, parseTransport(flags.transport), wanted);
+    const end = await runRemoteCommand(io, remote, { tty, detachKeys: new Uint8Array() });
+    if (end.is === "detached") return 0;
+    if (end.status.message !== undefined) await note(io, `run ${cmd[0]} in container ${id}: ${end.status.message}`);
+    return end.status.exitCode;
+  } catch (error) {
+    if (io.signal.aborted) throw error;
+    throw wrapError(`run ${cmd[0]} in container ${id}`, error);
+  }
+}
+
+async function execSyncEach(session: Session, ids: string[], cmd: string[], flags: ExecFlags, hasTitle: boolean): Promise<number[]> {
   const timeout = BigInt(parseWhole(flags.timeout ?? "0", "--timeout"));
   const codes: number[] = [];
-  const run = async (id: string) => ({ id, result: await execOnce(session, id, cmd, timeout) });
+  const run = async (id: string) => ({ id, result: await execSyncOnce(session, id, cmd, timeout) });
   const show = async ({ id, result }: { id: string; result: ExecSyncResponse }) => {
     codes.push(result.exitCode);
     if (hasTitle) await session.io.stdout.write(`${safeText(id)}:\n`);
     await session.io.stdout.write(result.stdout);
     await session.io.stderr.write(result.stderr);
   };
-  try {
-    await forEachAtOnce(ids, run, show);
-  } catch (error) {
-    if (flags.ignoreErrors !== true) throw error;
-  }
-  return flags.ignoreErrors === true ? 0 : (codes.find((code) => code !== 0) ?? 0);
+  await forEachAtOnce(ids, run, show);
+  return codes;
 }
 
-async function execOnce(session: Session, id: string, cmd: string[], timeout: bigint): Promise<ExecSyncResponse> {
+async function execSyncOnce(session: Session, id: string, cmd: string[], timeout: bigint): Promise<ExecSyncResponse> {
   try {
     return await session.runtime.call("execSync", ExecSyncRequest.fromPartial({ containerId: id, cmd, timeout }));
   } catch (error) {

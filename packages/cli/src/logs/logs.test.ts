@@ -15,7 +15,7 @@ const at = "2026-11-21T03:11:32.18536547Z";
 
 function printer(options: Partial<PrintOptions> = {}) {
   const text = { out: "", err: "" };
-  const output = (to: "out" | "err"): Output => ({ isTerminal: false, columns: 80, write: (data) => ((text[to] += Buffer.from(data).toString()), Promise.resolve()) });
+  const output = (to: "out" | "err"): Output => ({ isTerminal: false, columns: 80, rows: 24, onResize: () => ({ [Symbol.dispose]: () => {} }), write: (data) => ((text[to] += Buffer.from(data).toString()), Promise.resolve()) });
   return { text, printer: new LogPrinter(output("out"), output("err"), { timestamps: false, ...options }) };
 }
 

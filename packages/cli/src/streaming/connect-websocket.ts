@@ -1,0 +1,81 @@
+import type { ClientRequest, IncomingMessage } from "node:http";
+import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
+import { WebSocket } from "ws";
+import type { StreamAddress } from "./remote-command.ts";
+
+/** No frame of a streaming server is nearly as long. */
+const maxFrameBytes = 16 * 1024 * 1024;
+
+/** What of an error's text is read, in bytes. */
+const maxErrorBytes = 16 * 1024;
+
+const codes = new Map<number, Code>([
+  [400, Code.InvalidArgument],
+  [403, Code.PermissionDenied],
+  [404, Code.NotFound],
+  [429, Code.ResourceExhausted],
+]);
+
+export interface Connected {
+  readonly socket: WebSocket;
+  /** The subprotocol that the server chose. */
+  readonly protocol: string;
+}
+
+/**
+ * Opens a WebSocket with one of the subprotocols. `prepare` gets it before anything can come. Throws the server's own
+ * words when it refuses, Unavailable when it is not there, Unimplemented when it knows none of the subprotocols.
+ */
+export async function connectWebSocket({ url, tls, signal }: StreamAddress, protocols: readonly string[], prepare: (socket: WebSocket) => void): Promise<Connected> {
+  signal.throwIfAborted();
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const socket = new WebSocket(url.replace(/^http/, "ws"), {
+    perMessageDeflate: false,
+    maxPayload: maxFrameBytes,
+    ...tls,
+    // Kubernetes' name for the tunnel has a slash, which RFC 6455 does not allow and `ws` refuses: the header passes it by.
+    headers: { "Sec-WebSocket-Protocol": protocols.join(", ") },
+    finishRequest(request: ClientRequest) {
+      request.prependListener("upgrade", ({ headers }: IncomingMessage) => {
+        protocol = headers["sec-websocket-protocol"] ?? "";
+        delete headers["sec-websocket-protocol"];
+      });
+      request.end();
+    },
+  });
+  let protocol = "";
+  prepare(socket);
+  const onAbort = () => {
+    reject(signal.reason as Error);
+    socket.terminate();
+  };
+  signal.addEventListener("abort", onAbort, { once: true });
+  socket.once("open", resolve);
+  socket.on("error", (error) => reject(new StatusError(Code.Unavailable, `connect to ${new URL(url).origin}: ${messageOf(error)}`, error)));
+  socket.once("unexpected-response", (request, response) => void refusal(url, response).then(reject).finally(() => request.destroy()));
+  try {
+    await promise;
+    if (protocols.includes(protocol)) return { socket, protocol };
+    socket.terminate();
+    throw new StatusError(Code.Unimplemented, `the runtime has no ${protocols.join(" or ")} on WebSockets; use --transport spdy`);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
+  }
+}
+
+async function refusal(url: string, response: IncomingMessage): Promise<StatusError> {
+  const parts: Buffer[] = [];
+  let length = 0;
+  try {
+    for await (const part of response as AsyncIterable<Buffer>) {
+      parts.push(part);
+      length += part.length;
+      if (length > maxErrorBytes) break;
+    }
+  } catch {
+    // What came of the text is all there is to tell.
+  }
+  const text = Buffer.concat(parts).toString("utf8", 0, maxErrorBytes).trim();
+  const status = response.statusCode ?? 0;
+  return new StatusError(codes.get(status) ?? Code.Internal, `${new URL(url).origin}: the server answers ${status} ${response.statusMessage ?? ""}${text === "" ? "" : `: ${text}`}`);
+}

@@ -1,0 +1,75 @@
+import { Readable, Writable } from "node:stream";
+import { Code, StatusError } from "@keelson/base/status.ts";
+import type WebSocket from "ws";
+import { connectWebSocket } from "./connect-websocket.ts";
+import { type ExitStatus, parseExitStatus } from "./exit-status.ts";
+import type { RemoteCommand, StreamAddress, WantedStreams } from "./remote-command.ts";
+
+/** The best first: v5 can tell the end of stdin. */
+const protocols = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
+
+/** Kubernetes' channels: the first byte of each message. */
+const channel = { stdin: 0, stdout: 1, stderr: 2, error: 3, resize: 4, close: 255 } as const;
+
+/** Opens a command's streams as channels of one WebSocket. */
+export async function openWebSocketCommand(address: StreamAddress, wanted: WantedStreams): Promise<RemoteCommand> {
+  const { promise: ended, resolve, reject } = Promise.withResolvers<ExitStatus>();
+  ended.catch(() => {});
+  const outputs = new Map<number, Readable>();
+  const { socket, protocol } = await connectWebSocket(address, protocols, (one) => {
+    const resume = () => {
+      if (one.isPaused) one.resume();
+    };
+    if (wanted.stdout) outputs.set(channel.stdout, new Readable({ read: resume }));
+    if (wanted.stderr && !wanted.tty) outputs.set(channel.stderr, new Readable({ read: resume }));
+    const endOutputs = () => {
+      for (const output of outputs.values()) output.push(null);
+      outputs.clear();
+    };
+    one.on("message", (data: Buffer, isBinary) => {
+      if (!isBinary || data.length < 2) return;
+      const bytes = data.subarray(1);
+      if (data[0] === channel.error) {
+        // It is told last: all output has come.
+        endOutputs();
+        void Promise.try(parseExitStatus, bytes.toString("utf8")).then(resolve, reject);
+      }
+      // A frame of the one that is not read holds up the other too: there is one connection.
+      else if (outputs.get(data[0]!)?.push(bytes) === false) one.pause();
+    });
+    one.on("close", () => {
+      reject(new StatusError(Code.Unavailable, "the connection to the container is lost"));
+      endOutputs();
+    });
+  });
+  const [stdout, stderr] = [outputs.get(channel.stdout), outputs.get(channel.stderr)];
+  const hasStdinEnd = protocol === protocols[0];
+  return {
+    stdin: wanted.stdin ? stdinOf(socket, hasStdinEnd) : undefined,
+    stdout,
+    stderr,
+    hasStdinEnd,
+    ended,
+    resize: ({ width, height }) => socket.send(Buffer.concat([Uint8Array.of(channel.resize), Buffer.from(JSON.stringify({ Width: width, Height: height }))]), () => {}),
+    [Symbol.dispose]: () => hangUp(socket),
+  };
+}
+
+function stdinOf(socket: WebSocket, hasStdinEnd: boolean): Writable {
+  const stream = new Writable({
+    write: (bytes: Buffer, _encoding, done) => socket.send(Buffer.concat([Uint8Array.of(channel.stdin), bytes]), done),
+    final: (done) => {
+      if (hasStdinEnd) socket.send(Uint8Array.of(channel.close, channel.stdin), done);
+      else done();
+    },
+  });
+  // The command's end is told by `ended`.
+  stream.on("error", () => {});
+  return stream;
+}
+
+/** Says that it is the end, and does not wait for the answer. */
+function hangUp(socket: WebSocket): void {
+  socket.close(1000);
+  socket.terminate();
+}

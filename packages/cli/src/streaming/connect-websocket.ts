@@ -77,5 +77,7 @@ async function refusal(url: string, response: IncomingMessage): Promise<StatusEr
   }
   const text = Buffer.concat(parts).toString("utf8", 0, maxErrorBytes).trim();
   const status = response.statusCode ?? 0;
+  // Go's WebSocket servers answer so when they know none of the subprotocols; containerd does for port-forward.
+  if (status === 403 && text === "") return new StatusError(Code.Unimplemented, `${new URL(url).origin}: the runtime does not take this over WebSocket (403); use --transport spdy`);
   return new StatusError(codes.get(status) ?? Code.Internal, `${new URL(url).origin}: the server answers ${status} ${response.statusMessage ?? ""}${text === "" ? "" : `: ${text}`}`);
 }

@@ -15,34 +15,37 @@ const channel = { stdin: 0, stdout: 1, stderr: 2, error: 3, resize: 4, close: 25
 export async function openWebSocketCommand(address: StreamAddress, wanted: WantedStreams): Promise<RemoteCommand> {
   const { promise: ended, resolve, reject } = Promise.withResolvers<ExitStatus>();
   ended.catch(() => {});
-  const outputs = new Map<number, Readable>();
+  // A frame of the one that is not read holds up the other too: there is one connection.
+  let resume = () => {};
+  const output = (isWanted: boolean) => (isWanted ? new Readable({ read: () => resume() }) : undefined);
+  const stdout = output(wanted.stdout);
+  const stderr = output(wanted.stderr && !wanted.tty);
+  let hasEnded = false;
+  const endOutputs = () => {
+    if (hasEnded) return;
+    hasEnded = true;
+    stdout?.push(null);
+    stderr?.push(null);
+  };
   const { socket, protocol } = await connectWebSocket(address, protocols, (one) => {
-    const resume = () => {
+    resume = () => {
       if (one.isPaused) one.resume();
     };
-    if (wanted.stdout) outputs.set(channel.stdout, new Readable({ read: resume }));
-    if (wanted.stderr && !wanted.tty) outputs.set(channel.stderr, new Readable({ read: resume }));
-    const endOutputs = () => {
-      for (const output of outputs.values()) output.push(null);
-      outputs.clear();
-    };
     one.on("message", (data: Buffer, isBinary) => {
-      if (!isBinary || data.length < 2) return;
+      if (!isBinary || data.length < 2 || hasEnded) return;
       const bytes = data.subarray(1);
-      if (data[0] === channel.error) {
-        // It is told last: all output has come.
-        endOutputs();
-        void Promise.try(parseExitStatus, bytes.toString("utf8")).then(resolve, reject);
-      }
-      // A frame of the one that is not read holds up the other too: there is one connection.
-      else if (outputs.get(data[0]!)?.push(bytes) === false) one.pause();
+      if (data[0] === channel.stdout && stdout?.push(bytes) === false) one.pause();
+      if (data[0] === channel.stderr && stderr?.push(bytes) === false) one.pause();
+      if (data[0] !== channel.error) return;
+      // It is told last: all output has come.
+      endOutputs();
+      void Promise.try(parseExitStatus, bytes.toString("utf8")).then(resolve, reject);
     });
     one.on("close", () => {
       reject(new StatusError(Code.Unavailable, "the connection to the container is lost"));
       endOutputs();
     });
   });
-  const [stdout, stderr] = [outputs.get(channel.stdout), outputs.get(channel.stderr)];
   const hasStdinEnd = protocol === protocols[0];
   return {
     stdin: wanted.stdin ? stdinOf(socket, hasStdinEnd) : undefined,

@@ -76,6 +76,9 @@ test("an empty id is a mistake in every call", async (t) => {
     calls.removeContainer(container, signal),
     calls.containerStatus({ ...container, verbose: false }, signal),
     calls.execSync({ ...container, cmd: ["true"], timeout: 0n }, signal),
+    calls.exec({ ...container, cmd: ["true"], stdin: false, stdout: true, stderr: true, tty: false }, signal),
+    calls.attach({ ...container, stdin: false, stdout: true, stderr: true, tty: false }, signal),
+    calls.portForward({ ...pod, port: [] }, signal),
     calls.reopenContainerLog(container, signal),
   ];
   for (const call of empty) await refuses(node, call, Code.InvalidArgument, /_id is missing/);
@@ -91,6 +94,9 @@ test("an unknown id is NotFound where the call needs it", async (t) => {
     calls.startContainer(container, signal),
     calls.containerStatus({ ...container, verbose: false }, signal),
     calls.execSync({ ...container, cmd: ["true"], timeout: 0n }, signal),
+    calls.exec({ ...container, cmd: ["true"], stdin: false, stdout: true, stderr: true, tty: false }, signal),
+    calls.attach({ ...container, stdin: false, stdout: true, stderr: true, tty: false }, signal),
+    calls.portForward({ ...pod, port: [] }, signal),
     calls.reopenContainerLog(container, signal),
   ];
   for (const call of unknown) await refuses(node, call, Code.NotFound, /there is none with this id/);
@@ -112,6 +118,29 @@ test("exec and log rotation are for running containers, and exec needs a command
   const created = await client.createContainer(podId, { metadata: { name: "other" } });
   await refuses(node, calls.execSync({ containerId: created, cmd: ["true"], timeout: 0n }, signal), Code.FailedPrecondition, /is created, not running/);
   await refuses(node, calls.reopenContainerLog({ containerId: created }, signal), Code.FailedPrecondition, /is created, not running/);
+});
+
+test("exec and attach need a stream, no stderr beside a terminal, and a container that runs; URLs name nothing of the request", async (t) => {
+  const { node, client, podId, containerId, calls } = await newNode(t);
+  const streams = { stdin: false, stdout: true, stderr: true, tty: false };
+  for (const call of [
+    (more: object, id = containerId) => calls.exec({ containerId: id, cmd: ["secret"], ...streams, ...more }, signal),
+    (more: object, id = containerId) => calls.attach({ containerId: id, ...streams, ...more }, signal),
+  ]) {
+    await refuses(node, call({ stdout: false, stderr: false }), Code.InvalidArgument, /one of stdin, stdout and stderr/);
+    await refuses(node, call({ tty: true }), Code.InvalidArgument, /tty and stderr/);
+    const created = await client.createContainer(podId, { metadata: { name: "other" } });
+    await refuses(node, call({}, created), Code.FailedPrecondition, /is created, not running/);
+    await client.removeContainer(created);
+    const { url } = await call({});
+    assert.ok(!url.includes("secret") && !url.includes(containerId));
+  }
+  await refuses(node, calls.exec({ containerId, ...streams, cmd: [] }, signal), Code.InvalidArgument, /cmd is missing/);
+  await refuses(node, calls.exec({ containerId, ...streams, cmd: ["a\0b"] }, signal), Code.InvalidArgument, /cmd\[0\]/);
+  await refuses(node, calls.attach({ containerId, ...streams, stderr: false, tty: true }, signal), Code.InvalidArgument, /made without a terminal/);
+  for (const port of [0, -1, 65536]) await refuses(node, calls.portForward({ podSandboxId: podId, port: [80, port] }, signal), Code.InvalidArgument, /must be from 1 to 65535/);
+  await client.stopPod(podId);
+  await refuses(node, calls.portForward({ podSandboxId: podId, port: [] }, signal), Code.FailedPrecondition, /not ready/);
 });
 
 test("an exec that takes longer than its timeout is DeadlineExceeded; one whose client goes away is not", async (t) => {

@@ -1,0 +1,47 @@
+import assert from "node:assert/strict";
+import { readdirSync } from "node:fs";
+import { type AddressInfo, createServer, type Server } from "node:net";
+import { text } from "node:stream/consumers";
+import { setTimeout as delay } from "node:timers/promises";
+import { test, type TestContext } from "node:test";
+import { connectLoopback } from "./connect.ts";
+
+const openFds = (): number => readdirSync("/proc/self/fd").length;
+const never = new AbortController().signal;
+
+async function listen(t: TestContext, host: string): Promise<number> {
+  const server: Server = createServer({ allowHalfOpen: true }, (socket) => socket.pipe(socket));
+  await new Promise<void>((resolve) => server.listen(0, host, resolve));
+  t.after(() => server.close());
+  return (server.address() as AddressInfo).port;
+}
+
+test("it connects to 127.0.0.1, or else to ::1, and each half closes by itself", async (t) => {
+  for (const host of ["127.0.0.1", "::1"]) {
+    const socket = await connectLoopback(null, await listen(t, host), never);
+    socket.end("hello");
+    assert.equal(await text(socket), "hello");
+  }
+});
+
+test("nobody there is ECONNREFUSED, no such namespace ENOENT, and no fd is left", async () => {
+  const before = openFds();
+  await assert.rejects(connectLoopback(null, 1, never), { code: "ECONNREFUSED", syscall: "connect" });
+  await assert.rejects(connectLoopback("/nonexistent", 1, never), { code: "ENOENT", syscall: "open", path: "/nonexistent" });
+  await assert.rejects(connectLoopback("/etc/passwd", 1, never), { code: "EINVAL", syscall: "setns" });
+  await assert.rejects(connectLoopback(null, 1, AbortSignal.abort(new Error("enough"))), /enough/);
+  await delay(10);
+  assert.equal(openFds(), before);
+});
+
+test("hundreds at once", async (t) => {
+  const port = await listen(t, "127.0.0.1");
+  const texts = await Promise.all(
+    Array.from({ length: 200 }, async (_, i) => {
+      const socket = await connectLoopback(null, port, never);
+      socket.end(String(i));
+      return text(socket);
+    }),
+  );
+  assert.deepEqual(texts, texts.map((_, i) => String(i)));
+});

@@ -353,6 +353,8 @@ export class TestNode implements AsyncDisposable {
       for (let start = 1; start <= this.#starts; start++) keepLog(this.#logFile(start));
       await this.registry[Symbol.asyncDispose]();
       removeNetworks();
+      // Of all pods without a cgroup_parent: systemd keeps it when it is empty.
+      if (cgroupDriver === "systemd") execFileSync("systemctl", ["stop", "keelson.slice"]);
       rmSync(this.dir, { recursive: true, force: true });
     }
   }

@@ -8,7 +8,7 @@ import { Poll, pollReadable } from "./poll.ts";
 export class ConsoleSocket implements Disposable {
   /** For the runtime: short, wherever the directory is. It leads through us, for as long as this is not disposed of. */
   readonly path: string;
-  /** Resolves with the master's fd, which is then the caller's; with undefined when this is disposed of before one came. */
+  /** Resolves with the master's fd, which is then the caller's; with undefined when none can be had. */
   readonly master: Promise<number | undefined>;
   readonly #dirFd: number;
   readonly #file: string;
@@ -33,26 +33,38 @@ export class ConsoleSocket implements Disposable {
     const { promise, resolve } = Promise.withResolvers<number | undefined>();
     this.master = promise;
     this.#settle = resolve;
-    this.#poll = new Poll(this.#listener, () => this.#accept());
+    this.#poll = new Poll(this.#listener, () => this.#guarded(() => this.#accept()));
     this.#poll.want(pollReadable);
   }
 
   /** Takes what the runtime has sent by now: its end may be known before the event loop looks here. */
   look(): void {
-    if (this.#peer < 0) this.#accept();
-    if (this.#peer >= 0) this.#receive();
+    this.#guarded(() => {
+      if (this.#peer < 0) this.#accept();
+      if (this.#peer >= 0) this.#receive();
+    });
+  }
+
+  /** Without an fd to spare there is no terminal. */
+  #guarded(step: () => void): void {
+    try {
+      if (!this.#isDone) step();
+    } catch {
+      this.#isDone = true;
+      this.#poll.want(0);
+      this.#settle(undefined);
+    }
   }
 
   #accept(): void {
     this.#peer = native.acceptSocket(this.#listener);
     if (this.#peer < 0) return;
     this.#poll[Symbol.dispose]();
-    this.#poll = new Poll(this.#peer, () => this.#receive());
+    this.#poll = new Poll(this.#peer, () => this.#guarded(() => this.#receive()));
     this.#poll.want(pollReadable);
   }
 
   #receive(): void {
-    if (this.#isDone) return;
     const fd = native.receiveFd(this.#peer);
     if (fd === -1) return;
     this.#isDone = true;

@@ -26,7 +26,12 @@ export class SeqpacketSocket extends Duplex {
     super({ readableObjectMode: false, highWaterMark: 4 * maxPacketBytes });
     this.#fd = native.connectSeqpacket(dir, name);
     this.#buffer = Buffer.allocUnsafeSlow(maxPacketBytes);
-    this.#poll = new Poll(this.#fd, (events) => this.#ready(events));
+    try {
+      this.#poll = new Poll(this.#fd, (events) => this.#ready(events));
+    } catch (error) {
+      closeFd(this.#fd);
+      throw error;
+    }
   }
 
   override _read(): void {

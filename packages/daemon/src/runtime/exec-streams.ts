@@ -64,7 +64,11 @@ export async function runOnConsole(command: Command, streams: ExecStreams, socke
     socket.look();
     socket[Symbol.dispose]();
     const fd = await socket.master;
-    if (fd === undefined) return { child, pumps };
+    if (fd === undefined) {
+      // Mostly it has ended by itself. A command whose terminal nobody has would run on unseen.
+      child.killGroup("SIGKILL");
+      return { child, pumps };
+    }
     hadTerminal = true;
     const terminal = ours.use(new TerminalMaster(fd));
     followSizes(streams, (size) => terminal.resize(size));

@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { createServer as createTlsServer, type Server as TlsServer } from "node:https";
-import { type AddressInfo, isIPv6, type Socket } from "node:net";
+import { type AddressInfo, isIPv6, Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { Log } from "@keelson/base/log.ts";
 import { Code, codeName, codeOf, messageOf, StatusError } from "@keelson/base/status.ts";
@@ -90,6 +90,8 @@ export class StreamingServer {
         server.once("error", reject);
         server.listen({ host: address === "" ? "::" : address, port, backlog: 1024 }, resolve);
       });
+      // Later ones are of single connections: no fds left, most of all. The next may be taken again.
+      server.on("error", (error) => log.warn({ err: error }, "the streaming server cannot take a connection"));
       this.#server = server;
       this.#url = urlOf(server.address() as AddressInfo, this.#o.tls !== undefined);
       log.info({ url: this.#url }, "serving exec, attach and port-forward");
@@ -140,6 +142,8 @@ export class StreamingServer {
       server = tlsServer;
     }
     server.maxConnections = maxConnections;
+    // For those that never send a byte, whom headersTimeout does not see.
+    server.timeout = headersTimeoutMs;
     server.on("connection", (socket: Socket) => {
       this.#sockets.add(socket);
       socket.on("close", () => this.#sockets.delete(socket));
@@ -161,6 +165,7 @@ export class StreamingServer {
 
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     socket.on("error", () => {});
+    if (socket instanceof Socket) socket.setTimeout(0);
     const route = routeOf(request.url);
     if (route === undefined) return refuse(socket, 404, "there is nothing here");
     if (request.method !== "GET" && request.method !== "POST") return refuse(socket, 405, "use GET or POST");

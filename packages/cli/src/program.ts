@@ -2,14 +2,21 @@ import { Command, CommanderError } from "commander";
 import { messageOf } from "@keelson/base/status.ts";
 import type { App } from "./app.ts";
 import { addAttach } from "./commands/attach.ts";
+import { addCheckpoint } from "./commands/checkpoint.ts";
+import { addCompletion } from "./commands/completion.ts";
+import { addConfig } from "./commands/config.ts";
 import { addCreate } from "./commands/create.ts";
+import { addEvents } from "./commands/events.ts";
 import { addExec } from "./commands/exec.ts";
+import { addImagefsinfo } from "./commands/imagefsinfo.ts";
 import { addImages } from "./commands/images.ts";
 import { addInfo } from "./commands/info.ts";
 import { addInspect } from "./commands/inspect.ts";
 import { addInspecti } from "./commands/inspecti.ts";
 import { addInspectp } from "./commands/inspectp.ts";
 import { addLogs } from "./commands/logs.ts";
+import { addMetricdescs } from "./commands/metricdescs.ts";
+import { addMetricsp } from "./commands/metricsp.ts";
 import { addPods } from "./commands/pods.ts";
 import { addPortForward } from "./commands/port-forward.ts";
 import { addPs } from "./commands/ps.ts";
@@ -19,9 +26,15 @@ import { addRmi } from "./commands/rmi.ts";
 import { addRmp } from "./commands/rmp.ts";
 import { addRun } from "./commands/run.ts";
 import { addRunp } from "./commands/runp.ts";
+import { addRuntimeConfig } from "./commands/runtime-config.ts";
 import { addStart } from "./commands/start.ts";
+import { addStats } from "./commands/stats.ts";
+import { addStatsp } from "./commands/statsp.ts";
 import { addStop } from "./commands/stop.ts";
 import { addStopp } from "./commands/stopp.ts";
+import { addTop } from "./commands/top.ts";
+import { addTrace } from "./commands/trace.ts";
+import { addUpdateRuntimeConfig } from "./commands/update-runtime-config.ts";
 import { addUpdate } from "./commands/update.ts";
 import { addVersion } from "./commands/version.ts";
 import { addExamples } from "./flags.ts";
@@ -82,14 +95,21 @@ function globalOptions(program: Command): Command {
 function addCommands(program: Command, app: App): void {
   for (const add of [
     addAttach,
+    addCheckpoint,
+    addCompletion,
+    addConfig,
     addCreate,
+    addEvents,
     addExec,
+    addImagefsinfo,
     addImages,
     addInfo,
     addInspect,
     addInspecti,
     addInspectp,
     addLogs,
+    addMetricdescs,
+    addMetricsp,
     addPods,
     addPortForward,
     addPs,
@@ -99,10 +119,16 @@ function addCommands(program: Command, app: App): void {
     addRmp,
     addRun,
     addRunp,
+    addRuntimeConfig,
     addStart,
+    addStats,
+    addStatsp,
     addStop,
     addStopp,
+    addTop,
+    addTrace,
     addUpdate,
+    addUpdateRuntimeConfig,
     addVersion,
   ]) {
     add(program, app);

@@ -67,6 +67,16 @@ const checks: Record<string, [what: string, check: (value: unknown) => boolean]>
   "max-retries": ["a whole number", Number.isSafeInteger],
 };
 
+/** The keys of the configuration file. */
+export const settingKeys: readonly string[] = Object.keys(checks);
+
+/** What is wrong with a key's value; undefined when nothing is. */
+export function checkSetting(key: string, value: unknown): string | undefined {
+  const check = checks[key];
+  if (check === undefined) return `${key} is not a key; there are ${settingKeys.join(", ")}`;
+  return value === null || check[1](value) ? undefined : `${key} must be ${check[0]}`;
+}
+
 async function readConfigFile(io: Io, named: string | undefined): Promise<Record<string, unknown>> {
   const path = named ?? defaultConfigFile;
   try {
@@ -90,9 +100,8 @@ function checkConfig(text: string): { values: Record<string, unknown>; wrong: st
   const values: Record<string, unknown> = {};
   const wrong: string[] = [];
   for (const [key, value] of Object.entries(document)) {
-    const check = checks[key];
-    if (check === undefined) wrong.push(`${key} is not a key; there are ${Object.keys(checks).join(", ")}`);
-    else if (value !== null && !check[1](value)) wrong.push(`${key} must be ${check[0]}`);
+    const what = checkSetting(key, value);
+    if (what !== undefined) wrong.push(what);
     else values[key] = value ?? undefined;
   }
   return { values, wrong };

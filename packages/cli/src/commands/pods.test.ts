@@ -90,7 +90,7 @@ test("pods: wrong flags are refused with what is right", async (t) => {
   assert.equal(await err("--label", "x"), "keelctl: --label x: must be key=value\n");
   assert.equal(await err("--name", "("), "keelctl: --name (: not a regular expression\n");
   assert.equal(await err("-n", "two"), "keelctl: --last two: must be a whole number\n");
-  assert.equal(await err("-o", "xml"), "keelctl: -o xml: the output is one of table, json, yaml\n");
+  assert.equal(await err("-o", "xml"), "keelctl: -o xml: the output is one of table, wide, json, yaml\n");
   assert.match(await err("-o", "go-template"), /keelctl has no Go templates/);
 });
 

@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { type PodSandbox, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { ContainerState, ListContainersRequest, type PodSandbox, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { App } from "../app.ts";
 import { addExamples, addPodSelection } from "../flags.ts";
 import { formatDocument, messageJson, outputFormat } from "../output/document.ts";
@@ -9,6 +9,8 @@ import { safeText } from "../output/safe-text.ts";
 import { formatTable } from "../output/table.ts";
 import { goTime } from "../output/time.ts";
 import { type PodSelection, selectPods } from "../select.ts";
+import type { Session } from "../session.ts";
+import { podIps } from "../wide.ts";
 
 interface PodsFlags extends PodSelection {
   output: string;
@@ -23,31 +25,33 @@ export function addPods(program: Command, app: App): void {
     .command("pods")
     .description("list pods, newest first")
     .option("--id <id>", "the pod with this id or beginning of one")
-    .option("-o, --output <format>", "table, json or yaml", "table")
+    .option("-o, --output <format>", "table, wide (IP and containers too), json or yaml", "table")
     .option("-q, --quiet", "only the ids")
     .option("-v, --verbose", "every pod in full")
     .option("--no-trunc", "ids in full")
     .action((flags: PodsFlags) =>
       app.run(async (session) => {
-        const format = outputFormat(flags.output, ["table", "json", "yaml"]);
+        const format = outputFormat(flags.output, ["table", "wide", "json", "yaml"]);
         const pods = await selectPods(session, flags);
-        const text = format === "table" ? formatPods(pods, flags, session.io.now()) : formatDocument({ items: pods.map((pod) => messageJson("PodSandbox", pod)) }, format);
+        const wide = format === "wide" ? await wideCells(session, pods) : undefined;
+        const text = format === "table" || format === "wide" ? formatPods(pods, flags, session.io.now(), wide) : formatDocument({ items: pods.map((pod) => messageJson("PodSandbox", pod)) }, format);
         await session.io.stdout.write(text);
       }),
     );
   addExamples(addPodSelection(command), [
     ["keelctl pods", "all of them"],
+    ["keelctl pods -o wide", "with their addresses, and how many containers run"],
     ["keelctl pods --namespace '^kube-' -s notready", "what is not ready there"],
     ["keelctl rmp -f $(keelctl pods -q --label app=old)", "remove the pods of one application"],
   ]);
 }
 
-function formatPods(pods: PodSandbox[], flags: PodsFlags, nowMs: number): string {
+function formatPods(pods: PodSandbox[], flags: PodsFlags, nowMs: number, wide: string[][] | undefined): string {
   if (flags.quiet === true) return pods.map((pod) => `${safeText(pod.id)}\n`).join("");
   if (flags.verbose === true) return pods.map(formatPod).join("");
   return formatTable(
-    ["POD ID", "CREATED", "STATE", "NAME", "NAMESPACE", "ATTEMPT", "RUNTIME"],
-    pods.map((pod) => [
+    ["POD ID", "CREATED", "STATE", "NAME", "NAMESPACE", "ATTEMPT", "RUNTIME", ...(wide === undefined ? [] : ["IP", "RUNNING"])],
+    pods.map((pod, i) => [
       flags.trunc === false ? pod.id : shortId(pod.id),
       humanAge(pod.createdAt, nowMs),
       stateText(pod.state),
@@ -55,8 +59,18 @@ function formatPods(pods: PodSandbox[], flags: PodsFlags, nowMs: number): string
       pod.metadata?.namespace ?? "",
       String(pod.metadata?.attempt ?? 0),
       handlerText(pod),
+      ...(wide?.[i] ?? []),
     ]),
   );
+}
+
+/** The pod's addresses, and how many of its containers run. */
+async function wideCells(session: Session, pods: PodSandbox[]): Promise<string[][]> {
+  const [ips, { containers }] = await Promise.all([podIps(session, pods.map((pod) => pod.id)), session.runtime.call("listContainers", ListContainersRequest.fromPartial({}))]);
+  return pods.map((pod) => {
+    const own = containers.filter((one) => one.podSandboxId === pod.id);
+    return [ips.get(pod.id) || "-", `${own.filter((one) => one.state === ContainerState.CONTAINER_RUNNING).length}/${own.length}`];
+  });
 }
 
 function formatPod(pod: PodSandbox): string {

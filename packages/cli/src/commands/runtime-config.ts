@@ -1,0 +1,20 @@
+import type { Command } from "commander";
+import { RuntimeConfigRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { enumName } from "@keelson/cri/json.ts";
+import type { App } from "../app.ts";
+import { addExamples } from "../flags.ts";
+import { formatFields } from "../output/lines.ts";
+
+/** `runtime-config`: what a kubelet asks the runtime to be told. */
+export function addRuntimeConfig(program: Command, app: App): void {
+  const command = program
+    .command("runtime-config")
+    .description("show the configuration that a kubelet takes from the runtime: the cgroup driver")
+    .action(() =>
+      app.run(async ({ io, runtime }) => {
+        const { linux } = await runtime.call("runtimeConfig", RuntimeConfigRequest.fromPartial({}));
+        await io.stdout.write(formatFields([["cgroup driver", linux === undefined ? "not told" : enumName("CgroupDriver", linux.cgroupDriver)]]));
+      }),
+    );
+  addExamples(command, [["keelctl runtime-config", "must be what the kubelet uses"]]);
+}

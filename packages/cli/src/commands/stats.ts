@@ -1,0 +1,105 @@
+import type { Command } from "commander";
+import { type ContainerStats, ContainerState, ListContainersRequest, ListContainerStatsRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { App } from "../app.ts";
+import { addExamples, listOption } from "../flags.ts";
+import { type DocumentFormat, formatDocument, messageJson, outputFormat } from "../output/document.ts";
+import { humanSize, shortId } from "../output/human.ts";
+import { formatTable } from "../output/table.ts";
+import { watch } from "../output/watch.ts";
+import { parsePairs } from "../select.ts";
+import type { Session } from "../session.ts";
+import { parseSampleMs } from "../stats/sample-time.ts";
+import { cpuPercent } from "../stats/cpu-percent.ts";
+
+interface StatsFlags {
+  all?: boolean;
+  id?: string;
+  pod?: string;
+  label?: string[];
+  output: string;
+  seconds: string;
+  watch?: boolean;
+  trunc?: boolean;
+}
+
+/** `stats`: what containers use. */
+export function addStats(program: Command, app: App): void {
+  const command = program
+    .command("stats")
+    .description("show what containers use; without -a those that run")
+    .argument("[container]", "id or beginning of one")
+    .option("-a, --all", "containers in every state")
+    .option("--id <id>", "the container with this id or beginning of one")
+    .option("-p, --pod <id>", "containers of this pod")
+    .addOption(listOption("--label <key=value>", "containers with this label (repeatable)"))
+    .option("-o, --output <format>", "table, json or yaml", "table")
+    .option("-s, --seconds <seconds>", "the time over which CPU is measured, and between two views of -w", "1")
+    .option("-w, --watch", "again and again")
+    .option("--no-trunc", "ids in full")
+    .option("--template <text>", "refused: keelctl has no Go templates")
+    .action((id: string | undefined, flags: StatsFlags) =>
+      app.run(async (session) => {
+        const format = outputFormat(flags.output, ["table", "json", "yaml"]);
+        const everyMs = parseSampleMs(flags.seconds);
+        const wanted = { ...flags, id: id ?? flags.id ?? "" };
+        if (flags.watch === true) await watchStats(session, wanted, format, everyMs);
+        else await session.io.stdout.write(await oneView(session, wanted, format, everyMs));
+      }),
+    );
+  addExamples(command, [
+    ["keelctl stats", "what runs, measured for a second"],
+    ["keelctl stats -a -o json", "every number that the runtime gives"],
+    ["keelctl stats -w -s 5 -p $POD", "one pod, every 5 seconds"],
+  ]);
+}
+
+type Wanted = StatsFlags & { id: string };
+
+async function oneView(session: Session, flags: Wanted, format: "table" | DocumentFormat, everyMs: number): Promise<string> {
+  const first = await listStats(session, flags);
+  if (format !== "table") return statsDocument(first, format);
+  if (first.length > 0) await session.io.sleep(everyMs, session.io.signal);
+  return statsTable(first, first.length > 0 ? await listStats(session, flags) : [], flags);
+}
+
+async function watchStats(session: Session, flags: Wanted, format: "table" | DocumentFormat, everyMs: number): Promise<void> {
+  let before: ContainerStats[] = [];
+  await watch(session.io, everyMs, async () => {
+    const now = await listStats(session, flags);
+    const text = format === "table" ? statsTable(before, now, flags) : statsDocument(now, format);
+    before = now;
+    return text;
+  });
+}
+
+/** In crictl's order: by id, so that views of -w stay in place. */
+async function listStats({ runtime }: Session, flags: Wanted): Promise<ContainerStats[]> {
+  const filter = { id: flags.id, podSandboxId: flags.pod ?? "", labelSelector: parsePairs(flags.label ?? [], "--label") };
+  const { stats } = await runtime.call("listContainerStats", ListContainerStatsRequest.fromPartial({ filter }));
+  const sorted = stats.toSorted((a, b) => ((a.attributes?.id ?? "") < (b.attributes?.id ?? "") ? -1 : 1));
+  if (flags.all === true) return sorted;
+  const state = { state: ContainerState.CONTAINER_RUNNING };
+  const { containers } = await runtime.call("listContainers", ListContainersRequest.fromPartial({ filter: { ...filter, state } }));
+  const running = new Set(containers.map((one) => one.id));
+  return sorted.filter((one) => running.has(one.attributes?.id ?? ""));
+}
+
+function statsDocument(stats: ContainerStats[], format: DocumentFormat): string {
+  return formatDocument({ stats: stats.map((one) => messageJson("ContainerStats", one)) }, format);
+}
+
+function statsTable(before: ContainerStats[], now: ContainerStats[], { trunc }: Wanted): string {
+  const earlier = new Map(before.map((one) => [one.attributes?.id, one]));
+  return formatTable(
+    ["CONTAINER", "NAME", "CPU %", "MEM", "DISK", "INODES", "SWAP"],
+    now.map((one) => [
+      trunc === false ? (one.attributes?.id ?? "") : shortId(one.attributes?.id ?? ""),
+      one.attributes?.metadata?.name ?? "",
+      (cpuPercent(earlier.get(one.attributes?.id)?.cpu, one.cpu) ?? 0).toFixed(2),
+      humanSize(one.memory?.workingSetBytes?.value ?? 0n),
+      humanSize(one.writableLayer?.usedBytes?.value ?? 0n),
+      String(one.writableLayer?.inodesUsed?.value ?? 0n),
+      humanSize(one.swap?.swapUsageBytes?.value ?? 0n),
+    ]),
+  );
+}

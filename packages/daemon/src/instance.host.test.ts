@@ -1,6 +1,6 @@
 // One daemon for each root and socket; the command line and the configuration file.
 import assert from "node:assert/strict";
-import { spawn, spawnSync } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
@@ -142,4 +142,17 @@ describe("keelsond", { skip }, () => {
     }
     assert.ok(readFileSync(file, "utf8").length > 0);
   });
+});
+
+test("a client that is stopped with a connection open does not hold up the daemon's end", { skip }, async () => {
+  await using node = await TestNode.start({ network: false });
+  const client = createCriClient(node.endpoint);
+  await client.call("version", { version: "" }, AbortSignal.timeout(60_000));
+  process.kill(node.pid, "SIGTERM");
+  // This blocks the client too: it hears nothing of the end.
+  const untilEnded = `i=0; while grep -q '^State:.[^Z]' /proc/${node.pid}/status && [ $i -lt 200 ]; do sleep 0.1; i=$((i+1)); done; echo $i`;
+  const tenths = Number(execFileSync("sh", ["-c", untilEnded], { encoding: "utf8" }));
+  assert.ok(tenths < 200, "it still runs after 20 s");
+  await node.stop();
+  client.close();
 });

@@ -9,12 +9,14 @@ import type { SideResult } from "./report.ts";
 import { measure, pull, runRound, type Sample } from "./round.ts";
 import type { Side } from "./side.ts";
 import { StatsGround, type StatsSample } from "./stats.ts";
+import { measureStreams, type StreamSample } from "./streams.ts";
 
 const warmupRounds = 3;
 const memoryTurns = 3;
 const largeRounds = 3;
 const execTurns = 3;
 const statsTurns = 3;
+const streamTurns = 3;
 
 /** Two sides, or one, that are measured in turns. */
 export class Bench implements AsyncDisposable {
@@ -29,6 +31,7 @@ export class Bench implements AsyncDisposable {
   readonly #memory = new Map<Side, MemorySample[]>();
   readonly #execs = new Map<Side, ExecSample[]>();
   readonly #stats = new Map<Side, StatsSample>();
+  readonly #streams = new Map<Side, StreamSample[]>();
   readonly #hung = new Map<Side, HungSample>();
 
   private constructor(dir: string, sides: readonly Side[], options: BenchOptions, registry: Registry, undo: AsyncDisposableStack) {
@@ -44,6 +47,7 @@ export class Bench implements AsyncDisposable {
       this.#samples.set(side, new Map());
       this.#memory.set(side, []);
       this.#execs.set(side, []);
+      this.#streams.set(side, []);
     }
   }
 
@@ -89,6 +93,11 @@ export class Bench implements AsyncDisposable {
       }
     }
     if (only.has("stats")) await this.#measureStats(images.run, progress);
+    if (only.has("streams")) {
+      for (let turn = 0; turn < streamTurns; turn++) {
+        for (const side of this.#turn(turn)) this.#streams.get(side)?.push(await measureStreams(side, images.run, progress));
+      }
+    }
     if (large) await this.#pullLarge(progress);
     if (only.has("hung")) {
       // The last: what it leaves would be in the way of the others.
@@ -107,6 +116,7 @@ export class Bench implements AsyncDisposable {
       memory: this.#memory.get(side) ?? [],
       execs: this.#execs.get(side) ?? [],
       stats: this.#stats.get(side),
+      streams: this.#streams.get(side) ?? [],
       hung: this.#hung.get(side),
     }));
   }

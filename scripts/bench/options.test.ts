@@ -4,7 +4,7 @@ import { parseOptions } from "./options.ts";
 import { callNames } from "./round.ts";
 
 test("what is not given has its default: everything, with a peer", () => {
-  const only = new Set<string>([...callNames, "execs", "memory", "stats", "hung"]);
+  const only = new Set<string>([...callNames, "execs", "memory", "stats", "streams", "hung"]);
   assert.deepEqual(parseOptions([]), { peer: undefined, hasPeer: true, handler: "", rounds: 40, pods: 20, statsPods: 100, pollSeconds: 60, large: false, json: undefined, only });
 });
 

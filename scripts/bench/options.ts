@@ -2,7 +2,7 @@ import { parseArgs } from "node:util";
 import { callNames } from "./round.ts";
 
 /** What is measured beside single calls. */
-const otherNames = ["execs", "memory", "stats", "hung"] as const;
+const otherNames = ["execs", "memory", "stats", "streams", "hung"] as const;
 
 /** What the bench was asked for. */
 export interface BenchOptions {
@@ -25,7 +25,7 @@ export interface BenchOptions {
 export const usage = `npm run bench -- [options]
 
 Measures keelsond side by side with a peer, in turns: the time and the CPU of each call, of bursts of execs, then the memory
-of pods, then lists and stats with 200 containers, then lists and statuses while 20 pods
+of pods, then lists and stats with 200 containers, then exec and port-forward, then lists and statuses while 20 pods
 and containers hang.
 
   --peer ENDPOINT   a runtime that is running, unix:///…, instead of Debian's containerd. Then nothing is in a sandbox,

@@ -32,6 +32,7 @@ test("execs have their times all together and their CPU as the median of the tur
     memory: [],
     execs: cpuMs.map((cpu) => ({ oneByOne: burst(cpu, cpu), tenAtATime: burst(1, cpu), daemonRssKiB: 2048 * cpu })),
     stats: undefined,
+    streams: [],
     hung: undefined,
   });
   const text = execTable([side("keelsond", 1, 2, 9), side("peer", 4, 5, 6)]);
@@ -51,6 +52,7 @@ test("a list that a runtime does not have is said to be missing, and no ratio is
     memory: [],
     execs: [],
     stats: { lists: new Map(lists.map((list) => [list, [turn(ms, 1), turn(2 * ms, 2), turn(3 * ms, 9)]])), containers: 4, poll: { seconds: 5, daemonMs: ms, sideMs: 2 * ms, daemonRssKiB: 1024 } },
+    streams: [],
     hung: undefined,
   });
   const text = statsTable([side("keelsond", 1, ["ListContainers", "ListPodSandboxMetrics"]), side("peer", 4, ["ListContainers"])]);

@@ -3,6 +3,7 @@ import type { Burst, ExecSample } from "./execs.ts";
 import type { HungSample } from "./hung.ts";
 import type { Sample } from "./round.ts";
 import { type ListName, listNames, type ListTurn, type StatsSample } from "./stats.ts";
+import type { StreamSample } from "./streams.ts";
 import { mean, median, quantile } from "./statistics.ts";
 
 /** All samples of one side. */
@@ -14,6 +15,7 @@ export interface SideResult {
   readonly execs: readonly ExecSample[];
   /** Undefined when they were not measured. */
   readonly stats: StatsSample | undefined;
+  readonly streams: readonly StreamSample[];
   readonly hung: HungSample | undefined;
 }
 
@@ -131,6 +133,35 @@ export function statsTable(sides: readonly SideResult[]): string {
   return table([...sides.map(({ name }) => name), ...(sides.length === 2 ? ["ours/theirs"] : [])], rows);
 }
 
+/** The table of what streams carry, and of how the daemon answers meanwhile: of times all together, of the others the median of the turns. */
+export function streamTable(sides: readonly SideResult[]): string {
+  const row = (name: string, of: (streams: readonly StreamSample[]) => number): Row => {
+    const values = sides.map(({ streams }) => of(streams));
+    return { name, cells: [...values.map(number), ...ratioCell(values)] };
+  };
+  const speeds = [...new Set(sides.flatMap(({ streams }) => streams.flatMap(({ megabytesPerSecond }) => [...megabytesPerSecond.keys()])))];
+  const calls = [...new Set(sides.flatMap(({ streams }) => streams.flatMap(({ calm }) => [...calm.keys()])))];
+  const callRows = (when: string, times: (sample: StreamSample) => ReadonlyMap<string, readonly number[]>): Row[] =>
+    calls.flatMap((name) =>
+      ([["p50", 0.5], ["p99", 0.99]] as const).map(([label, fraction]) =>
+        row(`  ${name} ${label}, ${when}`, (streams) => quantile(streams.flatMap((sample) => times(sample).get(name) ?? []), fraction)),
+      ),
+    );
+  const rows = [
+    { name: "MB a second, larger is better", cells: [] },
+    ...speeds.map((name) => row(`  ${name}`, (streams) => median(streams.flatMap(({ megabytesPerSecond }) => megabytesPerSecond.get(name) ?? [])))),
+    row("  of ten execs at a time, stdout, SPDY", (streams) => median(streams.map((sample) => sample.floodMegabytesPerSecond))),
+    row("forwarded connections a second", (streams) => median(streams.map((sample) => sample.forwardsPerSecond))),
+    { name: "exec of true, SPDY, ms", cells: [] },
+    row("  median", (streams) => median(streams.flatMap(({ execMs }) => execMs))),
+    row("  p90", (streams) => quantile(streams.flatMap(({ execMs }) => execMs), 0.9)),
+    { name: "gRPC, ms", cells: [] },
+    ...callRows("calm", (sample) => sample.calm),
+    ...callRows("ten execs flood", (sample) => sample.flooded),
+  ];
+  return table([...sides.map(({ name }) => name), ...(sides.length === 2 ? ["ours/theirs"] : [])], rows);
+}
+
 /** How one side answers while containers hang, in ms, and what hung. */
 export function hungTable({ calm, hung, hangs, attempts, waiting, left }: HungSample): string {
   const columns = ["calls made", "calm p99", "median", "p90", "p99", "max", `under ${hungLimitMs}ms`];
@@ -146,7 +177,7 @@ export function hungTable({ calm, hung, hangs, attempts, waiting, left }: HungSa
 
 /** Every figure, for a program to read. Times are in ms, memory in KiB. */
 export function asJson(sides: readonly SideResult[], machine: object): string {
-  const each = sides.map(({ name, runs, samples, memory, execs, stats, hung }) => ({
+  const each = sides.map(({ name, runs, samples, memory, execs, stats, streams, hung }) => ({
     name,
     runs,
     calls: Object.fromEntries(
@@ -158,6 +189,12 @@ export function asJson(sides: readonly SideResult[], machine: object): string {
     memory: memory.map(({ availableKiB, cgroupKiB, daemonRssKiB, helpersPssKiB }) => ({ availableKiB, cgroupKiB, daemonRssKiB, helpersPssKiB: Object.fromEntries(helpersPssKiB) })),
     execs,
     ...(stats === undefined ? {} : { stats: { ...stats, lists: Object.fromEntries(stats.lists) } }),
+    streams: streams.map((sample) => ({
+      ...sample,
+      megabytesPerSecond: Object.fromEntries(sample.megabytesPerSecond),
+      calm: Object.fromEntries(sample.calm),
+      flooded: Object.fromEntries(sample.flooded),
+    })),
     ...(hung === undefined ? {} : { hung: { ...hung, calm: Object.fromEntries(hung.calm), hung: Object.fromEntries(hung.hung) } }),
   }));
   return `${JSON.stringify({ machine, sides: each }, undefined, 2)}\n`;

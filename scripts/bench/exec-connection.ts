@@ -1,0 +1,110 @@
+import { once } from "node:events";
+import { request } from "node:http";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Duplex } from "node:stream";
+import { dataFrameHead, synStreamFrame } from "@keelson/spdy/frame.ts";
+import { HeaderWriter } from "@keelson/spdy/header-block.ts";
+import { WebSocket } from "ws";
+
+/** What a client of exec speaks: `spdy` as Go's clients have it, and the subprotocols of WebSocket. */
+export type ExecProtocol = "spdy" | "v5.channel.k8s.io" | "v4.channel.k8s.io";
+
+/** What an exec was asked for with, beside the stream of errors. */
+export type ExecStream = "stdin" | "stdout";
+
+/**
+ * One exec, by a client that does as little as it can: what comes is counted and not taken apart, so that the server is
+ * measured and not the client. It sends and takes as much as the connection does, as Go's clients do, which know no windows.
+ */
+export interface ExecConnection {
+  /** Bytes that came, with what frames them. */
+  readonly received: () => number;
+  /** Resolves at the end with the last of what came, in which the status is. */
+  readonly ended: Promise<string>;
+  /** Sends this to stdin; resolves when more can be sent. */
+  write(bytes: Buffer): Promise<void>;
+  close(): void;
+}
+
+/** How much of the end is kept for the status, in bytes. */
+const tailBytes = 4096;
+
+export function connectExec(protocol: ExecProtocol, url: string, stream: ExecStream): Promise<ExecConnection> {
+  return protocol === "spdy" ? connectBySpdy(url, stream) : connectByWebSocket(url, protocol);
+}
+
+/** Stream numbers of a client are odd. */
+const streamIds = { error: 1, stdin: 3, stdout: 3 } as const;
+
+async function connectBySpdy(url: string, stream: ExecStream): Promise<ExecConnection> {
+  const socket = await upgrade(url);
+  const counter = new Counter();
+  const ended = new Promise<string>((resolve) => socket.once("close", () => resolve(counter.tail)));
+  socket.on("data", (bytes: Buffer) => counter.add(bytes));
+  socket.on("error", () => {});
+  const headers = new HeaderWriter();
+  for (const type of ["error", stream] as const) socket.write(synStreamFrame(streamIds[type], 0, headers.write({ streamtype: type })));
+  // Both streams are accepted; before, a server may drop what comes.
+  while (counter.count === 0 && !socket.destroyed) await sleep(1);
+  return {
+    received: () => counter.count,
+    ended,
+    async write(bytes) {
+      socket.write(dataFrameHead(streamIds.stdin, bytes.length, false));
+      if (!socket.write(bytes)) await Promise.race([once(socket, "drain"), ended]);
+    },
+    close: () => void socket.destroy(),
+  };
+}
+
+function upgrade(url: string): Promise<Duplex> {
+  const headers = { Connection: "Upgrade", Upgrade: "SPDY/3.1", "X-Stream-Protocol-Version": "v4.channel.k8s.io", "Content-Length": "0" };
+  const { promise, resolve, reject } = Promise.withResolvers<Duplex>();
+  const req = request(url, { method: "POST", headers, agent: false });
+  req.on("upgrade", (_response, socket, head) => {
+    if (head.length > 0) socket.unshift(head);
+    resolve(socket);
+  });
+  req.on("response", (response) => {
+    response.resume();
+    reject(new Error(`${new URL(url).origin}: ${response.statusCode} instead of an upgrade to SPDY/3.1`));
+  });
+  req.on("error", reject);
+  req.end();
+  return promise;
+}
+
+async function connectByWebSocket(url: string, protocol: string): Promise<ExecConnection> {
+  const socket = new WebSocket(url.replace(/^http/, "ws"), [protocol], { perMessageDeflate: false });
+  const counter = new Counter();
+  socket.on("message", (bytes: Buffer) => counter.add(bytes));
+  const ended = new Promise<string>((resolve) => socket.once("close", () => resolve(counter.tail)));
+  await once(socket, "open");
+  socket.on("error", () => {});
+  return {
+    received: () => counter.count,
+    ended,
+    async write(bytes) {
+      const frame = Buffer.allocUnsafe(bytes.length + 1);
+      frame[0] = 0;
+      bytes.copy(frame, 1);
+      socket.send(frame);
+      while (socket.bufferedAmount > 4 * frame.length && socket.readyState === WebSocket.OPEN) await sleep(0);
+    },
+    close: () => void socket.terminate(),
+  };
+}
+
+class Counter {
+  count = 0;
+  #last: Buffer[] = [];
+
+  add(bytes: Buffer): void {
+    this.count += bytes.length;
+    this.#last = bytes.length >= tailBytes ? [bytes] : [...this.#last.slice(-8), bytes];
+  }
+
+  get tail(): string {
+    return Buffer.concat(this.#last).toString("latin1").slice(-tailBytes);
+  }
+}

@@ -1,0 +1,226 @@
+import { once } from "node:events";
+import { setTimeout as sleep } from "node:timers/promises";
+import { Worker } from "node:worker_threads";
+import { connectSpdy } from "@keelson/spdy/connect.ts";
+import type { SpdySession } from "@keelson/spdy/session.ts";
+import {
+  ExecRequest,
+  ExecSyncRequest,
+  ListContainersRequest,
+  PortForwardRequest,
+  RemovePodSandboxRequest,
+  StartContainerRequest,
+  StopPodSandboxRequest,
+  VersionRequest,
+} from "@keelson/cri/gen/runtime/v1/api.ts";
+import { waitFor } from "@keelson/testkit/wait.ts";
+import { connectExec, type ExecProtocol, type ExecStream } from "./exec-connection.ts";
+import { RawClient } from "./raw-client.ts";
+import { create, podConfig, runPod } from "./round.ts";
+import { call, type Side } from "./side.ts";
+
+const blockBytes = 64 * 1024;
+/** What goes through one exec or one forwarded connection. */
+const bulkMiB = 128;
+const bulkBytes = bulkMiB * 2 ** 20;
+/** Clients send some 32 KiB at a time. */
+const stdinBytes = 32 * 1024;
+const execRounds = 30;
+const forwardRounds = 200;
+const floods = 10;
+const floodMs = 6_000;
+const betweenCallsMs = 5;
+const port = 8080;
+/** One transfer, or all connections of one turn, may take so long. */
+const transferTimeoutMs = 60_000;
+
+/** What streams did on one side in one turn. What a side has not got is not in the map. */
+export interface StreamSample {
+  /** MB (10^6 bytes) a second, by stream and transport. */
+  readonly megabytesPerSecond: ReadonlyMap<string, number>;
+  /** Exec, connecting, `true`, and its status: ms each. */
+  readonly execMs: readonly number[];
+  readonly forwardsPerSecond: number;
+  /** gRPC calls before and during the flood, ms each. */
+  readonly calm: ReadonlyMap<string, readonly number[]>;
+  readonly flooded: ReadonlyMap<string, readonly number[]>;
+  /** What all of the flood came to. */
+  readonly floodMegabytesPerSecond: number;
+}
+
+/** Brings up a pod with a web server, measures, and takes it down. */
+export async function measureStreams(side: Side, image: string, progress: (text: string) => void): Promise<StreamSample> {
+  const config = podConfig(side, "streams");
+  const { podSandboxId } = await runPod(side, config);
+  const serve = `mkdir /srv; echo ok >/srv/small; dd if=/dev/zero of=/srv/big bs=1M count=${bulkMiB}; exec httpd -f -p ${port} -h /srv`;
+  const { containerId } = await create(side, podSandboxId, config, image, ["sh", "-c", serve]);
+  await call(side, "startContainer", StartContainerRequest.fromPartial({ containerId }));
+  try {
+    await waitFor(async () => (await call(side, "execSync", ExecSyncRequest.fromPartial({ containerId, cmd: ["wget", "-q", "-O", "/dev/null", `http://127.0.0.1:${port}/small`], timeout: 10n }))).exitCode === 0, { timeoutMs: 30_000 });
+    return await measureIn(side, podSandboxId, containerId, progress);
+  } finally {
+    await call(side, "stopPodSandbox", StopPodSandboxRequest.fromPartial({ podSandboxId }));
+    await call(side, "removePodSandbox", RemovePodSandboxRequest.fromPartial({ podSandboxId }));
+  }
+}
+
+async function measureIn(side: Side, podSandboxId: string, containerId: string, progress: (text: string) => void): Promise<StreamSample> {
+  const speeds = new Map<string, number>();
+  const webSocket = await newestWebSocket(side, containerId);
+  for (const [transport, protocol] of [["SPDY", "spdy"], ["WebSocket", webSocket]] as const) {
+    if (protocol === undefined) continue;
+    progress(`exec by ${transport} on ${side.name}`);
+    speeds.set(`exec stdout, ${transport}`, await stdoutSpeed(side, containerId, protocol));
+    speeds.set(`exec stdin, ${transport}`, await stdinSpeed(side, containerId, protocol));
+  }
+  progress(`latency of exec on ${side.name}`);
+  const execMs: number[] = [];
+  for (let round = 0; round < execRounds; round++) execMs.push(await execLatency(side, containerId));
+  progress(`port-forward on ${side.name}`);
+  using session = await forwardSession(side, podSandboxId);
+  speeds.set("port-forward, SPDY", await forwardSpeed(session));
+  const forwardsPerSecond = await forwardRate(session);
+  session.destroy();
+  progress(`flood of ${floods} execs on ${side.name}`);
+  return { megabytesPerSecond: speeds, execMs, forwardsPerSecond, ...(await underFlood(side, containerId)) };
+}
+
+async function execUrl(side: Side, containerId: string, cmd: string[], stream: ExecStream): Promise<string> {
+  return (await call(side, "exec", ExecRequest.fromPartial({ containerId, cmd, stdin: stream === "stdin", stdout: stream === "stdout" }))).url;
+}
+
+/** The newest subprotocol that the side knows; undefined when it knows none of these. */
+async function newestWebSocket(side: Side, containerId: string): Promise<ExecProtocol | undefined> {
+  for (const protocol of ["v5.channel.k8s.io", "v4.channel.k8s.io"] as const) {
+    try {
+      const connection = await connectExec(protocol, await execUrl(side, containerId, ["true"], "stdout"), "stdout");
+      await within(connection.ended, `${side.name}: exec by ${protocol}`);
+      return protocol;
+    } catch {
+      // Refused: it does not know this one.
+    }
+  }
+  return undefined;
+}
+
+async function stdoutSpeed(side: Side, containerId: string, protocol: ExecProtocol): Promise<number> {
+  const url = await execUrl(side, containerId, ["dd", "if=/dev/zero", `bs=${blockBytes}`, `count=${bulkBytes / blockBytes}`], "stdout");
+  const startedAtMs = performance.now();
+  const connection = await connectExec(protocol, url, "stdout");
+  const tail = await within(connection.ended, `${side.name}: stdout of exec by ${protocol}`, () => connection.close());
+  const ms = performance.now() - startedAtMs;
+  if (connection.received() < bulkBytes || !tail.includes("Success")) throw new Error(`${side.name}: ${connection.received()} of ${bulkBytes} bytes of stdout came by ${protocol}, and then: ${tail.slice(-200)}`);
+  return bulkBytes / 1000 / ms;
+}
+
+/** The command ends by itself when it has all: not every protocol can tell it of the end. */
+async function stdinSpeed(side: Side, containerId: string, protocol: ExecProtocol): Promise<number> {
+  const url = await execUrl(side, containerId, ["dd", "of=/dev/null", "iflag=fullblock", `bs=${blockBytes}`, `count=${bulkBytes / blockBytes}`], "stdin");
+  const startedAtMs = performance.now();
+  const connection = await connectExec(protocol, url, "stdin");
+  const block = Buffer.alloc(stdinBytes);
+  for (let sent = 0; sent < bulkBytes; sent += stdinBytes) await within(connection.write(block), `${side.name}: stdin of exec by ${protocol}`, () => connection.close());
+  const tail = await within(connection.ended, `${side.name}: stdin of exec by ${protocol}`, () => connection.close());
+  const ms = performance.now() - startedAtMs;
+  if (!tail.includes("Success")) throw new Error(`${side.name}: stdin by ${protocol} ended with ${tail.slice(-200)}`);
+  return bulkBytes / 1000 / ms;
+}
+
+async function execLatency(side: Side, containerId: string): Promise<number> {
+  const startedAtMs = performance.now();
+  const connection = await connectExec("spdy", await execUrl(side, containerId, ["true"], "stdout"), "stdout");
+  const tail = await within(connection.ended, `${side.name}: exec of true`, () => connection.close());
+  if (!tail.includes("Success")) throw new Error(`${side.name}: exec of true ended with ${tail}`);
+  return performance.now() - startedAtMs;
+}
+
+async function forwardSession(side: Side, podSandboxId: string): Promise<SpdySession> {
+  const { url } = await call(side, "portForward", PortForwardRequest.fromPartial({ podSandboxId, port: [port] }));
+  return (await connectSpdy(url, { protocols: ["portforward.k8s.io"] }, side.signal)).session;
+}
+
+let requests = 0;
+
+/** One connection through the session; returns the bytes of the answer. */
+async function get(session: SpdySession, path: string): Promise<number> {
+  const headers = { port: String(port), requestid: String(requests++) };
+  const errors = await session.openAccepted({ ...headers, streamtype: "error" });
+  errors.end();
+  let problem = "";
+  errors.on("data", (bytes: Buffer) => (problem += bytes.toString()));
+  const data = await session.openAccepted({ ...headers, streamtype: "data" });
+  let length = 0;
+  data.on("data", (bytes: Buffer) => (length += bytes.length));
+  data.write(`GET ${path} HTTP/1.0\r\n\r\n`);
+  await once(data, "end");
+  data.end();
+  errors.destroy();
+  if (problem !== "") throw new Error(`port-forward: ${problem}`);
+  return length;
+}
+
+async function forwardSpeed(session: SpdySession): Promise<number> {
+  const startedAtMs = performance.now();
+  const bytes = await within(get(session, "/big"), "port-forward", () => session.destroy());
+  if (bytes < bulkBytes) throw new Error(`port-forward: ${bytes} of ${bulkBytes} bytes came`);
+  return bytes / 1000 / (performance.now() - startedAtMs);
+}
+
+async function forwardRate(session: SpdySession): Promise<number> {
+  const startedAtMs = performance.now();
+  let left = forwardRounds;
+  const client = async () => {
+    while (left-- > 0) await within(get(session, "/small"), "port-forward", () => session.destroy());
+  };
+  await Promise.all([client(), client(), client(), client()]);
+  return forwardRounds / ((performance.now() - startedAtMs) / 1000);
+}
+
+/** The latency of gRPC calls, then the same while commands flood their clients, who are on a thread of their own. */
+async function underFlood(side: Side, containerId: string): Promise<Pick<StreamSample, "calm" | "flooded" | "floodMegabytesPerSecond">> {
+  using raw = new RawClient(side.endpoint);
+  await measureCalls(raw, 1_000);
+  const calm = await measureCalls(raw, floodMs);
+  const urls = await Promise.all(Array.from({ length: floods }, () => execUrl(side, containerId, ["dd", "if=/dev/zero", `bs=${blockBytes}`], "stdout")));
+  const worker = new Worker(new URL("./flood-worker.ts", import.meta.url), { workerData: { urls } });
+  try {
+    await within(once(worker, "message"), `${side.name}: begin of ${floods} execs`);
+    const startedAtMs = performance.now();
+    const flooded = await measureCalls(raw, floodMs);
+    worker.postMessage("end");
+    const [bytes] = (await within(once(worker, "message"), `${side.name}: end of ${floods} execs`)) as [number];
+    return { calm, flooded, floodMegabytesPerSecond: bytes / 1000 / (performance.now() - startedAtMs) };
+  } finally {
+    await worker.terminate();
+  }
+}
+
+async function measureCalls(raw: RawClient, forMs: number): Promise<Map<string, number[]>> {
+  const times = new Map<string, number[]>([["Version", []], ["ListContainers", []]]);
+  const end = performance.now() + forMs;
+  while (performance.now() < end) {
+    for (const [name, ms] of times) {
+      const startedAtMs = performance.now();
+      if (name === "Version") await raw.answerBytes("version", VersionRequest.fromPartial({}), transferTimeoutMs);
+      else await raw.answerBytes("listContainers", ListContainersRequest.fromPartial({}), transferTimeoutMs);
+      ms.push(performance.now() - startedAtMs);
+      await sleep(betweenCallsMs);
+    }
+  }
+  return times;
+}
+
+/** What takes too long is an error that names it. */
+async function within<T>(work: Promise<T>, what: string, giveUp: () => void = () => undefined): Promise<T> {
+  const late = Symbol("late");
+  const { promise, resolve } = Promise.withResolvers<typeof late>();
+  const timer = setTimeout(() => resolve(late), transferTimeoutMs);
+  try {
+    const result = await Promise.race([work, promise]);
+    if (result !== late) return result as T;
+    giveUp();
+    throw new Error(`${what} took longer than ${transferTimeoutMs / 1000} s`);
+  } finally {
+    clearTimeout(timer);
+  }
+}

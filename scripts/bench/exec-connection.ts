@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { request } from "node:http";
-import { setTimeout as sleep } from "node:timers/promises";
+import { setImmediate as immediate, setTimeout as sleep } from "node:timers/promises";
 import type { Duplex } from "node:stream";
 import { dataFrameHead, synStreamFrame } from "@keelson/spdy/frame.ts";
 import { HeaderWriter } from "@keelson/spdy/header-block.ts";
@@ -26,6 +26,8 @@ export interface ExecConnection {
   close(): void;
 }
 
+/** A WebSocket takes whatever it is given: so much may wait. */
+const maxUnsentBytes = 512 * 1024;
 /** How much of the end is kept for the status, in bytes. */
 const tailBytes = 4096;
 
@@ -50,8 +52,9 @@ async function connectBySpdy(url: string, stream: ExecStream): Promise<ExecConne
     received: () => counter.count,
     ended,
     async write(bytes) {
-      socket.write(dataFrameHead(streamIds.stdin, bytes.length, false));
-      if (!socket.write(bytes)) await Promise.race([once(socket, "drain"), ended]);
+      if (!socket.destroyed) socket.write(dataFrameHead(streamIds.stdin, bytes.length, false));
+      // A server that has the end of its command hangs up; the status says whether that was well.
+      if (!socket.destroyed && !socket.write(bytes)) await Promise.race([new Promise((resolve) => socket.once("drain", resolve)), ended]);
     },
     close: () => void socket.destroy(),
   };
@@ -89,19 +92,23 @@ async function connectByWebSocket(url: string, protocol: string): Promise<ExecCo
       frame[0] = 0;
       bytes.copy(frame, 1);
       socket.send(frame);
-      while (socket.bufferedAmount > 4 * frame.length && socket.readyState === WebSocket.OPEN) await sleep(0);
+      while (socket.bufferedAmount > maxUnsentBytes && socket.readyState === WebSocket.OPEN) await immediate();
     },
-    close: () => void socket.terminate(),
+    close: () => socket.terminate(),
   };
 }
 
 class Counter {
   count = 0;
   #last: Buffer[] = [];
+  #lastBytes = 0;
 
+  /** Some servers send a frame in many pieces of a few bytes. */
   add(bytes: Buffer): void {
     this.count += bytes.length;
-    this.#last = bytes.length >= tailBytes ? [bytes] : [...this.#last.slice(-8), bytes];
+    this.#last.push(bytes);
+    this.#lastBytes += bytes.length;
+    while (this.#lastBytes - this.#last[0]!.length >= tailBytes) this.#lastBytes -= this.#last.shift()!.length;
   }
 
   get tail(): string {

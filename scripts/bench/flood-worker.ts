@@ -13,10 +13,15 @@ while (connections.some((connection) => connection.received() < 100_000)) await 
 let before = received();
 parentPort?.on("message", (message: string) => {
   const now = received();
-  parentPort?.postMessage(now - before);
+  send(now - before);
   before = now;
   if (message !== "end") return;
   for (const connection of connections) connection.close();
   parentPort?.close();
 });
-parentPort?.postMessage("ready");
+send("ready");
+
+function send(message: unknown): void {
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- that is for windows of a browser
+  parentPort?.postMessage(message);
+}

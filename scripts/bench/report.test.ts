@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import type { Burst } from "./execs.ts";
-import { execTable, hungTable, type SideResult, statsTable } from "./report.ts";
+import { execTable, hungTable, type SideResult, statsTable, streamTable } from "./report.ts";
 import type { ListName } from "./stats.ts";
 
 const lineOf = (table: string, name: string) => table.split("\n").find((line) => line.trim().startsWith(name))?.trim().split(/\s{2,}/);
@@ -62,4 +62,29 @@ test("a list that a runtime does not have is said to be missing, and no ratio is
   assert.deepEqual(lineOf(text, "CPU a second"), ["CPU a second, ms", "2.00", "8.00", "0.25"]);
   assert.deepEqual(lineOf(text.slice(text.indexOf("ListPodSandboxMetrics")), "median"), ["median, ms", "2.00", "-", "-"]);
   assert.match(text, /ListPodSandboxMetrics, which peer does not have/);
+});
+
+test("what streams carry is compared by the median of the turns, and a transport that one side lacks is not", () => {
+  const side = (name: string, factor: number, speeds: readonly string[]): SideResult => ({
+    name,
+    runs: "",
+    samples: new Map(),
+    memory: [],
+    execs: [],
+    stats: undefined,
+    streams: [1, 2, 9].map((turn) => ({
+      megabytesPerSecond: new Map(speeds.map((speed) => [speed, factor * turn])),
+      execMs: [factor, factor * turn],
+      forwardsPerSecond: 100 * factor * turn,
+      calm: new Map([["Version", [factor]]]),
+      flooded: new Map([["Version", Array.from({ length: 101 }, (_, index) => factor * index)]]),
+      floodMegabytesPerSecond: factor,
+    })),
+    hung: undefined,
+  });
+  const text = streamTable([side("keelsond", 3, ["exec stdout, SPDY", "exec stdout, WebSocket"]), side("peer", 1, ["exec stdout, SPDY"])]);
+  assert.deepEqual(lineOf(text, "exec stdout, SPDY"), ["exec stdout, SPDY", "6.00", "2.00", "3.00"]);
+  assert.deepEqual(lineOf(text, "exec stdout, WebSocket"), ["exec stdout, WebSocket", "6.00", "-", "-"]);
+  assert.deepEqual(lineOf(text, "forwarded connections"), ["forwarded connections a second", "600.0", "200.0", "3.00"]);
+  assert.deepEqual(lineOf(text, "Version p99, ten execs flood"), ["Version p99, ten execs flood", "297.0", "99.0", "3.00"]);
 });

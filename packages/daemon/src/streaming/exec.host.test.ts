@@ -194,6 +194,17 @@ for (const runtime of runtimes) {
       });
     }
 
+    test("is no safer from the OOM killer than its container, with ExecSync and with a terminal too", async () => {
+      const own = await node.runContainer(pod, { command: ["sleep", "600"], linux: { resources: { oomScoreAdj: 500 } } });
+      assert.equal(await node.output(own, ["cat", "/proc/self/oom_score_adj"]), "500\n");
+      for (const streams of [{ stdout: true, stderr: true }, { stdout: true, tty: true }]) {
+        const client = await connectRemote("spdy", await urlOf(own, ["cat", "/proc/self/oom_score_adj"], streams), streams);
+        await client.ended;
+        assert.equal(client.stdout().toString().trim(), "500");
+      }
+      await node.removeContainer(own);
+    });
+
     test("speaks the older protocols, whose errors are text", async () => {
       const spdy = async (protocol: string, command: string) => {
         const streams = { stdout: true, stderr: true };

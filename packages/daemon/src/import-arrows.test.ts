@@ -13,6 +13,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   oci: ["base"],
   cni: ["base"],
   spdy: ["base"],
+  ttrpc: ["base"],
   testkit: ["base"],
   daemon: ["base", "linux", "cri", "oci", "cni", "spdy"],
   cli: ["base", "cri", "spdy"],

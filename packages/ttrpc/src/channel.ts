@@ -1,0 +1,175 @@
+import type { Duplex } from "node:stream";
+import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
+import { type Frame, frame, type MessageType } from "./frame.ts";
+import { FrameReader } from "./frame-reader.ts";
+
+/** What a channel tells the end that it serves. What `frame` throws ends the channel. */
+export interface ChannelOwner {
+  frame(frame: Frame): void;
+  /** Once: nothing comes or goes any more. */
+  over(reason: StatusError): void;
+}
+
+/** How long the last frames may take, in ms. */
+const lastFramesMs = 5000;
+
+/**
+ * Frames over any duplex stream, which it owns. It never throws by itself: the owner is told once when it is over, and
+ * `closed` resolves when the transport is closed.
+ */
+export class Channel {
+  /** Undefined when we ended it and all was done, else what ended it. */
+  readonly closed: Promise<StatusError | undefined>;
+  readonly #transport: Duplex;
+  readonly #owner: ChannelOwner;
+  readonly #frames = new FrameReader();
+  /** Who waits for room to write, in the order of their turns. */
+  readonly #turns = new Set<() => void>();
+  #holds = 0;
+  #isCorked = false;
+  #isOver = false;
+  #isEnding = false;
+  #reason: StatusError | undefined;
+
+  constructor(transport: Duplex, owner: ChannelOwner) {
+    this.#transport = transport;
+    this.#owner = owner;
+    const { promise, resolve } = Promise.withResolvers<StatusError | undefined>();
+    this.closed = promise;
+    transport.on("data", (bytes: Buffer) => this.#read(bytes));
+    transport.on("drain", () => this.#giveTurns());
+    transport.on("end", () => this.destroy(this.#lost(`the peer closed the connection${this.#frames.isWithinFrame ? " within a frame" : ""}`)));
+    transport.on("error", (error) => this.destroy(this.#lost(`the connection broke: ${messageOf(error)}`, error)));
+    transport.on("close", () => {
+      this.destroy(this.#lost("the connection is closed"));
+      resolve(this.#reason);
+    });
+  }
+
+  get isOver(): boolean {
+    return this.#isOver;
+  }
+
+  /** Why nothing goes any more. */
+  get reason(): StatusError {
+    return this.#reason ?? new StatusError(Code.Unavailable, "ttrpc: the connection was closed");
+  }
+
+  /** Whether the peer should read before more is sent. */
+  get isFull(): boolean {
+    return this.#transport.writableNeedDrain;
+  }
+
+  /** Sends a frame, also when the channel is full: see `turn`. All frames of one turn of the event loop go out together. */
+  send(type: keyof typeof MessageType, streamId: number, flags: number, data: Uint8Array): void {
+    if (this.#isOver) return;
+    if (!this.#isCorked) {
+      this.#isCorked = true;
+      this.#transport.cork();
+      process.nextTick(() => {
+        this.#isCorked = false;
+        this.#transport.uncork();
+      });
+    }
+    this.#transport.write(frame(type, streamId, flags, data));
+  }
+
+  /** Calls back when there is room, which may be now; to be answered by one `send`. The result takes the wish back. */
+  turn(go: () => void): () => void {
+    if (this.#isOver || (!this.isFull && this.#turns.size === 0)) {
+      go();
+      return () => {};
+    }
+    const turn = () => go();
+    this.#turns.add(turn);
+    return () => void this.#turns.delete(turn);
+  }
+
+  /** Sends when there is room, and resolves then. Throws the signal's reason. */
+  async sendInTurn(send: () => void, signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    const takeBack = this.turn(() => {
+      send();
+      resolve();
+    });
+    const onAbort = () => {
+      takeBack();
+      reject(signal.reason as Error);
+    };
+    signal.addEventListener("abort", onAbort, { once: true });
+    try {
+      await promise;
+    } finally {
+      signal.removeEventListener("abort", onAbort);
+    }
+  }
+
+  /** Reads no more until the result is called as often. */
+  hold(): () => void {
+    let isHeld = true;
+    this.#holds += 1;
+    if (!this.#isOver) this.#transport.pause();
+    return () => {
+      if (!isHeld) return;
+      isHeld = false;
+      this.#holds -= 1;
+      if (this.#holds === 0) this.#transport.resume();
+    };
+  }
+
+  /**
+   * Lets the last frames go out, and reads on until the peer ends too: a socket that is closed with bytes unread may
+   * take back what the peer has not read yet. Whoever does not end gets it by force.
+   */
+  end(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#isEnding = true;
+    this.#owner.over(this.reason);
+    this.#giveTurns();
+    const timer = setTimeout(() => this.#transport.destroy(), lastFramesMs);
+    this.#transport.once("close", () => clearTimeout(timer));
+    this.#transport.end(() => {
+      if (this.#transport.readableEnded) this.#transport.destroy();
+      else this.#transport.once("end", () => this.#transport.destroy());
+    });
+    this.#transport.resume();
+  }
+
+  /** Ends it at once. */
+  destroy(reason: StatusError): void {
+    if (!this.#isOver) {
+      this.#isOver = true;
+      this.#reason = reason;
+      this.#owner.over(reason);
+      this.#giveTurns();
+    }
+    // One that ends well still has its last frames to send.
+    if (!this.#isEnding) this.#transport.destroy();
+  }
+
+  #lost(what: string, cause?: unknown): StatusError {
+    return new StatusError(Code.Unavailable, `ttrpc: ${what}`, cause);
+  }
+
+  #giveTurns(): void {
+    for (const turn of this.#turns) {
+      if (this.isFull && !this.#isOver) return;
+      this.#turns.delete(turn);
+      turn();
+    }
+  }
+
+  #read(bytes: Buffer): void {
+    if (this.#isOver) return;
+    try {
+      for (const frame of this.#frames.read(bytes)) {
+        this.#owner.frame(frame);
+        if (this.#isOver) return;
+      }
+    } catch (error) {
+      this.destroy(this.#lost(`the connection was dropped: ${messageOf(error)}`, error));
+    }
+  }
+}

@@ -1,0 +1,31 @@
+import { createConnection } from "node:net";
+import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
+import { type ClientOptions, TtrpcClient } from "./client.ts";
+
+/**
+ * Connects to `unix:///path`, or `unix://@name` for an abstract socket. Throws Unavailable when nobody listens there,
+ * InvalidArgument for an address of another kind, the signal's reason when aborted.
+ */
+export async function connectTtrpc(address: string, options: ClientOptions = {}, signal?: AbortSignal): Promise<TtrpcClient> {
+  signal?.throwIfAborted();
+  const [, at, name] = /^unix:\/\/(@?)(.+)$/s.exec(address) ?? [];
+  if (name === undefined || (at === "" && !name.startsWith("/"))) {
+    throw new StatusError(Code.InvalidArgument, `connect to ${JSON.stringify(address)}: an address of ttrpc is unix:///path`);
+  }
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const socket = createConnection(at === "" ? name : `\0${name}`, resolve);
+  socket.on("error", reject);
+  const onAbort = () => reject(signal?.reason as Error);
+  signal?.addEventListener("abort", onAbort, { once: true });
+  try {
+    await promise;
+  } catch (error) {
+    socket.destroy();
+    if (signal?.aborted === true) throw error;
+    throw new StatusError(Code.Unavailable, `connect to ${address}: ${messageOf(error)}`, error);
+  } finally {
+    signal?.removeEventListener("abort", onAbort);
+    socket.removeListener("error", reject);
+  }
+  return new TtrpcClient(socket, options);
+}

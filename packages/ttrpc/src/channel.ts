@@ -38,7 +38,7 @@ export class Channel {
     this.closed = promise;
     transport.on("data", (bytes: Buffer) => this.#read(bytes));
     transport.on("drain", () => this.#giveTurns());
-    transport.on("end", () => this.destroy(this.#lost(`the peer closed the connection${this.#frames.isWithinFrame ? " within a frame" : ""}`)));
+    transport.on("end", () => this.#peerEnded(this.#lost(`the peer closed the connection${this.#frames.isWithinFrame ? " within a frame" : ""}`)));
     transport.on("error", (error) => this.destroy(this.#lost(`the connection broke: ${messageOf(error)}`, error)));
     transport.on("close", () => {
       this.destroy(this.#lost("the connection is closed"));
@@ -145,8 +145,12 @@ export class Channel {
       this.#owner.over(reason);
       this.#giveTurns();
     }
+    this.#transport.destroy();
+  }
+
+  #peerEnded(reason: StatusError): void {
     // One that ends well still has its last frames to send.
-    if (!this.#isEnding) this.#transport.destroy();
+    if (!this.#isEnding) this.destroy(reason);
   }
 
   #lost(what: string, cause?: unknown): StatusError {

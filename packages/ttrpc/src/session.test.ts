@@ -142,7 +142,7 @@ test("an answer that is too long is an error of its call only", async () => {
   // And of a server that sends it all the same.
   const peer = rawServer();
   const [lost, other] = [call(peer.client, "Large"), call(peer.client, "Echo")];
-  const head = Buffer.from("0040000100000001" + "0200", "hex");
+  const head = Buffer.from("00400001000000010200", "hex");
   peer.say(head, Buffer.alloc(maxMessageBytes + 1), answer(3, "on"));
   await assert.rejects(lost, isA(Code.ResourceExhausted, /4194305 bytes/));
   assert.equal(await other, "on");
@@ -423,19 +423,26 @@ test("a server that closes ends by force what does not end by itself", async () 
   await turns();
   await Promise.all([server.close(10), assert.rejects(waiting, isA(Code.Unavailable))]);
   assert.equal((await connection.closed)?.code, Code.Cancelled);
-  const [, late] = duplexPair();
+  // One that comes afterwards, and one that does not end when it is told to.
+  const [far, late] = duplexPair();
+  far.resume().on("end", () => far.end());
   await server.accept(late).closed;
+  const idle = pair();
+  idle.ours.pause();
+  await idle.server.close(10);
 });
 
 test("calls beyond the limits are refused; when others end there is room", async () => {
-  const limited = pair({ maxCalls: 3 });
-  const client = new TtrpcClient(limited.ours);
+  const [ours, theirs] = duplexPair();
+  const client = new TtrpcClient(ours);
+  const connection = new TtrpcServer(services, { maxCalls: 3 }).accept(theirs);
   const waiting = [1, 2, 3].map(() => call(client, "Wait", "", { timeoutMs: 30 }));
   await assert.rejects(call(client, "Echo"), isA(Code.ResourceExhausted, /3 calls/));
   await Promise.allSettled(waiting);
-  while (limited.connection.callsUnderWay > 0) await turn();
+  while (connection.callsUnderWay > 0) await turn();
   assert.equal(await call(client, "Echo", "room"), "room");
-  await assert.rejects(Promise.all([1, 2, 3, 4].map(() => call(limited.client, "Hang"))), isA(Code.ResourceExhausted, /3 calls are under way/));
+  const few = pair({ maxCalls: 3 });
+  await assert.rejects(Promise.all([1, 2, 3, 4].map(() => call(few.client, "Hang"))), isA(Code.ResourceExhausted, /3 calls are under way/));
 
   const small = pair({ maxRequestBytes: 1000 });
   const held = call(small.client, "Wait", "x".repeat(900), { timeoutMs: 30 });
@@ -482,7 +489,7 @@ test("a stream's first message may come with the request, its last one with the 
   peer.say(open(1, "Join", "a", 2), frame("data", 1, 0, Buffer.from("b")), frame("data", 1, 1, Buffer.from("c")));
   peer.say(open(3, "Join", "only", 0), open(5, "Join", "", 1), open(7, "Join", "", 0), open(9, "Join", "", 2), frame("data", 9, 0, nothing), frame("data", 9, 1, nothing));
   await turns();
-  const answers = peer.frames.map((frame) => (frame.type === "response" ? decodeResponse(frame.data).payload.toString() : ""));
+  const answers = peer.frames.toSorted((a, b) => a.streamId - b.streamId).map((frame) => (frame.type === "response" ? decodeResponse(frame.data).payload.toString() : ""));
   assert.deepEqual(answers, ["a,b,c", "only", "", "", ","]);
 });
 

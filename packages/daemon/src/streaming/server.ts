@@ -30,7 +30,7 @@ export interface StreamingBackend {
 }
 
 export interface StreamingOptions {
-  /** "" and the unspecified addresses are all interfaces. */
+  /** Of this machine; the unspecified ones are all interfaces. */
   readonly address: string;
   /** 0 for any that is free. */
   readonly port: number;
@@ -88,7 +88,7 @@ export class StreamingServer {
       const server = this.#createServer();
       await new Promise<void>((resolve, reject) => {
         server.once("error", reject);
-        server.listen({ host: address === "" ? "::" : address, port, backlog: 1024 }, resolve);
+        server.listen({ host: address, port, backlog: 1024 }, resolve);
       });
       // Later ones are of single connections: no fds left, most of all. The next may be taken again.
       server.on("error", (error) => log.warn({ err: error }, "the streaming server cannot take a connection"));
@@ -97,7 +97,7 @@ export class StreamingServer {
       log.info({ url: this.#url }, "serving exec, attach and port-forward");
     } catch (error) {
       this.#certificate?.[Symbol.dispose]();
-      this.#problem = `${address || "*"} port ${port}: ${messageOf(error)}; free the address, or change [streaming] in the configuration`;
+      this.#problem = `${address} port ${port}: ${messageOf(error)}; free the address, or change [streaming] in the configuration`;
       log.error({ address, port, err: error }, "exec, attach and port-forward cannot be served; free the address, or change [streaming]");
     }
   }

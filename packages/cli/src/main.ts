@@ -93,3 +93,5 @@ const io: Io = {
 };
 
 process.exitCode = await runProgram(process.argv.slice(2), io);
+// Who asked us to end does not wait until somebody has read what is still on its way to a pipe.
+if (interrupt.signal.aborted) process.exit();

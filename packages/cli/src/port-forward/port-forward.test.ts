@@ -97,6 +97,17 @@ test("a client that vanishes leaves nothing", async (t) => {
   });
 });
 
+test("a connection beyond what the runtime takes is told of", async (t) => {
+  // The session takes 256 streams of a client: two for each connection.
+  const { err } = await withForward(t, ["pod1", ":80"], { forward: (_, connection) => void connection.resume() }, async (portOf) => {
+    const port = await portOf(80);
+    const sockets = Array.from({ length: 129 }, () => connect(port, "127.0.0.1"));
+    await Promise.race(sockets.map((socket) => new Promise((resolve) => socket.resume().once("close", resolve))));
+    for (const socket of sockets) socket.destroy();
+  });
+  assert.match(err, /^keelctl: a connection to port 80: SPDY: the peer reset stream \d+: REFUSED_STREAM\n/);
+});
+
 test("what cannot be: the pod, the ports, a port that is taken", async (t) => {
   const streaming = await startFakeStreaming(t, {});
   const fake = await startFakeRuntime(t, { portForward: ({ podSandboxId }) => (podSandboxId === "pod1" ? Promise.resolve({ url: streaming.forwardUrl }) : Promise.reject(new StatusError(Code.NotFound, "no zzz"))) });

@@ -76,7 +76,10 @@ function tunnelOn(session: SpdySession): Tunnel {
   };
 }
 
-/** Passes bytes both ways, each half until its end. Resolves when the client is closed; the pod's stream is then too. */
+/**
+ * Passes bytes both ways, each half until its end. Resolves when the client is closed; the pod's stream is then too.
+ * Throws when the stream was refused or the session is lost; a pod that just hangs up is no error.
+ */
 async function join(client: Duplex, data: Duplex): Promise<void> {
   const closed = new Promise<void>((resolve) => client.once("close", resolve));
   client.on("error", () => {});
@@ -87,6 +90,8 @@ async function join(client: Duplex, data: Duplex): Promise<void> {
   client.pipe(data);
   data.pipe(client);
   await closed;
+  const code = data.errored === null ? Code.Ok : codeOf(data.errored);
+  if (code === Code.ResourceExhausted || code === Code.Unavailable) throw data.errored!;
 }
 
 async function readError(stream: Duplex): Promise<string> {

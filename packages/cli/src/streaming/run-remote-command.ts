@@ -21,6 +21,8 @@ export type RunEnd = { readonly is: "ended"; readonly status: ExitStatus } | { r
 export async function runRemoteCommand(io: Io, remote: RemoteCommand, { tty, detachKeys }: RunOptions): Promise<RunEnd> {
   using cleanup = new DisposableStack();
   cleanup.use(remote);
+  // When we hang up first, nobody waits for it.
+  remote.ended.catch(() => {});
   const detached = Promise.withResolvers<RunEnd>();
   if (tty && io.stdout.isTerminal) cleanup.use(followSize(io.stdout, remote));
   if (remote.stdin !== undefined) {

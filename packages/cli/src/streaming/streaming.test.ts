@@ -161,6 +161,13 @@ for (const transport of ["spdy", "websocket"]) {
     assert.equal(read, 2000 * 32_768);
   });
 
+  test(`${transport}: an interrupt ends keelctl also when nobody reads its output`, async (t) => {
+    const interrupt = new AbortController();
+    const fake = await startStreams(t, { command: async ({ stdout }) => (stdout.write("x"), new Promise(() => {})) });
+    const stdout: Output = { isTerminal: false, columns: 80, rows: 24, onResize: () => assert.fail(), write: () => (interrupt.abort(new Interrupt(143)), new Promise(() => {})) };
+    assert.deepEqual(await fake.keelctlWith({ stdout, signal: interrupt.signal }, "exec", "-r", transport, "abc", "yes"), { code: 143, out: "", err: "keelctl: interrupted\n" });
+  });
+
   test(`${transport}: attach leaves with the container's exit code; the keys detach and nothing of them is typed`, async (t) => {
     const typed: string[] = [];
     const keys = new PassThrough();

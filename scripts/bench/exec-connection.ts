@@ -35,24 +35,34 @@ export function connectExec(protocol: ExecProtocol, url: string, stream: ExecStr
   return protocol === "spdy" ? connectBySpdy(url, stream) : connectByWebSocket(url, protocol);
 }
 
-/** Stream numbers of a client are odd. */
-const streamIds = { error: 1, stdin: 3, stdout: 3 } as const;
+/** Numbers of a client's streams are odd; that of errors comes first. */
+const streamId = 3;
 
-async function connectBySpdy(url: string, stream: ExecStream): Promise<ExecConnection> {
-  const socket = await upgrade(url);
+function connectBySpdy(url: string, stream: ExecStream): Promise<ExecConnection> {
+  return openStreams(url, "v4.channel.k8s.io", [{ streamtype: "error" }, { streamtype: stream }]);
+}
+
+/** One forwarded connection, in a session of its own; the session stays open when it has ended. */
+export function connectForward(url: string, port: number): Promise<ExecConnection> {
+  const headers = { port: String(port), requestid: "0" };
+  return openStreams(url, "portforward.k8s.io", [{ ...headers, streamtype: "error" }, { ...headers, streamtype: "data" }]);
+}
+
+async function openStreams(url: string, protocol: string, streams: readonly Record<string, string>[]): Promise<ExecConnection> {
+  const socket = await upgrade(url, protocol);
   const counter = new Counter();
   const ended = new Promise<string>((resolve) => socket.once("close", () => resolve(counter.tail)));
   socket.on("data", (bytes: Buffer) => counter.add(bytes));
   socket.on("error", () => {});
-  const headers = new HeaderWriter();
-  for (const type of ["error", stream] as const) socket.write(synStreamFrame(streamIds[type], 0, headers.write({ streamtype: type })));
+  const writer = new HeaderWriter();
+  for (const [index, headers] of streams.entries()) socket.write(synStreamFrame(2 * index + 1, 0, writer.write(headers)));
   // Both streams are accepted; before, a server may drop what comes.
   while (counter.count === 0 && !socket.destroyed) await sleep(1);
   return {
     received: () => counter.count,
     ended,
     async write(bytes) {
-      if (!socket.destroyed) socket.write(dataFrameHead(streamIds.stdin, bytes.length, false));
+      if (!socket.destroyed) socket.write(dataFrameHead(streamId, bytes.length, false));
       // A server that has the end of its command hangs up; the status says whether that was well.
       if (!socket.destroyed && !socket.write(bytes)) await Promise.race([new Promise((resolve) => socket.once("drain", resolve)), ended]);
     },
@@ -60,8 +70,8 @@ async function connectBySpdy(url: string, stream: ExecStream): Promise<ExecConne
   };
 }
 
-function upgrade(url: string): Promise<Duplex> {
-  const headers = { Connection: "Upgrade", Upgrade: "SPDY/3.1", "X-Stream-Protocol-Version": "v4.channel.k8s.io", "Content-Length": "0" };
+function upgrade(url: string, protocol: string): Promise<Duplex> {
+  const headers = { Connection: "Upgrade", Upgrade: "SPDY/3.1", "X-Stream-Protocol-Version": protocol, "Content-Length": "0" };
   const { promise, resolve, reject } = Promise.withResolvers<Duplex>();
   const req = request(url, { method: "POST", headers, agent: false });
   req.on("upgrade", (_response, socket, head) => {

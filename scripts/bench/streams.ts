@@ -14,7 +14,7 @@ import {
   VersionRequest,
 } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
-import { connectExec, type ExecProtocol, type ExecStream } from "./exec-connection.ts";
+import { connectExec, connectForward, type ExecProtocol, type ExecStream } from "./exec-connection.ts";
 import { RawClient } from "./raw-client.ts";
 import { create, podConfig, runPod } from "./round.ts";
 import { call, type Side } from "./side.ts";
@@ -77,8 +77,8 @@ async function measureIn(side: Side, podSandboxId: string, containerId: string, 
   const execMs: number[] = [];
   for (let round = 0; round < execRounds; round++) execMs.push(await execLatency(side, containerId));
   progress(`port-forward on ${side.name}`);
+  speeds.set("port-forward, SPDY", await forwardSpeed(side, podSandboxId));
   using session = await forwardSession(side, podSandboxId);
-  speeds.set("port-forward, SPDY", await forwardSpeed(session));
   const forwardsPerSecond = await forwardRate(session);
   session.destroy();
   progress(`flood of ${floods} execs on ${side.name}`);
@@ -161,11 +161,20 @@ async function get(session: SpdySession, path: string): Promise<number> {
   return length;
 }
 
-async function forwardSpeed(session: SpdySession): Promise<number> {
-  const startedAtMs = performance.now();
-  const bytes = await within(get(session, "/big"), "port-forward", () => session.destroy());
-  if (bytes < bulkBytes) throw new Error(`port-forward: ${bytes} of ${bulkBytes} bytes came`);
-  return bytes / 1000 / (performance.now() - startedAtMs);
+async function forwardSpeed(side: Side, podSandboxId: string): Promise<number> {
+  const { url } = await call(side, "portForward", PortForwardRequest.fromPartial({ podSandboxId, port: [port] }));
+  const connection = await connectForward(url, port);
+  try {
+    const startedAtMs = performance.now();
+    await connection.write(Buffer.from("GET /big HTTP/1.0\r\n\r\n"));
+    while (connection.received() < bulkBytes) {
+      await sleep(2);
+      if (performance.now() - startedAtMs > transferTimeoutMs) throw new Error(`${side.name}: port-forward: ${connection.received()} of ${bulkBytes} bytes came`);
+    }
+    return bulkBytes / 1000 / (performance.now() - startedAtMs);
+  } finally {
+    connection.close();
+  }
 }
 
 async function forwardRate(session: SpdySession): Promise<number> {

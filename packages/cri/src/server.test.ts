@@ -37,6 +37,18 @@ test("a call reaches its handler and its answer comes back", async (t) => {
   assert.deepEqual(ended, [{ name: "version", code: Code.Ok }]);
 });
 
+test("the signal of a call that was answered is left alone when its stream closes", async (t) => {
+  const signals: AbortSignal[] = [];
+  const { client } = await serve(t, {
+    version: (request, signal) => {
+      signals.push(signal);
+      return Promise.resolve({ version: request.version, runtimeName: "keelson", runtimeVersion: "1", runtimeApiVersion: "v1" });
+    },
+  });
+  for (let calls = 0; calls < 5; calls++) await client.call("version", { version: "" }, never);
+  assert.deepEqual(signals.slice(0, -1).map(({ aborted }) => aborted), [false, false, false, false]);
+});
+
 test("a call without a handler answers Unimplemented with its name", async (t) => {
   const { client } = await serve(t, {});
   await assert.rejects(client.call("checkpointContainer", { containerId: "x", location: "", timeout: 0n }, never), (e: StatusError) => {

@@ -71,7 +71,7 @@ export class TtrpcClient implements ChannelOwner, Disposable {
 
   /**
    * Opens a stream. `request` is what a "serverStream" is called with; the others send messages by `write`. The timeout
-   * is for the stream as a whole.
+   * is for the stream as a whole. Throws what a call would fail with before it is sent.
    */
   openStream(service: string, method: string, form: StreamForm, options: CallOptions & { readonly request?: Uint8Array } = {}): ClientStream {
     const stream = new ClientStream(this.#channel, this.#inboxes, form);

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, closeSync, constants, copyFileSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, readSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, closeSync, constants, copyFileSync, existsSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, readSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -187,6 +187,8 @@ suite("with containerd's shim", { skip, concurrency: false }, () => {
   test("a shim that hangs is left by the timeout; when it is killed, what is under way fails with the reason", async () => {
     await using shim = await startShim("killed");
     process.kill(shim.pid, "SIGSTOP");
+    const isStopped = (thread: string) => / \(.*\) T /.test(readFileSync(`/proc/${shim.pid}/task/${thread}/stat`, "utf8"));
+    await waitFor(() => readdirSync(`/proc/${shim.pid}/task`).every(isStopped));
     const waiting = shim.call("State", { 1: "killed" });
     await assert.rejects(shim.call("State", { 1: "killed" }, { timeoutMs: 100 }), (e: unknown) => codeOf(e) === Code.DeadlineExceeded);
     process.kill(shim.pid, "SIGKILL");

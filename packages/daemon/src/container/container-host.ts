@@ -7,7 +7,7 @@ import { isErrno } from "@keelson/linux/errno.ts";
 import { mknod } from "@keelson/linux/file.ts";
 import { readOomKills } from "@keelson/linux/kernel-log.ts";
 import { memoryPressure, memoryWorkingSet } from "@keelson/linux/memory-cgroup.ts";
-import { bindMountAsync, mount as mountFs, MS, type Propagation, unmountAllUnder, unmountAsync } from "@keelson/linux/mount.ts";
+import { bindMountAsync, mount as mountFs, MS, type Propagation, readMounts, unmountAllUnder, unmountAsync } from "@keelson/linux/mount.ts";
 import { mountOverlayAsync } from "@keelson/linux/overlay.ts";
 import { isProcessAlive } from "@keelson/linux/procfs.ts";
 import { signalProcess, watchProcess } from "@keelson/linux/process.ts";
@@ -104,13 +104,18 @@ function makeUpperDir(upperDir: string, topLayerDir: string, idMap: IdMap | unde
   chmodSync(upperDir, mode & 0o7777);
 }
 
-/** Formats of programs that the kernel was told beside its own: binfmt_misc (binfmt-misc.rst). */
+/**
+ * Whether the kernel was told of formats of programs beside its own: binfmt_misc (binfmt-misc.rst). Where systemd mounts
+ * it when somebody looks, and nobody has, there are none, and looking would wait for systemd.
+ */
 function hasOtherFormats(): boolean {
+  const mount = readMounts().findLast((m) => m.fstype === "binfmt_misc");
+  if (mount === undefined) return false;
   try {
-    return readdirSync("/proc/sys/fs/binfmt_misc").some((name) => name !== "register" && name !== "status");
-  } catch (error) {
-    if (isErrno(error, "ENOENT")) return false;
-    throw error;
+    return readdirSync(mount.target).some((name) => name !== "register" && name !== "status");
+  } catch {
+    // Nobody knows, so no program can be said to be of a format that is not there.
+    return true;
   }
 }
 

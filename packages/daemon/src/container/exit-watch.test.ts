@@ -4,7 +4,7 @@ import { setImmediate as turn } from "node:timers/promises";
 import { clientOf } from "../rpc/fake-client.ts";
 import { FakeNode } from "../rpc/fake-node.ts";
 import { mockTime } from "../rpc/pass-time.ts";
-import { ExitWatch, type ExitWatchDeps } from "./exit-watch.ts";
+import { exitEvent, ExitWatch, type ExitWatchDeps } from "./exit-watch.ts";
 import type { ContainerRecord } from "./record.ts";
 
 /** A running container on a fake node, and a watch of its own whose parts the test may change. */
@@ -167,4 +167,17 @@ test("a release that fails is told of and changes nothing", async (t) => {
   await node.quiet();
   assert.deepEqual(exitOf(record()), { exitCode: 0, reason: "Completed" });
   assert.match(node.logged.join("\n"), /no release today/);
+});
+
+test("an end is noted also when nobody can tell why: what looks at the command or the kernel's log fails", async (t) => {
+  const { node, id, containers } = await newWatch(t);
+  const { containerHost } = node.deps;
+  const fails = (what: string) => () => {
+    throw new Error(`ELOOP: ${what}`);
+  };
+  const blind = { ...containerHost, outOfMemory: fails("kmsg"), commandProblem: fails("binfmt_misc") };
+  const record = containers.get(id)!;
+  assert.ok(record.state.is === "running");
+  const event = await exitEvent({ containerHost: blind, exitOf: () => ({ exitCode: 126, finishedAtNs: 5n, oomKilled: false }), nowNs: () => 0n }, record);
+  assert.deepEqual(event, { type: "exited", exitCode: 126, reason: "Error", message: "", atNs: 5n });
 });

@@ -82,7 +82,7 @@ export async function exitEvent(d: Pick<ExitWatchDeps, "containerHost" | "exitOf
   await d.containerHost.kill(record.cgroupPath, AbortSignal.timeout(10_000));
   const report = d.exitOf(record);
   if (report !== undefined) {
-    const oom = d.containerHost.outOfMemory(record.cgroupPath, report.oomKilled || report.exitCode === 137);
+    const oom = ifKnown(() => d.containerHost.outOfMemory(record.cgroupPath, report.oomKilled || report.exitCode === 137));
     return failedExecution(d, record, report) ?? { type: "exited", exitCode: report.exitCode, ...endOf(report, oom, record), atNs: report.finishedAtNs };
   }
   // Without its monitor nobody reads the container's output or learns its exit code.
@@ -100,6 +100,15 @@ const execWithinNs = 10_000_000_000n;
 function failedExecution(d: Pick<ExitWatchDeps, "containerHost">, { id, state }: ContainerRecord, report: ExitReport): ContainerEvent | undefined {
   if (report.exitCode === 0 || report.exitCode > 128 || report.oomKilled) return undefined;
   if (state.is === "running" && report.finishedAtNs - state.startedAtNs > execWithinNs) return undefined;
-  const problem = d.containerHost.commandProblem(id);
+  const problem = ifKnown(() => d.containerHost.commandProblem(id));
   return problem === undefined ? undefined : { type: "exited", ...problem, reason: "StartError", atNs: report.finishedAtNs };
+}
+
+/** Why something ended is good to know; that it has must be noted whatever there is to see of that. */
+function ifKnown<T>(look: () => T | undefined): T | undefined {
+  try {
+    return look();
+  } catch {
+    return undefined;
+  }
 }

@@ -1,6 +1,6 @@
 // CNI plugins that misbehave, seen by a client of the daemon: the error names the stage, nothing stays, and the same request then works.
 import assert from "node:assert/strict";
-import { appendFileSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
@@ -34,7 +34,8 @@ describe("a CNI plugin that", { skip }, () => {
     bin = join(node.dir, "bin");
     mkdirSync(bin);
     writeFileSync(join(bin, "faulty"), plugin, { mode: 0o755 });
-    appendFileSync(node.configFile, `bin_dirs = ["${bin}", "/usr/lib/cni"]\n[timeouts]\nstop = 3\n`);
+    const config = readFileSync(node.configFile, "utf8").replace("[cni]\n", `[cni]\nbin_dirs = ["${bin}", "/usr/lib/cni"]\n`);
+    writeFileSync(node.configFile, `${config}[timeouts]\nstop = 3\n`);
     const faulty = { type: "faulty", bridge: "keel0", isGateway: true, ipam: { type: "host-local", ranges: [[{ subnet: "10.99.0.0/16" }]] } };
     writeFileSync(node.networkFile, JSON.stringify({ cniVersion: "1.0.0", name: "keel", plugins: [faulty] }));
     await node.stop();

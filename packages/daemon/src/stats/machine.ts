@@ -1,6 +1,7 @@
 import { existsSync, readlinkSync, statSync } from "node:fs";
 import { basename } from "node:path";
 import type { CgroupLayout } from "@keelson/linux/cgroup.ts";
+import { splitDevice } from "@keelson/linux/device-numbers.ts";
 import type { Available, Machine } from "./pod-metrics.ts";
 import type { UsageSource } from "./usage-source.ts";
 
@@ -12,7 +13,7 @@ import type { UsageSource } from "./usage-source.ts";
  */
 export function machineOf(source: UsageSource, dir: string): Machine {
   const names = new Map<string, string>();
-  const device = deviceNumbers(statSync(dir).dev);
+  const device = splitDevice(statSync(dir).dev);
   return {
     get fileSystem() {
       return source.fileSystem(dir);
@@ -33,11 +34,6 @@ export function availableOn(layout: CgroupLayout): Available {
   const hugepages = v1Hugetlb || layout.hierarchies.some(({ controllers }) => controllers.includes("hugetlb"));
   // Beside v1 trees a runtime need not put containers into the v2 one.
   return { pressure: layout.kind === "v2" && existsSync("/proc/pressure/cpu"), hugepages, hugepagePeaks: v1Hugetlb };
-}
-
-/** makedev(3) as glibc has it. */
-function deviceNumbers(dev: number): { major: number; minor: number } {
-  return { major: (dev >>> 8) & 0xfff, minor: (dev & 0xff) | ((dev >>> 12) & 0xfff00) };
 }
 
 function nameOf(key: string): string {

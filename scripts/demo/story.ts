@@ -28,7 +28,6 @@ import { waitFor } from "@keelson/testkit/wait.ts";
 import type { DaemonProcess } from "../daemon-process.ts";
 import { type PodNetwork, startKeelsond } from "../keelsond.ts";
 import { findProcesses, pssKiB, rssKiB } from "../process-memory.ts";
-import { readCgroupUsage } from "./cgroup-usage.ts";
 import { dim, type Steps } from "./steps.ts";
 import { assertGapless, readTicks } from "./ticks.ts";
 
@@ -147,12 +146,13 @@ export async function tellStory(stage: Stage): Promise<void> {
     return { value: undefined, lines: ["the same through the command line", ...stdout.trimEnd().split("\n").map(dim)] };
   });
   await steps.run("its numbers", async () => {
-    const { info } = await call("containerStatus", ContainerStatusRequest.fromPartial({ containerId, verbose: true }));
-    const { cgroup } = JSON.parse(info["info"] ?? "{}") as { cgroup: string };
-    const usage = readCgroupUsage(cgroup);
+    const { stats } = await call("podSandboxStats", { podSandboxId: podId });
+    const { containers: [container], network } = stats!.linux!;
+    const eth0 = network!.defaultInterface!;
     const lines = [
-      "as the kernel counts them",
-      `container    ${mb(usage.memoryBytes)} memory, ${usage.cpuMs.toFixed(0)} ms CPU (its cgroup)`,
+      "PodSandboxStats, and what the kernel says of the rest",
+      `container    ${mb(Number(container!.memory!.usageBytes!.value))} memory, ${(Number(container!.cpu!.usageCoreNanoSeconds!.value) / 1e6).toFixed(0)} ms CPU`,
+      `network      ${eth0.name}: ${eth0.rxBytes!.value} bytes received, ${eth0.txBytes!.value} sent`,
       `supervisor   ${mb(supervisors(containerId).reduce((sum, pid) => sum + pssKiB(pid) * 1024, 0))} (PSS of conmon)`,
       `pod          no process: its namespaces are pinned by mounts`,
       `keelsond     ${mb(rssKiB(first.pid) * 1024)} (RSS)`,

@@ -22,14 +22,16 @@ function journal(): string {
   return execFileSync("journalctl", ["--unit=keelsond", "--no-pager", "--lines=40"], { encoding: "utf8" });
 }
 
-test("with the unit that ships, containers run and log on while keelsond is restarted", { skip }, async (t) => {
+test("with the unit that ships, containers run and log on while keelsond is restarted", { skip }, async () => {
   await using node = await TestNode.start({ network: false });
   await node.stop();
   const unit = "/run/systemd/system/keelsond.service";
   const shipped = readFileSync(join(import.meta.dirname, "../../../packaging/keelsond.service"), "utf8");
   const environment = ["NODE_OPTIONS", "NODE_COMPILE_CACHE"].map((name) => `Environment="${name}=${process.env[name] ?? ""}"`).join("\n");
   writeFileSync(unit, shipped.replace(/^ExecStart=.*$/m, `ExecStart=${keelsond} --config ${node.configFile}\n${environment}`));
-  t.after(() => {
+  // Before the node, which has a daemon of its own look whether anything is left.
+  using ends = new DisposableStack();
+  ends.defer(() => {
     systemctl("stop", "keelsond");
     rmSync(unit);
     systemctl("daemon-reload");
@@ -41,7 +43,7 @@ test("with the unit that ships, containers run and log on while keelsond is rest
   const firstPid = daemonPid();
   // The unit is in the machine's own namespaces, not in this test's: only it can take down what it made.
   const client = createCriClient(node.endpoint);
-  t.after(() => client.close());
+  ends.defer(() => client.close());
   const call = <N extends UnaryCallName>(name: N, request: RequestOf<N>): Promise<ResponseOf<N>> => client.call(name, request, AbortSignal.timeout(120_000));
   const status = async (containerId: string) => (await call("containerStatus", { containerId, verbose: false })).status!;
 

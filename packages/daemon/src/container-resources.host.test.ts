@@ -9,7 +9,7 @@ import { type DeepPartial, LinuxContainerResources } from "@keelson/cri/gen/runt
 import { cgroupDirs, controllerDir, createCgroup, detectCgroups } from "@keelson/linux/cgroup.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { LinuxContainerHost } from "./container/container-host.ts";
-import { type Pod, rejectsWith, runtimes, skip, TestNode } from "./testing/test-node.ts";
+import { cgroupDriver, type Pod, rejectsWith, runtimes, skip, TestNode } from "./testing/test-node.ts";
 
 const mebibyte = 1024n * 1024n;
 const isV2 = detectCgroups().kind === "v2";
@@ -137,11 +137,12 @@ for (const runtime of runtimes) {
       const going = await run(limits, "dd if=/dev/zero of=/dev/null bs=20M; exit 0");
       const end = await node.untilExited(going);
       assert.deepEqual([end.exitCode, end.reason], [0, "Completed"]);
-      assert.match(end.message, /"dd"/);
+      // systemd has removed its scope, and for one that ended well nobody reads the kernel's log.
+      if (cgroupDriver !== "systemd") assert.match(end.message, /"dd"/);
       await Promise.all([failing, going].map((id) => node.removeContainer(id)));
     });
 
-    test("a kill in a cgroup below the container's is seen, and its limit told apart", async () => {
+    test("a kill in a cgroup below the container's is seen, and its limit told apart", { skip: isV2 && "a v2 cgroup with processes of its own has no controllers below" }, async () => {
       const id = await run({ memoryLimitInBytes: 100n * mebibyte }, "until [ -e /go ]; do sleep 0.1; done; dd if=/dev/zero of=/dev/null bs=30M; exit $?");
       const below = await fileOf(id, "memory", "app");
       mkdirSync(below);

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
+import { LinuxContainerResources } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { clientOf } from "../rpc/fake-client.ts";
 import { FakeNode } from "../rpc/fake-node.ts";
 import { mockTime } from "../rpc/pass-time.ts";
@@ -180,4 +181,15 @@ test("an end is noted also when nobody can tell why: what looks at the command o
   assert.ok(record.state.is === "running");
   const event = await exitEvent({ containerHost: blind, exitOf: () => ({ exitCode: 126, finishedAtNs: 5n, oomKilled: false }), nowNs: () => 0n }, record);
   assert.deepEqual(event, { type: "exited", exitCode: 126, reason: "Error", message: "", atNs: 5n });
+});
+
+test("a memory kill is looked for when the container failed and had a limit, or ended by SIGKILL", async (t) => {
+  const { node, id, containers } = await newWatch(t);
+  const limited = { ...containers.get(id)!, resources: LinuxContainerResources.fromPartial({ memoryLimitInBytes: 1n << 20n }) };
+  const suspected: boolean[] = [];
+  const containerHost = { ...node.deps.containerHost, outOfMemory: (_: string, isSuspected: boolean) => (suspected.push(isSuspected), undefined) };
+  const end = (record: ContainerRecord, exitCode: number) => exitEvent({ containerHost, exitOf: () => ({ exitCode, finishedAtNs: 5n, oomKilled: false }), nowNs: () => 0n }, record);
+  for (const exitCode of [0, 3, 137]) await end(limited, exitCode);
+  for (const exitCode of [3, 137]) await end(containers.get(id)!, exitCode);
+  assert.deepEqual(suspected, [false, true, true, false, true]);
 });

@@ -82,12 +82,17 @@ export async function exitEvent(d: Pick<ExitWatchDeps, "containerHost" | "exitOf
   await d.containerHost.kill(record.cgroupPath, AbortSignal.timeout(10_000));
   const report = d.exitOf(record);
   if (report !== undefined) {
-    const oom = ifKnown(() => d.containerHost.outOfMemory(record.cgroupPath, report.oomKilled || report.exitCode === 137));
+    const oom = ifKnown(() => d.containerHost.outOfMemory(record.cgroupPath, mayBeForWantOfMemory(report, record)));
     return failedExecution(d, record, report) ?? { type: "exited", exitCode: report.exitCode, ...endOf(report, oom, record), atNs: report.finishedAtNs };
   }
   // Without its monitor nobody reads the container's output or learns its exit code.
   const message = "the container's monitor (conmon) was killed; the container was stopped with it and its exit code is not known";
   return { type: "exited", exitCode: 137, reason: "MonitorLost", message, atNs: d.nowNs() };
+}
+
+/** A child that was killed for its container's limit shows in the container's exit code only by its not being 0. */
+function mayBeForWantOfMemory({ oomKilled, exitCode }: ExitReport, { resources }: ContainerRecord): boolean {
+  return oomKilled || exitCode === 137 || (exitCode !== 0 && (resources?.memoryLimitInBytes ?? 0n) > 0n);
 }
 
 /** How long the runtime may take from the start until execve(2) fails, in ns. */

@@ -4,6 +4,7 @@ import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { SecureContextOptions } from "node:tls";
 import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
+import { refusalText } from "./refusal-text.ts";
 import { type SessionOptions, SpdySession } from "./session.ts";
 
 export interface ConnectOptions {
@@ -19,9 +20,6 @@ export interface Connection {
   /** What the server chose of `protocols`; "" when it said nothing, which stands for the oldest. */
   readonly protocol: string;
 }
-
-/** What of an error's text is read, in bytes. */
-const maxErrorBytes = 16 * 1024;
 
 /**
  * Opens a session with an HTTP/1.1 upgrade to SPDY/3.1, as Kubernetes' streaming servers want it. Throws NotFound,
@@ -73,17 +71,6 @@ const codes = new Map<number, Code>([
 
 async function refusal(url: string, response: http.IncomingMessage): Promise<StatusError> {
   const status = response.statusCode ?? 0;
-  const parts: Buffer[] = [];
-  let length = 0;
-  try {
-    for await (const part of response as AsyncIterable<Buffer>) {
-      parts.push(part);
-      length += part.length;
-      if (length > maxErrorBytes) break;
-    }
-  } catch {
-    // What came of the text is all there is to tell.
-  }
-  const text = Buffer.concat(parts).toString("utf8", 0, maxErrorBytes).trim();
+  const text = await refusalText(response);
   return new StatusError(codes.get(status) ?? Code.Internal, `${new URL(url).origin}: the server answers ${status} ${response.statusMessage ?? ""}${text === "" ? "" : `: ${text}`}`);
 }

@@ -2,24 +2,19 @@ import type { Command } from "commander";
 import { type ContainerStats, ContainerState, ListContainersRequest, ListContainerStatsRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { App } from "../app.ts";
 import { addExamples, listOption } from "../flags.ts";
-import { type DocumentFormat, formatDocument, messageJson, outputFormat } from "../output/document.ts";
+import { messageJson } from "../output/document.ts";
 import { humanSize, shortId } from "../output/human.ts";
 import { formatTable } from "../output/table.ts";
-import { watch } from "../output/watch.ts";
 import { parsePairs } from "../select.ts";
 import type { Session } from "../session.ts";
-import { parseSampleMs } from "../stats/sample-time.ts";
 import { cpuPercent } from "../stats/cpu-percent.ts";
+import { addStatsViewOptions, showStats, type StatsViewFlags } from "../stats/show-stats.ts";
 
-interface StatsFlags {
+interface StatsFlags extends StatsViewFlags {
   all?: boolean;
   id?: string;
   pod?: string;
   label?: string[];
-  output: string;
-  seconds: string;
-  watch?: boolean;
-  trunc?: boolean;
 }
 
 /** `stats`: what containers use. */
@@ -31,21 +26,17 @@ export function addStats(program: Command, app: App): void {
     .option("-a, --all", "containers in every state")
     .option("--id <id>", "the container with this id or beginning of one")
     .option("-p, --pod <id>", "containers of this pod")
-    .addOption(listOption("--label <key=value>", "containers with this label (repeatable)"))
-    .option("-o, --output <format>", "table, json or yaml", "table")
-    .option("-s, --seconds <seconds>", "the time over which CPU is measured, and between two views of -w", "1")
-    .option("-w, --watch", "again and again")
-    .option("--no-trunc", "ids in full")
-    .option("--template <text>", "refused: keelctl has no Go templates")
-    .action((id: string | undefined, flags: StatsFlags) =>
-      app.run(async (session) => {
-        const format = outputFormat(flags.output, ["table", "json", "yaml"]);
-        const everyMs = parseSampleMs(flags.seconds);
-        const wanted = { ...flags, id: id ?? flags.id ?? "" };
-        if (flags.watch === true) await watchStats(session, wanted, format, everyMs);
-        else await session.io.stdout.write(await oneView(session, wanted, format, everyMs));
-      }),
-    );
+    .addOption(listOption("--label <key=value>", "containers with this label (repeatable)"));
+  addStatsViewOptions(command).action((id: string | undefined, flags: StatsFlags) =>
+    app.run(async (session) => {
+      const wanted = { ...flags, id: id ?? flags.id ?? "" };
+      await showStats(session, flags, {
+        list: () => listStats(session, wanted),
+        table: (before, now) => statsTable(before, now, wanted),
+        json: (one) => messageJson("ContainerStats", one),
+      });
+    }),
+  );
   addExamples(command, [
     ["keelctl stats", "what runs, measured for a second"],
     ["keelctl stats -a -o json", "every number that the runtime gives"],
@@ -54,23 +45,6 @@ export function addStats(program: Command, app: App): void {
 }
 
 type Wanted = StatsFlags & { id: string };
-
-async function oneView(session: Session, flags: Wanted, format: "table" | DocumentFormat, everyMs: number): Promise<string> {
-  const first = await listStats(session, flags);
-  if (format !== "table") return statsDocument(first, format);
-  if (first.length > 0) await session.io.sleep(everyMs, session.io.signal);
-  return statsTable(first, first.length > 0 ? await listStats(session, flags) : [], flags);
-}
-
-async function watchStats(session: Session, flags: Wanted, format: "table" | DocumentFormat, everyMs: number): Promise<void> {
-  let before: ContainerStats[] = [];
-  await watch(session.io, everyMs, async () => {
-    const now = await listStats(session, flags);
-    const text = format === "table" ? statsTable(before, now, flags) : statsDocument(now, format);
-    before = now;
-    return text;
-  });
-}
 
 /** In crictl's order: by id, so that views of -w stay in place. */
 async function listStats({ runtime }: Session, flags: Wanted): Promise<ContainerStats[]> {
@@ -84,11 +58,7 @@ async function listStats({ runtime }: Session, flags: Wanted): Promise<Container
   return sorted.filter((one) => running.has(one.attributes?.id ?? ""));
 }
 
-function statsDocument(stats: ContainerStats[], format: DocumentFormat): string {
-  return formatDocument({ stats: stats.map((one) => messageJson("ContainerStats", one)) }, format);
-}
-
-function statsTable(before: ContainerStats[], now: ContainerStats[], { trunc }: Wanted): string {
+function statsTable(before: readonly ContainerStats[], now: readonly ContainerStats[], { trunc }: Wanted): string {
   const earlier = new Map(before.map((one) => [one.attributes?.id, one]));
   return formatTable(
     ["CONTAINER", "NAME", "CPU %", "MEM", "DISK", "INODES", "SWAP"],

@@ -1,13 +1,11 @@
 import type { ClientRequest, IncomingMessage } from "node:http";
 import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
+import { refusalText } from "@keelson/spdy/refusal-text.ts";
 import { WebSocket } from "ws";
 import type { StreamAddress } from "./remote-command.ts";
 
 /** No frame of a streaming server is nearly as long. */
 const maxFrameBytes = 16 * 1024 * 1024;
-
-/** What of an error's text is read, in bytes. */
-const maxErrorBytes = 16 * 1024;
 
 const codes = new Map<number, Code>([
   [400, Code.InvalidArgument],
@@ -64,18 +62,7 @@ export async function connectWebSocket({ url, tls, signal }: StreamAddress, prot
 }
 
 async function refusal(url: string, response: IncomingMessage): Promise<StatusError> {
-  const parts: Buffer[] = [];
-  let length = 0;
-  try {
-    for await (const part of response as AsyncIterable<Buffer>) {
-      parts.push(part);
-      length += part.length;
-      if (length > maxErrorBytes) break;
-    }
-  } catch {
-    // What came of the text is all there is to tell.
-  }
-  const text = Buffer.concat(parts).toString("utf8", 0, maxErrorBytes).trim();
+  const text = await refusalText(response);
   const status = response.statusCode ?? 0;
   // Go's WebSocket servers answer so when they know none of the subprotocols; containerd does for port-forward.
   if (status === 403 && text === "") return new StatusError(Code.Unimplemented, `${new URL(url).origin}: the runtime does not take this over WebSocket (403); use --transport spdy`);

@@ -1,6 +1,7 @@
 // What limits a container: looked at in its cgroup and from inside, not in what was asked.
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
@@ -174,7 +175,8 @@ test("limits outlive a restart of the daemon", { skip }, async () => {
 
 test("a process that was killed for want of memory is found in the kernel's log when its cgroup is gone", { skip }, () => {
   const cgroups = detectCgroups();
-  const path = `/keelson-oom-${process.pid}`;
+  // Process ids come again, and the kernel's log still knows what an earlier run of this test was killed for.
+  const path = `/keelson-oom-${randomUUID()}`;
   createCgroup(cgroups, path);
   const dir = controllerDir(cgroups, path, "memory")!;
   writeFileSync(join(dir, isV2 ? "memory.max" : "memory.limit_in_bytes"), String(10n * mebibyte));

@@ -1,25 +1,25 @@
 #!/usr/bin/env node
 /**
- * Makes a fresh Debian 12 machine ready for `npm run demo`, `npm test` and, with --bench, `npm run bench`, with --guest,
- * `npm run test:guest`: Debian
- * packages, node_modules with the pinned Node, the C addon. What is there already is left alone; when all is, it
- * takes a tenth of a second. Runs on Debian's Node too (20 and later), and uses nothing but Node itself.
+ * Makes a fresh Debian 12 machine ready for `npm run demo`, `npm test` and, with --bench, `npm run bench`, with
+ * --guest, `npm run test:guest`: Debian packages, runtimes for every kind of handler (setup/runtime-handlers.mjs),
+ * node_modules with the pinned Node, the C addon. What is there already is left alone; when all is, it takes a tenth
+ * of a second. Runs on Debian's Node too (20 and later), and uses nothing but Node itself.
  *
  *     node scripts/setup.mjs [--bench] [--guest] [--quiet]
  */
 import { spawnSync } from "node:child_process";
-import { accessSync, chmodSync, constants, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { accessSync, constants, existsSync, mkdirSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { apt, removeOldPolicy, run, SetupError, tail, withoutServices } from "./setup/apt.mjs";
+import { installRunsc, runscIsSettled, shimIsThere, unpackShim } from "./setup/runtime-handlers.mjs";
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const quiet = process.argv.includes("--quiet");
 const bench = process.argv.includes("--bench");
 const guest = process.argv.includes("--guest");
 const lockFile = "/run/lock/keelson-setup.lock";
-const policyFile = "/usr/sbin/policy-rc.d";
-const policyMark = "keelson setup";
 
 /** Debian packages, each with the files of which one must be there; a program installed by other means will do. */
 const packages = {
@@ -41,12 +41,6 @@ const packages = {
   ...(bench ? { containerd: ["/usr/bin/containerd", "/usr/local/bin/containerd"] } : {}),
 };
 
-class SetupError extends Error {
-  constructor(step, problem, advice) {
-    super(`keelson setup: ${step}: ${problem}\n${advice}`);
-  }
-}
-
 try {
   main();
 } catch (error) {
@@ -59,7 +53,7 @@ function main() {
   checkMachine();
   // The slow path runs again under a lock, so that two at once do everything once. flock(1) releases it with its
   // end, whatever that is, and --close keeps it from services that a package may start.
-  if ((missingPackages().length > 0 || !modulesMatch()) && process.env.KEELSON_SETUP_LOCKED !== root) {
+  if (!isComplete() && process.env.KEELSON_SETUP_LOCKED !== root) {
     mkdirSync(dirname(lockFile), { recursive: true });
     const { status, error } = spawnSync(
       "flock",
@@ -69,9 +63,13 @@ function main() {
     if (error) throw new SetupError("lock", error.message, "flock(1) of util-linux is needed.");
     process.exit(status ?? 1);
   }
-  removeOldPolicy();
+  if (process.env.KEELSON_SETUP_LOCKED === root) removeOldPolicy();
   const missing = missingPackages();
+  const shim = !shimIsThere();
+  if (missing.length > 0 || shim) step("update the package lists", () => apt(["update"]));
   if (missing.length > 0) step(`install ${missing.join(" ")}`, () => installPackages(missing));
+  if (shim) step("unpack containerd's shim", unpackShim);
+  if (!runscIsSettled({ retry: !quiet })) step("install runsc", installGvisor);
   if (!modulesMatch()) step("install node_modules", installModules);
   step("check the pinned Node", checkNode, "check");
   step("build the addon", buildAddon, "check");
@@ -96,50 +94,26 @@ function checkMachine() {
   }
 }
 
+function isComplete() {
+  return missingPackages().length === 0 && shimIsThere() && runscIsSettled({ retry: !quiet }) && modulesMatch();
+}
+
 function missingPackages() {
   return Object.keys(packages).filter((name) => !packages[name].some((path) => existsSync(path)));
 }
 
 function installPackages(names) {
-  const apt = (...args) => {
-    // apt waits for dpkg's lock by itself, but not for that of its lists; mirrors fail now and then.
-    for (let attempt = 1; ; attempt++) {
-      const { status, output } = run("apt-get", ["-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3", ...args], {
-        DEBIAN_FRONTEND: "noninteractive",
-        NEEDRESTART_SUSPEND: "1",
-      });
-      if (status === 0) return;
-      const locked = /Could not get lock|Unable to lock|is another process using it/.test(output);
-      if (attempt >= (locked ? 60 : 3)) {
-        throw new SetupError(`apt-get ${args.join(" ")}`, tail(output), "Mend apt (network, sources, locks) and run setup again.");
-      }
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5000);
-    }
-  };
-  // Whoever has a policy of their own decides; otherwise no service starts (deb-systemd-invoke(1), invoke-rc.d(8)).
-  const ownPolicy = !existsSync(policyFile);
-  if (ownPolicy) {
-    writeFileSync(policyFile, `#!/bin/sh\n# ${policyMark}: only while it installs packages\nexit 101\n`, { flag: "wx" });
-    chmodSync(policyFile, 0o755);
-  }
-  // apt-get is in our process group and gets the signal itself; we only have to outlive it.
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => {});
-  try {
-    apt("update");
-    apt("install", "-y", "--no-install-recommends", "--no-upgrade", ...names);
-  } finally {
-    if (ownPolicy) rmSync(policyFile, { force: true });
-  }
+  withoutServices(() => apt(["install", "-y", "--no-install-recommends", "--no-upgrade", ...names]));
   const missing = missingPackages();
   if (missing.length > 0) {
     throw new SetupError("packages", `${missing.join(" ")} installed, but not to be found`, "apt-get install --reinstall may help.");
   }
 }
 
-/** A setup that was killed while apt ran has left its policy behind. */
-function removeOldPolicy() {
-  if (process.env.KEELSON_SETUP_LOCKED !== root || !existsSync(policyFile)) return;
-  if (readFileSync(policyFile, "utf8").includes(policyMark)) rmSync(policyFile);
+/** A machine that cannot have gVisor runs everything else. */
+function installGvisor() {
+  const reason = withoutServices(() => installRunsc());
+  return reason === undefined ? undefined : `not there, tests of gVisor are skipped: ${reason}`;
 }
 
 /** Is node_modules what package-lock.json says? npm notes in node_modules/.package-lock.json what it installed. */
@@ -176,7 +150,7 @@ function fitsThisMachine({ os, cpu, libc }) {
  */
 function installModules() {
   // Nothing that we use needs its install script.
-  const { status, output } = run("npm", ["install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund"], {});
+  const { status, output } = run("npm", ["install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund"], {}, { cwd: root });
   if (status !== 0) throw new SetupError("npm install", npmErrors(output), "Check that npm works and reaches its registry, then run setup again.");
   if (!modulesMatch()) {
     throw new SetupError("npm install", "node_modules is not what package-lock.json says", "Run `npm install` and commit package-lock.json.");
@@ -219,19 +193,4 @@ function step(name, work, kind = "change") {
   if (quiet && kind === "check" && !remark) return;
   const seconds = (performance.now() - start) / 1000;
   console.log(`${name}: ${remark ? `${remark}, ` : ""}${seconds.toFixed(2)} s`);
-}
-
-function run(command, args, env) {
-  const { status, stdout, stderr, error } = spawnSync(command, args, {
-    cwd: root,
-    encoding: "utf8",
-    env: { ...process.env, ...env },
-    maxBuffer: 64 << 20,
-    stdio: ["ignore", "pipe", "pipe"],
-  });
-  return { status, output: error ? error.message : `${stdout}${stderr}` };
-}
-
-function tail(output) {
-  return output.trim().split("\n").slice(-15).join("\n");
 }

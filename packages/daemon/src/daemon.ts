@@ -17,7 +17,6 @@ import { containerPolicyOf } from "./container/container-policy.ts";
 import { LinuxContainerHost } from "./container/container-host.ts";
 import { ExitWatch } from "./container/exit-watch.ts";
 import { type ContainerRecord, layersOf, readContainerRecord, writeContainerRecord } from "./container/record.ts";
-import { runtimeContainerOf } from "./container/runtime-container.ts";
 import { releaseContainer } from "./container/teardown.ts";
 import { openOrSalvage } from "./database-salvage.ts";
 import type { Deps } from "./deps.ts";
@@ -171,13 +170,14 @@ async function buildDeps(config: Config, paths: Paths, streaming: StreamingServe
   const cleanupTimeoutMs = config.timeouts.cleanup * 1000;
   const nowNs = () => BigInt(Date.now()) * 1_000_000n;
   const exits = new ExitWatch({
+    paths,
     containers,
     containerHost,
+    runtimes,
     log,
     nowNs,
     onExit: (reason) => metrics.containerExited(reason),
-    exitOf: (c) => runtimes.handlerOf(c.handler).runtime.exitOf(runtimeContainerOf({ paths }, c)),
-    release: (id) => releaseContainer({ containers, containerHost, podLock, runtimes, cleanupTimeoutMs }, id),
+    release: (id) => releaseContainer({ paths, containers, containerHost, podLock, runtimes, cleanupTimeoutMs }, id),
   });
   return {
     log,

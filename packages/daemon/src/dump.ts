@@ -40,6 +40,6 @@ function dumpOf(d: Deps, atMs: number): object {
     joined: [...d.creations.running(), ...d.stops.running(), ...d.takedowns.running()].map(({ key, stage, stageSinceMs }) => ({ key, stage, stageAgeMs: ageMs(stageSinceMs) })),
     pulls: d.puller.pullsInProgress(),
     pods: d.pods.all().map(({ id, name, handler, state }) => ({ id, name, handler, state: state.is })),
-    containers: d.containers.all().map(({ id, name, podId, handler, state }) => ({ id, name, podId, handler, state: state.is, pid: "main" in state ? state.main.pid : undefined })),
+    containers: d.containers.all().map(({ id, name, podId, handler, state }) => ({ id, name, podId, handler, state: state.is, pid: "main" in state ? state.main?.pid : undefined })),
   };
 }

@@ -30,14 +30,14 @@ function* tornForms(whole: Buffer): Generator<Buffer> {
   }
 }
 
-test("an exit file that is cut off is a number or none, never an error", (t) => {
+test("an exit file that is cut off is a number or none, never an error", async (t) => {
   const dir = directory(t);
   const exitsDir = join(dir, "exits");
   const runtime = new OciRuntime({ name: "crun", path: "/bin/false", root: join(dir, "crun"), args: [], conmon: "/bin/false", exitsDir, systemdCgroup: false, cgroups: { kind: "v2", root: dir, hierarchies: [] }, log: silentLog });
-  const container = { id: "c", bundleDir: dir, cgroupPath: "/c", logPath: "", tty: false, stdin: false, stdinOnce: false };
+  const container = { id: "c", sandboxId: "p", bundleDir: dir, cgroupPath: "/c", logPath: "", tty: false, stdin: false, stdinOnce: false };
   for (const bytes of [...tornForms(Buffer.from("137")), Buffer.from("garbage"), Buffer.alloc(4096)]) {
     writeFileSync(join(exitsDir, "c"), bytes);
-    const exitCode = runtime.exitOf(container)?.exitCode;
+    const exitCode = (await runtime.exitOf(container))?.exitCode;
     // conmon writes it beside its place and renames it, so a part of a number is none that it wrote.
     assert.ok(exitCode === undefined || Number.isInteger(exitCode), bytes.toString());
   }

@@ -250,7 +250,7 @@ test("a container that could not be watched at the start can be stopped and remo
   const all = newNode(t);
   const { node, client, inTime, restart } = all;
   const { id } = await bring(client, "running");
-  node.fate = (effect) => (effect === "container-host watch" ? "fails" : "works");
+  node.fate = (effect) => (effect === "runtime watch" ? "fails" : "works");
   await restart();
   node.fate = () => "works";
   await inTime(client.stopContainer(id, 1n));

@@ -4,7 +4,7 @@ import { isErrno } from "@keelson/linux/errno.ts";
 import { exitEvent } from "./container/exit-watch.ts";
 import type { ContainerRecord } from "./container/record.ts";
 import { putBackResources } from "./container/resources.ts";
-import { runtimeContainerOf } from "./container/runtime-container.ts";
+import { runtimeOf } from "./container/runtime-container.ts";
 import { type ContainerEvent, containerTransition } from "./container/state.ts";
 import { releaseContainer, removeContainerRecord } from "./container/teardown.ts";
 import type { Deps } from "./deps.ts";
@@ -70,7 +70,8 @@ async function recoverContainer(d: Deps, container: ContainerRecord): Promise<vo
 /** Notes what a container is now, and watches it when it runs. */
 async function followContainer(d: Deps, container: ContainerRecord): Promise<void> {
   const { id } = container;
-  if (container.bootId === d.bootId) d.runtimes.handlerOf(container.handler).runtime.endExecs(runtimeContainerOf(d, container));
+  const { runtime, container: known } = runtimeOf(d, container);
+  if (container.bootId === d.bootId) runtime.endExecs(known);
   const event = await whatBecameOf(d, container);
   const now = event === undefined ? container : d.containers.update(id, (c) => ({ ...c, state: containerTransition(c.state, event, c.createdAtNs) }));
   d.exits.watch(now);
@@ -89,15 +90,16 @@ async function whatBecameOf(d: Deps, container: ContainerRecord): Promise<Contai
     const message = "the machine was restarted while the container ran";
     return { type: "exited", exitCode: 255, reason: "NodeRebooted", message, atNs: d.nowNs() };
   }
-  const exitOf = (c: ContainerRecord) => d.runtimes.handlerOf(c.handler).runtime.exitOf(runtimeContainerOf(d, c));
-  if (!d.containerHost.isAlive(state.monitor)) return exitEvent({ ...d, exitOf }, container);
+  const { runtime, container: known } = runtimeOf(d, container);
+  if (await runtime.hasEnded(known, state, cleanup(d))) return exitEvent(d, container);
   if (state.is === "created" && (await wasStarted(d, container))) return { type: "started", atNs: d.nowNs() };
   return undefined;
 }
 
 /** Whether the daemon died between the runtime's start and writing that down. */
 async function wasStarted(d: Deps, container: ContainerRecord): Promise<boolean> {
-  return (await d.runtimes.handlerOf(container.handler).runtime.view(container.id, cleanup(d))) === "running";
+  const { runtime, container: known } = runtimeOf(d, container);
+  return (await runtime.view(known, cleanup(d))) === "running";
 }
 
 async function recoverPod(d: Deps, pod: PodRecord): Promise<void> {
@@ -135,7 +137,7 @@ async function removeUnknownPods(d: Deps): Promise<void> {
 
 /** Its handler is not known: the one that has it ends it. */
 async function destroyUnknownContainer(d: Deps, id: string): Promise<void> {
-  for (const { runtime } of d.runtimes.all()) await runtime.delete(id, cleanup(d));
+  for (const { runtime } of d.runtimes.all()) await runtime.delete({ id, bundleDir: bundleDir(d.paths, id) }, cleanup(d));
   await d.containerHost.destroyUnknown(id);
 }
 

@@ -7,6 +7,7 @@ import { bootId, isProcessAlive } from "@keelson/linux/procfs.ts";
 import { type ContainerRecord, layersOf } from "../container/record.ts";
 import { bundleDir, containerDir, exitsDir } from "../paths.ts";
 import type { ProcessIdentity } from "../pod/state.ts";
+import type { RunningProcesses } from "../runtime/runtime.ts";
 import { type Finding, shortId } from "./finding.ts";
 import type { StoreView } from "./store-view.ts";
 
@@ -39,10 +40,10 @@ function checkContainer(view: StoreView, container: ContainerRecord, host: Host)
 type Problem = [what: string, means: string];
 
 /** A container whose end has been written down is as it should be: keelsond notes it at once, or at its start. */
-function processProblems(view: StoreView, { id }: ContainerRecord, { main, monitor }: { main: ProcessIdentity; monitor: ProcessIdentity }): Problem[] {
+function processProblems(view: StoreView, { id }: ContainerRecord, { main, monitor }: RunningProcesses): Problem[] {
   if (isAlive(monitor)) return [];
   if (existsSync(join(exitsDir(view.paths), id))) return [];
-  const means = isAlive(main) ? "it runs without logging, and its exit code will not be known" : "its exit code is not known; it will be listed as exited with the reason MonitorLost";
+  const means = main !== undefined && isAlive(main) ? "it runs without logging, and its exit code will not be known" : "its exit code is not known; it will be listed as exited with the reason MonitorLost";
   return [[`its monitor, process ${monitor.pid}, is gone without a word`, means]];
 }
 

@@ -45,7 +45,7 @@ async function destroyContainer({ config, paths }: StoreView, id: string): Promi
   if (/^[0-9a-f]{64}$/.test(id)) {
     const runtimes = openRuntimes(config, paths, collectHostFacts(cgroups, config.cgroup_driver), cgroups, silentLog);
     // Its handler is not known: the one that has it ends it.
-    for (const { runtime } of runtimes.all()) await runtime.delete(id, AbortSignal.timeout(config.timeouts.cleanup * 1000));
+    for (const { runtime } of runtimes.all()) await runtime.delete({ id, bundleDir: bundleDir(paths, id) }, AbortSignal.timeout(config.timeouts.cleanup * 1000));
   }
   await new LinuxContainerHost((each) => bundleDir(paths, each), (each) => containerDir(paths, each), cgroups).destroyUnknown(id);
   return "removed";

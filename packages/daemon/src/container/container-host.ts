@@ -9,15 +9,12 @@ import { readOomKills } from "@keelson/linux/kernel-log.ts";
 import { memoryPressure, memoryWorkingSet } from "@keelson/linux/memory-cgroup.ts";
 import { bindMountAsync, mount as mountFs, MS, type Propagation, readMounts, unmountAllUnder, unmountAsync } from "@keelson/linux/mount.ts";
 import { mountOverlayAsync } from "@keelson/linux/overlay.ts";
-import { isProcessAlive } from "@keelson/linux/procfs.ts";
-import { signalProcess, watchProcess } from "@keelson/linux/process.ts";
 import type { ResolvedPath } from "@keelson/linux/resolve-paths.ts";
 import { removeTreeAsync } from "@keelson/linux/tree.ts";
 import type { DeviceSpec } from "@keelson/oci/runtime-spec/linux.ts";
 import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import { makeDirectories } from "../make-directories.ts";
 import type { LimitFile } from "../plan/resource-update.ts";
-import type { ProcessIdentity } from "../pod/state.ts";
 import { specFile } from "../paths.ts";
 import { type CommandProblem, commandProblem } from "./command-problem.ts";
 import { HostPaths } from "./host-paths.ts";
@@ -70,11 +67,6 @@ export interface ContainerHost {
   relabel(paths: readonly string[], label: string, signal: AbortSignal): Promise<void>;
   /** Why a container's command, or another process in it, cannot be executed; undefined when it looks well or cannot be told. */
   commandProblem(id: string, other?: ProcessSpec): CommandProblem | undefined;
-  isAlive(process: ProcessIdentity): boolean;
-  /** Calls back once, later, when the process has ended. */
-  watch(process: ProcessIdentity, onEnd: () => void): Disposable;
-  /** Sends a signal to a container's first process; false when it has ended. */
-  signal(main: ProcessIdentity, signal: number): boolean;
   /** Kills everything in the container's cgroup. */
   kill(cgroupPath: string, signal: AbortSignal): Promise<void>;
   /** Lets a container go on whose kill was cut off while it was frozen for it. */
@@ -252,18 +244,6 @@ export class LinuxContainerHost implements ContainerHost {
   commandProblem(id: string, other?: ProcessSpec): CommandProblem | undefined {
     const spec = this.readSpec(id);
     return spec === undefined ? undefined : commandProblem(other === undefined ? spec : { ...spec, process: other }, process.arch, hasOtherFormats());
-  }
-
-  isAlive({ pid, startTicks }: ProcessIdentity): boolean {
-    return isProcessAlive(pid, startTicks);
-  }
-
-  watch({ pid, startTicks }: ProcessIdentity, onEnd: () => void): Disposable {
-    return watchProcess(pid, startTicks, onEnd);
-  }
-
-  signal(main: ProcessIdentity, signal: number): boolean {
-    return signalProcess(main.pid, main.startTicks, signal);
   }
 
   kill(cgroupPath: string, signal: AbortSignal): Promise<void> {

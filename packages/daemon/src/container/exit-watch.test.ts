@@ -17,12 +17,13 @@ async function newWatch(t: TestContext, over: Partial<ExitWatchDeps> = {}) {
   const podId = await client.runPod();
   const id = await client.createContainer(podId);
   await client.startContainer(id);
-  const { containers, containerHost, log, ...deps } = node.restart();
+  const deps = node.restart();
+  const { containers } = deps;
   const released: string[] = [];
   const release = (each: string) => (released.push(each), Promise.resolve());
   const told: string[] = [];
   const onExit = (reason: string) => void told.push(reason);
-  const watch = new ExitWatch({ containers, containerHost, log, nowNs: () => deps.nowNs(), exitOf: (c) => node.exitReports.get(c.id), release, onExit, ...over });
+  const watch = new ExitWatch({ ...deps, release, onExit, ...over });
   const record = (): ContainerRecord => containers.get(id)!;
   return { node, id, podId, watch, record, containers, released, told };
 }
@@ -59,11 +60,12 @@ for (const [how, exitCode, ranForNs, expected] of [
   ["after it ran says that, whatever its command looks like", 1, 11_000_000_000n, [1, "Error", ""]],
 ] as const) {
   test(`one that ended ${how}`, async (t) => {
-    const exitOf = (c: ContainerRecord) => ({ ...node.exitReports.get(c.id)!, finishedAtNs: node.exitReports.get(c.id)!.finishedAtNs + ranForNs });
-    const { node, id, watch, record } = await newWatch(t, { exitOf });
+    const { node, id, watch, record } = await newWatch(t);
     node.commandProblem = commandProblem;
     watch.watch(record());
     node.exit(id, exitCode);
+    const report = node.exitReports.get(id)!;
+    node.exitReports.set(id, { ...report, finishedAtNs: report.finishedAtNs + ranForNs });
     await node.quiet();
     const { state } = record();
     assert.ok(state.is === "exited");
@@ -179,16 +181,32 @@ test("an end is noted also when nobody can tell why: what looks at the command o
   const blind = { ...containerHost, outOfMemory: fails("kmsg"), commandProblem: fails("binfmt_misc") };
   const record = containers.get(id)!;
   assert.ok(record.state.is === "running");
-  const event = await exitEvent({ containerHost: blind, exitOf: () => ({ exitCode: 126, finishedAtNs: 5n, oomKilled: false }), nowNs: () => 0n }, record);
+  node.exit(id, 126);
+  node.exitReports.set(id, { exitCode: 126, finishedAtNs: 5n, oomKilled: false });
+  const event = await exitEvent({ ...node.deps, containerHost: blind }, record);
   assert.deepEqual(event, { type: "exited", exitCode: 126, reason: "Error", message: "", atNs: 5n });
+});
+
+test("a container of which nobody can tell whether it runs is unknown, with what its runtime says", async (t) => {
+  const { node, watch, record, id } = await newWatch(t);
+  const { runtime } = node.deps.runtimes.handlerOf("crun");
+  runtime.exitOf = () => Promise.resolve({ lost: "its shim was killed" });
+  watch.watch(record());
+  node.exit(id, 0);
+  await node.quiet();
+  assert.deepEqual(record().state, { is: "unknown", message: "its shim was killed" });
 });
 
 test("a memory kill is looked for when the container failed and had a limit, or ended by SIGKILL", async (t) => {
   const { node, id, containers } = await newWatch(t);
   const limited = { ...containers.get(id)!, resources: LinuxContainerResources.fromPartial({ memoryLimitInBytes: 1n << 20n }) };
+  node.exit(id, 0);
   const suspected: boolean[] = [];
   const containerHost = { ...node.deps.containerHost, outOfMemory: (_: string, isSuspected: boolean) => (suspected.push(isSuspected), undefined) };
-  const end = (record: ContainerRecord, exitCode: number) => exitEvent({ containerHost, exitOf: () => ({ exitCode, finishedAtNs: 5n, oomKilled: false }), nowNs: () => 0n }, record);
+  const end = (record: ContainerRecord, exitCode: number) => {
+    node.exitReports.set(id, { exitCode, finishedAtNs: 5n, oomKilled: false });
+    return exitEvent({ ...node.deps, containerHost }, record);
+  };
   for (const exitCode of [0, 3, 137]) await end(limited, exitCode);
   for (const exitCode of [3, 137]) await end(containers.get(id)!, exitCode);
   assert.deepEqual(suspected, [false, true, true, false, true]);

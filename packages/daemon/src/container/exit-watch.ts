@@ -1,30 +1,23 @@
-import type { Log } from "@keelson/base/log.ts";
-import type { RecordStore } from "../record-store.ts";
+import type { Deps } from "../deps.ts";
 import type { ExitReport } from "../runtime/runtime.ts";
-import type { ContainerHost } from "./container-host.ts";
 import type { ContainerRecord } from "./record.ts";
 import { endOf } from "./out-of-memory.ts";
+import { killContainer, runtimeOf } from "./runtime-container.ts";
 import { type ContainerEvent, containerTransition } from "./state.ts";
 
 const retryMs = 1000;
 
-export interface ExitWatchDeps {
-  readonly containers: RecordStore<ContainerRecord>;
-  readonly containerHost: ContainerHost;
-  readonly log: Log;
-  /** What the container's monitor wrote down of its end. */
-  exitOf(record: ContainerRecord): ExitReport | undefined;
+/** How long finding out about an end, and killing what is left, may take, in ms. */
+const endTimeoutMs = 10_000;
+
+export interface ExitWatchDeps extends Pick<Deps, "paths" | "containers" | "containerHost" | "runtimes" | "log" | "nowNs"> {
   /** Gives back what an ended container needs no more, ahead of RemoveContainer. */
   release(id: string): Promise<void>;
   /** Told of each end that is noted. */
   onExit(reason: string): void;
-  nowNs(): bigint;
 }
 
-/**
- * Notes the end of containers. A monitor (conmon) ends right after it has written the exit code,
- * and its end is seen by its pidfd: no event can be missed, and none is needed from a directory.
- */
+/** Notes the end of containers. */
 export class ExitWatch {
   readonly #d: ExitWatchDeps;
   readonly #watched = new Map<string, Disposable>();
@@ -38,7 +31,8 @@ export class ExitWatch {
     const { id, state } = record;
     if (state.is !== "created" && state.is !== "running") return;
     if (this.#watched.has(id)) return;
-    this.#watched.set(id, this.#d.containerHost.watch(state.monitor, () => void this.#ended(id)));
+    const { runtime, container } = runtimeOf(this.#d, record);
+    this.#watched.set(id, runtime.watch(container, state, () => void this.#ended(id)));
   }
 
   /** Stops watching a container that is being removed. */
@@ -78,9 +72,12 @@ export class ExitWatch {
  * How a container whose monitor is gone has ended. Kills what is left of it: of one that shares
  * the PID namespace of its pod or of the host, children may outlive the first process.
  */
-export async function exitEvent(d: Pick<ExitWatchDeps, "containerHost" | "exitOf" | "nowNs">, record: ContainerRecord): Promise<ContainerEvent> {
-  await d.containerHost.kill(record.cgroupPath, AbortSignal.timeout(10_000));
-  const report = d.exitOf(record);
+export async function exitEvent(d: Pick<Deps, "paths" | "containerHost" | "runtimes" | "nowNs">, record: ContainerRecord): Promise<ContainerEvent> {
+  const signal = AbortSignal.timeout(endTimeoutMs);
+  await killContainer(d, record, signal);
+  const { runtime, container } = runtimeOf(d, record);
+  const report = await runtime.exitOf(container, signal);
+  if (report !== undefined && "lost" in report) return { type: "lost", message: report.lost };
   if (report !== undefined) {
     const oom = ifKnown(() => d.containerHost.outOfMemory(record.cgroupPath, mayBeForWantOfMemory(report, record)));
     return failedExecution(d, record, report) ?? { type: "exited", exitCode: report.exitCode, ...endOf(report, oom, record), atNs: report.finishedAtNs };

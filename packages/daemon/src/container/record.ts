@@ -48,7 +48,7 @@ export interface ContainerRecord {
 const config = messageSchema(ContainerConfig);
 const resources = messageSchema(LinuxContainerResources);
 
-const processes = { main: processIdentitySchema, monitor: processIdentitySchema };
+const processes = { main: v.exactOptional(processIdentitySchema), monitor: processIdentitySchema };
 
 const stateSchema = v.variant("is", [
   v.object({ is: v.literal("creating") }),

@@ -1,9 +1,24 @@
-import type { Paths } from "../paths.ts";
-import { bundleDir } from "../paths.ts";
-import type { RuntimeContainer } from "../runtime/runtime.ts";
+import type { Deps } from "../deps.ts";
+import { bundleDir, type Paths } from "../paths.ts";
+import type { Runtime, RuntimeContainer } from "../runtime/runtime.ts";
 import type { ContainerRecord } from "./record.ts";
 
 /** What a runtime is told of a container. */
-export function runtimeContainerOf({ paths }: { paths: Paths }, { id, logPath, cgroupPath, config }: ContainerRecord): RuntimeContainer {
-  return { id, bundleDir: bundleDir(paths, id), cgroupPath, logPath, tty: config.tty, stdin: config.stdin, stdinOnce: config.stdinOnce };
+export function runtimeContainerOf({ paths }: { paths: Paths }, { id, podId, logPath, cgroupPath, config }: ContainerRecord): RuntimeContainer {
+  return { id, sandboxId: podId, bundleDir: bundleDir(paths, id), cgroupPath, logPath, tty: config.tty, stdin: config.stdin, stdinOnce: config.stdinOnce };
+}
+
+/** The runtime that has a container, and what that is told of it. Throws FailedPrecondition when its handler is no longer configured. */
+export function runtimeOf(d: Pick<Deps, "paths" | "runtimes">, record: ContainerRecord): { readonly runtime: Runtime; readonly container: RuntimeContainer } {
+  return { runtime: d.runtimes.handlerOf(record.handler).runtime, container: runtimeContainerOf(d, record) };
+}
+
+/** SIGKILL to everything in a container: wherever its runtime has it, and in its cgroup. */
+export async function killContainer(d: Pick<Deps, "paths" | "runtimes" | "containerHost">, record: ContainerRecord, signal: AbortSignal): Promise<void> {
+  try {
+    const { runtime, container } = runtimeOf(d, record);
+    await runtime.kill?.(container, signal);
+  } finally {
+    await d.containerHost.kill(record.cgroupPath, signal);
+  }
 }

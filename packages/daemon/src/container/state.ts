@@ -1,20 +1,13 @@
 import { Code, StatusError } from "@keelson/base/status.ts";
-import type { ProcessIdentity } from "../pod/state.ts";
+import type { RunningProcesses } from "../runtime/runtime.ts";
 
 /** What a container is. `creating` ones are not shown to clients. Times are ns since 1970. */
 export type ContainerState =
   | { readonly is: "creating" }
-  | ({ readonly is: "created" } & Processes)
-  | ({ readonly is: "running"; readonly startedAtNs: bigint } & Processes)
+  | ({ readonly is: "created" } & RunningProcesses)
+  | ({ readonly is: "running"; readonly startedAtNs: bigint } & RunningProcesses)
   | ({ readonly is: "exited" } & Exit)
   | { readonly is: "unknown"; readonly message: string };
-
-interface Processes {
-  /** The container's first process. */
-  readonly main: ProcessIdentity;
-  /** The monitor that holds its streams and learns its exit code. */
-  readonly monitor: ProcessIdentity;
-}
 
 interface Exit {
   readonly exitCode: number;
@@ -29,7 +22,7 @@ interface Exit {
 export type ExitReason = "Completed" | "Error" | "OOMKilled" | "StartError" | "MonitorLost" | "NodeRebooted";
 
 export type ContainerEvent =
-  | ({ readonly type: "created" } & Processes)
+  | ({ readonly type: "created" } & RunningProcesses)
   | { readonly type: "started"; readonly atNs: bigint }
   | { readonly type: "exited"; readonly exitCode: number; readonly reason: ExitReason; readonly message: string; readonly atNs: bigint }
   | { readonly type: "lost"; readonly message: string };
@@ -42,7 +35,7 @@ export type ContainerEvent =
 export function containerTransition(state: ContainerState, event: ContainerEvent, createdAtNs: bigint): ContainerState {
   switch (event.type) {
     case "created":
-      if (state.is === "creating") return { is: "created", main: event.main, monitor: event.monitor };
+      if (state.is === "creating") return { is: "created", ...(event.main === undefined ? {} : { main: event.main }), monitor: event.monitor };
       break;
     case "started":
       return started(state, latest(event.atNs, createdAtNs));

@@ -2,6 +2,7 @@ import type { Stage } from "@keelson/base/joined-calls.ts";
 import { Code, StatusError, wrapError } from "@keelson/base/status.ts";
 import type { Deps } from "../deps.ts";
 import type { ContainerRecord } from "./record.ts";
+import { killContainer, runtimeOf } from "./runtime-container.ts";
 
 /** After SIGKILL a process is gone in milliseconds, unless the kernel holds it. */
 const killTimeoutMs = 10_000;
@@ -20,23 +21,25 @@ export async function stopContainerProcesses(d: Deps, id: string, graceMs: numbe
   // Most likely it is watched; not when that failed as the daemon started.
   d.exits.watch(record);
   const { state, stopSignal } = record;
+  const { runtime, container } = runtimeOf(d, record);
   // One that was never started has nobody to handle a signal.
   if (state.is === "running" && graceMs > 0) {
     stage("wait for it to end by itself");
     detail(`wait up to ${graceMs / 1000} s for container ${id} to end by ${stopSignal.name}`);
-    d.containerHost.signal(state.main, stopSignal.number);
+    await runtime.signal(container, state, stopSignal.number, signal);
     if (await endsWithin(d, id, graceMs, signal)) return;
   }
   stage("kill it");
   detail(`kill container ${id}`);
-  if (state.is === "running" || state.is === "created") d.containerHost.signal(state.main, 9);
   try {
-    await d.containerHost.kill(record.cgroupPath, signal);
+    if (state.is === "running" || state.is === "created") await runtime.signal(container, state, 9, signal);
+    await killContainer(d, record, signal);
   } catch (error) {
     throw wrapError(`stop container ${id}`, error);
   }
   if (await endsWithin(d, id, killTimeoutMs, signal)) return;
-  if ((state.is === "running" || state.is === "created") && !d.containerHost.isAlive(state.main)) {
+  const view = await runtime.view(container, signal);
+  if (view === undefined || view === "stopped") {
     throw new StatusError(Code.DeadlineExceeded, `stop container ${id}: it has ended, but its end is not noted: its monitor does not tell, or there is no room to write it down; keelsond's log says which`);
   }
   throw new StatusError(

@@ -1,13 +1,14 @@
 import { allDone } from "@keelson/base/all-done.ts";
 import type { Deps } from "../deps.ts";
 import type { ContainerRecord } from "./record.ts";
+import { killContainer, runtimeOf } from "./runtime-container.ts";
 
 /**
  * Takes down whatever there is of a container: processes, the runtime's state, mounts, directories,
  * cgroup. May be repeated, and serves rollback, RemoveContainer and recovery alike. The record stays.
  */
 export async function teardownContainer(d: Deps, record: ContainerRecord, signal: AbortSignal): Promise<void> {
-  await d.containerHost.kill(record.cgroupPath, signal);
+  await killContainer(d, record, signal);
   await releaseEnded(d, record, signal);
   await d.containerHost.destroy(record.id, record.cgroupPath, signal);
 }
@@ -25,11 +26,12 @@ export async function releaseContainer(d: Pick<Deps, "containers" | "podLock" | 
   if (record?.state.is === "exited") await releaseEnded(d, record, signal);
 }
 
-type Releasers = Pick<Deps, "runtimes" | "containerHost">;
+type Releasers = Pick<Deps, "paths" | "runtimes" | "containerHost">;
 
 /** Each takes milliseconds, of a process and of the kernel's waiting for its processors. */
-async function releaseEnded(d: Releasers, { id, handler }: ContainerRecord, signal: AbortSignal): Promise<void> {
-  await allDone([d.runtimes.handlerOf(handler).runtime.delete(id, signal), d.containerHost.unmountRootfs(id)]);
+async function releaseEnded(d: Releasers, record: ContainerRecord, signal: AbortSignal): Promise<void> {
+  const { runtime, container } = runtimeOf(d, record);
+  await allDone([runtime.delete(container, signal), d.containerHost.unmountRootfs(record.id)]);
 }
 
 /** Takes a container down and forgets it. */

@@ -35,7 +35,7 @@ export function runningContainer(d: Deps, id: string): ContainerRecord & { state
  */
 function verboseInfo(d: Deps, c: ContainerRecord): object {
   const { state } = c;
-  const pid = state.is === "created" || state.is === "running" ? state.main.pid : 0;
+  const pid = state.is === "created" || state.is === "running" ? (state.main?.pid ?? 0) : 0;
   return {
     sandboxID: c.podId,
     pid,

@@ -202,6 +202,7 @@ function targetPid(d: Deps, plan: ContainerPlan, podId: string): number | undefi
   const target = d.containers.require(targetId);
   if (target.podId !== podId) throw new StatusError(Code.InvalidArgument, `target_id ${targetId}: that container belongs to another pod`);
   if (target.state.is !== "running") throw new StatusError(Code.FailedPrecondition, `target_id ${targetId}: that container is not running`);
+  if (target.state.main === undefined) throw new StatusError(Code.FailedPrecondition, `target_id ${targetId}: its processes are not on this machine but inside the sandbox of ${target.handler}, so none can join them`);
   return target.state.main.pid;
 }
 

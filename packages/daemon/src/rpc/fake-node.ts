@@ -12,8 +12,7 @@ import { CdiSpecDirs } from "../cdi/spec-dirs.ts";
 import type { CommandProblem } from "../container/command-problem.ts";
 import { ExitWatch } from "../container/exit-watch.ts";
 import type { OomReport } from "../container/out-of-memory.ts";
-import { type ContainerRecord, readContainerRecord, writeContainerRecord } from "../container/record.ts";
-import { runtimeContainerOf } from "../container/runtime-container.ts";
+import { readContainerRecord, writeContainerRecord } from "../container/record.ts";
 import { releaseContainer } from "../container/teardown.ts";
 import type { Deps } from "../deps.ts";
 import type { ImageRecord } from "../image/record.ts";
@@ -157,9 +156,8 @@ export class FakeNode extends FakeMachine implements Disposable {
     const containerHost = fakeContainerHost(this);
     const podLock = new KeyedLock();
     const cleanupTimeoutMs = 60_000;
-    const release = (id: string) => releaseContainer({ containers, containerHost, podLock, runtimes, cleanupTimeoutMs }, id);
+    const release = (id: string) => releaseContainer({ paths, containers, containerHost, podLock, runtimes, cleanupTimeoutMs }, id);
     const metrics = new DaemonMetrics();
-    const exitOf = (c: ContainerRecord) => runtimes.handlerOf(c.handler).runtime.exitOf(runtimeContainerOf({ paths }, c));
     return {
       log,
       paths,
@@ -174,7 +172,7 @@ export class FakeNode extends FakeMachine implements Disposable {
       podHost: fakePodHost(this),
       containerHost,
       runtimes,
-      exits: new ExitWatch({ containers, containerHost, log, exitOf, release, onExit: (reason) => metrics.containerExited(reason), nowNs }),
+      exits: new ExitWatch({ paths, containers, containerHost, runtimes, log, release, onExit: (reason) => metrics.containerExited(reason), nowNs }),
       network: fakeNetwork(this),
       images: fakeImages(this),
       metrics,

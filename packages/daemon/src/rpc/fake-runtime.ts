@@ -22,7 +22,7 @@ export function fakeRuntime(node: FakeNode, handler: string): Runtime {
         },
         signal,
       ),
-    start: (id, signal) =>
+    start: ({ id }, _processes, signal) =>
       node.effect(
         "runtime start",
         () => {
@@ -33,6 +33,7 @@ export function fakeRuntime(node: FakeNode, handler: string): Runtime {
         },
         signal,
       ),
+    signal: (_container, { main }, number, signal) => node.effect("runtime signal", () => void (main !== undefined && node.signal(main.pid, number)), signal),
     update: ({ id }, resources, signal) => node.effect("runtime update", () => void node.limits.set(id, structuredClone(resources)), signal),
     exec: (_container, process, signal) => node.effect("runtime exec", () => ({ exitCode: 0, stdout: Buffer.from(process.args!.join(" ")), stderr: Buffer.alloc(0), truncated: false }), signal),
     execStreams: (_container, _process, _streams, signal) => node.effect("runtime exec", () => 0, signal),
@@ -40,7 +41,7 @@ export function fakeRuntime(node: FakeNode, handler: string): Runtime {
     resizeTerminal: () => Promise.resolve(),
     endExecs: () => node.now("runtime end-execs", () => {}),
     reopenLog: (_container, _monitor, signal) => node.effect("runtime reopen-log", () => {}, signal),
-    delete: (id, signal) =>
+    delete: ({ id }, signal) =>
       node.effect(
         "runtime delete",
         () => {
@@ -52,8 +53,10 @@ export function fakeRuntime(node: FakeNode, handler: string): Runtime {
         },
         signal,
       ),
-    exitOf: ({ id }) => node.exitReports.get(id),
-    view: (id, signal) =>
+    watch: (_container, { monitor }, onEnd) => node.now("runtime watch", () => node.watch(monitor.pid, onEnd)),
+    hasEnded: (_container, { monitor }) => Promise.resolve(!node.processes.has(monitor.pid)),
+    exitOf: ({ id }) => Promise.resolve(node.exitReports.get(id)),
+    view: ({ id }, signal) =>
       node.effect(
         "runtime view",
         () => {

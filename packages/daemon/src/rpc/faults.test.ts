@@ -227,7 +227,7 @@ for (const fate of ["fails", "done and fails"] satisfies Fate[]) {
       assert.ok(messageOf(error).includes(`injected fault in ${effect}`));
       node.fate = () => "works";
       await node.quiet();
-      if ((effect === "runtime start" && fate === "fails") || effect === "container-host watch") {
+      if ((effect === "runtime start" && fate === "fails") || effect === "runtime watch") {
         assert.equal((await client.containerStatus(id)).state, ContainerState.CONTAINER_CREATED);
         await passTime(t.mock.timers, client.startContainer(id));
         assert.equal((await client.containerStatus(id)).state, ContainerState.CONTAINER_RUNNING);

@@ -2,11 +2,12 @@ import type { Stage } from "@keelson/base/joined-calls.ts";
 import { Code, messageOf, StatusError, wrapError } from "@keelson/base/status.ts";
 import type { StartContainerRequest, StartContainerResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { ContainerRecord } from "../container/record.ts";
+import { killContainer, runtimeOf } from "../container/runtime-container.ts";
 import { containerTransition } from "../container/state.ts";
 import type { Deps } from "../deps.ts";
 import { containerOperation, traced } from "./in-stages.ts";
 import { shownContainer } from "./container-status.ts";
-import type { ProcessIdentity } from "../pod/state.ts";
+import type { RuntimeView } from "../runtime/runtime.ts";
 import { requestId } from "./request-id.ts";
 
 /** How long finding out about a failure may take, in ms. */
@@ -28,23 +29,24 @@ async function start(d: Deps, { id, podId, handler }: ContainerRecord, caller: A
     if (isNeverStarted(container)) throw new StatusError(Code.FailedPrecondition, `start container ${id}: ${container.state.message}`);
     throw new StatusError(Code.FailedPrecondition, `start container ${id}: it is ${container.state.is}; only a created one can be started`);
   }
-  using ending = abortAtEnd(d, id, container.state.main);
   await using undo = new AsyncDisposableStack();
   undo.defer(() => endFailedStart(d, container));
   const atNs = d.nowNs();
   // Not the caller's signal: half a start cannot be taken back.
-  const signal = AbortSignal.any([AbortSignal.timeout(d.createTimeoutMs), ending.signal]);
+  const signal = AbortSignal.timeout(d.createTimeoutMs);
+  const { runtime, container: known } = runtimeOf(d, container);
   try {
-    await d.runtimes.handlerOf(container.handler).runtime.start(id, signal);
+    await runtime.start(known, container.state, signal);
     d.containers.update(id, (c) => ({ ...c, state: containerTransition(c.state, { type: "started", atNs }, c.createdAtNs) }));
   } catch (error) {
     const problem = d.containerHost.commandProblem(id);
     // A runtime that was cut off may have got further than it looks.
-    if (problem === undefined && !signal.aborted && (await isStillCreated(d, container))) {
+    const view = await viewOf(d, container);
+    if (problem === undefined && !signal.aborted && view === "created") {
       undo.move();
       throw wrapError(`start container ${id}`, error);
     }
-    const killed = await killedMeanwhile(d, container);
+    const killed = view === "stopped" || view === undefined ? await killedMeanwhile(d, id) : undefined;
     if (killed !== undefined) throw new StatusError(Code.FailedPrecondition, `start container ${id}: it was stopped or killed meanwhile (exit code ${killed.exitCode})`, error);
     undo.defer(() => noteFailedStart(d, id, problem ?? { exitCode: 128, message: messageOf(error) }));
     if (problem !== undefined) throw new StatusError(Code.FailedPrecondition, `start container ${id}: ${problem.message}`, error);
@@ -60,29 +62,18 @@ function isNeverStarted(container: ContainerRecord): container is ContainerRecor
   return container.state.is === "exited" && container.state.reason === "StartError";
 }
 
-/** Aborts when a container's first process ends: crun's start waits for ever for one that was killed before. */
-function abortAtEnd(d: Deps, id: string, main: ProcessIdentity): Disposable & { signal: AbortSignal } {
-  const abort = new AbortController();
+/** Where the container is after its start failed: the runtime may have failed before it did anything, so that the same call may work when it is made again. */
+async function viewOf(d: Deps, record: ContainerRecord): Promise<RuntimeView | "not to be seen"> {
   try {
-    const watch = d.containerHost.watch(main, () => abort.abort(new StatusError(Code.FailedPrecondition, "its first process has ended")));
-    return { signal: abort.signal, [Symbol.dispose]: () => watch[Symbol.dispose]() };
-  } catch (error) {
-    throw wrapError(`start container ${id}`, error);
-  }
-}
-
-/** Whether the runtime failed before it did anything, so that the same call may work when it is made again. */
-async function isStillCreated(d: Deps, { id, handler }: ContainerRecord): Promise<boolean> {
-  try {
-    return (await d.runtimes.handlerOf(handler).runtime.view(id, AbortSignal.timeout(lookTimeoutMs))) === "created";
+    const { runtime, container } = runtimeOf(d, record);
+    return await runtime.view(container, AbortSignal.timeout(lookTimeoutMs));
   } catch {
-    return false;
+    return "not to be seen";
   }
 }
 
 /** How a container ended that a signal ended before it was started: StopContainer takes no lock. Undefined when it did not. */
-async function killedMeanwhile(d: Deps, { id, state }: ContainerRecord): Promise<{ exitCode: number } | undefined> {
-  if (state.is !== "created" || d.containerHost.isAlive(state.main)) return undefined;
+async function killedMeanwhile(d: Deps, id: string): Promise<{ exitCode: number } | undefined> {
   const ended = await d.containers.until(id, (c) => c.state.is === "exited", AbortSignal.timeout(lookTimeoutMs)).catch(() => undefined);
   const isKill = ended?.state.is === "exited" && ended.state.exitCode > 128 && ended.state.reason !== "OOMKilled";
   return isKill ? ended.state : undefined;
@@ -90,7 +81,7 @@ async function killedMeanwhile(d: Deps, { id, state }: ContainerRecord): Promise
 
 /** Whatever runs of it must not outlive a failed start; its monitor's end is then noted like any other. */
 async function endFailedStart(d: Deps, container: ContainerRecord): Promise<void> {
-  await d.containerHost.kill(container.cgroupPath, AbortSignal.timeout(d.cleanupTimeoutMs));
+  await killContainer(d, container, AbortSignal.timeout(d.cleanupTimeoutMs));
 }
 
 /** @param problem with exit code 128 where the command is not to blame, as containerd has it */

@@ -29,7 +29,7 @@ test("a container that heeds its stop signal ends by it", async (t) => {
   const { node, client, id } = await newNode(t);
   await client.stopContainer(id, 30n);
   assert.equal((await client.containerStatus(id)).exitCode, 128 + 15);
-  assert.equal(node.effects.filter((effect) => effect === "container-host signal").length, 1);
+  assert.equal(node.effects.filter((effect) => effect === "runtime signal").length, 1);
 });
 
 test("one that does not is killed when the grace period is over, and not before", async (t) => {
@@ -134,7 +134,7 @@ test("a client's deadline during the grace period says so; the stop goes on, and
   assert.ok(await isPending(node, retry));
   t.mock.timers.tick(10_000);
   await retry;
-  assert.equal(node.effects.filter((effect) => effect === "container-host signal").length, 2, "SIGTERM and SIGKILL, once each");
+  assert.equal(node.effects.filter((effect) => effect === "runtime signal").length, 2, "SIGTERM and SIGKILL, once each");
 });
 
 test("the grace period over, a stop whose client went away kills all the same", async (t) => {

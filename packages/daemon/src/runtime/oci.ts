@@ -10,6 +10,7 @@ import { type CgroupLayout, cgroupProcs } from "@keelson/linux/cgroup.ts";
 import { ConsoleSocket } from "@keelson/linux/console-socket.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
 import { isProcessAlive, type ProcessStat, processStartTicks, readStat } from "@keelson/linux/procfs.ts";
+import { signalProcess, watchProcess } from "@keelson/linux/process.ts";
 import type { TerminalSize } from "@keelson/linux/pty.ts";
 import { run, type RunResult } from "@keelson/linux/run.ts";
 import { SeqpacketSocket } from "@keelson/linux/seqpacket.ts";
@@ -96,16 +97,22 @@ export class OciRuntime implements Runtime {
       // What is left of a half-made container must not outlive the call, whatever stopped it.
       await settles(Promise.race([pipe.pid(AbortSignal.timeout(startGraceMs)), monitor.exited]));
       monitor.kill("SIGKILL");
-      await this.delete(container.id, AbortSignal.timeout(30_000));
+      await this.delete(container, AbortSignal.timeout(30_000));
       // The log and the writable layer may be on other file systems than the bundle.
       const dirs = [container.bundleDir, join(container.bundleDir, "rootfs"), ...(container.logPath === "" ? [] : [dirname(container.logPath)])];
       throw wrapError(`create container ${container.id} with ${this.#o.name}`, this.#explained(error, dirs));
     }
   }
 
-  async start(id: string, signal: AbortSignal): Promise<void> {
-    const result = await this.#command(["start", id], signal);
+  async start({ id }: RuntimeContainer, { main }: RunningProcesses, signal: AbortSignal): Promise<void> {
+    using ending = abortAtEnd(main);
+    const result = await this.#command(["start", id], AbortSignal.any([signal, ending.signal]));
     if (result.code !== 0) throw this.#explained(this.#failure(`start container ${id}`, result), [this.#o.root]);
+  }
+
+  signal(_container: RuntimeContainer, { main }: RunningProcesses, number: number): Promise<void> {
+    if (main !== undefined) signalProcess(main.pid, main.startTicks, number);
+    return Promise.resolve();
   }
 
   async update(container: RuntimeContainer, resources: ResourcesSpec, signal: AbortSignal): Promise<void> {
@@ -219,7 +226,7 @@ export class OciRuntime implements Runtime {
     }
   }
 
-  async delete(id: string, signal: AbortSignal): Promise<void> {
+  async delete({ id }: Pick<RuntimeContainer, "id">, signal: AbortSignal): Promise<void> {
     if (existsSync(join(this.#o.root, id))) {
       const result = await this.#command(["delete", "--force", id], signal);
       if (result.code !== 0 && existsSync(join(this.#o.root, id))) throw this.#failure(`delete container ${id}`, result);
@@ -227,7 +234,16 @@ export class OciRuntime implements Runtime {
     rmSync(this.#exitFile(id), { force: true });
   }
 
-  exitOf(container: RuntimeContainer): ExitReport | undefined {
+  /** conmon ends right after it has written the exit code: no end can be missed, and none is needed from a directory. */
+  watch(_container: RuntimeContainer, { monitor }: RunningProcesses, onEnd: () => void): Disposable {
+    return watchProcess(monitor.pid, monitor.startTicks, onEnd);
+  }
+
+  hasEnded(_container: RuntimeContainer, { monitor }: RunningProcesses): Promise<boolean> {
+    return Promise.resolve(!isProcessAlive(monitor.pid, monitor.startTicks));
+  }
+
+  async exitOf(container: RuntimeContainer): Promise<ExitReport | undefined> {
     const file = this.#exitFile(container.id);
     try {
       const exitCode = Number.parseInt(readFileSync(file, "utf8"), 10);
@@ -240,7 +256,7 @@ export class OciRuntime implements Runtime {
     }
   }
 
-  async view(id: string, signal: AbortSignal): Promise<RuntimeView> {
+  async view({ id }: RuntimeContainer, signal: AbortSignal): Promise<RuntimeView> {
     if (!existsSync(join(this.#o.root, id))) return undefined;
     const result = await this.#command(["state", id], signal);
     if (result.code !== 0) return undefined;
@@ -312,6 +328,14 @@ export class OciRuntime implements Runtime {
     const text = result.stderr.length > 0 ? result.stderr : result.stdout;
     return new StatusError(code, `${doing} with ${this.#o.name}: ${runtimeMessage(text.toString())} (exit code ${exitCodeOf(result)})`);
   }
+}
+
+/** crun's start waits for ever for a container that was killed before. */
+function abortAtEnd(main: ProcessIdentity | undefined): Disposable & { signal: AbortSignal } {
+  const abort = new AbortController();
+  const onEnd = () => abort.abort(new StatusError(Code.FailedPrecondition, "its first process has ended"));
+  const watch = main === undefined ? undefined : watchProcess(main.pid, main.startTicks, onEnd);
+  return { signal: abort.signal, [Symbol.dispose]: () => watch?.[Symbol.dispose]() };
 }
 
 function isExecutable(path: string): boolean {

@@ -8,6 +8,8 @@ import type { ExecStreams } from "./exec-streams.ts";
 /** What a runtime needs to know of a container beside its spec. */
 export interface RuntimeContainer {
   readonly id: string;
+  /** The pod's id. The container that is a pod's sandbox has the same as its own. */
+  readonly sandboxId: string;
   /** A directory of its own that lasts until the next boot, with `rootfs` mounted in it. */
   readonly bundleDir: string;
   /** The same below each cgroup hierarchy. */
@@ -20,7 +22,9 @@ export interface RuntimeContainer {
 }
 
 export interface RunningProcesses {
-  readonly main: ProcessIdentity;
+  /** The container's first process; undefined where the machine has none of it, as it is in a guest or under another kernel. */
+  readonly main?: ProcessIdentity | undefined;
+  /** Who holds its streams and learns its exit code. */
   readonly monitor: ProcessIdentity;
 }
 
@@ -29,6 +33,12 @@ export interface ExitReport {
   readonly exitCode: number;
   readonly finishedAtNs: bigint;
   readonly oomKilled: boolean;
+}
+
+/** A container that may run or not: nobody is left who can tell. */
+export interface LostContainer {
+  /** What happened, for people. */
+  readonly lost: string;
 }
 
 export interface ExecResult {
@@ -46,7 +56,11 @@ export type RuntimeView = "created" | "running" | "stopped" | undefined;
 export interface Runtime {
   /** Makes the container's processes, stopped before the first instruction. On an error nothing remains but the bundle. */
   create(container: RuntimeContainer, spec: Spec, signal: AbortSignal): Promise<RunningProcesses>;
-  start(id: string, signal: AbortSignal): Promise<void>;
+  start(container: RuntimeContainer, processes: RunningProcesses, signal: AbortSignal): Promise<void>;
+  /** Sends a signal to the first process; nothing happens when that has ended. */
+  signal(container: RuntimeContainer, processes: RunningProcesses, number: number, signal: AbortSignal): Promise<void>;
+  /** SIGKILL to all that is in the container. Absent where that is all in its cgroup, which the daemon kills itself. */
+  kill?(container: RuntimeContainer, signal: AbortSignal): Promise<void>;
   /** Writes these limits to a created or running container's cgroup; what they do not have stays. */
   update(container: RuntimeContainer, resources: ResourcesSpec, signal: AbortSignal): Promise<void>;
   /** Runs a command to its end; when the signal aborts, kills it with all that it started. */
@@ -66,8 +80,12 @@ export interface Runtime {
   /** Makes the monitor write to a new file at the log's path; done when that exists. */
   reopenLog(container: RuntimeContainer, monitor: ProcessIdentity, signal: AbortSignal): Promise<void>;
   /** Forgets the container, killing what is left of it. */
-  delete(id: string, signal: AbortSignal): Promise<void>;
-  /** How the container ended; undefined while it runs or when nobody wrote it down. */
-  exitOf(container: RuntimeContainer): ExitReport | undefined;
-  view(id: string, signal: AbortSignal): Promise<RuntimeView>;
+  delete(container: Pick<RuntimeContainer, "id" | "bundleDir">, signal: AbortSignal): Promise<void>;
+  /** Calls back once, later, when the container has ended with all that is to be known of that, or its monitor is gone. */
+  watch(container: RuntimeContainer, processes: RunningProcesses, onEnd: () => void): Disposable;
+  /** What `watch` would call back for, looked for now. */
+  hasEnded(container: RuntimeContainer, processes: RunningProcesses, signal: AbortSignal): Promise<boolean>;
+  /** How a container ended that has; undefined when its monitor was killed before it wrote that down. */
+  exitOf(container: RuntimeContainer, signal: AbortSignal): Promise<ExitReport | LostContainer | undefined>;
+  view(container: RuntimeContainer, signal: AbortSignal): Promise<RuntimeView>;
 }

@@ -185,7 +185,7 @@ function containerSubject(pod: PodRecord, { id, config, cgroupPath }: ContainerR
 }
 
 function mainPidOf({ state }: ContainerRecord): number {
-  return state.is === "running" ? state.main.pid : 0;
+  return state.is === "running" ? (state.main?.pid ?? 0) : 0;
 }
 
 function isRunning({ state }: ContainerRecord): boolean {

@@ -5,7 +5,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { connect } from "node:net";
 import { text as textOf } from "node:stream/consumers";
 import { after, before, describe, test } from "node:test";
-import { Pty } from "@keelson/linux/pty.ts";
+import { Pty, terminalStream } from "@keelson/linux/pty.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { keelctl, type Pod, skip, TestNode } from "./testing/test-node.ts";
 
@@ -80,7 +80,8 @@ describe("keelctl's streams", { skip }, () => {
       const modes = () => execFileSync("stty", ["-g"], { stdio: [pty.slaveFd, "pipe", "inherit"], encoding: "utf8" });
       const before = modes();
       let screen = "";
-      pty.master.stream.setEncoding("utf8").on("data", (data: string) => (screen += data));
+      const terminal = terminalStream(pty.master.duplicate());
+      terminal.setEncoding("utf8").on("data", (data: string) => (screen += data));
       const attach = async (end: (child: ChildProcess) => Promise<void> | void) => {
         const child = start(["attach", "-it", "-r", transport, own], [pty.slaveFd, pty.slaveFd, pty.slaveFd]);
         const ended = new Promise<number | null>((resolve) => child.once("exit", resolve));
@@ -93,23 +94,23 @@ describe("keelctl's streams", { skip }, () => {
       const detached = await attach(async (child) => {
         await waitFor(async () => {
           screen = "";
-          pty.master.stream.write("hello\n");
+          terminal.write("hello\n");
           return waitFor(() => screen.includes("got hello 33 101"), { timeoutMs: 500 }).then(() => true, () => false);
         });
         pty.master.resize({ rows: 50, columns: 120 });
         child.kill("SIGWINCH");
         await waitFor(async () => {
-          pty.master.stream.write("again\n");
+          terminal.write("again\n");
           return waitFor(() => screen.includes("got again 50 120"), { timeoutMs: 500 }).then(() => true, () => false);
         });
-        pty.master.stream.write("\u0010\u0011");
+        terminal.write("\u0010\u0011");
       });
       assert.equal(detached, 0);
       assert.match(screen, /detached from container/);
       assert.equal((await node.containerStatus(own)).state, 1, "it runs on");
       assert.equal(await attach((child) => void child.kill("SIGTERM")), 143);
       const code = await attach(async () => {
-        pty.master.stream.write("\u0004");
+        terminal.write("\u0004");
       });
       assert.equal(code, (await node.untilExited(own)).exitCode);
     });

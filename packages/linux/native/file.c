@@ -168,6 +168,17 @@ static napi_value js_pipe(napi_env env, napi_callback_info info) {
   return result;
 }
 
+/* duplicate(fd) -> another number of the same open file, close-on-exec */
+static napi_value js_duplicate(napi_env env, napi_callback_info info) {
+  napi_value v[1];
+  int fd;
+  if (!args_read(env, info, 1, v) || !arg_int(env, v[0], "fd", &fd)) return NULL;
+  int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+  if (copy >= 0) return js_number(env, copy);
+  int err = errno;
+  return throw_errno(env, err, "fcntl", NULL, "duplicate fd %d", fd);
+}
+
 /* Beside fs.closeSync, which in a worker warns of fds that did not come from fs.openSync. */
 static napi_value js_close(napi_env env, napi_callback_info info) {
   napi_value v[1];
@@ -251,6 +262,7 @@ void init_file(napi_env env, napi_value exports) {
   export_function(env, exports, "mknod", js_mknod);
   export_function(env, exports, "utimensat", js_utimensat);
   export_function(env, exports, "pipe", js_pipe);
+  export_function(env, exports, "duplicate", js_duplicate);
   export_function(env, exports, "close", js_close);
   export_function(env, exports, "mkfifo", js_mkfifo);
   export_function(env, exports, "exchange", js_exchange);

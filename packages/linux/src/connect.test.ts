@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
-import { type AddressInfo, createServer, type Server } from "node:net";
+import { type AddressInfo, createServer, type Server, Socket } from "node:net";
 import { text } from "node:stream/consumers";
 import { setTimeout as delay } from "node:timers/promises";
 import { test, type TestContext } from "node:test";
@@ -16,9 +16,11 @@ async function listen(t: TestContext, host: string): Promise<number> {
   return (server.address() as AddressInfo).port;
 }
 
+const socketOf = (fd: number): Socket => new Socket({ fd, allowHalfOpen: true, readable: true, writable: true });
+
 test("it connects to 127.0.0.1, or else to ::1, and each half closes by itself", async (t) => {
   for (const host of ["127.0.0.1", "::1"]) {
-    const socket = await connectLoopback(null, await listen(t, host), never);
+    const socket = socketOf(await connectLoopback(null, await listen(t, host), never));
     socket.end("hello");
     assert.equal(await text(socket), "hello");
   }
@@ -38,7 +40,7 @@ test("hundreds at once", async (t) => {
   const port = await listen(t, "127.0.0.1");
   const texts = await Promise.all(
     Array.from({ length: 200 }, async (_, i) => {
-      const socket = await connectLoopback(null, port, never);
+      const socket = socketOf(await connectLoopback(null, port, never));
       socket.end(String(i));
       return text(socket);
     }),

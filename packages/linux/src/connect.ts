@@ -1,4 +1,3 @@
-import { Socket } from "node:net";
 import { systemError } from "./errno.ts";
 import { native } from "./native.ts";
 import { closeFd } from "./pipe.ts";
@@ -7,9 +6,9 @@ import { Poll, pollWritable } from "./poll.ts";
 /**
  * Connects to a port on the loopback address of a network namespace, null for our own: 127.0.0.1, then ::1. The
  * namespace is entered on a thread that ends with the call. Throws the SystemError of 127.0.0.1 (ECONNREFUSED when
- * nobody listens) when both fail, the signal's reason when aborted. Of the socket each half is closed by itself.
+ * nobody listens) when both fail, the signal's reason when aborted. The socket's fd is the caller's.
  */
-export async function connectLoopback(netns: string | null, port: number, signal: AbortSignal): Promise<Socket> {
+export async function connectLoopback(netns: string | null, port: number, signal: AbortSignal): Promise<number> {
   let first: unknown;
   for (const isIpv6 of [false, true]) {
     signal.throwIfAborted();
@@ -23,7 +22,7 @@ export async function connectLoopback(netns: string | null, port: number, signal
   throw first;
 }
 
-async function connectOne(netns: string | null, isIpv6: boolean, port: number, signal: AbortSignal): Promise<Socket> {
+async function connectOne(netns: string | null, isIpv6: boolean, port: number, signal: AbortSignal): Promise<number> {
   const { fd, isConnected } = native.connectLoopback(netns, isIpv6, port);
   using undo = new DisposableStack();
   undo.adopt(fd, closeFd);
@@ -32,9 +31,8 @@ async function connectOne(netns: string | null, isIpv6: boolean, port: number, s
     const errno = native.socketError(fd);
     if (errno !== 0) throw systemError(`connect to ${isIpv6 ? "::1" : "127.0.0.1"} port ${port}`, errno, "connect");
   }
-  const socket = new Socket({ fd, allowHalfOpen: true, readable: true, writable: true });
   undo.move();
-  return socket;
+  return fd;
 }
 
 function untilWritable(fd: number, signal: AbortSignal): Promise<void> {

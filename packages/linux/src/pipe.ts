@@ -11,6 +11,11 @@ export function makeFifo(path: Path, mode: number): void {
   native.mkfifo(path, mode);
 }
 
+/** Another number of the same open file (F_DUPFD_CLOEXEC, fcntl(2)), to be closed by itself. Throws SystemError. */
+export function duplicateFd(fd: number): number {
+  return native.duplicate(fd);
+}
+
 /**
  * close(2) for fds that this package opened (pipes, pidfds). In a worker fs.closeSync would warn of them; fds of
  * fs.openSync are for fs.closeSync. Throws SystemError.

@@ -1,6 +1,6 @@
 import { ReadStream } from "node:tty";
 import { native } from "./native.ts";
-import { closeFd } from "./pipe.ts";
+import { closeFd, duplicateFd } from "./pipe.ts";
 
 /** Rows and columns of a terminal; 0 when not known. */
 export interface TerminalSize {
@@ -12,33 +12,44 @@ export interface TerminalSize {
 const maxSize = 0xffff;
 
 /**
- * The master of a pseudoterminal: `stream` reads what processes write to the terminal and types into it. It closes when
- * nobody has the terminal open any more.
+ * What processes write to a terminal, and what is typed into it, by its master's fd, which the stream takes over. It
+ * closes when nobody has the terminal open any more. Throws SystemError; then the fd is closed.
  */
-export class TerminalMaster implements Disposable {
-  readonly stream: ReadStream;
-  readonly #fd: number;
+export function terminalStream(fd: number): ReadStream {
+  let stream: ReadStream;
+  try {
+    stream = new ReadStream(fd);
+  } catch (error) {
+    closeFd(fd);
+    throw error;
+  }
+  // EIO is how the master learns that the terminal is closed; `close` follows.
+  return stream.on("error", () => {});
+}
 
-  /** Takes the fd over. Throws SystemError. */
+/** The master of a pseudoterminal, which it owns: the terminal is there for as long as one of its master's fds. */
+export class TerminalMaster implements Disposable {
+  readonly #fd: number;
+  #isOpen = true;
+
   constructor(fd: number) {
     this.#fd = fd;
-    try {
-      this.stream = new ReadStream(fd);
-    } catch (error) {
-      closeFd(fd);
-      throw error;
-    }
-    // EIO is how the master learns that the terminal is closed; `close` follows.
-    this.stream.on("error", () => {});
+  }
+
+  /** Another fd of it, for `terminalStream`. Throws SystemError. */
+  duplicate(): number {
+    return duplicateFd(this.#fd);
   }
 
   /** TIOCSWINSZ; the kernel tells the foreground process group. Sizes beyond 16 bits are cut. Throws SystemError. */
   resize({ rows, columns }: TerminalSize): void {
-    if (!this.stream.destroyed) native.resizePty(this.#fd, Math.min(rows, maxSize), Math.min(columns, maxSize));
+    if (this.#isOpen) native.resizePty(this.#fd, Math.min(rows, maxSize), Math.min(columns, maxSize));
   }
 
   [Symbol.dispose](): void {
-    this.stream.destroy();
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    closeFd(this.#fd);
   }
 }
 
@@ -52,12 +63,7 @@ export class Pty implements Disposable {
   constructor() {
     const { masterFd, slaveFd } = native.openPty();
     this.slaveFd = slaveFd;
-    try {
-      this.master = new TerminalMaster(masterFd);
-    } catch (error) {
-      closeFd(slaveFd);
-      throw error;
-    }
+    this.master = new TerminalMaster(masterFd);
   }
 
   /** The child has it. */

@@ -6,6 +6,11 @@ import { Poll, pollReadable, pollWritable } from "./poll.ts";
 /** How many packets are read in one turn, so that one busy socket leaves the others their turns. */
 const packetsInTurn = 16;
 
+/** Connects to the socket of packets `name` in the directory `dir`; the fd is the caller's. Throws SystemError. */
+export function connectSeqpacket(dir: string, name: string): number {
+  return native.connectSeqpacket(dir, name);
+}
+
 /**
  * A connected unix socket of packets, SOCK_SEQPACKET (unix(7)), which net.Socket does not take. Each chunk that is read
  * or written is one packet; `end()` shuts our direction down. Errors are SystemErrors.
@@ -18,13 +23,13 @@ export class SeqpacketSocket extends Duplex {
   #writing: { packet: Buffer; done: (error?: Error | null) => void } | undefined;
 
   /**
-   * Connects to the socket `name` in the directory `dir`. Throws SystemError.
+   * Takes the fd over. Throws SystemError; then the fd is closed.
    *
    * @param maxPacketBytes what of a packet is read; the rest of a longer one is lost, as recv(2) has it.
    */
-  constructor(dir: string, name: string, maxPacketBytes: number) {
+  constructor(fd: number, maxPacketBytes: number) {
     super({ readableObjectMode: false, highWaterMark: 4 * maxPacketBytes });
-    this.#fd = native.connectSeqpacket(dir, name);
+    this.#fd = fd;
     this.#buffer = Buffer.allocUnsafeSlow(maxPacketBytes);
     try {
       this.#poll = new Poll(this.#fd, (events) => this.#ready(events));

@@ -1,5 +1,4 @@
 import { basename, dirname } from "node:path";
-import { PassThrough } from "node:stream";
 import type { Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import type { Runtime } from "../runtime/runtime.ts";
 import { InjectedFault } from "./fake-machine.ts";
@@ -36,8 +35,9 @@ export function fakeRuntime(node: FakeNode, handler: string): Runtime {
     signal: (_container, { main }, number, signal) => node.effect("runtime signal", () => void (main !== undefined && node.signal(main.pid, number)), signal),
     update: ({ id }, resources, signal) => node.effect("runtime update", () => void node.limits.set(id, structuredClone(resources)), signal),
     exec: (_container, process, signal) => node.effect("runtime exec", () => ({ exitCode: 0, stdout: Buffer.from(process.args!.join(" ")), stderr: Buffer.alloc(0), truncated: false }), signal),
-    execStreams: (_container, _process, _streams, signal) => node.effect("runtime exec", () => 0, signal),
-    attach: () => new PassThrough(),
+    // Nobody comes to the URLs of a machine in memory.
+    execStreams: () => Promise.reject(new Error("there are no streams")),
+    attach: () => Promise.reject(new Error("there are no streams")),
     resizeTerminal: () => Promise.resolve(),
     endExecs: () => node.now("runtime end-execs", () => {}),
     reopenLog: (_container, _monitor, signal) => node.effect("runtime reopen-log", () => {}, signal),

@@ -38,7 +38,7 @@ export function killExec(pidFile: string, processes: () => ProcessStat[], isWant
  */
 export function endExecsIn(bundleDir: string, containerId: string): void {
   for (const name of namesIn(bundleDir)) {
-    if (!/^exec-\d+\.(json|pid|sock)$/.test(name)) continue;
+    if (!/^exec-\d+\.(json|pid|sock|log)$/.test(name)) continue;
     const file = join(bundleDir, name);
     if (name.endsWith(".pid")) killExec(file, readProcesses, (pid) => isInCgroupOf(pid, containerId));
     rmSync(file, { force: true });

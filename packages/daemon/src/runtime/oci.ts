@@ -1,7 +1,6 @@
 import { type FileHandle, open } from "node:fs/promises";
 import { accessSync, chownSync, constants, existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, statfsSync, statSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
-import type { Duplex } from "node:stream";
 import { setTimeout as delay } from "node:timers/promises";
 import { namingFile } from "@keelson/base/exhaustion.ts";
 import type { Log } from "@keelson/base/log.ts";
@@ -13,7 +12,7 @@ import { isProcessAlive, type ProcessStat, processStartTicks, readStat } from "@
 import { signalProcess, watchProcess } from "@keelson/linux/process.ts";
 import type { TerminalSize } from "@keelson/linux/pty.ts";
 import { run, type RunResult } from "@keelson/linux/run.ts";
-import { SeqpacketSocket } from "@keelson/linux/seqpacket.ts";
+import { connectSeqpacket } from "@keelson/linux/seqpacket.ts";
 import { type Child, spawn, type SpawnOptions } from "@keelson/linux/spawn.ts";
 import type { ResourcesSpec } from "@keelson/oci/runtime-spec/resources.ts";
 import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
@@ -21,10 +20,10 @@ import { makeDirectories } from "../make-directories.ts";
 import { specFile } from "../paths.ts";
 import type { ProcessIdentity } from "../pod/state.ts";
 import { endExecsIn, killExec } from "./exec-processes.ts";
-import { type ExecStreams, runOnConsole, runOnPipes, runOnTerminal } from "./exec-streams.ts";
+import { type Launched, runOnConsole, runOnPipes, runOnTerminal } from "./exec-streams.ts";
 import { GentleAbort, RuntimeEnd, settles, startGraceMs } from "./gentle-abort.ts";
 import { MonitorPipe, runtimeMessage } from "./monitor-pipe.ts";
-import type { ExecResult, ExitReport, RunningProcesses, Runtime, RuntimeContainer, RuntimeView } from "./runtime.ts";
+import type { ExecResult, ExitReport, RunningExec, RunningProcesses, Runtime, RuntimeContainer, RuntimeView } from "./runtime.ts";
 
 export interface OciRuntimeOptions {
   /** The handler's name, for errors. */
@@ -49,11 +48,13 @@ const maxExecOutputBytes = 16 * 1024 * 1024;
 /** How often a monitor is looked at that does not open the log anew, in ms. */
 const maxReopenPauseMs = 250;
 
-/** conmon sends 8 KiB and a byte for the stream. */
-const maxAttachPacketBytes = 32 * 1024;
-
-/** The command line of an exec, with more options. */
-type ExecCommand = (options?: readonly string[]) => Pick<SpawnOptions, "file" | "args" | "env" | "oomScoreAdj">;
+/** One call of the runtime's exec. */
+interface ExecInvocation {
+  /** What its files in the bundle are called. */
+  readonly name: string;
+  /** The command line, with more options of `exec` and before it. */
+  readonly command: (options?: readonly string[], runtimeOptions?: readonly string[]) => Pick<SpawnOptions, "file" | "args" | "env" | "oomScoreAdj">;
+}
 type Finished = Pick<RunResult, "code" | "stdout" | "stderr">;
 
 /**
@@ -125,49 +126,61 @@ export class OciRuntime implements Runtime {
   }
 
   async exec(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<ExecResult> {
-    const result = await this.#exec(container, process, signal, (command, signal) =>
+    const result = await this.#exec(container, process, signal, ({ command }, signal) =>
       // stdin: not /dev/null, see keepNullDevice.
       run({ ...command(), stdin: new Uint8Array(), stdoutLimitBytes: maxExecOutputBytes, stderrLimitBytes: maxExecOutputBytes }, signal),
     );
     return { exitCode: exitCodeOf(result), stdout: result.stdout, stderr: result.stderr, truncated: result.truncated };
   }
 
-  async execStreams(container: RuntimeContainer, process: ProcessSpec, streams: ExecStreams, signal: AbortSignal): Promise<number> {
+  async execStreams(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<RunningExec> {
     if (process.terminal !== true) {
-      return exitCodeOf(await this.#exec(container, process, signal, (command, signal) => runOnPipes(command(), streams, signal)));
+      return await this.#launch(container, process, signal, (invocation, launched, signal) => runOnPipes(invocation.command(), launched, signal));
     }
-    const size = streams.sizes?.last;
-    const sized = size === undefined ? process : { ...process, consoleSize: { height: size.rows, width: size.columns } };
-    if (!this.#handsOutTerminals) return await this.#execOnTerminal(container, sized, streams, signal);
-    let hadTerminal = false;
+    if (!this.#handsOutTerminals) return await this.#execOnTerminal(container, process, signal);
     try {
-      const result = await this.#exec(container, sized, signal, async (command, signal) => {
-        using socket = new ConsoleSocket(container.bundleDir, `exec-${this.#execs}.sock`);
-        const result = await runOnConsole(command(["--console-socket", socket.path]), streams, socket, signal);
-        hadTerminal = result.hadTerminal;
-        return result;
+      return await this.#launch(container, process, signal, async ({ name, command }, launched, signal) => {
+        using socket = new ConsoleSocket(container.bundleDir, `${name}.sock`);
+        return await runOnConsole(command(["--console-socket", socket.path]), socket, launched, signal);
       });
-      return exitCodeOf(result);
     } catch (error) {
+      if (signal.aborted || codeOf(error) !== Code.FailedPrecondition) throw error;
       // runc hands a terminal out only to those who do not wait for the command. Whether it was that, the other way tells.
-      if (hadTerminal || signal.aborted) throw error;
-      const exitCode = await this.#execOnTerminal(container, sized, streams, signal);
-      this.#handsOutTerminals = false;
-      return exitCode;
+      const exec = await this.#execOnTerminal(container, process, signal);
+      void exec.ended.then(() => (this.#handsOutTerminals = false), () => {});
+      return exec;
     }
   }
 
-  async #execOnTerminal(container: RuntimeContainer, process: ProcessSpec, streams: ExecStreams, signal: AbortSignal): Promise<number> {
-    return exitCodeOf(await this.#exec(container, process, signal, (command, signal) => runOnTerminal(command(), streams, signal)));
+  #execOnTerminal(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<RunningExec> {
+    const { consoleSize } = process;
+    const size = consoleSize === undefined ? undefined : { rows: consoleSize.height, columns: consoleSize.width };
+    return this.#launch(container, process, signal, (invocation, launched, signal) => runOnTerminal(invocation.command(), size, launched, signal));
+  }
+
+  /** Resolves when `start` has launched the runtime with its streams. */
+  async #launch(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal, start: (invocation: ExecInvocation, launched: (program: Launched) => void, signal: AbortSignal) => Promise<number | null>): Promise<RunningExec> {
+    const { promise, resolve, reject } = Promise.withResolvers<Launched>();
+    const ended = this.#exec(container, process, signal, async ({ name, command }, signal) => {
+      // The runtime's own words, apart from the command's.
+      const log = join(container.bundleDir, `${name}.log`);
+      const logged = (options: readonly string[] = []) => command(options, ["--log", log]);
+      const code = await start({ name, command: logged }, resolve, signal);
+      return { code, stdout: Buffer.alloc(0), stderr: code === 0 || !existsSync(log) ? Buffer.alloc(0) : readFileSync(log) };
+    }).then(exitCodeOf);
+    // Neither counts once it is launched.
+    ended.then(() => reject(new StatusError(Code.ResourceExhausted, `exec in container ${container.id}: its terminal cannot be taken over`)), reject);
+    const { streams, resize } = await promise;
+    return { streams, resize, ended };
   }
 
   /** Runs the runtime's exec in one way or another, and sees that nothing of it is left, whatever happens. */
-  async #exec<R extends Finished>(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal, start: (command: ExecCommand, signal: AbortSignal) => Promise<R>): Promise<R> {
-    const base = join(container.bundleDir, `exec-${(this.#execs += 1)}`);
+  async #exec<R extends Finished>(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal, start: (invocation: ExecInvocation, signal: AbortSignal) => Promise<R>): Promise<R> {
+    const name = `exec-${(this.#execs += 1)}`;
+    const base = join(container.bundleDir, name);
     using files = new DisposableStack();
     files.defer(() => {
-      rmSync(`${base}.json`, { force: true });
-      rmSync(`${base}.pid`, { force: true });
+      for (const kind of ["json", "pid", "log"]) rmSync(`${base}.${kind}`, { force: true });
     });
     writeJson(`${base}.json`, process);
     using gentle = new GentleAbort(signal, () => existsSync(`${base}.pid`));
@@ -178,14 +191,14 @@ export class OciRuntime implements Runtime {
       end.in(hasStarted ? reapGraceMs : 0, signal.reason);
     };
     gentle.signal.addEventListener("abort", onAbort, { once: true });
-    const command: ExecCommand = (options = []) => ({
+    const command: ExecInvocation["command"] = (options = [], runtimeOptions = []) => ({
       file: this.#o.path,
-      args: [...this.#runtimeArgs(), "exec", ...options, "--process", `${base}.json`, "--pid-file", `${base}.pid`, container.id],
+      args: [...this.#runtimeArgs(), ...runtimeOptions, "exec", ...options, "--process", `${base}.json`, "--pid-file", `${base}.pid`, container.id],
       env: { PATH: globalThis.process.env["PATH"] },
       // crun leaves it as its own, which is keelsond's and may be next to never killed.
       oomScoreAdj: process.oomScoreAdj,
     });
-    const result = await start(command, end.signal);
+    const result = await start({ name, command }, end.signal);
     signal.throwIfAborted();
     // No pid file: the command was never started, and what is on stderr is the runtime's. Mostly the command is wrong.
     if (result.code !== 0 && !existsSync(`${base}.pid`)) {
@@ -194,9 +207,9 @@ export class OciRuntime implements Runtime {
     return result;
   }
 
-  attach(container: RuntimeContainer): Duplex {
+  async attach(container: RuntimeContainer): Promise<number> {
     try {
-      return new SeqpacketSocket(container.bundleDir, "attach", maxAttachPacketBytes);
+      return connectSeqpacket(container.bundleDir, "attach");
     } catch (error) {
       if (!isErrno(error, "ENOENT", "ECONNREFUSED")) throw error;
       throw new StatusError(Code.FailedPrecondition, `attach to container ${container.id}: its monitor is not there`, error);

@@ -1,9 +1,7 @@
 import type { ResourcesSpec } from "@keelson/oci/runtime-spec/resources.ts";
 import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
-import type { Duplex } from "node:stream";
 import type { TerminalSize } from "@keelson/linux/pty.ts";
 import type { ProcessIdentity } from "../pod/state.ts";
-import type { ExecStreams } from "./exec-streams.ts";
 
 /** What a runtime needs to know of a container beside its spec. */
 export interface RuntimeContainer {
@@ -49,6 +47,27 @@ export interface ExecResult {
   readonly truncated: boolean;
 }
 
+/** Our ends of a command's streams, by fd. */
+export type ExecStreams =
+  | { readonly is: "pipes"; readonly stdin: number; readonly stdout: number; readonly stderr: number }
+  /** All output is read from the terminal's master, and all input written to it. */
+  | { readonly is: "terminal"; readonly master: number };
+
+/** A command that runs in a container while somebody reads and writes its streams. */
+export interface RunningExec {
+  /** The caller's to close. Closing stdin is the command's end of input. */
+  readonly streams: ExecStreams;
+  /**
+   * Resolves with the exit code when the command has ended; others may have its streams open still. Rejects when it could
+   * not be started (FailedPrecondition, with the runtime's words), and with the signal's reason when it was killed for that.
+   */
+  readonly ended: Promise<number>;
+  /** Sets the size of its terminal, if it has one. */
+  resize(size: TerminalSize): void;
+  /** Told when the stdin of `streams` was closed, by a runtime's wish: one that has it open itself, as a shim has its FIFO. */
+  stdinClosed?(): void;
+}
+
 /** Where a container is by the runtime's own account; undefined when it knows none of that id. */
 export type RuntimeView = "created" | "running" | "stopped" | undefined;
 
@@ -65,14 +84,15 @@ export interface Runtime {
   update(container: RuntimeContainer, resources: ResourcesSpec, signal: AbortSignal): Promise<void>;
   /** Runs a command to its end; when the signal aborts, kills it with all that it started. */
   exec(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<ExecResult>;
-  /** Runs a command to its end with streams that are read and written meanwhile; resolves with its exit code. Killed as `exec` is. */
-  execStreams(container: RuntimeContainer, process: ProcessSpec, streams: ExecStreams, signal: AbortSignal): Promise<number>;
+  /** Starts a command with streams; with a terminal of `process.consoleSize`, if it is to have one. Killed as `exec` is. */
+  execStreams(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<RunningExec>;
   /**
-   * The streams of a running container, in packets: what it writes from now on, with a byte before it that is 2 for
-   * stdout and 3 for stderr; what is written is its input. It must be read at all times, or the container waits.
+   * The streams of a running container: the fd of a connected SOCK_SEQPACKET socket, the caller's to close. Its packets
+   * are what the container writes from now on, with a byte before it that is 2 for stdout and 3 for stderr; what is
+   * written, in packets of 8 KiB at most, is its input. It must be read at all times, or the container waits.
    * Throws FailedPrecondition when the monitor is not there.
    */
-  attach(container: RuntimeContainer): Duplex;
+  attach(container: RuntimeContainer, signal: AbortSignal): Promise<number>;
   /** Sets the size of a container's terminal. */
   resizeTerminal(container: RuntimeContainer, size: TerminalSize): Promise<void>;
   /** Ends commands that a daemon before this one was running in the container. */

@@ -1,5 +1,6 @@
 import type { Duplex, Readable, Writable } from "node:stream";
 import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
+import { SeqpacketSocket } from "@keelson/linux/seqpacket.ts";
 import { runtimeContainerOf } from "../container/runtime-container.ts";
 import type { Deps } from "../deps.ts";
 import type { Outcome } from "./exit-status.ts";
@@ -12,6 +13,9 @@ type Attach = Extract<RemoteCommand, { is: "attach" }>;
 /** conmon's numbers for what a container writes. */
 const fromStdout = 2;
 const fromStderr = 3;
+
+/** conmon sends 8 KiB and a byte for the stream. */
+const maxPacketBytes = 32 * 1024;
 
 /** What conmon reads of one packet. */
 const maxInputPacketBytes = 8 * 1024;
@@ -33,7 +37,7 @@ async function outcomeOf(d: Deps, { containerId, choice }: Attach, streams: Remo
     const container = stillRunning(d, containerId);
     const runtimeContainer = runtimeContainerOf(d, container);
     const { runtime } = d.runtimes.handlerOf(container.handler);
-    const monitor = runtime.attach(runtimeContainer);
+    const monitor = new SeqpacketSocket(await runtime.attach(runtimeContainer, streams.signal), maxPacketBytes);
     leave = () => void monitor.destroy();
     const { stdin, stdinOnce, tty } = container.config;
     const over = Promise.withResolvers<void>();

@@ -2,6 +2,7 @@ import { Code, codeOf, messageOf } from "@keelson/base/status.ts";
 import { runtimeContainerOf } from "../container/runtime-container.ts";
 import type { Deps } from "../deps.ts";
 import { execProcess } from "../plan/process.ts";
+import { ExecPumps } from "./exec-pumps.ts";
 import type { Outcome } from "./exit-status.ts";
 import type { RemoteStreams } from "./remote-streams.ts";
 import { stillRunning } from "./running-container.ts";
@@ -21,10 +22,16 @@ async function outcomeOf(d: Deps, { containerId, command, choice }: Exec, stream
   try {
     const container = stillRunning(d, containerId);
     const process = execProcess(d.containerHost.readProcess(containerId), command, choice.tty);
-    await streams.sizes?.first(firstSizeMs);
+    const size = await streams.sizes?.first(firstSizeMs);
+    if (size !== undefined) process.consoleSize = { height: size.rows, width: size.columns };
     const { runtime } = d.runtimes.handlerOf(container.handler);
     try {
-      return { is: "exited", exitCode: await runtime.execStreams(runtimeContainerOf(d, container), process, streams, streams.signal) };
+      const exec = await runtime.execStreams(runtimeContainerOf(d, container), process, streams.signal);
+      using pumps = new ExecPumps(exec.streams, streams, () => exec.stdinClosed?.());
+      streams.sizes?.follow((size) => exec.resize(size));
+      const exitCode = await exec.ended;
+      await pumps.drained(streams.signal);
+      return { is: "exited", exitCode };
     } catch (error) {
       // FailedPrecondition: the runtime has not started it. Whatever its words are, the files tell why.
       const problem = codeOf(error) === Code.FailedPrecondition ? d.containerHost.commandProblem(containerId, process) : undefined;

@@ -1,3 +1,4 @@
+import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
 import { connectLoopback } from "@keelson/linux/connect.ts";
@@ -17,14 +18,14 @@ export async function forwardTo(d: Deps, podId: string, port: number, client: Du
   const pod = d.pods.require(podId);
   if (pod.state.is !== "ready") throw new StatusError(Code.FailedPrecondition, `pod sandbox ${podId} is not ready: nothing runs in it`);
   const netns = pod.plan.network === "own" ? podFiles(podDir(d.paths, podId)).netns : null;
-  let socket: Duplex;
+  let fd: number;
   try {
-    socket = await connectLoopback(netns, port, AbortSignal.any([signal, AbortSignal.timeout(connectTimeoutMs)]));
+    fd = await connectLoopback(netns, port, AbortSignal.any([signal, AbortSignal.timeout(connectTimeoutMs)]));
   } catch (error) {
     const why = isErrno(error, "ECONNREFUSED") ? "nobody listens there, neither on 127.0.0.1 nor on ::1 (ECONNREFUSED)" : messageOf(error);
     throw new StatusError(Code.Unavailable, `forward port ${port} of pod ${podId}: ${why}`, error);
   }
-  await joined(client, socket);
+  await joined(client, new Socket({ fd, allowHalfOpen: true, readable: true, writable: true }));
 }
 
 /** Passes bytes and ends both ways; what breaks one breaks the other. */

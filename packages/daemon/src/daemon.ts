@@ -109,7 +109,8 @@ export async function startDaemon(config: Config, log: Log, adjust: (d: Deps) =>
 /** What the daemon before had begun is undone by recovery, or done again by a retry; nothing else may go on with it. */
 async function killLeftovers(config: Config, d: Deps): Promise<void> {
   const pods = new Set(d.pods.all().map((p) => p.id));
-  const creating = new Set(d.containers.all().filter((c) => c.state.is === "creating").map((c) => c.id));
+  // A pod that is a container of its runtime has one of its own id.
+  const creating = new Set([...d.containers.all(), ...d.pods.all()].filter((each) => each.state.is === "creating").map((each) => each.id));
   const runtimeRoots = d.runtimes.all().map(({ name }) => config.runtimes[name]?.root ?? runtimeRoot(d.paths, name));
   try {
     const killed = await killLeftoverTools({ pods, creating, runtimeRoots }, AbortSignal.timeout(d.cleanupTimeoutMs));

@@ -8,7 +8,7 @@ import { processStartTicks } from "@keelson/linux/procfs.ts";
 export interface LeftoverOwners {
   /** Ids of pods, which CNI plugins have in their environment. */
   readonly pods: ReadonlySet<string>;
-  /** Ids of containers that were being created. */
+  /** Ids of containers, and of pods, that were being created. */
   readonly creating: ReadonlySet<string>;
   /** Where the OCI runtimes keep their state. */
   readonly runtimeRoots: readonly string[];

@@ -1,4 +1,4 @@
-import { readdirSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { messageOf } from "@keelson/base/status.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
 import { exitEvent } from "./container/exit-watch.ts";
@@ -9,9 +9,11 @@ import { type ContainerEvent, containerTransition } from "./container/state.ts";
 import { releaseContainer, removeContainerRecord } from "./container/teardown.ts";
 import type { Deps } from "./deps.ts";
 import { bundleDir, containerDir, containersDir, podDir } from "./paths.ts";
+import { sandboxBundle } from "./pod/pod-host.ts";
 import type { PodRecord } from "./pod/record.ts";
+import { hasSandboxEnded } from "./pod/sandbox-container.ts";
 import { podTransition } from "./pod/state.ts";
-import { watchInit } from "./pod/stop.ts";
+import { watchPod } from "./pod/stop.ts";
 import { stopContainersOf, teardownPod } from "./pod/teardown.ts";
 
 /**
@@ -105,16 +107,21 @@ async function wasStarted(d: Deps, container: ContainerRecord): Promise<boolean>
 async function recoverPod(d: Deps, pod: PodRecord): Promise<void> {
   if (pod.state.is === "notReady") return;
   const isOfThisBoot = pod.bootId === d.bootId;
-  if (pod.state.is === "ready" && isOfThisBoot && d.podHost.isIntact(pod.plan, pod.init)) {
-    watchInit(d, pod);
+  if (pod.state.is === "ready" && isOfThisBoot && (await isIntact(d, pod))) {
+    watchPod(d, pod);
     return;
   }
   // After a boot the pids on record are other processes'.
-  const known = isOfThisBoot ? pod : { ...pod, init: undefined };
+  const known = isOfThisBoot ? pod : { ...pod, init: undefined, sandbox: undefined };
   await stopContainersOf(d, pod.id, cleanup(d));
   await teardownPod(d, known, cleanup(d));
   if (pod.state.is === "creating") d.pods.delete(pod.id);
-  else d.pods.update(pod.id, (p) => ({ ...p, init: undefined, state: podTransition(p.state, { type: "stopped" }) }));
+  else d.pods.update(pod.id, (p) => ({ ...p, init: undefined, sandbox: undefined, state: podTransition(p.state, { type: "stopped" }) }));
+}
+
+async function isIntact(d: Deps, pod: PodRecord): Promise<boolean> {
+  if (pod.sandbox !== undefined && (await hasSandboxEnded(d, pod, pod.sandbox, cleanup(d)))) return false;
+  return d.podHost.isIntact(pod.plan, pod.init);
 }
 
 /** Directories that no record knows: of a record that was lost, or from before a restore of the database. */
@@ -131,7 +138,7 @@ async function removeUnknownPods(d: Deps): Promise<void> {
   for (const id of idsIn(podDir(d.paths, ""))) {
     if (d.pods.get(id) !== undefined) continue;
     d.log.warn({ id, dir: podDir(d.paths, id) }, "removing what is left of a pod that has no record");
-    await attempt(d, "pod sandbox", id, () => d.podHost.destroyUnknown(id));
+    await attempt(d, "pod sandbox", id, () => destroyUnknownPod(d, id));
   }
 }
 
@@ -139,6 +146,13 @@ async function removeUnknownPods(d: Deps): Promise<void> {
 async function destroyUnknownContainer(d: Deps, id: string): Promise<void> {
   for (const { runtime } of d.runtimes.all()) await runtime.delete({ id, bundleDir: bundleDir(d.paths, id) }, cleanup(d));
   await d.containerHost.destroyUnknown(id);
+}
+
+/** The same: it may be a container itself. */
+async function destroyUnknownPod(d: Deps, id: string): Promise<void> {
+  const bundleDir = sandboxBundle(podDir(d.paths, id), id);
+  if (existsSync(bundleDir)) for (const { runtime } of d.runtimes.all()) await runtime.delete({ id, bundleDir }, cleanup(d));
+  await d.podHost.destroyUnknown(id);
 }
 
 /** The entries of a directory that have the form of our ids; none when it is not there. */

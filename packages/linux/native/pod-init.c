@@ -1,6 +1,7 @@
 /* The init of a pod whose containers share one PID namespace.
  *
  *     keelson-pod-init POD_ID          with its orders in the environment and a pipe on fd 3
+ *     keelson-pod-init --hold          pid 1 of a container that is a pod's sandbox: the runtime did the rest
  *
  * Three processes. The starter (this program as spawned) enters the pod's cgroups, forks the entrant, reports and
  * ends. The entrant joins the pod's namespaces, makes the PID namespace, forks pid 1 into it and ends. So pid 1 is
@@ -149,16 +150,7 @@ static void end(int signal) {
   _exit(0);
 }
 
-static _Noreturn void be_init(unsigned nobody) {
-  int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-  if (null_fd < 0) fail("/dev/null", errno);
-  if (setsid() < 0) fail("setsid", errno);
-  empty_root();
-  drop_privileges(nobody);
-  for (int fd = 0; fd < 3; fd++)
-    if (dup2(null_fd, fd) < 0) fail("stdio", errno);
-  umask(0777);
-
+static void heed_signals(void) {
   /* A pid 1 gets only the signals it has a handler for, and SIGKILL from outside (pid_namespaces(7)). */
   struct sigaction action;
   memset(&action, 0, sizeof action);
@@ -170,7 +162,19 @@ static _Noreturn void be_init(unsigned nobody) {
   action.sa_handler = SIG_IGN;
   action.sa_flags = SA_NOCLDWAIT;
   sigaction(SIGCHLD, &action, NULL);
+}
 
+static _Noreturn void be_init(unsigned nobody) {
+  int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+  if (null_fd < 0) fail("/dev/null", errno);
+  if (setsid() < 0) fail("setsid", errno);
+  empty_root();
+  drop_privileges(nobody);
+  for (int fd = 0; fd < 3; fd++)
+    if (dup2(null_fd, fd) < 0) fail("stdio", errno);
+  umask(0777);
+
+  heed_signals();
   char *line = (char[]){"ready"};
   put_line(line, line + 5);
   syscall(436 /* close_range */, 3u, ~0u, 0u);
@@ -204,7 +208,11 @@ static _Noreturn void enter_pod(int to_starter) {
   _exit(0);
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+  if (argc == 2 && strcmp(argv[1], "--hold") == 0) {
+    heed_signals();
+    for (;;) pause();
+  }
   for (int signal = 1; signal < 32; signal++)
     if (signal != SIGKILL && signal != SIGSTOP) (void)sigaction(signal, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
 

@@ -101,7 +101,8 @@ export async function unpinNamespaceAsync(path: string): Promise<void> {
 }
 
 /**
- * "4:4026531840", the same for every path that leads to one namespace, or null when nothing is there. Works for pins
+ * "4:4026531840", the same for every path that leads to one namespace, or null when nothing is there or it is a process
+ * that not even root may look into. Works for pins
  * and for /proc/PID/ns/net. A pin that lost its mount is a plain file and has an id as well, of no namespace.
  */
 export function namespaceId(path: string): string | null {
@@ -109,7 +110,7 @@ export function namespaceId(path: string): string | null {
     const stat = statSync(path, { bigint: true });
     return `${stat.dev}:${stat.ino}`;
   } catch (error) {
-    if (isErrno(error, "ENOENT", "ESRCH")) return null;
+    if (isErrno(error, "ENOENT", "ESRCH", "EACCES")) return null;
     throw error;
   }
 }

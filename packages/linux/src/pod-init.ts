@@ -23,6 +23,11 @@ export interface PodInitOptions {
   pin?: string;
 }
 
+/** Where the program is, which also holds a container that is a pod's sandbox: `PROGRAM --hold`, static, without needs. */
+export function podInitProgram(): string {
+  return builtFile("pod-init");
+}
+
 export interface PodInit {
   pid: number;
   startTicks: number;
@@ -51,7 +56,7 @@ export async function startPodInit(options: PodInitOptions): Promise<PodInit> {
   try {
     const child = (() => {
       try {
-        return spawn({ file: builtFile("pod-init"), argv0: "keelson-pod-init", args: [options.podId], env, fds: ["null", "null", "null", writeFd], newSession: true });
+        return spawn({ file: podInitProgram(), argv0: "keelson-pod-init", args: [options.podId], env, fds: ["null", "null", "null", writeFd], newSession: true });
       } finally {
         closeFd(writeFd);
       }

@@ -35,7 +35,7 @@ const host = {
 const podConfig = PodSandboxConfig.fromPartial({ metadata: { name: "p", namespace: "d", uid: "u" }, labels: { a: "b" } });
 const pod: PodRecord = {
   id,
-  plan: planPodSandbox(podConfig, "", host, { name: "crun", recursiveReadOnlyMounts: true, userNamespaces: true }, id),
+  plan: planPodSandbox(podConfig, "", host, { name: "crun", recursiveReadOnlyMounts: true, userNamespaces: true, sandbox: "container" }, id),
   name: "p",
   config: podConfig,
   runtimeHandler: "",
@@ -43,6 +43,7 @@ const pod: PodRecord = {
   createdAtNs: 1n,
   bootId: "boot",
   init: { pid: 7, startTicks: 1 },
+  sandbox: { monitor: { pid: 8, startTicks: 2 } },
   state: { is: "ready", ips: ["10.0.0.2"] },
 };
 

@@ -1,6 +1,6 @@
 import { ContainerConfig, LinuxContainerResources } from "@keelson/cri/gen/runtime/v1/api.ts";
 import * as v from "valibot";
-import { idSchema, messageSchema, processIdentitySchema } from "../pod/record.ts";
+import { idSchema, messageSchema, processesSchema } from "../pod/record.ts";
 import type { ContainerState } from "./state.ts";
 
 /** An image that a container has as a volume. */
@@ -48,12 +48,10 @@ export interface ContainerRecord {
 const config = messageSchema(ContainerConfig);
 const resources = messageSchema(LinuxContainerResources);
 
-const processes = { main: v.exactOptional(processIdentitySchema), monitor: processIdentitySchema };
-
 const stateSchema = v.variant("is", [
   v.object({ is: v.literal("creating") }),
-  v.object({ is: v.literal("created"), ...processes }),
-  v.object({ is: v.literal("running"), ...processes, startedAtNs: v.bigint() }),
+  v.object({ is: v.literal("created"), ...processesSchema }),
+  v.object({ is: v.literal("running"), ...processesSchema, startedAtNs: v.bigint() }),
   v.object({
     is: v.literal("exited"),
     exitCode: v.number(),

@@ -27,7 +27,7 @@ export interface SpecSources {
   /** What prepareMountSources found. */
   readonly mountSources: readonly string[];
   readonly sourceTraits: ContainerSpecInput["sourceTraits"];
-  /** The first process of the container whose PID namespace is joined, where one is. */
+  /** The process whose PID namespace is joined where it is not the one that the pod's init holds. */
   readonly targetPid: number | undefined;
   readonly privilegedDevices: PrivilegedDevices;
   /** Whose the devices that are asked for become; of what is not said, they stay whose they are. */
@@ -71,7 +71,7 @@ function checkAppArmorProfile(name: string | undefined): void {
 
 function namespacePaths(s: SpecSources, files: ReturnType<typeof podFiles>): ContainerSpecInput["namespacePaths"] {
   const { pod, plan } = s;
-  const pid = plan.pidNamespace.is === "pod" ? files.pidns : s.targetPid === undefined ? undefined : `/proc/${s.targetPid}/ns/pid`;
+  const pid = s.targetPid !== undefined ? `/proc/${s.targetPid}/ns/pid` : plan.pidNamespace.is === "pod" ? files.pidns : undefined;
   return {
     ...(pod.userNamespace === undefined ? {} : { user: files.userns }),
     ...(pod.network === "own" ? { network: files.netns } : {}),

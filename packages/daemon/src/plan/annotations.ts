@@ -1,3 +1,4 @@
+import type { LinuxContainerResources } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { PodPlan } from "./pod-plan.ts";
 
 /** What the annotations of a container's spec tell. */
@@ -13,18 +14,46 @@ export interface ContainerIdentity {
  * CRI-O's, because runtimes look for either. Sorted, so that the same plan is the same JSON.
  */
 export function containerAnnotations(pod: PodPlan, container: ContainerIdentity): Record<string, string> {
-  const { id: podId, metadata } = pod;
   return {
     "io.kubernetes.cri-o.ContainerType": "container",
-    "io.kubernetes.cri-o.SandboxID": podId,
+    "io.kubernetes.cri-o.SandboxID": pod.id,
     "io.kubernetes.cri.container-name": container.name,
     "io.kubernetes.cri.container-type": "container",
     "io.kubernetes.cri.image-name": container.imageName,
-    "io.kubernetes.cri.sandbox-id": podId,
+    ...sandboxIdentity(pod),
+    // crun would put the container into a cgroup below its scope, where neither its limits nor its numbers are.
+    ...(pod.cgroup.slice === undefined ? {} : { "run.oci.systemd.subgroup": "" }),
+  };
+}
+
+/**
+ * The same of a container that is its pod's sandbox. What the pod's containers come to, which a kubelet tells in
+ * advance, is what Kata makes its machine as large as.
+ */
+export function sandboxAnnotations(pod: PodPlan, resources: LinuxContainerResources | undefined): Record<string, string> {
+  return {
+    "io.kubernetes.cri-o.ContainerType": "sandbox",
+    "io.kubernetes.cri-o.SandboxID": pod.id,
+    "io.kubernetes.cri.container-type": "sandbox",
+    ...(resources === undefined
+      ? {}
+      : {
+          "io.kubernetes.cri.sandbox-cpu-period": String(resources.cpuPeriod),
+          "io.kubernetes.cri.sandbox-cpu-quota": String(resources.cpuQuota),
+          "io.kubernetes.cri.sandbox-cpu-shares": String(resources.cpuShares),
+        }),
+    ...sandboxIdentity(pod),
+    ...(pod.logDirectory === "" ? {} : { "io.kubernetes.cri.sandbox-log-directory": pod.logDirectory }),
+    ...(resources === undefined ? {} : { "io.kubernetes.cri.sandbox-memory": String(resources.memoryLimitInBytes) }),
+    ...(pod.cgroup.slice === undefined ? {} : { "run.oci.systemd.subgroup": "" }),
+  };
+}
+
+function sandboxIdentity({ id, metadata }: PodPlan): Record<string, string> {
+  return {
+    "io.kubernetes.cri.sandbox-id": id,
     "io.kubernetes.cri.sandbox-name": metadata.name,
     "io.kubernetes.cri.sandbox-namespace": metadata.namespace,
     "io.kubernetes.cri.sandbox-uid": metadata.uid,
-    // crun would put the container into a cgroup below its scope, where neither its limits nor its numbers are.
-    ...(pod.cgroup.slice === undefined ? {} : { "run.oci.systemd.subgroup": "" }),
   };
 }

@@ -44,13 +44,18 @@ export function planPodCgroup(cgroupParent: string, driver: HostFacts["cgroupDri
   return { driver, path, own: false };
 }
 
-/** The cgroup of a container, or of a pod's init, below that of the pod. */
+/** The cgroup of a container below that of the pod. */
 export function planContainerCgroup(pod: PodCgroup, id: string): ContainerCgroup {
   if (pod.slice === undefined) {
     const path = pod.path === "/" ? `/${id}` : `${pod.path}/${id}`;
     return { path, cgroupsPath: path };
   }
   return { path: `${pod.path === "/" ? "" : pod.path}/keelson-${id}.scope`, cgroupsPath: `${pod.slice}:keelson:${id}` };
+}
+
+/** The cgroup of the process that holds a pod: its init, or the container that is its sandbox. */
+export function planSandboxCgroup({ id, cgroup }: { id: string; cgroup: PodCgroup }): ContainerCgroup {
+  return planContainerCgroup(cgroup, `init-${id}`);
 }
 
 /**

@@ -4,9 +4,12 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { codeName, StatusError } from "@keelson/base/status.ts";
 import { withCdiEdits } from "./cdi.ts";
-import { fieldsOf } from "@keelson/cri/json.ts";
+import { PodSandboxConfig } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { fieldsOf, fromJson } from "@keelson/cri/json.ts";
 import { type ConfigType, fieldState } from "./refused-fields.ts";
-import { containerFrom, podFrom, type PlanFixture } from "./plan-fixture.ts";
+import { containerFrom, hostFrom, podFrom, type PlanFixture } from "./plan-fixture.ts";
+import type { PodPlan } from "./pod-plan.ts";
+import { sandboxSpec } from "./sandbox-spec.ts";
 import { containerSpec } from "./container-spec.ts";
 import type { MountSource } from "./mounts.ts";
 import { resolveUser } from "./user.ts";
@@ -23,6 +26,7 @@ for (const name of readdirSync(testdata)) {
     const pod = podFrom(fixture);
     compare(`${name}/pod.json`, pod);
     compare(`${name}/spec.json`, specFrom(fixture, pod));
+    if (pod.sandbox === "container") compare(`${name}/sandbox.json`, sandboxSpecFrom(fixture, pod));
   });
 }
 
@@ -51,6 +55,13 @@ function pathsIn(message: string, json: object, parent = ""): string[] {
     const values = Array.isArray(value) ? value : [value];
     return field.kind === "message" ? values.flatMap((v) => pathsIn(field.of!, v as object, path)) : [path];
   });
+}
+
+function sandboxSpecFrom({ host, pod: json }: PlanFixture, pod: PodPlan): object {
+  const config = PodSandboxConfig.fromPartial(fromJson("PodSandboxConfig", json ?? {}));
+  const pins = { user: "/run/pod/userns", network: "/run/pod/netns", ipc: "/run/pod/ipcns", uts: "/run/pod/utsns" };
+  const podFiles = { hostname: "/run/pod/hostname", resolvConf: "/run/pod/resolv.conf", shm: "/run/pod/shm" };
+  return sandboxSpec({ pod, host: hostFrom(host), rootfsPath: "/run/pod/sandbox/pod1/rootfs", namespacePaths: pins, podFiles, resources: config.linux?.resources });
 }
 
 /** What a client is told of a pod or container that is not to be; undefined for one that is. */

@@ -47,4 +47,6 @@ export interface HandlerFacts {
   recursiveReadOnlyMounts: boolean;
   /** Containers can be put into a user namespace. */
   userNamespaces: boolean;
+  /** `container`: its pods are containers themselves, in which the others are, as with gVisor's kernel and Kata's machine. */
+  sandbox: "none" | "container";
 }

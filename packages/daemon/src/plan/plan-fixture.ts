@@ -66,7 +66,7 @@ export function hostFrom(overrides: Partial<HostFacts> = {}): HostFacts {
 
 /** An ordinary handler, but for what the test says. */
 export function handlerFrom(overrides: Partial<HandlerFacts> = {}): HandlerFacts {
-  return { name: "crun", recursiveReadOnlyMounts: true, userNamespaces: true, ...overrides };
+  return { name: "crun", recursiveReadOnlyMounts: true, userNamespaces: true, sandbox: "none", ...overrides };
 }
 
 /** Throws what planning throws. */

@@ -32,13 +32,15 @@ export interface PodPlan {
   ipc: "own" | "host";
   /** `host` when the network is the host's and no other hostname was asked for. */
   uts: "own" | "host";
-  /** `pod`: shared by its containers, held by an init process. `container`: each has its own, and the pod has no process. */
+  /** `pod`: shared by its containers, held by an init process or the sandbox. `container`: each has its own, and the pod itself needs none. */
   pid: "pod" | "container" | "host";
   sysctls: SysctlPlan[];
   /** Text of /etc/resolv.conf; undefined: a copy of the host's. */
   resolvConf?: string;
   portMappings: PortMappingPlan[];
   cgroup: PodCgroup;
+  /** `container`: a container holds the pod, made by the runtime, with the pod's id. */
+  sandbox: "none" | "container";
   /** Of the tmpfs at /dev/shm; not used with the host's IPC namespace. */
   shmSizeBytes: number;
   /** CRI: a privileged container is only allowed in a pod that said so. */
@@ -89,6 +91,7 @@ export function planPodSandbox(config: PodSandboxConfig, runtimeHandler: string,
     ...(config.dnsConfig === undefined ? {} : { resolvConf: resolvConf(config.dnsConfig) }),
     portMappings: planPortMappings(config.portMappings, ownNetwork),
     cgroup: planPodCgroup(config.linux?.cgroupParent ?? "", host.cgroupDriver, id),
+    sandbox: handler.sandbox,
     shmSizeBytes: planShmSize(config.annotations, policy.shm),
     privileged: security?.privileged ?? false,
     ...(seLinux === undefined ? {} : { seLinux }),

@@ -110,3 +110,8 @@ export function checkUserIsMapped({ uid, gid, additionalGids }: ResolvedUser, po
   const outside = [gid, ...(additionalGids ?? [])].find((id) => id >= gids);
   if (outside !== undefined) throw invalidField("linux.security_context", `has the group ${outside}, and the pod's user namespace has only the ids below ${gids}`);
 }
+
+/** Apart from root, as whom the containers' processes might run: the highest id that there is, at most the 65535 of other pods. */
+export function nobodyOf({ uids, gids }: IdMappings): number {
+  return Math.min(65_535, uids[0]!.length - 1, gids[0]!.length - 1);
+}

@@ -22,7 +22,7 @@ function newHost(t: TestContext, namespaceOptions: { network?: 0 | 2; pid?: 0 | 
     metadata: { name: "p", namespace: "d", uid: "u" },
     linux: { securityContext: { namespaceOptions } },
   });
-  const plan = planPodSandbox(config, "", collectHostFacts(cgroups, "cgroupfs", { recursiveReadOnlyMounts: true, idMapProblem: "" }), { name: "crun", recursiveReadOnlyMounts: true, userNamespaces: true }, id);
+  const plan = planPodSandbox(config, "", collectHostFacts(cgroups, "cgroupfs", { recursiveReadOnlyMounts: true, idMapProblem: "" }), { name: "crun", recursiveReadOnlyMounts: true, userNamespaces: true, sandbox: "none" }, id);
   return { dir, plan, host: new LinuxPodHost((pod) => join(dir, pod), cgroups) };
 }
 

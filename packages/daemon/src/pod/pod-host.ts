@@ -1,4 +1,4 @@
-import { chownSync, copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { namingFile } from "@keelson/base/exhaustion.ts";
 import { wrapError } from "@keelson/base/status.ts";
@@ -7,16 +7,16 @@ import { isErrno } from "@keelson/linux/errno.ts";
 import { statfs } from "@keelson/linux/file.ts";
 import { bindMount, mount, MS, unmountAllUnder } from "@keelson/linux/mount.ts";
 import { createNamespacesAsync, namespaceId, unpinNamespaceAsync } from "@keelson/linux/namespace.ts";
-import { startPodInit } from "@keelson/linux/pod-init.ts";
+import { podInitProgram, startPodInit } from "@keelson/linux/pod-init.ts";
 import { isProcessAlive, processStartTicks, readCgroup, readProcesses, readStatus } from "@keelson/linux/procfs.ts";
 import { signalProcess, watchProcess } from "@keelson/linux/process.ts";
 import { moveToScope, stopUnit } from "@keelson/linux/systemd.ts";
 import { removeTreeAsync } from "@keelson/linux/tree.ts";
 import { makeDirectories } from "../make-directories.ts";
-import { type ContainerCgroup, planContainerCgroup, planPodCgroup, type PodCgroup } from "../plan/cgroup-path.ts";
+import { planPodCgroup, planSandboxCgroup, type PodCgroup } from "../plan/cgroup-path.ts";
 import { hostnameFile, hostsFile } from "../plan/pod-files.ts";
 import type { PodPlan } from "../plan/pod-plan.ts";
-import { hostRootOf, type IdMappings } from "../plan/user-namespace.ts";
+import { hostRootOf, nobodyOf } from "../plan/user-namespace.ts";
 import type { ProcessIdentity } from "./state.ts";
 
 /** What a pod needs of the machine, apart from its network. Unit tests have a fake of it. */
@@ -25,6 +25,8 @@ export interface PodHost {
   create(plan: PodPlan): Promise<void>;
   /** Starts the init of a pod that shares its PID namespace. */
   startInit(plan: PodPlan): Promise<ProcessIdentity>;
+  /** Makes the root file system of the container that is a pod's sandbox; returns its path, in the container's bundle. */
+  makeSandboxRootfs(plan: PodPlan): Promise<string>;
   /** Writes /etc/hosts, for which the pod's addresses must be known. */
   writeHosts(plan: PodPlan, ips: readonly string[]): Promise<void>;
   /** Calls back once, later, when the init has ended. */
@@ -53,6 +55,9 @@ export function podFiles(dir: string) {
   };
 }
 
+/** The bundle of the container that is a pod's sandbox; shims want it to be named after the container. */
+export const sandboxBundle = (dir: string, id: string) => join(dir, "sandbox", id);
+
 export class LinuxPodHost implements PodHost {
   readonly #dirOf: (id: string) => string;
   readonly #cgroups: CgroupLayout;
@@ -77,7 +82,7 @@ export class LinuxPodHost implements PodHost {
 
   async startInit(plan: PodPlan): Promise<ProcessIdentity> {
     const files = podFiles(this.#dirOf(plan.id));
-    const cgroup = initCgroup(plan);
+    const cgroup = planSandboxCgroup(plan);
     const { slice } = plan.cgroup;
     if (slice === undefined) createCgroup(this.#cgroups, cgroup.path);
     const { pid, startTicks } = await startPodInit({
@@ -93,6 +98,17 @@ export class LinuxPodHost implements PodHost {
     });
     if (slice !== undefined) await moveInitToScope({ pid, startTicks }, plan, slice);
     return { pid, startTicks };
+  }
+
+  makeSandboxRootfs(plan: PodPlan): Promise<string> {
+    const rootfs = join(sandboxBundle(this.#dirOf(plan.id), plan.id), "rootfs");
+    for (const dir of ["proc", "dev", "etc"]) makeDirectories(join(rootfs, dir), 0o755);
+    // The runtime would make them, but not every one where it is to be read-only.
+    for (const file of ["hostname", "resolv.conf"]) writeText(join(rootfs, "etc", file), "");
+    const program = join(rootfs, "hold");
+    namingFile(program, () => copyFileSync(podInitProgram(), program));
+    chmodSync(program, 0o755);
+    return Promise.resolve(rootfs);
   }
 
   writeHosts(plan: PodPlan, ips: readonly string[]): Promise<void> {
@@ -121,9 +137,9 @@ export class LinuxPodHost implements PodHost {
     if (init !== undefined) await killInit(init, signal);
     else await this.#killPinnedInit(plan.id);
     await this.#removeFiles(plan.id);
-    if (plan.pid === "pod") {
-      await killCgroup(this.#cgroups, initCgroup(plan).path, {}, signal);
-      await removeCgroup(this.#cgroups, initCgroup(plan).path, {}, signal);
+    if (plan.pid === "pod" || plan.sandbox === "container") {
+      await killCgroup(this.#cgroups, planSandboxCgroup(plan).path, {}, signal);
+      await removeCgroup(this.#cgroups, planSandboxCgroup(plan).path, {}, signal);
     }
     if (plan.cgroup.own) await this.#removeOwnCgroup(plan.cgroup, signal);
   }
@@ -210,11 +226,6 @@ function giveToRoot({ userNamespace }: PodPlan, ...paths: string[]): void {
   for (const path of paths) chownSync(path, uid, gid);
 }
 
-/** Apart from root, as whom the containers' processes might run: the highest id that there is, at most the 65535 of other pods. */
-function nobodyOf({ uids, gids }: IdMappings): number {
-  return Math.min(65_535, uids[0]!.length - 1, gids[0]!.length - 1);
-}
-
 /** What is mounted in it, such as debugfs, stays out: a mount namespace of a user namespace could not take it off again. */
 function bindSysfs(target: string): void {
   mkdirSync(target, { mode: 0o755 });
@@ -251,17 +262,13 @@ function isNamespace(pin: string): boolean {
 
 /** The init is ours to end when systemd does not take it. */
 async function moveInitToScope(init: ProcessIdentity, plan: PodPlan, slice: string): Promise<void> {
-  const scope = initCgroup(plan).path.split("/").at(-1)!;
+  const scope = planSandboxCgroup(plan).path.split("/").at(-1)!;
   try {
     await moveToScope(init.pid, scope, slice, AbortSignal.timeout(scopeTimeoutMs));
   } catch (error) {
     await killInit(init, AbortSignal.timeout(scopeTimeoutMs));
     throw wrapError("put the pod's init into its cgroup", error);
   }
-}
-
-function initCgroup(plan: PodPlan): ContainerCgroup {
-  return planContainerCgroup(plan.cgroup, `init-${plan.id}`);
 }
 
 /** SIGKILL ends the init and every process of its PID namespace; its end is seen before anybody reaps it. */

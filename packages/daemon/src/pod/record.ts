@@ -1,6 +1,7 @@
 import { LinuxContainerResources, PodSandboxConfig } from "@keelson/cri/gen/runtime/v1/api.ts";
 import * as v from "valibot";
 import type { PodPlan } from "../plan/pod-plan.ts";
+import type { RunningProcesses } from "../runtime/runtime.ts";
 import type { PodState, ProcessIdentity } from "./state.ts";
 
 /** A pod sandbox as it is kept on disk. */
@@ -21,6 +22,8 @@ export interface PodRecord {
   readonly bootId: string;
   /** The process that holds the PID namespace of a pod that shares one, as soon as it runs. */
   readonly init: ProcessIdentity | undefined;
+  /** What runs of the container that is the pod's sandbox, as soon as it is made; for handlers that have pods in one. */
+  readonly sandbox?: RunningProcesses | undefined;
   /** CRI: UpdatePodSandboxResources; until then those of the config. The kubelet gives them to the pod's cgroup. */
   readonly overhead?: LinuxContainerResources | undefined;
   readonly resources?: LinuxContainerResources | undefined;
@@ -32,6 +35,9 @@ export const idSchema = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
 
 /** What pod/state.ts calls ProcessIdentity. */
 export const processIdentitySchema = v.object({ pid: v.pipe(v.number(), v.integer(), v.minValue(2)), startTicks: v.pipe(v.number(), v.integer()) });
+
+/** What runtime/runtime.ts calls RunningProcesses. */
+export const processesSchema = { main: v.exactOptional(processIdentitySchema), monitor: processIdentitySchema };
 
 /** Bytes of a CRI message in base64: what is stored stays readable by later versions of the protocol. */
 export function messageSchema<T>(message: { encode(m: T): { finish(): Uint8Array }; decode(bytes: Uint8Array): T }) {
@@ -60,6 +66,8 @@ const planSchema = v.pipe(
     pid: v.picklist(["pod", "container", "host"]),
     portMappings: v.array(v.looseObject({})),
     seLinux: v.optional(v.object({ user: v.string(), role: v.string(), type: v.string(), level: v.string() })),
+    // Plans from before there was a choice have none.
+    sandbox: v.optional(v.picklist(["none", "container"]), "none"),
     cgroup: v.looseObject({ path: v.pipe(v.string(), v.regex(/^\/(?!(.*\/)?\.\.?(\/|$))/)), own: v.boolean() }),
   }),
   v.transform((plan): PodPlan => plan as unknown as PodPlan),
@@ -82,6 +90,7 @@ const schema = v.object({
   createdAtNs: v.bigint(),
   bootId: v.string(),
   init: v.optional(processIdentitySchema),
+  sandbox: v.optional(v.object(processesSchema)),
   overhead: v.optional(resources.read),
   resources: v.optional(resources.read),
   state: stateSchema,

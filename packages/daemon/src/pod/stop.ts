@@ -1,6 +1,7 @@
 import type { Stage } from "@keelson/base/joined-calls.ts";
 import type { Deps } from "../deps.ts";
 import type { PodRecord } from "./record.ts";
+import { sandboxContainerOf } from "./sandbox-container.ts";
 import { podTransition } from "./state.ts";
 import { removeLeftoversOf, stopContainersOf, teardownPod } from "./teardown.ts";
 
@@ -30,25 +31,26 @@ export async function stopLockedPod(d: Deps, id: string, signal: AbortSignal, st
   if (pod === undefined || pod.state.is === "notReady") return pod;
   const stopping = d.pods.update(id, (p) => ({ ...p, state: podTransition(p.state, { type: "stopping" }) }));
   await teardownPod(d, stopping, signal, stage, tell);
-  return d.pods.update(id, (p) => ({ ...p, init: undefined, state: podTransition(p.state, { type: "stopped" }) }));
+  return d.pods.update(id, (p) => ({ ...p, init: undefined, sandbox: undefined, state: podTransition(p.state, { type: "stopped" }) }));
 }
 
 /**
- * Watches the process that holds a pod's PID namespace. When it dies, so does everything in that
- * namespace: the pod is then stopped, and its kubelet makes another one.
+ * Watches what holds a pod: the init of its PID namespace, or the container that is its sandbox. When that dies, so does
+ * everything in it: the pod is then stopped, and its kubelet makes another one.
  */
-export function watchInit(d: Deps, pod: PodRecord): void {
-  if (pod.init === undefined) return;
-  d.podHost.watch(pod.init, () => void initEnded(d, pod.id));
+export function watchPod(d: Deps, pod: PodRecord): void {
+  const { init, sandbox } = pod;
+  if (init !== undefined) d.podHost.watch(init, () => void holderEnded(d, pod.id, "the process that holds a pod's PID namespace"));
+  if (sandbox !== undefined) d.runtimes.handlerOf(pod.handler).runtime.watch(sandboxContainerOf(d, pod), sandbox, () => void holderEnded(d, pod.id, "the sandbox of a pod"));
 }
 
-async function initEnded(d: Deps, id: string): Promise<void> {
-  // Stopping a pod ends its init; only a death that nobody asked for is news.
+async function holderEnded(d: Deps, id: string, holder: string): Promise<void> {
+  // Stopping a pod ends it; only a death that nobody asked for is news.
   if (d.pods.get(id)?.state.is !== "ready") return;
-  d.log.warn({ podSandboxId: id }, "the process that holds a pod's PID namespace has ended; stopping the pod");
+  d.log.warn({ podSandboxId: id }, `${holder} has ended; stopping the pod`);
   try {
     await stopPod(d, id, AbortSignal.timeout(d.cleanupTimeoutMs));
   } catch (error) {
-    d.log.error({ podSandboxId: id, err: error }, "a pod whose init ended cannot be stopped; StopPodSandbox tries again");
+    d.log.error({ podSandboxId: id, err: error }, "a pod that nothing holds any more cannot be stopped; StopPodSandbox tries again");
   }
 }

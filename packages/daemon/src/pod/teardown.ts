@@ -3,16 +3,21 @@ import { stopContainerProcesses } from "../container/stop.ts";
 import { removeContainerRecord } from "../container/teardown.ts";
 import type { Deps } from "../deps.ts";
 import { podFiles } from "./pod-host.ts";
+import { endSandbox } from "./sandbox-container.ts";
 import { podDir } from "../paths.ts";
 import type { PodRecord } from "./record.ts";
 import type { AttachedPod } from "../network/pod-networks.ts";
 
 /**
- * Takes down whatever there is of a pod apart from its containers: network, init, namespaces,
+ * Takes down whatever there is of a pod apart from its containers: sandbox, network, init, namespaces,
  * mounts, directory, cgroup. May be repeated, and serves rollback, StopPodSandbox and recovery
  * alike. The record stays.
  */
 export async function teardownPod(d: Deps, pod: PodRecord, signal: AbortSignal, stage: Stage = () => undefined, tell: Stage = () => undefined): Promise<void> {
+  if (pod.plan.sandbox === "container") {
+    stage("end its sandbox");
+    await endSandbox(d, pod, signal);
+  }
   stage("detach the network");
   if (pod.plan.network === "own") await d.network.detach(networkPodOf(d, pod), signal, tell);
   stage("take down its namespaces, mounts and cgroup");

@@ -59,7 +59,7 @@ test("names that lead astray are refused", async (t) => {
 
 test("a handler that is not configured is named with those that are", async (t) => {
   const { node, client } = await newNode(t);
-  await refuses(node, client.runPod({ metadata: { name: "p", namespace: "n", uid: "u2" } }, "kata"), Code.InvalidArgument, /"kata" is not configured; there are: crun, runc/);
+  await refuses(node, client.runPod({ metadata: { name: "p", namespace: "n", uid: "u2" } }, "wasm"), Code.InvalidArgument, /"wasm" is not configured; there are: crun, runc/);
 });
 
 test("an empty id is a mistake in every call", async (t) => {

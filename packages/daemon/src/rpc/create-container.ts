@@ -25,6 +25,7 @@ import { deviceOwner } from "../plan/devices.ts";
 import { withResourceClasses } from "../plan/resource-classes.ts";
 import { podFiles } from "../pod/pod-host.ts";
 import type { PodRecord } from "../pod/record.ts";
+import { sandboxPid } from "../pod/sandbox-container.ts";
 import { configHash } from "./config-hash.ts";
 import { inStages } from "./in-stages.ts";
 import { shownPod } from "./pod-sandbox-status.ts";
@@ -188,19 +189,20 @@ function makeSpec(d: Deps, c: NewContainer, pod: PodRecord, found: Pick<SpecSour
       podDir: podDir(d.paths, pod.id),
       host: d.host,
       ...found,
-      targetPid: targetPid(d, c.plan, pod.id),
+      targetPid: targetPid(d, c.plan, pod),
       deviceOwner: d.containerPolicy.deviceOwnershipFromSecurityContext ? deviceOwner(c.config.linux?.securityContext) : {},
       privilegedDevices: d.runtimes.handlerOf(pod.handler).privilegedDevices,
     }),
   );
 }
 
-/** CRI: NamespaceMode TARGET joins the PID namespace of another container of the pod, as ephemeral containers do. */
-function targetPid(d: Deps, plan: ContainerPlan, podId: string): number | undefined {
+/** Who is joined: the sandbox, or by CRI: NamespaceMode TARGET another container of the pod, as ephemeral containers do. */
+function targetPid(d: Deps, plan: ContainerPlan, pod: PodRecord): number | undefined {
+  if (plan.pidNamespace.is === "pod" && pod.plan.sandbox === "container") return sandboxPid(pod);
   if (plan.pidNamespace.is !== "target") return undefined;
   const { targetId } = plan.pidNamespace;
   const target = d.containers.require(targetId);
-  if (target.podId !== podId) throw new StatusError(Code.InvalidArgument, `target_id ${targetId}: that container belongs to another pod`);
+  if (target.podId !== pod.id) throw new StatusError(Code.InvalidArgument, `target_id ${targetId}: that container belongs to another pod`);
   if (target.state.is !== "running") throw new StatusError(Code.FailedPrecondition, `target_id ${targetId}: that container is not running`);
   if (target.state.main === undefined) throw new StatusError(Code.FailedPrecondition, `target_id ${targetId}: its processes are not on this machine but inside the sandbox of ${target.handler}, so none can join them`);
   return target.state.main.pid;

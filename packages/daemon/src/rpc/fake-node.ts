@@ -148,8 +148,8 @@ export class FakeNode extends FakeMachine implements Disposable {
     };
     const pods = this.#openStore(new FaultyTable(this, "pods", readPodRecord, writePodRecord), "pod sandbox");
     const containers = this.#openStore(new FaultyTable(this, "containers", readContainerRecord, writeContainerRecord), "container");
-    const handlers = ["crun", "runc"].filter((name) => !this.missingHandlers.has(name)).map((name) => {
-      const facts = { name, recursiveReadOnlyMounts: true, userNamespaces: true };
+    const handlers = ["crun", "runc", "kata"].filter((name) => !this.missingHandlers.has(name)).map((name) => {
+      const facts = { name, recursiveReadOnlyMounts: true, userNamespaces: true, sandbox: name === "kata" ? ("container" as const) : ("none" as const) };
       return { name, path: `/usr/bin/${name}`, facts, refreshFacts: () => Promise.resolve(), runtime: fakeRuntime(this, name), privilegedDevices: "all" as const };
     });
     const runtimes = new Runtimes(handlers, new Map(), "crun");

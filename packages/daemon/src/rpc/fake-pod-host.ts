@@ -1,13 +1,14 @@
 import { mkdirSync, rmSync } from "node:fs";
+import { join } from "node:path";
 import { podDir } from "../paths.ts";
-import { planContainerCgroup } from "../plan/cgroup-path.ts";
+import { planSandboxCgroup } from "../plan/cgroup-path.ts";
 import type { PodPlan } from "../plan/pod-plan.ts";
-import type { PodHost } from "../pod/pod-host.ts";
+import { type PodHost, sandboxBundle } from "../pod/pod-host.ts";
 import type { FakeNode } from "./fake-node.ts";
 
 /** A PodHost of a machine in memory. */
 export function fakePodHost(node: FakeNode): PodHost {
-  const initCgroup = (plan: PodPlan) => planContainerCgroup(plan.cgroup, `init-${plan.id}`).path;
+  const initCgroup = (plan: PodPlan) => planSandboxCgroup(plan).path;
   const remove = (id: string) => {
     for (const kind of ["netns", "ipcns", "utsns", "pidns", "shm", "hosts"]) node.things.delete(`${kind} ${id}`);
     rmSync(podDir(node.paths, id), { recursive: true, force: true });
@@ -26,6 +27,12 @@ export function fakePodHost(node: FakeNode): PodHost {
           if (plan.cgroup.own) node.cgroups.add(plan.cgroup.path);
         node.things.add(`pidns ${plan.id}`);
         return node.start("init", plan.id, initCgroup(plan));
+      }),
+    makeSandboxRootfs: (plan) => 
+      node.effect("pod-host make-sandbox-rootfs", () => {
+        const rootfs = join(sandboxBundle(podDir(node.paths, plan.id), plan.id), "rootfs");
+        mkdirSync(rootfs, { recursive: true });
+        return rootfs;
       }),
     writeHosts: (plan) => node.effect("pod-host write-hosts", () => void node.things.add(`hosts ${plan.id}`)),
     watch: (init, onEnd) => node.now("pod-host watch", () => node.watch(init.pid, onEnd)),

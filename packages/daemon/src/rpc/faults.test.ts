@@ -40,11 +40,21 @@ async function podWithContainers(client: Client): Promise<string> {
   return podId;
 }
 
+const podInContainer = (client: Client) => client.runPod(sharedPid, "kata");
+
+async function podInContainerWithContainers(client: Client): Promise<string> {
+  const podId = await podInContainer(client);
+  await client.startContainer(await client.createContainer(podId));
+  return podId;
+}
+
 /** What fails must undo what it did, and then work when it is called again. */
 const creations: Record<string, Scenario> = {
   "RunPodSandbox with an init": { call: (c) => c.runPod(sharedPid), says: /^run pod sandbox web/ },
   "RunPodSandbox without processes": { call: (c) => c.runPod(ownPid), says: /^run pod sandbox web/ },
   "RunPodSandbox in the host's network": { call: (c) => c.runPod(hostNetwork), says: /^run pod sandbox web/ },
+  "RunPodSandbox of a handler whose pods are containers": { call: podInContainer, says: /^run pod sandbox web/ },
+  "CreateContainer in a pod that is a container": { prepare: podInContainer, call: (c, id) => c.createContainer(id), says: /^create container app/ },
   "CreateContainer with a volume and an image mounted": { prepare: (c) => c.runPod(ownPid), call: (c, id) => c.createContainer(id, withMounts), says: /^create container app/ },
   "CreateContainer in a user namespace with mounts that are bound apart": { prepare: (c) => c.runPod(ownUsers), call: (c, id) => c.createContainer(id, withSources), says: /^create container app/ },
   CreateContainer: { prepare: (c) => c.runPod(ownPid), call: (c, id) => c.createContainer(id), says: /^create container app/ },
@@ -55,6 +65,7 @@ const removals: Record<string, Scenario> = {
   "StopContainer of a running one": { prepare: runningContainer, call: (c, id) => c.stopContainer(id, 10n), says: /./ },
   "RemoveContainer of a running one": { prepare: runningContainer, call: (c, id) => c.removeContainer(id), says: /./ },
   StopPodSandbox: { prepare: podWithContainers, call: (c, id) => c.stopPod(id), says: /./ },
+  "StopPodSandbox of one that is a container": { prepare: podInContainerWithContainers, call: (c, id) => c.stopPod(id), says: /./ },
   RemovePodSandbox: { prepare: podWithContainers, call: (c, id) => c.removePod(id), says: /./ },
 };
 

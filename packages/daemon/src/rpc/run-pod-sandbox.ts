@@ -7,7 +7,8 @@ import { type PodPlan, planPodSandbox } from "../plan/pod-plan.ts";
 import { withFreeLevel } from "../plan/selinux.ts";
 import type { PodRecord } from "../pod/record.ts";
 import { podTransition } from "../pod/state.ts";
-import { watchInit } from "../pod/stop.ts";
+import { watchPod } from "../pod/stop.ts";
+import { startSandbox } from "../pod/sandbox-container.ts";
 import { networkPodOf, teardownPod } from "../pod/teardown.ts";
 import { inStages, podOperation } from "./in-stages.ts";
 import { configHash } from "./config-hash.ts";
@@ -45,14 +46,18 @@ async function bringUp(d: Deps, planned: PodPlan, config: PodSandboxConfig, hand
   undo.defer(() => forgetPod(d, plan.id));
   stage("create namespaces and files");
   await d.podHost.create(plan);
-  if (plan.pid === "pod") await startInit(d, plan, stage);
+  if (plan.pid === "pod" && plan.sandbox === "none") await startInit(d, plan, stage);
   stage("attach the network");
   const ips = plan.network === "own" ? (await d.network.attach(networkPodOf(d, record), signal, tell)).ips : [];
+  if (plan.sandbox === "container") {
+    stage(`start its sandbox with ${handler}`);
+    await startSandbox(d, record, signal);
+  }
   stage("write the pod's files");
   await d.podHost.writeHosts(plan, ips);
   const ready: PodRecord = { ...d.pods.get(plan.id)!, state: podTransition(record.state, { type: "ready", ips }) };
   // Before it is listed: one that cannot be watched must not be found by a retry.
-  watchInit(d, ready);
+  watchPod(d, ready);
   d.pods.update(plan.id, () => ready);
   undo.move();
   return plan.id;

@@ -20,7 +20,7 @@ function withRuntime(t: TestContext, script: string, host = able) {
     chmodSync(path, 0o755);
   };
   write(script);
-  const features = new HandlerFeatures({ name: "r", path, args: ["--flag"], host, log: silentLog });
+  const features = new HandlerFeatures({ name: "r", path, args: ["--flag"], sandbox: "none", host, log: silentLog });
   return { features, write, remove: () => rmSync(path), calls: () => readFileSync(join(dir, "calls"), "utf8").trim().split("\n") };
 }
 
@@ -44,7 +44,7 @@ test("runtimes from before that command are known by their version", () => {
 
 test("a runtime is asked once, with its arguments, and again when it was replaced", async (t) => {
   const { features, write, remove, calls } = withRuntime(t, `echo '${answer(["user"])}'`);
-  assert.deepEqual(features.facts, { name: "r", recursiveReadOnlyMounts: true, userNamespaces: false });
+  assert.deepEqual(features.facts, { name: "r", recursiveReadOnlyMounts: true, userNamespaces: false, sandbox: "none" });
   await Promise.all([features.refresh(), features.refresh()]);
   await features.refresh();
   assert.equal(features.facts.userNamespaces, true);
@@ -70,7 +70,7 @@ test("one that floods, fails or cannot be executed has no user namespaces", asyn
     await features.refresh();
     assert.equal(features.facts.userNamespaces, false, script);
   }
-  const notExecutable = new HandlerFeatures({ name: "r", path: import.meta.filename, args: [], host: able, log: silentLog });
+  const notExecutable = new HandlerFeatures({ name: "r", path: import.meta.filename, args: [], sandbox: "none", host: able, log: silentLog });
   await notExecutable.refresh();
   assert.equal(notExecutable.facts.userNamespaces, false);
 });
@@ -78,5 +78,5 @@ test("one that floods, fails or cannot be executed has no user namespaces", asyn
 test("no handler has what the machine has not", async (t) => {
   const { features } = withRuntime(t, `echo '${answer(["user"])}'`, { recursiveReadOnlyMounts: false, idMapProblem: "needs Linux 5.19" });
   await features.refresh();
-  assert.deepEqual(features.facts, { name: "r", recursiveReadOnlyMounts: false, userNamespaces: false });
+  assert.deepEqual(features.facts, { name: "r", recursiveReadOnlyMounts: false, userNamespaces: false, sandbox: "none" });
 });

@@ -37,6 +37,7 @@ export interface HandlerFeaturesOptions {
   /** Absolute path of the runtime's binary. */
   readonly path: string;
   readonly args: readonly string[];
+  readonly sandbox: HandlerFacts["sandbox"];
   readonly host: Pick<HostFacts, "recursiveReadOnlyMounts" | "idMapProblem">;
   readonly log: Log;
 }
@@ -55,8 +56,8 @@ export class HandlerFeatures {
 
   /** As `refresh` found it; before, the handler has no user namespaces. */
   get facts(): HandlerFacts {
-    const { name, host } = this.#o;
-    return { name, recursiveReadOnlyMounts: host.recursiveReadOnlyMounts, userNamespaces: this.#userNamespaces && host.idMapProblem === "" };
+    const { name, host, sandbox } = this.#o;
+    return { name, recursiveReadOnlyMounts: host.recursiveReadOnlyMounts, userNamespaces: this.#userNamespaces && host.idMapProblem === "", sandbox };
   }
 
   /** Asks the runtime if it was not yet or is another one now. Never throws: who does not answer has no features. */

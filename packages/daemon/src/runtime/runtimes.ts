@@ -108,7 +108,7 @@ export function openRuntimes(config: Config, paths: Paths, host: HostFacts, cgro
     const root = section.root ?? runtimeRoot(paths, name);
     const systemdCgroup = host.cgroupDriver === "systemd";
     const runtime = new OciRuntime({ name, path, root, args: section.args, conmon, exitsDir: exitsDir(paths), systemdCgroup, cgroups, log });
-    const features = new HandlerFeatures({ name, path, args: section.args, host, log });
+    const features = new HandlerFeatures({ name, path, args: section.args, sandbox: "none", host, log });
     handlers.push({
       name,
       path,

@@ -1,0 +1,68 @@
+import type { LinuxContainerResources } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { MountSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
+import { sandboxAnnotations } from "./annotations.ts";
+import { capabilitiesSpec } from "./capabilities.ts";
+import { planSandboxCgroup } from "./cgroup-path.ts";
+import type { HostFacts } from "./host-facts.ts";
+import type { PodFilePaths } from "./mounts.ts";
+import { type NamespacePaths, namespacesSpec } from "./namespaces.ts";
+import type { PodPlan } from "./pod-plan.ts";
+import { defaultSeccomp } from "./seccomp/default-profile.ts";
+import { mappingsSpec, nobodyOf } from "./user-namespace.ts";
+
+/** What the effects side made for a pod's sandbox. */
+export interface SandboxSpecInput {
+  readonly pod: PodPlan;
+  readonly host: HostFacts;
+  /** Has `/hold`, a program that does nothing but end on SIGTERM. */
+  readonly rootfsPath: string;
+  readonly namespacePaths: NamespacePaths;
+  readonly podFiles: Pick<PodFilePaths, "hostname" | "resolvConf" | "shm">;
+  /** CRI: LinuxPodSandboxConfig.resources, what the pod's containers come to. */
+  readonly resources: LinuxContainerResources | undefined;
+}
+
+/** With it all containers of the pod end, so it is the last to go when memory is short. */
+const oomScoreAdj = -998;
+
+/** The spec of the container that is a pod's sandbox. Same input, same JSON. It has no limits: those of the pod are on its cgroup. */
+export function sandboxSpec({ pod, host, rootfsPath, namespacePaths, podFiles, resources }: SandboxSpecInput): Spec {
+  const nobody = pod.userNamespace === undefined ? 65_535 : nobodyOf(pod.userNamespace);
+  return {
+    ociVersion: "1.0.2",
+    process: {
+      terminal: false,
+      user: { uid: nobody, gid: nobody },
+      args: ["/hold", "--hold"],
+      env: [],
+      cwd: "/",
+      capabilities: capabilitiesSpec({ granted: [], ambient: [] }),
+      noNewPrivileges: true,
+      oomScoreAdj: Math.max(oomScoreAdj, host.oomScoreAdjMin),
+    },
+    root: { path: rootfsPath, readonly: true },
+    mounts: mountsOf(pod, podFiles),
+    annotations: sandboxAnnotations(pod, resources),
+    linux: {
+      ...(pod.userNamespace === undefined ? {} : { uidMappings: mappingsSpec(pod.userNamespace.uids), gidMappings: mappingsSpec(pod.userNamespace.gids) }),
+      namespaces: namespacesSpec({ is: pod.pid === "host" ? "host" : "own" }, pod, namespacePaths, false),
+      cgroupsPath: planSandboxCgroup(pod).cgroupsPath,
+      // Set in the pod's namespaces already; a kernel of the sandbox's own learns of them here.
+      ...(pod.sysctls.length > 0 ? { sysctl: Object.fromEntries(pod.sysctls.map((s) => [s.name, s.value])) } : {}),
+      resources: { devices: [{ allow: false, access: "rwm" }] },
+      ...(host.seccompEnabled ? { seccomp: defaultSeccomp(host.arch, []) } : {}),
+    },
+  };
+}
+
+/** A guest takes its resolver settings and the size of /dev/shm from these. */
+function mountsOf(pod: PodPlan, podFiles: SandboxSpecInput["podFiles"]): MountSpec[] {
+  const file = (destination: string, source: string): MountSpec => ({ destination, type: "bind", source, options: ["bind", "ro", "nosuid", "nodev", "noexec"] });
+  return [
+    { destination: "/proc", type: "proc", source: "proc", options: ["nosuid", "noexec", "nodev"] },
+    { destination: "/dev", type: "tmpfs", source: "tmpfs", options: ["nosuid", "noexec", "strictatime", "mode=755", "size=64k"] },
+    ...(pod.ipc === "own" ? [{ destination: "/dev/shm", type: "bind", source: podFiles.shm, options: ["bind", "rw", "nosuid", "nodev", "noexec"] }] : []),
+    file("/etc/hostname", podFiles.hostname),
+    file("/etc/resolv.conf", podFiles.resolvConf),
+  ];
+}

@@ -14,7 +14,7 @@ import {
 } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { busyboxImage } from "@keelson/testkit/image.ts";
 import { file, symlink, type TarEntry } from "@keelson/testkit/tar.ts";
-import { findBinary } from "./runtime/runtimes.ts";
+import { findBinary } from "./runtime/find-program.ts";
 import { imageSpec, type Pod, rejectsWith, runtimes, skip, TestNode } from "./testing/test-node.ts";
 
 const ownPid = { namespaceOptions: { pid: NamespaceMode.CONTAINER } };

@@ -31,14 +31,15 @@ import { DaemonMetrics } from "./metrics/daemon-metrics.ts";
 import { serveMetrics } from "./metrics/server.ts";
 import { createPluginExec } from "./network/exec.ts";
 import { PodNetworks } from "./network/pod-networks.ts";
-import { bundleDir, containerDir, containersDir, databasePath, lockPath, podDir, type Paths, probeDir, runtimeRoot } from "./paths.ts";
+import { bundleDir, containerDir, containersDir, databasePath, lockPath, podDir, type Paths, probeDir } from "./paths.ts";
 import { LinuxPodHost } from "./pod/pod-host.ts";
 import { type PodRecord, readPodRecord, writePodRecord } from "./pod/record.ts";
 import { RecordStore } from "./record-store.ts";
 import { RecordTable } from "./record-table.ts";
 import { recover } from "./recovery.ts";
 import { createHandlers } from "./rpc/handlers.ts";
-import { findBinary, openRuntimes } from "./runtime/runtimes.ts";
+import { findBinary } from "./runtime/find-program.ts";
+import { openRuntimes } from "./runtime/runtimes.ts";
 import type { HostFacts } from "./plan/host-facts.ts";
 import { Operations } from "./trace/operations.ts";
 import { StatsCollector } from "./stats/collector.ts";
@@ -83,7 +84,7 @@ export async function startDaemon(config: Config, log: Log, adjust: (d: Deps) =>
   chmodSync(paths.state, 0o711);
   const streaming = streamingServer(config, log);
   const deps = adjust(await buildDeps(config, paths, streaming, log, parts));
-  await killLeftovers(config, deps);
+  await killLeftovers(deps);
   await recover(deps);
   const socket = config.socket.slice("unix://".length);
   await prepareSocket(socket);
@@ -107,11 +108,11 @@ export async function startDaemon(config: Config, log: Log, adjust: (d: Deps) =>
 }
 
 /** What the daemon before had begun is undone by recovery, or done again by a retry; nothing else may go on with it. */
-async function killLeftovers(config: Config, d: Deps): Promise<void> {
+async function killLeftovers(d: Deps): Promise<void> {
   const pods = new Set(d.pods.all().map((p) => p.id));
   // A pod that is a container of its runtime has one of its own id.
   const creating = new Set([...d.containers.all(), ...d.pods.all()].filter((each) => each.state.is === "creating").map((each) => each.id));
-  const runtimeRoots = d.runtimes.all().map(({ name }) => config.runtimes[name]?.root ?? runtimeRoot(d.paths, name));
+  const runtimeRoots = d.runtimes.all().map(({ root }) => root);
   try {
     const killed = await killLeftoverTools({ pods, creating, runtimeRoots }, AbortSignal.timeout(d.cleanupTimeoutMs));
     for (const command of killed) d.log.warn({ command }, "killed a tool that the daemon before had left at work");
@@ -244,7 +245,8 @@ async function openOperations({ tracing }: Config, metrics: DaemonMetrics, nowNs
 async function openNetworks(config: Config, log: Log, metrics: DaemonMetrics, parts: AsyncDisposableStack): Promise<PodNetworks> {
   const { conf_dir: confDir, bin_dirs: binDirs, cache_dir = join(config.root, "cni") } = config.cni;
   const exec = createPluginExec(process.env);
-  const network = new PodNetworks({ log, confDir, binDirs, cacheDir: cache_dir, exec, cleanupTimeoutMs: config.timeouts.cleanup * 1000, onForgotten: () => metrics.dropped("detached_pods") });
+  const otherConfDirs = [...new Set(Object.values(config.runtimes).flatMap((handler) => handler.cni_conf_dir ?? []))];
+  const network = new PodNetworks({ log, confDir, otherConfDirs, binDirs, cacheDir: cache_dir, exec, cleanupTimeoutMs: config.timeouts.cleanup * 1000, onForgotten: () => metrics.dropped("detached_pods") });
   parts.defer(() => network.close());
   await network.start();
   return network;

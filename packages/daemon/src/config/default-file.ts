@@ -24,15 +24,25 @@ export const defaultConfigFile = `# Configuration of keelsond. Every key is opti
 # debug (a line for each call), info, warn or error.
 # level = "info"
 
-# A runtime handler, chosen by a RuntimeClass. crun and runc are there without a section when
-# they are installed; a section of the same name replaces the built-in one.
+# A runtime handler, chosen by a RuntimeClass; docs/runtimes.md has examples. crun, runc and runsc are there without
+# a section when they are installed; a section of the same name replaces the built-in one. Its keys:
 # [runtimes.crun]
-# type = "oci"
+# type = "oci"                  # or "shim": one of containerd's shims, such as path = "io.containerd.runc.v2"
 # path = "crun"                 # a path, or a name that is looked up in PATH
 # root = "/run/keelson/runtimes/crun"
-# args = []                     # before the runtime's command
+# args = []                     # "oci": before the runtime's command; runsc has "--platform=systrap"
+# monitor = "conmon"            # "oci": the key conmon, for this handler
+# options = {}                  # "shim": what it is told, e.g. { BinaryName = "crun" } or { ConfigPath = "/…" }
+# sandbox = "none"              # "container" where each pod is one by itself: the default for runsc, and for shims but runc's
+# pod_annotations = []          # which annotations of pods the runtime gets to see, such as "io.katacontainers.*"
+# container_annotations = []    # ... and which of containers
 # privileged_without_host_devices = false
 # privileged_without_host_devices_all_devices_allowed = false   # ... but mknod of any device, and its use
+# base_spec = "/etc/keelson/base-spec.json"   # an OCI runtime spec with what a container's own does not say
+# cni_conf_dir = "/etc/cni/net.d"             # the network of its pods
+# snapshotter = "overlayfs"     # the only one there is
+# overhead = { cpu = "250m", memory = "160Mi" }   # what its pods need beside their containers; for the RuntimeClass
+# features = { user_namespaces = false, recursive_read_only_mounts = false }   # of a runtime that cannot be asked
 
 [registry]
 # Directories with HOST/hosts.toml, as containerd has them; the first that has the host counts.

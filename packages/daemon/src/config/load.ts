@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
 import { parse, TomlError } from "smol-toml";
 import * as v from "valibot";
+import { builtInRuntimes, problemsOfHandler } from "./handler-section.ts";
 import { type Config, configSchema } from "./schema.ts";
 
 /** Where keelsond looks when no --config is given; the file need not exist. */
@@ -43,13 +44,12 @@ function checkWhole(config: Config, file: string): Config {
     const known = [...new Set([...builtInRuntimes, ...Object.keys(config.runtimes)])];
     throw invalid(file, [`default_runtime: "${name}" has no [runtimes.${name}]; allowed: ${known.join(", ")}`]);
   }
+  const problems = Object.entries(config.runtimes).flatMap(([handler, section]) => problemsOfHandler(handler, section));
+  if (problems.length > 0) throw invalid(file, problems);
   const { tls_cert_file: cert, tls_key_file: key } = config.streaming;
   if ((cert === undefined) !== (key === undefined)) throw invalid(file, [`streaming.${cert === undefined ? "tls_cert_file" : "tls_key_file"}: is required beside the other of the two`]);
   return config;
 }
-
-/** Handlers that need no section: there when their binary is, the default in this order. */
-export const builtInRuntimes: readonly string[] = ["crun", "runc"];
 
 function readToml(file: string, mustExist: boolean): Record<string, unknown> {
   let text: string;

@@ -1,9 +1,8 @@
 import { isIP, isIPv6 } from "node:net";
 import * as v from "valibot";
 import { parseRlimit } from "../plan/rlimits.ts";
-
-/** A path that must be absolute, so that it means the same from any working directory. */
-const absolutePath = v.pipe(v.string(), v.startsWith("/", "must be an absolute path"), v.excludes("\0"));
+import { handlerSection } from "./handler-section.ts";
+import { absolutePath } from "./values.ts";
 
 const positiveInteger = v.pipe(v.number(), v.integer(), v.minValue(1));
 
@@ -21,20 +20,6 @@ const listenAddress = v.pipe(
   v.check((address) => address !== undefined, "must be an IP address and a port, such as 127.0.0.1:9479 or [::1]:9479"),
   v.transform((address) => address!),
 );
-
-const runtime = v.strictObject({
-  /** How the runtime is driven: by conmon and the OCI runtime's command line. */
-  type: v.optional(v.picklist(["oci"]), "oci"),
-  /** Absolute, or a name that is looked up in PATH. */
-  path: v.pipe(v.string(), v.nonEmpty("must name the runtime's binary"), v.excludes("\0")),
-  /** Where the runtime keeps its own state; default STATE/runtimes/NAME. */
-  root: v.optional(absolutePath),
-  /** Arguments before the runtime's command. */
-  args: v.optional(v.array(v.string()), []),
-  privileged_without_host_devices: v.optional(v.boolean(), false),
-  /** With the former: whether a privileged container may use every device that it makes a node for. */
-  privileged_without_host_devices_all_devices_allowed: v.optional(v.boolean(), false),
-});
 
 /** A handler's name is a RuntimeClass handler: a DNS label (KEP-585). */
 const handlerName = v.pipe(v.string(), v.regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/, "must be a DNS label"));
@@ -55,7 +40,7 @@ export const configSchema = v.strictObject({
     }),
     {},
   ),
-  runtimes: v.optional(v.record(handlerName, runtime), {}),
+  runtimes: v.optional(v.record(handlerName, handlerSection), {}),
   registry: v.optional(
     v.strictObject({
       config_path: v.optional(v.string(), "/etc/keelson/certs.d:/etc/containerd/certs.d"),

@@ -13,7 +13,7 @@ import type { PodPlan } from "../plan/pod-plan.ts";
 import { parseSeccompProfile } from "../plan/seccomp/profile-file.ts";
 import { maxUserFileBytes, resolveUser } from "../plan/user.ts";
 import { podFiles } from "../pod/pod-host.ts";
-import type { PrivilegedDevices } from "../runtime/runtimes.ts";
+import type { PrivilegedDevices } from "../runtime/handler-settings.ts";
 import { readRootFile } from "./root-file.ts";
 
 /** What the machine is asked for a container's spec. */

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import type { Log } from "@keelson/base/log.ts";
+import { type Log, silentLog } from "@keelson/base/log.ts";
 import { Code, type StatusError } from "@keelson/base/status.ts";
 import { answer, type FakePlugin, makeFakePlugins } from "@keelson/cni/fake-plugins.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
@@ -46,6 +46,10 @@ function setUp(plugins: Record<string, FakePlugin> = { bridge, portmap }, list: 
       fake[Symbol.dispose]();
     },
   };
+}
+
+function closing(networks: PodNetworks) {
+  return Object.assign(networks, { [Symbol.dispose]: () => networks.close() });
 }
 
 const ready = { ready: true, reason: "", message: "" };
@@ -231,6 +235,32 @@ test("what belongs to no pod any more is collected, and the plugins are told wha
   writeFileSync(join(f.dir, "cache/results", "podnet-x-eth0"), "{");
   await f.networks.collectGarbage(new Set([id]), never);
   assert.equal(f.calls.filter((call) => call.command === "GC").length, 2, "no GC while a file is damaged");
+});
+
+test("a handler's pods have the network of their own directory, and are told apart when stale ones are collected", async () => {
+  using f = setUp({ bridge, portmap, macvlan: bridge }, lists("1.1.0"));
+  const other = join(f.dir, "other.d");
+  mkdirSync(other);
+  writeFileSync(join(other, "1.conflist"), JSON.stringify({ cniVersion: "1.1.0", name: "othernet", plugins: [{ type: "macvlan" }] }));
+  using networks = closing(new PodNetworks({ log: silentLog, confDir: f.confDir, otherConfDirs: [other, f.confDir], binDirs: f.deps.binDirs, cacheDir: join(f.dir, "cache"), exec: f.deps.exec }));
+  await networks.start();
+  const second = { ...pod, id: "4".repeat(64), confDir: other };
+  await networks.attach(pod, never);
+  await networks.attach(second, never);
+  assert.deepEqual(f.story().filter((line) => line.endsWith("ADD")), ["bridge ADD", "portmap ADD", "macvlan ADD"]);
+  await networks.collectGarbage(new Set([pod.id, second.id]), never);
+  const kept = f.calls.filter((call) => call.env["CNI_COMMAND"] === "GC").map((call) => [call.config["type"], (call.config["cni.dev/valid-attachments"] as object[]).length]);
+  assert.deepEqual(kept, [["bridge", 1], ["portmap", 1], ["macvlan", 1]]);
+  await networks.detach(second, never);
+  assert.equal(f.story().at(-1), "macvlan DEL");
+});
+
+test("a handler's directory without a network is an error that names it; the default network is ready all the same", async () => {
+  using f = setUp();
+  using networks = closing(new PodNetworks({ log: silentLog, confDir: f.confDir, otherConfDirs: ["/nonexistent/net.d"], binDirs: f.deps.binDirs, cacheDir: join(f.dir, "cache"), exec: f.deps.exec }));
+  await networks.start();
+  await assert.rejects(networks.attach({ ...pod, confDir: "/nonexistent/net.d" }, never), /no CNI network configuration in \/nonexistent\/net\.d/);
+  assert.deepEqual(networks.status(), ready);
 });
 
 test("the pod CIDR is kept", () => {

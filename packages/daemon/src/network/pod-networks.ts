@@ -31,12 +31,16 @@ export interface AttachedPod {
   readonly dns?: { readonly servers: readonly string[]; readonly searches: readonly string[]; readonly options: readonly string[] };
   /** The pod's cgroup parent as the kubelet wrote it. */
   readonly cgroupPath?: string;
+  /** Where its network is configured; without it that is the default. */
+  readonly confDir?: string | undefined;
 }
 
 export interface PodNetworksDeps {
   readonly log: Log;
   /** Such as /etc/cni/net.d. */
   readonly confDir: string;
+  /** Further directories that pods may name. */
+  readonly otherConfDirs?: readonly string[];
   readonly binDirs: readonly string[];
   /** Where attachments are remembered; must outlive a reboot, as IP allocations do. */
   readonly cacheDir: string;
@@ -71,6 +75,8 @@ export class PodNetworks {
   readonly #d: PodNetworksDeps;
   readonly #cache: AttachmentCache;
   readonly #default: DefaultNetwork;
+  /** Those of handlers with a directory of their own, by that. */
+  readonly #others: ReadonlyMap<string, DefaultNetwork>;
   /** Known to have nothing left, oldest first. */
   readonly #detached = new Set<string>();
   /** Attached by this daemon, and not begun to be detached. */
@@ -80,7 +86,9 @@ export class PodNetworks {
   constructor(d: PodNetworksDeps) {
     this.#d = d;
     this.#cache = new AttachmentCache(d.cacheDir);
-    this.#default = new DefaultNetwork({ ...d, nowMs: d.nowMs ?? (() => performance.now()) });
+    const networkOf = (confDir: string) => new DefaultNetwork({ ...d, confDir, nowMs: d.nowMs ?? (() => performance.now()) });
+    this.#default = networkOf(d.confDir);
+    this.#others = new Map((d.otherConfDirs ?? []).filter((dir) => dir !== d.confDir).map((dir) => [dir, networkOf(dir)]));
   }
 
   /** Reads the configuration and follows it from now on. Call it once, before anything is attached. Never rejects. */
@@ -90,12 +98,12 @@ export class PodNetworks {
     } catch (error) {
       this.#d.log.warn({ cacheDir: this.#d.cacheDir }, `clean the cache of network attachments: ${messageOf(error)}`);
     }
-    await this.#default.start();
+    await Promise.all(this.#all().map((network) => network.start()));
   }
 
   /** Stops following the configuration. Attached pods stay as they are. */
   close(): void {
-    this.#default.close();
+    for (const network of this.#all()) network.close();
   }
 
   /** Whether pods can be attached. Answers at once from what is known. */
@@ -105,7 +113,7 @@ export class PodNetworks {
   }
 
   /**
-   * Attaches a pod to the default network: its addresses, the primary one first. What fails is undone, with a deadline of
+   * Attaches a pod to its network: its addresses, the primary one first. What fails is undone, with a deadline of
    * its own, and what could not be undone is left for `detach`. Throws FailedPrecondition when there is no network
    * or it is not usable, InvalidArgument for what the pod asks, and else what the plugins say.
    */
@@ -157,11 +165,13 @@ export class PodNetworks {
     for (const [file, reason] of damaged) this.#d.log.warn({ file }, `cached network attachment: ${reason}`);
     const stale = attachments.filter(({ attachment }) => !podIds.has(attachment.containerId));
     for (const entry of stale) await this.#orLog(this.#del(entry, entry.attachment.netns, signal));
-    const list = this.#default.list;
     // With a file that cannot be read we do not know what is valid, and GC takes the address from who is not named.
-    if (list === undefined || damaged.size > 0) return;
-    const valid = attachments.filter((entry) => !stale.includes(entry) && entry.list.name === list.name);
-    await gcNetwork(this.#d, list, valid.map((entry) => entry.attachment), signal);
+    if (damaged.size > 0) return;
+    const lists = new Map(this.#all().flatMap(({ list }) => (list === undefined ? [] : [[list.name, list]])));
+    for (const list of lists.values()) {
+      const valid = attachments.filter((entry) => !stale.includes(entry) && entry.list.name === list.name);
+      await this.#orLog(gcNetwork(this.#d, list, valid.map((entry) => entry.attachment), signal));
+    }
   }
 
   async #attach(pod: AttachedPod, list: ConfigList, signal: AbortSignal, stage?: Stage): Promise<{ ips: string[]; result: Result }> {
@@ -179,7 +189,7 @@ export class PodNetworks {
 
   async #requireNetwork(pod: AttachedPod): Promise<ConfigList> {
     try {
-      return await this.#default.require();
+      return await this.#networkOf(pod).require();
     } catch (error) {
       throw wrapError(`attach pod ${shortId(pod.id)}`, error);
     }
@@ -240,7 +250,7 @@ export class PodNetworks {
    * in the other. Without the plugins the first is likelier, and the pod must not be kept for ever.
    */
   async #guess(pod: AttachedPod): Promise<CachedAttachment[]> {
-    const list = this.#default.list;
+    const { list } = this.#networkOf(pod);
     if (list === undefined) return [];
     try {
       for (const plugin of list.plugins) await findPlugin(this.#d, plugin.type);
@@ -251,6 +261,15 @@ export class PodNetworks {
     // Without what ADD would have refused: it must not keep the pod from being taken down.
     const { args, ...attachment } = this.#attachmentOf({ ...pod, annotations: {} }, list);
     return [{ attachment: { ...attachment, args: args.filter(([, value]) => isArgument(value)) }, list, result: undefined }];
+  }
+
+  #all(): DefaultNetwork[] {
+    return [this.#default, ...this.#others.values()];
+  }
+
+  /** A directory that is configured no more is one of a handler that runs no new pods. */
+  #networkOf({ confDir }: AttachedPod): DefaultNetwork {
+    return (confDir === undefined ? undefined : this.#others.get(confDir)) ?? this.#default;
   }
 
   #attachmentOf(pod: AttachedPod, list: ConfigList): Attachment {

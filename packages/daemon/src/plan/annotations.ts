@@ -1,4 +1,5 @@
 import type { LinuxContainerResources } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { type AnnotationGlobs, noAnnotations, passedAnnotations } from "./annotation-globs.ts";
 import type { PodPlan } from "./pod-plan.ts";
 
 /** What the annotations of a container's spec tell. */
@@ -6,15 +7,19 @@ export interface ContainerIdentity {
   name: string;
   /** As the user wrote it. */
   imageName: string;
+  /** Its own; the handler's globs tell which the runtime sees. */
+  annotations?: Readonly<Record<string, string>>;
 }
 
 /**
  * The annotations by which runtimes know what they run: shims of sandboxed runtimes (Kata, gVisor)
  * put a container into its pod's virtual machine by them. Both families' names, containerd's and
- * CRI-O's, because runtimes look for either. Sorted, so that the same plan is the same JSON.
+ * CRI-O's, because runtimes look for either. Sorted, so that the same plan is the same JSON. Those that the handler's
+ * globs let through come first, so that none of them takes the place of ours.
  */
-export function containerAnnotations(pod: PodPlan, container: ContainerIdentity): Record<string, string> {
+export function containerAnnotations(pod: PodPlan, container: ContainerIdentity, globs: AnnotationGlobs = noAnnotations): Record<string, string> {
   return {
+    ...passedAnnotations(globs, pod.annotations, container.annotations),
     "io.kubernetes.cri-o.ContainerType": "container",
     "io.kubernetes.cri-o.SandboxID": pod.id,
     "io.kubernetes.cri.container-name": container.name,
@@ -30,8 +35,9 @@ export function containerAnnotations(pod: PodPlan, container: ContainerIdentity)
  * The same of a container that is its pod's sandbox. What the pod's containers come to, which a kubelet tells in
  * advance, is what Kata makes its machine as large as.
  */
-export function sandboxAnnotations(pod: PodPlan, resources: LinuxContainerResources | undefined): Record<string, string> {
+export function sandboxAnnotations(pod: PodPlan, resources: LinuxContainerResources | undefined, globs: AnnotationGlobs): Record<string, string> {
   return {
+    ...passedAnnotations(globs, pod.annotations),
     "io.kubernetes.cri-o.ContainerType": "sandbox",
     "io.kubernetes.cri-o.SandboxID": pod.id,
     "io.kubernetes.cri.container-type": "sandbox",

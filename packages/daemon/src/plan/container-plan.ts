@@ -1,6 +1,7 @@
 import type { ContainerConfig, ContainerMetadata, LinuxContainerSecurityContext } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { ResourcesSpec } from "@keelson/oci/runtime-spec/resources.ts";
 import type { RlimitSpec } from "@keelson/oci/runtime-spec/spec.ts";
+import type { AnnotationGlobs } from "./annotation-globs.ts";
 import { containerAnnotations } from "./annotations.ts";
 import { planCdiDevices } from "./cdi.ts";
 import { planCapabilities, type CapabilityPlan } from "./capabilities.ts";
@@ -31,6 +32,8 @@ export interface ContainerPlanInput {
   id: string;
   /** What the configuration gives to every container. */
   defaults: ContainerDefaults;
+  /** Which annotations the handler's runtime gets to see. */
+  annotationGlobs?: AnnotationGlobs;
 }
 
 export interface ContainerDefaults {
@@ -115,7 +118,7 @@ export function planContainer(input: ContainerPlanInput): ContainerPlan {
     mounts: planMounts(config.mounts, image.config.volumes, pod, handler, host),
     devices: planDevices(config.devices),
     cdiDevices: planCdiDevices(config.CDIDevices, config.annotations),
-    specAnnotations: containerAnnotations(pod, { name: metadata.name, imageName: imageNameOf(config) }),
+    specAnnotations: containerAnnotations(pod, { name: metadata.name, imageName: imageNameOf(config), annotations: config.annotations }, input.annotationGlobs),
   };
 }
 

@@ -3,6 +3,8 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { codeName, StatusError } from "@keelson/base/status.ts";
+import { noAnnotations } from "./annotation-globs.ts";
+import { parseBaseSpec, withBaseSpec } from "./base-spec.ts";
 import { withCdiEdits } from "./cdi.ts";
 import { PodSandboxConfig } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { fieldsOf, fromJson } from "@keelson/cri/json.ts";
@@ -57,11 +59,12 @@ function pathsIn(message: string, json: object, parent = ""): string[] {
   });
 }
 
-function sandboxSpecFrom({ host, pod: json }: PlanFixture, pod: PodPlan): object {
+function sandboxSpecFrom({ host, pod: json, annotationGlobs = noAnnotations, baseSpec = {} }: PlanFixture, pod: PodPlan): object {
   const config = PodSandboxConfig.fromPartial(fromJson("PodSandboxConfig", json ?? {}));
   const pins = { user: "/run/pod/userns", network: "/run/pod/netns", ipc: "/run/pod/ipcns", uts: "/run/pod/utsns" };
   const podFiles = { hostname: "/run/pod/hostname", resolvConf: "/run/pod/resolv.conf", shm: "/run/pod/shm" };
-  return sandboxSpec({ pod, host: hostFrom(host), rootfsPath: "/run/pod/sandbox/pod1/rootfs", namespacePaths: pins, podFiles, resources: config.linux?.resources });
+  const spec = sandboxSpec({ pod, host: hostFrom(host), rootfsPath: "/run/pod/sandbox/pod1/rootfs", namespacePaths: pins, podFiles, resources: config.linux?.resources, annotationGlobs });
+  return withBaseSpec(spec, parseBaseSpec(JSON.stringify(baseSpec)));
 }
 
 /** What a client is told of a pod or container that is not to be; undefined for one that is. */
@@ -93,7 +96,8 @@ function specFrom(fixture: PlanFixture, pod: ReturnType<typeof podFrom>): object
     allDevicesAllowed: plan.privileged,
     ...(fixture.localhostSeccomp === undefined ? {} : { localhostSeccomp: fixture.localhostSeccomp }),
   });
-  return fixture.cdi === undefined ? spec : withCdiEdits(spec, fixture.cdi, host);
+  const based = fixture.baseSpec === undefined ? spec : withBaseSpec(spec, parseBaseSpec(JSON.stringify(fixture.baseSpec)));
+  return fixture.cdi === undefined ? based : withCdiEdits(based, fixture.cdi, host);
 }
 
 /** As the effects side would have it. */

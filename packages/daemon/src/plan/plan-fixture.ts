@@ -2,6 +2,7 @@ import { ContainerConfig, PodSandboxConfig } from "@keelson/cri/gen/runtime/v1/a
 import { fromJson } from "@keelson/cri/json.ts";
 import { capabilityNames } from "./capabilities.ts";
 import type { SeccompSpec } from "@keelson/oci/runtime-spec/seccomp.ts";
+import type { AnnotationGlobs } from "./annotation-globs.ts";
 import type { CdiEdits } from "./cdi.ts";
 import { planContainer, type ContainerDefaults, type ContainerPlan } from "./container-plan.ts";
 import type { ResolvedDevice } from "./devices.ts";
@@ -20,6 +21,9 @@ export interface PlanFixture {
   container?: object;
   image?: Partial<ImageDefaults>;
   defaults?: Partial<ContainerDefaults>;
+  /** Of the handler's section. */
+  annotationGlobs?: AnnotationGlobs;
+  baseSpec?: object;
   passwd?: string;
   group?: string;
   pidNamespacePath?: string;
@@ -89,6 +93,7 @@ export function containerFrom(fixture: PlanFixture, pod: PodPlan = podFrom(fixtu
     handler: handlerFrom(fixture.handler),
     id: "container1",
     defaults: { pidsLimit: 0, rlimits: [], ...fixture.defaults },
+    ...(fixture.annotationGlobs === undefined ? {} : { annotationGlobs: fixture.annotationGlobs }),
   });
   return { plan, config, host: facts };
 }

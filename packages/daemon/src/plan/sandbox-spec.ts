@@ -1,5 +1,6 @@
 import type { LinuxContainerResources } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { MountSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
+import type { AnnotationGlobs } from "./annotation-globs.ts";
 import { sandboxAnnotations } from "./annotations.ts";
 import { capabilitiesSpec } from "./capabilities.ts";
 import { planSandboxCgroup } from "./cgroup-path.ts";
@@ -20,13 +21,15 @@ export interface SandboxSpecInput {
   readonly podFiles: Pick<PodFilePaths, "hostname" | "resolvConf" | "shm">;
   /** CRI: LinuxPodSandboxConfig.resources, what the pod's containers come to. */
   readonly resources: LinuxContainerResources | undefined;
+  /** Which annotations of the pod the handler's runtime gets to see. */
+  readonly annotationGlobs: AnnotationGlobs;
 }
 
 /** With it all containers of the pod end, so it is the last to go when memory is short. */
 const oomScoreAdj = -998;
 
 /** The spec of the container that is a pod's sandbox. Same input, same JSON. It has no limits: those of the pod are on its cgroup. */
-export function sandboxSpec({ pod, host, rootfsPath, namespacePaths, podFiles, resources }: SandboxSpecInput): Spec {
+export function sandboxSpec({ pod, host, rootfsPath, namespacePaths, podFiles, resources, annotationGlobs }: SandboxSpecInput): Spec {
   const nobody = pod.userNamespace === undefined ? 65_535 : nobodyOf(pod.userNamespace);
   return {
     ociVersion: "1.0.2",
@@ -42,7 +45,7 @@ export function sandboxSpec({ pod, host, rootfsPath, namespacePaths, podFiles, r
     },
     root: { path: rootfsPath, readonly: true },
     mounts: mountsOf(pod, podFiles),
-    annotations: sandboxAnnotations(pod, resources),
+    annotations: sandboxAnnotations(pod, resources, annotationGlobs),
     linux: {
       ...(pod.userNamespace === undefined ? {} : { uidMappings: mappingsSpec(pod.userNamespace.uids), gidMappings: mappingsSpec(pod.userNamespace.gids) }),
       namespaces: namespacesSpec({ is: pod.pid === "host" ? "host" : "own" }, pod, namespacePaths, false),

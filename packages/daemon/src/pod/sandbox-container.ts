@@ -1,5 +1,6 @@
 import type { Deps } from "../deps.ts";
 import { podDir } from "../paths.ts";
+import { withBaseSpec } from "../plan/base-spec.ts";
 import { planSandboxCgroup } from "../plan/cgroup-path.ts";
 import { sandboxSpec } from "../plan/sandbox-spec.ts";
 import type { RunningProcesses, RuntimeContainer } from "../runtime/runtime.ts";
@@ -16,13 +17,13 @@ export function sandboxContainerOf(d: Pick<Deps, "paths">, { id, plan }: Pick<Po
  * then. It is on record before it is started; what a failure leaves of it is endSandbox's to take down.
  */
 export async function startSandbox(d: Deps, pod: PodRecord, signal: AbortSignal): Promise<void> {
-  const { runtime } = d.runtimes.handlerOf(pod.handler);
+  const { runtime, settings } = d.runtimes.handlerOf(pod.handler);
   const container = sandboxContainerOf(d, pod);
   const files = podFiles(podDir(d.paths, pod.id));
   const rootfsPath = await d.podHost.makeSandboxRootfs(pod.plan);
-  const spec = sandboxSpec({ pod: pod.plan, host: d.host, rootfsPath, namespacePaths: namespacePaths(pod, files), podFiles: files, resources: pod.config.linux?.resources });
+  const spec = sandboxSpec({ pod: pod.plan, host: d.host, rootfsPath, namespacePaths: namespacePaths(pod, files), podFiles: files, resources: pod.config.linux?.resources, annotationGlobs: settings.annotations });
   const withTimeout = AbortSignal.any([signal, AbortSignal.timeout(d.createTimeoutMs)]);
-  const sandbox = await runtime.create(container, spec, withTimeout);
+  const sandbox = await runtime.create(container, settings.baseSpec === undefined ? spec : withBaseSpec(spec, settings.baseSpec), withTimeout);
   d.pods.update(pod.id, (p) => ({ ...p, sandbox }));
   await runtime.start(container, sandbox, withTimeout);
 }

@@ -25,7 +25,7 @@ export async function teardownPod(d: Deps, pod: PodRecord, signal: AbortSignal, 
 }
 
 /** What the network is told of a pod. */
-export function networkPodOf(d: Deps, { plan, config }: PodRecord): AttachedPod {
+export function networkPodOf(d: Deps, { plan, config, handler }: PodRecord): AttachedPod {
   return {
     id: plan.id,
     name: plan.metadata.name,
@@ -35,6 +35,7 @@ export function networkPodOf(d: Deps, { plan, config }: PodRecord): AttachedPod 
     portMappings: plan.portMappings,
     annotations: plan.annotations,
     cgroupPath: plan.cgroup.path,
+    confDir: d.runtimes.all().find(({ name }) => name === handler)?.settings.cniConfDir,
     ...(config.dnsConfig === undefined ? {} : { dns: config.dnsConfig }),
   };
 }

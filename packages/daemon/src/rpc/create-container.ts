@@ -18,6 +18,7 @@ import { creationTimeNs } from "../creation-time.ts";
 import type { Deps } from "../deps.ts";
 import type { ImageRecord } from "../image/record.ts";
 import { podDir } from "../paths.ts";
+import { withBaseSpec } from "../plan/base-spec.ts";
 import { withCdiEdits } from "../plan/cdi.ts";
 import { type ContainerPlan, type ContainerPlanInput, planContainer } from "../plan/container-plan.ts";
 import { containerSpec } from "../plan/container-spec.ts";
@@ -41,7 +42,7 @@ export async function createContainer(d: Deps, req: CreateContainerRequest, sign
   const pod = shownPod(d, requestId("pod_sandbox_id", req.podSandboxId));
   const image = requireImage(d, config);
   const handler = d.runtimes.handlerOf(pod.handler);
-  const plan = planContainer({ config, pod: pod.plan, image: withDefaults(d, image), host: d.host, handler: handler.facts, id: d.newId(), defaults: d.containerPolicy.defaults });
+  const plan = planContainer({ config, pod: pod.plan, image: withDefaults(d, image), host: d.host, handler: handler.facts, id: d.newId(), defaults: d.containerPolicy.defaults, annotationGlobs: handler.settings.annotations });
   const mountedImages = findMountedImages(d, plan.mounts);
   const hash = configHash("ContainerConfig", config);
   const earlier = d.containers.byName(plan.nameKey);
@@ -182,7 +183,8 @@ function newRecord(d: Deps, { plan, config, image, mountedImages, podId }: NewCo
 }
 
 function makeSpec(d: Deps, c: NewContainer, pod: PodRecord, found: Pick<SpecSources, "rootfs" | "mountSources" | "sourceTraits">): Spec {
-  return containerSpec(
+  const { settings } = d.runtimes.handlerOf(pod.handler);
+  const spec = containerSpec(
     collectSpecInput({
       plan: c.plan,
       pod: pod.plan,
@@ -191,9 +193,10 @@ function makeSpec(d: Deps, c: NewContainer, pod: PodRecord, found: Pick<SpecSour
       ...found,
       targetPid: targetPid(d, c.plan, pod),
       deviceOwner: d.containerPolicy.deviceOwnershipFromSecurityContext ? deviceOwner(c.config.linux?.securityContext) : {},
-      privilegedDevices: d.runtimes.handlerOf(pod.handler).privilegedDevices,
+      privilegedDevices: settings.privilegedDevices,
     }),
   );
+  return settings.baseSpec === undefined ? spec : withBaseSpec(spec, settings.baseSpec);
 }
 
 /** Who is joined: the sandbox, or by CRI: NamespaceMode TARGET another container of the pod, as ephemeral containers do. */

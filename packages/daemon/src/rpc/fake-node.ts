@@ -28,6 +28,7 @@ import type { LimitFile } from "../plan/resource-update.ts";
 import { readPodRecord, writePodRecord } from "../pod/record.ts";
 import { RecordStore } from "../record-store.ts";
 import { openDatabase, RecordTable } from "../record-table.ts";
+import { defaultHandlerSettings } from "../runtime/handler-settings.ts";
 import { Runtimes } from "../runtime/runtimes.ts";
 import { fakeContainerHost } from "./fake-container-host.ts";
 import { fakeImages } from "./fake-images.ts";
@@ -150,9 +151,9 @@ export class FakeNode extends FakeMachine implements Disposable {
     const containers = this.#openStore(new FaultyTable(this, "containers", readContainerRecord, writeContainerRecord), "container");
     const handlers = ["crun", "runc", "kata"].filter((name) => !this.missingHandlers.has(name)).map((name) => {
       const facts = { name, recursiveReadOnlyMounts: true, userNamespaces: true, sandbox: name === "kata" ? ("container" as const) : ("none" as const) };
-      return { name, path: `/usr/bin/${name}`, facts, refreshFacts: () => Promise.resolve(), runtime: fakeRuntime(this, name), privilegedDevices: "all" as const };
+      return { name, path: `/usr/bin/${name}`, facts, refreshFacts: () => Promise.resolve(), runtime: fakeRuntime(this, name), type: "oci" as const, version: "1.0", root: `/run/${name}`, settings: defaultHandlerSettings, problem: () => undefined };
     });
-    const runtimes = new Runtimes(handlers, new Map(), "crun");
+    const runtimes = new Runtimes(handlers, "crun");
     const containerHost = fakeContainerHost(this);
     const podLock = new KeyedLock();
     const cleanupTimeoutMs = 60_000;

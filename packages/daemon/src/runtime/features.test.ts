@@ -4,13 +4,13 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { silentLog } from "@keelson/base/log.ts";
-import { HandlerFeatures, userNamespacesInFeatures, userNamespacesInVersion } from "./features.ts";
+import { HandlerFeatures, type HandlerFeaturesOptions, userNamespacesInFeatures, userNamespacesInVersion, versionIn } from "./features.ts";
 
 const answer = (namespaces: unknown) => JSON.stringify({ ociVersionMin: "1.0.0", ociVersionMax: "1.2.0", linux: { namespaces } });
 const able = { recursiveReadOnlyMounts: true, idMapProblem: "" };
 
 /** A runtime that is a shell script. */
-function withRuntime(t: TestContext, script: string, host = able) {
+function withRuntime(t: TestContext, script: string, over: Partial<HandlerFeaturesOptions> = {}) {
   const dir = mkdtempSync(join(tmpdir(), "keelson-features-"));
   t.after(() => rmSync(dir, { recursive: true }));
   const path = join(dir, "runtime");
@@ -20,8 +20,8 @@ function withRuntime(t: TestContext, script: string, host = able) {
     chmodSync(path, 0o755);
   };
   write(script);
-  const features = new HandlerFeatures({ name: "r", path, args: ["--flag"], sandbox: "none", host, log: silentLog });
-  return { features, write, remove: () => rmSync(path), calls: () => readFileSync(join(dir, "calls"), "utf8").trim().split("\n") };
+  const features = new HandlerFeatures({ name: "r", type: "oci", path, args: ["--flag"], runtime: path, declared: {}, sandbox: "none", host: able, log: silentLog, ...over });
+  return { path, features, write, remove: () => rmSync(path), calls: () => readFileSync(join(dir, "calls"), "utf8").trim().split("\n").sort() };
 }
 
 test("the namespaces in a runtime's features say whether it has user namespaces", () => {
@@ -48,35 +48,92 @@ test("a runtime is asked once, with its arguments, and again when it was replace
   await Promise.all([features.refresh(), features.refresh()]);
   await features.refresh();
   assert.equal(features.facts.userNamespaces, true);
-  assert.deepEqual(calls(), ["--flag features"]);
+  assert.deepEqual(calls(), ["--flag --version", "--flag features"]);
   write(`echo '${answer([])}'`);
   await features.refresh();
   assert.equal(features.facts.userNamespaces, false);
   remove();
   await features.refresh();
-  assert.equal(calls().length, 2);
+  assert.equal(calls().length, 4);
 });
 
 test("one without the command is asked for its version", async (t) => {
   const { features, calls } = withRuntime(t, `case "$2" in features) echo unknown command >&2; exit 1;; *) echo crun version 1.8.1;; esac`);
   await features.refresh();
   assert.equal(features.facts.userNamespaces, true);
-  assert.deepEqual(calls(), ["--flag features", "--flag --version"]);
+  assert.equal(features.version, "1.8.1");
+  assert.deepEqual(calls(), ["--flag --version", "--flag --version", "--flag features"]);
 });
 
-test("one that floods, fails or cannot be executed has no user namespaces", async (t) => {
-  for (const script of [`yes '${answer(["user"])}' | head -c 1000000`, "kill -9 $$", "exit 3"]) {
+test("one that prints garbage, floods or fails has no version and no user namespaces, and may be used", async (t) => {
+  for (const script of [`yes '${answer(["user"])}' | head -c 1000000`, "exit 3", "head -c 3000 /dev/urandom", "echo version: none"]) {
     const { features } = withRuntime(t, script);
     await features.refresh();
-    assert.equal(features.facts.userNamespaces, false, script);
+    assert.deepEqual([features.facts.userNamespaces, features.version, features.problem], [false, "", undefined], script);
   }
-  const notExecutable = new HandlerFeatures({ name: "r", path: import.meta.filename, args: [], sandbox: "none", host: able, log: silentLog });
-  await notExecutable.refresh();
-  assert.equal(notExecutable.facts.userNamespaces, false);
+});
+
+test("one that crashes or cannot be executed is a problem that names it and says what to do", async (t) => {
+  const crashing = withRuntime(t, "kill -SEGV $$");
+  await crashing.features.refresh();
+  assert.match(crashing.features.problem!, /^\/.*\/runtime (features|--version) was ended by SIGSEGV; install runtime$/);
+  const asked = crashing.calls().length;
+  await crashing.features.refresh();
+  assert.equal(crashing.calls().length, asked, "asked again at once");
+  const plain = withRuntime(t, "");
+  writeFileSync(plain.path, "\0\0\0\0");
+  await plain.features.refresh();
+  assert.match(plain.features.problem!, /runtime cannot be executed: .*ENOEXEC.*; install runtime/);
+});
+
+test("one that hangs is given up, and what it had started with it", async (t) => {
+  const { features } = withRuntime(t, "exec sleep 1000", { answerTimeoutMs: 200 });
+  await features.refresh();
+  assert.match(features.problem!, /runtime did not answer (features|--version) within 0.2 s; install runtime/);
+  assert.equal(features.facts.userNamespaces, false);
+});
+
+test("a shim is asked for its version, and the runtime that it calls for the features", async (t) => {
+  const called = withRuntime(t, `echo '${answer(["user"])}'`);
+  const shim = withRuntime(t, "printf 'the-shim:\\n  Version:  1.6.20~ds1\\n'", { type: "shim", args: [], runtime: called.path });
+  await shim.features.refresh();
+  assert.deepEqual([shim.features.version, shim.features.facts.userNamespaces, shim.features.facts.recursiveReadOnlyMounts], ["1.6.20~ds1", true, true]);
+  assert.deepEqual([shim.calls(), called.calls()], [["-v"], ["features"]]);
+  called.write(`echo '${answer([])}'`);
+  await shim.features.refresh();
+  assert.equal(shim.features.facts.userNamespaces, false);
+});
+
+test("a shim with its own machines has what the configuration declares of it, as far as this machine has it", async (t) => {
+  const kata = { type: "shim", args: [], runtime: undefined } as const;
+  const of = async (over: Partial<HandlerFeaturesOptions>) => {
+    const { features } = withRuntime(t, `echo 'Kata Containers containerd shim (Golang): id: "io.containerd.kata.v2", version: 3.2.0, commit: 0'`, { ...kata, ...over });
+    await features.refresh();
+    assert.equal(features.version, "3.2.0");
+    return [features.facts.userNamespaces, features.facts.recursiveReadOnlyMounts];
+  };
+  assert.deepEqual(await of({}), [false, false]);
+  const declared = { user_namespaces: true, recursive_read_only_mounts: true };
+  assert.deepEqual(await of({ declared }), [true, true]);
+  assert.deepEqual(await of({ declared, host: { recursiveReadOnlyMounts: false, idMapProblem: "needs Linux 5.19" } }), [false, false]);
+});
+
+test("the version is found in what each program says of itself", () => {
+  for (const [text, version] of [
+    ["crun version 1.8.1\ncommit: f8a0\n", "1.8.1"],
+    ["runc version 1.1.5+ds1\ncommit: 1.1.5\n", "1.1.5+ds1"],
+    ["runsc version 0.0~20240729.0\nspec: 1.0.2-dev\n", "0.0~20240729.0"],
+    ["runsc version release-20240729.0\n", "release-20240729.0"],
+    ["youki version: v0.3.3\n", "0.3.3"],
+    ["version", ""],
+    ["", ""],
+  ] as const) {
+    assert.equal(versionIn(text), version, text);
+  }
 });
 
 test("no handler has what the machine has not", async (t) => {
-  const { features } = withRuntime(t, `echo '${answer(["user"])}'`, { recursiveReadOnlyMounts: false, idMapProblem: "needs Linux 5.19" });
+  const { features } = withRuntime(t, `echo '${answer(["user"])}'`, { host: { recursiveReadOnlyMounts: false, idMapProblem: "needs Linux 5.19" } });
   await features.refresh();
   assert.deepEqual(features.facts, { name: "r", recursiveReadOnlyMounts: false, userNamespaces: false, sandbox: "none" });
 });

@@ -1,14 +1,16 @@
 import { statSync } from "node:fs";
 import type { Log } from "@keelson/base/log.ts";
+import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
 import { run } from "@keelson/linux/run.ts";
 import * as v from "valibot";
 import type { HandlerFacts, HostFacts } from "../plan/host-facts.ts";
+import { installHint } from "./find-program.ts";
 
 /** What a runtime's answers are cut off at, in bytes; runc's is 8 KiB. */
 const maxAnswerBytes = 256 * 1024;
-const answerTimeoutMs = 5000;
-/** How long one that gave no answer in time is not asked again. */
+const defaultAnswerTimeoutMs = 5000;
+/** How long one that could not be asked is left alone. */
 const retryAfterMs = 60_000;
 
 /** https://github.com/opencontainers/runtime-spec/blob/main/features.md and features-linux.md: what of it is used. */
@@ -32,21 +34,41 @@ export function userNamespacesInVersion(answer: string): boolean {
   return /^(?:crun|runc) version [1-9]/.test(answer);
 }
 
+/** The version in what a runtime or a shim says of itself; empty when there is none. */
+export function versionIn(answer: string): string {
+  return /\bversion:?\s+v?((?:release-)?\d[-\w.~+]{0,63})/i.exec(answer.slice(0, 4096))?.[1] ?? "";
+}
+
 export interface HandlerFeaturesOptions {
   readonly name: string;
-  /** Absolute path of the runtime's binary. */
+  readonly type: "oci" | "shim";
+  /** Absolute path of the runtime's or shim's binary. */
   readonly path: string;
   readonly args: readonly string[];
+  /** The OCI runtime that has the features: `path`, or what a shim calls. Undefined where there is none. */
+  readonly runtime: string | undefined;
+  /** What the configuration says; it wins over what is found out. */
+  readonly declared: { readonly user_namespaces?: boolean | undefined; readonly recursive_read_only_mounts?: boolean | undefined };
   readonly sandbox: HandlerFacts["sandbox"];
   readonly host: Pick<HostFacts, "recursiveReadOnlyMounts" | "idMapProblem">;
   readonly log: Log;
+  /** How long each answer may take; 5 s when not given. */
+  readonly answerTimeoutMs?: number;
 }
 
-/** What a runtime handler can do on this machine, asked anew when its binary is another one. */
+interface Known {
+  /** Of the binaries that were asked. */
+  readonly identity: string;
+  readonly version: string;
+  readonly userNamespaces: boolean;
+  /** The binary cannot be run; undefined when it can. */
+  readonly problem: string | undefined;
+}
+
+/** What a runtime handler is and can do on this machine, asked anew when its binary is another one. */
 export class HandlerFeatures {
   readonly #o: HandlerFeaturesOptions;
-  #binary = "";
-  #userNamespaces = false;
+  #known: Known = { identity: "", version: "", userNamespaces: false, problem: undefined };
   #asking: Promise<void> | undefined;
   #retryAtMs = 0;
 
@@ -56,34 +78,80 @@ export class HandlerFeatures {
 
   /** As `refresh` found it; before, the handler has no user namespaces. */
   get facts(): HandlerFacts {
-    const { name, host, sandbox } = this.#o;
-    return { name, recursiveReadOnlyMounts: host.recursiveReadOnlyMounts, userNamespaces: this.#userNamespaces && host.idMapProblem === "", sandbox };
+    const { name, runtime, declared, sandbox, host } = this.#o;
+    const userNamespaces = declared.user_namespaces ?? this.#known.userNamespaces;
+    // Such mounts are made by us, for whoever opens files on this machine; a guest has its own.
+    const recursiveReadOnlyMounts = declared.recursive_read_only_mounts ?? runtime !== undefined;
+    return { name, recursiveReadOnlyMounts: recursiveReadOnlyMounts && host.recursiveReadOnlyMounts, userNamespaces: userNamespaces && host.idMapProblem === "", sandbox };
   }
 
-  /** Asks the runtime if it was not yet or is another one now. Never throws: who does not answer has no features. */
+  /** Empty when it does not say. */
+  get version(): string {
+    return this.#known.version;
+  }
+
+  /** Why it cannot be run; undefined as far as is known when it can. */
+  get problem(): string | undefined {
+    return this.#known.problem;
+  }
+
+  /**
+   * Asks the runtime if it was not yet or is another one now. Never throws: who does not answer has no features, and
+   * is asked again from time to time, for which nobody waits.
+   */
   refresh(): Promise<void> {
-    const binary = identityOf(this.#o.path);
-    if (binary === undefined || binary === this.#binary || performance.now() < this.#retryAtMs) return Promise.resolve();
-    this.#asking ??= this.#ask(binary).finally(() => (this.#asking = undefined));
-    return this.#asking;
+    const identity = this.#identity();
+    if (identity === undefined || identity === this.#known.identity) return Promise.resolve();
+    if (performance.now() < this.#retryAtMs) return Promise.resolve();
+    this.#asking ??= this.#ask(identity).finally(() => (this.#asking = undefined));
+    return this.#known.problem === undefined ? this.#asking : Promise.resolve();
   }
 
-  async #ask(binary: string): Promise<void> {
+  #identity(): string | undefined {
+    const of = [this.#o.path, ...(this.#o.runtime === undefined ? [] : [this.#o.runtime])].map(identityOf);
+    return of.includes(undefined) ? undefined : of.join(" ");
+  }
+
+  async #ask(identity: string): Promise<void> {
+    const { type, name, path, args, runtime, answerTimeoutMs } = this.#o;
     try {
-      this.#userNamespaces = userNamespacesInFeatures(await this.#answer("features")) ?? userNamespacesInVersion(await this.#answer("--version"));
-      this.#binary = binary;
+      const [own, called] = await Promise.all([
+        answerOf(path, type === "oci" ? [...args, "--version"] : ["-v"], answerTimeoutMs),
+        runtime === undefined ? "" : this.#featuresOf(runtime),
+      ]);
+      const userNamespaces = userNamespacesInFeatures(called) ?? userNamespacesInVersion(called);
+      this.#known = { identity, version: versionIn(own), userNamespaces, problem: undefined };
     } catch (error) {
-      this.#userNamespaces = false;
       this.#retryAtMs = performance.now() + retryAfterMs;
-      this.#o.log.warn({ handler: this.#o.name, err: error }, `runtime handler ${this.#o.name} does not say what it can: it is taken to have no user namespaces`);
+      const problem = messageOf(error);
+      const isNew = problem !== this.#known.problem;
+      this.#known = { identity: "", version: "", userNamespaces: false, problem };
+      if (isNew) this.#o.log.warn({ handler: name, err: error }, `runtime handler ${name}: ${problem}`);
     }
   }
 
-  async #answer(command: string): Promise<string> {
-    const { path, args } = this.#o;
-    const { stdout, truncated } = await run({ file: path, args: [...args, command], env: { PATH: process.env["PATH"] }, stdoutLimitBytes: maxAnswerBytes, timeoutMs: answerTimeoutMs });
-    return truncated ? "" : stdout.toString();
+  /** What the runtime says to `features`, or, when it does not know that, to `--version`. */
+  async #featuresOf(runtime: string): Promise<string> {
+    const { path, args: own, answerTimeoutMs } = this.#o;
+    const args = runtime === path ? own : [];
+    const features = await answerOf(runtime, [...args, "features"], answerTimeoutMs);
+    return userNamespacesInFeatures(features) === undefined ? answerOf(runtime, [...args, "--version"], answerTimeoutMs) : features;
   }
+}
+
+/** What a program prints, whatever its exit code. Throws FailedPrecondition that names it when it cannot be run, crashes or hangs. */
+async function answerOf(file: string, args: readonly string[], timeoutMs = defaultAnswerTimeoutMs): Promise<string> {
+  const question = args.at(-1);
+  let result;
+  try {
+    result = await run({ file, args, env: { PATH: process.env["PATH"] }, stdoutLimitBytes: maxAnswerBytes, timeoutMs });
+  } catch (error) {
+    const isHung = error instanceof DOMException && error.name === "TimeoutError";
+    const what = isHung ? `did not answer ${question} within ${timeoutMs / 1000} s` : `cannot be executed: ${messageOf(error)}`;
+    throw new StatusError(Code.FailedPrecondition, `${file} ${what}; ${installHint(file)}`, error);
+  }
+  if (result.signal !== null) throw new StatusError(Code.FailedPrecondition, `${file} ${question} was ended by ${result.signal}; ${installHint(file)}`);
+  return result.truncated ? "" : result.stdout.toString();
 }
 
 /** Undefined when there is no such file. */

@@ -1,65 +1,87 @@
-import { accessSync, constants, readFileSync, realpathSync } from "node:fs";
-import { delimiter, join } from "node:path";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import type { Log } from "@keelson/base/log.ts";
-import { Code, StatusError } from "@keelson/base/status.ts";
+import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
 import type { CgroupLayout } from "@keelson/linux/cgroup.ts";
-import { builtInRuntimes } from "../config/load.ts";
+import { builtInRuntimes, type HandlerConfig, handlersOf, isRuncShim } from "../config/handler-section.ts";
 import type { Config } from "../config/schema.ts";
 import { exitsDir, type Paths, runtimeRoot } from "../paths.ts";
 import type { HandlerFacts, HostFacts } from "../plan/host-facts.ts";
 import { HandlerFeatures } from "./features.ts";
+import { findBinary, findProgram, installHint } from "./find-program.ts";
+import { type HandlerSettings, settingsOf } from "./handler-settings.ts";
 import { OciRuntime } from "./oci.ts";
 import type { Runtime } from "./runtime.ts";
-
-/** What a privileged container has of the host's devices: nodes of all and their use, only their use, or no more than others. */
-export type PrivilegedDevices = "all" | "allowed" | "as others";
 
 /** A handler that pods can name. */
 export interface Handler {
   readonly name: string;
+  readonly type: "oci" | "shim";
   /** Absolute path of the binary. */
   readonly path: string;
   readonly facts: HandlerFacts;
+  /** As the binary tells; empty when it does not. */
+  readonly version: string;
+  /** Where the runtime keeps its own state. */
+  readonly root: string;
+  readonly settings: HandlerSettings;
+  readonly runtime: Runtime;
   /** Brings the facts up to date when the binary has been replaced. Never throws. */
   refreshFacts(): Promise<void>;
-  readonly runtime: Runtime;
-  readonly privilegedDevices: PrivilegedDevices;
+  /** Why it can make no container now, with what would help; undefined as far as is known when it can. */
+  problem(): string | undefined;
 }
 
-/** The runtime handlers of the configuration whose binaries are there. */
-export class Runtimes {
-  readonly #handlers: ReadonlyMap<string, Handler>;
-  readonly #missing: ReadonlyMap<string, string>;
-  readonly #default: string | undefined;
-  readonly #isThere: (path: string) => boolean;
-  readonly #conmon: string;
+/** A handler that the configuration has and the machine has not. */
+export interface MissingHandler {
+  readonly name: string;
+  readonly type: "oci" | "shim";
+  /** As configured. */
+  readonly path: string;
+  readonly problem: string;
+  /** The configuration has a section of it. */
+  readonly isConfigured: boolean;
+}
 
-  /** `isThere`: whether a program can be executed now; tests have none. */
-  constructor(handlers: readonly Handler[], missing: ReadonlyMap<string, string>, defaultName: string | undefined, conmon = "conmon", isThere: (path: string) => boolean = () => true) {
-    this.#handlers = new Map(handlers.map((h) => [h.name, h]));
-    this.#missing = missing;
+type Attempt = Handler | MissingHandler;
+
+/** The runtime handlers of the configuration. One whose binary was missing is there as soon as that is installed. */
+export class Runtimes {
+  readonly #handlers: Map<string, Handler>;
+  readonly #missing: Map<string, MissingHandler>;
+  readonly #retry: (name: string) => Attempt | undefined;
+  #default: string | undefined;
+
+  /** `retry`: looks again for one that was missing; tests have none. */
+  constructor(attempts: readonly Attempt[], defaultName: string | undefined, retry: (name: string) => Attempt | undefined = () => undefined) {
+    this.#handlers = new Map(attempts.filter(isHandler).map((h) => [h.name, h]));
+    this.#missing = new Map(attempts.filter((h) => !isHandler(h)).map((h) => [h.name, h as MissingHandler]));
     this.#default = defaultName;
-    this.#conmon = conmon;
-    this.#isThere = isThere;
+    this.#retry = retry;
   }
 
-  /** The handler of a pod: "" is the default. Throws InvalidArgument for a name that is not configured, FailedPrecondition for a missing binary. */
+  /**
+   * The handler of a pod that is to be run: "" is the default. Throws InvalidArgument for a name that is not configured,
+   * FailedPrecondition for a binary that is missing or cannot be run.
+   */
   handler(name: string): Handler {
     const wanted = name === "" ? this.#default : name;
-    if (wanted === undefined) throw new StatusError(Code.FailedPrecondition, `no OCI runtime is installed: install crun or runc, or name one in [runtimes.NAME]`);
-    const handler = this.#handlers.get(wanted);
-    if (handler !== undefined) return handler;
-    const missing = this.#missing.get(wanted);
-    if (missing !== undefined) throw new StatusError(Code.FailedPrecondition, `runtime handler ${wanted}: ${missing}`);
-    const known = [...this.#handlers.keys()].join(", ") || "none";
-    throw new StatusError(Code.InvalidArgument, `runtime handler ${JSON.stringify(name)} is not configured; there are: ${known}`);
+    if (wanted === undefined) throw new StatusError(Code.FailedPrecondition, noRuntime);
+    const handler = this.#find(wanted);
+    if (handler === undefined) {
+      const known = [...this.#handlers.keys()].join(", ") || "none";
+      throw new StatusError(Code.InvalidArgument, `runtime handler ${JSON.stringify(name)} is not configured; there are: ${known}`);
+    }
+    const problem = isHandler(handler) ? handler.problem() : handler.problem;
+    if (problem === undefined) return handler as Handler;
+    throw new StatusError(Code.FailedPrecondition, `runtime handler ${wanted}: ${problem}`);
   }
 
-  /** The handler that a record names. Throws FailedPrecondition when the configuration has it no more. */
+  /** The handler that a record names, whatever is wrong with it. Throws FailedPrecondition when the configuration has it no more. */
   handlerOf(name: string): Handler {
-    const handler = this.#handlers.get(name);
-    if (handler === undefined) throw new StatusError(Code.FailedPrecondition, `runtime handler ${name}: ${this.#missing.get(name) ?? "it is no longer configured; put its section back"}`);
-    return handler;
+    const handler = this.#find(name);
+    if (handler !== undefined && isHandler(handler)) return handler;
+    throw new StatusError(Code.FailedPrecondition, `runtime handler ${name}: ${handler?.problem ?? "it is no longer configured; put its section back"}`);
   }
 
   /** All that can be used, the default first. */
@@ -68,8 +90,14 @@ export class Runtimes {
     return [...this.#handlers.values()].sort((a, b) => rank(a) - rank(b));
   }
 
+  /** Those that cannot, and that somebody may be looking for. */
+  missing(): readonly MissingHandler[] {
+    return [...this.#missing.values()].filter((handler) => handler.isConfigured);
+  }
+
   /** Before facts of handlers count; costs nothing when no binary has been replaced. */
   async refreshFacts(): Promise<void> {
+    for (const name of this.#missing.keys()) this.#find(name);
     await Promise.all(this.all().map((handler) => handler.refreshFacts()));
   }
 
@@ -79,71 +107,124 @@ export class Runtimes {
 
   /** Why the default handler can make no container now; undefined when it can. Looks for the programs, which may have been removed since the start. */
   problem(): string | undefined {
-    if (this.#default === undefined) return "no OCI runtime is installed: install crun or runc, or name one in [runtimes.NAME]";
-    if (!this.#isThere(this.#conmon)) return `the monitor ${this.#conmon} is not there any more; install the package conmon again`;
-    const { path } = this.handlerOf(this.#default);
-    return this.#isThere(path) ? undefined : `the OCI runtime ${path} is not there any more; install it again`;
+    return this.#default === undefined ? noRuntime : this.handlerOf(this.#default).problem();
   }
+
+  /** Looks again for one that was missing. */
+  #find(name: string): Attempt | undefined {
+    const handler = this.#handlers.get(name);
+    if (handler !== undefined) return handler;
+    const missing = this.#missing.get(name);
+    const found = missing && this.#retry(name);
+    if (found === undefined) return missing;
+    if (!isHandler(found)) {
+      this.#missing.set(name, found);
+      return found;
+    }
+    this.#missing.delete(name);
+    this.#handlers.set(name, found);
+    this.#default ??= name;
+    return found;
+  }
+}
+
+const noRuntime = "no OCI runtime is installed: install crun or runc, or name one in [runtimes.NAME]";
+
+function isHandler(attempt: Attempt): attempt is Handler {
+  return "runtime" in attempt;
 }
 
 /**
  * Finds the binaries of all handlers; one that the file configures and that is missing is logged.
- * Throws FailedPrecondition when conmon or the file's default_runtime is missing.
+ * Throws FailedPrecondition when conmon or what the file's default_runtime needs is missing.
  */
 export function openRuntimes(config: Config, paths: Paths, host: HostFacts, cgroups: CgroupLayout, log: Log): Runtimes {
   const conmon = findBinary(config.conmon);
   if (conmon === undefined) throw new StatusError(Code.FailedPrecondition, `conmon: ${config.conmon} is not there; install the package conmon, or set the key conmon`);
-  const sections = new Map(Object.entries({ ...builtInSections(config), ...config.runtimes }));
-  const missing = new Map<string, string>();
-  const handlers: Handler[] = [];
-  for (const [name, section] of sections) {
-    const path = findBinary(section.path);
-    if (path === undefined) {
-      const problem = `its binary ${section.path} is not there; install it or set runtimes.${name}.path`;
-      missing.set(name, problem);
-      if (name === config.default_runtime) throw new StatusError(Code.FailedPrecondition, `default_runtime ${name}: ${problem}`);
-      if (Object.hasOwn(config.runtimes, name)) log.warn({ handler: name }, `runtime handler ${name}: ${problem}`);
-      continue;
-    }
-    const root = section.root ?? runtimeRoot(paths, name);
-    const systemdCgroup = host.cgroupDriver === "systemd";
-    const runtime = new OciRuntime({ name, path, root, args: section.args, conmon, exitsDir: exitsDir(paths), systemdCgroup, cgroups, log });
-    const features = new HandlerFeatures({ name, path, args: section.args, sandbox: "none", host, log });
-    handlers.push({
-      name,
-      path,
-      runtime,
-      get facts() {
-        return features.facts;
-      },
-      refreshFacts: () => features.refresh(),
-      privilegedDevices: privilegedDevicesOf(section),
-    });
+  const maker = { paths, host, cgroups, log, conmon };
+  const configs = handlersOf(config.runtimes);
+  const attempts = configs.map((handler) => openHandler(maker, handler));
+  for (const attempt of attempts) {
+    if (isHandler(attempt)) continue;
+    if (attempt.name === config.default_runtime) throw new StatusError(Code.FailedPrecondition, `default_runtime ${attempt.name}: ${attempt.problem}`);
+    if (attempt.isConfigured) log.warn({ handler: attempt.name }, `runtime handler ${attempt.name}: ${attempt.problem}`);
   }
-  return new Runtimes(handlers, missing, chooseDefault(config, handlers, cgroups, log), conmon, (path) => findBinary(path) !== undefined);
+  const retry = (name: string) => openHandler(maker, configs.find((handler) => handler.name === name)!);
+  return new Runtimes(attempts, chooseDefault(config, attempts.filter(isHandler), cgroups, log), retry);
 }
 
-/** containerd's and CRI-O's switches, for runtimes whose containers cannot have the host's devices. */
-function privilegedDevicesOf(section: Config["runtimes"][string]): PrivilegedDevices {
-  if (!section.privileged_without_host_devices) return "all";
-  return section.privileged_without_host_devices_all_devices_allowed ? "allowed" : "as others";
+interface Maker {
+  readonly paths: Paths;
+  readonly host: HostFacts;
+  readonly cgroups: CgroupLayout;
+  readonly log: Log;
+  readonly conmon: string;
 }
 
-function builtInSections(config: Config): Config["runtimes"] {
-  const names = builtInRuntimes.filter((name) => !Object.hasOwn(config.runtimes, name));
-  return Object.fromEntries(names.map((name) => [name, { type: "oci" as const, path: name, args: [], privileged_without_host_devices: false, privileged_without_host_devices_all_devices_allowed: false }]));
+/** Never throws for what the machine lacks. */
+function openHandler(maker: Maker, config: HandlerConfig): Attempt {
+  const { name, type, isConfigured } = config;
+  try {
+    return makeHandler(maker, config);
+  } catch (error) {
+    if (!(error instanceof StatusError)) throw error;
+    return { name, type, path: config.path, isConfigured, problem: messageOf(error) };
+  }
+}
+
+/** Throws FailedPrecondition for programs and files that are not there. */
+function makeHandler({ paths, host, cgroups, log, conmon }: Maker, config: HandlerConfig): Handler {
+  const { name, type, args } = config;
+  const missing = (what: string, program: string, key: string) => new StatusError(Code.FailedPrecondition, `its ${what} ${program} is not there; ${installHint(program)} or set runtimes.${name}.${key}`);
+  // A shim may be called by the name of a link to it.
+  const path = type === "oci" ? findBinary(config.path) : findProgram(config.path);
+  if (path === undefined) throw missing("binary", config.path, "path");
+  const monitor = config.monitor === undefined ? conmon : findBinary(config.monitor);
+  if (monitor === undefined) throw missing("monitor", config.monitor!, "monitor");
+  const called = type === "oci" ? path : calledRuntime(config);
+  const settings = settingsOf(config);
+  if (type === "shim") throw new StatusError(Code.FailedPrecondition, 'its type = "shim" is not supported by this version');
+  const root = config.root ?? runtimeRoot(paths, name);
+  const runtime = new OciRuntime({ name, path, root, args, conmon: monitor, exitsDir: exitsDir(paths), systemdCgroup: host.cgroupDriver === "systemd", cgroups, log });
+  const features = new HandlerFeatures({ name, type, path, args, runtime: called, declared: config.features, sandbox: config.sandbox, host, log });
+  const programs = [...(type === "oci" ? [["monitor", monitor]] : []), ["runtime", path]] as const;
+  return {
+    name,
+    type,
+    path,
+    root,
+    settings,
+    runtime,
+    get facts() {
+      return features.facts;
+    },
+    get version() {
+      return features.version;
+    },
+    refreshFacts: () => features.refresh(),
+    problem: () => programs.flatMap(([what, program]) => (findBinary(program) === undefined ? [`the ${what} ${program} is not there any more; ${installHint(program)}`] : []))[0] ?? features.problem,
+  };
+}
+
+/** The OCI runtime behind a shim of runc's kind. Throws FailedPrecondition when it is not there. */
+function calledRuntime({ name, path, options }: HandlerConfig): string | undefined {
+  if (!isRuncShim(path)) return undefined;
+  const binary = (options["BinaryName"] as string | undefined) ?? "runc";
+  const found = findBinary(binary);
+  if (found === undefined) throw new StatusError(Code.FailedPrecondition, `its OCI runtime ${binary} is not there; ${installHint(binary)} or set runtimes.${name}.options.BinaryName`);
+  return found;
 }
 
 function chooseDefault(config: Config, handlers: readonly Handler[], cgroups: CgroupLayout, log: Log): string | undefined {
   if (config.default_runtime !== undefined) return config.default_runtime;
   const present = builtInRuntimes.filter((name) => handlers.some((h) => h.name === name));
   const stray = strayV2Controllers(cgroups);
-  if (present[0] === "crun" && present.length > 1 && stray.length > 0) {
+  if (present[0] === "crun" && present.includes("runc") && stray.length > 0) {
     log.warn(
       { controllers: stray },
       "crun refuses cgroups v1 with controllers on a v2 tree beside it, so runc is the default runtime; mount these controllers as v1 to use crun",
     );
-    return present[1];
+    return "runc";
   }
   return present[0] ?? handlers[0]?.name;
 }
@@ -152,20 +233,4 @@ function chooseDefault(config: Config, handlers: readonly Handler[], cgroups: Cg
 function strayV2Controllers(cgroups: CgroupLayout): string[] {
   if (cgroups.kind !== "hybrid") return [];
   return cgroups.hierarchies.filter((h) => h.version === 2).flatMap((h) => readFileSync(join(h.dir, "cgroup.controllers"), "utf8").split(/\s+/)).filter((c) => c !== "");
-}
-
-/** The absolute path of a program given by path or name. */
-export function findBinary(pathOrName: string): string | undefined {
-  const candidates = pathOrName.includes("/")
-    ? [pathOrName]
-    : [...(process.env["PATH"] ?? "").split(delimiter), "/usr/local/sbin", "/usr/sbin", "/usr/bin"].map((dir) => join(dir, pathOrName));
-  for (const candidate of candidates) {
-    try {
-      accessSync(candidate, constants.X_OK);
-      return realpathSync(candidate);
-    } catch {
-      // Not this one.
-    }
-  }
-  return undefined;
 }

@@ -21,7 +21,7 @@ function adjusted(d: Deps): Deps {
     containers: traced("containers", d.containers),
     podHost: traced("podHost", d.podHost),
     containerHost: traced("containerHost", d.containerHost),
-    runtimes: new Runtimes(handlers, new Map(), d.runtimes.defaultName),
+    runtimes: new Runtimes(handlers, d.runtimes.defaultName),
     network: traced("network", d.network),
     images: traced("images", d.images),
     puller: traced("puller", d.puller),

@@ -20,6 +20,7 @@ await build({
   entryPoints: {
     keelsond: join(root, "packages/daemon/src/main.ts"),
     "layer-worker": join(root, "packages/daemon/src/image/layer-worker.ts"),
+    "streaming-worker": join(root, "packages/daemon/src/streaming/streaming-worker.ts"),
     keelctl: join(root, "packages/cli/src/main.ts"),
   },
   outdir: lib,

@@ -1,13 +1,30 @@
+import type { TerminalSize } from "@keelson/linux/pty.ts";
 import type { Deps } from "../deps.ts";
+import type { RunningExec } from "../runtime/runtime.ts";
 import { attach } from "./attach.ts";
 import { exec } from "./exec.ts";
-import { forwardTo } from "./forward-to-pod.ts";
-import type { StreamingBackend } from "./server.ts";
+import type { Outcome } from "./exit-status.ts";
+import { connectToPod } from "./forward-to-pod.ts";
+import type { ContainerStreams } from "./messages.ts";
+import type { PortForward, RemoteCommand } from "./streaming-request.ts";
 
-/** Connects the streaming server's clients with containers and pods. */
+export interface Attachment extends ContainerStreams {
+  readonly resize: (size: TerminalSize) => void;
+}
+
+/** What the streaming server's clients are connected with. fds are the caller's to close. */
+export interface StreamingBackend {
+  /** Runs a command to its end, which it does not throw; `started` is given its streams. Killed with all that it started when the signal aborts. */
+  exec(request: Extract<RemoteCommand, { is: "exec" }>, size: TerminalSize | undefined, started: (exec: RunningExec) => void, signal: AbortSignal): Promise<Outcome>;
+  attach(request: Extract<RemoteCommand, { is: "attach" }>, signal: AbortSignal): Promise<Attachment>;
+  /** Connects to a port of the pod. */
+  connect(request: PortForward, port: number, signal: AbortSignal): Promise<number>;
+}
+
 export function streamingBackend(d: Deps): StreamingBackend {
   return {
-    run: (request, streams) => (request.is === "exec" ? exec(d, request, streams) : attach(d, request, streams)),
-    forward: (request) => (port, client, signal) => forwardTo(d, request.podId, port, client, signal),
+    exec: (request, size, started, signal) => exec(d, request, size, started, signal),
+    attach: (request, signal) => attach(d, request, signal),
+    connect: (request, port, signal) => connectToPod(d, request, port, signal),
   };
 }

@@ -1,248 +1,145 @@
-// The streaming server on the loopback, with a backend that echoes: what it lets in, and what it does with the rest.
+// The streaming server with its thread, and a backend of real processes and sockets: what crosses between the threads, and what becomes of it when either ends.
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
-import { once } from "node:events";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { connect, type Socket } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { readdirSync } from "node:fs";
+import { type AddressInfo, createServer } from "node:net";
 import { test, type TestContext } from "node:test";
-import { connect as connectTls } from "node:tls";
-import { silentLog } from "@keelson/base/log.ts";
-import { Code, codeOf, messageOf } from "@keelson/base/status.ts";
+import type { Worker } from "node:worker_threads";
+import type { Log } from "@keelson/base/log.ts";
+import { Code, codeOf, messageOf, StatusError } from "@keelson/base/status.ts";
+import { connectLoopback } from "@keelson/linux/connect.ts";
 import { connectSpdy } from "@keelson/spdy/connect.ts";
-import { dataFrameHead, synStreamFrame, windowUpdateFrame } from "@keelson/spdy/frame.ts";
-import { HeaderWriter } from "@keelson/spdy/header-block.ts";
-import { connectRemote, openWebSocket, parseStatus, type RemoteClient } from "../testing/stream-clients.ts";
-import type { RemoteStreams } from "./remote-streams.ts";
-import { type StreamingOptions, type StreamingRequest, StreamingServer } from "./server.ts";
+import { waitFor } from "@keelson/testkit/wait.ts";
+import { type Launched, runOnPipes } from "../runtime/exec-streams.ts";
+import { connectRemote, parseStatus, transports } from "../testing/stream-clients.ts";
+import { StreamingServer } from "./server.ts";
 
-const choice = { stdin: true, stdout: true, stderr: false, tty: false };
-const exec: StreamingRequest = { is: "exec", containerId: "c", command: ["cat"], choice };
-const forwarding: StreamingRequest = { is: "portforward", podId: "p", ports: [] };
+const choice = { stdin: true, stdout: true, stderr: true, tty: false };
+const execOf = (script: string) => ({ is: "exec", containerId: "c", command: ["sh", "-c", script], choice }) as const;
 
 interface Fixture {
   readonly server: StreamingServer;
-  /** Clients that the backend has. */
-  readonly running: Set<RemoteStreams>;
+  /** How many commands run. */
+  readonly running: () => number;
+  readonly logged: string[];
 }
 
-async function start(t: TestContext, options: Partial<StreamingOptions> = {}): Promise<Fixture> {
-  const running = new Set<RemoteStreams>();
-  const server = new StreamingServer({ address: "127.0.0.1", port: 0, tls: undefined, idleTimeoutMs: 60_000, creationTimeoutMs: 60_000, log: silentLog, ...options });
+async function start(t: TestContext, port = 0): Promise<Fixture> {
+  let running = 0;
+  const logged: string[] = [];
+  const add = (_fields: object, message: string) => void logged.push(message);
+  const log: Log = { debug: add, info: add, warn: add, error: add };
+  const server = new StreamingServer({ address: "127.0.0.1", port, tls: undefined, idleTimeoutMs: 60_000, creationTimeoutMs: 60_000, log });
   await server.listen({
-    async run(_request, streams) {
-      running.add(streams);
-      const isGone = once(streams.signal, "abort").then(() => messageOf(streams.signal.reason));
-      const isEnded = new Promise<void>((resolve) => {
-        streams.stdin!.on("data", (bytes: Buffer) => streams.stdout!.write(bytes)).once("end", resolve);
-      });
-      const reason = await Promise.race([isEnded, isGone]);
-      await streams.finish(reason === undefined ? { is: "exited", exitCode: 0 } : { is: "failed", message: reason });
-      running.delete(streams);
+    async exec({ command }, _size, started, signal) {
+      running += 1;
+      try {
+        const launched = ({ streams, resize }: Launched) => started({ streams, resize, ended: Promise.resolve(0) });
+        const code = await runOnPipes({ file: command[0]!, args: command.slice(1) }, launched, signal);
+        signal.throwIfAborted();
+        return { is: "exited", exitCode: code ?? 137 };
+      } catch (error) {
+        return { is: "failed", message: messageOf(error) };
+      } finally {
+        running -= 1;
+      }
     },
-    forward: () => (port, client) => Promise.resolve(void client.end(`port ${port}`)),
+    attach: () => Promise.reject(new StatusError(Code.FailedPrecondition, "nothing to attach to")),
+    connect: (_request, port, signal) => connectLoopback(null, port, signal),
   });
   t.after(() => server.close(0));
-  return { server, running };
+  return { server, running: () => running, logged };
 }
 
-/** Sends bytes and reads what comes until the server closes. */
-async function raw(url: string, bytes: string | Buffer): Promise<string> {
-  const socket = dial(url);
-  socket.write(bytes);
-  let text = "";
-  socket.on("data", (part: Buffer) => (text += part.toString("latin1")));
-  await once(socket, "close");
-  return text;
-}
+/** All worker threads, in the order of their starts. */
+const threads: Worker[] = [];
+process.on("worker", (worker) => threads.push(worker));
 
-function dial(url: string): Socket {
-  const { hostname, port } = new URL(url);
-  const socket = connect(Number(port), hostname);
-  socket.on("error", () => {});
-  return socket;
-}
+const openFds = (): number => readdirSync("/proc/self/fd").length;
 
-const spdyHead = (url: string, protocol = "v4.channel.k8s.io", method = "POST") =>
-  `${method} ${new URL(url).pathname} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: ${protocol}\r\n\r\n`;
-
-async function until(is: () => boolean): Promise<void> {
-  for (let i = 0; i < 500 && !is(); i += 1) await new Promise((resolve) => setTimeout(resolve, 5));
-  assert.ok(is());
-}
-
-test("a URL is good once, for its own route", async (t) => {
-  const { server } = await start(t);
-  const url = server.urlFor(exec);
-  assert.match(url, /^http:\/\/127\.0\.0\.1:\d+\/exec\/[A-Za-z0-9_-]{24}$/);
-  for (const other of [url.replace("exec", "attach"), url.replace("exec", "portforward"), url.slice(0, -1), `${url}x`, url.replace(/\/exec.*/, "/"), url.replace(/\/exec.*/, "/metrics")]) {
-    await assert.rejects(connectSpdy(other, { protocols: ["v4.channel.k8s.io"] }), (e: unknown) => codeOf(e) === Code.NotFound, other);
-  }
-  const client = await connectRemote("spdy", url, choice);
-  await client.write("hello");
-  client.endStdin();
-  assert.equal(parseStatus(await client.ended).status, "Success");
-  assert.equal(client.stdout().toString(), "hello");
-  for (const again of ["spdy", "websocket"] as const) await assert.rejects(connectRemote(again, url, choice), /404/);
-});
-
-test("what is no upgrade is told so, and does not use the URL up", async (t) => {
-  const { server } = await start(t);
-  const url = server.urlFor(exec);
-  assert.equal((await fetch(url)).status, 400);
-  assert.equal((await fetch(url.replace(/exec.*/, ""))).status, 404);
-  assert.match(await raw(url, spdyHead(url).replace("SPDY/3.1", "h2c")), /^HTTP\/1\.1 400 /);
-  assert.match(await raw(url, spdyHead(url, undefined, "DELETE")), /^HTTP\/1\.1 405 /);
-  const client = await connectRemote("websocket", url, choice);
-  client.vanish();
-});
-
-test("protocols that nobody shares are refused with those that there are", async (t) => {
-  const { server } = await start(t);
-  const answer = await raw(server.urlFor(exec), spdyHead(server.urlFor(exec), "v9.channel.k8s.io"));
-  assert.match(answer, /^HTTP\/1\.1 403 [^]*X-Accepted-Stream-Protocol-Versions: v4\.channel\.k8s\.io\r\n[^]*unable to negotiate protocol: client supports v9\.channel\.k8s\.io; server supports v4\.channel\.k8s\.io/);
-  await assert.rejects(openWebSocket(server.urlFor(exec), "v9.channel.k8s.io"), /400 no common protocol/);
-  await assert.rejects(connectSpdy(server.urlFor(forwarding), { protocols: ["v4.channel.k8s.io"] }), (e: unknown) => codeOf(e) === Code.PermissionDenied);
-  await assert.rejects(openWebSocket(server.urlFor(forwarding), "v5.channel.k8s.io"), /400 no common protocol/);
-  // The first that both know, and the oldest for a client that names none.
-  assert.equal((await connectSpdy(server.urlFor(exec), { protocols: ["v9", "v3.channel.k8s.io", "v4.channel.k8s.io"] })).protocol, "v3.channel.k8s.io");
-  assert.equal((await connectSpdy(server.urlFor(exec), { protocols: [] })).protocol, "");
-});
-
-test("a client that does not open its streams in time, opens others or the same twice is dropped", async (t) => {
-  const { server, running } = await start(t, { creationTimeoutMs: 100 });
-  const slow = await connectSpdy(server.urlFor(exec), { protocols: ["v4.channel.k8s.io"] });
-  await slow.session.openAccepted({ streamType: "error" });
-  assert.equal((await slow.session.closed)?.code, Code.Unavailable);
-  for (const types of [["error", "error"], ["stderr"], ["resize"], ["x"], [""]]) {
-    const { session } = await connectSpdy(server.urlFor(exec), { protocols: ["v4.channel.k8s.io"] });
-    for (const streamType of types) session.open({ streamType });
-    await session.closed;
-  }
-  assert.equal(running.size, 0);
-});
-
-test("a connection without a byte is closed after the idle timeout, one with some is not", async (t) => {
-  const { server } = await start(t, { idleTimeoutMs: 150 });
-  for (const transport of ["spdy", "websocket"] as const) {
-    const still = await connectRemote(transport, server.urlFor(exec), choice);
-    const busy: RemoteClient = await connectRemote(transport, server.urlFor(exec), choice);
-    const timer = setInterval(() => void busy.write("."), 20);
-    await still.ended;
-    await new Promise((resolve) => setTimeout(resolve, 200));
-    clearInterval(timer);
-    busy.endStdin();
-    assert.equal(parseStatus(await busy.ended).status, "Success");
-  }
-});
-
-test("garbage, truncated handshakes, header bombs and broken frames end their connection and nothing else", async (t) => {
-  const { server, running } = await start(t, { creationTimeoutMs: 500 });
-  const url = server.urlFor(exec);
-  const bystander = await connectRemote("spdy", server.urlFor(exec), choice);
-  assert.match(await raw(url, Buffer.from("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "latin1")), /^HTTP\/1\.1 400 /);
-  assert.match(await raw(url, `GET / HTTP/1.1\r\nHost: x\r\n${"X: y\r\n".repeat(20_000)}\r\n`), /^(HTTP\/1\.1 4\d\d |$)/);
-  assert.match(await raw(url, `GET /exec/${"a".repeat(100_000)} HTTP/1.1\r\n\r\n`), /^(HTTP\/1\.1 4\d\d |$)/);
-  dial(url).end("POST /exec/");
-  const streams = (): Buffer => {
-    const headers = new HeaderWriter();
-    return Buffer.concat(["error", "stdin", "stdout"].map((streamType, i) => synStreamFrame(2 * i + 1, 0, headers.write({ streamType }))));
-  };
-  const frames = [
-    Buffer.from("GET / HTTP/1.1\r\n\r\n"),
-    Buffer.alloc(10_000, 0xff),
-    Buffer.concat([streams(), windowUpdateFrame(0, 0x7fffffff)]),
-    Buffer.concat([streams(), windowUpdateFrame(5, 0x7fffffff), Buffer.alloc(100, 0x80)]),
-    synStreamFrame(1, 0, Buffer.alloc(15_000, 1)),
-    synStreamFrame(1, 0, new HeaderWriter().write({ streamType: "x".repeat(60_000) })),
-    Buffer.concat([streams(), synStreamFrame(1, 0, Buffer.alloc(10))]),
-  ];
-  for (const bytes of frames) assert.match(await raw(url, Buffer.concat([Buffer.from(spdyHead(server.urlFor(exec))), bytes])), /^HTTP\/1\.1 101 /);
-  const socket = await openWebSocket(server.urlFor(exec), "v5.channel.k8s.io");
-  socket.on("error", () => {}).resume();
-  socket.send(Buffer.alloc(2 * 1024 * 1024));
-  await once(socket, "close");
-  const odd = await openWebSocket(server.urlFor(exec), "v5.channel.k8s.io");
-  odd.resume();
-  for (const frame of ["text", Buffer.alloc(0), Buffer.from([9, 1]), Buffer.from([255, 9]), Buffer.from([255]), Buffer.from([1, 65])]) odd.send(frame);
-  odd.send(Buffer.from([255, 0]));
-  await once(odd, "close");
-  await bystander.write("still here");
-  bystander.endStdin();
-  assert.equal(parseStatus(await bystander.ended).status, "Success");
-  assert.equal(bystander.stdout().toString(), "still here");
-  await until(() => running.size === 0);
-});
-
-test("a sender without windows that nobody reads is held up, by both transports", async (t) => {
+test("commands run with the bytes, ends and exit codes of their clients, and leave no fd", async (t) => {
   const { server, running } = await start(t);
-  const socket = dial(server.urlFor(exec));
-  const headers = new HeaderWriter();
-  const streams = ["error", "stdin", "stdout"].map((streamType, i) => synStreamFrame(2 * i + 1, 0, headers.write({ streamType })));
-  socket.write(spdyHead(server.urlFor(exec)));
-  socket.write(Buffer.concat(streams));
-  await until(() => running.size === 1);
-  [...running][0]!.stdin!.pause();
-  for (let i = 0; i < 400; i += 1) socket.write(Buffer.concat([dataFrameHead(3, 65536, false), Buffer.alloc(65536)]));
-  await new Promise((resolve) => setTimeout(resolve, 300));
-  assert.ok(socket.writableLength > 10_000_000, `${socket.writableLength} bytes wait with the client`);
-  socket.destroy();
-  const webSocket = await openWebSocket(server.urlFor(exec), "v5.channel.k8s.io");
-  webSocket.resume();
-  await until(() => running.size > 0);
-  for (const { stdin } of running) stdin!.pause();
-  for (let i = 0; i < 400; i += 1) webSocket.send(Buffer.alloc(65536));
-  await new Promise((resolve) => setTimeout(resolve, 300));
-  assert.ok(webSocket.bufferedAmount > 10_000_000, `${webSocket.bufferedAmount} bytes wait with the client`);
-  webSocket.terminate();
+  const before = openFds();
+  for (const transport of transports) {
+    const clients = await Promise.all(
+      Array.from({ length: 10 }, async (_, i) => {
+        const client = await connectRemote(transport, server.urlFor(execOf(`cat; echo e${i} >&2; exit ${i}`)), choice);
+        await client.write(`in ${i}`);
+        client.endStdin();
+        const status = parseStatus(await client.ended);
+        return [client.stdout().toString(), client.stderr().toString(), status.exitCode];
+      }),
+    );
+    assert.deepEqual(clients, clients.map((_, i) => [`in ${i}`, `e${i}\n`, i]));
+    const vanishing = await connectRemote(transport, server.urlFor(execOf("echo up; sleep 600")), choice);
+    await waitFor(() => vanishing.stdout().toString() === "up\n");
+    vanishing.vanish();
+    await waitFor(() => running() === 0);
+    const refused = await connectRemote(transport, server.urlFor({ is: "attach", containerId: "c", choice }), choice);
+    assert.match(parseStatus(await refused.ended).message ?? "", /nothing to attach to/);
+  }
+  await waitFor(() => openFds() <= before, { message: () => `${before} fds before, ${openFds()} now` });
 });
 
-test("with TLS it takes 1.2 and later, and a renewed certificate without a restart", async (t) => {
-  const dir = mkdtempSync(join(tmpdir(), "keelson-tls-"));
-  t.after(() => rmSync(dir, { recursive: true }));
-  const [certFile, keyFile] = [join(dir, "cert.pem"), join(dir, "key.pem")];
-  const renew = (name: string) =>
-    execFileSync("openssl", ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", `/CN=${name}`, "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", keyFile, "-out", certFile], { stdio: "ignore" });
-  renew("first");
-  const { server } = await start(t, { tls: { certFile, keyFile } });
-  const url = server.urlFor(exec);
-  assert.match(url, /^https:/);
-  const { session } = await connectSpdy(url, { protocols: ["v4.channel.k8s.io"], tls: { ca: readFileSync(certFile) } });
-  session.destroy();
-  const { port } = new URL(url);
-  const nameNow = async (): Promise<string> => {
-    const socket = connectTls({ host: "127.0.0.1", port: Number(port), rejectUnauthorized: false });
-    await once(socket, "secureConnect");
-    const { CN } = socket.getPeerCertificate().subject;
-    socket.destroy();
-    return String(CN);
-  };
-  assert.equal(await nameNow(), "first");
-  const old = connectTls({ host: "127.0.0.1", port: Number(port), rejectUnauthorized: false, minVersion: "TLSv1", maxVersion: "TLSv1.1", ciphers: "DEFAULT@SECLEVEL=0" });
-  await assert.rejects(once(old, "secureConnect"));
-  // What is half written is not taken.
-  writeFileSync(certFile, "-----BEGIN CERTIFICATE-----\n");
-  await new Promise((resolve) => setTimeout(resolve, 2300));
-  assert.equal(await nameNow(), "first");
-  renew("second");
-  for (let i = 0; i < 100 && (await nameNow()) !== "second"; i += 1) await new Promise((resolve) => setTimeout(resolve, 50));
-  assert.equal(await nameNow(), "second");
-});
-
-test("when it closes, clients are told, and URLs are no longer given out", async (t) => {
+test("connections are forwarded, and refused with a sentence", async (t) => {
   const { server } = await start(t);
-  const clients = await Promise.all((["spdy", "websocket"] as const).map((transport) => connectRemote(transport, server.urlFor(exec), choice)));
-  const url = server.urlFor(exec);
+  const echo = createServer({ allowHalfOpen: true }, (socket) => socket.pipe(socket));
+  await new Promise<void>((resolve) => echo.listen(0, "127.0.0.1", resolve));
+  t.after(() => echo.close());
+  const { session } = await connectSpdy(server.urlFor({ is: "portforward", podId: "p", ports: [] }), { protocols: ["portforward.k8s.io"] });
+  const ask = async (port: number, id: number): Promise<string[]> => {
+    const headers = { port: String(port), requestID: String(id) };
+    const streams = [session.open({ ...headers, streamType: "error" }), session.open({ ...headers, streamType: "data" })];
+    for (const stream of streams) stream.end(stream === streams[1] ? `hello ${id}` : "");
+    return await Promise.all(streams.map(async (stream) => {
+      const parts: Buffer[] = [];
+      for await (const part of stream) parts.push(part as Buffer);
+      return Buffer.concat(parts).toString();
+    }).map((text) => text.catch(() => "")));
+  };
+  const { port } = echo.address() as AddressInfo;
+  const answers = await Promise.all(Array.from({ length: 20 }, (_, i) => ask(port, i)));
+  assert.deepEqual(answers, answers.map((_, i) => ["", `hello ${i}`]));
+  assert.match((await ask(1, 100))[0]!, /ECONNREFUSED/);
+  session.destroy();
+});
+
+test("when its thread breaks down, commands are killed and the server is started again", async (t) => {
+  const { server, running, logged } = await start(t);
+  const client = await connectRemote("spdy", server.urlFor(execOf("echo up; sleep 600")), choice);
+  await waitFor(() => client.stdout().toString() === "up\n");
+  // No message at all: what a bug there would throw, this throws.
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- that is for windows of a browser
+  threads.at(-1)!.postMessage(undefined);
+  await client.ended;
+  await waitFor(() => running() === 0);
+  assert.throws(() => server.urlFor(execOf("true")), (e: unknown) => codeOf(e) === Code.Unavailable && messageOf(e).includes("started again"));
+  assert.ok(logged.some((line) => line.includes("broken down")));
+  await waitFor(() => {
+    try {
+      return server.urlFor(execOf("true")) !== "";
+    } catch {
+      return false;
+    }
+  });
+  const next = await connectRemote("websocket", server.urlFor(execOf("exit 4")), choice);
+  assert.equal(parseStatus(await next.ended).exitCode, 4);
+});
+
+test("when it closes, clients are told, commands are killed, and URLs are no longer given out", async (t) => {
+  const { server, running } = await start(t);
+  const clients = await Promise.all(transports.map((transport) => connectRemote(transport, server.urlFor(execOf("echo up; sleep 600")), choice)));
+  await waitFor(() => clients.every((client) => client.stdout().toString() === "up\n"));
+  const url = server.urlFor(execOf("true"));
   await server.close(5000);
   for (const client of clients) assert.match(parseStatus(await client.ended).message ?? "", /being stopped/);
-  assert.throws(() => server.urlFor(exec), (e: unknown) => codeOf(e) === Code.Unavailable);
+  assert.equal(running(), 0);
+  assert.throws(() => server.urlFor(execOf("true")), (e: unknown) => codeOf(e) === Code.Unavailable);
   await assert.rejects(connectSpdy(url, { protocols: [] }), (e: unknown) => codeOf(e) === Code.Unavailable);
 });
 
 test("an address that is taken keeps nobody from anything but streams, and says so", async (t) => {
   const { server } = await start(t);
-  const port = Number(new URL(server.urlFor(exec)).port);
-  const second = await start(t, { port });
-  assert.throws(() => second.server.urlFor(exec), (e: unknown) => codeOf(e) === Code.Unavailable && messageOf(e).includes(`port ${port}`) && messageOf(e).includes("EADDRINUSE"));
+  const port = Number(new URL(server.urlFor(execOf("true"))).port);
+  const second = await start(t, port);
+  assert.throws(() => second.server.urlFor(execOf("true")), (e: unknown) => codeOf(e) === Code.Unavailable && messageOf(e).includes(`port ${port}`) && messageOf(e).includes("EADDRINUSE"));
 });

@@ -1,299 +1,77 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { createServer as createTlsServer, type Server as TlsServer } from "node:https";
-import { type AddressInfo, isIPv6, Socket } from "node:net";
-import type { Duplex } from "node:stream";
 import type { Log } from "@keelson/base/log.ts";
-import { Code, codeName, codeOf, messageOf, StatusError } from "@keelson/base/status.ts";
-import { createWebSocketStream, type WebSocket, WebSocketServer } from "ws";
-import { CertificateFiles } from "./certificate-files.ts";
-import type { RemoteStreams, StreamChoice } from "./remote-streams.ts";
-import { type Forward, forwardSession, portForwardProtocol } from "./spdy-forward.ts";
-import { acceptRemoteStreams, type IdleWatch, type RemoteCommandProtocol, remoteCommandProtocols } from "./spdy-streams.ts";
-import { shownToken, Tokens } from "./tokens.ts";
-import { forwardChannels, forwardEncodings, maxForwardPorts, tunnelProtocol } from "./websocket-forward.ts";
-import { chooseSubprotocol, remoteCommandDialects, webSocketStreams } from "./websocket-streams.ts";
+import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
+import type { StreamingBackend } from "./backend.ts";
+import type { ListenOptions } from "./messages.ts";
+import type { StreamingRequest } from "./streaming-request.ts";
+import { StreamingThread } from "./thread.ts";
+import { Tokens } from "./tokens.ts";
 
-/** What a URL stands for. */
-export type StreamingRequest =
-  | { readonly is: "exec"; readonly containerId: string; readonly command: readonly string[]; readonly choice: StreamChoice }
-  | { readonly is: "attach"; readonly containerId: string; readonly choice: StreamChoice }
-  | { readonly is: "portforward"; readonly podId: string; readonly ports: readonly number[] };
-
-export type RemoteCommand = Extract<StreamingRequest, { is: "exec" | "attach" }>;
-export type PortForward = Extract<StreamingRequest, { is: "portforward" }>;
-
-/** What the clients are connected with. */
-export interface StreamingBackend {
-  /** Runs it to its end, or the client's; `finish` has been called when it resolves. */
-  run(request: RemoteCommand, streams: RemoteStreams): Promise<void>;
-  forward(request: PortForward): Forward;
-}
-
-export interface StreamingOptions {
-  /** Of this machine; the unspecified ones are all interfaces. */
-  readonly address: string;
-  /** 0 for any that is free. */
-  readonly port: number;
-  readonly tls: { readonly certFile: string; readonly keyFile: string } | undefined;
-  /** After how long without a byte a connection is closed, in ms. */
-  readonly idleTimeoutMs: number;
-  /** How long a client may take to open its streams, in ms. */
-  readonly creationTimeoutMs: number;
+export interface StreamingOptions extends ListenOptions {
   readonly log: Log;
 }
 
-/** How long a client may take to say what it wants, in ms. */
-const headersTimeoutMs = 10_000;
-const maxHeaderBytes = 16 * 1024;
-/** What one message may come to; clients send some 32 KiB. */
-const maxMessageBytes = 1024 * 1024;
-const maxConnections = 8192;
-/** What a connection that is not upgraded gets to end in, in ms. */
-const refusalMs = 5000;
+/** How long after its thread has broken down the server is started again, in ms. */
+const restartMs = 500;
 
-/** The server on whose URLs exec, attach and port-forward are answered, by SPDY/3.1 and by WebSocket. */
+/** The server on whose URLs exec, attach and port-forward are answered. It has a thread of its own, which gRPC never waits for. */
 export class StreamingServer {
   readonly #o: StreamingOptions;
   readonly #tokens = new Tokens<StreamingRequest>(() => performance.now());
-  readonly #webSockets: WebSocketServer;
-  readonly #sockets = new Set<Socket>();
-  readonly #running = new Set<Promise<void>>();
-  readonly #closing = new AbortController();
-  #backend: StreamingBackend | undefined;
-  #server: Server | TlsServer | undefined;
-  #certificate: CertificateFiles | undefined;
+  #thread: StreamingThread | undefined;
   #url: string | undefined;
   #problem = "it is not started yet";
+  #restart: NodeJS.Timeout | undefined;
+  #isClosed = false;
 
   constructor(options: StreamingOptions) {
     this.#o = options;
-    this.#webSockets = new WebSocketServer({
-      noServer: true,
-      clientTracking: false,
-      perMessageDeflate: false,
-      maxPayload: maxMessageBytes,
-    });
-    // Chosen before the handshake: to ws, `SPDY/3.1+portforward.k8s.io` is no token and ends it.
-    this.#webSockets.on("headers", (headers, request) => {
-      const protocol = chosen.get(request);
-      if (protocol !== undefined && protocol !== "") headers.push(`Sec-WebSocket-Protocol: ${protocol}`);
-    });
   }
 
   /** Listens. Does not throw when it cannot: the node can run pods without it, and each URL that is asked for says why there is none. */
   async listen(backend: StreamingBackend): Promise<void> {
-    this.#backend = backend;
-    const { address, port, log } = this.#o;
+    const { address, port, tls, idleTimeoutMs, creationTimeoutMs, log } = this.#o;
+    const claim = (kind: StreamingRequest["is"], token: string) => this.#tokens.take(token, (request) => request.is === kind);
+    const thread = new StreamingThread({ backend, claim, log });
+    this.#thread = thread;
+    void thread.ended.then((error) => this.#ended(thread, backend, error));
     try {
-      const server = this.#createServer();
-      await new Promise<void>((resolve, reject) => {
-        server.once("error", reject);
-        server.listen({ host: address, port, backlog: 1024 }, resolve);
-      });
-      // Later ones are of single connections: no fds left, most of all. The next may be taken again.
-      server.on("error", (error) => log.warn({ err: error }, "the streaming server cannot take a connection"));
-      this.#server = server;
-      this.#url = urlOf(server.address() as AddressInfo, this.#o.tls !== undefined);
-      log.info({ url: this.#url }, "serving exec, attach and port-forward");
+      const { url } = await thread.listen({ address, port, tls, idleTimeoutMs, creationTimeoutMs });
+      if (this.#isClosed) return;
+      this.#url = url;
+      log.info({ url }, "serving exec, attach and port-forward");
     } catch (error) {
-      this.#certificate?.[Symbol.dispose]();
+      if (this.#isClosed || this.#thread !== thread) return;
+      this.#thread = undefined;
       this.#problem = `${address} port ${port}: ${messageOf(error)}; free the address, or change [streaming] in the configuration`;
       log.error({ address, port, err: error }, "exec, attach and port-forward cannot be served; free the address, or change [streaming]");
+      await thread.close(0);
     }
   }
 
   /** A URL that is good for a minute and one client. Throws ResourceExhausted, or Unavailable when the server does not listen. */
   urlFor(request: StreamingRequest): string {
-    if (this.#url === undefined) throw new StatusError(Code.Unavailable, `the streaming server of keelsond does not listen on ${this.#problem}`);
+    if (this.#url === undefined) throw new StatusError(Code.Unavailable, `the streaming server of keelsond does not listen: ${this.#problem}`);
     return `${this.#url}/${request.is}/${this.#tokens.add(request)}`;
   }
 
   /** Takes no new clients, ends those that are there, and drops what is left of them after `graceMs`. */
   async close(graceMs: number): Promise<void> {
+    this.#isClosed = true;
     this.#url = undefined;
     this.#problem = "it is being stopped";
-    this.#closing.abort(new StatusError(Code.Unavailable, "keelsond is being stopped"));
-    this.#certificate?.[Symbol.dispose]();
-    const server = this.#server;
-    if (server === undefined) return;
-    const isClosed = new Promise<void>((resolve) => server.close(() => resolve()));
-    server.closeIdleConnections();
-    const timer = setTimeout(() => this.#dropAll(), graceMs);
-    await Promise.allSettled(this.#running);
-    this.#dropAll();
-    await isClosed;
-    clearTimeout(timer);
+    clearTimeout(this.#restart);
+    const thread = this.#thread;
+    this.#thread = undefined;
+    await thread?.close(graceMs);
   }
 
-  #dropAll(): void {
-    for (const socket of this.#sockets) socket.destroy();
+  /** Only what broke down is started again. */
+  #ended(thread: StreamingThread, backend: StreamingBackend, error: Error | undefined): void {
+    if (thread !== this.#thread) return;
+    this.#thread = undefined;
+    this.#url = undefined;
+    this.#problem = "its thread has broken down and is started again";
+    this.#o.log.error({ err: error }, "the streaming server's thread has broken down: streams have ended, and it is started again");
+    this.#restart = setTimeout(() => void this.listen(backend), restartMs);
   }
-
-  #createServer(): Server | TlsServer {
-    const { tls, log } = this.#o;
-    const options = { maxHeaderSize: maxHeaderBytes, headersTimeout: headersTimeoutMs, requestTimeout: 2 * headersTimeoutMs, connectionsCheckingInterval: 1000, keepAlive: true, noDelay: true };
-    let server: Server | TlsServer;
-    if (tls === undefined) {
-      server = createServer(options);
-    } else {
-      this.#certificate = new CertificateFiles(tls.certFile, tls.keyFile);
-      const tlsServer = createTlsServer({ ...options, ...this.#certificate.read(), minVersion: "TLSv1.2", handshakeTimeout: headersTimeoutMs });
-      this.#certificate.follow((pair) => tlsServer.setSecureContext({ ...pair, minVersion: "TLSv1.2" }), log);
-      server = tlsServer;
-    }
-    server.maxConnections = maxConnections;
-    // For those that never send a byte, whom headersTimeout does not see.
-    server.timeout = headersTimeoutMs;
-    server.on("connection", (socket: Socket) => {
-      this.#sockets.add(socket);
-      socket.on("close", () => this.#sockets.delete(socket));
-      socket.on("error", () => {});
-    });
-    server.on("request", (request, response) => this.#answer(request, response));
-    server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => this.#upgrade(request, socket, head));
-    server.on("clientError", (_error, socket) => refuse(socket, 400, "this is no HTTP request"));
-    return server;
-  }
-
-  /** A request without an upgrade: nothing here is for browsers, and its token stays good. */
-  #answer(request: IncomingMessage, response: ServerResponse): void {
-    const route = routeOf(request.url);
-    const status = route === undefined ? 404 : 400;
-    const text = route === undefined ? "there is nothing here" : "this URL wants an upgrade to SPDY/3.1 or WebSocket";
-    response.writeHead(status, { "Content-Type": "text/plain; charset=utf-8", Connection: "close" }).end(`${text}\n`);
-  }
-
-  #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
-    socket.on("error", () => {});
-    if (socket instanceof Socket) socket.setTimeout(0);
-    const route = routeOf(request.url);
-    if (route === undefined) return refuse(socket, 404, "there is nothing here");
-    if (request.method !== "GET" && request.method !== "POST") return refuse(socket, 405, "use GET or POST");
-    const upgrade = request.headers.upgrade?.toLowerCase();
-    if (upgrade !== "spdy/3.1" && upgrade !== "websocket") return refuse(socket, 400, "this URL wants an upgrade to SPDY/3.1 or WebSocket");
-    const asked = this.#tokens.take(route.token, (entry) => entry.is === route.kind);
-    if (asked === undefined || this.#closing.signal.aborted) return refuse(socket, 404, "this URL was used, is older than a minute, or never was one");
-    const running = this.#serve(asked, upgrade, request, socket, head, route.token);
-    this.#running.add(running);
-    void running.finally(() => this.#running.delete(running));
-  }
-
-  async #serve(asked: StreamingRequest, upgrade: "spdy/3.1" | "websocket", request: IncomingMessage, socket: Duplex, head: Buffer, token: string): Promise<void> {
-    const startedMs = performance.now();
-    const fields = { stream: asked.is, id: asked.is === "portforward" ? asked.podId : asked.containerId, upgrade, token: shownToken(token) };
-    try {
-      if (upgrade === "websocket") await this.#serveWebSocket(asked, request, socket, head);
-      else await this.#serveSpdy(asked, request, socket, head);
-      this.#o.log.debug({ ...fields, ms: Math.round(performance.now() - startedMs) }, "stream");
-    } catch (error) {
-      // The client has been told, or is gone; what the user did wrong is not the daemon's to complain of.
-      this.#o.log.debug({ ...fields, code: codeName(codeOf(error)), error: messageOf(error), ms: Math.round(performance.now() - startedMs) }, "stream");
-      socket.destroy();
-    }
-  }
-
-  async #serveSpdy(asked: StreamingRequest, request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
-    const known = asked.is === "portforward" ? [portForwardProtocol] : remoteCommandProtocols;
-    const offered = listOf(request.headers["x-stream-protocol-version"]);
-    const protocol = offered.length === 0 ? "" : offered.find((name) => (known as readonly string[]).includes(name));
-    if (protocol === undefined) {
-      const text = `unable to upgrade: unable to negotiate protocol: client supports ${offered.join(", ")}; server supports ${known.join(", ")}`;
-      return refuse(socket, 403, text, known.map((name) => `X-Accepted-Stream-Protocol-Versions: ${name}`));
-    }
-    const lines = ["HTTP/1.1 101 Switching Protocols", "Connection: Upgrade", "Upgrade: SPDY/3.1", ...(protocol === "" ? [] : [`X-Stream-Protocol-Version: ${protocol}`])];
-    socket.write(`${lines.join("\r\n")}\r\n\r\n`);
-    if (head.length > 0) socket.unshift(head);
-    if (asked.is === "portforward") return await forwardSession(socket, this.#backend!.forward(asked), this.#idle, this.#o.creationTimeoutMs, this.#closing.signal);
-    const streams = await acceptRemoteStreams(socket, protocol as RemoteCommandProtocol, asked.choice, this.#idle, this.#o.creationTimeoutMs);
-    await this.#run(asked, streams);
-  }
-
-  async #serveWebSocket(asked: StreamingRequest, request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
-    const offered = listOf(request.headers["sec-websocket-protocol"]);
-    const known = asked.is === "portforward" ? [tunnelProtocol, ...Object.keys(forwardEncodings)] : Object.keys(remoteCommandDialects);
-    let protocol: string;
-    let ports: readonly number[] = [];
-    try {
-      protocol = chooseSubprotocol(offered, known);
-      if (asked.is === "portforward" && protocol !== tunnelProtocol) ports = portsOf(asked, request.url ?? "");
-    } catch (error) {
-      return refuse(socket, 400, messageOf(error));
-    }
-    const webSocket = await this.#handshake(request, socket, head, protocol);
-    if (asked.is !== "portforward") return await this.#run(asked, webSocketStreams(webSocket, remoteCommandDialects[protocol]!, asked.choice, this.#idle));
-    const forward = this.#backend!.forward(asked);
-    if (protocol !== tunnelProtocol) return await forwardChannels(webSocket, forwardEncodings[protocol]!, ports, forward, this.#idle, this.#closing.signal);
-    const tunnel = createWebSocketStream(webSocket);
-    await forwardSession(tunnel, forward, this.#idle, this.#o.creationTimeoutMs, this.#closing.signal);
-  }
-
-  /** Rejects when ws finds the handshake wrong, which it tells the client by itself. */
-  #handshake(request: IncomingMessage, socket: Duplex, head: Buffer, protocol: string): Promise<WebSocket> {
-    chosen.set(request, protocol);
-    delete request.headers["sec-websocket-protocol"];
-    return new Promise((resolve, reject) => {
-      socket.once("close", () => reject(new StatusError(Code.InvalidArgument, "the WebSocket handshake came to nothing")));
-      this.#webSockets.handleUpgrade(request, socket, head, resolve);
-    });
-  }
-
-  async #run(request: RemoteCommand, streams: RemoteStreams): Promise<void> {
-    const signal = AbortSignal.any([streams.signal, this.#closing.signal]);
-    await this.#backend!.run(request, { ...streams, signal });
-  }
-
-  /** Looks after a connection a few times within its idle timeout. */
-  readonly #idle: IdleWatch = (touchedAtMs, onIdle) => {
-    const { idleTimeoutMs } = this.#o;
-    const timer = setInterval(() => {
-      if (performance.now() - touchedAtMs() >= idleTimeoutMs) onIdle();
-    }, Math.max(10, idleTimeoutMs / 8)).unref();
-    return { [Symbol.dispose]: () => clearInterval(timer) };
-  };
-}
-
-/** The subprotocol of a handshake under way. */
-const chosen = new WeakMap<IncomingMessage, string>();
-
-interface Route {
-  readonly kind: StreamingRequest["is"];
-  readonly token: string;
-}
-
-function routeOf(url: string | undefined): Route | undefined {
-  const match = /^\/(exec|attach|portforward)\/([A-Za-z0-9_-]{1,64})\/?(?:\?|$)/.exec(url ?? "");
-  return match === null ? undefined : { kind: match[1] as Route["kind"], token: match[2]! };
-}
-
-/** A header's list, from one line or several, which Node joins. */
-function listOf(header: string | string[] | undefined): string[] {
-  const text = Array.isArray(header) ? header.join(",") : (header ?? "");
-  return text.split(",").map((name) => name.trim()).filter((name) => name !== "");
-}
-
-/** The old form has its ports from the start: the CRI request's, else those of the query, `port=80,81&port=82`. */
-function portsOf(asked: PortForward, url: string): readonly number[] {
-  const query = new URL(url, "http://x").searchParams.getAll("port").flatMap((text) => text.split(","));
-  const ports = asked.ports.length > 0 ? asked.ports : query.map((text) => (/^\d{1,5}$/.test(text) ? Number(text) : 0));
-  const isWrong = ports.length === 0 || ports.length > maxForwardPorts || ports.some((port) => port < 1 || port > 65535);
-  if (isWrong) throw new StatusError(Code.InvalidArgument, `name 1 to ${maxForwardPorts} ports from 1 to 65535 with ?port=N`);
-  return ports;
-}
-
-/** Answers without keeping the connection, and does not wait for its client. */
-function refuse(socket: Duplex, status: number, text: string, headers: readonly string[] = []): void {
-  const names: Readonly<Record<number, string>> = { 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed" };
-  const body = `${text}\n`;
-  const lines = [`HTTP/1.1 ${status} ${names[status] ?? "Error"}`, "Content-Type: text/plain; charset=utf-8", `Content-Length: ${Buffer.byteLength(body)}`, "Connection: close", ...headers];
-  if (socket.writable) socket.end(`${lines.join("\r\n")}\r\n\r\n${body}`);
-  socket.resume();
-  const timer = setTimeout(() => socket.destroy(), refusalMs);
-  socket.once("end", () => socket.destroy());
-  socket.once("close", () => clearTimeout(timer));
-}
-
-/** Where a kubelet on this machine reaches the server. */
-function urlOf({ address, port }: AddressInfo, isTls: boolean): string {
-  const reachable = address === "0.0.0.0" ? "127.0.0.1" : address === "::" ? "::1" : address;
-  return `${isTls ? "https" : "http"}://${isIPv6(reachable) ? `[${reachable}]` : reachable}:${port}`;
 }

@@ -14,8 +14,9 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   cni: ["base"],
   spdy: ["base"],
   ttrpc: ["base"],
+  shim: ["base", "ttrpc"],
   testkit: ["base"],
-  daemon: ["base", "linux", "cri", "oci", "cni", "spdy"],
+  daemon: ["base", "linux", "cri", "oci", "cni", "spdy", "shim"],
   cli: ["base", "cri", "spdy"],
 };
 

@@ -1,0 +1,60 @@
+import { Code, StatusError } from "@keelson/base/status.ts";
+
+/** How to reach a shim: the version of its Task service, and `unix://` with the path of its socket. */
+export interface Bootstrap {
+  readonly version: 2 | 3;
+  readonly address: string;
+}
+
+/** What a shim has to say on its start, in bytes. */
+export const maxBootstrapBytes = 4096;
+
+/** unix(7): sun_path, without the zero byte at its end. */
+const maxPathBytes = 107;
+
+const maxQuotedCharacters = 200;
+
+/**
+ * Reads what a shim's `start` printed: the address of its socket on a line (then it speaks Task v2), or JSON with
+ * version, address and protocol. Throws Internal for what is neither, FailedPrecondition for what we do not speak.
+ */
+export function parseBootstrap(output: Buffer): Bootstrap {
+  if (output.length > maxBootstrapBytes) throw unreadable(`${output.length} bytes or more`, output);
+  const text = output.toString().trim();
+  if (text === "") throw unreadable("nothing", output);
+  if (!text.startsWith("{")) return { version: 2, address: checkAddress(text, output) };
+  const { version, address, protocol } = parseObject(text, output);
+  if (version !== 2 && version !== 3) throw unknown(`version ${JSON.stringify(version)} of the protocol; keelson speaks 2 and 3`);
+  if (typeof address !== "string") throw unreadable("JSON without an address", output);
+  if (protocol !== undefined && protocol !== "" && protocol !== "ttrpc") throw unknown(`the protocol ${quoted(JSON.stringify(protocol))}; keelson speaks ttrpc`);
+  return { version, address: checkAddress(address, output) };
+}
+
+function parseObject(text: string, output: Buffer): Record<string, unknown> {
+  try {
+    return JSON.parse(text) as Record<string, unknown>;
+  } catch {
+    throw unreadable("broken JSON", output);
+  }
+}
+
+/** Older shims print the path alone. */
+function checkAddress(address: string, output: Buffer): string {
+  const path = address.startsWith("unix://") ? address.slice("unix://".length) : address;
+  if (/^[a-z][a-z0-9+.-]*:\/\//.test(path)) throw unknown(`the address ${quoted(address)}; keelson connects to unix sockets`);
+  if (!/^\/[^\p{Cc}]+$/u.test(path)) throw unreadable("no address", output);
+  if (Buffer.byteLength(path) > maxPathBytes) throw unreadable(`an address whose path is longer than the ${maxPathBytes} bytes that a socket's may have`, output);
+  return `unix://${path}`;
+}
+
+function unreadable(what: string, output: Buffer): StatusError {
+  return new StatusError(Code.Internal, `the shim's start printed ${what} in place of the address of its socket: ${quoted(output.toString("utf8", 0, maxBootstrapBytes))}`);
+}
+
+function unknown(what: string): StatusError {
+  return new StatusError(Code.FailedPrecondition, `the shim has ${what}`);
+}
+
+function quoted(text: string): string {
+  return JSON.stringify(text.length > maxQuotedCharacters ? `${text.slice(0, maxQuotedCharacters)}…` : text);
+}

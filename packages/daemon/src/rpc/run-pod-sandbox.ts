@@ -40,6 +40,7 @@ async function bringUp(d: Deps, planned: PodPlan, config: PodSandboxConfig, hand
   await removeLeftover(d, planned.nameKey, signal);
   using _ = await d.podLock.acquire(planned.id, signal);
   const plan = withOwnLabel(d, planned);
+  tellMissingOverhead(d, plan, config, handler);
   const record = newRecord(d, plan, config, handler);
   d.pods.insert(record);
   await using undo = new AsyncDisposableStack();
@@ -68,6 +69,15 @@ function withOwnLabel(d: Deps, plan: PodPlan): PodPlan {
   if (plan.seLinux === undefined) return plan;
   const used = new Set(d.pods.all().flatMap((pod) => pod.plan.seLinux?.level ?? []));
   return { ...plan, seLinux: withFreeLevel(plan.seLinux, plan.id, used, d.host) };
+}
+
+/** Without it a pod pays for its sandbox out of its containers' limits. A kubelet sends an empty one where the RuntimeClass has none. */
+function tellMissingOverhead(d: Deps, plan: PodPlan, { linux }: PodSandboxConfig, name: string): void {
+  const { overhead } = d.runtimes.handlerOf(name).settings;
+  const isGiven = linux?.overhead !== undefined && (linux.overhead.memoryLimitInBytes > 0n || linux.overhead.cpuShares > 0n || linux.overhead.cpuQuota > 0n);
+  if (overhead === undefined || isGiven) return;
+  const podFixed = Object.entries(overhead).map(([resource, quantity]) => `${resource}: ${quantity}`).join(", ");
+  d.log.warn({ podSandboxId: plan.id, handler: name }, `pod ${plan.nameKey} comes without an overhead; its RuntimeClass should have overhead.podFixed { ${podFixed} }`);
 }
 
 function newRecord(d: Deps, plan: PodPlan, config: PodSandboxConfig, handler: string): PodRecord {

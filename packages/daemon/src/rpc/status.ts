@@ -1,5 +1,6 @@
-import type { RuntimeCondition, RuntimeHandler, StatusRequest, StatusResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { RuntimeCondition, RuntimeHandler, RuntimeHandlerFeatures, StatusRequest, StatusResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { Deps } from "../deps.ts";
+import type { Handler } from "../runtime/runtimes.ts";
 import { version } from "../version.ts";
 
 /** CRI: Status. */
@@ -25,12 +26,13 @@ function networkReady(d: Deps): RuntimeCondition {
 
 /** Each handler by its name, and the default by "" too: so a kubelet finds it for pods without a RuntimeClass. */
 function handlers(d: Deps): RuntimeHandler[] {
-  const named = d.runtimes.all().map(({ name, facts }) => ({
-    name,
-    features: { recursiveReadOnlyMounts: facts.recursiveReadOnlyMounts, userNamespaces: facts.userNamespaces },
-  }));
+  const named = d.runtimes.all().map((handler) => ({ name: handler.name, features: featuresOf(handler) }));
   const [first] = named;
   return d.runtimes.defaultName === undefined || first === undefined ? named : [{ ...first, name: "" }, ...named];
+}
+
+function featuresOf({ facts }: Handler): RuntimeHandlerFeatures {
+  return { recursiveReadOnlyMounts: facts.recursiveReadOnlyMounts, userNamespaces: facts.userNamespaces };
 }
 
 function verboseInfo(d: Deps): Record<string, string> {
@@ -41,7 +43,23 @@ function verboseInfo(d: Deps): Record<string, string> {
     cgroupDriver: d.host.cgroupDriver,
     cgroupVersion: d.host.cgroupVersion,
     defaultRuntime: d.runtimes.defaultName ?? "",
-    runtimes: Object.fromEntries(d.runtimes.all().map((h) => [h.name, { path: h.path }])),
   };
-  return { config: JSON.stringify(config), host: JSON.stringify(d.host) };
+  return { config: JSON.stringify(config), host: JSON.stringify(d.host), runtimes: JSON.stringify(runtimesInfo(d)) };
+}
+
+/** What `keelctl runtimes` shows, by the handlers' names: also of those that cannot be used, and why. */
+function runtimesInfo(d: Deps): object {
+  const usable = d.runtimes.all().map((handler) => ({
+    name: handler.name,
+    type: handler.type,
+    path: handler.path,
+    version: handler.version,
+    default: handler.name === d.runtimes.defaultName,
+    sandbox: handler.facts.sandbox,
+    features: featuresOf(handler),
+    overhead: handler.settings.overhead,
+    problem: handler.problem() ?? "",
+  }));
+  const missing = d.runtimes.missing().map(({ name, type, path, problem }) => ({ name, type, path, version: "", default: false, problem }));
+  return Object.fromEntries([...usable, ...missing].map((handler) => [handler.name, handler]));
 }

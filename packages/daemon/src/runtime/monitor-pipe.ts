@@ -58,7 +58,7 @@ export function parseReport(text: string): number {
   try {
     report = JSON.parse(text);
   } catch {
-    throw new StatusError(Code.Internal, text === "" ? "the monitor ended without a report" : `the monitor's report cannot be read: ${runtimeMessage(text)}`);
+    throw new StatusError(Code.Internal, text === "" ? "the monitor ended without a report, as it does when the runtime crashes; install that again if it does so each time" : `the monitor's report cannot be read: ${runtimeMessage(text)}`);
   }
   const { data, message } = (report ?? {}) as { data?: unknown; message?: unknown };
   if (typeof data === "number" && Number.isSafeInteger(data) && data > 1) return data;

@@ -1,8 +1,8 @@
-import http from "node:http";
-import https from "node:https";
+import type { IncomingHttpHeaders, IncomingMessage } from "node:http";
 import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import type { SecureContextOptions } from "node:tls";
+import { http, https } from "@keelson/base/http.ts";
 import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
 import { refusalText } from "./refusal-text.ts";
 import { type SessionOptions, SpdySession } from "./session.ts";
@@ -34,7 +34,7 @@ export async function connectSpdy(url: string, options: ConnectOptions, signal?:
 
 interface Upgraded {
   readonly transport: Duplex;
-  readonly headers: http.IncomingHttpHeaders;
+  readonly headers: IncomingHttpHeaders;
 }
 
 function upgrade(url: string, options: ConnectOptions, signal: AbortSignal | undefined): Promise<Upgraded> {
@@ -69,7 +69,7 @@ const codes = new Map<number, Code>([
   [503, Code.Unavailable],
 ]);
 
-async function refusal(url: string, response: http.IncomingMessage): Promise<StatusError> {
+async function refusal(url: string, response: IncomingMessage): Promise<StatusError> {
   const status = response.statusCode ?? 0;
   const text = await refusalText(response);
   return new StatusError(codes.get(status) ?? Code.Internal, `${new URL(url).origin}: the server answers ${status} ${response.statusMessage ?? ""}${text === "" ? "" : `: ${text}`}`);

@@ -1,6 +1,7 @@
 import { once } from "node:events";
-import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import { type AddressInfo, isIPv6 } from "node:net";
+import { http } from "@keelson/base/http.ts";
 import { messageOf } from "@keelson/base/status.ts";
 
 export interface MetricsServer extends AsyncDisposable {
@@ -18,7 +19,7 @@ const requestTimeoutMs = 5000;
  * @param text in Prometheus' text format, asked for with each request.
  */
 export async function serveMetrics({ host, port }: { host: string; port: number }, text: () => Promise<string>): Promise<MetricsServer> {
-  const server = createServer({ requestTimeout: requestTimeoutMs, headersTimeout: requestTimeoutMs, keepAliveTimeout: requestTimeoutMs }, (req, res) => void answer(req, res, text));
+  const server = http.createServer({ requestTimeout: requestTimeoutMs, headersTimeout: requestTimeoutMs, keepAliveTimeout: requestTimeoutMs }, (req, res) => void answer(req, res, text));
   server.maxConnections = maxConnections;
   server.listen(port, host);
   await once(server, "listening");

@@ -1,7 +1,8 @@
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { createServer as createTlsServer, type Server as TlsServer } from "node:https";
+import type { IncomingMessage, Server, ServerResponse } from "node:http";
+import type { Server as TlsServer } from "node:https";
 import { type AddressInfo, isIPv6, Socket } from "node:net";
 import type { Duplex } from "node:stream";
+import { http, https } from "@keelson/base/http.ts";
 import type { Log } from "@keelson/base/log.ts";
 import { Code, codeName, codeOf, messageOf, StatusError } from "@keelson/base/status.ts";
 import { createWebSocketStream, type WebSocket, WebSocketServer } from "ws";
@@ -112,10 +113,10 @@ export class HttpServer {
     const options = { maxHeaderSize: maxHeaderBytes, headersTimeout: headersTimeoutMs, requestTimeout: 2 * headersTimeoutMs, connectionsCheckingInterval: 1000, keepAlive: true, noDelay: true };
     let server: Server | TlsServer;
     if (tls === undefined) {
-      server = createServer(options);
+      server = http.createServer(options);
     } else {
       this.#certificate = new CertificateFiles(tls.certFile, tls.keyFile);
-      const tlsServer = createTlsServer({ ...options, ...this.#certificate.read(), minVersion: "TLSv1.2", handshakeTimeout: headersTimeoutMs });
+      const tlsServer = https.createServer({ ...options, ...this.#certificate.read(), minVersion: "TLSv1.2", handshakeTimeout: headersTimeoutMs });
       this.#certificate.follow((pair) => tlsServer.setSecureContext({ ...pair, minVersion: "TLSv1.2" }), this.#log);
       server = tlsServer;
     }

@@ -1,8 +1,9 @@
 import { lookup } from "node:dns";
-import http from "node:http";
-import https from "node:https";
+import type { Agent, AgentOptions, IncomingMessage } from "node:http";
+import type { AgentOptions as SecureAgentOptions } from "node:https";
 import type { LookupFunction } from "node:net";
 import tls from "node:tls";
+import { http, https } from "@keelson/base/http.ts";
 import { Code, StatusError } from "@keelson/base/status.ts";
 
 /** How one registry host is reached over TLS. Plain data, so that a worker thread can be given it. */
@@ -45,7 +46,7 @@ export interface Transport {
  * Connections are kept for the next request. Proxies are taken from HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
  */
 export class HttpTransport implements Transport, Disposable {
-  readonly #agents = new Map<string, http.Agent>();
+  readonly #agents = new Map<string, Agent>();
   readonly #answerTimeoutMs: number;
   readonly #idleTimeoutMs: number;
 
@@ -60,7 +61,7 @@ export class HttpTransport implements Transport, Disposable {
 
   async send(request: HttpRequest, signal: AbortSignal): Promise<HttpResponse> {
     signal.throwIfAborted();
-    const { promise, resolve, reject } = Promise.withResolvers<http.IncomingMessage>();
+    const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
     const module = request.url.protocol === "https:" ? https : http;
     const guard = request.mayReach === undefined ? {} : { lookup: guardedLookup(request.mayReach) };
     const sent = module.request(request.url, { method: request.method, headers: request.headers, agent: this.#agent(request), signal, ...guard });
@@ -85,7 +86,7 @@ export class HttpTransport implements Transport, Disposable {
   }
 
   /** The time that whoever reads it takes is not the host's. */
-  async *#body(message: http.IncomingMessage): AsyncGenerator<Uint8Array, void, void> {
+  async *#body(message: IncomingMessage): AsyncGenerator<Uint8Array, void, void> {
     let waiting = true;
     const timer = setTimeout(() => {
       if (waiting) message.destroy(new Error(`no data for ${this.#idleTimeoutMs} ms`));
@@ -102,7 +103,7 @@ export class HttpTransport implements Transport, Disposable {
     }
   }
 
-  #agent(request: HttpRequest): http.Agent {
+  #agent(request: HttpRequest): Agent {
     const secure = request.url.protocol === "https:";
     const key = secure ? `https ${JSON.stringify(request.tls ?? null)}` : "http";
     let agent = this.#agents.get(key);
@@ -114,12 +115,12 @@ export class HttpTransport implements Transport, Disposable {
   }
 }
 
-function agentOptions(): http.AgentOptions {
+function agentOptions(): AgentOptions {
   return { keepAlive: true, maxSockets: 16, proxyEnv: process.env };
 }
 
 /** One context for each agent: reading some hundred certificates for each connection would cost milliseconds. */
-function secureOptions(settings: TlsSettings | undefined): https.AgentOptions {
+function secureOptions(settings: TlsSettings | undefined): SecureAgentOptions {
   const authorities = new Set([...tls.getCACertificates("default"), ...tls.getCACertificates("system"), ...(settings?.ca ?? [])]);
   const client = settings?.client;
   return {
@@ -128,7 +129,7 @@ function secureOptions(settings: TlsSettings | undefined): https.AgentOptions {
   };
 }
 
-function headersOf(message: http.IncomingMessage): Record<string, string> {
+function headersOf(message: IncomingMessage): Record<string, string> {
   return Object.fromEntries(Object.entries(message.headersDistinct).map(([name, values]) => [name, (values ?? []).join(", ")]));
 }
 

@@ -50,8 +50,9 @@ export function sandboxSpec({ pod, host, rootfsPath, namespacePaths, podFiles, r
       ...(pod.userNamespace === undefined ? {} : { uidMappings: mappingsSpec(pod.userNamespace.uids), gidMappings: mappingsSpec(pod.userNamespace.gids) }),
       namespaces: namespacesSpec({ is: pod.pid === "host" ? "host" : "own" }, pod, namespacePaths, false),
       cgroupsPath: planSandboxCgroup(pod).cgroupsPath,
-      // Set in the pod's namespaces already; a kernel of the sandbox's own learns of them here.
-      ...(pod.sysctls.length > 0 ? { sysctl: Object.fromEntries(pod.sysctls.map((s) => [s.name, s.value])) } : {}),
+      // Set in the pod's namespaces already; a kernel of the sandbox's own learns of them here. The runtime would set
+      // them from within a user namespace, where ids of the host are none.
+      ...(pod.sysctls.length > 0 && pod.userNamespace === undefined ? { sysctl: Object.fromEntries(pod.sysctls.map((s) => [s.name, s.value])) } : {}),
       resources: { devices: [{ allow: false, access: "rwm" }] },
       ...(host.seccompEnabled ? { seccomp: defaultSeccomp(host.arch, []) } : {}),
     },

@@ -9,7 +9,7 @@ import { controllerDir, detectCgroups } from "@keelson/linux/cgroup.ts";
 import { busyboxImage, randomImage } from "@keelson/testkit/image.ts";
 import { directory, file } from "@keelson/testkit/tar.ts";
 import { imageSpec, type Pod, type RuntimeName, runtimes, skip } from "../testing/test-node.ts";
-import { CrashNode } from "./testing/crash-node.ts";
+import { CrashNode, type Sandbox } from "./testing/crash-node.ts";
 import { Bystander, counterScript, crashEverywhere, type Scenario } from "./testing/crash-rounds.ts";
 
 const { POD, CONTAINER, NODE } = NamespaceMode;
@@ -20,17 +20,21 @@ const ready = PodSandboxState.SANDBOX_READY;
 const stoppable = "trap 'exit 7' TERM; echo up; while :; do sleep 0.02; done";
 
 for (const runtime of runtimes) {
-  describe(`a daemon with ${runtime} that is killed at each step of`, { skip }, () => killedAtEachStep(runtime));
+  describe(`a daemon with ${runtime} that is killed at each step of`, { skip }, () => killedAtEachStep(runtime, "none"));
 }
+describe(`a daemon whose pods are containers that is killed at each step of`, { skip }, () => killedAtEachStep("crun", "container"));
 
-function killedAtEachStep(runtime: RuntimeName): void {
+function killedAtEachStep(runtime: RuntimeName, sandbox: Sandbox): void {
+  const isEveryStep = process.env["KEELSON_CRASH"] === "every-step";
   /** Without KEELSON_CRASH=every-step, the calls in which the OCI runtime has no part of its own are for the first one. */
-  const others = { skip: runtime === runtimes[0] || process.env["KEELSON_CRASH"] === "every-step" ? false : `${runtime} has no part in it` };
+  const ofPods = { skip: runtime === runtimes[0] || isEveryStep ? false : `${runtime} has no part in it` };
+  const others = { skip: ofPods.skip === false && sandbox === "container" && !isEveryStep ? "the sandbox has no part in it" : ofPods.skip };
+  const ofContainers = { skip: sandbox === "container" && !isEveryStep ? "the sandbox has no part in it" : false };
   let crash: CrashNode;
   let bystander: Bystander;
   let pod: Pod;
   before(async () => {
-    crash = await CrashNode.start({ runtime });
+    crash = await CrashNode.start({ runtime, sandbox });
     bystander = await Bystander.start(crash);
     pod = await crash.runPod();
   });
@@ -53,7 +57,7 @@ function killedAtEachStep(runtime: RuntimeName): void {
     "with a user namespace in the host's network": { pid: CONTAINER, network: NODE, usernsOptions },
   };
   for (const [name, namespaceOptions] of Object.entries(namespaces)) {
-    test(`RunPodSandbox ${name} undoes it, and the retry makes the pod`, others, async (t) => {
+    test(`RunPodSandbox ${name} undoes it, and the retry makes the pod`, ofPods, async (t) => {
       const run = (config: PodSandboxConfig) => crash.call("runPodSandbox", { config, runtimeHandler: "" });
       const portMappings = namespaceOptions.pid === CONTAINER && !("network" in namespaceOptions) ? [{ containerPort: 80, hostPort: 18081 }] : [];
       let id = "";
@@ -89,7 +93,7 @@ function killedAtEachStep(runtime: RuntimeName): void {
     });
   });
 
-  test("CreateContainer with an image mounted and a volume of its image undoes it, and the retry makes the container", async (t) => {
+  test("CreateContainer with an image mounted and a volume of its image undoes it, and the retry makes the container", ofContainers, async (t) => {
     const content = busyboxImage({ config: { Volumes: { "/data": {} } }, extra: [directory("data/"), file("data/f", "f")] });
     const image = crash.node.registry.add("test/volume", "latest", content);
     await crash.pull(image);
@@ -108,7 +112,7 @@ function killedAtEachStep(runtime: RuntimeName): void {
     await crash.call("removeImage", { image: imageSpec(image) });
   });
 
-  test("CreateContainer in a user namespace with mapped volumes and a device undoes it, and the retry makes the container", async (t) => {
+  test("CreateContainer in a user namespace with mapped volumes and a device undoes it, and the retry makes the container", ofContainers, async (t) => {
     const namespaceOptions = { pid: CONTAINER, usernsOptions };
     const own = await crash.runPod({ linux: { securityContext: { namespaceOptions } } });
     const hostPath = mkdtempSync(join(crash.node.dir, "volume-"));
@@ -134,7 +138,7 @@ function killedAtEachStep(runtime: RuntimeName): void {
     await crash.removePod(own.id);
   });
 
-  test("StartContainer has started it or starts it in the retry", async (t) => {
+  test("StartContainer has started it or starts it in the retry", ofContainers, async (t) => {
     await everyStep(t, {
       prepare: () => crash.createContainer(pod, crash.node.containerConfig(counterScript)),
       call: (_, containerId) => crash.call("startContainer", { containerId }),
@@ -147,7 +151,7 @@ function killedAtEachStep(runtime: RuntimeName): void {
     });
   });
 
-  test("UpdateContainerResources is taken back, and the retry does it", async (t) => {
+  test("UpdateContainerResources is taken back, and the retry does it", ofContainers, async (t) => {
     const resources = (memoryLimitInBytes: bigint, oomScoreAdj: bigint) => LinuxContainerResources.fromPartial({ memoryLimitInBytes, oomScoreAdj, cpuQuota: -1n });
     const limits = async (containerId: string) => {
       const { cgroup, pid } = await crash.containerInfo(containerId);
@@ -190,7 +194,7 @@ function killedAtEachStep(runtime: RuntimeName): void {
     });
   }
 
-  test("RemoveContainer has removed it or removes it in the retry", async (t) => {
+  test("RemoveContainer has removed it or removes it in the retry", ofContainers, async (t) => {
     await everyStep(t, {
       prepare: () => crash.runContainer(pod, counterScript),
       call: (_, id) => crash.removeContainer(id),
@@ -209,7 +213,7 @@ function killedAtEachStep(runtime: RuntimeName): void {
     return made;
   }
 
-  test("StopPodSandbox has stopped it or stops it in the retry", others, async (t) => {
+  test("StopPodSandbox has stopped it or stops it in the retry", ofPods, async (t) => {
     await everyStep(t, {
       prepare: podWithContainer,
       call: (_, { id }) => crash.call("stopPodSandbox", { podSandboxId: id }),
@@ -223,7 +227,7 @@ function killedAtEachStep(runtime: RuntimeName): void {
     });
   });
 
-  test("RemovePodSandbox has removed it or removes it in the retry", others, async (t) => {
+  test("RemovePodSandbox has removed it or removes it in the retry", ofPods, async (t) => {
     await everyStep(t, {
       prepare: podWithContainer,
       call: (_, { id }) => crash.call("removePodSandbox", { podSandboxId: id }),

@@ -1,5 +1,5 @@
 import { chmodSync, chownSync, copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { namingFile } from "@keelson/base/exhaustion.ts";
 import { wrapError } from "@keelson/base/status.ts";
 import { cgroupDirs, type CgroupLayout, createCgroup, killCgroup, removeCgroup } from "@keelson/linux/cgroup.ts";
@@ -101,8 +101,11 @@ export class LinuxPodHost implements PodHost {
   }
 
   makeSandboxRootfs(plan: PodPlan): Promise<string> {
-    const rootfs = join(sandboxBundle(this.#dirOf(plan.id), plan.id), "rootfs");
-    for (const dir of ["proc", "dev", "etc"]) makeDirectories(join(rootfs, dir), 0o755);
+    const dir = this.#dirOf(plan.id);
+    const bundle = sandboxBundle(dir, plan.id);
+    const rootfs = join(bundle, "rootfs");
+    for (const name of ["proc", "dev", "etc"]) makeDirectories(join(rootfs, name), 0o755);
+    if (plan.userNamespace !== undefined) letThrough(plan, dir, dirname(bundle), bundle);
     // The runtime would make them, but not every one where it is to be read-only.
     for (const file of ["hostname", "resolv.conf"]) writeText(join(rootfs, "etc", file), "");
     const program = join(rootfs, "hold");
@@ -224,6 +227,15 @@ function writeResolvConf(plan: PodPlan, path: string): void {
 function giveToRoot({ userNamespace }: PodPlan, ...paths: string[]): void {
   const { uid, gid } = hostRootOf(userNamespace);
   for (const path of paths) chownSync(path, uid, gid);
+}
+
+/** The runtime is the root of the pod's user namespace when it looks for the root file system. */
+function letThrough({ userNamespace }: PodPlan, ...dirs: string[]): void {
+  const { gid } = hostRootOf(userNamespace);
+  for (const dir of dirs) {
+    chownSync(dir, 0, gid);
+    chmodSync(dir, 0o710);
+  }
 }
 
 /** What is mounted in it, such as debugfs, stays out: a mount namespace of a user namespace could not take it off again. */

@@ -30,10 +30,14 @@ interface Process {
  * A TestNode whose daemon dies where it is told to, and comes back on the same root. The daemon is testing/crashing-daemon.ts; when
  * it is disposed of, the real keelsond takes all pods down and nothing may be left.
  */
+/** What a pod is: see the key of that name in the configuration. */
+export type Sandbox = "none" | "container";
+
 export class CrashNode implements AsyncDisposable {
   readonly node: TestNode;
   /** The OCI runtime of all its containers. */
   readonly runtime: RuntimeName;
+  readonly sandbox: Sandbox;
   /** How many layers an image has, by Image.id; one when it is not in here. No two images share any. */
   readonly layers = new Map<string, number>();
   readonly #crashDir: string;
@@ -44,18 +48,19 @@ export class CrashNode implements AsyncDisposable {
   #starts = 0;
   #armed = 0;
 
-  private constructor(node: TestNode, runtime: RuntimeName) {
+  private constructor(node: TestNode, runtime: RuntimeName, sandbox: Sandbox) {
     this.node = node;
     this.runtime = runtime;
+    this.sandbox = sandbox;
     this.#crashDir = join(node.dir, "crash");
   }
 
-  static async start(options: TestNodeOptions = {}): Promise<CrashNode> {
+  static async start(options: TestNodeOptions & { sandbox?: Sandbox } = {}): Promise<CrashNode> {
     const node = await TestNode.start(options);
     await using undo = new AsyncDisposableStack();
     undo.use(node);
     await node.stop();
-    const crash = new CrashNode(node, options.runtime ?? "crun");
+    const crash = new CrashNode(node, options.runtime ?? "crun", options.sandbox ?? "none");
     mkdirSync(crash.#crashDir);
     crash.#writeTools();
     await crash.startAgain();
@@ -259,7 +264,7 @@ exec "$real" "$@"
       chmodSync(file, 0o755);
     }
     const config = readFileSync(this.node.configFile, "utf8");
-    writeFileSync(this.node.configFile, `conmon = "${toolsDir}/conmon"\n${config.replace("[cni]\n", `[cni]\nbin_dirs = ["${toolsDir}"]\n`)}\n[runtimes.${this.runtime}]\npath = "${toolsDir}/${this.runtime}"\n`);
+    writeFileSync(this.node.configFile, `conmon = "${toolsDir}/conmon"\n${config.replace("[cni]\n", `[cni]\nbin_dirs = ["${toolsDir}"]\n`)}\n[runtimes.${this.runtime}]\npath = "${toolsDir}/${this.runtime}"\nsandbox = "${this.sandbox}"\n`);
   }
 }
 

@@ -46,7 +46,8 @@ async function whatShouldBe(crash: CrashNode, pods: readonly PodSandbox[], conta
     const { network, pid, ipc, usernsOptions } = (await crash.podStatus(id)).linux!.namespaces!.options!;
     for (const kind of ["directory state/pods", "mount utsns"]) must.add(`${kind} ${id}`);
     if (ipc === NamespaceMode.POD) for (const kind of ["mount ipcns", "mount shm"]) must.add(`${kind} ${id}`);
-    if (pid === NamespaceMode.POD) for (const kind of ["mount pidns", "process keelson-pod-init"]) must.add(`${kind} ${id}`);
+    if (crash.sandbox === "container") for (const kind of containerKinds(crash)) must.add(`${kind} ${id}`);
+    else if (pid === NamespaceMode.POD) for (const kind of ["mount pidns", "process keelson-pod-init"]) must.add(`${kind} ${id}`);
     const hasUserns = usernsOptions?.mode === NamespaceMode.POD;
     if (hasUserns) must.add(`mount userns ${id}`);
     if (hasUserns && network !== NamespaceMode.POD) must.add(`mount sysfs ${id}`);
@@ -66,7 +67,7 @@ async function whatShouldBe(crash: CrashNode, pods: readonly PodSandbox[], conta
     }
     const mounted = new Set((await crash.containerStatus(id)).mounts.flatMap((mount) => mount.image?.image || []));
     for (const kind of [...files, ...[...mounted.keys()].map((_, i) => `mount ${i}`)]) must.add(`${kind} ${id}`);
-    for (const kind of ["cgroup of", `state of ${crash.runtime}`, "process conmon", "process of"]) must.add(`${kind} ${id}`);
+    for (const kind of containerKinds(crash)) must.add(`${kind} ${id}`);
     const { pid } = await crash.containerInfo(id);
     if (!existsSync(`/proc/${pid}`) || !readFileSync(`/proc/${pid}/cgroup`, "utf8").includes(id)) must.add(`process ${pid} of ${id}`);
   }
@@ -74,6 +75,11 @@ async function whatShouldBe(crash: CrashNode, pods: readonly PodSandbox[], conta
   must.add(`interfaces of pods: ${attached} `);
   must.add("layers as images have them ");
   return { must, may };
+}
+
+/** What there is of every container that has not ended. */
+function containerKinds(crash: CrashNode): string[] {
+  return ["cgroup of", `state of ${crash.runtime}`, "process conmon", "process of"];
 }
 
 function whatIs(crash: CrashNode, layers: number): Found[] {

@@ -3,11 +3,11 @@ export interface CompletionCommand {
   readonly name: string;
   readonly description: string;
   readonly flags: readonly { readonly flag: string; readonly description: string; readonly takesValue: boolean }[];
-  /** What its arguments are the ids of. */
-  readonly argument: "pod" | "container" | undefined;
+  /** What its arguments name. */
+  readonly argument: "pod" | "container" | "handler" | undefined;
 }
 
-const idsOf = { pod: "keelctl pods -q 2>/dev/null", container: "keelctl ps -aq 2>/dev/null" } as const;
+const idsOf = { pod: "keelctl pods -q 2>/dev/null", container: "keelctl ps -aq 2>/dev/null", handler: "keelctl runtimes -q 2>/dev/null" } as const;
 
 /** For bash 4 and newer. */
 export function bashCompletion(commands: readonly CompletionCommand[]): string {

@@ -102,10 +102,13 @@ function podHandlers(fake: FakeRuntime): Handlers {
   const find = (id: string) => fake.pods.find((pod) => pod.id.startsWith(id)) ?? notFound(id);
   return {
     version: () => Promise.resolve({ version: "0.1.0", runtimeName: "fake", runtimeVersion: "1.2.3", runtimeApiVersion: "v1" }),
-    listPodSandbox: ({ filter }) => Promise.resolve({ items: fake.pods.filter((pod) => pod.id.startsWith(filter?.id ?? "") && (filter?.state === undefined || filter.state.state === pod.state)) }),
+    listPodSandbox: ({ filter }) => {
+      const isMeant = (pod: PodSandbox) => pod.id.startsWith(filter?.id ?? "") && (filter?.state === undefined || filter.state.state === pod.state) && Object.entries(filter?.labelSelector ?? {}).every(([key, value]) => pod.labels[key] === value);
+      return Promise.resolve({ items: fake.pods.filter(isMeant) });
+    },
     runPodSandbox: ({ config, runtimeHandler }) => {
       const id = `pod${fake.pods.length + 1}`;
-      fake.pods.push(PodSandbox.fromPartial({ id, metadata: config!.metadata!, createdAt: ago(0), runtimeHandler }));
+      fake.pods.push(PodSandbox.fromPartial({ id, metadata: config!.metadata!, createdAt: ago(0), runtimeHandler, labels: config!.labels }));
       return Promise.resolve({ podSandboxId: id });
     },
     stopPodSandbox: async ({ podSandboxId }) => {

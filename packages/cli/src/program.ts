@@ -26,6 +26,7 @@ import { addRmi } from "./commands/rmi.ts";
 import { addRmp } from "./commands/rmp.ts";
 import { addRun } from "./commands/run.ts";
 import { addRunp } from "./commands/runp.ts";
+import { addRuntimes } from "./commands/runtimes.ts";
 import { addRuntimeConfig } from "./commands/runtime-config.ts";
 import { addStart } from "./commands/start.ts";
 import { addStats } from "./commands/stats.ts";
@@ -120,6 +121,7 @@ function addCommands(program: Command, app: App): void {
     addRun,
     addRunp,
     addRuntimeConfig,
+    addRuntimes,
     addStart,
     addStats,
     addStatsp,

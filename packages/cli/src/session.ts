@@ -28,8 +28,12 @@ export interface Service {
 
 export interface CallOptions {
   readonly timeoutMs?: number | undefined;
+  /** The flag that gives the call more time, where that is none of `pull` or `create`. */
+  readonly timeoutFlag?: string;
   /** Aborts the call beside the user's interrupt. */
   readonly signal?: AbortSignal;
+  /** The user's interrupt does not abort it: it undoes something, or makes what must be known to be undone. */
+  readonly afterInterrupt?: boolean;
 }
 
 export function openSession(io: Io, settings: Settings): Session {
@@ -81,7 +85,7 @@ async function callOnce<N extends UnaryCallName>(
   options: CallOptions,
 ): Promise<ResponseOf<N>> {
   const timeoutMs = options.timeoutMs ?? callTimeoutMs(name, request, settings.timeoutMs);
-  const signals = [io.signal, ...(options.signal === undefined ? [] : [options.signal])];
+  const signals = [...(options.afterInterrupt === true ? [] : [io.signal]), ...(options.signal === undefined ? [] : [options.signal])];
   // AbortSignal.timeout takes no more than 32 bits.
   if (timeoutMs !== undefined) signals.push(AbortSignal.timeout(Math.min(timeoutMs, 2 ** 31 - 1)));
   const startedMs = performance.now();
@@ -90,8 +94,8 @@ async function callOnce<N extends UnaryCallName>(
     return await target.client.call(name, request, AbortSignal.any(signals));
   } catch (error) {
     code = codeOf(error);
-    const flag = options.timeoutMs === undefined ? "--timeout" : name === "pullImage" ? "--pull-timeout" : "--cancel-timeout";
-    throw await explain(io, error, { name, endpoint: target.endpoint, timeoutMs, flag });
+    const flag = options.timeoutFlag ?? (options.timeoutMs === undefined ? "--timeout" : name === "pullImage" ? "--pull-timeout" : "--cancel-timeout");
+    throw await explain(io, error, { name, endpoint: target.endpoint, timeoutMs, flag, afterInterrupt: options.afterInterrupt === true });
   } finally {
     if (settings.debug) await note(io, `${callTitle(name)} ${target.endpoint} ${(performance.now() - startedMs).toFixed(1)} ms ${codeName(code)}`);
   }
@@ -103,12 +107,13 @@ interface CallFacts {
   readonly timeoutMs: number | undefined;
   /** The flag that gives the call more time. */
   readonly flag: string;
+  readonly afterInterrupt?: boolean;
 }
 
-async function explain(io: Io, error: unknown, { name, endpoint, timeoutMs, flag }: CallFacts): Promise<unknown> {
+async function explain(io: Io, error: unknown, { name, endpoint, timeoutMs, flag, afterInterrupt }: CallFacts): Promise<unknown> {
   const code = codeOf(error);
   const message = messageOf(error);
-  if (io.signal.aborted) return new StatusError(Code.Cancelled, "interrupted", error);
+  if (io.signal.aborted && afterInterrupt !== true) return new StatusError(Code.Cancelled, "interrupted", error);
   if (code === Code.Unavailable) {
     // The runtime itself may answer Unavailable: its own words are then the better ones.
     const reason = await probeSocket(endpoint);

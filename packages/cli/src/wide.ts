@@ -13,16 +13,40 @@ export async function containerStatuses({ runtime }: Session, ids: readonly stri
   return statuses;
 }
 
-/** All addresses of pods; of one without a network of its own, or removed meanwhile, none. */
-export async function podIps({ runtime }: Session, ids: readonly string[]): Promise<Map<string, string>> {
-  const ips = new Map<string, string>();
-  const ask = (id: string) => unlessGone(runtime.call("podSandboxStatus", PodSandboxStatusRequest.fromPartial({ podSandboxId: id })));
+/** What lists of pods do not tell. */
+export interface PodDetails {
+  /** All its addresses; empty without a network of its own. */
+  readonly ips: string;
+  /** The handler that runs it, where the pod's own name for it is "" and the runtime tells; else empty. */
+  readonly handler: string;
+}
+
+/** The details of pods; one that is removed meanwhile is left out. */
+export async function podDetails({ runtime }: Session, ids: readonly string[]): Promise<Map<string, PodDetails>> {
+  const details = new Map<string, PodDetails>();
+  const ask = (id: string) => unlessGone(runtime.call("podSandboxStatus", PodSandboxStatusRequest.fromPartial({ podSandboxId: id, verbose: true })));
   await forEachAtOnce([...new Set(ids)], ask, async (response) => {
     const network = response?.status?.network;
     const all = network === undefined ? [] : [network.ip, ...network.additionalIps.map(({ ip }) => ip)].filter((ip) => ip !== "");
-    if (response?.status !== undefined) ips.set(response.status.id, all.join(","));
+    if (response?.status !== undefined) details.set(response.status.id, { ips: all.join(","), handler: handlerIn(response.info["info"]) });
   });
-  return ips;
+  return details;
+}
+
+/** keelsond's info["info"] names the handler that stands behind the default one. */
+function handlerIn(info = "{}"): string {
+  try {
+    const { handler } = JSON.parse(info) as { handler?: unknown };
+    return typeof handler === "string" ? handler : "";
+  } catch {
+    return "";
+  }
+}
+
+/** A pod's handler by the name that the pod has for it, and what is behind the default where that is known. */
+export function handlerText(name: string, details?: PodDetails): string {
+  if (name !== "") return name;
+  return details === undefined || details.handler === "" ? "(default)" : `${details.handler} (default)`;
 }
 
 async function unlessGone<T>(call: Promise<T>): Promise<T | undefined> {

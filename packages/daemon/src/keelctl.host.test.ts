@@ -38,6 +38,23 @@ describe("keelctl", { skip }, () => {
   };
   const json = async (...args: string[]) => JSON.parse(await text(...args)) as Record<string, never>;
 
+  test("tries the runtime handlers, and leaves nothing, also when it is interrupted", async () => {
+    const listed = await text("runtimes");
+    assert.match(listed, /^HANDLER +TYPE +VERSION +FEATURES +PATH +PROBLEM\ncrun \(default\) +oci +\d\S+ +\S+ +\/\S+\/crun +-$/m);
+    assert.match(listed, /^runc +oci +\d\S+ +\S+ +\/\S+\/runc +-$/m);
+    const checked = await run("runtimes", "crun", "runc", "--check");
+    assert.equal(checked.code, 0, checked.stdout);
+    for (const name of ["crun", "runc"]) assert.match(checked.stdout, new RegExp(`^${name}: ok: pod \\d+ ms, container \\d+ ms, exec \\d+ ms; its kernel is Linux \\d`, "m"));
+    assert.equal(await text("pods", "-q"), "");
+
+    const child = spawn(keelctl, ["-r", node.endpoint, "runtimes", "--check", "crun"], { stdio: ["ignore", "pipe", "inherit"] });
+    const ended = new Promise((resolve) => child.once("close", resolve));
+    await waitFor(async () => (await node.call("listPodSandbox", { filter: undefined })).items.length > 0);
+    child.kill("SIGINT");
+    assert.equal(await ended, 130);
+    assert.equal(await text("pods", "-q"), "");
+  });
+
   test("drives a pod from the pull to the removal", async () => {
     const image = node.registry.add("library/demo", "1.0", busyboxImage({ config: { Labels: { of: "keelctl" } } }));
     assert.match(await text("pull", image), new RegExp(`Image is up to date for ${image.slice(0, image.indexOf("/"))}|sha256:[0-9a-f]{64}`));

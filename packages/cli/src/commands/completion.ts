@@ -31,6 +31,6 @@ function completionCommands(program: Command): CompletionCommand[] {
     name: command === program ? "" : command.name(),
     description: command.description(),
     flags: command.options.flatMap(({ short, long, description, required }) => [short, long].filter((flag) => flag !== undefined && flag !== null).map((flag) => ({ flag, description, takesValue: required }))),
-    argument: /^(pod|container)/.exec(command.registeredArguments[0]?.name() ?? "")?.[1] as CompletionCommand["argument"],
+    argument: /^(pod|container|handler)/.exec(command.registeredArguments[0]?.name() ?? "")?.[1] as CompletionCommand["argument"],
   }));
 }

@@ -10,7 +10,7 @@ import { formatTable } from "../output/table.ts";
 import { goTime } from "../output/time.ts";
 import { type PodSelection, selectPods } from "../select.ts";
 import type { Session } from "../session.ts";
-import { podIps } from "../wide.ts";
+import { handlerText, type PodDetails, podDetails } from "../wide.ts";
 
 interface PodsFlags extends PodSelection {
   output: string;
@@ -25,7 +25,7 @@ export function addPods(program: Command, app: App): void {
     .command("pods")
     .description("list pods, newest first")
     .option("--id <id>", "the pod with this id or beginning of one")
-    .option("-o, --output <format>", "table, wide (IP and containers too), json or yaml", "table")
+    .option("-o, --output <format>", "table, wide (handler behind the default, IP, containers too), json or yaml", "table")
     .option("-q, --quiet", "only the ids")
     .option("-v, --verbose", "every pod in full")
     .option("--no-trunc", "ids in full")
@@ -33,7 +33,7 @@ export function addPods(program: Command, app: App): void {
       app.run(async (session) => {
         const format = outputFormat(flags.output, ["table", "wide", "json", "yaml"]);
         const pods = await selectPods(session, flags);
-        const wide = format === "wide" ? await wideCells(session, pods) : undefined;
+        const wide = format === "wide" ? await wideColumns(session, pods) : undefined;
         const text = format === "table" || format === "wide" ? formatPods(pods, flags, session.io.now(), wide) : formatDocument({ items: pods.map((pod) => messageJson("PodSandbox", pod)) }, format);
         await session.io.stdout.write(text);
       }),
@@ -46,7 +46,7 @@ export function addPods(program: Command, app: App): void {
   ]);
 }
 
-function formatPods(pods: PodSandbox[], flags: PodsFlags, nowMs: number, wide: string[][] | undefined): string {
+function formatPods(pods: PodSandbox[], flags: PodsFlags, nowMs: number, wide: WideColumns | undefined): string {
   if (flags.quiet === true) return pods.map((pod) => `${safeText(pod.id)}\n`).join("");
   if (flags.verbose === true) return pods.map(formatPod).join("");
   return formatTable(
@@ -58,19 +58,25 @@ function formatPods(pods: PodSandbox[], flags: PodsFlags, nowMs: number, wide: s
       pod.metadata?.name ?? "",
       pod.metadata?.namespace ?? "",
       String(pod.metadata?.attempt ?? 0),
-      handlerText(pod),
-      ...(wide?.[i] ?? []),
+      handlerText(pod.runtimeHandler, wide?.details.get(pod.id)),
+      ...(wide?.cells[i] ?? []),
     ]),
   );
 }
 
-/** The pod's addresses, and how many of its containers run. */
-async function wideCells(session: Session, pods: PodSandbox[]): Promise<string[][]> {
-  const [ips, { containers }] = await Promise.all([podIps(session, pods.map((pod) => pod.id)), session.runtime.call("listContainers", ListContainersRequest.fromPartial({}))]);
-  return pods.map((pod) => {
+interface WideColumns {
+  readonly details: ReadonlyMap<string, PodDetails>;
+  /** Of each pod its addresses, and how many of its containers run. */
+  readonly cells: readonly (readonly string[])[];
+}
+
+async function wideColumns(session: Session, pods: PodSandbox[]): Promise<WideColumns> {
+  const [details, { containers }] = await Promise.all([podDetails(session, pods.map((pod) => pod.id)), session.runtime.call("listContainers", ListContainersRequest.fromPartial({}))]);
+  const cells = pods.map((pod) => {
     const own = containers.filter((one) => one.podSandboxId === pod.id);
-    return [ips.get(pod.id) || "-", `${own.filter((one) => one.state === ContainerState.CONTAINER_RUNNING).length}/${own.length}`];
+    return [details.get(pod.id)?.ips || "-", `${own.filter((one) => one.state === ContainerState.CONTAINER_RUNNING).length}/${own.length}`];
   });
+  return { details, cells };
 }
 
 function formatPod(pod: PodSandbox): string {
@@ -84,13 +90,9 @@ function formatPod(pod: PodSandbox): string {
     ["Status", stateText(pod.state)],
     ["Created", goTime(pod.createdAt)],
   ]);
-  return `${fields}${formatMap("Labels", pod.labels)}${formatMap("Annotations", pod.annotations)}${formatFields([["Runtime", handlerText(pod)]])}\n`;
+  return `${fields}${formatMap("Labels", pod.labels)}${formatMap("Annotations", pod.annotations)}${formatFields([["Runtime", handlerText(pod.runtimeHandler)]])}\n`;
 }
 
 function stateText(state: PodSandboxState): string {
   return state === PodSandboxState.SANDBOX_READY ? "Ready" : "NotReady";
-}
-
-function handlerText(pod: PodSandbox): string {
-  return pod.runtimeHandler === "" ? "(default)" : pod.runtimeHandler;
 }

@@ -9,7 +9,7 @@ import { safeText } from "../output/safe-text.ts";
 import { formatTable } from "../output/table.ts";
 import { type ContainerSelection, podLabel, selectContainers, selectPods } from "../select.ts";
 import type { Session } from "../session.ts";
-import { containerStatuses, podIps } from "../wide.ts";
+import { containerStatuses, handlerText, podDetails } from "../wide.ts";
 
 interface PsFlags extends ContainerSelection {
   output: string;
@@ -74,9 +74,9 @@ async function formatContainers(session: Session, containers: Container[], flags
 const wideTitles = ["IP", "EXIT CODE", "MEM LIMIT", "RESTARTS", "HANDLER"];
 
 async function wideCells(session: Session, containers: Container[]): Promise<string[][]> {
-  const [statuses, ips, pods] = await Promise.all([
+  const [statuses, details, pods] = await Promise.all([
     containerStatuses(session, containers.map((one) => one.id)),
-    podIps(session, containers.map((one) => one.podSandboxId)),
+    podDetails(session, containers.map((one) => one.podSandboxId)),
     selectPods(session, {}),
   ]);
   const handlers = new Map(pods.map((pod) => [pod.id, pod.runtimeHandler]));
@@ -84,11 +84,11 @@ async function wideCells(session: Session, containers: Container[]): Promise<str
     const status = statuses.get(one.id);
     const limit = status?.resources?.linux?.memoryLimitInBytes ?? 0n;
     return [
-      ips.get(one.podSandboxId) || "-",
+      details.get(one.podSandboxId)?.ips || "-",
       status?.state === ContainerState.CONTAINER_EXITED ? String(status.exitCode) : "-",
       limit > 0n ? humanSize(limit) : "-",
       String(one.metadata?.attempt ?? 0),
-      handlers.get(one.podSandboxId) || "(default)",
+      handlerText(handlers.get(one.podSandboxId) ?? "", details.get(one.podSandboxId)),
     ];
   });
 }

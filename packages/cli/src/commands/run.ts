@@ -18,7 +18,7 @@ export function addRun(program: Command, app: App): void {
     .description("run a pod, create a container in it and start it; prints the container's id")
     .argument("[container-config]", "JSON or YAML of a ContainerConfig; - for stdin")
     .argument("[pod-config]", "JSON or YAML of a PodSandboxConfig")
-    .option("-r, --runtime <handler>", "the runtime handler, as `keelctl info` lists them")
+    .option("-r, --runtime <handler>", "the runtime handler, as `keelctl runtimes` lists them")
     .action((containerFile: string | undefined, podFile: string | undefined, flags: RunFlags) =>
       app.run(async (session) => {
         if (containerFile === undefined || podFile === undefined) return app.missing(command, "name the container's configuration and the pod's");

@@ -17,7 +17,7 @@ export function addRunp(program: Command, app: App): void {
     .command("runp")
     .description("run a pod and print its id")
     .argument("[pod-config]", "JSON or YAML of a PodSandboxConfig; - for stdin")
-    .option("-r, --runtime <handler>", "the runtime handler, as `keelctl info` lists them")
+    .option("-r, --runtime <handler>", "the runtime handler, as `keelctl runtimes` lists them")
     .option("-T, --cancel-timeout <duration>", "give up after (twice) this time")
     .action((file: string | undefined, flags: RunpFlags) =>
       app.run(async (session) => {

@@ -4,7 +4,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { Code, StatusError } from "@keelson/base/status.ts";
-import { CgroupDriver, ContainerEventResponse, ContainerEventType, ContainerState, ContainerStatus, PodSandbox } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { CgroupDriver, ContainerEventResponse, ContainerEventType, ContainerState, ContainerStatus, PodSandbox, PodSandboxStatus } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { ago, runWith, startFakeRuntime } from "../fake-runtime.ts";
 
 process.env.TZ = "UTC";
@@ -77,6 +77,8 @@ test("completion: scripts that the shells take, with every command and flag", as
   assert.deepEqual(complete("keelctl", "-r", "exec", "st").sort(), ["start", "stats", "statsp", "stop", "stopp"]);
   assert.deepEqual(complete("keelctl", "exec", "--trans"), ["--transport"]);
   assert.deepEqual(complete("keelctl", "--runt"), ["--runtime-endpoint"]);
+  assert.deepEqual(complete("keelctl", "runtimes", "--ch"), ["--check"]);
+  assert.match(bash, /runtimes\)\n.*keelctl runtimes -q/);
   for (const shell of ["bash", "zsh", "fish"]) assert.match(await script(shell), /attach[^]*update-runtime-config/, shell);
   assert.match((await runWith({ env: { CRI_CONFIG_FILE: "/dev/null" } }, ["completion", "csh"])).err, /must be bash, zsh, fish/);
 });
@@ -96,4 +98,12 @@ test("ps -o wide and pods -o wide: addresses, exit codes, limits, restarts, hand
   ]);
   const pods = (await fake.keelctl("pods", "-o", "wide")).out.trim().split("\n").map((line) => line.split(/ {2,}/).slice(-3));
   assert.deepEqual(pods, [["RUNTIME", "IP", "RUNNING"], ["runc", "10.1.2.3", "1/2"]]);
+});
+
+test("wide lists name the handler behind the default where the runtime tells", async (t) => {
+  const answers = { telling: '{"handler":"crun"}', silent: '{"pid":7}', broken: '{"handler":' };
+  const fake = await startFakeRuntime(t, { podSandboxStatus: ({ podSandboxId }) => Promise.resolve({ status: PodSandboxStatus.fromPartial({ id: podSandboxId }), info: { info: answers[podSandboxId as keyof typeof answers] }, containersStatuses: [], timestamp: 0n }) });
+  fake.pods = Object.keys(answers).map((id) => PodSandbox.fromPartial({ id, metadata: { name: id, namespace: "default" } }));
+  const { out } = await fake.keelctl("pods", "-o", "wide");
+  assert.deepEqual(out.trim().split("\n").slice(1).map((line) => line.split(/ {2,}/).at(-3) ?? "").toSorted(), ["(default)", "(default)", "crun (default)"]);
 });

@@ -17,6 +17,7 @@ import { containerPolicyOf } from "./container/container-policy.ts";
 import { LinuxContainerHost } from "./container/container-host.ts";
 import { ExitWatch } from "./container/exit-watch.ts";
 import { type ContainerRecord, layersOf, readContainerRecord, writeContainerRecord } from "./container/record.ts";
+import { askRuntimeOf } from "./container/runtime-container.ts";
 import { releaseContainer } from "./container/teardown.ts";
 import { openOrSalvage } from "./database-salvage.ts";
 import type { Deps } from "./deps.ts";
@@ -39,7 +40,7 @@ import { RecordTable } from "./record-table.ts";
 import { recover } from "./recovery.ts";
 import { createHandlers } from "./rpc/handlers.ts";
 import { findBinary } from "./runtime/find-program.ts";
-import { openRuntimes } from "./runtime/runtimes.ts";
+import { openRuntimes, type Runtimes } from "./runtime/runtimes.ts";
 import type { HostFacts } from "./plan/host-facts.ts";
 import { Operations } from "./trace/operations.ts";
 import { StatsCollector } from "./stats/collector.ts";
@@ -168,7 +169,7 @@ async function buildDeps(config: Config, paths: Paths, streaming: StreamingServe
   await runtimes.refreshFacts();
   const containerHost = new LinuxContainerHost((id) => bundleDir(paths, id), (id) => containerDir(paths, id), cgroups);
   const podLock = new KeyedLock();
-  const stats = openStats(paths, pods, containers, cgroups, host, log, parts);
+  const stats = openStats(paths, pods, containers, runtimes, cgroups, host, log, parts);
   const cleanupTimeoutMs = config.timeouts.cleanup * 1000;
   const nowNs = () => BigInt(Date.now()) * 1_000_000n;
   const exits = new ExitWatch({
@@ -219,9 +220,9 @@ async function buildDeps(config: Config, paths: Paths, streaming: StreamingServe
   };
 }
 
-function openStats(paths: Paths, pods: RecordStore<PodRecord>, containers: RecordStore<ContainerRecord>, cgroups: CgroupLayout, host: HostFacts, log: Log, parts: AsyncDisposableStack): StatsCollector {
+function openStats(paths: Paths, pods: RecordStore<PodRecord>, containers: RecordStore<ContainerRecord>, runtimes: Runtimes, cgroups: CgroupLayout, host: HostFacts, log: Log, parts: AsyncDisposableStack): StatsCollector {
   const source = new LinuxUsageSource(cgroups, host.hugepageSizes);
-  const stats = new StatsCollector({ log, paths, pods, containers, source, machine: machineOf(source, containersDir(paths)), available: availableOn(cgroups), periodMs: samplePeriodMs });
+  const stats = new StatsCollector({ log, paths, pods, containers, source, runtimeOf: (c) => askRuntimeOf({ paths, runtimes }, c), machine: machineOf(source, containersDir(paths)), available: availableOn(cgroups), periodMs: samplePeriodMs });
   parts.defer(() => stats.close());
   stats.start();
   return stats;

@@ -13,6 +13,7 @@ import type { CommandProblem } from "../container/command-problem.ts";
 import { ExitWatch } from "../container/exit-watch.ts";
 import type { OomReport } from "../container/out-of-memory.ts";
 import { readContainerRecord, writeContainerRecord } from "../container/record.ts";
+import { askRuntimeOf } from "../container/runtime-container.ts";
 import { releaseContainer } from "../container/teardown.ts";
 import type { Deps } from "../deps.ts";
 import type { ImageRecord } from "../image/record.ts";
@@ -178,7 +179,7 @@ export class FakeNode extends FakeMachine implements Disposable {
       images: fakeImages(this),
       metrics,
       operations: new Operations({ nowNs, nowMs: () => performance.now(), onEnd: (operation) => metrics.operationEnded(operation) }),
-      stats: new StatsCollector({ log, paths, pods, containers, source: this.usage, machine: fakeMachine(this.usage), available: everything, periodMs: 10_000 }),
+      stats: new StatsCollector({ log, paths, pods, containers, source: this.usage, runtimeOf: (c) => askRuntimeOf({ paths, runtimes }, c), machine: fakeMachine(this.usage), available: everything, periodMs: 10_000 }),
       events: new Events({ pods, containers, nowNs, onDropped: (count) => metrics.dropped("events", count) }),
       puller: { pull: () => Promise.reject(new StatusError(Code.Unavailable, "this machine has no registry")), pullsInProgress: () => [], receivedBytes: 0 },
       streaming: { urlFor: (request) => `http://127.0.0.1:1/${request.is}/token` },

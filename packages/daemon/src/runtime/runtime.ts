@@ -1,6 +1,7 @@
 import type { ResourcesSpec } from "@keelson/oci/runtime-spec/resources.ts";
 import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import type { TerminalSize } from "@keelson/linux/pty.ts";
+import type { CgroupUsage } from "@keelson/linux/cgroup-usage.ts";
 import type { ProcessIdentity } from "../pod/state.ts";
 
 /** What a runtime needs to know of a container beside its spec. */
@@ -95,6 +96,11 @@ export interface Runtime {
   attach(container: RuntimeContainer, signal: AbortSignal): Promise<number>;
   /** Sets the size of a container's terminal. */
   resizeTerminal(container: RuntimeContainer, size: TerminalSize): Promise<void>;
+  /**
+   * What the container uses, as far as the runtime knows. Absent where the host's cgroups tell. Asked in the background,
+   * each container once at a time.
+   */
+  usage?(container: RuntimeContainer, signal: AbortSignal): Promise<CgroupUsage | undefined>;
   /** Ends commands that a daemon before this one was running in the container. */
   endExecs(container: RuntimeContainer): void;
   /** Makes the monitor write to a new file at the log's path; done when that exists. */

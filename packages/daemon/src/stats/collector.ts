@@ -11,6 +11,7 @@ import type { RecordStore } from "../record-store.ts";
 import { type Available, type Machine, type Measured, metricDescriptors, podSandboxMetricsOf, type Subject } from "./pod-metrics.ts";
 import { CpuRates } from "./cpu-rates.ts";
 import { type CountedUsage, DiskUsages } from "./disk-usages.ts";
+import { GuestUsages, type GuestUsagesDeps } from "./guest-usages.ts";
 import type { UsageSource } from "./usage-source.ts";
 
 /** What a container or a pod uses, at a time. */
@@ -45,6 +46,8 @@ export interface StatsCollectorDeps {
   readonly pods: RecordStore<PodRecord>;
   readonly containers: RecordStore<ContainerRecord>;
   readonly source: UsageSource;
+  /** See GuestUsagesDeps. */
+  readonly runtimeOf: GuestUsagesDeps["runtimeOf"];
   readonly machine: Machine;
   readonly available: Available;
   /** How often CPU time is read for the rates, in ms. */
@@ -53,20 +56,22 @@ export interface StatsCollectorDeps {
 
 /**
  * Measures containers and pods for whoever asks, many in one go, and their CPU time in the
- * background, without which there could be no rate in the first answer. Asks no runtime and takes no
- * lock: a container that hangs is measured like any other.
+ * background, without which there could be no rate in the first answer. Takes no lock, and asks no runtime but in the
+ * background: a container that hangs is measured like any other.
  */
 export class StatsCollector {
   readonly #d: StatsCollectorDeps;
   readonly #rates = new CpuRates();
   readonly #disks: DiskUsages;
+  readonly #guests: GuestUsages;
   readonly #stop = new AbortController();
   /** Started since the last sample. */
   #wantsSample = false;
 
   constructor(deps: StatsCollectorDeps) {
     this.#d = deps;
-    const { source, paths } = deps;
+    const { source, paths, runtimeOf } = deps;
+    this.#guests = new GuestUsages({ runtimeOf, nowNs: () => source.nowNs(), nowMs: () => source.nowMs() });
     this.#disks = new DiskUsages({ measure: (id) => source.disk(containerDir(paths, id)), nowNs: () => source.nowNs(), nowMs: () => source.nowMs() });
   }
 
@@ -89,9 +94,13 @@ export class StatsCollector {
 
   /** What these containers use. */
   async ofContainers(records: readonly ContainerRecord[], detail: UsageDetail = "stats"): Promise<ContainerUsage[]> {
-    const running = records.filter(isRunning);
-    const [usages, disks] = await Promise.all([this.#measure(running.map((c) => ({ id: c.id, path: c.cgroupPath })), detail), this.#disks.of(records.map((c) => c.id))]);
-    return records.map((record) => ({ record, usage: usages.get(record.id), disk: disks.get(record.id) }));
+    const [guests, others] = partition(records.filter(isRunning), (c) => this.#guests.has(c));
+    const [usages, ofGuests, disks] = await Promise.all([
+      this.#measure(others.map((c) => ({ id: c.id, path: c.cgroupPath })), detail),
+      this.#askGuests(guests),
+      this.#disks.of(records.map((c) => c.id)),
+    ]);
+    return records.map((record) => ({ record, usage: usages.get(record.id) ?? ofGuests.get(record.id), disk: disks.get(record.id) }));
   }
 
   /** What these pods use, with all of their containers that run. */
@@ -147,6 +156,12 @@ export class StatsCollector {
     return new Map(found);
   }
 
+  async #askGuests(records: readonly ContainerRecord[]): Promise<Map<string, Usage>> {
+    if (records.length === 0) return new Map();
+    const found = await this.#guests.of(records);
+    return new Map([...found].map(([id, { atNs, atMs, cgroup }]) => [id, { atNs, cgroup, nanoCores: cgroup.cpu === undefined ? undefined : this.#rates.note(id, atMs, cgroup.cpu.usageNs) }]));
+  }
+
   async #sampleForEver(): Promise<void> {
     const { signal } = this.#stop;
     while (!signal.aborted) {
@@ -160,11 +175,13 @@ export class StatsCollector {
     const { pods, containers, log } = this.#d;
     try {
       const running = containers.all().filter(isRunning);
+      const [guests, others] = partition(running, (c) => this.#guests.has(c));
       const ready = pods.all().filter((p) => p.state.is === "ready" && p.plan.cgroup.path !== "/");
-      const subjects = [...running.map((c) => ({ id: c.id, path: c.cgroupPath })), ...ready.map((p) => ({ id: p.id, path: p.plan.cgroup.path }))];
-      this.#rates.keepOnly(new Set(subjects.map(({ id }) => id)));
+      const subjects = [...others.map((c) => ({ id: c.id, path: c.cgroupPath })), ...ready.map((p) => ({ id: p.id, path: p.plan.cgroup.path }))];
+      this.#rates.keepOnly(new Set([...subjects, ...guests].map(({ id }) => id)));
+      this.#guests.keepOnly(new Set(guests.map(({ id }) => id)));
       this.#disks.keepOnly(new Set(containers.all().map((c) => c.id)));
-      await this.#measure(subjects, "cpu");
+      await Promise.all([this.#measure(subjects, "cpu"), this.#askGuests(guests)]);
     } catch (error) {
       log.warn({ err: error }, "the CPU time of containers cannot be read; trying again");
     }
@@ -182,6 +199,10 @@ function containerSubject(pod: PodRecord, { id, config, cgroupPath }: ContainerR
   const { name, namespace } = pod.plan.metadata;
   const image = config.image?.userSpecifiedImage || config.image?.image || "";
   return { id: cgroupPath, name: id, image, container: config.metadata?.name ?? "", pod: name, namespace };
+}
+
+function partition<T>(all: readonly T[], isFirst: (each: T) => boolean): [T[], T[]] {
+  return [all.filter((each) => isFirst(each)), all.filter((each) => !isFirst(each))];
 }
 
 function mainPidOf({ state }: ContainerRecord): number {

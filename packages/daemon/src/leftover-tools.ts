@@ -36,6 +36,8 @@ export async function killLeftoverTools(owners: LeftoverOwners, signal: AbortSig
 /** Whether a process is a tool at work for one of these, by its command line and its environment. */
 export function isLeftoverTool(args: readonly string[], environment: readonly string[], owners: LeftoverOwners): boolean {
   const variable = (name: string) => environment.find((line) => line.startsWith(`${name}=`))?.slice(name.length + 1) ?? "";
+  // It starts a container for its stand-in, which needs no daemon for that.
+  if (variable("KEELSON_STAND_IN") !== "") return false;
   if (owners.pods.has(variable("CNI_CONTAINERID"))) return variable("CNI_COMMAND") === "ADD";
   const cid = args.indexOf("--cid");
   // conmon, which has the runtime's arguments among its own.

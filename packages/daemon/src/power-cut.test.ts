@@ -3,10 +3,10 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
-import { silentLog } from "@keelson/base/log.ts";
 import { AttachmentCache } from "@keelson/cni/cache.ts";
 import { parseConfigList } from "@keelson/cni/config-list.ts";
 import { lockInstance } from "./instance-lock.ts";
+import { Conmon } from "./runtime/conmon.ts";
 import { OciRuntime } from "./runtime/oci.ts";
 
 /**
@@ -33,7 +33,7 @@ function* tornForms(whole: Buffer): Generator<Buffer> {
 test("an exit file that is cut off is a number or none, never an error", async (t) => {
   const dir = directory(t);
   const exitsDir = join(dir, "exits");
-  const runtime = new OciRuntime({ name: "crun", path: "/bin/false", root: join(dir, "crun"), args: [], conmon: "/bin/false", exitsDir, systemdCgroup: false, cgroups: { kind: "v2", root: dir, hierarchies: [] }, log: silentLog });
+  const runtime = new OciRuntime({ name: "crun", path: "/bin/false", root: join(dir, "crun"), args: [], conmon: new Conmon("/bin/false", exitsDir), systemdCgroup: false, cgroups: { kind: "v2", root: dir, hierarchies: [] } });
   const container = { id: "c", sandboxId: "p", bundleDir: dir, cgroupPath: "/c", logPath: "", tty: false, stdin: false, stdinOnce: false };
   for (const bytes of [...tornForms(Buffer.from("137")), Buffer.from("garbage"), Buffer.alloc(4096)]) {
     writeFileSync(join(exitsDir, "c"), bytes);

@@ -69,7 +69,7 @@ function completeHandler(name: string, written: Section | undefined): HandlerCon
   const section = written ?? v.parse(handlerSection, {});
   const path = section.path ?? name;
   const program = section.type === "shim" ? shimProgram(path) : path;
-  const isGvisor = section.type === "oci" && basename(program) === "runsc";
+  const isGvisor = section.type === "oci" && isRunsc(program);
   return {
     ...section,
     name,
@@ -98,6 +98,11 @@ export function problemsOfHandler(name: string, section: Section): string[] {
 export function shimProgram(pathOrName: string): string {
   const [, runtime, version] = /^[^/]+\.([^./]+)\.(v\d+)$/.exec(pathOrName) ?? [];
   return version === undefined ? pathOrName : `containerd-shim-${runtime}-${version}`;
+}
+
+/** gVisor's runtime, whose containers are in a sandbox of their pod's. */
+export function isRunsc(program: string): boolean {
+  return basename(program) === "runsc";
 }
 
 /** containerd's own shim, which runs containers with an OCI runtime of the machine. */

@@ -3,14 +3,16 @@ import { join } from "node:path";
 import type { Log } from "@keelson/base/log.ts";
 import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
 import type { CgroupLayout } from "@keelson/linux/cgroup.ts";
-import { builtInRuntimes, type HandlerConfig, handlersOf, isRuncShim } from "../config/handler-section.ts";
+import { builtInRuntimes, type HandlerConfig, handlersOf, isRuncShim, isRunsc } from "../config/handler-section.ts";
 import type { Config } from "../config/schema.ts";
 import { exitsDir, type Paths, runtimeRoot } from "../paths.ts";
 import type { HandlerFacts, HostFacts } from "../plan/host-facts.ts";
+import { Conmon } from "./conmon.ts";
 import { HandlerFeatures } from "./features.ts";
 import { findBinary, findProgram, installHint } from "./find-program.ts";
 import { type HandlerSettings, settingsOf } from "./handler-settings.ts";
 import { OciRuntime } from "./oci.ts";
+import { RunscRuntime } from "./runsc.ts";
 import type { Runtime } from "./runtime.ts";
 
 /** A handler that pods can name. */
@@ -185,7 +187,8 @@ function makeHandler({ paths, host, cgroups, log, conmon }: Maker, config: Handl
   const settings = settingsOf(config);
   if (type === "shim") throw new StatusError(Code.FailedPrecondition, 'its type = "shim" is not supported by this version');
   const root = config.root ?? runtimeRoot(paths, name);
-  const runtime = new OciRuntime({ name, path, root, args, conmon: monitor, exitsDir: exitsDir(paths), systemdCgroup: host.cgroupDriver === "systemd", cgroups, log });
+  const options = { name, path, root, args, conmon: new Conmon(monitor, exitsDir(paths)), systemdCgroup: host.cgroupDriver === "systemd" };
+  const runtime = isRunsc(config.path) ? new RunscRuntime({ ...options, log }) : new OciRuntime({ ...options, cgroups });
   const features = new HandlerFeatures({ name, type, path, args, runtime: called, declared: config.features, sandbox: config.sandbox, host, log });
   const programs = [...(type === "oci" ? [["monitor", monitor]] : []), ["runtime", path]] as const;
   return {

@@ -33,6 +33,8 @@ export interface AttachedPod {
   readonly cgroupPath?: string;
   /** Where its network is configured; without it that is the default. */
   readonly confDir?: string | undefined;
+  /** It runs in a sandbox, whose own network stack may take the addresses off the interface, as gVisor's does. */
+  readonly isSandboxed?: boolean;
 }
 
 export interface PodNetworksDeps {
@@ -79,7 +81,7 @@ export class PodNetworks {
   readonly #others: ReadonlyMap<string, DefaultNetwork>;
   /** Known to have nothing left, oldest first. */
   readonly #detached = new Set<string>();
-  /** Attached by this daemon, and not begun to be detached. */
+  /** Attached by this daemon, in no sandbox, and not begun to be detached. */
   readonly #intact = new Set<string>();
   #podCidr = "";
 
@@ -180,7 +182,7 @@ export class PodNetworks {
       const d = this.#networkDeps(stage, `attach to network ${list.name}`);
       const result = await addNetwork(d, list, attachment, signal);
       const ips = await this.#ipsOrUndo(d, list, attachment, result);
-      this.#intact.add(pod.id);
+      if (pod.isSandboxed !== true) this.#intact.add(pod.id);
       return { ips, result };
     } catch (error) {
       throw wrapError(`attach pod ${shortId(pod.id)} to network ${list.name}`, error);

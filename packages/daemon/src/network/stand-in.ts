@@ -34,16 +34,16 @@ export async function makeStandIn({ attachment, result }: CachedAttachment, path
 }
 
 /**
- * Makes the interface anew in a namespace that has lost it: a DEL that was cut short removes it first, and the plugins
- * then find nothing to clean up after. Does nothing where it is. Needs the tools that `makeStandIn` needs.
+ * Makes the interface anew in a namespace that has lost it, or its addresses: a DEL that was cut short removes it first,
+ * gVisor takes the addresses off it, and the plugins then find nothing to clean up after. What is there stays as it is.
+ * Needs the tools that `makeStandIn` needs.
  */
 export async function restoreInterface(entry: CachedAttachment, path: string, signal: AbortSignal): Promise<void> {
-  // Its first line fails when the interface is there, and ends it.
-  await addInterface(entry, path, signal);
+  await addInterface(entry, path, signal, ["-force"]);
 }
 
-function addInterface({ attachment: { ifName }, result }: Pick<CachedAttachment, "attachment" | "result">, path: string, signal: AbortSignal): Promise<RunResult> {
+function addInterface({ attachment: { ifName }, result }: Pick<CachedAttachment, "attachment" | "result">, path: string, signal: AbortSignal, options: readonly string[] = []): Promise<RunResult> {
   const addresses = (result?.ips ?? []).map((ip) => `addr add ${ip.address} dev ${ifName}\n`);
   const batch = `link add ${ifName} type veth peer name peer0\n${addresses.join("")}`;
-  return run({ file: "nsenter", args: [`--net=${path}`, "ip", "-batch", "-"], stdin: Buffer.from(batch) }, signal);
+  return run({ file: "nsenter", args: [`--net=${path}`, "ip", ...options, "-batch", "-"], stdin: Buffer.from(batch) }, signal);
 }

@@ -35,6 +35,7 @@ export function networkPodOf(d: Deps, { plan, config, handler }: PodRecord): Att
     portMappings: plan.portMappings,
     annotations: plan.annotations,
     cgroupPath: plan.cgroup.path,
+    isSandboxed: plan.sandbox === "container",
     confDir: d.runtimes.all().find(({ name }) => name === handler)?.settings.cniConfDir,
     ...(config.dnsConfig === undefined ? {} : { dns: config.dnsConfig }),
   };

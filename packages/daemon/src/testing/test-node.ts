@@ -26,7 +26,7 @@ export const skip = inOwnSandbox() ? false : "needs a sandbox: bin/node --import
 
 /** The OCI runtimes that behaviour which depends on them is tested with. */
 export const runtimes = ["crun", "runc"] as const;
-export type RuntimeName = (typeof runtimes)[number];
+export type RuntimeName = (typeof runtimes)[number] | "runsc";
 
 /** An address of the sandbox's host that is not loopback, while a node is there. */
 export const hostAddress = "192.0.2.1";

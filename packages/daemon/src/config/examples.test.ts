@@ -1,0 +1,45 @@
+// The runtime handlers that docs/runtimes.md and packaging show are ones that keelsond takes.
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { test } from "node:test";
+import { parse } from "smol-toml";
+import { builtInRuntimes, handlersOf } from "./handler-section.ts";
+import { parseConfig } from "./load.ts";
+
+const root = new URL("../../../../", import.meta.url);
+const read = (path: string) => readFileSync(new URL(path, root), "utf8");
+const packaged = parseConfig(parse(read("packaging/runtimes.toml")), "packaging/runtimes.toml");
+const documentation = read("docs/runtimes.md");
+const blocks = (language: string) => [...documentation.matchAll(new RegExp(`^\`\`\`${language}\\n([^]*?)^\`\`\`$`, "gm"))].map(([, text]) => text!);
+
+test("each section in docs/runtimes.md is one that keelsond takes, and packaging has the same", () => {
+  const sections = blocks("toml").map((text) => parseConfig(parse(text), "docs/runtimes.md").runtimes);
+  assert.ok(sections.length >= 5);
+  const shown = Object.assign({}, ...sections) as typeof packaged.runtimes;
+  for (const [name, section] of Object.entries(packaged.runtimes)) {
+    const [expected] = handlersOf({ [name]: section }).slice(-1);
+    assert.deepEqual(handlersOf({ [name]: shown[name]! }).slice(-1)[0], expected, name);
+  }
+});
+
+test("each RuntimeClass names a handler that there is, with the overhead that this has, and the documentation shows it", () => {
+  const directory = new URL("packaging/runtimeclasses/", root);
+  const files = readdirSync(directory);
+  assert.deepEqual(files.map((file) => file.replace(".yaml", "")).sort(), ["crun", "runc", ...Object.keys(packaged.runtimes)].sort());
+  for (const file of files) {
+    const text = readFileSync(new URL(file, directory), "utf8");
+    const handler = /^handler: (\S+)$/m.exec(text)?.[1] ?? "";
+    const section = packaged.runtimes[handler];
+    assert.ok(section !== undefined || builtInRuntimes.includes(handler), file);
+    const podFixed = /^overhead: \{podFixed: \{(.*)\}\}$/m.exec(text)?.[1];
+    assert.equal(podFixed, section?.overhead && Object.entries(section.overhead).map(([resource, quantity]) => `${resource}: ${quantity}`).join(", "), file);
+    if (file !== "crun.yaml") assert.ok(blocks("yaml").some((block) => block.includes(text.trim())), `docs/runtimes.md does not show ${file}`);
+  }
+});
+
+test("docs/runtimes.md tells of every key of a section", () => {
+  const { runtimes } = parseConfig({ runtimes: { x: { path: "x", overhead: {} } } }, "x");
+  for (const key of [...Object.keys(runtimes["x"]!), "args", "root", "monitor", "options", "sandbox", "base_spec", "cni_conf_dir"]) {
+    if (!key.endsWith("_all_devices_allowed")) assert.ok(documentation.includes(`\`${key}\``), key);
+  }
+});

@@ -90,7 +90,7 @@ export function problemsOfHandler(name: string, section: Section): string[] {
   if (section.path === undefined) return [problem("path", 'is required with type = "shim", such as "io.containerd.runc.v2"')];
   return [
     ...(["args", "monitor"] as const).filter((key) => section[key] !== undefined).map((key) => problem(key, 'is only for type = "oci"; a shim takes options')),
-    ...(isRuncShim(shimProgram(section.path)) ? problemsOfRuncOptions(section.options ?? {}).map(([key, text]) => problem(`options.${key}`, text)) : []),
+    ...problemsOfOptions(isRuncShim(shimProgram(section.path)) ? runcOptions : otherOptions, section.options ?? {}).map(([key, text]) => problem(`options.${key}`, text)),
   ];
 }
 
@@ -110,8 +110,10 @@ export function isRuncShim(program: string): boolean {
   return /^containerd-shim-runc-v\d+$/.test(basename(program));
 }
 
+type OptionTypes = Readonly<Record<string, "string" | "boolean" | "number">>;
+
 /** containerd.runc.v1.Options, with the names that containerd's configuration has for them. */
-const runcOptions: Readonly<Record<string, "string" | "boolean" | "number">> = {
+const runcOptions: OptionTypes = {
   BinaryName: "string",
   CriuImagePath: "string",
   CriuWorkPath: "string",
@@ -124,10 +126,13 @@ const runcOptions: Readonly<Record<string, "string" | "boolean" | "number">> = {
   SystemdCgroup: "boolean",
 };
 
-function problemsOfRuncOptions(options: Readonly<Record<string, unknown>>): [string, string][] {
+/** runtimeoptions.v1.Options, which all other shims take, or a message of any type: TypeUrl, and Value in base64. */
+const otherOptions: OptionTypes = { ConfigBody: "string", ConfigPath: "string", TypeUrl: "string", Value: "string" };
+
+function problemsOfOptions(known: OptionTypes, options: Readonly<Record<string, unknown>>): [string, string][] {
   return Object.entries(options).flatMap(([key, value]): [string, string][] => {
-    const type = Object.hasOwn(runcOptions, key) ? runcOptions[key] : undefined;
-    if (type === undefined) return [[key, `is none of this shim's options: ${Object.keys(runcOptions).join(", ")}`]];
+    const type = Object.hasOwn(known, key) ? known[key] : undefined;
+    if (type === undefined) return [[key, `is none of this shim's options: ${Object.keys(known).join(", ")}`]];
     return typeof value === type ? [] : [[key, `must be a ${type}`]];
   });
 }

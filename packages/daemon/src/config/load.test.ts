@@ -56,6 +56,7 @@ for (const [toml, expected] of [
   ["[runtimes.x]\ntype = 'shim'\npath = 'x'\nmonitor = 'conmon'", 'f.toml: runtimes.x.monitor: is only for type = "oci"; a shim takes options'],
   ["[runtimes.x]\ntype = 'shim'\npath = 'io.containerd.runc.v2'\noptions = {BinaryName = 1}", "f.toml: runtimes.x.options.BinaryName: must be a string"],
   ["[runtimes.x]\ntype = 'shim'\npath = '/opt/containerd-shim-runc-v2'\noptions = {Binary = 'crun'}", "f.toml: runtimes.x.options.Binary: is none of this shim's options: BinaryName, CriuImagePath, CriuWorkPath, IoGid, IoUid, NoNewKeyring, NoPivotRoot, Root, ShimCgroup, SystemdCgroup"],
+  ["[runtimes.x]\ntype = 'shim'\npath = 'io.containerd.kata.v2'\noptions = {config_path = '/x'}", "f.toml: runtimes.x.options.config_path: is none of this shim's options: ConfigBody, ConfigPath, TypeUrl, Value"],
   ["[runtimes.x]\npath = 'x'\nsandbox = 'vm'", 'f.toml: runtimes.x.sandbox: must be ("none" | "container"), not "vm"'],
   ["[runtimes.x]\npath = 'x'\nsnapshotter = 'devmapper'", 'f.toml: runtimes.x.snapshotter: must be "overlayfs", not "devmapper"'],
   ["[runtimes.x]\npath = 'x'\npod_annotations = ['[a]']", "f.toml: runtimes.x.pod_annotations.0: must be an annotation's key, with * and ? for what may differ"],
@@ -103,7 +104,7 @@ options = { BinaryName = "crun" }
 [runtimes.kata]
 type = "shim"
 path = "io.containerd.kata.v2"
-options = { ConfigPath = "/etc/kata.toml", Anything = [1] }
+options = { ConfigPath = "/etc/kata.toml" }
 [runtimes.flat]
 type = "shim"
 path = "/opt/containerd-shim-flat-v1"

@@ -9,7 +9,7 @@ import { join, resolve } from "node:path";
 import { messageOf } from "@keelson/base/status.ts";
 import { Bench } from "./bench/bench.ts";
 import { type BenchOptions, parseOptions, usage } from "./bench/options.ts";
-import { asJson, execTable, hungTable, memoryTable, statsTable, streamTable, timeTable } from "./bench/report.ts";
+import { asJson, execTable, handlersTable, hungTable, memoryTable, statsTable, streamTable, timeTable } from "./bench/report.ts";
 import { enterTemporarySandbox, makeTemporary } from "./temporary-sandbox.ts";
 
 const options = readOptions();
@@ -43,6 +43,9 @@ async function main(): Promise<number> {
       console.log(`Lists and stats of ${results[0]?.stats?.containers} running containers in ${options.statsPods} pods, then ${options.pollSeconds} s of a client that asks as a kubelet does:\n\n${statsTable(results)}\n`);
     }
     if (options.only.has("streams")) console.log(`Streams, ${results[0]?.streams.length} turns:\n\n${streamTable(results)}\n`);
+    for (const { handlers } of results) {
+      if (handlers !== undefined) console.log(`Runtime handlers of keelsond, in turns:\n\n${handlersTable(handlers)}\n`);
+    }
     for (const { name, hung } of results) {
       if (hung !== undefined) console.log(`Lists and statuses of ${name} while pods and containers hang, ms:\n\n${hungTable(hung)}\n`);
     }

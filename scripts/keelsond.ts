@@ -44,8 +44,16 @@ export const keelsondOf = {
   dist: join(import.meta.dirname, "../dist/bin/keelsond"),
 } as const;
 
+/** What a keelsond has that others have not. */
+export interface KeelsondOptions {
+  /** The program; the one of the sources unless told. */
+  readonly command?: string;
+  /** More of its configuration: sections, as TOML. */
+  readonly sections?: string;
+}
+
 /** Starts keelsond, or starts it again, with all it has in `dir`: config, root, state, socket and log. */
-export async function startKeelsond(dir: string, network: PodNetwork, signal: AbortSignal, command: string = keelsondOf.sources): Promise<DaemonProcess> {
+export async function startKeelsond(dir: string, network: PodNetwork, signal: AbortSignal, { command = keelsondOf.sources, sections = "" }: KeelsondOptions = {}): Promise<DaemonProcess> {
   const configFile = join(dir, "config.toml");
   const endpoint = `unix://${join(dir, "keelson.sock")}`;
   const config = [
@@ -57,7 +65,7 @@ export async function startKeelsond(dir: string, network: PodNetwork, signal: Ab
     ...(network.binDir === undefined ? [] : [`bin_dirs = ${JSON.stringify([network.binDir])}`]),
   ];
   mkdirSync(dir, { recursive: true });
-  writeFileSync(configFile, `${config.join("\n")}\n`);
+  writeFileSync(configFile, `${config.join("\n")}\n${sections}`);
   return await DaemonProcess.start({ name: "keelsond", command, args: ["--config", configFile], endpoint, logFile: keelsondLog(dir) }, signal);
 }
 

@@ -1,6 +1,7 @@
 import { busyboxImage, type Image, randomImage } from "@keelson/testkit/image.ts";
 import { Registry } from "@keelson/testkit/registry.ts";
 import { type ExecSample, measureExecs } from "./execs.ts";
+import { type HandlersSample, measureHandlers } from "./handlers.ts";
 import { type HungSample, measureHung } from "./hung.ts";
 import { measureMemory, type MemorySample } from "./memory.ts";
 import { openSides } from "./open-sides.ts";
@@ -32,6 +33,7 @@ export class Bench implements AsyncDisposable {
   readonly #execs = new Map<Side, ExecSample[]>();
   readonly #stats = new Map<Side, StatsSample>();
   readonly #streams = new Map<Side, StreamSample[]>();
+  readonly #handlers = new Map<Side, HandlersSample>();
   readonly #hung = new Map<Side, HungSample>();
 
   private constructor(dir: string, sides: readonly Side[], options: BenchOptions, registry: Registry, undo: AsyncDisposableStack) {
@@ -98,6 +100,8 @@ export class Bench implements AsyncDisposable {
         for (const side of this.#turn(turn)) this.#streams.get(side)?.push(await measureStreams(side, images.run, progress));
       }
     }
+    const [ours] = this.sides;
+    if (only.has("handlers") && ours !== undefined) this.#handlers.set(ours, await measureHandlers(ours, images.run, progress));
     if (large) await this.#pullLarge(progress);
     if (only.has("hung")) {
       // The last: what it leaves would be in the way of the others.
@@ -117,6 +121,7 @@ export class Bench implements AsyncDisposable {
       execs: this.#execs.get(side) ?? [],
       stats: this.#stats.get(side),
       streams: this.#streams.get(side) ?? [],
+      handlers: this.#handlers.get(side),
       hung: this.#hung.get(side),
     }));
   }

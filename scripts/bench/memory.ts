@@ -59,7 +59,7 @@ export async function measureMemory(side: Side, image: string, count: number): P
  * MemAvailable when it has come to rest: the kernel gives back what namespaces, cgroups and processes held up to some
  * seconds after their end. On a machine that never rests, what there is after 6 s.
  */
-async function settledMemAvailableKiB(): Promise<number> {
+export async function settledMemAvailableKiB(): Promise<number> {
   const samples: number[] = [];
   for (let index = 0; index < 24; index++) {
     await sleep(250);

@@ -10,6 +10,7 @@ import {
   StopPodSandboxRequest,
 } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { Registry } from "@keelson/testkit/registry.ts";
+import { runtimeHandlers } from "@keelson/testkit/runtime-handlers.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import type { DaemonProcess } from "../daemon-process.ts";
 import { keelsondOf, type PodNetwork, removePodNetwork, startKeelsond, writePodNetwork } from "../keelsond.ts";
@@ -48,7 +49,8 @@ async function openOurs(ground: Ground): Promise<Side> {
   const { dir, options, undo, signal } = ground;
   const own = join(dir, "keelsond");
   const { network, plugins } = openNetwork(ground, own, "keelbench0", "10.71.0");
-  const daemon = undo.use(await startKeelsond(own, network, signal, keelsondOf.dist));
+  const sections = options.only.has("handlers") ? runtimeHandlers().map(({ section }) => section).join("") : "";
+  const daemon = undo.use(await startKeelsond(own, network, signal, { command: keelsondOf.dist, sections }));
   // A runtime that is not in a sandbox with us has its own cgroups: then we leave ours to the daemon too.
   const cgroup = options.peer === undefined ? openCgroup(ground, "keelson-bench-ours", daemon) : undefined;
   const { version } = await versionOf(daemon.client);

@@ -2,7 +2,7 @@ import { parseArgs } from "node:util";
 import { callNames } from "./round.ts";
 
 /** What is measured beside single calls. */
-const otherNames = ["execs", "memory", "stats", "streams", "hung"] as const;
+const otherNames = ["execs", "memory", "stats", "streams", "handlers", "hung"] as const;
 
 /** What the bench was asked for. */
 export interface BenchOptions {
@@ -25,8 +25,8 @@ export interface BenchOptions {
 export const usage = `npm run bench -- [options]
 
 Measures keelsond side by side with a peer, in turns: the time and the CPU of each call, of bursts of execs, then the memory
-of pods, then lists and stats with 200 containers, then exec and port-forward, then lists and statuses while 20 pods
-and containers hang.
+of pods, then lists and stats with 200 containers, then exec and port-forward, then pods of each runtime handler of
+keelsond, then lists and statuses while 20 pods and containers hang.
 
   --peer ENDPOINT   a runtime that is running, unix:///…, instead of Debian's containerd. Then nothing is in a sandbox,
                     and that runtime must pull from 127.0.0.1 without TLS and have a pod network of its own
@@ -37,7 +37,7 @@ and containers hang.
   --stats-pods N    pods of two containers on each side while lists and stats are measured (100)
   --poll-seconds N  how long they are then asked as a kubelet asks (60)
   --large           also pull an image of 10 layers, 400 MB and 21,000 files, 3 times
-  --only WHAT,…     measure only these: a call (${callNames.join(", ")}),
+  --only WHAT,…     measure only these (handlers: without a peer): a call (${callNames.join(", ")}),
                     ${otherNames.join(", ")}
   --json FILE       write every figure there
   --help`;
@@ -69,7 +69,7 @@ export function parseOptions(args: readonly string[]): BenchOptions | "help" {
   }
   return {
     peer: values.peer,
-    hasPeer: values["no-peer"] !== true,
+    hasPeer: values["no-peer"] !== true && [...only].some((name) => name !== "handlers"),
     handler: values.handler,
     rounds: positive("--rounds", values.rounds),
     pods: positive("--pods", values.pods),

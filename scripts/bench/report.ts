@@ -1,5 +1,6 @@
 import type { MemorySample } from "./memory.ts";
 import type { Burst, ExecSample } from "./execs.ts";
+import type { HandlerMemory, HandlersSample } from "./handlers.ts";
 import type { HungSample } from "./hung.ts";
 import type { Sample } from "./round.ts";
 import { type ListName, listNames, type ListTurn, type StatsSample } from "./stats.ts";
@@ -16,6 +17,8 @@ export interface SideResult {
   /** Undefined when they were not measured. */
   readonly stats: StatsSample | undefined;
   readonly streams: readonly StreamSample[];
+  /** Of keelsond alone. */
+  readonly handlers: HandlersSample | undefined;
   readonly hung: HungSample | undefined;
 }
 
@@ -162,6 +165,33 @@ export function streamTable(sides: readonly SideResult[]): string {
   return table([...sides.map(({ name }) => name), ...(sides.length === 2 ? ["ours/theirs"] : [])], rows);
 }
 
+/** What pods of each runtime handler take: of times all together, of the others the median of the turns. */
+export function handlersTable({ measured, missing }: HandlersSample): string {
+  const row = (name: string, of: (handler: HandlersSample["measured"][number]) => number): Row => ({ name, cells: measured.map((handler) => number(of(handler))) });
+  const calls = [...new Set(measured.flatMap((handler) => [...handler.calls.keys()]))];
+  const rowsOf = (name: string): Row[] => {
+    const ms = (fraction: number) => (handler: HandlersSample["measured"][number]) => quantile((handler.calls.get(name) ?? []).map((sample) => sample.ms), fraction);
+    return [row(`${name}, median, ms`, ms(0.5)), row("  p90", ms(0.9)), row("  CPU", (handler) => mean((handler.calls.get(name) ?? []).map(({ cpuMs }) => cpuMs)))];
+  };
+  const mib = (name: string, of: (memory: HandlerMemory) => number): Row => row(name, ({ memory }) => median(memory.map(of)) / 1024);
+  const processes = [...new Set(measured.flatMap(({ memory }) => memory.flatMap(({ pssKiB }) => [...pssKiB.keys()])))].sort();
+  const total = ({ pssKiB }: HandlerMemory) => [...pssKiB.values()].reduce((sum, kib) => sum + kib, 0);
+  const rows = [
+    ...calls.flatMap(rowsOf),
+    row("log, MB a second", ({ logMegabytesPerSecond }) => median(logMegabytesPerSecond)),
+    { name: "memory for each pod, MiB", cells: [] },
+    mib("  MemAvailable", (memory) => memory.availableKiB),
+    mib("  cgroups", (memory) => memory.cgroupKiB),
+    mib("  PSS of its processes", total),
+    ...processes.map((name) => mib(`    ${name}`, ({ pssKiB }) => pssKiB.get(name) ?? Number.NaN)),
+  ];
+  const notes = [
+    ...measured.map(({ name, what }) => `${name}: ${what}`),
+    ...missing.map(({ name, problem }) => `${name} was not measured: ${problem}`),
+  ];
+  return [table(measured.map(({ name }) => name), rows), "", ...notes.map((note) => `  ${note}`)].join("\n");
+}
+
 /** How one side answers while containers hang, in ms, and what hung. */
 export function hungTable({ calm, hung, hangs, attempts, waiting, left }: HungSample): string {
   const columns = ["calls made", "calm p99", "median", "p90", "p99", "max", `under ${hungLimitMs}ms`];
@@ -177,7 +207,7 @@ export function hungTable({ calm, hung, hangs, attempts, waiting, left }: HungSa
 
 /** Every figure, for a program to read. Times are in ms, memory in KiB. */
 export function asJson(sides: readonly SideResult[], machine: object): string {
-  const each = sides.map(({ name, runs, samples, memory, execs, stats, streams, hung }) => ({
+  const each = sides.map(({ name, runs, samples, memory, execs, stats, streams, handlers, hung }) => ({
     name,
     runs,
     calls: Object.fromEntries(
@@ -195,9 +225,14 @@ export function asJson(sides: readonly SideResult[], machine: object): string {
       calm: Object.fromEntries(sample.calm),
       flooded: Object.fromEntries(sample.flooded),
     })),
+    ...(handlers === undefined ? {} : { handlers: { ...handlers, measured: handlers.measured.map(handlerAsJson) } }),
     ...(hung === undefined ? {} : { hung: { ...hung, calm: Object.fromEntries(hung.calm), hung: Object.fromEntries(hung.hung) } }),
   }));
   return `${JSON.stringify({ machine, sides: each }, undefined, 2)}\n`;
+}
+
+function handlerAsJson({ calls, memory, ...others }: HandlersSample["measured"][number]): object {
+  return { ...others, calls: Object.fromEntries(calls), memory: memory.map((sample) => ({ ...sample, pssKiB: Object.fromEntries(sample.pssKiB) })) };
 }
 
 function ratioCell([ours, theirs]: readonly number[]): string[] {

@@ -129,7 +129,8 @@ async function stdinSpeed(side: Side, containerId: string, protocol: ExecProtoco
   return bulkBytes / 1000 / ms;
 }
 
-async function execLatency(side: Side, containerId: string): Promise<number> {
+/** Exec, connecting by SPDY, `true`, and its status: in ms. */
+export async function execLatency(side: Side, containerId: string): Promise<number> {
   const startedAtMs = performance.now();
   const connection = await connectExec("spdy", await execUrl(side, containerId, ["true"], "stdout"), "stdout");
   const tail = await within(connection.ended, `${side.name}: exec of true`, () => connection.close());

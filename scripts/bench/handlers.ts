@@ -1,0 +1,175 @@
+import { rmSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { messageOf } from "@keelson/base/status.ts";
+import { ExecSyncRequest, type PodSandboxConfig, RemovePodSandboxRequest, StartContainerRequest, StatusRequest, StopPodSandboxRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { runtimeHandlers } from "@keelson/testkit/runtime-handlers.ts";
+import { waitFor } from "@keelson/testkit/wait.ts";
+import { pssKiB } from "../process-memory.ts";
+import { removePods } from "../remove-pods.ts";
+import { settledMemAvailableKiB } from "./memory.ts";
+import { podProcesses } from "./pod-processes.ts";
+import { benchLabels, create, idleCommand, measure, podConfig, runPod, type Sample, stoppable } from "./round.ts";
+import { call, type Side } from "./side.ts";
+import { execLatency } from "./streams.ts";
+
+const rounds = 15;
+const warmupRounds = 1;
+const execsInRound = 4;
+const podCount = 8;
+const memoryTurns = 3;
+const logTurns = 3;
+/** A container writes for so long, or until so much is in its log: the machine's memory takes that before its disk. */
+const logMs = 3_000;
+const logBytes = 512 * 2 ** 20;
+/** Lines as services write them. */
+const logLine = "x".repeat(120);
+/** No round or turn but the first begins later than this after the start of its kind. */
+const kindMs = { rounds: 50_000, memory: 45_000, logs: 25_000 } as const;
+
+/** What pods of one handler take. */
+export interface HandlerSample {
+  readonly name: string;
+  /** How it runs a pod, and the version that the daemon tells. */
+  readonly what: string;
+  /** Times, and the CPU time of the daemon, helpers and containers together, by call. */
+  readonly calls: Map<string, Sample[]>;
+  readonly memory: HandlerMemory[];
+  /** MB (10^6 bytes) of a container's log that were in its file after a second. */
+  readonly logMegabytesPerSecond: number[];
+}
+
+/** What a pod with one idle container takes, in KiB. */
+export interface HandlerMemory {
+  /** By how much MemAvailable fell: with what the kernel books to nobody, and with everything else on the machine. */
+  readonly availableKiB: number;
+  /** By how much the daemon's and all pods' cgroup grew; NaN when they have none of their own. */
+  readonly cgroupKiB: number;
+  /** PSS of the pod's processes, by their names. */
+  readonly pssKiB: ReadonlyMap<string, number>;
+}
+
+export interface HandlersSample {
+  readonly measured: readonly HandlerSample[];
+  readonly missing: readonly { readonly name: string; readonly problem: string }[];
+}
+
+/** Measures a pod's life, memory and log with each handler that the machine has, in turns. Takes three minutes at most on an idle machine. */
+export async function measureHandlers(side: Side, image: string, progress: (text: string) => void): Promise<HandlersSample> {
+  const missing: { name: string; problem: string }[] = [];
+  const measured: HandlerSample[] = [];
+  const shown = await shownHandlers(side);
+  for (const { name, what } of runtimeHandlers()) {
+    progress(`trying ${name}`);
+    const problem = await problemOf(side, image, name, shown);
+    if (problem !== undefined) missing.push({ name, problem });
+    else measured.push({ name, what: `${what} (${shown[name]?.version ?? ""})`, calls: new Map(), memory: [], logMegabytesPerSecond: [] });
+  }
+  const inTurns = async (what: string, count: number, forMs: number, body: (sample: HandlerSample, own: Side, turn: number) => Promise<void>): Promise<void> => {
+    const startedAtMs = performance.now();
+    for (let turn = 0; turn < count && (turn === 0 || performance.now() < startedAtMs + forMs); turn++) {
+      for (const sample of turn % 2 === 0 ? measured : measured.toReversed()) {
+        progress(`${what} of ${sample.name}, ${turn + 1} of ${count}`);
+        await body(sample, { ...side, handler: sample.name }, turn);
+      }
+    }
+  };
+  await inTurns("pods", warmupRounds + rounds, kindMs.rounds, async ({ calls }, own, turn) => {
+    for (const [name, samples] of await podLife(own, image)) {
+      if (turn >= warmupRounds) calls.set(name, [...(calls.get(name) ?? []), ...samples]);
+    }
+  });
+  await inTurns("log", logTurns, kindMs.logs, async ({ logMegabytesPerSecond }, own) => void logMegabytesPerSecond.push(await logSpeed(own, image)));
+  await inTurns("memory", memoryTurns, kindMs.memory, async ({ memory }, own) => void memory.push(await memoryOfPods(own, image)));
+  return { measured, missing };
+}
+
+/** What keelsond's Status tells of its handlers. */
+async function shownHandlers(side: Side): Promise<Record<string, { readonly version: string; readonly problem: string }>> {
+  const { info } = await call(side, "status", StatusRequest.fromPartial({ verbose: true }));
+  return JSON.parse(info["runtimes"] ?? "{}") as Record<string, { version: string; problem: string }>;
+}
+
+/** Why a handler cannot be measured: what the daemon says, or what a first pod does. */
+async function problemOf(side: Side, image: string, name: string, shown: Awaited<ReturnType<typeof shownHandlers>>): Promise<string | undefined> {
+  const told = shown[name]?.problem ?? "it is not installed";
+  if (told !== "") return told;
+  try {
+    await podLife({ ...side, handler: name }, image);
+    return undefined;
+  } catch (error) {
+    side.signal.throwIfAborted();
+    await removePods(side.client, benchLabels);
+    return messageOf(error);
+  }
+}
+
+/** One pod with a container, up, with some execs, and down. */
+async function podLife(side: Side, image: string): Promise<Map<string, Sample[]>> {
+  const samples = new Map<string, Sample[]>();
+  const timed = async <T>(name: string, work: () => Promise<T>): Promise<T> => {
+    const { value, sample } = await measure(side, work);
+    samples.set(name, [...(samples.get(name) ?? []), sample]);
+    return value;
+  };
+  const config = podConfig(side, "handler");
+  const { podSandboxId, containerId } = await timed("pod up", async () => {
+    const { podSandboxId } = await timed("RunPodSandbox", () => runPod(side, config));
+    const { containerId } = await timed("CreateContainer", () => create(side, podSandboxId, config, image, stoppable));
+    await timed("StartContainer", () => call(side, "startContainer", StartContainerRequest.fromPartial({ containerId })));
+    return { podSandboxId, containerId };
+  });
+  for (let left = execsInRound; left > 0; left--) {
+    const { exitCode } = await timed("ExecSync", () => call(side, "execSync", ExecSyncRequest.fromPartial({ containerId, cmd: ["true"], timeout: 30n })));
+    if (exitCode !== 0) throw new Error(`${side.handler}: execSync: true ended with ${exitCode}`);
+  }
+  for (let left = execsInRound; left > 0; left--) await timed("exec, SPDY", () => execLatency(side, containerId));
+  await timed("pod down", () => takeDown(side, podSandboxId));
+  return samples;
+}
+
+async function takeDown(side: Side, podSandboxId: string): Promise<void> {
+  await call(side, "stopPodSandbox", StopPodSandboxRequest.fromPartial({ podSandboxId }));
+  await call(side, "removePodSandbox", RemovePodSandboxRequest.fromPartial({ podSandboxId }));
+}
+
+async function startPod(side: Side, image: string, config: PodSandboxConfig, command: string[]): Promise<{ podSandboxId: string; containerId: string }> {
+  const { podSandboxId } = await runPod(side, config);
+  const { containerId } = await create(side, podSandboxId, config, image, command);
+  await call(side, "startContainer", StartContainerRequest.fromPartial({ containerId }));
+  return { podSandboxId, containerId };
+}
+
+async function memoryOfPods(side: Side, image: string): Promise<HandlerMemory> {
+  const beforeKiB = await settledMemAvailableKiB();
+  const cgroupBeforeKiB = side.cgroup?.memoryKiB() ?? Number.NaN;
+  const ids: string[] = [];
+  for (let index = 0; index < podCount; index++) {
+    const { podSandboxId, containerId } = await startPod(side, image, podConfig(side, "handler-memory"), idleCommand);
+    ids.push(podSandboxId, containerId);
+  }
+  const availableKiB = (beforeKiB - (await settledMemAvailableKiB())) / podCount;
+  const cgroupKiB = ((side.cgroup?.memoryKiB() ?? Number.NaN) - cgroupBeforeKiB) / podCount;
+  const pss = new Map<string, number>();
+  for (const [pid, name] of podProcesses(ids)) pss.set(name, (pss.get(name) ?? 0) + pssKiB(pid) / podCount);
+  await removePods(side.client, benchLabels);
+  return { availableKiB, cgroupKiB, pssKiB: pss };
+}
+
+/** How fast the log of a container grows that writes as fast as it can. */
+async function logSpeed(side: Side, image: string): Promise<number> {
+  const config = podConfig(side, "handler-log");
+  const { podSandboxId } = await startPod(side, image, config, ["yes", logLine]);
+  const log = join(config.logDirectory, "main.log");
+  await waitFor(() => statSync(log).size > 0, { message: `${side.handler}: nothing is in ${log}` });
+  const [startedAtMs, startBytes] = [performance.now(), statSync(log).size];
+  let [ms, bytes] = [0, 0];
+  while (ms < logMs && bytes < logBytes) {
+    await sleep(20, undefined, { signal: side.signal });
+    bytes = statSync(log).size - startBytes;
+    ms = performance.now() - startedAtMs;
+  }
+  await takeDown(side, podSandboxId);
+  rmSync(log);
+  return bytes / 1000 / ms;
+}

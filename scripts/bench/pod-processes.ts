@@ -1,0 +1,41 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { basename } from "node:path";
+
+interface ProcessFacts {
+  readonly parent: number;
+  readonly name: string;
+  readonly isMarked: boolean;
+}
+
+/**
+ * The processes of pods and containers with these ids, and what they are called. Monitors and shims are in no cgroup of
+ * the pod and have an id in their command line; containers, and gVisor's kernel with its helpers, are in the pod's cgroup;
+ * what one of these has started is the pod's, wherever it is.
+ */
+export function podProcesses(ids: readonly string[]): Map<number, string> {
+  const all = new Map<number, ProcessFacts>();
+  for (const name of readdirSync("/proc")) {
+    const facts = /^\d+$/.test(name) ? factsOf(name, ids) : undefined;
+    if (facts !== undefined) all.set(Number(name), facts);
+  }
+  const isOurs = (pid: number): boolean => {
+    const facts = all.get(pid);
+    return facts !== undefined && (facts.isMarked || isOurs(facts.parent));
+  };
+  return new Map([...all].filter(([pid]) => isOurs(pid)).map(([pid, { name }]) => [pid, name]));
+}
+
+function factsOf(pid: string, ids: readonly string[]): ProcessFacts | undefined {
+  try {
+    const command = readFileSync(`/proc/${pid}/cmdline`, "utf8");
+    const cgroup = readFileSync(`/proc/${pid}/cgroup`, "utf8");
+    // proc_pid_stat(5): the name in parentheses may hold anything.
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    const parent = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
+    const program = basename(command.split("\0")[0] ?? "");
+    const name = program === "" ? stat.slice(stat.indexOf("(") + 1, stat.lastIndexOf(")")) : program;
+    return { parent, name, isMarked: ids.some((id) => command.includes(id) || cgroup.includes(id)) };
+  } catch {
+    return undefined; // it has ended
+  }
+}

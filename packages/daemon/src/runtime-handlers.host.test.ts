@@ -32,6 +32,7 @@ describe("runtime handlers", { skip }, () => {
     writeFileSync(join(dir, "net.d/1.conflist"), JSON.stringify({ cniVersion: "1.0.0", name: "routed", plugins: [ptp] }));
     writeFileSync(join(dir, "base.json"), JSON.stringify({ process: { env: ["SITE=here"], rlimits: [{ type: "RLIMIT_NOFILE", soft: 333, hard: 333 }] }, hooks: { poststop: [{ path: "/bin/sh", args: ["sh", "-c", `echo ended >>${dir}/hook`] }] } }));
     writeFileSync(join(dir, "monitor"), `#!/bin/sh\necho monitor >>${dir}/monitored\nexec conmon "$@"\n`, { mode: 0o755 });
+    writeFileSync(join(dir, "mute"), "#!/bin/sh\nexec sleep 4324\n", { mode: 0o755 });
     const config = `
 [timeouts]
 create = 4
@@ -47,6 +48,8 @@ overhead = { cpu = "250m", memory = "160Mi" }
 path = "/nonexistent/kata-runtime"
 ${wrapper("crashing", "kill -SEGV $$")}
 ${wrapper("babbling", "head -c 5000 /dev/urandom >&2; exit 1")}
+[runtimes.mute]
+path = "${dir}/mute"
 ${wrapper("hanging", "exec sleep 4323")}
 `;
     node = await TestNode.start({ config });
@@ -106,6 +109,20 @@ ${wrapper("hanging", "exec sleep 4323")}
       await node.removePod(pod.id);
     }
     await node.removePod(healthy.id);
+  });
+
+  test("a runtime that answers nothing holds up nothing but its own pods, which are refused", async () => {
+    await node.stop();
+    await node.startAgain();
+    const pod = await node.runPod();
+    const refused = rejectsWith(Code.FailedPrecondition, node.runPod({}, "mute"), new RegExp(`^runtime handler mute: ${dir}/mute did not answer (features|--version) within 5 s; install mute$`));
+    assert.equal(await node.outputOf(pod, "echo fine"), "fine");
+    await refused;
+    assert.match((await shown())["mute"]!.problem, /did not answer/);
+    await node.removePod(pod.id);
+    // An answer that is waited for does not outlive the daemon.
+    await node.stop();
+    await node.startAgain();
   });
 
   test("what is configured and not there is listed with its problem, and a binary that is replaced shows its new version", async () => {

@@ -20,8 +20,9 @@ import { configHash } from "./config-hash.ts";
 export async function runPodSandbox(d: Deps, req: RunPodSandboxRequest, signal: AbortSignal): Promise<RunPodSandboxResponse> {
   if (req.config === undefined) throw new StatusError(Code.InvalidArgument, "config is missing");
   const config = req.config;
+  await d.runtimes.handler(req.runtimeHandler).refreshFacts();
+  // Again: what it answered may have been that it cannot run.
   const handler = d.runtimes.handler(req.runtimeHandler);
-  await handler.refreshFacts();
   const plan = planPodSandbox(config, req.runtimeHandler, d.host, handler.facts, d.newId(), d.podPolicy);
   const hash = configHash("PodSandboxConfig", config);
   const earlier = d.pods.byName(plan.nameKey);

@@ -52,8 +52,10 @@ export interface HandlerFeaturesOptions {
   readonly sandbox: HandlerFacts["sandbox"];
   readonly host: Pick<HostFacts, "recursiveReadOnlyMounts" | "idMapProblem">;
   readonly log: Log;
-  /** How long each answer may take; 5 s when not given. */
-  readonly answerTimeoutMs?: number;
+  /** How long each answer may take, in ms; 5,000 when not given. */
+  readonly answerTimeoutMs?: number | undefined;
+  /** When it aborts, nobody wants the answers any more. */
+  readonly ending?: AbortSignal | undefined;
 }
 
 interface Known {
@@ -113,15 +115,14 @@ export class HandlerFeatures {
   }
 
   async #ask(identity: string): Promise<void> {
-    const { type, name, path, args, runtime, answerTimeoutMs } = this.#o;
+    const { type, name, path, args, runtime, ending } = this.#o;
     try {
-      const [own, called] = await Promise.all([
-        answerOf(path, type === "oci" ? [...args, "--version"] : ["-v"], answerTimeoutMs),
-        runtime === undefined ? "" : this.#featuresOf(runtime),
-      ]);
+      const asked = answerOf(path, type === "oci" ? [...args, "--version"] : ["-v"], this.#o);
+      const [own, called] = await Promise.all([asked, runtime === undefined ? "" : this.#featuresOf(runtime, asked)]);
       const userNamespaces = userNamespacesInFeatures(called) ?? userNamespacesInVersion(called);
       this.#known = { identity, version: versionIn(own), userNamespaces, problem: undefined };
     } catch (error) {
+      if (ending?.aborted === true) return;
       this.#retryAtMs = performance.now() + retryAfterMs;
       const problem = messageOf(error);
       const isNew = problem !== this.#known.problem;
@@ -131,20 +132,21 @@ export class HandlerFeatures {
   }
 
   /** What the runtime says to `features`, or, when it does not know that, to `--version`. */
-  async #featuresOf(runtime: string): Promise<string> {
-    const { path, args: own, answerTimeoutMs } = this.#o;
-    const args = runtime === path ? own : [];
-    const features = await answerOf(runtime, [...args, "features"], answerTimeoutMs);
-    return userNamespacesInFeatures(features) === undefined ? answerOf(runtime, [...args, "--version"], answerTimeoutMs) : features;
+  async #featuresOf(runtime: string, ownVersion: Promise<string>): Promise<string> {
+    const { path, args } = this.#o;
+    const isOwn = runtime === path;
+    const features = await answerOf(runtime, [...(isOwn ? args : []), "features"], this.#o);
+    if (userNamespacesInFeatures(features) !== undefined) return features;
+    return isOwn ? ownVersion : answerOf(runtime, ["--version"], this.#o);
   }
 }
 
 /** What a program prints, whatever its exit code. Throws FailedPrecondition that names it when it cannot be run, crashes or hangs. */
-async function answerOf(file: string, args: readonly string[], timeoutMs = defaultAnswerTimeoutMs): Promise<string> {
+async function answerOf(file: string, args: readonly string[], { answerTimeoutMs: timeoutMs = defaultAnswerTimeoutMs, ending }: Pick<HandlerFeaturesOptions, "answerTimeoutMs" | "ending">): Promise<string> {
   const question = args.at(-1);
   let result;
   try {
-    result = await run({ file, args, env: { PATH: process.env["PATH"] }, stdoutLimitBytes: maxAnswerBytes, timeoutMs });
+    result = await run({ file, args, env: { PATH: process.env["PATH"] }, stdoutLimitBytes: maxAnswerBytes, timeoutMs }, ending);
   } catch (error) {
     const isHung = error instanceof DOMException && error.name === "TimeoutError";
     const what = isHung ? `did not answer ${question} within ${timeoutMs / 1000} s` : `cannot be executed: ${messageOf(error)}`;

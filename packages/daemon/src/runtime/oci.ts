@@ -56,7 +56,7 @@ export class OciRuntime implements Runtime {
       await this.delete(container, AbortSignal.timeout(30_000));
       // The log and the writable layer may be on other file systems than the bundle.
       const dirs = [container.bundleDir, join(container.bundleDir, "rootfs"), ...(container.logPath === "" ? [] : [dirname(container.logPath)])];
-      throw wrapError(`create container ${container.id} with ${name}`, this.#command.explained(error, dirs));
+      throw wrapError(`create container ${container.id} with ${name} (${path})`, this.#command.explained(error, dirs));
     }
   }
 

@@ -69,7 +69,7 @@ export class RunscRuntime implements Runtime {
       // What is left of a half-made container must not outlive the call, whatever stopped it.
       await this.delete(container, AbortSignal.timeout(30_000));
       const dirs = [container.bundleDir, join(container.bundleDir, "rootfs"), ...(container.logPath === "" ? [] : [dirname(container.logPath)])];
-      throw wrapError(`create container ${container.id} with ${name}`, this.#command.explained(error, dirs));
+      throw wrapError(`create container ${container.id} with ${name} (${path})`, this.#command.explained(error, dirs));
     }
   }
 

@@ -138,12 +138,13 @@ function isHandler(attempt: Attempt): attempt is Handler {
 
 /**
  * Finds the binaries of all handlers; one that the file configures and that is missing is logged.
- * Throws FailedPrecondition when conmon or what the file's default_runtime needs is missing.
+ * Throws FailedPrecondition when conmon or what the file's default_runtime needs is missing. When `ending` aborts, no
+ * runtime is asked any more.
  */
-export function openRuntimes(config: Config, paths: Paths, host: HostFacts, cgroups: CgroupLayout, log: Log): Runtimes {
+export function openRuntimes(config: Config, paths: Paths, host: HostFacts, cgroups: CgroupLayout, log: Log, ending?: AbortSignal): Runtimes {
   const conmon = findBinary(config.conmon);
   if (conmon === undefined) throw new StatusError(Code.FailedPrecondition, `conmon: ${config.conmon} is not there; install the package conmon, or set the key conmon`);
-  const maker = { paths, host, cgroups, log, conmon };
+  const maker = { paths, host, cgroups, log, conmon, ending };
   const configs = handlersOf(config.runtimes);
   const attempts = configs.map((handler) => openHandler(maker, handler));
   for (const attempt of attempts) {
@@ -161,6 +162,7 @@ interface Maker {
   readonly cgroups: CgroupLayout;
   readonly log: Log;
   readonly conmon: string;
+  readonly ending: AbortSignal | undefined;
 }
 
 /** Never throws for what the machine lacks. */
@@ -175,7 +177,7 @@ function openHandler(maker: Maker, config: HandlerConfig): Attempt {
 }
 
 /** Throws FailedPrecondition for programs and files that are not there. */
-function makeHandler({ paths, host, cgroups, log, conmon }: Maker, config: HandlerConfig): Handler {
+function makeHandler({ paths, host, cgroups, log, conmon, ending }: Maker, config: HandlerConfig): Handler {
   const { name, type, args } = config;
   const missing = (what: string, program: string, key: string) => new StatusError(Code.FailedPrecondition, `its ${what} ${program} is not there; ${installHint(program)} or set runtimes.${name}.${key}`);
   // A shim may be called by the name of a link to it.
@@ -189,7 +191,7 @@ function makeHandler({ paths, host, cgroups, log, conmon }: Maker, config: Handl
   const root = config.root ?? runtimeRoot(paths, name);
   const options = { name, path, root, args, conmon: new Conmon(monitor, exitsDir(paths)), systemdCgroup: host.cgroupDriver === "systemd" };
   const runtime = isRunsc(config.path) ? new RunscRuntime({ ...options, log }) : new OciRuntime({ ...options, cgroups });
-  const features = new HandlerFeatures({ name, type, path, args, runtime: called, declared: config.features, sandbox: config.sandbox, host, log });
+  const features = new HandlerFeatures({ name, type, path, args, runtime: called, declared: config.features, sandbox: config.sandbox, host, log, ending });
   const programs = [...(type === "oci" ? [["monitor", monitor]] : []), ["runtime", path]] as const;
   return {
     name,

@@ -95,8 +95,7 @@ export async function startDaemon(config: Config, log: Log, adjust: (d: Deps) =>
   await prepareSocket(socket);
   deps.metrics.describe(deps);
   await openMetrics(config, deps, parts);
-  // Before the CRI, whose answers are its URLs.
-  await streaming.listen(streamingBackend(deps));
+  streaming.connect(streamingBackend(deps));
   parts.defer(() => streaming.close(streamGraceMs));
   const server = createCriServer(createHandlers(deps), both(logCalls(log), deps.metrics));
   await server.listen(config.socket);

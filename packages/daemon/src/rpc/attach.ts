@@ -11,5 +11,5 @@ export async function attach(d: Deps, req: AttachRequest): Promise<AttachRespons
   if (req.tty !== config.tty) {
     throw new StatusError(Code.InvalidArgument, `tty is ${req.tty}, and the container was made ${config.tty ? "with" : "without"} a terminal; attach ${config.tty ? "with" : "without"} one`);
   }
-  return { url: d.streaming.urlFor({ is: "attach", containerId: id, choice }) };
+  return { url: await d.streaming.urlFor({ is: "attach", containerId: id, choice }) };
 }

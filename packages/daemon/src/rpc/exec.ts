@@ -10,5 +10,5 @@ export async function exec(d: Deps, req: ExecRequest): Promise<ExecResponse> {
   const { id } = runningContainer(d, req.containerId);
   // What cannot be run for its form is told now rather than to the client of the URL.
   execProcess(d.containerHost.readProcess(id), req.cmd, req.tty);
-  return { url: d.streaming.urlFor({ is: "exec", containerId: id, command: req.cmd, choice }) };
+  return { url: await d.streaming.urlFor({ is: "exec", containerId: id, command: req.cmd, choice }) };
 }

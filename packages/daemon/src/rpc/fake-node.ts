@@ -182,7 +182,7 @@ export class FakeNode extends FakeMachine implements Disposable {
       stats: new StatsCollector({ log, paths, pods, containers, source: this.usage, runtimeOf: (c) => askRuntimeOf({ paths, runtimes }, c), machine: fakeMachine(this.usage), available: everything, periodMs: 10_000 }),
       events: new Events({ pods, containers, nowNs, onDropped: (count) => metrics.dropped("events", count) }),
       puller: { pull: () => Promise.reject(new StatusError(Code.Unavailable, "this machine has no registry")), pullsInProgress: () => [], receivedBytes: 0 },
-      streaming: { urlFor: (request) => `http://127.0.0.1:1/${request.is}/token` },
+      streaming: { urlFor: (request) => Promise.resolve(`http://127.0.0.1:1/${request.is}/token`) },
       pinnedImages: new Set(),
       containerPolicy: { defaults: { pidsLimit: 0, rlimits: [] }, deviceOwnershipFromSecurityContext: false, classFiles: { blockIo: join(this.dir, "blockio.yaml"), rdt: join(this.dir, "rdt.yaml") } },
       cdi: new CdiSpecDirs([join(this.dir, "cdi")]),

@@ -23,13 +23,13 @@ interface Fixture {
   readonly logged: string[];
 }
 
-async function start(t: TestContext, port = 0): Promise<Fixture> {
+function start(t: TestContext, port = 0): Fixture {
   let running = 0;
   const logged: string[] = [];
   const add = (_fields: object, message: string) => void logged.push(message);
   const log: Log = { debug: add, info: add, warn: add, error: add };
   const server = new StreamingServer({ address: "127.0.0.1", port, tls: undefined, idleTimeoutMs: 60_000, creationTimeoutMs: 60_000, log });
-  await server.listen({
+  server.connect({
     async exec({ command }, _size, started, signal) {
       running += 1;
       try {
@@ -57,12 +57,14 @@ process.on("worker", (worker) => threads.push(worker));
 const openFds = (): number => readdirSync("/proc/self/fd").length;
 
 test("commands run with the bytes, ends and exit codes of their clients, and leave no fd", async (t) => {
-  const { server, running } = await start(t);
+  const { server, running } = start(t);
+  // With the thread's own.
+  await server.urlFor(execOf("true"));
   const before = openFds();
   for (const transport of transports) {
     const clients = await Promise.all(
       Array.from({ length: 10 }, async (_, i) => {
-        const client = await connectRemote(transport, server.urlFor(execOf(`cat; echo e${i} >&2; exit ${i}`)), choice);
+        const client = await connectRemote(transport, await server.urlFor(execOf(`cat; echo e${i} >&2; exit ${i}`)), choice);
         await client.write(`in ${i}`);
         client.endStdin();
         const status = parseStatus(await client.ended);
@@ -70,22 +72,22 @@ test("commands run with the bytes, ends and exit codes of their clients, and lea
       }),
     );
     assert.deepEqual(clients, clients.map((_, i) => [`in ${i}`, `e${i}\n`, i]));
-    const vanishing = await connectRemote(transport, server.urlFor(execOf("echo up; sleep 600")), choice);
+    const vanishing = await connectRemote(transport, await server.urlFor(execOf("echo up; sleep 600")), choice);
     await waitFor(() => vanishing.stdout().toString() === "up\n");
     vanishing.vanish();
     await waitFor(() => running() === 0);
-    const refused = await connectRemote(transport, server.urlFor({ is: "attach", containerId: "c", choice }), choice);
+    const refused = await connectRemote(transport, await server.urlFor({ is: "attach", containerId: "c", choice }), choice);
     assert.match(parseStatus(await refused.ended).message ?? "", /nothing to attach to/);
   }
   await waitFor(() => openFds() <= before, { message: () => `${before} fds before, ${openFds()} now` });
 });
 
 test("connections are forwarded, and refused with a sentence", async (t) => {
-  const { server } = await start(t);
+  const { server } = start(t);
   const echo = createServer({ allowHalfOpen: true }, (socket) => socket.pipe(socket));
   await new Promise<void>((resolve) => echo.listen(0, "127.0.0.1", resolve));
   t.after(() => echo.close());
-  const { session } = await connectSpdy(server.urlFor({ is: "portforward", podId: "p", ports: [] }), { protocols: ["portforward.k8s.io"] });
+  const { session } = await connectSpdy(await server.urlFor({ is: "portforward", podId: "p", ports: [] }), { protocols: ["portforward.k8s.io"] });
   const ask = async (port: number, id: number): Promise<string[]> => {
     const headers = { port: String(port), requestID: String(id) };
     const streams = [session.open({ ...headers, streamType: "error" }), session.open({ ...headers, streamType: "data" })];
@@ -104,42 +106,38 @@ test("connections are forwarded, and refused with a sentence", async (t) => {
 });
 
 test("when its thread breaks down, commands are killed and the server is started again", async (t) => {
-  const { server, running, logged } = await start(t);
-  const client = await connectRemote("spdy", server.urlFor(execOf("echo up; sleep 600")), choice);
+  const { server, running, logged } = start(t);
+  const client = await connectRemote("spdy", await server.urlFor(execOf("echo up; sleep 600")), choice);
   await waitFor(() => client.stdout().toString() === "up\n");
   // No message at all: what a bug there would throw, this throws.
   // oxlint-disable-next-line unicorn/require-post-message-target-origin -- that is for windows of a browser
   threads.at(-1)!.postMessage(undefined);
   await client.ended;
   await waitFor(() => running() === 0);
-  assert.throws(() => server.urlFor(execOf("true")), (e: unknown) => codeOf(e) === Code.Unavailable && messageOf(e).includes("started again"));
-  assert.ok(logged.some((line) => line.includes("broken down")));
-  await waitFor(() => {
-    try {
-      return server.urlFor(execOf("true")) !== "";
-    } catch {
-      return false;
-    }
-  });
-  const next = await connectRemote("websocket", server.urlFor(execOf("exit 4")), choice);
+  await waitFor(() => logged.some((line) => line.includes("broken down")));
+  const next = await connectRemote("websocket", await server.urlFor(execOf("exit 4")), choice);
   assert.equal(parseStatus(await next.ended).exitCode, 4);
 });
 
 test("when it closes, clients are told, commands are killed, and URLs are no longer given out", async (t) => {
-  const { server, running } = await start(t);
-  const clients = await Promise.all(transports.map((transport) => connectRemote(transport, server.urlFor(execOf("echo up; sleep 600")), choice)));
+  const { server, running } = start(t);
+  const clients = await Promise.all(transports.map(async (transport) => connectRemote(transport, await server.urlFor(execOf("echo up; sleep 600")), choice)));
   await waitFor(() => clients.every((client) => client.stdout().toString() === "up\n"));
-  const url = server.urlFor(execOf("true"));
+  const url = await server.urlFor(execOf("true"));
   await server.close(5000);
   for (const client of clients) assert.match(parseStatus(await client.ended).message ?? "", /being stopped/);
   assert.equal(running(), 0);
-  assert.throws(() => server.urlFor(execOf("true")), (e: unknown) => codeOf(e) === Code.Unavailable);
+  await assert.rejects(server.urlFor(execOf("true")), (e: unknown) => codeOf(e) === Code.Unavailable);
   await assert.rejects(connectSpdy(url, { protocols: [] }), (e: unknown) => codeOf(e) === Code.Unavailable);
 });
 
-test("an address that is taken keeps nobody from anything but streams, and says so", async (t) => {
-  const { server } = await start(t);
-  const port = Number(new URL(server.urlFor(execOf("true"))).port);
-  const second = await start(t, port);
-  assert.throws(() => second.server.urlFor(execOf("true")), (e: unknown) => codeOf(e) === Code.Unavailable && messageOf(e).includes(`port ${port}`) && messageOf(e).includes("EADDRINUSE"));
+test("an address that is taken is told with each URL, until it is free", async (t) => {
+  const { server } = start(t);
+  const port = Number(new URL(await server.urlFor(execOf("true"))).port);
+  const second = start(t, port);
+  const unavailable = (e: unknown) => codeOf(e) === Code.Unavailable && messageOf(e).includes(`port ${port}`) && messageOf(e).includes("EADDRINUSE");
+  await assert.rejects(second.server.urlFor(execOf("true")), unavailable);
+  await assert.rejects(second.server.urlFor(execOf("true")), unavailable);
+  await server.close(0);
+  assert.equal(new URL(await second.server.urlFor(execOf("true"))).port, String(port));
 });

@@ -10,68 +10,59 @@ export interface StreamingOptions extends ListenOptions {
   readonly log: Log;
 }
 
-/** How long after its thread has broken down the server is started again, in ms. */
-const restartMs = 500;
-
-/** The server on whose URLs exec, attach and port-forward are answered. It has a thread of its own, which gRPC never waits for. */
+/**
+ * The server on whose URLs exec, attach and port-forward are answered. It has a thread of its own, which gRPC never waits
+ * for, and which is started with the first URL: many nodes never give one out, and it takes 25 MB.
+ */
 export class StreamingServer {
   readonly #o: StreamingOptions;
   readonly #tokens = new Tokens<StreamingRequest>(() => performance.now());
-  #thread: StreamingThread | undefined;
-  #url: string | undefined;
-  #problem = "it is not started yet";
-  #restart: NodeJS.Timeout | undefined;
+  #backend: StreamingBackend | undefined;
+  /** Undefined before the first URL, and after the thread has broken down or could not listen: then the next URL starts another. */
+  #running: Promise<{ readonly thread: StreamingThread; readonly url: string }> | undefined;
   #isClosed = false;
 
   constructor(options: StreamingOptions) {
     this.#o = options;
   }
 
-  /** Listens. Does not throw when it cannot: the node can run pods without it, and each URL that is asked for says why there is none. */
-  async listen(backend: StreamingBackend): Promise<void> {
-    const { address, port, tls, idleTimeoutMs, creationTimeoutMs, log } = this.#o;
-    const claim = (kind: StreamingRequest["is"], token: string) => this.#tokens.take(token, (request) => request.is === kind);
-    const thread = new StreamingThread({ backend, claim, log });
-    this.#thread = thread;
-    void thread.ended.then((error) => this.#ended(thread, backend, error));
-    try {
-      const { url } = await thread.listen({ address, port, tls, idleTimeoutMs, creationTimeoutMs });
-      if (this.#isClosed) return;
-      this.#url = url;
-      log.info({ url }, "serving exec, attach and port-forward");
-    } catch (error) {
-      if (this.#isClosed || this.#thread !== thread) return;
-      this.#thread = undefined;
-      this.#problem = `${address} port ${port}: ${messageOf(error)}; free the address, or change [streaming] in the configuration`;
-      log.error({ address, port, err: error }, "exec, attach and port-forward cannot be served; free the address, or change [streaming]");
-      await thread.close(0);
-    }
+  /** Before the first URL. */
+  connect(backend: StreamingBackend): void {
+    this.#backend = backend;
   }
 
-  /** A URL that is good for a minute and one client. Throws ResourceExhausted, or Unavailable when the server does not listen. */
-  urlFor(request: StreamingRequest): string {
-    if (this.#url === undefined) throw new StatusError(Code.Unavailable, `the streaming server of keelsond does not listen: ${this.#problem}`);
-    return `${this.#url}/${request.is}/${this.#tokens.add(request)}`;
+  /** A URL that is good for a minute and one client. Throws ResourceExhausted, or Unavailable when the server cannot listen or is being stopped. */
+  async urlFor(request: StreamingRequest): Promise<string> {
+    if (this.#isClosed) throw new StatusError(Code.Unavailable, "the streaming server of keelsond is being stopped");
+    const { url } = await (this.#running ??= this.#start());
+    return `${url}/${request.is}/${this.#tokens.add(request)}`;
   }
 
   /** Takes no new clients, ends those that are there, and drops what is left of them after `graceMs`. */
   async close(graceMs: number): Promise<void> {
     this.#isClosed = true;
-    this.#url = undefined;
-    this.#problem = "it is being stopped";
-    clearTimeout(this.#restart);
-    const thread = this.#thread;
-    this.#thread = undefined;
-    await thread?.close(graceMs);
+    const running = await this.#running?.catch(() => undefined);
+    await running?.thread.close(graceMs);
   }
 
-  /** Only what broke down is started again. */
-  #ended(thread: StreamingThread, backend: StreamingBackend, error: Error | undefined): void {
-    if (thread !== this.#thread) return;
-    this.#thread = undefined;
-    this.#url = undefined;
-    this.#problem = "its thread has broken down and is started again";
-    this.#o.log.error({ err: error }, "the streaming server's thread has broken down: streams have ended, and it is started again");
-    this.#restart = setTimeout(() => void this.listen(backend), restartMs);
+  async #start(): Promise<{ readonly thread: StreamingThread; readonly url: string }> {
+    const { address, port, tls, idleTimeoutMs, creationTimeoutMs, log } = this.#o;
+    const claim = (kind: StreamingRequest["is"], token: string) => this.#tokens.take(token, (request) => request.is === kind);
+    const thread = new StreamingThread({ backend: this.#backend!, claim, log });
+    try {
+      const { url } = await thread.listen({ address, port, tls, idleTimeoutMs, creationTimeoutMs });
+      log.info({ url }, "serving exec, attach and port-forward");
+      void thread.ended.then((error) => this.#ended(error));
+      return { thread, url };
+    } catch (error) {
+      this.#running = undefined;
+      await thread.close(0);
+      throw new StatusError(Code.Unavailable, `the streaming server of keelsond cannot listen on ${address} port ${port}: ${messageOf(error)}; free the address, or change [streaming] in the configuration`, error);
+    }
+  }
+
+  #ended(error: Error | undefined): void {
+    this.#running = undefined;
+    if (!this.#isClosed) this.#o.log.error({ err: error }, "the thread of the streaming server has broken down: streams have ended; the next one starts it again");
   }
 }

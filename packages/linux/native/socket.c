@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -140,7 +141,7 @@ struct namespace_socket {
   const char *syscall;
 };
 
-/* On a thread that ends with the call: no other one changes its namespace, whatever fails. */
+/* With a path on a thread that ends with the call: no other one changes its namespace, whatever fails. */
 static void socket_in_namespace(void *data) {
   struct namespace_socket *s = data;
   if (s->path != NULL) {
@@ -171,7 +172,9 @@ static napi_value js_connect_loopback(napi_env env, napi_callback_info info) {
       !arg_bool(env, v[1], "isIpv6", &ipv6) || !arg_int(env, v[2], "port", &port))
     return NULL;
   struct namespace_socket s = {.path = path, .family = ipv6 ? AF_INET6 : AF_INET, .fd = -1, .syscall = "pthread_create"};
-  int err = on_private_thread(socket_in_namespace, &s);
+  int err = 0;
+  if (path == NULL) socket_in_namespace(&s);
+  else err = on_private_thread(socket_in_namespace, &s);
   if (err == 0) err = s.err;
   if (err != 0) return throw_errno(env, err, s.syscall, path, "open a socket in network namespace %s", path != NULL ? path : "of the host");
   struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
@@ -179,6 +182,10 @@ static napi_value js_connect_loopback(napi_env env, napi_callback_info info) {
   /* A socket belongs to the namespace that it was made in, wherever it is used. */
   int rc = ipv6 ? connect(s.fd, (struct sockaddr *)&v6, sizeof v6) : connect(s.fd, (struct sockaddr *)&v4, sizeof v4);
   err = rc == 0 ? 0 : errno;
+  /* On the loopback it is mostly there at once, though connect(2) does not wait for it. */
+  struct pollfd ready = {.fd = s.fd, .events = POLLOUT};
+  socklen_t length = sizeof err;
+  if (err == EINPROGRESS && poll(&ready, 1, 0) == 1 && getsockopt(s.fd, SOL_SOCKET, SO_ERROR, &err, &length) != 0) err = errno;
   if ((err == 0 || err == EINPROGRESS) && napi_create_object(env, &result) == napi_ok) {
     set_property(env, result, "fd", js_number(env, s.fd));
     set_property(env, result, "isConnected", js_bool(env, err == 0));

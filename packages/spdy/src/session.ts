@@ -94,6 +94,7 @@ export class SpdySession implements Disposable {
   #isGoingAway = false;
   #isPeerGoingAway = false;
   #isPaused = false;
+  #isCorked = false;
   #prober: NodeJS.Timeout | undefined;
   #isClosing = false;
   #reason: StatusError | undefined;
@@ -285,8 +286,21 @@ export class SpdySession implements Disposable {
 
   // ---- What we send ----
 
+  /** What is written in one turn goes out together. */
+  #write(bytes: Buffer, done?: (error?: Error | null) => void): void {
+    if (!this.#isCorked) {
+      this.#isCorked = true;
+      this.#transport.cork();
+      process.nextTick(() => {
+        this.#isCorked = false;
+        this.#transport.uncork();
+      });
+    }
+    this.#transport.write(bytes, done);
+  }
+
   #send(bytes: Buffer): void {
-    if (!this.#isOver) this.#transport.write(bytes);
+    if (!this.#isOver) this.#write(bytes);
   }
 
   /** A frame that the peer made us send: a peer that reads none of them is not waited for. */
@@ -297,7 +311,7 @@ export class SpdySession implements Disposable {
       this.#over(new StatusError(Code.ResourceExhausted, "SPDY: the peer asks on and reads no answer"));
       return;
     }
-    this.#transport.write(bytes, () => {
+    this.#write(bytes, () => {
       this.#answersBytes -= bytes.length;
       sent?.();
     });
@@ -312,14 +326,12 @@ export class SpdySession implements Disposable {
   /** One frame for each stream in turn, while the transport takes more and the windows allow it. */
   #pumpAll(): void {
     if (this.#isOver || this.#transport.writableNeedDrain) return;
-    this.#transport.cork();
     for (const stream of this.#waiting) {
       this.#waiting.delete(stream);
       const isBlocked = !this.#pumpOne(stream);
       if (!isBlocked && stream.writing !== undefined) this.#waiting.add(stream);
       if (this.#transport.writableNeedDrain) break;
     }
-    this.#transport.uncork();
   }
 
   /** False when the stream has to wait for a window, whose update gives it a turn again. */
@@ -330,13 +342,13 @@ export class SpdySession implements Disposable {
     const room = this.#keepsWindows ? Math.min(stream.sendWindowBytes, this.#sendWindowBytes) : left;
     const length = Math.min(left, maxDataBytes, room);
     if (length <= 0 && left > 0) return false;
-    this.#transport.write(dataFrameHead(stream.id, length, false));
-    this.#transport.write(writing.bytes.subarray(writing.sent, writing.sent + length));
-    this.#touchedAtMs = performance.now();
+    const part = writing.bytes.subarray(writing.sent, writing.sent + length);
     writing.sent += length;
     stream.sendWindowBytes -= length;
     this.#sendWindowBytes -= length;
-    if (writing.sent === writing.bytes.length) stream.written();
+    this.#touchedAtMs = performance.now();
+    this.#write(dataFrameHead(stream.id, length, false));
+    this.#write(part, length === left ? stream.sent() : undefined);
     return true;
   }
 

@@ -33,7 +33,7 @@ export interface StreamStart {
 
 /**
  * A stream of a session, as a Duplex with the flow control of both ends: what the reader does not take is not sent, and
- * a write is done when it is on its way. `end()` closes our half. `destroy()` resets the stream; the peer sees CANCEL.
+ * a write is done when the transport has sent it, so that its buffer can be used again. `end()` closes our half. `destroy()` resets the stream; the peer sees CANCEL.
  * It fails with a StatusError when the peer resets it (Aborted) or the session ends (Unavailable).
  */
 export class SpdyStream extends Duplex {
@@ -55,6 +55,8 @@ export class SpdyStream extends Duplex {
   #remoteEnded: boolean;
   #localEnded: boolean;
   #isReplied: boolean;
+  /** Whether `accepted` is; errors that nobody would see are dear to make. */
+  #isSettled: boolean;
   #isReset = false;
   #isEndPushed: boolean;
   #writeError: StatusError | undefined;
@@ -74,6 +76,7 @@ export class SpdyStream extends Duplex {
     this.accepted = promise;
     this.#settle = { resolve, reject };
     promise.catch(() => {});
+    this.#isSettled = !start.isOurs;
     if (!start.isOurs) resolve(start.headers);
     // A stream that nobody looks at must not end the process.
     this.on("error", () => {});
@@ -110,16 +113,17 @@ export class SpdyStream extends Duplex {
     return this.#writing;
   }
 
-  /** For the session: all of what was to be written is on its way. */
-  written(): void {
+  /** For the session: all of what was to be written is handed to the transport. Returns what to call when that has sent it. */
+  sent(): ((error?: Error | null) => void) | undefined {
     const done = this.#writing?.done;
     this.#writing = undefined;
-    done?.();
+    return done;
   }
 
   /** For the session: the peer accepted it. */
   acceptedBy(headers: Headers): void {
     this.#isReplied = true;
+    this.#isSettled = true;
     this.#settle.resolve(headers);
   }
 
@@ -179,7 +183,7 @@ export class SpdyStream extends Duplex {
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
     if (!this.#remoteEnded || !this.#localEnded) this.#sendReset(RstStatus.cancel);
-    this.#settle.reject(error ?? new StatusError(Code.Cancelled, `SPDY: stream ${this.id} was closed`));
+    if (!this.#isSettled) this.#settle.reject(error ?? new StatusError(Code.Cancelled, `SPDY: stream ${this.id} was closed`));
     this.#queue.length = 0;
     const unread = this.unreadBytes;
     this.unreadBytes = 0;

@@ -71,8 +71,12 @@ describe("Attach", { skip, timeout: 240_000 }, () => {
       test("clients of an open stdin come and go, many at once, and the container goes on", async () => {
         const id = await node.runContainer(pod, { command: ["sh", "-c", "while read line; do echo got $line; done; echo closed"], stdin: true });
         const [first, onlooker, last] = await Promise.all([attach(id, all), attach(id, { stdout: true }), attach(id, all, "spdy")]);
-        await first.write("a\n");
-        for (const client of [first, onlooker, last]) await until(client, "got a");
+        // Each sees what is written once it is attached, which the others do not wait for.
+        await waitFor(async () => {
+          await first.write("a\n");
+          await delay(50);
+          return [first, onlooker, last].every((client) => client.stdout().toString().includes("got a"));
+        });
         first.vanish();
         await last.write("b\n");
         await until(onlooker, "got b");

@@ -1,8 +1,8 @@
 import { Socket } from "node:net";
-import type { Duplex, Readable, Writable } from "node:stream";
+import type { Readable, Writable } from "node:stream";
 import { closeFd } from "@keelson/linux/pipe.ts";
-import { terminalStream } from "@keelson/linux/pty.ts";
 import type { ExecStreams } from "../runtime/runtime.ts";
+import { readFd, readTerminal } from "./byte-source.ts";
 import { drained, OutputPump } from "./output-pump.ts";
 import type { RemoteStreams } from "./remote-streams.ts";
 
@@ -14,15 +14,18 @@ export class ExecPumps implements Disposable {
   /** `onStdinClosed` is told when the command's input has come to its end, which it does at once for a client that has none. */
   constructor(streams: ExecStreams, client: Pick<RemoteStreams, "stdin" | "stdout" | "stderr">, onStdinClosed: () => void = () => {}) {
     if (streams.is === "terminal") {
-      const terminal = this.#own(terminalStream(streams.master));
+      const output = new OutputPump((take) => readTerminal(streams.master, take), client.stdout);
+      const terminal = this.#own(output.source);
       // On a terminal the end of input is a key, not a state.
       if (client.stdin !== undefined) feed(client.stdin, terminal, false);
-      this.#outputs = [new OutputPump(terminal, client.stdout)];
+      this.#outputs = [output];
       return;
     }
-    const stdout = this.#own(new Socket({ fd: streams.stdout, readable: true, writable: false }));
-    const stderr = this.#own(new Socket({ fd: streams.stderr, readable: true, writable: false }));
-    this.#outputs = [new OutputPump(stdout, client.stdout), new OutputPump(stderr, client.stderr)];
+    this.#outputs = [
+      new OutputPump((take) => readFd(streams.stdout, false, take), client.stdout),
+      new OutputPump((take) => readFd(streams.stderr, false, take), client.stderr),
+    ];
+    for (const { source } of this.#outputs) this.#own(source);
     if (client.stdin === undefined) {
       closeFd(streams.stdin);
       onStdinClosed();
@@ -42,7 +45,7 @@ export class ExecPumps implements Disposable {
     this.#ours.dispose();
   }
 
-  #own<S extends Duplex>(stream: S): S {
+  #own<S extends Readable | Writable>(stream: S): S {
     return this.#ours.adopt(stream, (stream) => void stream.destroy());
   }
 }

@@ -1,4 +1,3 @@
-import { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
 import { closeFd } from "@keelson/linux/pipe.ts";
@@ -131,7 +130,7 @@ class Client implements ClaimedClient {
     } finally {
       this.#connecting.delete(connection);
     }
-    await join(client, new Socket({ fd, allowHalfOpen: true, readable: true, writable: true }));
+    await join(client, fd);
   };
 
   [Symbol.dispose](): void {

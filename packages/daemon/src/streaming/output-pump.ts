@@ -1,36 +1,41 @@
 import type { Readable, Writable } from "node:stream";
+import type { Take } from "./byte-source.ts";
 
 /**
  * Copies what a process writes to where a client reads it, as fast as the client takes it. Neither end is closed: the
  * process may leave the source open to others for good, and a client may be told more.
  */
-export class OutputPump {
+export class OutputPump<S extends Readable = Readable> {
+  /** What is read. */
+  readonly source: S;
   /** Resolves when the source has ended, or its reader has gone. */
   readonly done: Promise<void>;
   #movedBytes = 0;
-  #isBlocked = false;
+  #waiting = 0;
 
-  /** @param sink undefined: what comes is thrown away. */
-  constructor(source: Readable, sink: Writable | undefined, onData: (bytes: Buffer) => void = () => {}) {
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.done = promise;
+  /**
+   * @param open begins to read; see byte-source.ts.
+   * @param sink undefined: what comes is thrown away.
+   */
+  constructor(open: (take: Take) => S, sink: Writable | undefined) {
+    const source = open((bytes, done) => {
+      this.#movedBytes += bytes.length;
+      if (sink === undefined) {
+        done();
+        return;
+      }
+      this.#waiting += 1;
+      sink.write(bytes, () => {
+        this.#waiting -= 1;
+        done();
+      });
+    });
+    this.source = source;
     source.on("error", () => source.destroy());
-    source.on("close", resolve);
-    const onDrain = () => {
-      this.#isBlocked = false;
-      source.resume();
-    };
-    sink?.on("drain", onDrain);
+    this.done = new Promise((resolve) => void source.once("close", resolve));
     // Without a reader a process gets SIGPIPE or EPIPE, as it would in a shell.
     sink?.once("close", () => source.destroy());
-    source.on("data", (bytes: Buffer) => {
-      this.#movedBytes += bytes.length;
-      onData(bytes);
-      if (sink === undefined || sink.write(bytes)) return;
-      this.#isBlocked = true;
-      source.pause();
-    });
-    source.once("close", () => sink?.off("drain", onDrain));
+    if (sink?.destroyed === true) source.destroy();
   }
 
   get movedBytes(): number {
@@ -39,7 +44,7 @@ export class OutputPump {
 
   /** Whether it is the client that has to take something before more can come. */
   get isBlocked(): boolean {
-    return this.#isBlocked;
+    return this.#waiting > 0;
   }
 }
 

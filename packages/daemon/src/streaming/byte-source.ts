@@ -1,0 +1,59 @@
+import { Socket } from "node:net";
+import type { ReadStream } from "node:tty";
+import { terminalStream } from "@keelson/linux/pty.ts";
+
+/** Takes what was read. The bytes are good until `done` is called, and no more than a few calls come before that. */
+export type Take = (bytes: Buffer, done: () => void) => void;
+
+/** As much as Linux gives of a pipe at once. */
+const bufferBytes = 64 * 1024;
+
+/** How many may be on their way before reading waits for them. */
+const maxTaken = 2;
+
+/**
+ * Reads a pipe or a stream socket, whose fd it takes over, in a few buffers that are used again and again: with a new one
+ * for each read, collecting them would be a third of all the work.
+ *
+ * @param isDuplex whether it is a socket, which is also written to, and whose halves end each by itself.
+ */
+export function readFd(fd: number, isDuplex: boolean, take: Take): Socket {
+  const free: Buffer[] = [];
+  let taken = 0;
+  const socket = new Socket({
+    fd,
+    readable: true,
+    writable: isDuplex,
+    allowHalfOpen: isDuplex,
+    onread: {
+      buffer: () => free.pop() ?? Buffer.allocUnsafeSlow(bufferBytes),
+      callback(length, buffer) {
+        taken += 1;
+        if (taken === maxTaken) socket.pause();
+        take((buffer as Buffer).subarray(0, length), () => {
+          free.push(buffer as Buffer);
+          if (taken === maxTaken) socket.resume();
+          taken -= 1;
+        });
+        return true;
+      },
+    },
+  });
+  // Nothing is read before somebody wants to.
+  return socket.resume();
+}
+
+/** The same for the master of a terminal, with buffers of its own. */
+export function readTerminal(fd: number, take: Take): ReadStream {
+  const stream = terminalStream(fd);
+  let taken = 0;
+  stream.on("data", (bytes: Buffer) => {
+    taken += 1;
+    if (taken === maxTaken) stream.pause();
+    take(bytes, () => {
+      if (taken === maxTaken) stream.resume();
+      taken -= 1;
+    });
+  });
+  return stream;
+}

@@ -126,7 +126,7 @@ describe("keelctl's streams", { skip }, () => {
     assert.match(await text("statsp", "-s", "0.2"), new RegExp(`^web +${pod.id.slice(0, 13)} +\\d+\\.\\d\\d +[1-9]\\S*B$`, "m"));
     assert.match(await text("top", "-n", "1", "-s", "0.2", "--sort", "memory"), /^default +web +\S+ +\d+\.\d +[1-9]\S*B /m);
     assert.match(await text("events", "-o", "table", "--id", id, "-n", "2"), /^\S+ {2}created {2}.*\n\S+ {2}started {2}.* of default\/web\n$/);
-    assert.match(await text("ps", "-o", "wide", "--id", id), / 10\.99\.\S+ +- +- +0 +\S+\n$/);
+    assert.match(await text("ps", "-o", "wide", "--id", id), / 10\.99\.\S+ +- +- +0 +crun \(default\)\n$/);
     assert.match(await text("pods", "-o", "wide", "--id", pod.id), / 10\.99\.\S+ +\d+\/\d+\n$/);
     assert.ok((JSON.parse(await text("metricdescs")) as { descriptors: unknown[] }).descriptors.length > 40);
     assert.match(await text("runtime-config"), /^cgroup driver: (SYSTEMD|CGROUPFS)\n$/);

@@ -37,6 +37,11 @@ test("has processes, network, /run and cgroups of its own, and nothing of them s
   assert.equal(existsSync("/run/x"), false);
 });
 
+test("sees no cgroup of those outside, not even below what is mounted", async () => {
+  const { stdout } = await sh("grep ' - cgroup' /proc/self/mountinfo | cut -d ' ' -f 4 | sort -u");
+  assert.equal(stdout, "/\n");
+});
+
 test("its leaks are seen from within", async () => {
   const script = `
     import { execSync } from "node:child_process";

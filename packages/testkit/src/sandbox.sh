@@ -85,12 +85,12 @@ inside-*)
   security=$([ -d /sys/kernel/security/. ] && ls -A /sys/kernel/security || true)
   unified=$([ -e $cgroup/cgroup.procs ] && echo yes || true)
   hierarchies=$(v1_hierarchies)
+  # mount(2) refuses the same file system on top of itself, and gVisor fails over mounts that only lie below others.
+  umount -R -l $cgroup
   if [ "$net" = new-net ]; then
     # A sysfs shows the network namespace it was mounted in.
     mount -t sysfs sysfs /sys
     if [ -n "$security" ]; then mount -t securityfs securityfs /sys/kernel/security; fi
-  else
-    umount -R -l $cgroup # mount(2) refuses the same file system on top of itself
   fi
   if [ -n "$unified" ]; then
     mount -t cgroup2 cgroup2 $cgroup

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { type Duplex, duplexPair } from "node:stream";
+import { Duplex, duplexPair } from "node:stream";
 import { test } from "node:test";
 import * as fc from "fast-check";
 import { Code, codeOf, StatusError } from "@keelson/base/status.ts";
@@ -358,4 +358,24 @@ test("noise, truncations and flipped bits end in frames taken or a session close
     await feed(flipped);
   }
   await fc.assert(fc.asyncProperty(fc.uint8Array({ maxLength: 200 }), feed), { numRuns: 200 });
+});
+
+test("a write is done when the transport has sent all it was handed of it, also when its stream is gone by then", async () => {
+  const held: (() => void)[] = [];
+  const transport = new Duplex({ read() {}, write: (_bytes, _encoding, done) => void held.push(done) });
+  const session = new SpdySession(transport, { role: "client" });
+  const stream = session.open({});
+  let isDone = false;
+  // More than the window has room for: the rest is never handed over.
+  stream.write(Buffer.alloc(100_000), () => (isDone = true));
+  await turns();
+  stream.destroy();
+  await turns();
+  assert.equal(isDone, false, "the transport still has the buffer");
+  for (let i = 0; i < 20; i += 1) {
+    held.shift()?.();
+    await turn();
+  }
+  assert.ok(isDone);
+  session.destroy();
 });

@@ -338,17 +338,16 @@ export class SpdySession implements Disposable {
   #pumpOne(stream: SpdyStream): boolean {
     const { writing } = stream;
     if (writing === undefined) return true;
-    const left = writing.bytes.length - writing.sent;
+    const left = writing.bytes.length - writing.handedBytes;
     const room = this.#keepsWindows ? Math.min(stream.sendWindowBytes, this.#sendWindowBytes) : left;
     const length = Math.min(left, maxDataBytes, room);
     if (length <= 0 && left > 0) return false;
-    const part = writing.bytes.subarray(writing.sent, writing.sent + length);
-    writing.sent += length;
+    const part = writing.bytes.subarray(writing.handedBytes, writing.handedBytes + length);
     stream.sendWindowBytes -= length;
     this.#sendWindowBytes -= length;
     this.#touchedAtMs = performance.now();
     this.#write(dataFrameHead(stream.id, length, false));
-    this.#write(part, length === left ? stream.sent() : undefined);
+    this.#write(part, stream.handed(writing, length));
     return true;
   }
 

@@ -17,7 +17,10 @@ export interface StreamHost {
 
 interface Writing {
   readonly bytes: Buffer;
-  sent: number;
+  /** How many of them the transport was handed, and how many of those it has sent. */
+  handedBytes: number;
+  sentBytes: number;
+  error?: Error | undefined;
   readonly done: (error?: Error | null) => void;
 }
 
@@ -113,11 +116,15 @@ export class SpdyStream extends Duplex {
     return this.#writing;
   }
 
-  /** For the session: all of what was to be written is handed to the transport. Returns what to call when that has sent it. */
-  sent(): ((error?: Error | null) => void) | undefined {
-    const done = this.#writing?.done;
-    this.#writing = undefined;
-    return done;
+  /** For the session: so many bytes of `writing` are handed to the transport. Returns what to call when that has sent them. */
+  handed(writing: Writing, bytes: number): (error?: Error | null) => void {
+    writing.handedBytes += bytes;
+    if (writing.handedBytes === writing.bytes.length) this.#writing = undefined;
+    return (error) => {
+      writing.sentBytes += bytes;
+      if (error != null) this.#stopWriting(writing, error);
+      else settle(writing);
+    };
   }
 
   /** For the session: the peer accepted it. */
@@ -155,10 +162,9 @@ export class SpdyStream extends Duplex {
     this.#isReset = true;
     this.#writeError = error;
     const writing = this.#writing;
-    this.#writing = undefined;
     this.#host.gone(this);
     this.received(Buffer.alloc(0), true);
-    writing?.done(error);
+    if (writing !== undefined) this.#stopWriting(writing, error);
   }
 
   override _read(): void {
@@ -171,7 +177,7 @@ export class SpdyStream extends Duplex {
       done(this.#writeError);
       return;
     }
-    this.#writing = { bytes, sent: 0, done };
+    this.#writing = { bytes, handedBytes: 0, sentBytes: 0, done };
     this.#host.pump(this);
   }
 
@@ -189,10 +195,15 @@ export class SpdyStream extends Duplex {
     this.unreadBytes = 0;
     if (unread > 0) this.#host.consumed(this, unread);
     const writing = this.#writing;
-    this.#writing = undefined;
     this.#host.gone(this);
     done(error);
-    writing?.done(error ?? new StatusError(Code.Cancelled, `SPDY: stream ${this.id} was closed`));
+    if (writing !== undefined) this.#stopWriting(writing, error ?? new StatusError(Code.Cancelled, `SPDY: stream ${this.id} was closed`));
+  }
+
+  #stopWriting(writing: Writing, error: Error): void {
+    if (this.#writing === writing) this.#writing = undefined;
+    writing.error ??= error;
+    settle(writing);
   }
 
   #sendReset(status: number): void {
@@ -215,6 +226,11 @@ export class SpdyStream extends Duplex {
     }
     if (taken > 0 && !this.destroyed) this.#host.consumed(this, taken);
   }
+}
+
+/** Tells the writer, whose buffer the transport has until it has sent what it was handed, even of a write that came to nothing. */
+function settle({ bytes, handedBytes, sentBytes, error, done }: Writing): void {
+  if (sentBytes === handedBytes && (handedBytes === bytes.length || error !== undefined)) done(error);
 }
 
 /** The error of a stream that the peer has reset. */

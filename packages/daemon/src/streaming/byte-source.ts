@@ -11,6 +11,14 @@ const bufferBytes = 64 * 1024;
 /** How many may be on their way before reading waits for them. */
 const maxTaken = 2;
 
+/** Buffers that nobody uses, of all readers of this thread. */
+const free: Buffer[] = [];
+const maxFree = 32;
+
+function release(buffer: Buffer): void {
+  if (free.length < maxFree) free.push(buffer);
+}
+
 /**
  * Reads a pipe or a stream socket, whose fd it takes over, in a few buffers that are used again and again: with a new one
  * for each read, collecting them would be a third of all the work.
@@ -18,7 +26,8 @@ const maxTaken = 2;
  * @param isDuplex whether it is a socket, which is also written to, and whose halves end each by itself.
  */
 export function readFd(fd: number, isDuplex: boolean, take: Take): Socket {
-  const free: Buffer[] = [];
+  /** What the next bytes are read into. */
+  let next: Buffer;
   let taken = 0;
   const socket = new Socket({
     fd,
@@ -26,12 +35,13 @@ export function readFd(fd: number, isDuplex: boolean, take: Take): Socket {
     writable: isDuplex,
     allowHalfOpen: isDuplex,
     onread: {
-      buffer: () => free.pop() ?? Buffer.allocUnsafeSlow(bufferBytes),
-      callback(length, buffer) {
+      buffer: () => (next = free.pop() ?? Buffer.allocUnsafeSlow(bufferBytes)),
+      callback(length) {
+        const buffer = next;
         taken += 1;
         if (taken === maxTaken) socket.pause();
-        take((buffer as Buffer).subarray(0, length), () => {
-          free.push(buffer as Buffer);
+        take(buffer.subarray(0, length), () => {
+          release(buffer);
           if (taken === maxTaken) socket.resume();
           taken -= 1;
         });
@@ -39,6 +49,7 @@ export function readFd(fd: number, isDuplex: boolean, take: Take): Socket {
       },
     },
   });
+  socket.once("close", () => release(next));
   // Nothing is read before somebody wants to.
   return socket.resume();
 }

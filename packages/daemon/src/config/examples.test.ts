@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import { parse } from "smol-toml";
+import { parse as parseYaml } from "yaml";
 import { builtInRuntimes, handlersOf } from "./handler-section.ts";
 import { parseConfig } from "./load.ts";
 
@@ -28,11 +29,11 @@ test("each RuntimeClass names a handler that there is, with the overhead that th
   assert.deepEqual(files.map((file) => file.replace(".yaml", "")).sort(), ["crun", "runc", ...Object.keys(packaged.runtimes)].sort());
   for (const file of files) {
     const text = readFileSync(new URL(file, directory), "utf8");
-    const handler = /^handler: (\S+)$/m.exec(text)?.[1] ?? "";
+    const { apiVersion, kind, metadata, handler, overhead, ...others } = parseYaml(text) as { apiVersion: string; kind: string; metadata: object; handler: string; overhead?: object };
+    assert.deepEqual([apiVersion, kind, metadata, others], ["node.k8s.io/v1", "RuntimeClass", { name: handler }, {}], file);
     const section = packaged.runtimes[handler];
     assert.ok(section !== undefined || builtInRuntimes.includes(handler), file);
-    const podFixed = /^overhead: \{podFixed: \{(.*)\}\}$/m.exec(text)?.[1];
-    assert.equal(podFixed, section?.overhead && Object.entries(section.overhead).map(([resource, quantity]) => `${resource}: ${quantity}`).join(", "), file);
+    assert.deepEqual(overhead, section?.overhead && { podFixed: section.overhead }, file);
     if (file !== "crun.yaml") assert.ok(blocks("yaml").some((block) => block.includes(text.trim())), `docs/runtimes.md does not show ${file}`);
   }
 });

@@ -1,7 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { chmodSync, mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { JoinedCalls } from "@keelson/base/joined-calls.ts";
 import { KeyedLock } from "@keelson/base/keyed-lock.ts";
 import type { Log } from "@keelson/base/log.ts";
@@ -63,9 +62,6 @@ export interface Daemon {
 const samplePeriodMs = 10_000;
 /** How long clients of exec, attach and port-forward may take to hear that the daemon ends, in ms. */
 const streamGraceMs = 2000;
-
-/** How long the start waits for what the runtimes tell of themselves, in ms; it takes some 20. */
-const runtimeAnswerMs = 1000;
 
 /** How long a call whose client's deadline is over goes on for the retry, in ms; kubelets retry within a minute or two. */
 const lingerMs = 240_000;
@@ -171,8 +167,7 @@ async function buildDeps(config: Config, paths: Paths, streaming: StreamingServe
   const ending = new AbortController();
   parts.defer(() => ending.abort());
   const runtimes = openRuntimes(config, paths, host, cgroups, log, ending.signal);
-  // One that hangs is asked on; calls that want it wait by themselves.
-  await Promise.race([runtimes.refreshFacts(), delay(runtimeAnswerMs, undefined, { ref: false })]);
+  await runtimes.refreshFacts();
   const containerHost = new LinuxContainerHost((id) => bundleDir(paths, id), (id) => containerDir(paths, id), cgroups);
   const podLock = new KeyedLock();
   const stats = openStats(paths, pods, containers, runtimes, cgroups, host, log, parts);

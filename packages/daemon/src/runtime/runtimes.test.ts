@@ -108,6 +108,8 @@ test("a runtime that crashes or hangs runs no pods, and says so; the others do",
   const broken = { crashing: program("crashing", "kill -ABRT $$"), hanging: program("hanging", "exec sleep 1000"), garbage: program("garbage", "head -c 5000 /dev/urandom") };
   const runtimes = open({ runtimes: { crun: { path: paths["crun"] }, ...broken } });
   await runtimes.refreshFacts();
+  assert.equal(runtimes.handler("").name, "crun", "which is not held up");
+  await Promise.all(runtimes.all().map((handler) => handler.refreshFacts()));
   assert.throws(() => runtimes.handler("crashing"), hasCode(Code.FailedPrecondition, /^runtime handler crashing: .*\/bin\/crashing .* was ended by SIGABRT; install crashing/));
   assert.throws(() => runtimes.handler("hanging"), hasCode(Code.FailedPrecondition, /^runtime handler hanging: .*\/bin\/hanging did not answer .* within 5 s; install hanging/));
   assert.equal(runtimes.handler("garbage").version, "");

@@ -1,5 +1,6 @@
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import type { Log } from "@keelson/base/log.ts";
 import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
 import type { CgroupLayout } from "@keelson/linux/cgroup.ts";
@@ -97,10 +98,11 @@ export class Runtimes {
     return [...this.#missing.values()].filter((handler) => handler.isConfigured);
   }
 
-  /** Before facts of handlers count; costs nothing when no binary has been replaced. */
+  /** Before facts of handlers count; costs nothing when no binary has been replaced. One that hangs is waited for no longer than a second. */
   async refreshFacts(): Promise<void> {
     for (const name of this.#missing.keys()) this.#find(name);
-    await Promise.all(this.all().map((handler) => handler.refreshFacts()));
+    const answers = Promise.all(this.all().map((handler) => handler.refreshFacts()));
+    await Promise.race([answers, delay(answerWaitMs, undefined, { ref: false })]);
   }
 
   get defaultName(): string | undefined {
@@ -129,6 +131,9 @@ export class Runtimes {
     return found;
   }
 }
+
+/** How long all handlers together are waited for, in ms; they take some 20. */
+const answerWaitMs = 1000;
 
 const noRuntime = "no OCI runtime is installed: install crun or runc, or name one in [runtimes.NAME]";
 

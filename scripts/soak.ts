@@ -31,9 +31,10 @@ process.exitCode = await main();
 
 async function main(): Promise<number> {
   const what = options.load === undefined ? `${options.pods} pods, ${options.minutes} min, seed ${options.seed}${options.kill ? "" : ", no kills"}` : `${options.load} pods at once`;
-  console.log(`\nKeelson soak: ${what}; ${cpus().length} cores, load average ${loadavg()[0]?.toFixed(1)}\n`);
+  const handlers = options.handlers.length === 0 ? "" : `, by ${options.handlers.join(", ")} in turns`;
+  console.log(`\nKeelson soak: ${what}${handlers}; ${cpus().length} cores, load average ${loadavg()[0]?.toFixed(1)}\n`);
   try {
-    const isPassed = options.load === undefined ? await runChurn(options) : await runLoad(options.load);
+    const isPassed = options.load === undefined ? await runChurn(options) : await runLoad(options.load, options.handlers);
     if (!isPassed) keepLog();
     return isPassed ? 0 : 1;
   } catch (error) {
@@ -50,8 +51,8 @@ async function runChurn(options: SoakOptions): Promise<boolean> {
   return hasPassed(result);
 }
 
-async function runLoad(count: number): Promise<boolean> {
-  const { ledger, figures, left } = await load(dir, count, interrupt.signal, progress);
+async function runLoad(count: number, handlers: readonly string[]): Promise<boolean> {
+  const { ledger, figures, left } = await load(dir, count, handlers, interrupt.signal, progress);
   const isPassed = ledger.failed === 0 && left.length === 0;
   console.log(`\n${figures.join("\n")}\n\n  load average ${loadavg().map((value) => value.toFixed(1)).join(" ")}\n`);
   for (const failure of ledger.failures.slice(0, 20)) console.log(`  ✖ ${describeFailure(failure)}`);

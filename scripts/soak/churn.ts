@@ -37,7 +37,7 @@ export async function churn(dir: string, options: SoakOptions, signal: AbortSign
   const world = new World();
   await using registry = await Registry.start();
   const images = addImages(registry, options.pods);
-  await using node = await SoakNode.start(dir);
+  await using node = await SoakNode.start(dir, options.handlers);
   using callers = new DisposableStack();
   const caller = () => callers.use(new Caller(node, ledger));
   await caller().call("pullImage", PullImageRequest.fromPartial({ image: { image: images.busybox } }));
@@ -47,7 +47,7 @@ export async function churn(dir: string, options: SoakOptions, signal: AbortSign
   const startedAtMs = performance.now();
   const makers = Array.from({ length: podClients }, caller);
   const slots = Array.from({ length: options.pods }, (_, number) => {
-    const slot = new Slot({ number, caller: makers[number % podClients]!, world, random: new Random(options.seed + 1000 + number), images, dir, isPermanent: number === 0 });
+    const slot = new Slot({ number, caller: makers[number % podClients]!, world, random: new Random(options.seed + 1000 + number), images, dir, handlers: options.handlers, isPermanent: number === 0 });
     return slot.run(end);
   });
   // A daemon that does not come back: nothing else can work either.

@@ -6,8 +6,8 @@ import { addressesDir } from "./network.ts";
 const idPattern = /[0-9a-f]{64}/;
 const idsPattern = /[0-9a-f]{64}/g;
 
-/** Whose a thing can rightly be: a pod that is READY, a container that is CREATED or RUNNING, either, any container that is listed, nobody. */
-export type Owner = "pod" | "live container" | "pod or live container" | "container" | "nobody";
+/** Whose a thing can rightly be: a pod that is READY, a container that is CREATED or RUNNING, either, any container that is listed, a pod or such a container, nobody. A pod may be a container of its runtime. */
+export type Owner = "pod" | "live container" | "pod or live container" | "container" | "pod or container" | "nobody";
 
 /** A thing that exists. */
 export interface Thing {
@@ -65,6 +65,8 @@ export function unowned(things: readonly Thing[], { readyPods, containers, liveC
         return readyPods.has(id) || liveContainers.has(id);
       case "container":
         return containers.has(id);
+      case "pod or container":
+        return readyPods.has(id) || containers.has(id);
       case "nobody":
         return false;
     }
@@ -111,9 +113,10 @@ function processesHere(): Thing[] {
     if (cgroup === undefined || status === undefined) return []; // it has just ended
     if (/^State:\tZ/m.test(status)) return [{ kind: "zombie", owner: "nobody", id: `${name} ${/^Name:\t(.*)$/m.exec(status)?.[1]}` }];
     const first = basename(command[0] ?? "");
-    if (first === "conmon") return [{ kind: "process conmon", owner: "live container", id: command[command.indexOf("--cid") + 1] ?? "" }];
+    if (first === "conmon") return [{ kind: "process conmon", owner: "pod or live container", id: command[command.indexOf("--cid") + 1] ?? "" }];
     if (first === "keelson-pod-init") return [{ kind: "process keelson-pod-init", owner: "pod", id: command[1] ?? "" }];
-    const id = cgroup.match(idsPattern)?.at(-1);
+    // Of what is in no cgroup of theirs, such as a shim, the command line tells.
+    const id = (cgroup.match(idsPattern) ?? command.join(" ").match(idsPattern))?.at(-1);
     if (id !== undefined) return [{ kind: "process of", owner: "pod or live container", id }];
     // What the daemon runs is its child; an orphan should end by itself.
     return /^PPid:\t1$/m.test(status) ? [{ kind: "orphan process", owner: "nobody", id: `${name} ${command.join(" ")}` }] : [];
@@ -127,9 +130,9 @@ function directories(dir: string): Thing[] {
     ...found("directory state/pods", "pod", "state/pods"),
     ...found("directory state/containers", "container", "state/containers"),
     ...found("directory root/containers", "container", "root/containers"),
-    ...found("exit file", "container", "state/exits"),
+    ...found("exit file", "pod or container", "state/exits"),
     ...found("result of CNI ADD", "pod", "root/cni/results"),
-    ...names(join(dir, "state/runtimes")).flatMap((runtime) => found(`state of ${runtime}`, "live container", `state/runtimes/${runtime}`)),
+    ...names(join(dir, "state/runtimes")).flatMap((runtime) => found(`state of ${runtime}`, "pod or live container", `state/runtimes/${runtime}`)),
   ];
 }
 

@@ -48,8 +48,8 @@ export interface LoadResult {
   readonly left: readonly string[];
 }
 
-/** `count` pods with a container each: up, listed, the daemon killed and started again, down. */
-export async function load(dir: string, count: number, signal: AbortSignal, progress: (text: string) => void): Promise<LoadResult> {
+/** `count` pods with a container each, of these handlers in turns: up, listed, the daemon killed and started again, down. */
+export async function load(dir: string, count: number, handlers: readonly string[], signal: AbortSignal, progress: (text: string) => void): Promise<LoadResult> {
   const ledger = new Ledger();
   const figures: string[] = [];
   const note = (name: string, text: string) => {
@@ -57,7 +57,7 @@ export async function load(dir: string, count: number, signal: AbortSignal, prog
     progress(figures.at(-1)!.trim());
   };
   await using registry = await Registry.start();
-  await using node = await SoakNode.start(dir);
+  await using node = await SoakNode.start(dir, handlers);
   using callers = new DisposableStack();
   const makers = Array.from({ length: clients }, () => callers.use(new Caller(node, ledger)));
   const [first] = makers as [Caller];
@@ -73,7 +73,7 @@ export async function load(dir: string, count: number, signal: AbortSignal, prog
     inTurns(makers, count, async (caller, index) => {
       signal.throwIfAborted();
       const startedAtMs = performance.now();
-      const pod = await bringUp(caller, dir, image, cgroup.podParent, index);
+      const pod = await bringUp(caller, dir, image, cgroup.podParent, index, handlers[index % handlers.length]);
       upMs.push(performance.now() - startedAtMs);
       if (upMs.length % 25 === 0) progress(`${upMs.length} pods are up`);
       return pod;
@@ -117,7 +117,7 @@ export async function load(dir: string, count: number, signal: AbortSignal, prog
   return { ledger, figures, left: await node.takeDown() };
 }
 
-async function bringUp(caller: Caller, dir: string, image: string, cgroupParent: string, index: number): Promise<LoadPod> {
+async function bringUp(caller: Caller, dir: string, image: string, cgroupParent: string, index: number, runtimeHandler = ""): Promise<LoadPod> {
   const name = `load-${index}`;
   const namespaceOptions = { pid: NamespaceMode.CONTAINER };
   const config = PodSandboxConfig.fromPartial({
@@ -127,7 +127,7 @@ async function bringUp(caller: Caller, dir: string, image: string, cgroupParent:
     labels: { "io.kubernetes.pod.name": name, "io.kubernetes.pod.namespace": "load", "io.kubernetes.pod.uid": `uid-${name}` },
     linux: { cgroupParent, securityContext: { namespaceOptions } },
   });
-  const { podSandboxId: podId } = await caller.call("runPodSandbox", RunPodSandboxRequest.fromPartial({ config }));
+  const { podSandboxId: podId } = await caller.call("runPodSandbox", RunPodSandboxRequest.fromPartial({ config, runtimeHandler }));
   const container = ContainerConfig.fromPartial({
     metadata: { name: "writer", attempt: 0 },
     image: { image },

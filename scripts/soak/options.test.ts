@@ -5,12 +5,12 @@ import { parseOptions } from "./options.ts";
 const parse = (...args: string[]) => parseOptions(args, () => 7);
 
 test("what is not given has its default, the seed a new one", () => {
-  assert.deepEqual(parse(), { minutes: 10, pods: 20, csv: undefined, seed: 7, kill: true, load: undefined });
+  assert.deepEqual(parse(), { minutes: 10, pods: 20, csv: undefined, seed: 7, kill: true, load: undefined, handlers: [] });
 });
 
 test("everything can be given", () => {
-  const options = parse("--minutes", "0.5", "--pods", "3", "--csv", "x.csv", "--seed", "9", "--no-kill", "--load", "300");
-  assert.deepEqual(options, { minutes: 0.5, pods: 3, csv: "x.csv", seed: 9, kill: false, load: 300 });
+  const options = parse("--minutes", "0.5", "--pods", "3", "--csv", "x.csv", "--seed", "9", "--no-kill", "--load", "300", "--handlers", "runc,runsc");
+  assert.deepEqual(options, { minutes: 0.5, pods: 3, csv: "x.csv", seed: 9, kill: false, load: 300, handlers: ["runc", "runsc"] });
   assert.equal(parse("--help"), "help");
 });
 
@@ -18,5 +18,6 @@ test("what makes no sense is refused by its flag", () => {
   assert.throws(() => parse("--minutes", "0"), /--minutes must be more than 0/);
   assert.throws(() => parse("--pods", "1.5"), /--pods must be a whole number/);
   assert.throws(() => parse("--seed", "x"), /--seed must be a whole number/);
+  assert.throws(() => parse("--handlers", "runc,rusc"), /--handlers does not know rusc; there are crun, runc, runsc, /);
   assert.throws(() => parse("--pod", "3"), /--pod/);
 });

@@ -1,4 +1,5 @@
 import { parseArgs } from "node:util";
+import { runtimeHandlers } from "@keelson/testkit/runtime-handlers.ts";
 
 /** What the soak was asked for. */
 export interface SoakOptions {
@@ -12,7 +13,11 @@ export interface SoakOptions {
   readonly kill: boolean;
   /** Instead of churn: so many pods up, listed, killed, recovered, down. */
   readonly load: number | undefined;
+  /** Runtime handlers that pods have in turns; none for the default alone. */
+  readonly handlers: readonly string[];
 }
+
+const knownHandlers = runtimeHandlers().map(({ name }) => name);
 
 export const usage = `npm run soak -- --minutes N [options]
 npm run soak -- --load N
@@ -26,6 +31,7 @@ of any log was lost, nothing leaked and the daemon's memory is flat. Ctrl-C ends
   --csv FILE      a line every 10 s, to plot: calls, latencies, the daemon's memory, what there is, what leaked
   --seed S        repeats the choices of an earlier run
   --no-kill       let the daemon live
+  --handlers A,B  pods have these runtime handlers in turns, instead of the default alone: ${knownHandlers.join(", ")}
   --load N        instead: N pods with a container each, up, listed, the daemon killed and started again, all down
   --help`;
 
@@ -40,12 +46,17 @@ export function parseOptions(args: readonly string[], newSeed: () => number): So
       seed: { type: "string" },
       "no-kill": { type: "boolean", default: false },
       load: { type: "string" },
+      handlers: { type: "string" },
       help: { type: "boolean", default: false },
     },
   });
   if (values.help) return "help";
   const minutes = Number(values.minutes);
   if (!(minutes > 0)) throw new Error(`--minutes must be more than 0, not ${values.minutes}`);
+  const handlers = values.handlers?.split(",") ?? [];
+  for (const name of handlers) {
+    if (!knownHandlers.includes(name)) throw new Error(`--handlers does not know ${name}; there are ${knownHandlers.join(", ")}`);
+  }
   return {
     minutes,
     pods: positive("--pods", values.pods),
@@ -53,6 +64,7 @@ export function parseOptions(args: readonly string[], newSeed: () => number): So
     seed: values.seed === undefined ? newSeed() : positive("--seed", values.seed),
     kill: !values["no-kill"],
     load: values.load === undefined ? undefined : positive("--load", values.load),
+    handlers,
   };
 }
 

@@ -66,6 +66,8 @@ export interface SlotOptions {
   readonly images: SoakImages;
   /** Logs of containers are in here. */
   readonly dir: string;
+  /** Those of its pods, in turns; none for the default alone. */
+  readonly handlers: readonly string[];
   /** One pod to the end, with a container that writes 2,000 lines a second, in place of one pod after the other. */
   readonly isPermanent: boolean;
 }
@@ -150,8 +152,8 @@ export class Slot {
 
   /** undefined when the client went away for good: the pod may come up or not, and is the housekeeper's. */
   async #runPod(config: PodSandboxConfig, kind: Kind): Promise<Pod | undefined> {
-    const { random, caller, world, isPermanent } = this.#o;
-    const request = RunPodSandboxRequest.fromPartial({ config });
+    const { random, caller, world, isPermanent, handlers, number } = this.#o;
+    const request = RunPodSandboxRequest.fromPartial({ config, runtimeHandler: handlers[(number + this.#made) % handlers.length] ?? "" });
     if (!isPermanent && random.chance(0.04)) {
       const outcome = await caller.attempt("runPodSandbox", request, random.between(0, 300));
       if (outcome.is === "refused") caller.fail("runPodSandbox", request, outcome.error);

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ListContainersRequest, ListImagesRequest, RemoveImageRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { leftBehind, type Snapshot, takeSnapshot } from "@keelson/testkit/leaks.ts";
+import { runtimeHandlers } from "@keelson/testkit/runtime-handlers.ts";
 import type { DaemonProcess } from "../daemon-process.ts";
 import { type PodNetwork, removePodNetwork, startKeelsond } from "../keelsond.ts";
 import { removePodCgroup } from "../pod-cgroup.ts";
@@ -31,19 +32,24 @@ export class SoakNode implements AsyncDisposable {
   readonly restartsMs: number[] = [];
   readonly #before: Snapshot;
   readonly #network: PodNetwork;
+  readonly #sections: string;
   #lives = 0;
   #life: Promise<Life>;
   #now: Life | undefined;
 
-  private constructor(dir: string) {
+  private constructor(dir: string, sections: string) {
     this.dir = dir;
+    this.#sections = sections;
     this.#before = takeSnapshot();
     this.#network = writeSoakNetwork(dir);
     this.#life = this.#start();
   }
 
-  static async start(dir: string): Promise<SoakNode> {
-    const node = new SoakNode(dir);
+  /** Throws when a handler that is asked for cannot be had on this machine. */
+  static async start(dir: string, handlers: readonly string[]): Promise<SoakNode> {
+    const wanted = runtimeHandlers().filter(({ name }) => handlers.includes(name));
+    for (const { name, missing } of wanted) if (missing !== false) throw new Error(`--handlers ${name}: ${missing}`);
+    const node = new SoakNode(dir, wanted.map(({ section }) => section).join(""));
     await node.#life;
     return node;
   }
@@ -98,7 +104,7 @@ export class SoakNode implements AsyncDisposable {
   }
 
   async #start(): Promise<Life> {
-    const daemon = await startKeelsond(this.dir, this.#network, AbortSignal.timeout(60_000));
+    const daemon = await startKeelsond(this.dir, this.#network, AbortSignal.timeout(60_000), { sections: this.#sections });
     const life = { number: (this.#lives += 1), daemon, startedAtMs: performance.now() };
     this.#now = life;
     return life;

@@ -30,17 +30,17 @@ export interface MemoryUsage {
   usageBytes: bigint;
   /** Usage without the file pages that can go first. */
   workingSetBytes: bigint;
-  rssBytes: bigint;
-  cacheBytes: bigint;
-  mappedFileBytes: bigint;
+  rssBytes?: bigint;
+  cacheBytes?: bigint;
+  mappedFileBytes?: bigint;
   kernelBytes?: bigint;
   /** undefined: none. */
   limitBytes?: bigint;
   maxUsageBytes?: bigint;
   /** How often the limit was hit. */
   limitHits?: bigint;
-  pageFaults: bigint;
-  majorPageFaults: bigint;
+  pageFaults?: bigint;
+  majorPageFaults?: bigint;
   oomKills?: bigint;
   pressure?: PressurePair;
 }

@@ -1,8 +1,7 @@
-import { closeSync, constants, openSync, unlinkSync } from "node:fs";
-import { isErrno } from "./errno.ts";
 import { native } from "./native.ts";
 import { closeFd } from "./pipe.ts";
 import { Poll, pollReadable } from "./poll.ts";
+import { UnixListener } from "./unix-listener.ts";
 
 /** A unix socket over which a container runtime hands out the master of a terminal that it has made (`--console-socket`). */
 export class ConsoleSocket implements Disposable {
@@ -10,9 +9,7 @@ export class ConsoleSocket implements Disposable {
   readonly path: string;
   /** Resolves with the master's fd, which is then the caller's; with undefined when none can be had. */
   readonly master: Promise<number | undefined>;
-  readonly #dirFd: number;
-  readonly #file: string;
-  readonly #listener: number;
+  readonly #listener: UnixListener;
   readonly #settle: (fd: number | undefined) => void;
   #poll: Poll;
   #peer = -1;
@@ -21,19 +18,12 @@ export class ConsoleSocket implements Disposable {
 
   /** Listens on `name` in the directory `dir`. Throws SystemError. */
   constructor(dir: string, name: string) {
-    this.#file = `${dir}/${name}`;
-    this.#dirFd = openSync(dir, constants.O_RDONLY | constants.O_DIRECTORY);
-    try {
-      this.#listener = native.listenSocket(this.#dirFd, name);
-    } catch (error) {
-      closeSync(this.#dirFd);
-      throw error;
-    }
-    this.path = `/proc/${process.pid}/fd/${this.#dirFd}/${name}`;
+    this.#listener = new UnixListener(dir, name);
+    this.path = this.#listener.path;
     const { promise, resolve } = Promise.withResolvers<number | undefined>();
     this.master = promise;
     this.#settle = resolve;
-    this.#poll = new Poll(this.#listener, () => this.#guarded(() => this.#accept()));
+    this.#poll = new Poll(this.#listener.fd, () => this.#guarded(() => this.#accept()));
     this.#poll.want(pollReadable);
   }
 
@@ -57,7 +47,7 @@ export class ConsoleSocket implements Disposable {
   }
 
   #accept(): void {
-    this.#peer = native.acceptSocket(this.#listener);
+    this.#peer = this.#listener.accept() ?? -1;
     if (this.#peer < 0) return;
     this.#poll[Symbol.dispose]();
     this.#poll = new Poll(this.#peer, () => this.#guarded(() => this.#receive()));
@@ -78,12 +68,6 @@ export class ConsoleSocket implements Disposable {
     this.#settle(undefined);
     this.#poll[Symbol.dispose]();
     if (this.#peer >= 0) closeFd(this.#peer);
-    closeFd(this.#listener);
-    closeSync(this.#dirFd);
-    try {
-      unlinkSync(this.#file);
-    } catch (error) {
-      if (!isErrno(error, "ENOENT")) throw error;
-    }
+    this.#listener[Symbol.dispose]();
   }
 }

@@ -28,7 +28,7 @@ export interface SpecSources {
   readonly mountSources: readonly string[];
   readonly sourceTraits: ContainerSpecInput["sourceTraits"];
   /** The process whose PID namespace is joined where it is not the one that the pod's init holds. */
-  readonly targetPid: number | undefined;
+  readonly pidNamespace: string | undefined;
   readonly privilegedDevices: PrivilegedDevices;
   /** Whose the devices that are asked for become; of what is not said, they stay whose they are. */
   readonly deviceOwner: { readonly uid?: number; readonly gid?: number };
@@ -71,7 +71,7 @@ function checkAppArmorProfile(name: string | undefined): void {
 
 function namespacePaths(s: SpecSources, files: ReturnType<typeof podFiles>): ContainerSpecInput["namespacePaths"] {
   const { pod, plan } = s;
-  const pid = s.targetPid !== undefined ? `/proc/${s.targetPid}/ns/pid` : plan.pidNamespace.is === "pod" ? files.pidns : undefined;
+  const pid = s.pidNamespace ?? (plan.pidNamespace.is === "pod" ? files.pidns : undefined);
   return {
     ...(pod.userNamespace === undefined ? {} : { user: files.userns }),
     ...(pod.network === "own" ? { network: files.netns } : {}),

@@ -10,7 +10,7 @@ import { awaitHostFiles, findHostPaths, findMountedImages, prepareMountSources }
 import { tellRaisedScore } from "../container/raised-score.ts";
 import type { ContainerRecord, MountedImage } from "../container/record.ts";
 import { resolveClasses } from "../container/resource-classes.ts";
-import { runtimeContainerOf } from "../container/runtime-container.ts";
+import { runtimeContainerOf, runtimeOf } from "../container/runtime-container.ts";
 import { collectSpecInput, type SpecSources } from "../container/spec-input.ts";
 import { type ContainerEvent, containerTransition } from "../container/state.ts";
 import { removeContainerRecord } from "../container/teardown.ts";
@@ -191,7 +191,7 @@ function makeSpec(d: Deps, c: NewContainer, pod: PodRecord, found: Pick<SpecSour
       podDir: podDir(d.paths, pod.id),
       host: d.host,
       ...found,
-      targetPid: targetPid(d, c.plan, pod),
+      pidNamespace: joinedPidNamespace(d, c.plan, pod),
       deviceOwner: d.containerPolicy.deviceOwnershipFromSecurityContext ? deviceOwner(c.config.linux?.securityContext) : {},
       privilegedDevices: settings.privilegedDevices,
     }),
@@ -199,16 +199,22 @@ function makeSpec(d: Deps, c: NewContainer, pod: PodRecord, found: Pick<SpecSour
   return settings.baseSpec === undefined ? spec : withBaseSpec(spec, settings.baseSpec);
 }
 
-/** Who is joined: the sandbox, or by CRI: NamespaceMode TARGET another container of the pod, as ephemeral containers do. */
-function targetPid(d: Deps, plan: ContainerPlan, pod: PodRecord): number | undefined {
-  if (plan.pidNamespace.is === "pod" && pod.plan.sandbox === "container") return sandboxPid(pod);
+/** The path of whose PID namespace is joined: the sandbox's, or by CRI: NamespaceMode TARGET that of another container of the pod, as ephemeral containers do. */
+function joinedPidNamespace(d: Deps, plan: ContainerPlan, pod: PodRecord): string | undefined {
+  if (plan.pidNamespace.is === "pod" && pod.plan.sandbox === "container") return pidNamespaceOf(sandboxPid(pod));
   if (plan.pidNamespace.is !== "target") return undefined;
   const { targetId } = plan.pidNamespace;
   const target = d.containers.require(targetId);
   if (target.podId !== pod.id) throw new StatusError(Code.InvalidArgument, `target_id ${targetId}: that container belongs to another pod`);
   if (target.state.is !== "running") throw new StatusError(Code.FailedPrecondition, `target_id ${targetId}: that container is not running`);
+  const { runtime, container } = runtimeOf(d, target);
+  if (runtime.pidNamespaceOf !== undefined) return runtime.pidNamespaceOf(container);
   if (target.state.main === undefined) throw new StatusError(Code.FailedPrecondition, `target_id ${targetId}: its processes are not on this machine but inside the sandbox of ${target.handler}, so none can join them`);
-  return target.state.main.pid;
+  return pidNamespaceOf(target.state.main.pid);
+}
+
+function pidNamespaceOf(pid: number | undefined): string | undefined {
+  return pid === undefined ? undefined : `/proc/${pid}/ns/pid`;
 }
 
 function userOf(spec: Spec): ContainerRecord["user"] {

@@ -5,9 +5,11 @@ import { Code, StatusError, wrapError } from "@keelson/base/status.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
 import { gvisorStandInProgram } from "@keelson/linux/gvisor-stand-in.ts";
 import { signalProcess } from "@keelson/linux/process.ts";
-import { readStat } from "@keelson/linux/procfs.ts";
+import { type ProcessStat, readStat } from "@keelson/linux/procfs.ts";
+import type { CgroupUsage } from "@keelson/linux/cgroup-usage.ts";
 import type { TerminalSize } from "@keelson/linux/pty.ts";
 import { run, type RunResult } from "@keelson/linux/run.ts";
+import { UnixListener } from "@keelson/linux/unix-listener.ts";
 import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import { specFile } from "../paths.ts";
 import type { ProcessIdentity } from "../pod/state.ts";
@@ -18,6 +20,7 @@ import { viewInState } from "./oci.ts";
 import type { ExecResult, ExitReport, RunningExec, RunningProcesses, Runtime, RuntimeContainer, RuntimeView } from "./runtime.ts";
 import { RuntimeCommand, type RuntimeCommandOptions } from "./runtime-command.ts";
 import { RuntimeExec } from "./runtime-exec.ts";
+import { usageInEvent } from "./runsc-usage.ts";
 import { endRunscExecs, killRunscExec } from "./runsc-exec-processes.ts";
 
 export interface RunscRuntimeOptions extends RuntimeCommandOptions {
@@ -42,6 +45,7 @@ export class RunscRuntime implements Runtime {
   readonly #systemdCgroup: boolean;
   readonly #command: RuntimeCommand;
   readonly #exec: RuntimeExec;
+  #connections = 0;
 
   constructor(options: RunscRuntimeOptions) {
     this.#conmon = options.conmon;
@@ -97,7 +101,7 @@ export class RunscRuntime implements Runtime {
     if (isSandbox(container)) return;
     const { id, bundleDir } = container;
     if (existsSync(join(bundleDir, "start"))) killStandIn(bundleDir);
-    else if (this.#hasState(id)) {
+    else if (this.#hasState(id) && !isOver(container)) {
       const result = await this.#ask(["kill", "--all", id, "KILL"], signal);
       if (result === undefined) this.#killSandboxOf(container);
       else if (result.code !== 0 && (await this.view(container, signal)) === "running") throw this.#command.failure(`kill container ${id}`, result);
@@ -124,6 +128,24 @@ export class RunscRuntime implements Runtime {
 
   resizeTerminal(container: RuntimeContainer, size: TerminalSize): Promise<void> {
     return this.#conmon.resizeTerminal(container, size);
+  }
+
+  async usage({ id }: RuntimeContainer, signal: AbortSignal): Promise<CgroupUsage | undefined> {
+    const result = await this.#command.run(["events", "--stats", id], signal);
+    return result.code === 0 ? usageInEvent(result.stdout.toString()) : undefined;
+  }
+
+  pidNamespaceOf({ bundleDir }: RuntimeContainer): string | undefined {
+    return pidNamespaceIn(readSpec(bundleDir));
+  }
+
+  /** runsc connects to a socket of ours, and hands that to the sandbox as one end of the connection. */
+  async connectPort({ id, bundleDir }: RuntimeContainer, port: number, signal: AbortSignal): Promise<number> {
+    using listener = new UnixListener(bundleDir, `port-${(this.#connections += 1)}.sock`);
+    const result = await this.#command.run(["port-forward", "--stream", listener.path, id, String(port)], signal);
+    const fd = result.code === 0 ? listener.accept() : undefined;
+    if (fd === undefined) throw this.#command.failure(`connect to port ${port}`, result, Code.Unavailable);
+    return fd;
   }
 
   endExecs(container: RuntimeContainer): void {
@@ -206,8 +228,21 @@ function isSandbox({ id, sandboxId }: RuntimeContainer): boolean {
  */
 function specFor(container: RuntimeContainer, spec: Spec): Spec {
   if (isSandbox(container)) return spec;
-  const namespaces = (spec.linux?.namespaces ?? []).map((n) => (n.type === "pid" && n.path === undefined ? { ...n, path: `keelson/${container.id}` } : n));
+  const namespaces = (spec.linux?.namespaces ?? []).map((n) => (n.type === "pid" && n.path === undefined ? { ...n, path: ownPidNamespace(container.id) } : n));
   return { ...spec, linux: { ...spec.linux, namespaces } };
+}
+
+function ownPidNamespace(id: string): string {
+  return `/keelson/${id}`;
+}
+
+function pidNamespaceIn(spec: Spec): string | undefined {
+  return spec.linux?.namespaces?.find(({ type }) => type === "pid")?.path;
+}
+
+/** Whether the container's first process has ended and, as its PID namespace is its own, all others with it. */
+function isOver({ id, bundleDir }: RuntimeContainer): boolean {
+  return standInOf(bundleDir) === undefined && pidNamespaceIn(readSpec(bundleDir)) === ownPidNamespace(id);
 }
 
 /** A pod with the machine's network has it by the machine's sockets, not by gVisor's own stack. */
@@ -220,11 +255,16 @@ function readSpec(bundleDir: string): Spec {
   return JSON.parse(readFileSync(specFile(bundleDir), "utf8")) as Spec;
 }
 
-/** Ends what stands for a container, whose pid is in a file: another process may have that number now. */
 function killStandIn(bundleDir: string): void {
+  const standIn = standInOf(bundleDir);
+  if (standIn !== undefined) signalProcess(standIn.pid, standIn.startTicks, sigkill);
+}
+
+/** What stands for a container, if that runs. Its pid is in a file: another process may have that number now. */
+function standInOf(bundleDir: string): ProcessStat | undefined {
   const pid = Number.parseInt(readIfThere(pidFile(bundleDir)).toString(), 10);
   const stat = Number.isInteger(pid) ? readStat(pid) : null;
-  if (stat?.name === "gvisor-stand-in") signalProcess(pid, stat.startTicks, sigkill);
+  return stat?.name === "gvisor-stand-in" && stat.state !== "Z" ? stat : undefined;
 }
 
 function readIfThere(path: string): Buffer {

@@ -101,6 +101,15 @@ export interface Runtime {
    * each container once at a time.
    */
   usage?(container: RuntimeContainer, signal: AbortSignal): Promise<CgroupUsage | undefined>;
+  /** What stands for a container's PID namespace in the spec of another that joins it. Absent where that is in /proc. */
+  pidNamespaceOf?(container: RuntimeContainer): string | undefined;
+  /**
+   * Connects to a port of a pod whose network namespace does not lead there, as it has a network stack of its own:
+   * a stream socket, whose fd is the caller's. Throws Unavailable with a sentence why not. Absent where the namespace does.
+   *
+   * @param sandbox the container that is the pod's sandbox.
+   */
+  connectPort?(sandbox: RuntimeContainer, port: number, signal: AbortSignal): Promise<number>;
   /** Ends commands that a daemon before this one was running in the container. */
   endExecs(container: RuntimeContainer): void;
   /** Makes the monitor write to a new file at the log's path; done when that exists. */

@@ -181,9 +181,8 @@ const definitions: readonly Definition[] = [
   gauge("memory_max_usage_bytes", "The most memory that was ever in use.", memory((m) => m.maxUsageBytes)),
   counter("memory_failcnt", "How often the memory limit was hit.", memory((m) => m.limitHits)),
   counter("memory_failures_total", "Page faults: pgfault, and pgmajfault for which the disk was read.", function* ({ cgroup: { memory } }) {
-    if (memory === undefined) return;
-    yield [["pgfault", "hierarchy"], memory.pageFaults];
-    yield [["pgmajfault", "hierarchy"], memory.majorPageFaults];
+    if (memory?.pageFaults !== undefined) yield [["pgfault", "hierarchy"], memory.pageFaults];
+    if (memory?.majorPageFaults !== undefined) yield [["pgmajfault", "hierarchy"], memory.majorPageFaults];
   }, ["failure_type", "scope"]),
   counter("oom_events_total", "Processes that were killed for want of memory.", memory((m) => m.oomKills)),
   gauge("memory_swap", "Swap in use, in bytes.", ({ cgroup }) => one(cgroup.swap?.usageBytes)),

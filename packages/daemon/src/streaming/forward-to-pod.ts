@@ -4,6 +4,7 @@ import { isErrno } from "@keelson/linux/errno.ts";
 import type { Deps } from "../deps.ts";
 import { podDir } from "../paths.ts";
 import { podFiles } from "../pod/pod-host.ts";
+import { sandboxContainerOf } from "../pod/sandbox-container.ts";
 import type { PortForward } from "./streaming-request.ts";
 
 /** How long a port may take to answer, in ms: the loopback answers at once, or its queue of connections is full. */
@@ -17,8 +18,11 @@ export async function connectToPod(d: Deps, { podId }: PortForward, port: number
   const pod = d.pods.require(podId);
   if (pod.state.is !== "ready") throw new StatusError(Code.FailedPrecondition, `pod sandbox ${podId} is not ready: nothing runs in it`);
   const netns = pod.plan.network === "own" ? podFiles(podDir(d.paths, podId)).netns : null;
+  const { runtime } = d.runtimes.handlerOf(pod.handler);
+  const withTimeout = AbortSignal.any([signal, AbortSignal.timeout(connectTimeoutMs)]);
   try {
-    return await connectLoopback(netns, port, AbortSignal.any([signal, AbortSignal.timeout(connectTimeoutMs)]));
+    if (netns !== null && runtime.connectPort !== undefined) return await runtime.connectPort(sandboxContainerOf(d, pod), port, withTimeout);
+    return await connectLoopback(netns, port, withTimeout);
   } catch (error) {
     const why = isErrno(error, "ECONNREFUSED") ? "nobody listens there, neither on 127.0.0.1 nor on ::1 (ECONNREFUSED)" : messageOf(error);
     throw new StatusError(Code.Unavailable, `forward port ${port} of pod ${podId}: ${why}`, error);

@@ -134,7 +134,9 @@ for (const runtime of runtimes) {
 
     test("ends a container that is stopped by SIGSTOP", async () => {
       const id = await up(polite);
-      process.kill((await node.containerInfo(id)).pid, "SIGSTOP");
+      const { pid } = await node.containerInfo(id);
+      assert.ok(pid > 1);
+      process.kill(pid, "SIGSTOP");
       await node.stopContainer(id, 1);
       assert.equal((await node.containerStatus(id)).exitCode, 137);
     });

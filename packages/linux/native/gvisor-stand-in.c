@@ -195,6 +195,8 @@ static void serve_start(const struct call *call, int listener, int sandbox) {
     int peer = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
     if (peer < 0) continue;
     int code = ended(spawn_runsc(call, (char *[]){"--log=start.log", "start", (char *)call->id, NULL}, -1));
+    /* Gone before the answer is there: it tells that the container was not started. */
+    if (code == 0) unlink("start");
     char answer[16], *end = put_number(answer, (unsigned)code);
     if (send(peer, answer, (size_t)(end - answer), MSG_NOSIGNAL) < 0) { /* who asked has gone; it is started all the same */
     }
@@ -251,7 +253,6 @@ static _Noreturn void stay(const struct call *call, int listener, int sandbox) {
   setenv("KEELSON_STAND_IN", "1", 1);
   serve_start(call, listener, sandbox);
   close(listener);
-  unlink("start");
   /* Now the sandbox has the container's streams, and their end is to be seen when it closes them. */
   int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
   for (int fd = 0; fd < 3; fd++)

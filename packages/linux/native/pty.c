@@ -10,7 +10,7 @@
 #define TIOCGPTPEER _IO('T', 0x41)
 #endif
 
-static int open_pair(int *master, int *slave, const char **syscall) {
+static int open_pair(bool is_raw, int *master, int *slave, const char **syscall) {
   int unlock = 0;
   struct termios settings;
   *syscall = "open";
@@ -23,18 +23,20 @@ static int open_pair(int *master, int *slave, const char **syscall) {
   if (*slave < 0) return errno;
   *syscall = "tcsetattr";
   if (tcgetattr(*slave, &settings) != 0) return errno;
-  cfmakeraw(&settings);
+  if (is_raw) cfmakeraw(&settings);
   if (tcsetattr(*slave, TCSANOW, &settings) != 0) return errno;
   return 0;
 }
 
-/* openPty() -> { masterFd, slaveFd }, raw: bytes pass as they are, nothing is echoed */
+/* openPty(isRaw) -> { masterFd, slaveFd }; raw: bytes pass as they are, nothing is echoed */
 static napi_value js_open_pty(napi_env env, napi_callback_info info) {
-  (void)info;
+  napi_value v[1];
+  bool is_raw;
+  if (!args_read(env, info, 1, v) || !arg_bool(env, v[0], "isRaw", &is_raw)) return NULL;
   int master = -1, slave = -1;
   const char *syscall;
   napi_value result;
-  int err = open_pair(&master, &slave, &syscall);
+  int err = open_pair(is_raw, &master, &slave, &syscall);
   if (err == 0 && napi_create_object(env, &result) == napi_ok) {
     set_property(env, result, "masterFd", js_number(env, master));
     set_property(env, result, "slaveFd", js_number(env, slave));

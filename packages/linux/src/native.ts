@@ -20,7 +20,7 @@ interface Native {
   poll(fd: number, callback: (events: number) => void): PollHandle;
   pollEvents(handle: PollHandle, events: number): void;
   pollClose(handle: PollHandle): void;
-  openPty(): { masterFd: number; slaveFd: number };
+  openPty(isRaw: boolean): { masterFd: number; slaveFd: number };
   resizePty(fd: number, rows: number, columns: number): void;
   connectSeqpacket(dir: string, name: string): number;
   receivePacket(fd: number, buffer: Uint8Array): number;

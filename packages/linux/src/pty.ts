@@ -53,15 +53,19 @@ export class TerminalMaster implements Disposable {
   }
 }
 
-/** A pseudoterminal of ours, raw: bytes pass through as they are. `slaveFd` is for a child. */
+/** A pseudoterminal of ours. `slaveFd` is for a child. */
 export class Pty implements Disposable {
   readonly slaveFd: number;
   readonly master: TerminalMaster;
   #isSlaveOpen = true;
 
-  /** Throws SystemError. */
-  constructor() {
-    const { masterFd, slaveFd } = native.openPty();
+  /**
+   * Throws SystemError.
+   *
+   * @param mode `raw`: bytes pass through as they are. `cooked`: it echoes and edits lines, as one that a person sits at.
+   */
+  constructor(mode: "raw" | "cooked" = "raw") {
+    const { masterFd, slaveFd } = native.openPty(mode === "raw");
     this.slaveFd = slaveFd;
     this.master = new TerminalMaster(masterFd);
   }

@@ -30,7 +30,7 @@ export const defaultConfigFile = `# Configuration of keelsond. Every key is opti
 # type = "oci"                  # or "shim": one of containerd's shims, such as path = "io.containerd.runc.v2"
 # path = "crun"                 # a path, or a name that is looked up in PATH
 # root = "/run/keelson/runtimes/crun"
-# args = []                     # "oci": before the runtime's command; runsc has "--platform=systrap"
+# args = []                     # "oci": before the runtime's command; runsc has "--platform=systrap", "--overlay2=none"
 # monitor = "conmon"            # "oci": the key conmon, for this handler
 # options = {}                  # "shim": what it is told, e.g. { BinaryName = "crun" } or { ConfigPath = "/…" }
 # sandbox = "none"              # "container" where each pod is one by itself: the default for runsc, and for shims but runc's

@@ -74,8 +74,9 @@ function completeHandler(name: string, written: Section | undefined): HandlerCon
     ...section,
     name,
     path: program,
-    // systrap needs neither KVM nor ptrace.
-    args: section.args ?? (isGvisor ? ["--platform=systrap"] : []),
+    // systrap needs neither KVM nor ptrace. Without an overlay of gVisor's own what a container writes is on the disk when
+    // its stats are asked for, and a full disk is an error of the write.
+    args: section.args ?? (isGvisor ? ["--platform=systrap", "--overlay2=none"] : []),
     options: section.options ?? {},
     sandbox: section.sandbox ?? (isGvisor || (section.type === "shim" && !isRuncShim(program)) ? "container" : "none"),
     isConfigured: written !== undefined,

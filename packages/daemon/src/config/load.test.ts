@@ -116,7 +116,7 @@ sandbox = "none"
   assert.deepEqual(shown, [
     ["crun", "oci", "crun", "", "none", true],
     ["runc", "oci", "runc", "", "none", false],
-    ["runsc", "oci", "runsc", "--platform=systrap", "container", false],
+    ["runsc", "oci", "runsc", "--platform=systrap --overlay2=none", "container", false],
     ["gvisor", "oci", "/opt/runsc", "--network=host", "container", true],
     ["shim", "shim", "containerd-shim-runc-v2", "", "none", true],
     ["kata", "shim", "containerd-shim-kata-v2", "", "container", true],

@@ -44,6 +44,8 @@ export function sandboxSpec({ pod, host, rootfsPath, namespacePaths, podFiles, r
       oomScoreAdj: Math.max(oomScoreAdj, host.oomScoreAdjMin),
     },
     root: { path: rootfsPath, readonly: true },
+    // As the sysctls: set in the pod's namespace already, and news to a kernel of the sandbox's own.
+    ...(pod.uts === "own" && pod.userNamespace === undefined ? { hostname: pod.hostname } : {}),
     mounts: mountsOf(pod, podFiles),
     annotations: sandboxAnnotations(pod, resources, annotationGlobs),
     linux: {

@@ -4,8 +4,8 @@ import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
-import { isProcessAlive, processStartTicks } from "@keelson/linux/procfs.ts";
-import { watchProcess } from "@keelson/linux/process.ts";
+import { isProcessAlive, processStartTicks, readStat } from "@keelson/linux/procfs.ts";
+import { signalProcess, watchProcess } from "@keelson/linux/process.ts";
 import type { TerminalSize } from "@keelson/linux/pty.ts";
 import { connectSeqpacket } from "@keelson/linux/seqpacket.ts";
 import { type Child, spawn } from "@keelson/linux/spawn.ts";
@@ -23,6 +23,11 @@ export interface MonitoredRuntime {
   readonly env?: Readonly<Record<string, string>>;
   readonly systemdCgroup: boolean;
 }
+
+const sigkill = 9;
+
+/** How long a monitor may go on when its container is gone, in ms: it writes what is left in the pipes to the log. */
+const lingerMs = 2000;
 
 /** How often a monitor is looked at that does not open the log anew, in ms. */
 const maxReopenPauseMs = 250;
@@ -70,7 +75,7 @@ export class Conmon {
   #start(container: RuntimeContainer, runtime: MonitoredRuntime, pipe: MonitorPipe): Child {
     const { id, bundleDir } = container;
     const args = ["--api-version", "1", "--sync", "--cid", id, "--name", id, "--cuuid", id];
-    args.push("--runtime", runtime.path, "--bundle", bundleDir, "--container-pidfile", pidFile(bundleDir));
+    args.push("--runtime", runtime.path, "--bundle", bundleDir, "--container-pidfile", pidFile(bundleDir), "--conmon-pidfile", monitorPidFile(bundleDir));
     args.push("--log-path", container.logPath === "" ? "none" : `k8s-file:${container.logPath}`, "--no-sync-log");
     args.push("--exit-dir", this.#exitsDir, "--full-attach", "--log-level", "error");
     for (const arg of runtime.args) args.push("--runtime-arg", arg);
@@ -140,8 +145,10 @@ export class Conmon {
     }
   }
 
-  /** Removes the exit code. */
-  forget(id: string): void {
+  /** Forgets a container that is gone: removes its exit code, when its monitor has ended and can write none any more. */
+  async forget({ id, bundleDir }: Pick<RuntimeContainer, "id" | "bundleDir">): Promise<void> {
+    const monitor = monitorOf(bundleDir);
+    if (monitor !== undefined && !(await endsWithin(monitor, lingerMs))) signalProcess(monitor.pid, monitor.startTicks, sigkill);
     rmSync(this.#exitFile(id), { force: true });
   }
 
@@ -153,6 +160,35 @@ export class Conmon {
 /** Has the pid that the runtime named. */
 export function pidFile(bundleDir: string): string {
   return join(bundleDir, "pidfile");
+}
+
+function monitorPidFile(bundleDir: string): string {
+  return join(bundleDir, "conmon.pid");
+}
+
+/** The monitor that runs for a bundle. Its pid is in a file: another process may have that number now. */
+function monitorOf(bundleDir: string): ProcessIdentity | undefined {
+  const pid = readPid(monitorPidFile(bundleDir));
+  const stat = pid === undefined ? null : readStat(pid);
+  return stat?.name === "conmon" && stat.state !== "Z" ? stat : undefined;
+}
+
+/** The pid in a file; undefined without one. */
+export function readPid(file: string): number | undefined {
+  try {
+    const pid = Number.parseInt(readFileSync(file, "utf8"), 10);
+    return Number.isInteger(pid) && pid > 1 ? pid : undefined;
+  } catch (error) {
+    if (isErrno(error, "ENOENT")) return undefined;
+    throw error;
+  }
+}
+
+async function endsWithin({ pid, startTicks }: ProcessIdentity, timeoutMs: number): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  using _ = watchProcess(pid, startTicks, () => resolve(true));
+  const timer = setTimeout(() => resolve(false), timeoutMs);
+  return await promise.finally(() => clearTimeout(timer));
 }
 
 function identify(pid: number): ProcessIdentity {

@@ -51,13 +51,19 @@ export async function runOnConsole(command: Command, socket: ConsoleSocket, laun
   return await end;
 }
 
-/** The same with a terminal of ours, for a program that copies between its own terminal and the one that it makes. */
-export async function runOnTerminal(command: Command, size: TerminalSize | undefined, launched: (program: Launched) => void, signal: AbortSignal): Promise<number | null> {
+/**
+ * What a program does with a terminal of ours: it copies between that and one that it makes, or gives it to its command,
+ * as all three streams.
+ */
+export type TerminalUse = "copied" | "handed on";
+
+/** The same with a terminal of ours. */
+export async function runOnTerminal(command: Command, size: TerminalSize | undefined, use: TerminalUse, launched: (program: Launched) => void, signal: AbortSignal): Promise<number | null> {
   using pipes = new Pipes();
-  using pty = new Pty();
+  using pty = new Pty(use === "copied" ? "raw" : "cooked");
   if (size !== undefined) pty.master.resize(size);
-  // The program's own words are kept off the terminal.
-  const child = pipes.spawn(command, [pty.slaveFd, pty.slaveFd, pipes.make("output").theirs]);
+  // Where they can be, the program's own words are kept off the terminal.
+  const child = pipes.spawn(command, [pty.slaveFd, pty.slaveFd, use === "copied" ? pipes.make("output").theirs : pty.slaveFd]);
   pty.closeSlave();
   const resize = (size: TerminalSize) => {
     pty.master.resize(size);

@@ -86,7 +86,7 @@ export class OciRuntime implements Runtime {
 
   async execStreams(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<RunningExec> {
     if (process.terminal !== true) return await this.#exec.launchOnPipes(container, process, signal);
-    if (!this.#handsOutTerminals) return await this.#exec.launchOnTerminal(container, process, signal);
+    if (!this.#handsOutTerminals) return await this.#exec.launchOnTerminal(container, process, "copied", signal);
     try {
       return await this.#exec.launch(container, process, signal, async ({ name, command }, launched, signal) => {
         using socket = new ConsoleSocket(container.bundleDir, `${name}.sock`);
@@ -95,7 +95,7 @@ export class OciRuntime implements Runtime {
     } catch (error) {
       if (signal.aborted || codeOf(error) !== Code.FailedPrecondition) throw error;
       // runc hands a terminal out only to those who do not wait for the command. Whether it was that, the other way tells.
-      const exec = await this.#exec.launchOnTerminal(container, process, signal);
+      const exec = await this.#exec.launchOnTerminal(container, process, "copied", signal);
       void exec.ended.then(() => (this.#handsOutTerminals = false), () => {});
       return exec;
     }
@@ -117,13 +117,14 @@ export class OciRuntime implements Runtime {
     return this.#conmon.reopenLog(container, monitor, signal);
   }
 
-  async delete({ id }: Pick<RuntimeContainer, "id">, signal: AbortSignal): Promise<void> {
+  async delete(container: Pick<RuntimeContainer, "id" | "bundleDir">, signal: AbortSignal): Promise<void> {
+    const { id } = container;
     const state = join(this.#command.root, id);
     if (existsSync(state)) {
       const result = await this.#command.run(["delete", "--force", id], signal);
       if (result.code !== 0 && existsSync(state)) throw this.#command.failure(`delete container ${id}`, result);
     }
-    this.#conmon.forget(id);
+    await this.#conmon.forget(container);
   }
 
   watch(_container: RuntimeContainer, processes: RunningProcesses, onEnd: () => void): Disposable {

@@ -14,7 +14,7 @@ import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import { specFile } from "../paths.ts";
 import type { ProcessIdentity } from "../pod/state.ts";
 import { writeJson } from "../write-json.ts";
-import { type Conmon, pidFile } from "./conmon.ts";
+import { type Conmon, pidFile, readPid } from "./conmon.ts";
 import { runtimeMessage } from "./monitor-pipe.ts";
 import { viewInState } from "./oci.ts";
 import type { ExecResult, ExitReport, RunningExec, RunningProcesses, Runtime, RuntimeContainer, RuntimeView } from "./runtime.ts";
@@ -117,9 +117,12 @@ export class RunscRuntime implements Runtime {
     return this.#exec.run(container, process, signal);
   }
 
-  /** runsc hands a terminal out only to those who do not wait for the command; on ours the command runs as it is. */
+  /**
+   * runsc hands a terminal out only to those who do not wait for the command. It gives the command our own, and takes any
+   * of its three streams for that.
+   */
   execStreams(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<RunningExec> {
-    return process.terminal === true ? this.#exec.launchOnTerminal(container, process, signal) : this.#exec.launchOnPipes(container, process, signal);
+    return process.terminal === true ? this.#exec.launchOnTerminal(container, process, "handed on", signal) : this.#exec.launchOnPipes(container, process, signal);
   }
 
   attach(container: RuntimeContainer): Promise<number> {
@@ -167,7 +170,7 @@ export class RunscRuntime implements Runtime {
       }
       if (result.code !== 0 && this.#hasState(id)) throw this.#command.failure(`delete container ${id}`, result);
     }
-    this.#conmon.forget(id);
+    await this.#conmon.forget(container);
   }
 
   watch(_container: RuntimeContainer, processes: RunningProcesses, onEnd: () => void): Disposable {
@@ -201,9 +204,9 @@ export class RunscRuntime implements Runtime {
 
   /** A container in a sandbox that hangs can be ended only with all the others. */
   #killSandboxOf({ id, bundleDir }: Known): void {
-    const pid = Number.parseInt(readIfThere(join(bundleDir, "sandbox-pid")).toString(), 10);
-    const stat = Number.isInteger(pid) ? readStat(pid) : null;
-    if (stat === null || !readIfThere(`/proc/${pid}/cmdline`).toString().startsWith(`runsc-sandbox\0--root=${this.#command.root}\0`)) return;
+    const pid = readPid(join(bundleDir, "sandbox-pid"));
+    const stat = pid === undefined ? null : readStat(pid);
+    if (pid === undefined || stat === null || !readIfThere(`/proc/${pid}/cmdline`).toString().startsWith(`runsc-sandbox\0--root=${this.#command.root}\0`)) return;
     this.#log.warn({ containerId: id, pid }, `the sandbox of container ${id} did not answer within ${answerTimeoutMs / 1000} s; killing it, and with it all of its pod`);
     signalProcess(pid, stat.startTicks, sigkill);
   }
@@ -262,8 +265,8 @@ function killStandIn(bundleDir: string): void {
 
 /** What stands for a container, if that runs. Its pid is in a file: another process may have that number now. */
 function standInOf(bundleDir: string): ProcessStat | undefined {
-  const pid = Number.parseInt(readIfThere(pidFile(bundleDir)).toString(), 10);
-  const stat = Number.isInteger(pid) ? readStat(pid) : null;
+  const pid = readPid(pidFile(bundleDir));
+  const stat = pid === undefined ? null : readStat(pid);
   return stat?.name === "gvisor-stand-in" && stat.state !== "Z" ? stat : undefined;
 }
 

@@ -6,7 +6,7 @@ import { run } from "@keelson/linux/run.ts";
 import type { SpawnOptions } from "@keelson/linux/spawn.ts";
 import type { ProcessSpec } from "@keelson/oci/runtime-spec/spec.ts";
 import { writeJson } from "../write-json.ts";
-import { type Launched, runOnPipes, runOnTerminal } from "./exec-streams.ts";
+import { type Launched, runOnPipes, runOnTerminal, type TerminalUse } from "./exec-streams.ts";
 import { GentleAbort, RuntimeEnd } from "./gentle-abort.ts";
 import type { ExecResult, RunningExec, RuntimeContainer } from "./runtime.ts";
 import { exitCodeOf, type Finished, type RuntimeCommand } from "./runtime-command.ts";
@@ -58,11 +58,10 @@ export class RuntimeExec {
     return this.launch(container, process, signal, (invocation, launched, signal) => runOnPipes(invocation.command(), launched, signal));
   }
 
-  /** For a runtime that copies between our terminal and its own, or whose commands are on ours. */
-  launchOnTerminal(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<RunningExec> {
+  launchOnTerminal(container: RuntimeContainer, process: ProcessSpec, use: TerminalUse, signal: AbortSignal): Promise<RunningExec> {
     const { consoleSize } = process;
     const size: TerminalSize | undefined = consoleSize === undefined ? undefined : { rows: consoleSize.height, columns: consoleSize.width };
-    return this.launch(container, process, signal, (invocation, launched, signal) => runOnTerminal(invocation.command(), size, launched, signal));
+    return this.launch(container, process, signal, (invocation, launched, signal) => runOnTerminal(invocation.command(), size, use, launched, signal));
   }
 
   /** Resolves when `start` has launched the runtime with its streams. */

@@ -83,6 +83,7 @@ export class RunscRuntime implements Runtime {
     const args = isSandbox(container) ? ["start-sandbox", String(main?.pid), path, ...globalArgs, ...networkArgs(readSpec(bundleDir)), "start", id] : ["start", bundleDir];
     const result = await run({ file: gvisorStandInProgram(), args, env: { PATH: process.env["PATH"] } }, signal);
     if (result.code === 0) return;
+    if (!isSandbox(container) && standInOf(bundleDir) === undefined) throw new StatusError(Code.FailedPrecondition, `start container ${id}: it was ended before it was started`);
     const told = result.stderr.length > 0 ? result : { ...result, stderr: readIfThere(join(bundleDir, "start.log")) };
     throw this.#command.explained(this.#command.failure(`start container ${id}`, told), [root]);
   }

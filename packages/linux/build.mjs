@@ -13,7 +13,7 @@ const native = join(here, "native");
 const build = join(here, "build");
 const compiler = process.env.CC ?? "cc";
 
-const programs = ["gvisor-stand-in", "pod-init", "resolve-paths"];
+const programs = ["exec-waiter", "gvisor-stand-in", "pod-init", "resolve-paths"];
 const common = ["-std=gnu17", "-Wall", "-Wextra", "-Werror", "-D_FORTIFY_SOURCE=2", "-fstack-protector-strong"];
 const addonFlags = [...common, "-O2", "-fPIC", "-fvisibility=hidden"];
 const programFlags = [...common, "-Os", "-static", "-s", "-fno-asynchronous-unwind-tables", "-Wl,--gc-sections", "-Wl,-z,norelro", "-Wl,--build-id=none"];

@@ -106,6 +106,11 @@ export function isRunsc(program: string): boolean {
   return basename(program) === "runsc";
 }
 
+/** The Open Container Initiative's own runtime. */
+export function isRunc(program: string): boolean {
+  return basename(program) === "runc";
+}
+
 /** containerd's own shim, which runs containers with an OCI runtime of the machine. */
 export function isRuncShim(program: string): boolean {
   return /^containerd-shim-runc-v\d+$/.test(basename(program));

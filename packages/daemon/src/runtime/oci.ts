@@ -8,6 +8,7 @@ import { signalProcess, watchProcess } from "@keelson/linux/process.ts";
 import type { TerminalSize } from "@keelson/linux/pty.ts";
 import type { ResourcesSpec } from "@keelson/oci/runtime-spec/resources.ts";
 import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
+import { isRunc } from "../config/handler-section.ts";
 import { specFile } from "../paths.ts";
 import type { ProcessIdentity } from "../pod/state.ts";
 import { writeJson } from "../write-json.ts";
@@ -30,7 +31,7 @@ export class OciRuntime implements Runtime {
   readonly #systemdCgroup: boolean;
   readonly #command: RuntimeCommand;
   readonly #exec: RuntimeExec;
-  /** Whether exec hands a terminal out and waits for the command all the same: crun does. */
+  /** Whether exec hands a terminal out: crun does when it waits for the command, runc only when it does not. */
   #handsOutTerminals = true;
 
   constructor(options: OciRuntimeOptions) {
@@ -38,7 +39,7 @@ export class OciRuntime implements Runtime {
     this.#cgroups = options.cgroups;
     this.#systemdCgroup = options.systemdCgroup;
     this.#command = new RuntimeCommand(options);
-    this.#exec = new RuntimeExec({ command: this.#command, kill: (base, container) => killExec(`${base}.pid`, () => this.#processesIn(container)) });
+    this.#exec = new RuntimeExec({ command: this.#command, detaches: isRunc(options.path), kill: (base, container) => killExec(`${base}.pid`, () => this.#processesIn(container)) });
     mkdirSync(options.root, { recursive: true, mode: 0o700 });
     // A daemon before this one may have ended between.
     keepNullDevice();
@@ -94,7 +95,7 @@ export class OciRuntime implements Runtime {
       });
     } catch (error) {
       if (signal.aborted || codeOf(error) !== Code.FailedPrecondition) throw error;
-      // runc hands a terminal out only to those who do not wait for the command. Whether it was that, the other way tells.
+      // Some hand a terminal out only to those who do not wait for the command. Whether it was that, the other way tells.
       const exec = await this.#exec.launchOnTerminal(container, process, "copied", signal);
       void exec.ended.then(() => (this.#handsOutTerminals = false), () => {});
       return exec;

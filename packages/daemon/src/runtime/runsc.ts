@@ -53,6 +53,7 @@ export class RunscRuntime implements Runtime {
     this.#systemdCgroup = options.systemdCgroup;
     this.#command = new RuntimeCommand(options);
     this.#exec = new RuntimeExec({
+      detaches: false,
       command: this.#command,
       options: (base) => ["--internal-pid-file", `${base}.inner`],
       kill: (base, container) => this.#inBackground(container, killRunscExec(this.#command, container.id, `${base}.inner`)),

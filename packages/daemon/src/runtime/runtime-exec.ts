@@ -2,6 +2,7 @@ import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import type { TerminalSize } from "@keelson/linux/pty.ts";
+import { execWaiter } from "@keelson/linux/exec-waiter.ts";
 import { run } from "@keelson/linux/run.ts";
 import type { SpawnOptions } from "@keelson/linux/spawn.ts";
 import type { ProcessSpec } from "@keelson/oci/runtime-spec/spec.ts";
@@ -30,6 +31,11 @@ export interface ExecInvocation {
 
 export interface RuntimeExecOptions {
   readonly command: RuntimeCommand;
+  /**
+   * Whether the runtime is to leave its commands to themselves, and something lighter waits for them: runc copies between
+   * a command's streams and its own and waits for the end of both, which background processes may hold open for good.
+   */
+  readonly detaches: boolean;
   /** More options of `exec`, by the path of its files without their ending. */
   readonly options?: (base: string) => readonly string[];
   /** Kills a command with all that it started. Called when `base.pid` is there, and when it is not. */
@@ -82,7 +88,7 @@ export class RuntimeExec {
 
   /** Runs the runtime's exec in one way or another, and sees that nothing of it is left, whatever happens. */
   async #exec<R extends Finished>(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal, start: (invocation: ExecInvocation, signal: AbortSignal) => Promise<R>): Promise<R> {
-    const { command: runtime, options: ownOptions, kill } = this.#o;
+    const { command: runtime, options: ownOptions, kill, detaches } = this.#o;
     const name = `exec-${(this.#execs += 1)}`;
     const base = join(container.bundleDir, name);
     using files = new DisposableStack();
@@ -98,13 +104,18 @@ export class RuntimeExec {
       end.in(hasStarted ? reapGraceMs : 0, signal.reason);
     };
     gentle.signal.addEventListener("abort", onAbort, { once: true });
-    const command: ExecInvocation["command"] = (options = [], runtimeOptions = []) => ({
-      file: runtime.path,
-      args: [...runtime.globalArgs, ...runtimeOptions, "exec", ...options, "--process", `${base}.json`, "--pid-file", `${base}.pid`, ...(ownOptions?.(base) ?? []), container.id],
-      env: { PATH: globalThis.process.env["PATH"] },
-      // crun leaves it as its own, which is keelsond's and may be next to never killed.
-      oomScoreAdj: process.oomScoreAdj,
-    });
+    const waiter = detaches ? execWaiter(`${base}.pid`) : undefined;
+    const command: ExecInvocation["command"] = (options = [], runtimeOptions = []) => {
+      const execOptions = [...(detaches ? ["--detach"] : []), ...options, "--process", `${base}.json`, "--pid-file", `${base}.pid`, ...(ownOptions?.(base) ?? [])];
+      const runtimeArgs = [...runtime.globalArgs, ...runtimeOptions, "exec", ...execOptions, container.id];
+      return {
+        file: waiter?.file ?? runtime.path,
+        args: waiter === undefined ? runtimeArgs : [...waiter.args, runtime.path, ...runtimeArgs],
+        env: { PATH: globalThis.process.env["PATH"] },
+        // crun leaves it as its own, which is keelsond's and may be next to never killed.
+        oomScoreAdj: process.oomScoreAdj,
+      };
+    };
     const result = await start({ name, command }, end.signal);
     signal.throwIfAborted();
     // No pid file: the command was never started, and what is on stderr is the runtime's. Mostly the command is wrong.

@@ -21,6 +21,7 @@ await build({
     keelsond: join(root, "packages/daemon/src/main.ts"),
     "layer-worker": join(root, "packages/daemon/src/image/layer-worker.ts"),
     "streaming-worker": join(root, "packages/daemon/src/streaming/streaming-worker.ts"),
+    "pump-worker": join(root, "packages/daemon/src/runtime/log-pump/pump-worker.ts"),
     keelctl: join(root, "packages/cli/src/main.ts"),
   },
   outdir: lib,

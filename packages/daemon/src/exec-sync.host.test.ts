@@ -15,7 +15,7 @@ function processesWith(word: string): string[] {
     .flatMap((pid) => {
       try {
         const line = readFileSync(`/proc/${pid}/cmdline`, "utf8").replaceAll("\0", " ").trim();
-        return line.includes(word) ? [`${pid} ${line}`] : [];
+        return line.split(/\W+/).includes(word) ? [`${pid} ${line}`] : [];
       } catch {
         return [];
       }

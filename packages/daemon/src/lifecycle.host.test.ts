@@ -395,7 +395,7 @@ describe("pods and containers", { skip }, () => {
     assert.deepEqual([version.version, version.runtimeName, version.runtimeApiVersion], ["0.1.0", "keelson", "v1"]);
     const { status, runtimeHandlers, info } = await node.call("status", { verbose: true });
     assert.deepEqual(status?.conditions.map((c) => [c.type, c.status]), [["RuntimeReady", true], ["NetworkReady", true]]);
-    const handlers = ["", "crun", "runc", ...(withoutRuntime("runsc") === false ? ["runsc"] : [])];
+    const handlers = ["", "crun", "runc", ...(withoutRuntime("runsc") === false ? ["runsc"] : []), "shim-runc", "shim-crun"];
     assert.deepEqual(runtimeHandlers.map((handler) => handler.name), handlers);
     const runtimes = JSON.parse(info["runtimes"]!) as Record<string, { version: string; default: boolean; problem: string }>;
     assert.deepEqual(Object.keys(runtimes), handlers.slice(1));

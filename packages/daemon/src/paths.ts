@@ -26,3 +26,7 @@ export const containerDir = (p: Paths, id: string) => join(containersDir(p), id)
 export const exitsDir = (p: Paths) => join(p.state, "exits");
 /** What the OCI runtime of a handler keeps. */
 export const runtimeRoot = (p: Paths, handler: string) => join(p.state, "runtimes", handler);
+/** What we have of a handler's shims: the socket for their events. */
+export const shimDir = (p: Paths, handler: string) => join(p.state, "shims", handler);
+/** What shims are told as containerd's socket; none is there. They make the names of their own sockets of it. */
+export const shimAddress = (p: Paths) => join(p.state, "shims", "none");

@@ -201,6 +201,24 @@ static napi_value js_mkfifo(napi_env env, napi_callback_info info) {
   return throw_errno(env, err, "mkfifo", path, "make FIFO %s", path);
 }
 
+/* spliceToFile(pipe, file, offset, maxBytes) -> bytes that were moved, 0 at the end of the pipe, -1 when it is empty now */
+static napi_value js_splice_to_file(napi_env env, napi_callback_info info) {
+  napi_value v[4];
+  int from, to;
+  int64_t offset, max;
+  ssize_t n;
+  if (!args_read(env, info, 4, v) || !arg_int(env, v[0], "pipe", &from) || !arg_int(env, v[1], "file", &to) ||
+      !arg_int64(env, v[2], "offset", &offset) || !arg_int64(env, v[3], "maxBytes", &max))
+    return NULL;
+  loff_t at = offset;
+  do n = splice(from, NULL, to, &at, (size_t)max, SPLICE_F_NONBLOCK | SPLICE_F_MOVE);
+  while (n < 0 && errno == EINTR);
+  if (n >= 0) return js_number(env, (double)n);
+  int err = errno;
+  if (err == EAGAIN) return js_number(env, -1);
+  return throw_errno(env, err, "splice", NULL, "move bytes from fd %d to fd %d", from, to);
+}
+
 static napi_value js_exchange(napi_env env, napi_callback_info info) {
   napi_value v[2];
   AUTO_STRING a = NULL;
@@ -265,6 +283,7 @@ void init_file(napi_env env, napi_value exports) {
   export_function(env, exports, "duplicate", js_duplicate);
   export_function(env, exports, "close", js_close);
   export_function(env, exports, "mkfifo", js_mkfifo);
+  export_function(env, exports, "spliceToFile", js_splice_to_file);
   export_function(env, exports, "exchange", js_exchange);
   export_function(env, exports, "sync", js_sync);
 }

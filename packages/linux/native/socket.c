@@ -36,6 +36,21 @@ static napi_value js_connect_seqpacket(napi_env env, napi_callback_info info) {
   return throw_errno(env, err, fd < 0 ? "socket" : "connect", dir, "connect to %s/%s", dir, name);
 }
 
+/* seqpacketPair() -> { a, b }, non-blocking */
+static napi_value js_seqpacket_pair(napi_env env, napi_callback_info info) {
+  (void)info;
+  int fds[2];
+  napi_value result;
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) != 0) {
+    int err = errno;
+    return throw_errno(env, err, "socketpair", NULL, "make a pair of sockets");
+  }
+  if (napi_create_object(env, &result) != napi_ok) return NULL;
+  set_property(env, result, "a", js_number(env, fds[0]));
+  set_property(env, result, "b", js_number(env, fds[1]));
+  return result;
+}
+
 /* receivePacket(fd, buffer) -> bytes, 0 at the end, -1 when there is none now */
 static napi_value js_receive_packet(napi_env env, napi_callback_info info) {
   napi_value v[2];
@@ -208,6 +223,7 @@ static napi_value js_socket_error(napi_env env, napi_callback_info info) {
 
 void init_socket(napi_env env, napi_value exports) {
   export_function(env, exports, "connectSeqpacket", js_connect_seqpacket);
+  export_function(env, exports, "seqpacketPair", js_seqpacket_pair);
   export_function(env, exports, "receivePacket", js_receive_packet);
   export_function(env, exports, "sendPacket", js_send_packet);
   export_function(env, exports, "shutdownWrite", js_shutdown_write);

@@ -23,6 +23,7 @@ interface Native {
   openPty(isRaw: boolean): { masterFd: number; slaveFd: number };
   resizePty(fd: number, rows: number, columns: number): void;
   connectSeqpacket(dir: string, name: string): number;
+  seqpacketPair(): { a: number; b: number };
   receivePacket(fd: number, buffer: Uint8Array): number;
   sendPacket(fd: number, bytes: Uint8Array): boolean;
   shutdownWrite(fd: number): void;
@@ -43,6 +44,7 @@ interface Native {
   duplicate(fd: number): number;
   close(fd: number): void;
   mkfifo(path: Path, mode: number): void;
+  spliceToFile(pipe: number, file: number, offset: number, maxBytes: number): number;
   exchange(a: Path, b: Path): void;
   sync(path: string | null, fd: number, async: boolean): Promise<void> | undefined;
   tree(path: Path, remove: boolean, async: boolean): unknown;

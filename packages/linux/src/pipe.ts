@@ -17,6 +17,15 @@ export function duplicateFd(fd: number): number {
 }
 
 /**
+ * Moves what a pipe has, up to `maxBytes`, into a file at an offset, splice(2): whatever ends us meanwhile, each byte is
+ * then in the one or in the other. Returns how much, 0 at the pipe's end (no writer has it open), -1 when it is empty now.
+ * The file must not be open for appending. Throws SystemError.
+ */
+export function spliceToFile(pipe: number, file: number, offset: number, maxBytes: number): number {
+  return native.spliceToFile(pipe, file, offset, maxBytes);
+}
+
+/**
  * close(2) for fds that this package opened (pipes, pidfds). In a worker fs.closeSync would warn of them; fds of
  * fs.openSync are for fs.closeSync. Throws SystemError.
  */

@@ -11,6 +11,11 @@ export function connectSeqpacket(dir: string, name: string): number {
   return native.connectSeqpacket(dir, name);
 }
 
+/** Two sockets of packets that are connected with each other; the fds are the caller's. Throws SystemError. */
+export function seqpacketPair(): { a: number; b: number } {
+  return native.seqpacketPair();
+}
+
 /**
  * A connected unix socket of packets, SOCK_SEQPACKET (unix(7)), which net.Socket does not take. Each chunk that is read
  * or written is one packet; `end()` shuts our direction down. Errors are SystemErrors.

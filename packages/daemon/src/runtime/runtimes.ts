@@ -6,7 +6,7 @@ import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
 import type { CgroupLayout } from "@keelson/linux/cgroup.ts";
 import { builtInRuntimes, type HandlerConfig, handlersOf, isRuncShim, isRunsc } from "../config/handler-section.ts";
 import type { Config } from "../config/schema.ts";
-import { exitsDir, type Paths, runtimeRoot } from "../paths.ts";
+import { exitsDir, type Paths, runtimeRoot, shimAddress, shimDir } from "../paths.ts";
 import type { HandlerFacts, HostFacts } from "../plan/host-facts.ts";
 import { Conmon } from "./conmon.ts";
 import { HandlerFeatures } from "./features.ts";
@@ -15,6 +15,8 @@ import { type HandlerSettings, settingsOf } from "./handler-settings.ts";
 import { OciRuntime } from "./oci.ts";
 import { RunscRuntime } from "./runsc.ts";
 import type { Runtime } from "./runtime.ts";
+import { shimOptions } from "./shim/shim-options.ts";
+import { ShimRuntime } from "./shim.ts";
 
 /** A handler that pods can name. */
 export interface Handler {
@@ -192,10 +194,8 @@ function makeHandler({ paths, host, cgroups, log, conmon, ending }: Maker, confi
   if (monitor === undefined) throw missing("monitor", config.monitor!, "monitor");
   const called = type === "oci" ? path : calledRuntime(config);
   const settings = settingsOf(config);
-  if (type === "shim") throw new StatusError(Code.FailedPrecondition, 'its type = "shim" is not supported by this version');
   const root = config.root ?? runtimeRoot(paths, name);
-  const options = { name, path, root, args, conmon: new Conmon(monitor, exitsDir(paths)), systemdCgroup: host.cgroupDriver === "systemd" };
-  const runtime = isRunsc(config.path) ? new RunscRuntime({ ...options, log }) : new OciRuntime({ ...options, cgroups });
+  const runtime = makeRuntime({ paths, host, cgroups, log }, config, { path, root, monitor });
   const features = new HandlerFeatures({ name, type, path, args, runtime: called, declared: config.features, sandbox: config.sandbox, host, log, ending });
   const programs = [...(type === "oci" ? [["monitor", monitor]] : []), ["runtime", path]] as const;
   return {
@@ -214,6 +214,17 @@ function makeHandler({ paths, host, cgroups, log, conmon, ending }: Maker, confi
     refreshFacts: () => features.refresh(),
     problem: () => programs.flatMap(([what, program]) => (findBinary(program) === undefined ? [`the ${what} ${program} is not there any more; ${installHint(program)}`] : []))[0] ?? features.problem,
   };
+}
+
+function makeRuntime({ paths, host, cgroups, log }: Omit<Maker, "conmon" | "ending">, config: HandlerConfig, { path, root, monitor }: { path: string; root: string; monitor: string }): Runtime {
+  const { name, args } = config;
+  const systemdCgroup = host.cgroupDriver === "systemd";
+  if (config.type === "shim") {
+    const options = shimOptions(config.options, isRuncShim(path), { root, systemdCgroup });
+    return new ShimRuntime({ name, path, stateDir: shimDir(paths, name), address: shimAddress(paths), options, hasHostProcesses: config.sandbox === "none", log });
+  }
+  const options = { name, path, root, args, conmon: new Conmon(monitor, exitsDir(paths)), systemdCgroup };
+  return isRunsc(config.path) ? new RunscRuntime({ ...options, log }) : new OciRuntime({ ...options, cgroups });
 }
 
 /** The OCI runtime behind a shim of runc's kind. Throws FailedPrecondition when it is not there. */

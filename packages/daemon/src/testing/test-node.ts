@@ -24,9 +24,9 @@ import { linesOf, type LogEntry, logSoFar, parseLog } from "./cri-log.ts";
 /** For `test(name, { skip }, …)`: a node changes interfaces, firewall and cgroups, so it starts in a sandbox only. */
 export const skip = inOwnSandbox() ? false : "needs a sandbox: bin/node --import @keelson/testkit/sandboxed.ts FILE";
 
-/** The OCI runtimes that behaviour which depends on them is tested with. */
-export const runtimes = ["crun", "runc"] as const;
-export type RuntimeName = (typeof runtimes)[number] | "runsc";
+/** The handlers that behaviour which depends on them is tested with: OCI runtimes, and containerd's shim with one of them. */
+export const runtimes = ["crun", "runc", "shim-runc"] as const;
+export type RuntimeName = (typeof runtimes)[number] | "runsc" | "shim-crun";
 
 /** An address of the sandbox's host that is not loopback, while a node is there. */
 export const hostAddress = "192.0.2.1";
@@ -401,8 +401,11 @@ config_path = "${dir}/certs.d"
 conf_dir = "${dir}/net.d"
 [cdi]
 spec_dirs = ["${dir}/cdi"]
-`;
+${shimSections}`;
 }
+
+/** The handlers of containerd's shim, which are none without a section. */
+const shimSections = ["runc", "crun"].map((binary) => `[runtimes.shim-${binary}]\ntype = "shim"\npath = "io.containerd.runc.v2"\noptions = { BinaryName = "${binary}" }\n`).join("");
 
 /** Something for packets to come in on: a sandbox's network has `lo` alone. */
 function addUplink(): void {

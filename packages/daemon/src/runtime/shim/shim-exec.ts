@@ -1,0 +1,235 @@
+import { randomBytes } from "node:crypto";
+import { readdirSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { Socket } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
+import { Code, codeOf, messageOf, StatusError } from "@keelson/base/status.ts";
+import { closeFd } from "@keelson/linux/pipe.ts";
+import { readProcesses } from "@keelson/linux/procfs.ts";
+import type { TerminalSize } from "@keelson/linux/pty.ts";
+import type { ProcessSpec } from "@keelson/oci/runtime-spec/spec.ts";
+import { specAny } from "@keelson/shim/any.ts";
+import type { TaskClient } from "@keelson/shim/task-client.ts";
+import { killExec } from "../exec-processes.ts";
+import type { ExecResult, RunningExec, RuntimeContainer } from "../runtime.ts";
+import { ExecFifos } from "./exec-fifos.ts";
+import { answerTimeoutMs } from "./shim-process.ts";
+
+/** What is kept of each stream of an exec, in bytes; both peers cap ExecSync so. */
+const maxOutputBytes = 16 * 1024 * 1024;
+
+/** How long a shim may take to start a command, which may be in a virtual machine that is short of processors, in ms. */
+const startTimeoutMs = 120_000;
+
+/** How long output is waited for after a command's end, in ms, while others have its streams open. */
+const drainMs = 1000;
+
+/** A shim throws away what nobody has read of a command's output when it forgets that: a slow client has this long, in ms. */
+const forgetAfterMs = 30_000;
+
+/** How long a killed command may take to end, in ms. */
+const killMs = 2000;
+
+/** The most that a timer can do, about 24 days. */
+const endlessMs = 0x7fffffff;
+
+export interface ExecShim {
+  /**
+   * For as long as a command is being started: containerd's shim starts one after the other, learns of ends between, and
+   * stops for a second and more when too many wait for both.
+   */
+  turn(signal: AbortSignal): Promise<Disposable>;
+  task(signal: AbortSignal): Promise<TaskClient>;
+  /** Its processes are this machine's. */
+  readonly hasHostProcesses: boolean;
+}
+
+/** One command in a container of a shim. */
+class ShimExec {
+  readonly id = `exec-${randomBytes(8).toString("hex")}`;
+  readonly ended: Promise<number>;
+  readonly fifos: ExecFifos;
+  readonly #shim: ExecShim;
+  readonly #container: RuntimeContainer;
+  readonly #ended = Promise.withResolvers<number>();
+  #isOver = false;
+
+  constructor(shim: ExecShim, container: RuntimeContainer, hasTerminal: boolean) {
+    this.#shim = shim;
+    this.#container = container;
+    this.fifos = new ExecFifos(container.bundleDir, this.id, hasTerminal);
+    this.ended = this.#ended.promise;
+    this.ended.catch(() => {});
+  }
+
+  /** Throws FailedPrecondition with the shim's words when it cannot be started; mostly the command is wrong. */
+  async start(process: ProcessSpec, hasInput: boolean, signal: AbortSignal): Promise<void> {
+    const { stdin, stdout, stderr } = this.fifos;
+    try {
+      using _ = await this.#shim.turn(signal);
+      const task = await this.#shim.task(signal);
+      const limits = { timeoutMs: startTimeoutMs, signal };
+      await task.call("Exec", { ...this.#names, terminal: process.terminal === true, stdin: hasInput ? stdin : "", stdout, stderr, spec: specAny("Process", process) }, limits);
+      const { pid } = await task.call("Start", this.#names, limits);
+      if (this.#shim.hasHostProcesses && pid > 1) writeFileSync(this.#pidFile, String(pid), { mode: 0o600 });
+    } catch (error) {
+      await this.forget();
+      const code = codeOf(error);
+      const isTheirs = ![Code.Unavailable, Code.DeadlineExceeded, Code.Cancelled].some((own) => own === code);
+      throw new StatusError(isTheirs ? Code.FailedPrecondition : code, `exec ${process.args?.[0] ?? ""} in container ${this.#container.id}: ${messageOf(error)}`, error);
+    }
+    void this.#waitForEnd(signal);
+  }
+
+  async resize({ rows, columns }: TerminalSize): Promise<void> {
+    await this.#try((task, limits) => task.call("ResizePty", { ...this.#names, height: rows, width: columns }, limits));
+  }
+
+  async closeInput(): Promise<void> {
+    await this.#try((task, limits) => task.call("CloseIO", { ...this.#names, stdin: true }, limits));
+  }
+
+  /** Lets the shim forget it; what of it runs is killed first. */
+  async forget(): Promise<void> {
+    if (!this.#isOver) await this.#try((task, limits) => task.call("Kill", { ...this.#names, signal: 9 }, limits));
+    await this.#try((task, limits) => task.call("Delete", this.#names, limits));
+    this.fifos[Symbol.dispose]();
+    rmSync(this.#pidFile, { force: true });
+  }
+
+  get #names(): { id: string; execId: string } {
+    return { id: this.#container.id, execId: this.id };
+  }
+
+  get #pidFile(): string {
+    return join(this.#container.bundleDir, `${this.id}.pid`);
+  }
+
+  async #waitForEnd(signal: AbortSignal): Promise<void> {
+    const cut = new AbortController();
+    const onAbort = () => {
+      void this.#kill();
+      setTimeout(() => cut.abort(signal.reason), killMs).unref();
+    };
+    signal.addEventListener("abort", onAbort, { once: true });
+    if (signal.aborted) onAbort();
+    try {
+      const task = await this.#shim.task(cut.signal);
+      const { exitStatus } = await task.call("Wait", this.#names, { timeoutMs: endlessMs, signal: cut.signal });
+      this.#isOver = true;
+      signal.throwIfAborted();
+      this.#ended.resolve(exitStatus);
+    } catch (error) {
+      this.#ended.reject(signal.aborted ? (signal.reason as Error) : error);
+    } finally {
+      signal.removeEventListener("abort", onAbort);
+    }
+  }
+
+  async #kill(): Promise<void> {
+    if (this.#shim.hasHostProcesses) killExec(this.#pidFile, readProcesses);
+    await this.#try((task, limits) => task.call("Kill", { ...this.#names, signal: 9 }, limits));
+  }
+
+  /** The command, the container or the shim may be gone by now. */
+  async #try(call: (task: TaskClient, limits: { timeoutMs: number; signal: AbortSignal }) => Promise<unknown>): Promise<void> {
+    const signal = AbortSignal.timeout(answerTimeoutMs);
+    try {
+      await call(await this.#shim.task(signal), { timeoutMs: answerTimeoutMs, signal });
+    } catch {
+      // Nothing is left to be done to it.
+    }
+  }
+}
+
+/** Runs a command to its end, without input. */
+export async function execInShim(shim: ExecShim, container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<ExecResult> {
+  const exec = new ShimExec(shim, container, process.terminal === true);
+  const fds = exec.fifos.open();
+  closeFd(fds.stdin);
+  const [stdout, stderr] = [new Output(fds.stdout), new Output(fds.stderr)];
+  try {
+    await exec.start(process, false, signal);
+  } catch (error) {
+    stdout.close();
+    stderr.close();
+    throw error;
+  }
+  // A shim would wait for whoever has the streams open before it forgets the command.
+  const forgotten = exec.ended.catch(() => {}).then(() => Promise.all([stdout.ended, stderr.ended])).then(() => exec.forget());
+  try {
+    const exitCode = await exec.ended;
+    await Promise.race([forgotten, delay(drainMs, undefined, { signal })]);
+    return { exitCode, truncated: stdout.isTruncated || stderr.isTruncated, stdout: stdout.take(), stderr: stderr.take() };
+  } finally {
+    exec.fifos[Symbol.dispose]();
+  }
+}
+
+/** Starts a command with streams. */
+export async function execStreamsInShim(shim: ExecShim, container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<RunningExec> {
+  const exec = new ShimExec(shim, container, process.terminal === true);
+  const fds = exec.fifos.open();
+  try {
+    await exec.start(process, true, signal);
+  } catch (error) {
+    exec.fifos.closeAll();
+    throw error;
+  }
+  const { consoleSize } = process;
+  if (consoleSize !== undefined) void exec.resize({ rows: consoleSize.height, columns: consoleSize.width });
+  const forget = () => void exec.forget();
+  exec.ended.then(() => setTimeout(forget, forgetAfterMs).unref(), forget);
+  return {
+    streams: { is: "pipes", ...fds },
+    ended: exec.ended,
+    resize: (size) => void exec.resize(size),
+    stdinClosed: () => void exec.closeInput(),
+  };
+}
+
+/** Ends commands that a daemon before this one was running in the container. */
+export async function endShimExecs(task: TaskClient, container: RuntimeContainer, signal: AbortSignal): Promise<void> {
+  const ids = new Set(readdirSync(container.bundleDir).flatMap((name) => /^(exec-[0-9a-f]{16})\./.exec(name)?.[1] ?? []));
+  for (const execId of ids) {
+    const names = { id: container.id, execId };
+    killExec(join(container.bundleDir, `${execId}.pid`), readProcesses);
+    const limits = { timeoutMs: answerTimeoutMs, signal };
+    await task.call("Kill", { ...names, signal: 9 }, limits).catch(() => {});
+    await task.call("Wait", names, { timeoutMs: killMs, signal }).catch(() => {});
+    await task.call("Delete", names, limits).catch(() => {});
+    for (const name of ["stdin", "stdout", "stderr", "pid"]) rmSync(join(container.bundleDir, `${execId}.${name}`), { force: true });
+  }
+}
+
+/** What comes from a FIFO, up to a limit; the rest is read and thrown away. */
+class Output {
+  readonly ended: Promise<void>;
+  readonly #socket: Socket;
+  readonly #chunks: Buffer[] = [];
+  #bytes = 0;
+  isTruncated = false;
+
+  constructor(fd: number) {
+    this.#socket = new Socket({ fd, readable: true, writable: false });
+    this.#socket.on("error", () => this.#socket.destroy());
+    this.ended = new Promise((resolve) => this.#socket.once("close", () => resolve()));
+    this.#socket.on("data", (chunk: Buffer) => {
+      const kept = chunk.subarray(0, maxOutputBytes - this.#bytes);
+      if (kept.length < chunk.length) this.isTruncated = true;
+      if (kept.length > 0) this.#chunks.push(kept);
+      this.#bytes += kept.length;
+    });
+  }
+
+  /** What was kept, which is then forgotten: from now on all is thrown away. */
+  take(): Buffer {
+    const bytes = Buffer.concat(this.#chunks.splice(0));
+    this.#bytes = maxOutputBytes;
+    return bytes;
+  }
+
+  close(): void {
+    this.#socket.destroy();
+  }
+}

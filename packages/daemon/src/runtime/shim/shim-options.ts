@@ -1,0 +1,29 @@
+import { Code, StatusError } from "@keelson/base/status.ts";
+import { configuredOptions, runcOptions } from "@keelson/shim/any.ts";
+import type { Any } from "@keelson/shim/gen/google/protobuf/known.ts";
+
+type Values = Readonly<Record<string, unknown>>;
+
+/**
+ * `options` of a handler's section as what a shim is told with each container. Those of containerd's own shim have its
+ * names; other shims have a configuration file, `ConfigPath`; what else one may take is a message of any type, `TypeUrl`
+ * with `Value` in base64. Throws FailedPrecondition for what is none of these.
+ */
+export function shimOptions(options: Values, isRunc: boolean, defaults: { readonly root: string; readonly systemdCgroup: boolean }): Any | undefined {
+  if (isRunc) return runcOptions({ root: defaults.root, systemdCgroup: defaults.systemdCgroup, ...Object.fromEntries(Object.entries(options).map(([key, value]) => [`${key[0]!.toLowerCase()}${key.slice(1)}`, value])) });
+  const { TypeUrl, Value, ConfigPath, ConfigBody, ...others } = options;
+  const [unknown] = Object.keys(others);
+  if (unknown !== undefined) throw wrong(unknown, "is none of ConfigPath, ConfigBody, TypeUrl and Value");
+  if (Value !== undefined) return { typeUrl: text("TypeUrl", TypeUrl), value: Buffer.from(text("Value", Value), "base64") };
+  if (TypeUrl === undefined && ConfigPath === undefined && ConfigBody === undefined) return undefined;
+  return configuredOptions({ typeUrl: text("TypeUrl", TypeUrl ?? ""), configPath: text("ConfigPath", ConfigPath ?? ""), configBody: Buffer.from(text("ConfigBody", ConfigBody ?? "")) });
+}
+
+function text(key: string, value: unknown): string {
+  if (typeof value === "string") return value;
+  throw wrong(key, "must be a string");
+}
+
+function wrong(key: string, problem: string): StatusError {
+  return new StatusError(Code.FailedPrecondition, `its options.${key} ${problem}`);
+}

@@ -6,7 +6,7 @@ import { after, before, describe, test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import { controllerDir, detectCgroups } from "@keelson/linux/cgroup.ts";
 import { NamespaceMode } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { type Pod, rejectsWith, runtimes, skip, TestNode } from "./testing/test-node.ts";
+import { type Pod, rejectsWith, runtimes, sectionLike, skip, TestNode } from "./testing/test-node.ts";
 
 /** Every runtime lets containers use /dev/null and its like; /dev/fuse is none of them. */
 const opens = (path: string) => `(: < ${path}) 2>/dev/null && echo readable || echo not readable; (: > ${path}) 2>/dev/null && echo writable || echo not writable`;
@@ -85,14 +85,8 @@ pids_limit = 77
 default_ulimits = ["nofile=512:1024"]
 blockio_config_file = "${dir}/blockio.yaml"
 `;
-      const handlers = `[runtimes.bare]
-path = "${runtime}"
-privileged_without_host_devices = true
-[runtimes.maker]
-path = "${runtime}"
-privileged_without_host_devices = true
-privileged_without_host_devices_all_devices_allowed = true
-`;
+      const bare = "privileged_without_host_devices = true\n";
+      const handlers = sectionLike(runtime, "bare", bare) + sectionLike(runtime, "maker", `${bare}privileged_without_host_devices_all_devices_allowed = true\n`);
       node = await TestNode.start({ runtime, config: config + handlers });
       pod = await node.runPod();
     });

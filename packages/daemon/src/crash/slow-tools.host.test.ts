@@ -2,14 +2,14 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { ContainerState } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { type Pod, type RuntimeName, runtimes, skip } from "../testing/test-node.ts";
+import { type Pod, type RuntimeName, ociRuntimes, skip } from "../testing/test-node.ts";
 import { CrashNode } from "./testing/crash-node.ts";
 import { assertAgrees, Bystander, counterScript } from "./testing/crash-rounds.ts";
 
 /** The daemon needs a few tenths of a second to come back. */
 const afterTheDaemonIsBack = "kill -9 $daemon; sleep 1.5";
 
-for (const runtime of runtimes) {
+for (const runtime of ociRuntimes) {
   describe(`a daemon with ${runtime} that is killed while it waits for`, { skip }, () => killedWhileWaiting(runtime));
 }
 
@@ -33,7 +33,7 @@ function killedWhileWaiting(runtime: RuntimeName): void {
     await crash.startAgain();
   }
 
-  if (runtime === runtimes[0]) testPlugins();
+  if (runtime === ociRuntimes[0]) testPlugins();
 
   for (const tool of ["conmon create", `${runtime} create`]) {
     test(`${tool} leaves nothing, and the retry makes the container`, async () => {

@@ -6,6 +6,7 @@ import { namingFile } from "@keelson/base/exhaustion.ts";
 import { KeyedLock } from "@keelson/base/keyed-lock.ts";
 import type { Log } from "@keelson/base/log.ts";
 import { Code, codeOf, messageOf, StatusError, wrapError } from "@keelson/base/status.ts";
+import type { CgroupUsage } from "@keelson/linux/cgroup-usage.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
 import { makeFifo } from "@keelson/linux/pipe.ts";
 import { signalProcess } from "@keelson/linux/process.ts";
@@ -15,7 +16,7 @@ import { run } from "@keelson/linux/run.ts";
 import { seqpacketPair } from "@keelson/linux/seqpacket.ts";
 import type { ResourcesSpec } from "@keelson/oci/runtime-spec/resources.ts";
 import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
-import { specAny, timestampNs } from "@keelson/shim/any.ts";
+import { metricsOf, specAny, timestampNs } from "@keelson/shim/any.ts";
 import { type Command, deleteWithShim, type ShimProgram, startShim } from "@keelson/shim/commands.ts";
 import { connectShim } from "@keelson/shim/connection.ts";
 import { type ShimEvent, ShimEvents } from "@keelson/shim/events.ts";
@@ -31,6 +32,7 @@ import { forgetEnds, type KnownShim, readExit, readShim, writeExit, writeShim } 
 import { endShimExecs, execInShim, execStreamsInShim, type ExecShim } from "./shim/shim-exec.ts";
 import { followShimLog, makeShimLog } from "./shim/shim-log.ts";
 import { answerTimeoutMs, ShimProcess } from "./shim/shim-process.ts";
+import { usageOf } from "./shim/shim-usage.ts";
 
 export interface ShimRuntimeOptions {
   /** The handler's name. */
@@ -97,8 +99,12 @@ export class ShimRuntime implements Runtime {
   readonly #settling = new Map<string, Promise<void>>();
   readonly #bundles = new Map<string, string>();
 
+  /** Of containers that are in a guest; the host's cgroups know all others. */
+  readonly usage?: NonNullable<Runtime["usage"]>;
+
   constructor(options: ShimRuntimeOptions) {
     this.#o = options;
+    if (!options.hasHostProcesses) this.usage = (container, signal) => this.#usage(container, signal);
     mkdirSync(options.stateDir, { recursive: true, mode: 0o700 });
     const eventsPath = join(options.stateDir, "events");
     this.#program = { file: options.path, namespace, address: options.address, eventsPath, publishBinary: "/bin/true", env: { PATH: process.env["PATH"] } };
@@ -245,6 +251,13 @@ export class ShimRuntime implements Runtime {
     return state.status === Status.STOPPED ? "stopped" : "running";
   }
 
+  async #usage(container: RuntimeContainer, signal: AbortSignal): Promise<CgroupUsage | undefined> {
+    const task = await this.#task(container, signal);
+    const { stats } = await task.call("Stats", { id: container.id }, { timeoutMs: answerTimeoutMs, signal });
+    const metrics = metricsOf(stats);
+    return metrics === undefined ? undefined : usageOf(metrics);
+  }
+
   /** Starts the pod's shim, or finds the one that is there. */
   async #start(container: RuntimeContainer, signal: AbortSignal): Promise<ShimProcess> {
     const { id, bundleDir } = container;
@@ -362,24 +375,19 @@ export class ShimRuntime implements Runtime {
     }
   }
 
-  /** Has the shim forget an ended container, with all that it has written in the log, and writes down how it ended. */
+  /** Writes down how a container ended, when all that it has written is in the log. The shim forgets it by `delete`: until then its cgroup is there. */
   #settle(container: RuntimeContainer, shim: ShimProcess, exit: { exitStatus: number; exitedAtNs: bigint }): Promise<void> {
     const under = this.#settling.get(container.id) ?? this.#settleNow(container, shim, exit).finally(() => this.#settling.delete(container.id));
     this.#settling.set(container.id, under);
     return under;
   }
 
-  async #settleNow(container: RuntimeContainer, shim: ShimProcess, exit: { exitStatus: number; exitedAtNs: bigint }): Promise<void> {
-    const { id, sandboxId, bundleDir } = container;
-    const signal = AbortSignal.timeout(cleanUpTimeoutMs);
-    using _ = await this.#pods.acquire(sandboxId, signal);
-    if (readExit(bundleDir) !== undefined || !existsSync(bundleDir)) return;
-    const isForgotten = await this.#forget(container, shim, signal).then(() => true, () => false);
+  async #settleNow({ id, bundleDir }: RuntimeContainer, shim: ShimProcess, exit: { exitStatus: number; exitedAtNs: bigint }): Promise<void> {
+    shim.leave(id);
     await this.#closeStreams(id);
+    if (readExit(bundleDir) !== undefined || !existsSync(bundleDir)) return;
     const finishedAtNs = exit.exitedAtNs === 0n ? BigInt(Date.now()) * 1_000_000n : exit.exitedAtNs;
     writeExit(bundleDir, { exitCode: exit.exitStatus, finishedAtNs, oomKilled: existsSync(join(bundleDir, "oom")) });
-    // Otherwise `delete` does.
-    if (isForgotten) this.#unmark(bundleDir);
   }
 
   /** Delete, and Shutdown, which a shim that has other containers passes over. */
@@ -420,8 +428,9 @@ export class ShimRuntime implements Runtime {
 
   /** Kills what is left, and has the shim forget it. */
   async #end(bundle: Bundle, shim: ShimProcess, signal: AbortSignal): Promise<void> {
-    const { id } = bundle;
+    const { id, bundleDir } = bundle;
     const task = await shim.task(signal);
+    if (readExit(bundleDir) !== undefined) return await this.#forget(bundle, shim, signal);
     try {
       await task.call("Kill", { id, signal: 9, all: true }, { timeoutMs: killTimeoutMs, signal });
       await task.call("Wait", { id }, { timeoutMs: answerTimeoutMs, signal });

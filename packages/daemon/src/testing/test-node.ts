@@ -24,8 +24,11 @@ import { linesOf, type LogEntry, logSoFar, parseLog } from "./cri-log.ts";
 /** For `test(name, { skip }, …)`: a node changes interfaces, firewall and cgroups, so it starts in a sandbox only. */
 export const skip = inOwnSandbox() ? false : "needs a sandbox: bin/node --import @keelson/testkit/sandboxed.ts FILE";
 
+/** Those whose parts, a monitor and a command line, a test puts others in place of. */
+export const ociRuntimes = ["crun", "runc"] as const;
+
 /** The handlers that behaviour which depends on them is tested with: OCI runtimes, and containerd's shim with one of them. */
-export const runtimes = ["crun", "runc", "shim-runc"] as const;
+export const runtimes = [...ociRuntimes, "shim-runc"] as const;
 export type RuntimeName = (typeof runtimes)[number] | "runsc" | "shim-crun";
 
 /** An address of the sandbox's host that is not loopback, while a node is there. */
@@ -404,8 +407,14 @@ spec_dirs = ["${dir}/cdi"]
 ${shimSections}`;
 }
 
+/** The section of another handler with the same runtime, and more keys. */
+export function sectionLike(runtime: RuntimeName, name: string, keys = ""): string {
+  const shim = `type = "shim"\npath = "io.containerd.runc.v2"\noptions = { BinaryName = "${runtime.slice("shim-".length)}" }\n`;
+  return `[runtimes.${name}]\n${runtime.startsWith("shim-") ? shim : `path = "${runtime}"\n`}${keys}`;
+}
+
 /** The handlers of containerd's shim, which are none without a section. */
-const shimSections = ["runc", "crun"].map((binary) => `[runtimes.shim-${binary}]\ntype = "shim"\npath = "io.containerd.runc.v2"\noptions = { BinaryName = "${binary}" }\n`).join("");
+const shimSections = (["shim-runc", "shim-crun"] as const).map((name) => sectionLike(name, name)).join("");
 
 /** Something for packets to come in on: a sandbox's network has `lo` alone. */
 function addUplink(): void {

@@ -1,6 +1,7 @@
 import { closeSync, constants, openSync, rmSync, truncateSync } from "node:fs";
 import { Socket } from "node:net";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "@keelson/base/status.ts";
 import { Poll, pollReadable } from "@keelson/linux/poll.ts";
 import { AttachedClient } from "./attached-client.ts";
@@ -14,6 +15,9 @@ const lineMs = 100;
 
 /** How often a FIFO is read in one turn, so that one busy container leaves the others their turns. */
 const roundsInTurn = 8;
+
+/** How often an ended container's streams are waited for that still bring something: others may have them open for good. */
+const maxStillRounds = 10;
 
 interface Source {
   readonly stream: LogStream;
@@ -39,6 +43,7 @@ export class ContainerPump {
   readonly #ended = Promise.withResolvers<void>();
   #stdin: Socket | undefined;
   #lineTimer: NodeJS.Timeout | undefined;
+  #takenBytes = 0;
   #isClosed = false;
   #cannotWrite = false;
 
@@ -78,14 +83,16 @@ export class ContainerPump {
     if (this.#log?.reopen() === true) for (const { spool } of this.#sources) spool.settle();
   }
 
-  /** Writes until the streams have ended, for no longer than that, and closes all. */
-  async close(timeoutMs: number): Promise<void> {
+  /** Writes until the streams have ended, or nothing has come for that long, and closes all. */
+  async close(stillMs: number): Promise<void> {
     // Of a FIFO that nobody had open for writing since we did, the end is seen by reading alone.
     for (const source of this.#sources) this.#read(source);
-    const timer = setTimeout(() => this.#ended.resolve(), timeoutMs);
     this.#checkEnd();
-    await this.#ended.promise;
-    clearTimeout(timer);
+    for (let round = 0; round < maxStillRounds; round += 1) {
+      const before = this.#takenBytes;
+      const hasEnded = await Promise.race([this.#ended.promise.then(() => true), delay(stillMs, false)]);
+      if (hasEnded || this.#takenBytes === before) break;
+    }
     this.#release();
   }
 
@@ -141,6 +148,7 @@ export class ContainerPump {
         return;
       }
       if (bytes.length === 0) break;
+      this.#takenBytes += bytes.length;
       for (const client of this.#clients) client.send(source.stream, bytes);
       this.#write(source, source.spool.isFull ? "P" : undefined);
     }

@@ -18,8 +18,8 @@ export type PumpCall =
   | { readonly is: "attach"; readonly id: string; readonly fd: number }
   /** Write to a new file at the log's path. */
   | { readonly is: "reopen"; readonly id: string }
-  /** Write what there is, until the streams have ended; then close them. */
-  | { readonly is: "close"; readonly id: string; readonly timeoutMs: number };
+  /** Write what there is, until the streams have ended or bring nothing for some ms; then close them. */
+  | { readonly is: "close"; readonly id: string; readonly stillMs: number };
 
 export type FromPump =
   | { readonly is: "done"; readonly call: number; readonly error?: string }

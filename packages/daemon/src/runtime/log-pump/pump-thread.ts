@@ -45,10 +45,10 @@ export class PumpThread {
     await this.#call({ is: "reopen", id }, `reopen the log of container ${id}`);
   }
 
-  /** Copies to the streams' ends, for no longer than that. */
-  async close(id: string, timeoutMs: number): Promise<void> {
+  /** Copies to the streams' ends, or until nothing comes for that long. */
+  async close(id: string, stillMs: number): Promise<void> {
     if (!this.#containers.has(id)) return;
-    await this.#call({ is: "close", id, timeoutMs }, `close the streams of container ${id}`);
+    await this.#call({ is: "close", id, stillMs }, `close the streams of container ${id}`);
     this.#containers.delete(id);
   }
 

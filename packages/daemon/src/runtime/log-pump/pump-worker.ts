@@ -35,7 +35,7 @@ async function perform(message: ToPump): Promise<void> {
       pumps.get(message.id)?.reopenLog();
       return;
     case "close":
-      await pumps.get(message.id)?.close(message.timeoutMs);
+      await pumps.get(message.id)?.close(message.stillMs);
       pumps.delete(message.id);
   }
 }

@@ -1,9 +1,11 @@
 // What [runtimes.NAME] says of a handler, on a real daemon with real runtimes, and with ones that do not work.
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
+import { runtimeBinary } from "@keelson/testkit/runtime-binary.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { rejectsWith, skip, TestNode } from "./testing/test-node.ts";
 
@@ -32,18 +34,30 @@ describe("runtime handlers", { skip }, () => {
     writeFileSync(join(dir, "net.d/1.conflist"), JSON.stringify({ cniVersion: "1.0.0", name: "routed", plugins: [ptp] }));
     writeFileSync(join(dir, "base.json"), JSON.stringify({ process: { env: ["SITE=here"], rlimits: [{ type: "RLIMIT_NOFILE", soft: 333, hard: 333 }] }, hooks: { poststop: [{ path: "/bin/sh", args: ["sh", "-c", `echo ended >>${dir}/hook`] }] } }));
     writeFileSync(join(dir, "monitor"), `#!/bin/sh\necho monitor >>${dir}/monitored\nexec conmon "$@"\n`, { mode: 0o755 });
+    copyFileSync(execFileSync("which", ["crun"], { encoding: "utf8" }).trim(), join(dir, "crun"));
     writeFileSync(join(dir, "mute"), "#!/bin/sh\nexec sleep 4324\n", { mode: 0o755 });
+    const tuning = `
+base_spec = "${dir}/base.json"
+cni_conf_dir = "${dir}/net.d"
+pod_annotations = ["pod.example.com/*"]
+container_annotations = ["container.example.com/*"]
+overhead = { cpu = "250m", memory = "160Mi" }
+`;
     const config = `
 [timeouts]
 create = 4
 [runtimes.tuned]
 path = "crun"
 monitor = "${dir}/monitor"
-base_spec = "${dir}/base.json"
-cni_conf_dir = "${dir}/net.d"
-pod_annotations = ["pod.example.com/*"]
-container_annotations = ["container.example.com/*"]
-overhead = { cpu = "250m", memory = "160Mi" }
+${tuning}
+[runtimes.shim]
+type = "shim"
+path = "${runtimeBinary("containerd-shim-runc-v2")}"
+options = { BinaryName = "${dir}/crun" }
+${tuning}
+[runtimes.shimless]
+type = "shim"
+path = "io.containerd.nothing.v2"
 [runtimes.absent]
 path = "/nonexistent/kata-runtime"
 ${wrapper("crashing", "kill -SEGV $$")}
@@ -73,10 +87,13 @@ ${wrapper("hanging", "exec sleep 4323")}
       await node.removePod(pod.id);
       return result;
     };
-    const tuned = await seen("tuned");
-    assert.deepEqual([tuned.words, tuned.annotations], ["here 333", ["container.example.com/d", "pod.example.com/a"]]);
-    assert.match(tuned.ip, /^10\.98\.0\./);
-    assert.match(readFileSync(join(dir, "hook"), "utf8"), /^(ended\n)+$/);
+    for (const handler of ["tuned", "shim"]) {
+      rmSync(join(dir, "hook"), { force: true });
+      const tuned = await seen(handler);
+      assert.deepEqual([tuned.words, tuned.annotations], ["here 333", ["container.example.com/d", "pod.example.com/a"]], handler);
+      assert.match(tuned.ip, /^10\.98\.0\./, handler);
+      assert.match(readFileSync(join(dir, "hook"), "utf8"), /^(ended\n)+$/, handler);
+    }
     assert.equal(readFileSync(join(dir, "monitored"), "utf8"), "monitor\n");
     const plain = await seen("crun");
     assert.deepEqual(plain.annotations, []);
@@ -130,6 +147,13 @@ ${wrapper("hanging", "exec sleep 4323")}
     assert.equal(before["absent"]!.problem, "its binary /nonexistent/kata-runtime is not there; install kata-runtime or set runtimes.absent.path");
     await rejectsWith(Code.FailedPrecondition, node.runPod({}, "absent"), /runtime handler absent: its binary \/nonexistent\/kata-runtime is not there; install kata-runtime/);
     await rejectsWith(Code.InvalidArgument, node.runPod({}, "gvizor"), /runtime handler "gvizor" is not configured; there are: crun, /);
+    const told = (await node.call("status", { verbose: false })).runtimeHandlers;
+    assert.deepEqual(told.find((handler) => handler.name === "shim")?.features, told.find((handler) => handler.name === "crun")?.features);
+    assert.match(before["shim"]!.version, /^\d/);
+    assert.match(before["shimless"]!.problem, /^its binary containerd-shim-nothing-v2 is not there; install containerd-shim-nothing-v2 or set runtimes\.shimless\.path$/);
+    rmSync(join(dir, "crun"));
+    assert.match((await shown())["shim"]!.problem, new RegExp(`^the runtime ${dir}/crun is not there any more; install crun`));
+    await rejectsWith(Code.FailedPrecondition, node.runPod({}, "shim"), /runtime handler shim: the runtime .*\/crun is not there any more/);
     assert.ok(!(await node.call("status", { verbose: false })).runtimeHandlers.some((handler) => handler.name === "absent"));
     assert.deepEqual([before["crun"]!.default, before["crashing"]!.version], [true, before["crun"]!.version]);
     writeFileSync(join(dir, "crashing"), "#!/bin/sh\necho crashing version 9.9\n", { mode: 0o755 });

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { runcOptions } from "./any.ts";
-import { type Command, type CommandResult, deleteWithShim, type RunCommand, shimFileName, startShim } from "./commands.ts";
+import { type Command, type CommandResult, deleteWithShim, type RunCommand, startShim } from "./commands.ts";
 import { Options } from "./gen/containerd/runc/v1/options.ts";
 import { DeleteResponse } from "./gen/containerd/task/v2/task.ts";
 import { Any } from "./gen/google/protobuf/known.ts";
@@ -23,13 +23,6 @@ function answering(result: Partial<CommandResult>): { run: RunCommand; commands:
   };
   return { run, commands };
 }
-
-test("names are found as containerd finds them", () => {
-  assert.equal(shimFileName("io.containerd.runc.v2"), "containerd-shim-runc-v2");
-  assert.equal(shimFileName("io.containerd.kata.v2"), "containerd-shim-kata-v2");
-  assert.equal(shimFileName("io.containerd.wasmtime.v1"), "containerd-shim-wasmtime-v1");
-  for (const path of ["/opt/kata/bin/containerd-shim-kata-v2", "containerd-shim-runc-v2", "./a.b", ".v2", "a..b"]) assert.equal(shimFileName(path), path);
-});
 
 test("start has its flags, environment, working directory and options", async () => {
   const { run, commands } = answering({ stdout: Buffer.from("unix:///run/s/1\n") });

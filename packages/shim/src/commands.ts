@@ -56,12 +56,6 @@ const drainMs = 200;
 /** The newest version of the shim protocol that we speak. */
 const maxShimVersion = 3;
 
-/** The binary of a runtime by containerd's names: `io.containerd.runc.v2` is containerd-shim-runc-v2. A path stays one. */
-export function shimFileName(runtime: string): string {
-  if (runtime.includes("/") || !/^[^.]+(\.[^.]+)+$/.test(runtime)) return runtime;
-  return `containerd-shim-${runtime.split(".").slice(-2).join("-")}`;
-}
-
 /**
  * Starts a shim for the container of a bundle, or gets the address of the one that serves its pod already. Throws what
  * `run` throws, Internal with the shim's own words, FailedPrecondition for a shim that we do not speak with.

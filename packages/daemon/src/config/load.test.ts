@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { parse } from "smol-toml";
 import { defaultConfigFile } from "./default-file.ts";
-import { handlerSection, handlersOf } from "./handler-section.ts";
+import { handlerSection, handlersOf, shimProgram } from "./handler-section.ts";
 import { loadConfig, parseConfig } from "./load.ts";
 
 test("the default file, with every key uncommented, is valid and says what the defaults are", () => {
@@ -87,6 +87,12 @@ test("a file is named when it is missing or is no TOML; the command line wins ov
   writeFileSync(file, "root = '/a'\nstate = '/b'\n");
   const config = loadConfig(file, { root: "/c" });
   assert.deepEqual([config.root, config.state], ["/c", "/b"]);
+});
+
+test("a shim is found by containerd's name for it", () => {
+  assert.equal(shimProgram("io.containerd.runc.v2"), "containerd-shim-runc-v2");
+  assert.equal(shimProgram("io.containerd.wasmtime.v1"), "containerd-shim-wasmtime-v1");
+  for (const path of ["/opt/kata/bin/containerd-shim-kata-v2", "containerd-shim-runc-v2", "./a.b.v2", "a..v2", ".v2"]) assert.equal(shimProgram(path), path);
 });
 
 test("what a section leaves out follows from its program: gVisor's and Kata's pods are containers by themselves", () => {

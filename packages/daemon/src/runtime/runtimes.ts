@@ -195,9 +195,9 @@ function makeHandler({ paths, host, cgroups, log, conmon, ending }: Maker, confi
   const called = type === "oci" ? path : calledRuntime(config);
   const settings = settingsOf(config);
   const root = config.root ?? runtimeRoot(paths, name);
-  const runtime = makeRuntime({ paths, host, cgroups, log }, config, { path, root, monitor });
+  const runtime = makeRuntime({ paths, host, cgroups, log }, config, { path, root, monitor, called });
   const features = new HandlerFeatures({ name, type, path, args, runtime: called, declared: config.features, sandbox: config.sandbox, host, log, ending });
-  const programs = [...(type === "oci" ? [["monitor", monitor]] : []), ["runtime", path]] as const;
+  const programs: [what: string, path: string][] = type === "oci" ? [["monitor", monitor], ["runtime", path]] : [["shim", path], ...(called === undefined ? [] : [["runtime", called] as [string, string]])];
   return {
     name,
     type,
@@ -212,15 +212,24 @@ function makeHandler({ paths, host, cgroups, log, conmon, ending }: Maker, confi
       return features.version;
     },
     refreshFacts: () => features.refresh(),
-    problem: () => programs.flatMap(([what, program]) => (findBinary(program) === undefined ? [`the ${what} ${program} is not there any more; ${installHint(program)}`] : []))[0] ?? features.problem,
+    problem: () => goneOf(programs) ?? features.problem,
   };
 }
 
-function makeRuntime({ paths, host, cgroups, log }: Omit<Maker, "conmon" | "ending">, config: HandlerConfig, { path, root, monitor }: { path: string; root: string; monitor: string }): Runtime {
+/** Which of these programs was there and is not now. */
+function goneOf(programs: readonly (readonly [what: string, path: string])[]): string | undefined {
+  const gone = programs.find(([, path]) => findProgram(path) === undefined);
+  return gone && `the ${gone[0]} ${gone[1]} is not there any more; ${installHint(gone[1])}`;
+}
+
+function makeRuntime({ paths, host, cgroups, log }: Omit<Maker, "conmon" | "ending">, config: HandlerConfig, found: { path: string; root: string; monitor: string; called: string | undefined }): Runtime {
   const { name, args } = config;
+  const { path, root, monitor, called } = found;
   const systemdCgroup = host.cgroupDriver === "systemd";
   if (config.type === "shim") {
-    const options = shimOptions(config.options, isRuncShim(path), { root, systemdCgroup });
+    // By its path: the shim may look in fewer places than we do.
+    const written = called === undefined ? config.options : { ...config.options, BinaryName: called };
+    const options = shimOptions(written, isRuncShim(path), { root, systemdCgroup });
     return new ShimRuntime({ name, path, stateDir: shimDir(paths, name), address: shimAddress(paths), options, hasHostProcesses: config.sandbox === "none", log });
   }
   const options = { name, path, root, args, conmon: new Conmon(monitor, exitsDir(paths)), systemdCgroup };

@@ -39,9 +39,14 @@ static void poller_close(struct poller *p) {
   uv_close((uv_handle_t *)&p->poll, poller_closed);
 }
 
+/* The thread ends, and with it whoever would have closed the fd: the other end is to see that. */
 static void poller_cleanup(napi_async_cleanup_hook_handle hook, void *data) {
+  struct poller *p = data;
+  int fd = -1;
   (void)hook;
-  poller_close(data);
+  if (!p->closing) uv_fileno((uv_handle_t *)&p->poll, &fd);
+  poller_close(p);
+  close_fd(&fd);
 }
 
 static void poller_finalize(napi_env env, void *data, void *hint) {

@@ -4,7 +4,10 @@ import { native } from "./native.ts";
 export const pollReadable = 1;
 export const pollWritable = 2;
 
-/** Asks the event loop when an fd is ready; asleep until `want` says for what. The fd is the caller's, closed after this. */
+/**
+ * Asks the event loop when an fd is ready; asleep until `want` says for what. The fd is the caller's, closed after this; when
+ * the thread ends before, the fd is closed with it.
+ */
 export class Poll implements Disposable {
   readonly #handle: ReturnType<typeof native.poll>;
   #events = 0;

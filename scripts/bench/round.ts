@@ -123,6 +123,8 @@ export interface ContainerOptions {
   /** `main` unless told. */
   readonly name?: string;
   readonly mounts?: readonly { readonly containerPath: string; readonly hostPath: string }[];
+  /** Open for one client. */
+  readonly stdin?: boolean;
 }
 
 export function create(
@@ -131,7 +133,7 @@ export function create(
   sandboxConfig: PodSandboxConfig,
   image: string,
   command: string[],
-  { name = "main", mounts = [] }: ContainerOptions = {},
+  { name = "main", mounts = [], stdin = false }: ContainerOptions = {},
   timeoutMs?: number,
 ) {
   const config = {
@@ -141,6 +143,8 @@ export function create(
     labels: benchLabels,
     mounts: [...mounts],
     logPath: `${name}.log`,
+    stdin,
+    stdinOnce: stdin,
     linux: { securityContext: { namespaceOptions: { pid: NamespaceMode.CONTAINER }, seccomp: unconfined } },
   } satisfies Partial<Record<keyof ContainerConfig, unknown>>;
   return call(side, "createContainer", CreateContainerRequest.fromPartial({ podSandboxId, config, sandboxConfig }), timeoutMs);

@@ -4,9 +4,13 @@ import { Worker } from "node:worker_threads";
 import { connectSpdy } from "@keelson/spdy/connect.ts";
 import type { SpdySession } from "@keelson/spdy/session.ts";
 import {
+  AttachRequest,
+  ContainerState,
+  ContainerStatusRequest,
   ExecRequest,
   ExecSyncRequest,
   ListContainersRequest,
+  type PodSandboxConfig,
   PortForwardRequest,
   RemovePodSandboxRequest,
   StartContainerRequest,
@@ -14,7 +18,7 @@ import {
   VersionRequest,
 } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
-import { connectExec, connectForward, type ExecProtocol, type ExecStream } from "./exec-connection.ts";
+import { connectExec, connectForward, type ExecConnection, type ExecProtocol, type ExecStream } from "./exec-connection.ts";
 import { RawClient } from "./raw-client.ts";
 import { create, podConfig, runPod } from "./round.ts";
 import { call, type Side } from "./side.ts";
@@ -57,7 +61,10 @@ export async function measureStreams(side: Side, image: string, progress: (text:
   await call(side, "startContainer", StartContainerRequest.fromPartial({ containerId }));
   try {
     await waitFor(async () => (await call(side, "execSync", ExecSyncRequest.fromPartial({ containerId, cmd: ["wget", "-q", "-O", "/dev/null", `http://127.0.0.1:${port}/small`], timeout: 10n }))).exitCode === 0, { timeoutMs: 30_000 });
-    return await measureIn(side, podSandboxId, containerId, progress);
+    const sample = await measureIn(side, podSandboxId, containerId, progress);
+    progress(`attach on ${side.name}`);
+    const attachments = [["attach stdout, SPDY", await attachStdoutSpeed(side, podSandboxId, config, image)], ["attach stdin, SPDY", await attachStdinSpeed(side, podSandboxId, config, image)]] as const;
+    return { ...sample, megabytesPerSecond: new Map([...sample.megabytesPerSecond, ...attachments]) };
   } finally {
     await call(side, "stopPodSandbox", StopPodSandboxRequest.fromPartial({ podSandboxId }));
     await call(side, "removePodSandbox", RemovePodSandboxRequest.fromPartial({ podSandboxId }));
@@ -121,8 +128,7 @@ async function stdinSpeed(side: Side, containerId: string, protocol: ExecProtoco
   const url = await execUrl(side, containerId, ["sh", "-c", script], "stdin");
   const startedAtMs = performance.now();
   const connection = await connectExec(protocol, url, "stdin");
-  const block = Buffer.alloc(stdinBytes);
-  for (let sent = 0; sent < bulkBytes; sent += stdinBytes) await within(connection.write(block), `${side.name}: stdin of exec by ${protocol}`, () => connection.close());
+  await send(connection, `${side.name}: stdin of exec by ${protocol}`);
   const tail = await within(connection.ended, `${side.name}: stdin of exec by ${protocol}`, () => connection.close());
   const ms = performance.now() - startedAtMs;
   if (!tail.includes("Success")) throw new Error(`${side.name}: stdin by ${protocol} ended with ${tail.slice(-200)}`);
@@ -130,6 +136,51 @@ async function stdinSpeed(side: Side, containerId: string, protocol: ExecProtoco
 }
 
 /** Exec, connecting by SPDY, `true`, and its status: in ms. */
+/** From the first byte to the last, which go into the container's log as well. */
+async function attachStdoutSpeed(side: Side, podSandboxId: string, config: PodSandboxConfig, image: string): Promise<number> {
+  const script = `until [ -e /tmp/go ]; do sleep 0.05; done; exec dd if=/dev/zero bs=${blockBytes} count=${bulkBytes / blockBytes}`;
+  const { containerId } = await create(side, podSandboxId, config, image, ["sh", "-c", script], { name: "attach-stdout" });
+  await call(side, "startContainer", StartContainerRequest.fromPartial({ containerId }));
+  const { url } = await call(side, "attach", AttachRequest.fromPartial({ containerId, stdout: true }));
+  const connection = await connectExec("spdy", url, "stdout");
+  // Nothing tells that it has begun; what is written before that does not come.
+  await sleep(500);
+  const before = connection.received();
+  await call(side, "execSync", ExecSyncRequest.fromPartial({ containerId, cmd: ["touch", "/tmp/go"], timeout: 10n }));
+  while (connection.received() === before) await sleep(1);
+  const startedAtMs = performance.now();
+  const tail = await within(connection.ended, `${side.name}: stdout of attach`, () => connection.close());
+  const ms = performance.now() - startedAtMs;
+  if (connection.received() < bulkBytes) throw new Error(`${side.name}: ${connection.received()} of ${bulkBytes} bytes of stdout came by attach, and then: ${tail.slice(-200)}`);
+  return bulkBytes / 1000 / ms;
+}
+
+/** To the container's end, which comes when it has all. */
+async function attachStdinSpeed(side: Side, podSandboxId: string, config: PodSandboxConfig, image: string): Promise<number> {
+  const blocks = bulkBytes / blockBytes;
+  const script = `dd of=/dev/null iflag=fullblock bs=${blockBytes} count=${blocks} 2>/tmp/records; exec grep -q '^${blocks}+0 records in' /tmp/records`;
+  const { containerId } = await create(side, podSandboxId, config, image, ["sh", "-c", script], { name: "attach-stdin", stdin: true });
+  await call(side, "startContainer", StartContainerRequest.fromPartial({ containerId }));
+  const { url } = await call(side, "attach", AttachRequest.fromPartial({ containerId, stdin: true }));
+  const startedAtMs = performance.now();
+  const connection = await connectExec("spdy", url, "stdin");
+  await send(connection, `${side.name}: stdin of attach`);
+  const status = async () => (await call(side, "containerStatus", ContainerStatusRequest.fromPartial({ containerId }))).status;
+  // Not to the connection's: containerd's stays open, for more input.
+  await waitFor(async () => (await status())?.state === ContainerState.CONTAINER_EXITED, { timeoutMs: transferTimeoutMs });
+  const ms = performance.now() - startedAtMs;
+  connection.close();
+  const exitCode = (await status())?.exitCode;
+  if (exitCode !== 0) throw new Error(`${side.name}: not all of stdin came by attach: the container ended with ${exitCode}`);
+  return bulkBytes / 1000 / ms;
+}
+
+/** All that there is to be sent, as fast as it is taken. */
+async function send(connection: ExecConnection, what: string): Promise<void> {
+  const block = Buffer.alloc(stdinBytes);
+  for (let sent = 0; sent < bulkBytes; sent += stdinBytes) await within(connection.write(block), what, () => connection.close());
+}
+
 export async function execLatency(side: Side, containerId: string): Promise<number> {
   const startedAtMs = performance.now();
   const connection = await connectExec("spdy", await execUrl(side, containerId, ["true"], "stdout"), "stdout");

@@ -155,13 +155,15 @@ static napi_value js_utimensat(napi_env env, napi_callback_info info) {
 }
 
 static napi_value js_pipe(napi_env env, napi_callback_info info) {
-  (void)info;
-  int fds[2];
-  napi_value result;
+  int fds[2], size;
+  napi_value v[1], result;
+  if (!args_read(env, info, 1, v) || !arg_int(env, v[0], "sizeBytes", &size)) return NULL;
   if (pipe2(fds, O_CLOEXEC) != 0) {
     int err = errno;
     return throw_errno(env, err, "pipe2", NULL, "make a pipe");
   }
+  /* It works with any size; there may be a limit for all pipes of a user (pipe(7)). */
+  if (size > 0) (void)fcntl(fds[1], F_SETPIPE_SZ, size);
   if (napi_create_object(env, &result) != napi_ok) return NULL;
   set_property(env, result, "readFd", js_number(env, fds[0]));
   set_property(env, result, "writeFd", js_number(env, fds[1]));

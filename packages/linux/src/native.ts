@@ -40,7 +40,7 @@ interface Native {
   llistxattr(path: Path): Buffer;
   mknod(path: Path, mode: number, major: number, minor: number): void;
   utimensat(path: Path, atimeNs: bigint, mtimeNs: bigint, nofollow: boolean): void;
-  pipe(): { readFd: number; writeFd: number };
+  pipe(sizeBytes: number): { readFd: number; writeFd: number };
   duplicate(fd: number): number;
   close(fd: number): void;
   mkfifo(path: Path, mode: number): void;

@@ -1,9 +1,14 @@
 import { native } from "./native.ts";
 import type { Path } from "./native.ts";
 
-/** pipe2(2): a real pipe, which a child can open again as /dev/stdout, as it cannot Node's socket pairs. Both ends are close-on-exec. */
-export function createPipe(): { readFd: number; writeFd: number } {
-  return native.pipe();
+/**
+ * pipe2(2): a real pipe, which a child can open again as /dev/stdout, as it cannot Node's socket pairs. Both ends are
+ * close-on-exec.
+ *
+ * @param sizeBytes what it holds before a writer has to wait, where the machine lets it; 0 for its own, 64 KiB mostly.
+ */
+export function createPipe(sizeBytes = 0): { readFd: number; writeFd: number } {
+  return native.pipe(sizeBytes);
 }
 
 /** mkfifo(3) with exactly this mode, whatever the umask. Throws SystemError. */

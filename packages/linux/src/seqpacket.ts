@@ -25,7 +25,7 @@ export class SeqpacketSocket extends Duplex {
   readonly #poll: Poll;
   readonly #buffer: Buffer;
   #wantsToRead = false;
-  #writing: { packet: Buffer; done: (error?: Error | null) => void } | undefined;
+  #writing: { readonly packets: readonly Buffer[]; sent: number; readonly done: (error?: Error | null) => void } | undefined;
 
   /**
    * Takes the fd over. Throws SystemError; then the fd is closed.
@@ -50,7 +50,12 @@ export class SeqpacketSocket extends Duplex {
   }
 
   override _write(packet: Buffer, _encoding: BufferEncoding, done: (error?: Error | null) => void): void {
-    this.#writing = { packet, done };
+    this.#writing = { packets: [packet], sent: 0, done };
+    this.#send();
+  }
+
+  override _writev(chunks: readonly { readonly chunk: Buffer }[], done: (error?: Error | null) => void): void {
+    this.#writing = { packets: chunks.map(({ chunk }) => chunk), sent: 0, done };
     this.#send();
   }
 
@@ -94,7 +99,8 @@ export class SeqpacketSocket extends Duplex {
     if (writing === undefined) return;
     let error: Error | undefined;
     try {
-      if (!native.sendPacket(this.#fd, writing.packet)) {
+      for (; writing.sent < writing.packets.length; writing.sent += 1) {
+        if (native.sendPacket(this.#fd, writing.packets[writing.sent]!)) continue;
         this.#ask();
         return;
       }

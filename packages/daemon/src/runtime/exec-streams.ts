@@ -11,6 +11,9 @@ export interface Launched {
   readonly resize: (size: TerminalSize) => void;
 }
 
+/** Four times Linux' own: writer and reader wait for each other less often. It takes memory only as it fills. */
+const pipeBytes = 256 * 1024;
+
 /** How often a runtime that may not have looked yet is told of a new size, in ms after it. */
 const resizeAgainMs = [100, 500];
 
@@ -97,7 +100,7 @@ class Pipes implements Disposable {
   readonly #theirs = new DisposableStack();
 
   make(direction: "input" | "output"): Pipe {
-    const { readFd, writeFd } = createPipe();
+    const { readFd, writeFd } = createPipe(pipeBytes);
     const [theirs, mine] = direction === "input" ? [readFd, writeFd] : [writeFd, readFd];
     let isTaken = false;
     this.#theirs.adopt(theirs, closeFd);

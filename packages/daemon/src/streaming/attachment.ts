@@ -69,7 +69,9 @@ async function feed(source: Readable, monitor: Writable | undefined): Promise<vo
   source.on("data", (bytes: Buffer) => {
     if (monitor === undefined || monitor.destroyed || monitor.writableEnded) return;
     let goesOn = true;
+    monitor.cork();
     for (let at = 0; at < bytes.length; at += maxInputPacketBytes) goesOn = monitor.write(bytes.subarray(at, at + maxInputPacketBytes));
+    monitor.uncork();
     if (!goesOn) source.pause();
   });
   monitor?.on("drain", () => source.resume());

@@ -58,7 +58,13 @@ function feed(source: Readable, sink: Writable, endsSink: boolean): void {
     source.resume();
   });
   const onData = (bytes: Buffer): void => {
-    if (!sink.destroyed && !sink.write(bytes)) source.pause();
+    if (sink.destroyed) return;
+    // What came together goes on together.
+    if (sink.writableCorked === 0) {
+      sink.cork();
+      process.nextTick(() => sink.uncork());
+    }
+    if (!sink.write(bytes)) source.pause();
   };
   sink.on("drain", () => source.resume());
   source.on("data", onData);

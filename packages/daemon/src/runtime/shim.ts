@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -10,7 +10,7 @@ import type { CgroupUsage } from "@keelson/linux/cgroup-usage.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
 import { makeFifo } from "@keelson/linux/pipe.ts";
 import { signalProcess } from "@keelson/linux/process.ts";
-import { processStartTicks, readProcesses } from "@keelson/linux/procfs.ts";
+import { processStartTicks } from "@keelson/linux/procfs.ts";
 import type { TerminalSize } from "@keelson/linux/pty.ts";
 import { run } from "@keelson/linux/run.ts";
 import { seqpacketPair } from "@keelson/linux/seqpacket.ts";
@@ -29,9 +29,11 @@ import type { ProcessIdentity } from "../pod/state.ts";
 import { PumpThread } from "./log-pump/pump-thread.ts";
 import type { ExecResult, ExitReport, LostContainer, RunningExec, RunningProcesses, Runtime, RuntimeContainer, RuntimeView } from "./runtime.ts";
 import { forgetEnds, type KnownShim, readExit, readShim, writeExit, writeShim } from "./shim/bundle-files.ts";
+import { processesIn } from "./shim/processes-in.ts";
 import { endShimExecs, execInShim, execStreamsInShim, type ExecShim } from "./shim/shim-exec.ts";
 import { followShimLog, makeShimLog } from "./shim/shim-log.ts";
 import { answerTimeoutMs, ShimProcess } from "./shim/shim-process.ts";
+import { holdStreams, letGoOfStreams } from "./shim/stream-holder.ts";
 import { usageOf } from "./shim/shim-usage.ts";
 
 export interface ShimRuntimeOptions {
@@ -156,7 +158,10 @@ export class ShimRuntime implements Runtime {
     if (readExit(container.bundleDir) !== undefined || !existsSync(this.#mark(container.bundleDir))) return;
     await this.#kill(container, { signal: 9, all: true }, signal);
     const shim = this.#shimOf(container);
-    if (shim?.lost !== undefined) await this.#cleanUp(container, shim, signal);
+    if (shim?.lost === undefined) return;
+    // What it has written and nobody has read is still there.
+    await this.#pump(container);
+    await this.#cleanUp(container, shim, signal);
   }
 
   async update(container: RuntimeContainer, resources: ResourcesSpec, signal: AbortSignal): Promise<void> {
@@ -352,7 +357,7 @@ export class ShimRuntime implements Runtime {
         }
       }
       shim.leave(id);
-      await this.#pumps.close(id, drainMs).catch((error: unknown) => this.#o.log.warn({ containerId: id, err: error }, "the last output of a container is lost"));
+      await this.#closeStreams(container).catch((error: unknown) => this.#o.log.warn({ containerId: id, err: error }, "the last output of a container is lost"));
       return true;
     }
     return false;
@@ -384,7 +389,7 @@ export class ShimRuntime implements Runtime {
 
   async #settleNow({ id, bundleDir }: RuntimeContainer, shim: ShimProcess, exit: { exitStatus: number; exitedAtNs: bigint }): Promise<void> {
     shim.leave(id);
-    await this.#closeStreams(id);
+    await this.#closeStreams({ id, bundleDir });
     if (readExit(bundleDir) !== undefined || !existsSync(bundleDir)) return;
     const finishedAtNs = exit.exitedAtNs === 0n ? BigInt(Date.now()) * 1_000_000n : exit.exitedAtNs;
     writeExit(bundleDir, { exitCode: exit.exitStatus, finishedAtNs, oomKilled: existsSync(join(bundleDir, "oom")) });
@@ -412,17 +417,17 @@ export class ShimRuntime implements Runtime {
 
   /** With the pod's lock. */
   async #delete(bundle: Bundle, signal: AbortSignal): Promise<void> {
-    const { id, bundleDir } = bundle;
+    const { bundleDir } = bundle;
     const shim = this.#shimOf(bundle);
+    if (shim === undefined || shim.lost !== undefined) return await this.#cleanUp(bundle, shim, signal);
     try {
-      if (shim !== undefined && shim.lost === undefined) await this.#end(bundle, shim, signal);
-      else await this.#cleanUp(bundle, shim, signal);
+      await this.#end(bundle, shim, signal);
     } catch (error) {
-      if (signal.aborted || shim === undefined || shim.lost !== undefined) throw error;
+      if (signal.aborted) throw error;
       shim.hangs(messageOf(error));
-      await this.#cleanUp(bundle, shim, signal);
+      return await this.#cleanUp(bundle, shim, signal);
     }
-    await this.#closeStreams(id);
+    await this.#closeStreams(bundle);
     this.#unmark(bundleDir);
   }
 
@@ -448,8 +453,9 @@ export class ShimRuntime implements Runtime {
     if (shim === undefined) for (const { pid, startTicks } of processesIn(bundleDir)) signalProcess(pid, startTicks, 9);
     const command = (c: Command, signal: AbortSignal) => run(c, signal);
     await deleteWithShim(command, this.#program, { id, dir: bundleDir }, cleanUpTimeoutMs, signal);
-    this.#unmark(bundleDir);
     shim?.leave(id);
+    await this.#closeStreams(bundle);
+    this.#unmark(bundleDir);
   }
 
   async #makeStreams(container: RuntimeContainer): Promise<{ stdin: string; stdout: string; stderr: string }> {
@@ -462,6 +468,7 @@ export class ShimRuntime implements Runtime {
       makeFifo(join(bundleDir, name), 0o600);
     }
     if (container.logPath !== "") makeDirectories(join(container.logPath, ".."), 0o755);
+    holdStreams(bundleDir, ["stdout", "stderr"]);
     await this.#pump(container);
     const path = (name: string, isWanted: boolean) => (isWanted ? join(bundleDir, name) : "");
     return { stdin: path("stdin", container.stdin), stdout: path("stdout", true), stderr: path("stderr", !tty) };
@@ -475,8 +482,9 @@ export class ShimRuntime implements Runtime {
     await this.#pumps.open({ id, dir, logPath, tty, stdin, stdinOnce });
   }
 
-  async #closeStreams(id: string): Promise<void> {
+  async #closeStreams({ id, bundleDir }: Bundle): Promise<void> {
     await this.#pumps.close(id, drainMs);
+    letGoOfStreams(bundleDir);
     this.#bundles.delete(id);
     this.#logs.get(id)?.[Symbol.dispose]();
     this.#logs.delete(id);
@@ -551,15 +559,4 @@ function commandLine(pid: number): string[] {
   } catch {
     return [];
   }
-}
-
-/** Those that a shim's start has left in a bundle. */
-function processesIn(dir: string): ProcessIdentity[] {
-  return readProcesses().filter(({ pid }) => {
-    try {
-      return readlinkSync(`/proc/${pid}/cwd`) === dir;
-    } catch {
-      return false;
-    }
-  });
 }

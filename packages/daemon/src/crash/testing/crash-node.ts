@@ -264,7 +264,9 @@ exec "$real" "$@"
       chmodSync(file, 0o755);
     }
     const config = readFileSync(this.node.configFile, "utf8");
-    writeFileSync(this.node.configFile, `conmon = "${toolsDir}/conmon"\n${config.replace("[cni]\n", `[cni]\nbin_dirs = ["${toolsDir}"]\n`)}\n[runtimes.${this.runtime}]\npath = "${toolsDir}/${this.runtime}"\nsandbox = "${this.sandbox}"\n`);
+    // A shim has no tools of ours between.
+    const section = this.runtime.startsWith("shim-") ? "" : `[runtimes.${this.runtime}]\npath = "${toolsDir}/${this.runtime}"\nsandbox = "${this.sandbox}"\n`;
+    writeFileSync(this.node.configFile, `conmon = "${toolsDir}/conmon"\n${config.replace("[cni]\n", `[cni]\nbin_dirs = ["${toolsDir}"]\n`)}\n${section}`);
   }
 }
 

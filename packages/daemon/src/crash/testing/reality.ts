@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { basename, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Container, ContainerState, NamespaceMode, type PodSandbox, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
@@ -62,7 +62,7 @@ async function whatShouldBe(crash: CrashNode, pods: readonly PodSandbox[], conta
     const files = ["directory state/containers", "directory root/containers", "mount rootfs"];
     if (state === ContainerState.CONTAINER_EXITED) {
       // The removal may have got as far as to the record.
-      for (const kind of [...files, "exit file"]) may.add(`${kind} ${id}`);
+      for (const kind of [...files, "exit file", "process shim"]) may.add(`${kind} ${id}`);
       continue;
     }
     const mounted = new Set((await crash.containerStatus(id)).mounts.flatMap((mount) => mount.image?.image || []));
@@ -79,7 +79,12 @@ async function whatShouldBe(crash: CrashNode, pods: readonly PodSandbox[], conta
 
 /** What there is of every container that has not ended. */
 function containerKinds(crash: CrashNode): string[] {
-  return ["cgroup of", `state of ${crash.runtime}`, "process conmon", "process of"];
+  const monitors = isShim(crash.runtime) ? ["process shim", "process keelson-streams"] : ["process conmon"];
+  return ["cgroup of", `state of ${crash.runtime}`, ...monitors, "process of"];
+}
+
+function isShim(runtime: string): boolean {
+  return runtime.startsWith("shim-");
 }
 
 function whatIs(crash: CrashNode, layers: number): Found[] {
@@ -90,7 +95,8 @@ function whatIs(crash: CrashNode, layers: number): Found[] {
   return [
     ...["state/pods", "state/containers", "root/containers"].flatMap((path) => names(path).map((id) => [`directory ${path}`, id] as const)),
     ...names("state/exits").map((id) => ["exit file", id] as const),
-    ...names("state/runtimes").flatMap((runtime) => names(`state/runtimes/${runtime}`).map((id) => [`state of ${runtime}`, id] as const)),
+    // A shim has a directory for each namespace, and we have one of these.
+    ...names("state/runtimes").flatMap((runtime) => names(`state/runtimes/${runtime}${isShim(runtime) ? "/keelson" : ""}`).map((id) => [`state of ${runtime}`, id] as const)),
     ...names("root/cni/results").map((name) => ["network cache", /^keel-([0-9a-f]{64})-eth0$/.exec(name)?.[1] ?? name] as const),
     ...names("root").filter((name) => !/^(blobs|cni|containers|layers|lock|reserve|state\.db(-wal|-shm)?)$/.test(name)).map((name) => ["unknown", `root/${name}`] as const),
     ...unpacked.filter((name) => name.startsWith(".")).map((name) => ["temporary layer", name] as const),
@@ -142,6 +148,8 @@ function processes(crash: CrashNode): Found[] {
       // One of a container's is its own to reap, and one that ended with its daemon is gone in a moment.
       if (/^State:\tZ/m.test(readFileSync(`/proc/${name}/status`, "utf8"))) return crash.daemonPids.includes(parentOf(Number(name))) ? [["zombie", name]] : [];
       if (command[0]!.endsWith("/conmon")) return [["process conmon", command[command.indexOf("--cid") + 1]!] as const];
+      if (command[0]!.endsWith("/containerd-shim-runc-v2")) return containersOfShim(crash, Number(name)).map((id) => ["process shim", id] as const);
+      if (command[0] === "keelson-streams") return [["process keelson-streams", idPattern.exec(readlinkSync(`/proc/${name}/cwd`))?.[0] ?? ""] as const];
       if (command[0] === "keelson-pod-init") return [["process keelson-pod-init", command[1]!] as const];
       const id = cgroup.match(idsPattern)?.at(-1);
       if (id === undefined) return [["process", command.join(" ")] as const];
@@ -150,6 +158,16 @@ function processes(crash: CrashNode): Found[] {
       return []; // it has just ended
     }
   });
+}
+
+/** By what is written in their bundles; a word of its own for a shim that none has. */
+function containersOfShim(crash: CrashNode, pid: number): string[] {
+  const dir = join(crash.node.dir, "state/containers");
+  const ids = readdirSync(dir).filter((id) => {
+    const file = join(dir, id, "shim.json");
+    return existsSync(file) && (JSON.parse(readFileSync(file, "utf8")) as { identity: { pid: number } }).identity.pid === pid;
+  });
+  return ids.length === 0 ? [`${pid} of no container`] : ids;
 }
 
 function parentOf(pid: number): number {

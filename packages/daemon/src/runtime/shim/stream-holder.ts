@@ -1,0 +1,37 @@
+import { closeSync, constants, openSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { podInitProgram } from "@keelson/linux/pod-init.ts";
+import { signalProcess } from "@keelson/linux/process.ts";
+import { processStartTicks } from "@keelson/linux/procfs.ts";
+import { spawn } from "@keelson/linux/spawn.ts";
+import { processesIn } from "./processes-in.ts";
+
+/** How it is told from the shim, which is at home in the same directory. */
+const name = "keelson-streams";
+
+/**
+ * Has a process of its own keep FIFOs of a bundle open for reading for as long as the container is there. A shim closes
+ * them at the container's end, and what nobody has open the kernel throws away: the last words of a container that ends
+ * while the daemon is away. It runs a program of 20 KiB that does nothing.
+ */
+export function holdStreams(bundleDir: string, fifos: readonly string[]): void {
+  using fds = new DisposableStack();
+  const open = fifos.map((fifo) => fds.adopt(openSync(join(bundleDir, fifo), constants.O_RDONLY | constants.O_NONBLOCK), closeSync));
+  spawn({ file: podInitProgram(), argv0: name, args: ["--hold"], cwd: bundleDir, env: {}, newSession: true, fds: ["null", "null", "null", ...open] });
+}
+
+/** Ends it; nothing happens when there is none. */
+export function letGoOfStreams(bundleDir: string): void {
+  for (const { pid } of processesIn(bundleDir)) {
+    const startTicks = processStartTicks(pid);
+    if (startTicks !== null && isHolder(pid)) signalProcess(pid, startTicks, 9);
+  }
+}
+
+function isHolder(pid: number): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8").startsWith(`${name}\0`);
+  } catch {
+    return false;
+  }
+}

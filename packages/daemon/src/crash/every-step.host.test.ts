@@ -46,7 +46,8 @@ function killedAtEachStep(runtime: RuntimeName, sandbox: Sandbox): void {
     const ms = Math.round((performance.now() - startedAtMs) / points.length);
     t.diagnostic(`${points.length} points, ${ms} ms each:`);
     for (const point of points) t.diagnostic(point);
-    assert.ok(points.length > 2);
+    // A shim is asked to start a container, by no tool that could be killed with us.
+    assert.ok(points.length > 1);
   }
 
   const namespaces = {

@@ -449,13 +449,23 @@ export class ShimRuntime implements Runtime {
   async #cleanUp(bundle: Bundle, shim: ShimProcess | undefined, signal: AbortSignal): Promise<void> {
     const { id, bundleDir } = bundle;
     shim?.kill();
-    // One that nobody has written down, since the daemon was killed or its start failed.
-    if (shim === undefined) for (const { pid, startTicks } of processesIn(bundleDir)) signalProcess(pid, startTicks, 9);
-    const command = (c: Command, signal: AbortSignal) => run(c, signal);
-    await deleteWithShim(command, this.#program, { id, dir: bundleDir }, cleanUpTimeoutMs, signal);
+    if (shim !== undefined) await this.#deleteWithShim(bundle, signal);
+    // One that nobody has written down, since the daemon was killed or its start failed, has made no container yet.
+    else for (const { pid, startTicks } of processesIn(bundleDir)) signalProcess(pid, startTicks, 9);
     shim?.leave(id);
     await this.#closeStreams(bundle);
     this.#unmark(bundleDir);
+  }
+
+  async #deleteWithShim({ id, bundleDir }: Bundle, signal: AbortSignal): Promise<void> {
+    const command = (c: Command, signal: AbortSignal) => run(c, signal);
+    try {
+      await deleteWithShim(command, this.#program, { id, dir: bundleDir }, cleanUpTimeoutMs, signal);
+    } catch (error) {
+      // containerd's knows nothing of a container that it was killed before it had made.
+      if (signal.aborted || !this.#o.hasHostProcesses) throw error;
+      this.#o.log.warn({ containerId: id, err: error }, "a shim does not clean up after a container; its cgroup is killed all the same");
+    }
   }
 
   async #makeStreams(container: RuntimeContainer): Promise<{ stdin: string; stdout: string; stderr: string }> {

@@ -43,7 +43,7 @@ export interface HandlerSample {
 export interface HandlerMemory {
   /** By how much MemAvailable fell: with what the kernel books to nobody, and with everything else on the machine. */
   readonly availableKiB: number;
-  /** By how much the daemon's and all pods' cgroup grew; NaN when they have none of their own. */
+  /** By how much the cgroup of the daemon and all pods grew, without the daemon's own growth; NaN when they have none of their own. */
   readonly cgroupKiB: number;
   /** PSS of the pod's processes, by their names. */
   readonly pssKiB: ReadonlyMap<string, number>;
@@ -142,18 +142,23 @@ async function startPod(side: Side, image: string, config: PodSandboxConfig, com
 
 async function memoryOfPods(side: Side, image: string): Promise<HandlerMemory> {
   const beforeKiB = await settledMemAvailableKiB();
-  const cgroupBeforeKiB = side.cgroup?.memoryKiB() ?? Number.NaN;
+  const cgroupBeforeKiB = cgroupKiBOf(side);
   const ids: string[] = [];
   for (let index = 0; index < podCount; index++) {
     const { podSandboxId, containerId } = await startPod(side, image, podConfig(side, "handler-memory"), idleCommand);
     ids.push(podSandboxId, containerId);
   }
   const availableKiB = (beforeKiB - (await settledMemAvailableKiB())) / podCount;
-  const cgroupKiB = ((side.cgroup?.memoryKiB() ?? Number.NaN) - cgroupBeforeKiB) / podCount;
+  const cgroupKiB = (cgroupKiBOf(side) - cgroupBeforeKiB) / podCount;
   const pss = new Map<string, number>();
   for (const [pid, name] of podProcesses(ids)) pss.set(name, (pss.get(name) ?? 0) + pssKiB(pid) / podCount);
   await removePods(side.client, benchLabels);
   return { availableKiB, cgroupKiB, pssKiB: pss };
+}
+
+/** The daemon's heap grows and shrinks by more than a pod has. */
+function cgroupKiBOf({ cgroup, pid }: Side): number {
+  return cgroup === undefined || pid === undefined ? Number.NaN : cgroup.memoryKiB() - pssKiB(pid);
 }
 
 /** How fast the log of a container grows that writes as fast as it can. */

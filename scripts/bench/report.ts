@@ -181,7 +181,7 @@ export function handlersTable({ measured, missing }: HandlersSample): string {
     row("log, MB a second", ({ logMegabytesPerSecond }) => median(logMegabytesPerSecond)),
     { name: "memory for each pod, MiB", cells: [] },
     mib("  MemAvailable", (memory) => memory.availableKiB),
-    mib("  cgroups", (memory) => memory.cgroupKiB),
+    mib("  cgroups, without the daemon", (memory) => memory.cgroupKiB),
     mib("  PSS of its processes", total),
     ...processes.map((name) => mib(`    ${name}`, ({ pssKiB }) => pssKiB.get(name) ?? Number.NaN)),
   ];

@@ -102,7 +102,7 @@ test("thirty pods of all handlers come and go through kills of the daemon, and o
   t.after(() => rmSync(dir, { recursive: true }));
   const known = runtimeHandlers();
   for (const { name, missing } of known) if (missing !== false) t.diagnostic(`without ${name}: ${missing}`);
-  const present = known.filter(({ name, missing }) => missing === false && !name.endsWith("-shim"));
+  const present = known.filter(({ missing }) => missing === false);
   const handlers = [...present.map(({ name }) => name), "crun-pod"];
   const hung = join(dir, "hung");
   /** A runtime that does `onCreate` and else is crun. */

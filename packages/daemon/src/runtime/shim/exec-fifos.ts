@@ -36,7 +36,6 @@ export class ExecFifos implements Disposable {
     this.#fds.clear();
   }
 
-  /** Whoever has them open keeps them. */
   [Symbol.dispose](): void {
     for (const path of this.#paths()) rmSync(path, { force: true });
   }

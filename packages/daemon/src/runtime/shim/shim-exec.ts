@@ -93,6 +93,11 @@ class ShimExec {
   async forget(): Promise<void> {
     if (!this.#isOver) await this.#try((task, limits) => task.call("Kill", { ...this.#names, signal: 9 }, limits));
     await this.#try((task, limits) => task.call("Delete", this.#names, limits));
+    this.removeFiles();
+  }
+
+  /** Whoever has them open keeps them. */
+  removeFiles(): void {
     this.fifos[Symbol.dispose]();
     rmSync(this.#pidFile, { force: true });
   }
@@ -162,7 +167,7 @@ export async function execInShim(shim: ExecShim, container: RuntimeContainer, pr
     await Promise.race([forgotten, delay(drainMs, undefined, { signal })]);
     return { exitCode, truncated: stdout.isTruncated || stderr.isTruncated, stdout: stdout.take(), stderr: stderr.take() };
   } finally {
-    exec.fifos[Symbol.dispose]();
+    exec.removeFiles();
   }
 }
 
@@ -179,7 +184,7 @@ export async function execStreamsInShim(shim: ExecShim, container: RuntimeContai
   const { consoleSize } = process;
   if (consoleSize !== undefined) void exec.resize({ rows: consoleSize.height, columns: consoleSize.width });
   const forget = () => void exec.forget();
-  exec.ended.then(() => setTimeout(forget, forgetAfterMs).unref(), forget);
+  exec.ended.finally(() => exec.removeFiles()).then(() => setTimeout(forget, forgetAfterMs).unref(), forget);
   return {
     streams: { is: "pipes", ...fds },
     ended: exec.ended,

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 
@@ -23,7 +24,7 @@ struct spawn {
   const char *path;               /* PATH of the child's environment */
   int *fds;                       /* index: fd in the child, value: fd of ours */
   size_t fd_count;
-  bool new_session;
+  bool new_session, takes_terminal;
   volatile int err; /* written by the child in shared memory */
   const char *volatile step;
   const char *volatile culprit;
@@ -100,6 +101,7 @@ static int child_main(void *data) {
     if (rc < 0) child_fail(s, "map file descriptors", NULL);
   }
 
+  if (s->takes_terminal && ioctl(0, TIOCSCTTY, 0) != 0) child_fail(s, "take the terminal", NULL);
   if (s->cwd != NULL && chdir(s->cwd) != 0) child_fail(s, "chdir", s->cwd);
 
   sigset_t none;
@@ -153,9 +155,9 @@ static napi_value start(napi_env env, struct spawn *s) {
   return result;
 }
 
-/* spawn(file, argv, envp, cwd | null, fds: Int32Array, newSession, cgroupProcs, oomScoreAdj | null) */
+/* spawn(file, argv, envp, cwd | null, fds: Int32Array, newSession, cgroupProcs, oomScoreAdj | null, takesTerminal) */
 static napi_value js_spawn(napi_env env, napi_callback_info info) {
-  napi_value v[8];
+  napi_value v[9];
   AUTO_STRING file = NULL;
   AUTO_STRING cwd = NULL;
   AUTO_STRING oom_score_adj = NULL;
@@ -166,10 +168,10 @@ static napi_value js_spawn(napi_env env, napi_callback_info info) {
   bool is_array = false;
   napi_typedarray_type type;
   void *fds;
-  if (!args_read(env, info, 8, v) || !arg_string(env, v[0], "file", &file) || !arg_strings(env, v[1], "args", &argv) ||
+  if (!args_read(env, info, 9, v) || !arg_string(env, v[0], "file", &file) || !arg_strings(env, v[1], "args", &argv) ||
       !arg_strings(env, v[2], "env", &envp) || !arg_optional_string(env, v[3], "cwd", &cwd) ||
       !arg_bool(env, v[5], "newSession", &s.new_session) || !arg_strings(env, v[6], "cgroups", &cgroups) ||
-      !arg_optional_string(env, v[7], "oomScoreAdj", &oom_score_adj))
+      !arg_optional_string(env, v[7], "oomScoreAdj", &oom_score_adj) || !arg_bool(env, v[8], "takesTerminal", &s.takes_terminal))
     return NULL;
   if (napi_is_typedarray(env, v[4], &is_array) != napi_ok || !is_array ||
       napi_get_typedarray_info(env, v[4], &type, &s.fd_count, &fds, NULL, NULL) != napi_ok || type != napi_int32_array)

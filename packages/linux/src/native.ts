@@ -11,7 +11,7 @@ interface Native {
   overlay(target: string, lower: readonly string[], upper: string | null, work: string | null, options: readonly string[], readonly: boolean, method: number, async: boolean): Promise<void> | undefined;
   createNamespaces(net: string | null, ipc: string | null, uts: string | null, hostname: string | null, sysctls: readonly string[], loopbackUp: boolean, user: string | null, uidMap: string | null, gidMap: string | null, rootUid: number, async: boolean): Promise<void> | undefined;
   unpinNamespace(path: string, async: boolean): Promise<void> | undefined;
-  spawn(file: string, argv: readonly string[], env: readonly string[], cwd: string | null, fds: Int32Array, newSession: boolean, cgroupProcs: readonly string[], oomScoreAdj: string | null): { pid: number; pidfd: number };
+  spawn(file: string, argv: readonly string[], env: readonly string[], cwd: string | null, fds: Int32Array, newSession: boolean, cgroupProcs: readonly string[], oomScoreAdj: string | null, takesTerminal: boolean): { pid: number; pidfd: number };
   pidfdOpen(pid: number): number;
   pidfdSendSignal(pidfd: number, signal: number): boolean;
   waitPidfd(pidfd: number): { code: number; signal: number; cpuUserUs: number; cpuSystemUs: number } | null;

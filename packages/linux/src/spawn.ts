@@ -20,6 +20,8 @@ export interface SpawnOptions {
   fds?: readonly (number | "null")[];
   /** setsid(2): no terminal, and `killGroup` reaches its children. */
   newSession?: boolean;
+  /** With `newSession`: its stdin, a terminal, is that session's, so that the keys for signals, and the terminal's end, reach it. */
+  takesTerminal?: boolean;
   /** cgroup directories that the child enters before it does anything. */
   cgroups?: readonly string[];
   /** Of the child and what it starts, -1000 to 1000; below ours only with CAP_SYS_RESOURCE. Ours when not given. */
@@ -80,6 +82,7 @@ export function spawn(options: SpawnOptions): Child {
       options.newSession ?? false,
       (options.cgroups ?? []).map((dir) => `${dir}/cgroup.procs`),
       options.oomScoreAdj === undefined ? null : String(options.oomScoreAdj),
+      options.takesTerminal ?? false,
     );
   } finally {
     if (nullFd >= 0) closeSync(nullFd);

@@ -66,7 +66,7 @@ export async function runOnTerminal(command: Command, size: TerminalSize | undef
   using pty = new Pty(use === "copied" ? "raw" : "cooked");
   if (size !== undefined) pty.master.resize(size);
   // Where they can be, the program's own words are kept off the terminal.
-  const child = pipes.spawn(command, [pty.slaveFd, pty.slaveFd, use === "copied" ? pipes.make("output").theirs : pty.slaveFd]);
+  const child = pipes.spawn(command, [pty.slaveFd, pty.slaveFd, use === "copied" ? pipes.make("output").theirs : pty.slaveFd], { takesTerminal: use === "handed on" });
   pty.closeSlave();
   const resize = (size: TerminalSize) => {
     pty.master.resize(size);
@@ -111,8 +111,8 @@ class Pipes implements Disposable {
   }
 
   /** Leader of a session of its own. Closes the child's ends, which it has now. */
-  spawn(command: Command, fds: readonly number[]): Child {
-    const child = spawn({ ...command, newSession: true, fds });
+  spawn(command: Command, fds: readonly number[], options: Pick<SpawnOptions, "takesTerminal"> = {}): Child {
+    const child = spawn({ ...command, ...options, newSession: true, fds });
     this.#theirs.dispose();
     return child;
   }

@@ -2,6 +2,7 @@
  *
  *     keelson-pod-init POD_ID          with its orders in the environment and a pipe on fd 3
  *     keelson-pod-init --hold          pid 1 of a container that is a pod's sandbox: the runtime did the rest
+ *     keelson-pod-init --connect PORT  in there, for who cannot enter its network: joins stdin, a socket, with the port
  *
  * Three processes. The starter (this program as spawned) enters the pod's cgroups, forks the entrant, reports and
  * ends. The entrant joins the pod's namespaces, makes the PID namespace, forks pid 1 into it and ends. So pid 1 is
@@ -17,6 +18,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -24,6 +26,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -208,11 +211,65 @@ static _Noreturn void enter_pod(int to_starter) {
   _exit(0);
 }
 
+/* ---- a connection of the sandbox's ---- */
+
+/* To 127.0.0.1, then ::1. The negative errno of the first when neither has a listener. */
+static int connect_loopback(unsigned short port) {
+  struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+  struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(port), .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+  int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd >= 0 && connect(fd, (struct sockaddr *)&v4, sizeof v4) == 0) return fd;
+  int err = errno;
+  fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd >= 0 && connect(fd, (struct sockaddr *)&v6, sizeof v6) == 0) return fd;
+  return -err;
+}
+
+/* Returns at the end of what comes, or when one of the two is no more. */
+static void copy(int from, int to) {
+  static char buffer[65536];
+  for (;;) {
+    ssize_t n = read(from, buffer, sizeof buffer);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) break;
+    if (n == 0) {
+      shutdown(to, SHUT_WR);
+      return;
+    }
+    for (ssize_t done = 0, m; done < n; done += m) {
+      m = send(to, buffer + done, (size_t)(n - done), MSG_NOSIGNAL);
+      if (m < 0 && errno == EINTR) m = 0;
+      if (m < 0) goto broken;
+    }
+  }
+broken:
+  shutdown(from, SHUT_RDWR);
+  shutdown(to, SHUT_RDWR);
+}
+
+static _Noreturn void forward(const char *port) {
+  int peer = connect_loopback((unsigned short)atoi(port));
+  /* The first byte tells how it went. */
+  unsigned char answer = (unsigned char)(peer < 0 ? -peer : 0);
+  fcntl(0, F_SETFL, fcntl(0, F_GETFL) & ~O_NONBLOCK);
+  if (write(0, &answer, 1) != 1 || answer != 0) _exit(1);
+  int back = fork();
+  if (back < 0) _exit(1);
+  if (back == 0) {
+    copy(peer, 0);
+    _exit(0);
+  }
+  copy(0, peer);
+  waitpid(back, NULL, 0);
+  _exit(0);
+}
+
 int main(int argc, char **argv) {
   if (argc == 2 && strcmp(argv[1], "--hold") == 0) {
     heed_signals();
     for (;;) pause();
   }
+  if (argc == 3 && strcmp(argv[1], "--connect") == 0) forward(argv[2]);
   for (int signal = 1; signal < 32; signal++)
     if (signal != SIGKILL && signal != SIGSTOP) (void)sigaction(signal, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
 

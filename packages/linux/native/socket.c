@@ -36,12 +36,14 @@ static napi_value js_connect_seqpacket(napi_env env, napi_callback_info info) {
   return throw_errno(env, err, fd < 0 ? "socket" : "connect", dir, "connect to %s/%s", dir, name);
 }
 
-/* seqpacketPair() -> { a, b }, non-blocking */
-static napi_value js_seqpacket_pair(napi_env env, napi_callback_info info) {
-  (void)info;
+/* socketPair(hasPackets) -> { a, b }, non-blocking */
+static napi_value js_socket_pair(napi_env env, napi_callback_info info) {
+  napi_value v[1];
+  bool has_packets;
   int fds[2];
   napi_value result;
-  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) != 0) {
+  if (!args_read(env, info, 1, v) || !arg_bool(env, v[0], "hasPackets", &has_packets)) return NULL;
+  if (socketpair(AF_UNIX, (has_packets ? SOCK_SEQPACKET : SOCK_STREAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) != 0) {
     int err = errno;
     return throw_errno(env, err, "socketpair", NULL, "make a pair of sockets");
   }
@@ -223,7 +225,7 @@ static napi_value js_socket_error(napi_env env, napi_callback_info info) {
 
 void init_socket(napi_env env, napi_value exports) {
   export_function(env, exports, "connectSeqpacket", js_connect_seqpacket);
-  export_function(env, exports, "seqpacketPair", js_seqpacket_pair);
+  export_function(env, exports, "socketPair", js_socket_pair);
   export_function(env, exports, "receivePacket", js_receive_packet);
   export_function(env, exports, "sendPacket", js_send_packet);
   export_function(env, exports, "shutdownWrite", js_shutdown_write);

@@ -23,7 +23,7 @@ interface Native {
   openPty(isRaw: boolean): { masterFd: number; slaveFd: number };
   resizePty(fd: number, rows: number, columns: number): void;
   connectSeqpacket(dir: string, name: string): number;
-  seqpacketPair(): { a: number; b: number };
+  socketPair(hasPackets: boolean): { a: number; b: number };
   receivePacket(fd: number, buffer: Uint8Array): number;
   sendPacket(fd: number, bytes: Uint8Array): boolean;
   shutdownWrite(fd: number): void;

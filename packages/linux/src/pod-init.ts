@@ -23,7 +23,10 @@ export interface PodInitOptions {
   pin?: string;
 }
 
-/** Where the program is, which also holds a container that is a pod's sandbox: `PROGRAM --hold`, static, without needs. */
+/** Where the program is, which also holds a container that is a pod's sandbox: `PROGRAM --hold`, static, without needs. There,
+ * `PROGRAM --connect PORT` joins its stdin, a stream socket, with a port of the sandbox's loopback; the first byte that it
+ * writes is 0, or the errno of why it cannot.
+ */
 export function podInitProgram(): string {
   return builtFile("pod-init");
 }

@@ -9,7 +9,6 @@ import { type ProcessStat, readStat } from "@keelson/linux/procfs.ts";
 import type { CgroupUsage } from "@keelson/linux/cgroup-usage.ts";
 import type { TerminalSize } from "@keelson/linux/pty.ts";
 import { run, type RunResult } from "@keelson/linux/run.ts";
-import { UnixListener } from "@keelson/linux/unix-listener.ts";
 import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import { specFile } from "../paths.ts";
 import type { ProcessIdentity } from "../pod/state.ts";
@@ -20,6 +19,7 @@ import { viewInState } from "./oci.ts";
 import type { ExecResult, ExitReport, RunningExec, RunningProcesses, Runtime, RuntimeContainer, RuntimeView } from "./runtime.ts";
 import { RuntimeCommand, type RuntimeCommandOptions } from "./runtime-command.ts";
 import { RuntimeExec } from "./runtime-exec.ts";
+import { connectInSandbox } from "./runsc-port.ts";
 import { usageInEvent } from "./runsc-usage.ts";
 import { endRunscExecs, killRunscExec } from "./runsc-exec-processes.ts";
 
@@ -144,13 +144,8 @@ export class RunscRuntime implements Runtime {
     return pidNamespaceIn(readSpec(bundleDir));
   }
 
-  /** runsc connects to a socket of ours, and hands that to the sandbox as one end of the connection. */
-  async connectPort({ id, bundleDir }: RuntimeContainer, port: number, signal: AbortSignal): Promise<number> {
-    using listener = new UnixListener(bundleDir, `port-${(this.#connections += 1)}.sock`);
-    const result = await this.#command.run(["port-forward", "--stream", listener.path, id, String(port)], signal);
-    const fd = result.code === 0 ? listener.accept() : undefined;
-    if (fd === undefined) throw this.#command.failure(`connect to port ${port}`, result, Code.Unavailable);
-    return fd;
+  connectPort({ id, bundleDir }: RuntimeContainer, port: number, signal: AbortSignal): Promise<number> {
+    return connectInSandbox(this.#command, id, port, join(bundleDir, `connect-${(this.#connections += 1)}.json`), signal);
   }
 
   endExecs(container: RuntimeContainer): void {
@@ -208,7 +203,8 @@ export class RunscRuntime implements Runtime {
   #killSandboxOf({ id, bundleDir }: Known): void {
     const pid = readPid(join(bundleDir, "sandbox-pid"));
     const stat = pid === undefined ? null : readStat(pid);
-    if (pid === undefined || stat === null || !readIfThere(`/proc/${pid}/cmdline`).toString().startsWith(`runsc-sandbox\0--root=${this.#command.root}\0`)) return;
+    const args = readIfThere(`/proc/${pid}/cmdline`).toString().split("\0");
+    if (pid === undefined || stat === null || args[0] !== "runsc-sandbox" || !args.includes(`--root=${this.#command.root}`)) return;
     this.#log.warn({ containerId: id, pid }, `the sandbox of container ${id} did not answer within ${answerTimeoutMs / 1000} s; killing it, and with it all of its pod`);
     signalProcess(pid, stat.startTicks, sigkill);
   }

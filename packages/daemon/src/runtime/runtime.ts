@@ -105,7 +105,7 @@ export interface Runtime {
   pidNamespaceOf?(container: RuntimeContainer): string | undefined;
   /**
    * Connects to a port of a pod whose network namespace does not lead there, as it has a network stack of its own:
-   * a stream socket, whose fd is the caller's. Throws Unavailable with a sentence why not. Absent where the namespace does.
+   * a stream socket, whose fd is the caller's. Throws what `connectLoopback` throws. Absent where the namespace does.
    *
    * @param sandbox the container that is the pod's sandbox.
    */

@@ -1,0 +1,53 @@
+import assert from "node:assert/strict";
+import { once } from "node:events";
+import { type AddressInfo, createServer, Socket } from "node:net";
+import { text } from "node:stream/consumers";
+import { test } from "node:test";
+import { closeFd } from "./pipe.ts";
+import { podInitProgram } from "./pod-init.ts";
+import { type Child, spawn } from "./spawn.ts";
+import { streamPair } from "./stream-pair.ts";
+
+/** The program of a sandbox that joins its stdin with a port, and our end of that. */
+function connectTo(port: number): { child: Child; socket: Socket } {
+  const { a, b } = streamPair();
+  const child = spawn({ file: podInitProgram(), args: ["--connect", String(port)], fds: [b, "null", "null"] });
+  closeFd(b);
+  return { child, socket: new Socket({ fd: a, readable: true, writable: true, allowHalfOpen: true }) };
+}
+
+for (const host of ["127.0.0.1", "::1"]) {
+  test(`a sandbox's program joins its stdin with a port on ${host}, each half by itself`, async () => {
+    await using server = createServer({ allowHalfOpen: true }, (peer) => {
+      let length = 0;
+      peer.on("data", (bytes) => (length += bytes.length)).on("end", () => peer.end(`got ${length}`));
+    }).listen(0, host);
+    await once(server, "listening");
+    const { child, socket } = connectTo((server.address() as AddressInfo).port);
+    socket.end(Buffer.alloc(3_000_000));
+    assert.equal(await text(socket), "\0got 3000000");
+    assert.equal((await child.exited).code, 0);
+  });
+}
+
+test("a sandbox's program that nobody answers tells why", async () => {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address() as AddressInfo;
+  await server[Symbol.asyncDispose]();
+  const { child, socket } = connectTo(port);
+  const [bytes] = (await once(socket, "data")) as [Buffer];
+  assert.deepEqual([...bytes], [111], "ECONNREFUSED");
+  assert.equal((await child.exited).code, 1);
+  socket.destroy();
+});
+
+test("a sandbox's program ends when whoever it serves is gone", async () => {
+  await using server = createServer(() => {}).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { child, socket } = connectTo((server.address() as AddressInfo).port);
+  await once(socket, "data");
+  socket.destroy();
+  server.on("connection", (peer) => peer.resume());
+  assert.equal((await child.exited).code, 0);
+});

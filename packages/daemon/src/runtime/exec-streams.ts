@@ -11,8 +11,11 @@ export interface Launched {
   readonly resize: (size: TerminalSize) => void;
 }
 
-/** Four times Linux' own: writer and reader wait for each other less often. It takes memory only as it fills. */
-const pipeBytes = 256 * 1024;
+/**
+ * What pipes hold; Linux' own is 64 KiB. On a busy machine no more than that passes each time that its reader gets a
+ * turn. They take memory only as they fill: that of an output is the container's, which may have little.
+ */
+const pipeBytes = { input: 1024 * 1024, output: 256 * 1024 };
 
 /** How often a runtime that may not have looked yet is told of a new size, in ms after it. */
 const resizeAgainMs = [100, 500];
@@ -100,7 +103,7 @@ class Pipes implements Disposable {
   readonly #theirs = new DisposableStack();
 
   make(direction: "input" | "output"): Pipe {
-    const { readFd, writeFd } = createPipe(pipeBytes);
+    const { readFd, writeFd } = createPipe(pipeBytes[direction]);
     const [theirs, mine] = direction === "input" ? [readFd, writeFd] : [writeFd, readFd];
     let isTaken = false;
     this.#theirs.adopt(theirs, closeFd);

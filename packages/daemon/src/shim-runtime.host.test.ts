@@ -1,10 +1,11 @@
 // containerd's own shim as a handler: what is different from conmon.
 import assert from "node:assert/strict";
-import { existsSync, readdirSync, readFileSync, renameSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { after, before, describe, test } from "node:test";
 import { ContainerState } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { runtimeBinary } from "@keelson/testkit/runtime-binary.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { linesOf, parseLog } from "./testing/cri-log.ts";
 import { rejectsWith, skip, TestNode } from "./testing/test-node.ts";
@@ -137,3 +138,24 @@ for (const runtime of ["shim-runc", "shim-crun"] as const) {
     });
   });
 }
+
+test("what a runtime has begun of a container whose daemon was killed meanwhile goes with the pod", { skip }, async (t) => {
+  const dir = mkdtempSync("/run/keelson-halfway-");
+  t.after(() => rmSync(dir, { recursive: true }));
+  const begun = join(dir, "begun");
+  // As far as crun and runc have come when they wait for the container's first process.
+  const begin = `while [ "$1" != --root ]; do shift; done; root=$2; while [ $# -gt 1 ]; do shift; done; mkdir -p $root/$1; >$root/$1/exec.fifo; >${begun}; exec sleep 4326`;
+  writeFileSync(join(dir, "halfway"), `#!/bin/sh\ncase " $* " in *" create "*) ${begin} ;; esac\nexec crun "$@"\n`, { mode: 0o755 });
+  const config = `[runtimes.halfway]\ntype = "shim"\npath = "${runtimeBinary("containerd-shim-runc-v2")}"\noptions = { BinaryName = "${join(dir, "halfway")}" }\n`;
+  await using node = await TestNode.start({ config });
+  const pod = await node.runPod({}, "halfway");
+  const failing = assert.rejects(node.createContainer(pod, "true"));
+  await waitFor(() => existsSync(begun), { message: "the runtime was not called" });
+  await node.kill("SIGKILL");
+  await failing;
+  assert.equal(node.remains().filter((path) => path.endsWith("/exec.fifo")).length, 1);
+  await node.startAgain();
+  await node.removePod(pod.id);
+  assert.deepEqual(node.remains(), []);
+  assert.deepEqual(node.leftBehind(), []);
+});

@@ -441,6 +441,8 @@ export class ShimRuntime implements Runtime {
       await task.call("Wait", { id }, { timeoutMs: answerTimeoutMs, signal });
     } catch (error) {
       if (codeOf(error) === Code.Unavailable || codeOf(error) === Code.DeadlineExceeded) throw error;
+      // containerd's ends its OCI runtime in the middle of a Create that nobody waits for any more, and forgets what that has begun.
+      if (codeOf(error) === Code.NotFound && this.#o.hasHostProcesses) await this.#deleteWithShim(bundle, signal);
     }
     await this.#forget(bundle, shim, signal);
   }

@@ -20,16 +20,18 @@ const maxRounds = 5;
 export function killExec(pidFile: string, processes: () => ProcessStat[], isWanted: (pid: number) => boolean = () => true): void {
   const pid = readPid(pidFile);
   if (pid === undefined || !isWanted(pid)) return;
-  const killed = new Set<number>();
-  // What is stopped cannot fork while its children are counted; a few rounds catch what was forked before.
+  const stopped = new Map<number, ProcessStat>();
+  // What is stopped cannot fork while its children are counted; a few rounds catch what was forked before. None is killed
+  // until all are known: nobody can tell whose the children of a dead process were.
   for (let round = 0; round < maxRounds; round += 1) {
-    // One that is still there after its SIGKILL (frozen, or in uninterruptible sleep) gets no other.
-    const alive = membersOf(pid, processes()).filter((p) => !killed.has(p.pid));
-    if (alive.length === 0) return;
-    for (const p of alive) signalProcess(p.pid, p.startTicks, sigstop);
-    for (const p of alive) signalProcess(p.pid, p.startTicks, sigkill);
-    for (const p of alive) killed.add(p.pid);
+    const found = membersOf(pid, processes()).filter((p) => !stopped.has(p.pid));
+    if (found.length === 0) break;
+    for (const p of found) {
+      signalProcess(p.pid, p.startTicks, sigstop);
+      stopped.set(p.pid, p);
+    }
   }
+  for (const p of stopped.values()) signalProcess(p.pid, p.startTicks, sigkill);
 }
 
 /**

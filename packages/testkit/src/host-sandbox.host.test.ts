@@ -132,6 +132,11 @@ test("everything inside dies with a caller that is killed, and the next sandbox 
   assert.deepEqual(leftBehind(before), []);
 });
 
+test("ends also when something inside was left frozen", { timeout: 20_000, skip: existsSync("/sys/fs/cgroup/freezer") ? false : "cgroup v2 kills what is frozen" }, async () => {
+  const script = "mkdir /sys/fs/cgroup/freezer/f; sleep 600 & echo $! >/sys/fs/cgroup/freezer/f/cgroup.procs; echo FROZEN >/sys/fs/cgroup/freezer/f/freezer.state; sleep 2";
+  assert.equal((await runInSandbox("sh", ["-c", script], { stdio: "capture" })).exitCode, 0);
+});
+
 test("hands SIGTERM on", { timeout: 20_000 }, async () => {
   const script = `
     const { runInSandbox } = await import(${JSON.stringify(join(import.meta.dirname, "host-sandbox.ts"))});

@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { existsSync, lstatSync, readdirSync, readFileSync, rmdirSync } from "node:fs";
+import { existsSync, lstatSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { constants } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -88,6 +88,7 @@ async function run(
   };
   const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
   for (const signal of signals) process.on(signal, forward);
+  using _ = thawAtEnd(name, child.pid);
   try {
     const exitCode = await new Promise<number>((resolve, reject) => {
       child.once("error", reject);
@@ -96,6 +97,34 @@ async function run(
     return { exitCode, ...output };
   } finally {
     for (const signal of signals) process.off(signal, forward);
+  }
+}
+
+/** How often it is looked whether the command has ended while its sandbox has not, in ms. */
+const thawPeriodMs = 1000;
+
+/**
+ * A frozen process takes no SIGKILL on cgroup v1, and the PID namespace waits for it when its process 1 has ended: what a
+ * daemon had frozen when it was killed at the end is let go.
+ */
+function thawAtEnd(name: string, unshare: number | undefined): Disposable {
+  let command: number | undefined;
+  const timer = setInterval(() => {
+    const init = childrenOf(unshare)[0];
+    if (init === undefined) return;
+    const inside = childrenOf(init);
+    command ??= inside[0];
+    if (command !== undefined && !inside.includes(command)) thawAll(join(cgroupRoot, "freezer", name));
+  }, thawPeriodMs).unref();
+  return { [Symbol.dispose]: () => clearInterval(timer) };
+}
+
+function thawAll(dir: string): void {
+  for (const entry of existsSync(dir) ? readdirSync(dir, { withFileTypes: true }) : []) if (entry.isDirectory()) thawAll(join(dir, entry.name));
+  try {
+    writeFileSync(join(dir, "freezer.state"), "THAWED", { flag: "r+" });
+  } catch {
+    // The machine's cgroups are v2, whose frozen processes can be killed; or this one is gone.
   }
 }
 

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { basename } from "node:path";
 
 interface ProcessFacts {
@@ -9,8 +9,8 @@ interface ProcessFacts {
 
 /**
  * The processes of pods and containers with these ids, and what they are called. Monitors and shims are in no cgroup of
- * the pod and have an id in their command line; containers, and gVisor's kernel with its helpers, are in the pod's cgroup;
- * what one of these has started is the pod's, wherever it is.
+ * the pod and have an id in their command line, or their working directory; containers, and gVisor's kernel with its helpers,
+ * are in the pod's cgroup; what one of these has started is the pod's, wherever it is.
  */
 export function podProcesses(ids: readonly string[]): Map<number, string> {
   const all = new Map<number, ProcessFacts>();
@@ -33,8 +33,9 @@ function factsOf(pid: string, ids: readonly string[]): ProcessFacts | undefined 
     const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
     const parent = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
     const program = basename(command.split("\0")[0] ?? "");
+    const cwd = readlinkSync(`/proc/${pid}/cwd`);
     const name = program === "" ? stat.slice(stat.indexOf("(") + 1, stat.lastIndexOf(")")) : program;
-    return { parent, name, isMarked: ids.some((id) => command.includes(id) || cgroup.includes(id)) };
+    return { parent, name, isMarked: ids.some((id) => [command, cgroup, cwd].some((text) => text.includes(id))) };
   } catch {
     return undefined; // it has ended
   }

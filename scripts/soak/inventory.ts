@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { basename, join } from "node:path";
 import { addressesDir } from "./network.ts";
 
@@ -103,24 +103,44 @@ function cgroupsBelow(dir: string, depth: number): Thing[] {
   });
 }
 
+interface Process {
+  readonly pid: number;
+  readonly parent: number;
+  readonly name: string;
+  readonly command: readonly string[];
+  readonly isZombie: boolean;
+  /** Of the pod or container whose cgroup it is in. */
+  readonly cgroupId: string | undefined;
+}
+
 function processesHere(): Thing[] {
+  const all = names("/proc").filter((name) => /^\d+$/.test(name)).flatMap(readProcess);
   const ours = new Set([1]);
-  for (let pid = process.pid; pid > 1; pid = Number(/^PPid:\t(\d+)$/m.exec(read(`/proc/${pid}/status`) ?? "")?.[1] ?? 0)) ours.add(pid);
-  return names("/proc").filter((name) => /^\d+$/.test(name) && !ours.has(Number(name))).flatMap((name): Thing[] => {
-    const command = (read(`/proc/${name}/cmdline`) ?? "").split("\0");
-    const cgroup = read(`/proc/${name}/cgroup`);
-    const status = read(`/proc/${name}/status`);
-    if (cgroup === undefined || status === undefined) return []; // it has just ended
-    if (/^State:\tZ/m.test(status)) return [{ kind: "zombie", owner: "nobody", id: `${name} ${/^Name:\t(.*)$/m.exec(status)?.[1]}` }];
+  for (let pid = process.pid; pid > 1; pid = all.find((one) => one.pid === pid)?.parent ?? 0) ours.add(pid);
+  return all.filter(({ pid }) => !ours.has(pid)).flatMap(({ pid, parent, name, command, isZombie, cgroupId }): Thing[] => {
+    if (isZombie) return [{ kind: "zombie", owner: "nobody", id: `${pid} ${name}` }];
     const first = basename(command[0] ?? "");
     if (first === "conmon") return [{ kind: "process conmon", owner: "pod or live container", id: command[command.indexOf("--cid") + 1] ?? "" }];
+    // Its working directory is the container's.
+    if (first === "keelson-streams") return [{ kind: "process keelson-streams", owner: "container", id: idPattern.exec(readLink(`/proc/${pid}/cwd`))?.[0] ?? "" }];
     if (first === "keelson-pod-init") return [{ kind: "process keelson-pod-init", owner: "pod", id: command[1] ?? "" }];
-    // Of what is in no cgroup of theirs, such as a shim, the command line tells.
-    const id = (cgroup.match(idsPattern) ?? command.join(" ").match(idsPattern))?.at(-1);
+    // A shim has the name of the pod's first container, which may be gone while others have it.
+    const child = first.startsWith("containerd-shim-") ? all.find((one) => one.parent === pid && one.cgroupId !== undefined) : undefined;
+    const id = cgroupId ?? child?.cgroupId ?? command.join(" ").match(idsPattern)?.at(-1);
     if (id !== undefined) return [{ kind: "process of", owner: "pod or live container", id }];
     // What the daemon runs is its child; an orphan should end by itself.
-    return /^PPid:\t1$/m.test(status) ? [{ kind: "orphan process", owner: "nobody", id: `${name} ${command.join(" ")}` }] : [];
+    return parent === 1 ? [{ kind: "orphan process", owner: "nobody", id: `${pid} ${command.join(" ")}` }] : [];
   });
+}
+
+/** None when it has just ended. */
+function readProcess(pid: string): Process[] {
+  const command = (read(`/proc/${pid}/cmdline`) ?? "").split("\0");
+  const cgroup = read(`/proc/${pid}/cgroup`);
+  const status = read(`/proc/${pid}/status`);
+  if (cgroup === undefined || status === undefined) return [];
+  const field = (name: string) => new RegExp(`^${name}:\t(.*)$`, "m").exec(status)?.[1] ?? "";
+  return [{ pid: Number(pid), parent: Number(field("PPid")), name: field("Name"), command, isZombie: field("State").startsWith("Z"), cgroupId: cgroup.match(idsPattern)?.at(-1) }];
 }
 
 function directories(dir: string): Thing[] {
@@ -164,5 +184,13 @@ function read(path: string): string | undefined {
     return readFileSync(path, "utf8");
   } catch {
     return undefined; // just gone
+  }
+}
+
+function readLink(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return ""; // just gone
   }
 }

@@ -6,13 +6,15 @@ import { after, before, describe, test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import { controllerDir, detectCgroups } from "@keelson/linux/cgroup.ts";
 import { NamespaceMode } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { type Pod, rejectsWith, runtimes, sectionLike, skip, TestNode } from "./testing/test-node.ts";
+import { eachRuntime, skipFor, testFor } from "./testing/each-runtime.ts";
+import { type Pod, rejectsWith, sectionLike, TestNode } from "./testing/test-node.ts";
 
 /** Every runtime lets containers use /dev/null and its like; /dev/fuse is none of them. */
 const opens = (path: string) => `(: < ${path}) 2>/dev/null && echo readable || echo not readable; (: > ${path}) 2>/dev/null && echo writable || echo not writable`;
 
-for (const runtime of runtimes) {
-  describe(`CDI devices with ${runtime}`, { skip, concurrency: 3 }, () => {
+for (const runtime of eachRuntime) {
+  const test = testFor(runtime);
+  describe(`CDI devices with ${runtime}`, { skip: skipFor(runtime), concurrency: 3 }, () => {
     let node: TestNode;
     let pod: Pod;
     before(async () => {
@@ -73,7 +75,7 @@ for (const runtime of runtimes) {
     });
   });
 
-  describe(`devices with ${runtime}`, { skip, concurrency: 3 }, () => {
+  describe(`devices with ${runtime}`, { skip: skipFor(runtime), concurrency: 3 }, () => {
     let node: TestNode;
     let pod: Pod;
     let dir: string;

@@ -15,7 +15,8 @@ import {
 import { busyboxImage } from "@keelson/testkit/image.ts";
 import { file, symlink, type TarEntry } from "@keelson/testkit/tar.ts";
 import { findBinary } from "./runtime/find-program.ts";
-import { imageSpec, type Pod, rejectsWith, runtimes, skip, TestNode } from "./testing/test-node.ts";
+import { eachRuntime, skipFor, testFor } from "./testing/each-runtime.ts";
+import { imageSpec, type Pod, rejectsWith, skip, TestNode } from "./testing/test-node.ts";
 
 const ownPid = { namespaceOptions: { pid: NamespaceMode.CONTAINER } };
 const netBindService = 1n << 10n;
@@ -37,8 +38,9 @@ function isAppArmorOn(): boolean {
   }
 }
 
-for (const runtime of runtimes) {
-  describe(`a container with ${runtime}`, { skip, concurrency: 3 }, () => {
+for (const runtime of eachRuntime) {
+  const test = testFor(runtime);
+  describe(`a container with ${runtime}`, { skip: skipFor(runtime), concurrency: 3 }, () => {
     let node: TestNode;
     let pod: Pod;
     let privilegedPod: Pod;

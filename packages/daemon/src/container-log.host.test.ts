@@ -6,7 +6,8 @@ import { Code } from "@keelson/base/status.ts";
 import { ContainerState } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { linesOf, logSoFar, parseLog } from "./testing/cri-log.ts";
-import { type Pod, rejectsWith, runtimes, skip, TestNode } from "./testing/test-node.ts";
+import { eachRuntime, testFor } from "./testing/each-runtime.ts";
+import { type Pod, rejectsWith, skip, TestNode } from "./testing/test-node.ts";
 
 const counter = "i=0; while :; do i=$((i+1)); echo $i; usleep 2000; done";
 
@@ -25,7 +26,8 @@ describe("container logs", { skip, concurrency: 3 }, () => {
     return parseLog(readFileSync(logPath, "utf8"));
   };
 
-  for (const runtime of runtimes) {
+  for (const runtime of eachRuntime) {
+    const test = testFor(runtime);
     test(`have each line with its time, stream and tag with ${runtime}`, async () => {
       const own = await node.runPod({}, runtime);
       const before = BigInt(Date.now()) * 1_000_000n;

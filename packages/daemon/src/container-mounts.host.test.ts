@@ -11,7 +11,8 @@ import { lgetxattr } from "@keelson/linux/file.ts";
 import { mount } from "@keelson/linux/mount.ts";
 import { busyboxImage, type Image, makeImage, makeLayer } from "@keelson/testkit/image.ts";
 import { device, directory, fifo, file, hardLink, symlink, whiteout } from "@keelson/testkit/tar.ts";
-import { imageSpec, type Pod, rejectsWith, runtimes, skip, TestNode } from "./testing/test-node.ts";
+import { eachRuntime, skipFor, testFor } from "./testing/each-runtime.ts";
+import { imageSpec, type Pod, rejectsWith, skip, TestNode } from "./testing/test-node.ts";
 
 const pidOfContainer = { namespaceOptions: { pid: NamespaceMode.CONTAINER } };
 const { PROPAGATION_PRIVATE, PROPAGATION_HOST_TO_CONTAINER, PROPAGATION_BIDIRECTIONAL } = MountPropagation;
@@ -22,8 +23,9 @@ async function pull(node: TestNode, name: string, content: Image): Promise<strin
   return image;
 }
 
-for (const runtime of runtimes) {
-  describe(`the mounts of a container with ${runtime}`, { skip, concurrency: 3 }, () => {
+for (const runtime of eachRuntime) {
+  const test = testFor(runtime);
+  describe(`the mounts of a container with ${runtime}`, { skip: skipFor(runtime), concurrency: 3 }, () => {
     let node: TestNode;
     let pod: Pod;
     let privilegedPod: Pod;

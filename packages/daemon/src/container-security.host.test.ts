@@ -14,12 +14,14 @@ import {
 } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { busyboxImage } from "@keelson/testkit/image.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
-import { imageSpec, type Pod, rejectsWith, runtimes, skip, TestNode } from "./testing/test-node.ts";
+import { eachRuntime, skipFor, testFor } from "./testing/each-runtime.ts";
+import { imageSpec, type Pod, rejectsWith, TestNode } from "./testing/test-node.ts";
 
 const pidOfContainer = { namespaceOptions: { pid: NamespaceMode.CONTAINER } };
 
-for (const runtime of runtimes) {
-  describe(`a container with ${runtime}`, { skip, concurrency: 3 }, () => {
+for (const runtime of eachRuntime) {
+  const test = testFor(runtime);
+  describe(`a container with ${runtime}`, { skip: skipFor(runtime), concurrency: 3 }, () => {
     let node: TestNode;
     let pod: Pod;
     let privilegedPod: Pod;

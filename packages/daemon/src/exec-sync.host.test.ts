@@ -6,7 +6,8 @@ import { after, before, describe, test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import { ContainerState, NamespaceMode } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { slowness, waitFor } from "@keelson/testkit/wait.ts";
-import { type Pod, rejectsWith, runtimes, skip, TestNode } from "./testing/test-node.ts";
+import { eachRuntime, skipFor, testFor } from "./testing/each-runtime.ts";
+import { type Pod, rejectsWith, skip, TestNode } from "./testing/test-node.ts";
 
 /** The command lines of all processes that have a word in it. */
 function processesWith(word: string): string[] {
@@ -22,8 +23,9 @@ function processesWith(word: string): string[] {
     });
 }
 
-for (const runtime of runtimes) {
-  describe(`ExecSync with ${runtime}`, { skip, concurrency: 3 }, () => {
+for (const runtime of eachRuntime) {
+  const test = testFor(runtime);
+  describe(`ExecSync with ${runtime}`, { skip: skipFor(runtime), concurrency: 3 }, () => {
     let node: TestNode;
     let pod: Pod;
     let id: string;

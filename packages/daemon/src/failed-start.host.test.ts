@@ -7,7 +7,8 @@ import { ContainerConfig, ContainerState } from "@keelson/cri/gen/runtime/v1/api
 import { fromJson } from "@keelson/cri/json.ts";
 import { busyboxImage } from "@keelson/testkit/image.ts";
 import { file } from "@keelson/testkit/tar.ts";
-import { imageSpec, type Pod, rejectsWith, runtimes, skip, TestNode } from "./testing/test-node.ts";
+import { eachRuntime, skipFor, testFor } from "./testing/each-runtime.ts";
+import { imageSpec, type Pod, rejectsWith, TestNode } from "./testing/test-node.ts";
 
 /** busybox, said to be for arm64 (elf(5), e_machine). */
 function foreignProgram(): Buffer {
@@ -16,8 +17,9 @@ function foreignProgram(): Buffer {
   return bytes;
 }
 
-for (const runtime of runtimes) {
-  describe(`a container with ${runtime}`, { skip, concurrency: 3 }, () => {
+for (const runtime of eachRuntime) {
+  const test = testFor(runtime);
+  describe(`a container with ${runtime}`, { skip: skipFor(runtime), concurrency: 3 }, () => {
     let node: TestNode;
     let pod: Pod;
     let image: string;

@@ -9,7 +9,8 @@ import { ContainerState } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { makeImage, makeLayer } from "@keelson/testkit/image.ts";
 import { file } from "@keelson/testkit/tar.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
-import { imageSpec, rejectsWith, runtimes, skip, TestNode } from "./testing/test-node.ts";
+import { eachRuntime, testFor } from "./testing/each-runtime.ts";
+import { imageSpec, rejectsWith, skip, TestNode } from "./testing/test-node.ts";
 
 /** Puts the node's `root` or `state` on a small file system of its own until disposed of; then no pod may be left. */
 async function onSmallDisk(node: TestNode, part: "root" | "state", options: string): Promise<AsyncDisposable> {
@@ -217,7 +218,8 @@ test("a state directory that became read-only is told of, and the same call work
   await node.removePod((await run()).podSandboxId);
 });
 
-for (const runtime of runtimes) {
+for (const runtime of eachRuntime) {
+  const test = testFor(runtime);
   test(`a start with ${runtime} that races a stop works or is told so, and the container has ended by the stop`, { skip }, async () => {
     await using node = await TestNode.start({ runtime });
     const pod = await node.runPod();

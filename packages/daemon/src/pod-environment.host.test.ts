@@ -8,6 +8,7 @@ import { after, before, describe, test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import { type ContainerConfig, type DeepPartial, NamespaceMode, type PodSandboxConfig, Protocol } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
+import { eachRuntime, testFor } from "./testing/each-runtime.ts";
 import { hostAddress, type Pod, rejectsWith, runtimes, skip, TestNode } from "./testing/test-node.ts";
 
 const { POD, CONTAINER, NODE, TARGET } = NamespaceMode;
@@ -40,7 +41,8 @@ describe("a pod", { skip, concurrency: 3 }, () => {
   };
   const script = (text: string, linux: DeepPartial<ContainerConfig["linux"]> = {}): DeepPartial<ContainerConfig> => ({ command: ["sh", "-c", text], linux });
 
-  for (const runtime of runtimes) {
+  for (const runtime of eachRuntime) {
+    const test = testFor(runtime);
     test(`has its hostname, hosts file and resolver settings with ${runtime}`, async () => {
       const dnsConfig = { servers: ["10.10.10.10", "fd00::1"], searches: ["google.com", "svc.cluster.local"], options: ["ndots:8"] };
       await inPod({ hostname: "web-0.example", dnsConfig }, async (pod) => {

@@ -6,7 +6,8 @@ import { after, before, describe, test } from "node:test";
 import { ContainerState, NamespaceMode, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { linesOf, type LogEntry, logSoFar, parseLog } from "./testing/cri-log.ts";
-import { type Pod, runtimes, skip, TestNode } from "./testing/test-node.ts";
+import { eachRuntime, skipFor, testFor } from "./testing/each-runtime.ts";
+import { type Pod, skip, TestNode } from "./testing/test-node.ts";
 
 const counter = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.02; done";
 const podPid = { securityContext: { namespaceOptions: { pid: NamespaceMode.POD } } };
@@ -19,7 +20,7 @@ function assertCounted(entries: readonly LogEntry[]): void {
 }
 
 for (const [runtime, signal, afterMs] of [["crun", "SIGTERM", 40], ["crun", "SIGKILL", 20], ["runc", "SIGKILL", 70]] as const) {
-  describe(`a daemon with ${runtime} that ends with ${signal}`, { skip }, () => {
+  describe(`a daemon with ${runtime} that ends with ${signal}`, { skip: skipFor(runtime) }, () => {
     let node: TestNode;
     before(async () => {
       node = await TestNode.start({ runtime });
@@ -162,7 +163,8 @@ describe("the init of a pod that shares its PID namespace", { skip }, () => {
     return pid;
   };
 
-  for (const runtime of runtimes) {
+  for (const runtime of eachRuntime) {
+    const test = testFor(runtime);
     test(`is missed when it dies, also while the daemon is down, with ${runtime}`, async () => {
       const pods = [await node.runPod({ linux: podPid }, runtime), await node.runPod({ linux: podPid }, runtime)] as const;
       const ids = await Promise.all(pods.map((pod) => node.runContainer(pod, "sleep 600")));

@@ -7,7 +7,8 @@ import { type ContainerConfig, ContainerState, type DeepPartial, NamespaceMode, 
 import { busyboxImage } from "@keelson/testkit/image.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { linesOf } from "./testing/cri-log.ts";
-import { imageSpec, type Pod, rejectsWith, runtimes, skip, TestNode } from "./testing/test-node.ts";
+import { eachRuntime, skipFor, testFor } from "./testing/each-runtime.ts";
+import { imageSpec, type Pod, rejectsWith, TestNode } from "./testing/test-node.ts";
 
 const deaf = "trap '' TERM; echo up; while :; do sleep 0.05; done";
 const polite = "trap 'echo bye; exit 9' TERM; echo up; while :; do sleep 0.05; done";
@@ -18,8 +19,9 @@ async function timed(call: () => Promise<unknown>): Promise<number> {
   return performance.now() - startedMs;
 }
 
-for (const runtime of runtimes) {
-  describe(`StopContainer with ${runtime}`, { skip, concurrency: 4 }, () => {
+for (const runtime of eachRuntime) {
+  const test = testFor(runtime);
+  describe(`StopContainer with ${runtime}`, { skip: skipFor(runtime), concurrency: 4 }, () => {
     let node: TestNode;
     let pod: Pod;
     before(async () => {

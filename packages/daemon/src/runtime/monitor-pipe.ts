@@ -73,9 +73,9 @@ export function runtimeMessage(text: string): string {
   return oneLine.length > 1000 ? `${oneLine.slice(0, 1000)}…` : oneLine || "no message";
 }
 
-/** runc writes `time="…" level=error msg="…"`, crun plain text. */
+/** runc writes `time="…" level=error msg="…"`, runsc `{"msg":"…",…}`, crun plain text. */
 function messageOfLine(line: string): string {
-  const quoted = /\bmsg=("(?:[^"\\]|\\.)*")/.exec(line)?.[1];
+  const quoted = /(?:\bmsg=|"msg":)("(?:[^"\\]|\\.)*")/.exec(line)?.[1];
   if (quoted === undefined) return line.trim();
   try {
     return String(JSON.parse(quoted));

@@ -5,7 +5,8 @@ import { after, before, describe, test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { connectRemote, parseStatus, type RemoteClient, type Streams, transports } from "../testing/stream-clients.ts";
-import { type Pod, rejectsWith, runtimes, skip, TestNode } from "../testing/test-node.ts";
+import { eachRuntime, skipFor, testFor } from "../testing/each-runtime.ts";
+import { type Pod, rejectsWith, TestNode } from "../testing/test-node.ts";
 
 /** The command lines of all processes that have a word in it. */
 function processesWith(word: string): string[] {
@@ -21,8 +22,9 @@ function processesWith(word: string): string[] {
     });
 }
 
-for (const runtime of runtimes) {
-  describe(`Exec with ${runtime}`, { skip, timeout: 240_000 }, () => {
+for (const runtime of eachRuntime) {
+  const test = testFor(runtime);
+  describe(`Exec with ${runtime}`, { skip: skipFor(runtime), timeout: 240_000 }, () => {
     let node: TestNode;
     let pod: Pod;
     let id: string;

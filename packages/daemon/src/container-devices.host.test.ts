@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, describe, test } from "node:test";
+import { after, before, describe } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import { controllerDir, detectCgroups } from "@keelson/linux/cgroup.ts";
 import { NamespaceMode } from "@keelson/cri/gen/runtime/v1/api.ts";

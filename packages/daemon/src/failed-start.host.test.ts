@@ -1,7 +1,7 @@
 // What a user learns of a container whose command cannot be executed, and what inspecting one that runs shows.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { after, before, describe, test } from "node:test";
+import { after, before, describe } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import { ContainerConfig, ContainerState } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { fromJson } from "@keelson/cri/json.ts";

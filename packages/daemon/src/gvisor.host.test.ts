@@ -1,5 +1,6 @@
 // What is gVisor's own: one sandbox for a pod's containers, its processes, network and numbers behind a kernel of their own.
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { join } from "node:path";
@@ -7,7 +8,7 @@ import type { Duplex } from "node:stream";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { Code } from "@keelson/base/status.ts";
-import { type ContainerConfig, ContainerState, type DeepPartial, LinuxContainerResources, NamespaceMode, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { type ContainerConfig, ContainerState, type DeepPartial, LinuxContainerResources, MountPropagation, NamespaceMode, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { cgroupDirs, cgroupProcs, controllerDir, detectCgroups } from "@keelson/linux/cgroup.ts";
 import { connectSpdy } from "@keelson/spdy/connect.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
@@ -64,6 +65,22 @@ describe("gVisor", { skip: skipGvisor, timeout: 60_000 }, () => {
       await node.untilLogged(first, "stopping");
     });
     assert.deepEqual(node.leftBehind(), []);
+  });
+
+  test("a read-only mount is so with all below it", async (t) => {
+    const dir = join(node.dir, "volume");
+    mkdirSync(join(dir, "inner"), { recursive: true });
+    execFileSync("mount", ["-t", "tmpfs", "inner", join(dir, "inner")]);
+    t.after(() => execFileSync("umount", [join(dir, "inner")]));
+    writeFileSync(join(dir, "inner/there"), "read");
+    await inPod(async (pod) => {
+      for (const recursiveReadOnly of [false, true]) {
+        const mounts = [{ hostPath: dir, containerPath: "/volume", readonly: true, recursiveReadOnly, propagation: MountPropagation.PROPAGATION_PRIVATE }];
+        const script = "cat /volume/inner/there; for f in x inner/x; do touch /volume/$f 2>/dev/null || echo ' not written'; done";
+        assert.equal(await node.outputOf(pod, { command: ["sh", "-c", script], mounts }), "read not written\n not written");
+      }
+    });
+    assert.deepEqual([existsSync(join(dir, "x")), existsSync(join(dir, "inner/x"))], [false, false]);
   });
 
   test("a command that cannot be started is an error with its name", async () => {

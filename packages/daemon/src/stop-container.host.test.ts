@@ -1,7 +1,7 @@
 // StopContainer: the signal, the grace period, the kill.
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { after, before, describe, test } from "node:test";
+import { after, before, describe } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import { type ContainerConfig, ContainerState, type DeepPartial, NamespaceMode, Signal } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { busyboxImage } from "@keelson/testkit/image.ts";

@@ -49,4 +49,6 @@ export interface HandlerFacts {
   userNamespaces: boolean;
   /** `container`: its pods are containers themselves, in which the others are, as with gVisor's kernel and Kata's machine. */
   sandbox: "none" | "container";
+  /** What it mounts read-only is so with all below it, asked for or not, as with gVisor. */
+  readOnlyIsRecursive?: true;
 }

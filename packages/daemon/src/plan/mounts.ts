@@ -56,7 +56,7 @@ function planMount(field: string, mount: Mount, pod: PlannedPod, handler: Handle
   const idMappings = planMountMappings(field, mount.uidMappings, mount.gidMappings) ?? (source.is === "image" ? pod.userNamespace : undefined);
   if (propagation === "rshared") checkBidirectional(field, pod, idMappings);
   const relabel = mount.selinuxRelabel && host.seLinuxEnabled && source.is === "host";
-  return { destination, source, readonly: mount.readonly, recursiveReadOnly: mount.recursiveReadOnly, propagation, ...(relabel ? { relabel } : {}), ...(idMappings === undefined ? {} : { idMappings }) };
+  return { destination, source, readonly: mount.readonly, recursiveReadOnly: mount.recursiveReadOnly && handler.readOnlyIsRecursive !== true, propagation, ...(relabel ? { relabel } : {}), ...(idMappings === undefined ? {} : { idMappings }) };
 }
 
 /** mount_namespaces(7): what is mounted in a user namespace never leaves it, and a mapped mount is no peer of its source. */

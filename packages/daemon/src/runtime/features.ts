@@ -4,6 +4,7 @@ import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
 import { run } from "@keelson/linux/run.ts";
 import * as v from "valibot";
+import { isRunsc } from "../config/handler-section.ts";
 import type { HandlerFacts, HostFacts } from "../plan/host-facts.ts";
 import { installHint } from "./find-program.ts";
 
@@ -84,7 +85,7 @@ export class HandlerFeatures {
     const userNamespaces = declared.user_namespaces ?? this.#known.userNamespaces;
     // Such mounts are made by us, for whoever opens files on this machine; a guest has its own.
     const recursiveReadOnlyMounts = declared.recursive_read_only_mounts ?? runtime !== undefined;
-    return { name, recursiveReadOnlyMounts: recursiveReadOnlyMounts && host.recursiveReadOnlyMounts, userNamespaces: userNamespaces && host.idMapProblem === "", sandbox };
+    return { name, recursiveReadOnlyMounts: recursiveReadOnlyMounts && host.recursiveReadOnlyMounts, userNamespaces: userNamespaces && host.idMapProblem === "", sandbox, ...(runtime !== undefined && isRunsc(runtime) ? { readOnlyIsRecursive: true as const } : {}) };
   }
 
   /** Empty when it does not say. */

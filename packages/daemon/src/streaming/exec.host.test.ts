@@ -1,7 +1,7 @@
 // Exec with clients by both transports: bytes, ends, exit codes, terminals, and what becomes of commands whose clients go.
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
-import { after, before, describe, test } from "node:test";
+import { after, before, describe } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { connectRemote, parseStatus, type RemoteClient, type Streams, transports } from "../testing/stream-clients.ts";

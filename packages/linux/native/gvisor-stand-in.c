@@ -15,7 +15,7 @@
  * The container's end it learns from the sandbox itself: a `runsc wait` would be 20 MB for each container. gVisor does
  * not promise that protocol (one JSON object each way, pkg/urpc), so a sandbox that does not understand gets that one.
  *
- * The second asks such a process for the start, and ends with the code that it answers.
+ * The second asks such a process for the start, and ends with the code that it answers; with 75 when there is none.
  *
  * The third runs `RUNSC ARGUMENT...` where /proc/sys/net is empty. gVisor before 2025 takes a network namespace for the
  * machine's own when net/core/rmem_default is there, which Linux 6.15 shows in every one. A sandbox that really is in
@@ -38,6 +38,8 @@
 #define KILLED 137
 /* What runsc itself ends with when it cannot do what it was asked. */
 #define FAILED 128
+/* Of the second way: whoever stood for the container has ended. */
+#define ENDED 75
 
 /* No stdio: its buffers would be resident memory for every container. */
 static char *put_text(char *to, const char *text) {
@@ -305,13 +307,13 @@ static _Noreturn void stand_in(int argc, char **argv) {
 static _Noreturn void start(const char *bundle) {
   if (chdir(bundle) != 0) fail(bundle, errno);
   int fd = unix_socket("start", false);
-  if (fd < 0) fail("nobody waits for the start", errno);
+  if (fd < 0) _exit(ENDED);
   char answer[16];
   ssize_t n;
   size_t length = 0;
   while (length < sizeof answer - 1 && (n = read(fd, answer + length, sizeof answer - 1 - length)) > 0) length += (size_t)n;
   answer[length] = '\0';
-  if (length == 0) fail("the sandbox ended meanwhile", 0);
+  if (length == 0) _exit(ENDED);
   _exit(atoi(answer));
 }
 

@@ -148,7 +148,10 @@ export class Conmon {
   /** Forgets a container that is gone: removes its exit code, when its monitor has ended and can write none any more. */
   async forget({ id, bundleDir }: Pick<RuntimeContainer, "id" | "bundleDir">): Promise<void> {
     const monitor = monitorOf(bundleDir);
-    if (monitor !== undefined && !(await endsWithin(monitor, lingerMs))) signalProcess(monitor.pid, monitor.startTicks, sigkill);
+    if (monitor !== undefined && !(await endsWithin(monitor, lingerMs))) {
+      signalProcess(monitor.pid, monitor.startTicks, sigkill);
+      await endsWithin(monitor, lingerMs);
+    }
     rmSync(this.#exitFile(id), { force: true });
   }
 

@@ -3,7 +3,7 @@ import { dirname, join } from "node:path";
 import type { Log } from "@keelson/base/log.ts";
 import { Code, StatusError, wrapError } from "@keelson/base/status.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
-import { gvisorStandInProgram } from "@keelson/linux/gvisor-stand-in.ts";
+import { gvisorStandInProgram, standInEnded } from "@keelson/linux/gvisor-stand-in.ts";
 import { signalProcess } from "@keelson/linux/process.ts";
 import { type ProcessStat, readStat } from "@keelson/linux/procfs.ts";
 import type { CgroupUsage } from "@keelson/linux/cgroup-usage.ts";
@@ -84,7 +84,7 @@ export class RunscRuntime implements Runtime {
     const args = isSandbox(container) ? ["start-sandbox", String(main?.pid), path, ...globalArgs, ...networkArgs(readSpec(bundleDir)), "start", id] : ["start", bundleDir];
     const result = await run({ file: gvisorStandInProgram(), args, env: { PATH: process.env["PATH"] } }, signal);
     if (result.code === 0) return;
-    if (!isSandbox(container) && standInOf(bundleDir) === undefined) throw new StatusError(Code.FailedPrecondition, `start container ${id}: it was ended before it was started`);
+    if (result.code === standInEnded && !isSandbox(container)) throw new StatusError(Code.FailedPrecondition, `start container ${id}: it was stopped or killed meanwhile`);
     const told = result.stderr.length > 0 ? result : { ...result, stderr: readIfThere(join(bundleDir, "start.log")) };
     throw this.#command.explained(this.#command.failure(`start container ${id}`, told), [root]);
   }

@@ -47,6 +47,19 @@ for (const runtime of ["shim-runc", "shim-crun"] as const) {
       assert.deepEqual(node.leftBehind(), []);
     });
 
+    test("the removal of a container does not wait for the end of a shim that has others, also ended ones of a daemon before", async () => {
+      const pod = await node.runPod();
+      const ids = await Promise.all([1, 2, 3].map(() => node.runContainer(pod, "sleep 600")));
+      await node.stopContainer(ids[0]!, 0);
+      await node.kill("SIGKILL");
+      await node.startAgain();
+      await node.stopContainer(ids[1]!, 0);
+      await node.removeContainer(ids[1]!);
+      await node.removePod(pod.id);
+      assert.doesNotMatch(node.daemonLog(), /a shim that has no containers any more does not end/);
+      assert.deepEqual(node.leftBehind(), []);
+    });
+
     test("a daemon that is killed again and again while a container floods its log loses, doubles and cuts no line", async () => {
       const pod = await node.runPod();
       const id = await node.runContainer(pod, "trap 'exit 3' TERM; i=0; while :; do i=$((i+1)); echo line $i of a flood that is long enough to be cut somewhere; done");

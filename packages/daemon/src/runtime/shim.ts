@@ -1,6 +1,6 @@
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { namingFile } from "@keelson/base/exhaustion.ts";
 import { KeyedLock } from "@keelson/base/keyed-lock.ts";
@@ -396,7 +396,8 @@ export class ShimRuntime implements Runtime {
   }
 
   /** Delete, and Shutdown, which a shim that has other containers passes over. */
-  async #forget({ id }: Bundle, shim: ShimProcess, signal: AbortSignal): Promise<void> {
+  async #forget(bundle: Bundle, shim: ShimProcess, signal: AbortSignal): Promise<void> {
+    const { id } = bundle;
     const limits = { timeoutMs: answerTimeoutMs, signal };
     const task = await shim.task(signal);
     try {
@@ -407,12 +408,21 @@ export class ShimRuntime implements Runtime {
     shim.leave(id);
     // It may end before it has answered.
     await task.call("Shutdown", { id }, limits).catch(() => {});
-    if (shim.isFollowed) return;
+    if (shim.isFollowed || this.#hasOthers(bundle, shim)) return;
     const until = performance.now() + endMs;
     while (shim.isAlive && performance.now() < until) await delay(10);
-    if (shim.isAlive) return;
+    if (shim.isAlive) return this.#o.log.warn({ handler: this.#o.name, pid: shim.identity.pid }, "a shim that has no containers any more does not end");
     shim[Symbol.dispose]();
     if (this.#shims.get(shim.bootstrap.address) === shim) this.#shims.delete(shim.bootstrap.address);
+  }
+
+  /** Whether it has other containers in their own bundles: one that has ended is its until it is removed. */
+  #hasOthers({ id, bundleDir }: Bundle, shim: ShimProcess): boolean {
+    const dir = dirname(bundleDir);
+    return readdirSync(dir).some((other) => {
+      const otherDir = join(dir, other);
+      return other !== id && existsSync(this.#mark(otherDir)) && readShim(otherDir)?.bootstrap.address === shim.bootstrap.address;
+    });
   }
 
   /** With the pod's lock. */

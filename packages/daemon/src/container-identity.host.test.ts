@@ -155,14 +155,14 @@ for (const runtime of eachRuntime) {
 
     test("ends when it is stopped while its stdin is open, with a terminal and without", async () => {
       for (const tty of [false, true]) {
-        const ending = await node.runContainer(pod, { ...withSecurity("trap 'exit 7' TERM; while :; do read -r line || sleep 0.05; done", {}), stdin: true, tty });
-        await node.stopContainer(ending, 10);
-        const status = await node.containerStatus(ending);
-        assert.ok(status.exitCode === 7 || status.exitCode === 137, `exit code ${status.exitCode}`);
+        const ending = await node.runContainer(pod, { ...withSecurity("trap 'exit 7' TERM; echo up; while :; do read -r line || sleep 0.05; done", {}), stdin: true, tty });
+        // Before its trap is set, and even while it is still the runtime's own process, the signal does what it likes.
+        await node.untilLogged(ending, tty ? "up\r" : "up");
+        await node.stopContainer(ending, 30);
+        assert.equal((await node.containerStatus(ending)).exitCode, 7);
         const reading = await node.runContainer(pod, { ...withSecurity("", {}), command: ["cat"], stdin: true, tty });
-        const startedMs = performance.now();
         await node.stopContainer(reading, 1);
-        assert.ok(performance.now() - startedMs < 8000);
+        assert.ok((await node.containerStatus(reading)).exitCode > 128);
         await Promise.all([ending, reading].map((id) => node.removeContainer(id)));
       }
     });

@@ -187,6 +187,13 @@ static int connect_sandbox(const char *path, int home) {
   return fd;
 }
 
+static void tell(int peer, int code) {
+  char answer[16], *end = put_number(answer, (unsigned)code);
+  if (send(peer, answer, (size_t)(end - answer), MSG_NOSIGNAL) < 0) { /* who asked has gone; it is started all the same */
+  }
+  close(peer);
+}
+
 /* Returns when the container is started. */
 static void serve_start(const struct call *call, int listener, int sandbox) {
   for (;;) {
@@ -199,11 +206,12 @@ static void serve_start(const struct call *call, int listener, int sandbox) {
     int code = ended(spawn_runsc(call, (char *[]){"--log=start.log", "start", (char *)call->id, NULL}, -1));
     /* Gone before the answer is there: it tells that the container was not started. */
     if (code == 0) unlink("start");
-    char answer[16], *end = put_number(answer, (unsigned)code);
-    if (send(peer, answer, (size_t)(end - answer), MSG_NOSIGNAL) < 0) { /* who asked has gone; it is started all the same */
-    }
-    close(peer);
-    if (code == 0) return;
+    tell(peer, code);
+    if (code != 0) continue;
+    /* Who asked again meanwhile, as a daemon does whose predecessor was killed. */
+    fcntl(listener, F_SETFL, O_NONBLOCK);
+    while ((peer = accept4(listener, NULL, NULL, SOCK_CLOEXEC)) >= 0) tell(peer, 0);
+    return;
   }
 }
 

@@ -87,6 +87,7 @@ function completeHandler(name: string, written: Section | undefined): HandlerCon
 export function problemsOfHandler(name: string, section: Section): string[] {
   const problem = (key: string, text: string) => `runtimes.${name}.${key}: ${text}`;
   if (section.path === undefined && !builtInRuntimes.includes(name)) return [problem("path", "is required")];
+  if (section.type === "oci" && section.sandbox === "none" && isRunsc(section.path ?? name)) return [problem("sandbox", 'must be "container", which is the default: gVisor runs the containers of a pod in one')];
   if (section.type === "oci") return section.options === undefined ? [] : [problem("options", 'is only for type = "shim"; an OCI runtime takes args')];
   if (section.path === undefined) return [problem("path", 'is required with type = "shim", such as "io.containerd.runc.v2"')];
   return [

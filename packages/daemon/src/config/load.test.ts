@@ -51,6 +51,7 @@ for (const [toml, expected] of [
   ["[runtimes.x]\npath = 'x'\ntype = 'vm'", 'f.toml: runtimes.x.type: must be ("oci" | "shim"), not "vm"'],
   ["[runtimes.x]\npath = ''", "f.toml: runtimes.x.path: must name a program"],
   ["[runtimes.x]\npath = 'x'\nplatform = 'kvm'", "f.toml: runtimes.x.platform: unknown key; `keelsond config default` lists all"],
+  ["[runtimes.runsc]\nsandbox = 'none'", 'f.toml: runtimes.runsc.sandbox: must be "container", which is the default: gVisor runs the containers of a pod in one'],
   ["[runtimes.x]\npath = 'x'\noptions = {a = 1}", 'f.toml: runtimes.x.options: is only for type = "shim"; an OCI runtime takes args'],
   ["[runtimes.x]\ntype = 'shim'\npath = 'x'\nargs = ['-v']", 'f.toml: runtimes.x.args: is only for type = "oci"; a shim takes options'],
   ["[runtimes.x]\ntype = 'shim'\npath = 'x'\nmonitor = 'conmon'", 'f.toml: runtimes.x.monitor: is only for type = "oci"; a shim takes options'],

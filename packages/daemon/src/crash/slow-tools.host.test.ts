@@ -2,15 +2,16 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { ContainerState } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { type Pod, type RuntimeName, ociRuntimes, skip } from "../testing/test-node.ts";
+import { skipFor } from "../testing/each-runtime.ts";
+import { type Pod, type RuntimeName, ociRuntimes } from "../testing/test-node.ts";
 import { CrashNode } from "./testing/crash-node.ts";
 import { assertAgrees, Bystander, counterScript } from "./testing/crash-rounds.ts";
 
 /** The daemon needs a few tenths of a second to come back. */
 const afterTheDaemonIsBack = "kill -9 $daemon; sleep 1.5";
 
-for (const runtime of ociRuntimes) {
-  describe(`a daemon with ${runtime} that is killed while it waits for`, { skip }, () => killedWhileWaiting(runtime));
+for (const runtime of [...ociRuntimes, "runsc"] as const) {
+  describe(`a daemon with ${runtime} that is killed while it waits for`, { skip: skipFor(runtime) }, () => killedWhileWaiting(runtime));
 }
 
 function killedWhileWaiting(runtime: RuntimeName): void {

@@ -84,6 +84,8 @@ export class RunscRuntime implements Runtime {
     const args = isSandbox(container) ? ["start-sandbox", String(main?.pid), path, ...globalArgs, ...networkArgs(readSpec(bundleDir)), "start", id] : ["start", bundleDir];
     const result = await run({ file: gvisorStandInProgram(), args, env: { PATH: process.env["PATH"] } }, signal);
     if (result.code === 0) return;
+    // Nobody waits for a start any more: it was done, by who was killed before it could be noted, or the container was ended.
+    if (result.code === standInEnded && !isSandbox(container) && standInOf(bundleDir) !== undefined) return;
     if (result.code === standInEnded && !isSandbox(container)) throw new StatusError(Code.FailedPrecondition, `start container ${id}: it was stopped or killed meanwhile`);
     const told = result.stderr.length > 0 ? result : { ...result, stderr: readIfThere(join(bundleDir, "start.log")) };
     throw this.#command.explained(this.#command.failure(`start container ${id}`, told), [root]);

@@ -15,7 +15,7 @@ const workerPoints = join(import.meta.dirname, "worker-points.ts");
 const bin = join(import.meta.dirname, "../../../../../bin");
 
 /** The tools that keelsond runs; each is a script here that can be given something to do first. */
-const tools = { conmon: "/usr/bin/conmon", crun: "/usr/bin/crun", runc: "/usr/bin/runc" } as const;
+const tools = { conmon: "/usr/bin/conmon", crun: "/usr/bin/crun", runc: "/usr/bin/runc", runsc: "/usr/bin/runsc" } as const;
 const plugins = ["bridge", "portmap", "host-local"] as const;
 const pluginsDir = "/usr/lib/cni";
 
@@ -60,7 +60,7 @@ export class CrashNode implements AsyncDisposable {
     await using undo = new AsyncDisposableStack();
     undo.use(node);
     await node.stop();
-    const crash = new CrashNode(node, options.runtime ?? "crun", options.sandbox ?? "none");
+    const crash = new CrashNode(node, options.runtime ?? "crun", options.sandbox ?? (options.runtime === "runsc" ? "container" : "none"));
     mkdirSync(crash.#crashDir);
     crash.#writeTools();
     await crash.startAgain();

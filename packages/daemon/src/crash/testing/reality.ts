@@ -69,6 +69,8 @@ async function whatShouldBe(crash: CrashNode, pods: readonly PodSandbox[], conta
     for (const kind of [...files, ...[...mounted.keys()].map((_, i) => `mount ${i}`)]) must.add(`${kind} ${id}`);
     for (const kind of containerKinds(crash)) must.add(`${kind} ${id}`);
     const { pid } = await crash.containerInfo(id);
+    // In a sandbox it is none of the machine's.
+    if (pid === 0) continue;
     if (!existsSync(`/proc/${pid}`) || !readFileSync(`/proc/${pid}/cgroup`, "utf8").includes(id)) must.add(`process ${pid} of ${id}`);
   }
   const attached = [...must].filter((key) => key.startsWith("address ")).length;
@@ -96,7 +98,7 @@ function whatIs(crash: CrashNode, layers: number): Found[] {
     ...["state/pods", "state/containers", "root/containers"].flatMap((path) => names(path).map((id) => [`directory ${path}`, id] as const)),
     ...names("state/exits").map((id) => ["exit file", id] as const),
     // A shim has a directory for each namespace, and we have one of these.
-    ...names("state/runtimes").flatMap((runtime) => names(`state/runtimes/${runtime}${isShim(runtime) ? "/keelson" : ""}`).map((id) => [`state of ${runtime}`, id] as const)),
+    ...names("state/runtimes").flatMap((runtime) => names(`state/runtimes/${runtime}${isShim(runtime) ? "/keelson" : ""}`).flatMap((name) => idInState(runtime, name)).map((id) => [`state of ${runtime}`, id] as const)),
     ...names("root/cni/results").map((name) => ["network cache", /^keel-([0-9a-f]{64})-eth0$/.exec(name)?.[1] ?? name] as const),
     ...names("root").filter((name) => !/^(blobs|cni|containers|layers|lock|reserve|state\.db(-wal|-shm)?)$/.test(name)).map((name) => ["unknown", `root/${name}`] as const),
     ...unpacked.filter((name) => name.startsWith(".")).map((name) => ["temporary layer", name] as const),
@@ -110,6 +112,12 @@ function whatIs(crash: CrashNode, layers: number): Found[] {
     ...cgroups("/sys/fs/cgroup", 0),
     ...processes(crash),
   ];
+}
+
+/** gVisor has files for a container, named after it and its sandbox, and a socket for each sandbox. */
+function idInState(runtime: string, name: string): string[] {
+  if (runtime !== "runsc") return [name];
+  return name.endsWith(".state") ? [idPattern.exec(name)?.[0] ?? name] : [];
 }
 
 function mounts(dir: string): Found[] {
@@ -151,6 +159,10 @@ function processes(crash: CrashNode): Found[] {
       if (command[0]!.endsWith("/containerd-shim-runc-v2")) return containersOfShim(crash, Number(name)).map((id) => ["process shim", id] as const);
       if (command[0] === "keelson-streams") return [["process keelson-streams", idPattern.exec(readlinkSync(`/proc/${name}/cwd`))?.[0] ?? ""] as const];
       if (command[0] === "keelson-pod-init") return [["process keelson-pod-init", command[1]!] as const];
+      // Those of a container in a sandbox are in the sandbox's cgroup.
+      if (command[0]!.endsWith("/gvisor-stand-in")) return [["process of", command.at(-2)!] as const];
+      const bundle = command.find((arg) => command[0] === "runsc-gofer" && arg.startsWith("--bundle="));
+      if (bundle !== undefined) return [["process of", idPattern.exec(bundle.slice(bundle.lastIndexOf("/")))?.[0] ?? bundle] as const];
       const id = cgroup.match(idsPattern)?.at(-1);
       if (id === undefined) return [["process", command.join(" ")] as const];
       return [["process of", id] as const];

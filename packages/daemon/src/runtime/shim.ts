@@ -136,7 +136,8 @@ export class ShimRuntime implements Runtime {
       return { main: this.#o.hasHostProcesses ? identify(pid) : undefined, monitor: shim.identity };
     } catch (error) {
       // What is left of a half-made container must not outlive the call, whatever stopped it.
-      await this.#delete(container, AbortSignal.timeout(cleanUpTimeoutMs));
+      const isUndone = !withTimeout.aborted && codeOf(error) !== Code.Unavailable && codeOf(error) !== Code.DeadlineExceeded;
+      await this.#delete(container, AbortSignal.timeout(cleanUpTimeoutMs), isUndone);
       throw wrapError(`create container ${id} with ${this.#o.name}`, known(error));
     }
   }
@@ -425,13 +426,17 @@ export class ShimRuntime implements Runtime {
     });
   }
 
-  /** With the pod's lock. */
-  async #delete(bundle: Bundle, signal: AbortSignal): Promise<void> {
+  /**
+   * With the pod's lock.
+   *
+   * @param isUndone the shim has said that it could not make the container, and so has taken back what it began.
+   */
+  async #delete(bundle: Bundle, signal: AbortSignal, isUndone = false): Promise<void> {
     const { bundleDir } = bundle;
     const shim = this.#shimOf(bundle);
     if (shim === undefined || shim.lost !== undefined) return await this.#cleanUp(bundle, shim, signal);
     try {
-      await this.#end(bundle, shim, signal);
+      await this.#end(bundle, shim, signal, isUndone);
     } catch (error) {
       if (signal.aborted) throw error;
       shim.hangs(messageOf(error));
@@ -442,7 +447,7 @@ export class ShimRuntime implements Runtime {
   }
 
   /** Kills what is left, and has the shim forget it. */
-  async #end(bundle: Bundle, shim: ShimProcess, signal: AbortSignal): Promise<void> {
+  async #end(bundle: Bundle, shim: ShimProcess, signal: AbortSignal, isUndone: boolean): Promise<void> {
     const { id, bundleDir } = bundle;
     const task = await shim.task(signal);
     if (readExit(bundleDir) !== undefined) return await this.#forget(bundle, shim, signal);
@@ -452,7 +457,8 @@ export class ShimRuntime implements Runtime {
     } catch (error) {
       if (codeOf(error) === Code.Unavailable || codeOf(error) === Code.DeadlineExceeded) throw error;
       // containerd's ends its OCI runtime in the middle of a Create that nobody waits for any more, and forgets what that has begun.
-      if (codeOf(error) === Code.NotFound && this.#o.hasHostProcesses) await this.#deleteWithShim(bundle, signal);
+      // Not otherwise: its `delete` unmounts the root file system too, where it is looked at why a command cannot be executed.
+      if (codeOf(error) === Code.NotFound && this.#o.hasHostProcesses && !isUndone) await this.#deleteWithShim(bundle, signal);
     }
     await this.#forget(bundle, shim, signal);
   }

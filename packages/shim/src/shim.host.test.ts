@@ -4,6 +4,7 @@ import { suite, test } from "node:test";
 import { Code, codeOf } from "@keelson/base/status.ts";
 import { run } from "@keelson/linux/run.ts";
 import { inOwnSandbox } from "@keelson/testkit/host-sandbox.ts";
+import { runtimeBinary, withoutRuntime } from "@keelson/testkit/runtime-binary.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { metricsOf, runcOptions, specAny, timestampNs } from "./any.ts";
 import { deleteWithShim } from "./commands.ts";
@@ -11,8 +12,8 @@ import type { ShimConnection } from "./connection.ts";
 import { Status } from "./gen/containerd/task/v2/task.ts";
 import { FifoReader, TestShims } from "./testing/test-bundle.ts";
 
-const file = "/usr/bin/containerd-shim-runc-v2";
-const skip = !existsSync(file) ? `${file} is not there: \`apt-get install containerd\` brings it` : !inOwnSandbox() && "needs a sandbox: bin/node --import @keelson/testkit/sandboxed.ts FILE";
+const file = runtimeBinary("containerd-shim-runc-v2") ?? "";
+const skip = withoutRuntime("containerd-shim-runc-v2") || (!inOwnSandbox() && "needs a sandbox: bin/node --import @keelson/testkit/sandboxed.ts FILE");
 const limits = { timeoutMs: 30_000, signal: new AbortController().signal };
 
 /** By the shim's own numbers, or, where it cannot find a cgroup below the sandbox's mounts of them, the kernel's. */

@@ -67,6 +67,9 @@ const cleanUpTimeoutMs = 30_000;
 /** What a shim answers a SIGKILL within, in ms; one that does not hangs. */
 const killTimeoutMs = 5000;
 
+/** How long a shim whose connection is closed may take to be gone, in ms. */
+const dyingMs = 2000;
+
 /** How long output is waited for after a container's end, in ms. */
 const drainMs = 2000;
 
@@ -331,6 +334,7 @@ export class ShimRuntime implements Runtime {
     } catch (error) {
       // It has ended.
       if (codeOf(error) === Code.NotFound) return;
+      if (codeOf(error) === Code.Unavailable && !signal.aborted && (await shim.endsWithin(dyingMs))) return;
       if (signal.aborted || kill.signal !== 9 || codeOf(error) !== Code.DeadlineExceeded) throw error;
       shim.hangs(`it has not answered a Kill for ${killTimeoutMs / 1000} s`);
     }
@@ -410,9 +414,7 @@ export class ShimRuntime implements Runtime {
     // It may end before it has answered.
     await task.call("Shutdown", { id }, limits).catch(() => {});
     if (shim.isFollowed || this.#hasOthers(bundle, shim)) return;
-    const until = performance.now() + endMs;
-    while (shim.isAlive && performance.now() < until) await delay(10);
-    if (shim.isAlive) return this.#o.log.warn({ handler: this.#o.name, pid: shim.identity.pid }, "a shim that has no containers any more does not end");
+    if (!(await shim.endsWithin(endMs))) return this.#o.log.warn({ handler: this.#o.name, pid: shim.identity.pid }, "a shim that has no containers any more does not end");
     shim[Symbol.dispose]();
     if (this.#shims.get(shim.bootstrap.address) === shim) this.#shims.delete(shim.bootstrap.address);
   }

@@ -18,6 +18,7 @@ import { inOwnSandbox } from "@keelson/testkit/host-sandbox.ts";
 import { busyboxImage } from "@keelson/testkit/image.ts";
 import { leftBehind, type Snapshot, takeSnapshot } from "@keelson/testkit/leaks.ts";
 import { Registry } from "@keelson/testkit/registry.ts";
+import { runtimeBinary } from "@keelson/testkit/runtime-binary.ts";
 import { slowness, waitFor } from "@keelson/testkit/wait.ts";
 import { linesOf, type LogEntry, logSoFar, parseLog } from "./cri-log.ts";
 
@@ -409,7 +410,7 @@ ${shimSections}`;
 
 /** The section of another handler with the same runtime, and more keys. */
 export function sectionLike(runtime: RuntimeName, name: string, keys = ""): string {
-  const shim = `type = "shim"\npath = "io.containerd.runc.v2"\noptions = { BinaryName = "${runtime.slice("shim-".length)}" }\n`;
+  const shim = `type = "shim"\npath = "${runtimeBinary("containerd-shim-runc-v2") ?? "io.containerd.runc.v2"}"\noptions = { BinaryName = "${runtime.slice("shim-".length)}" }\n`;
   return `[runtimes.${name}]\n${runtime.startsWith("shim-") ? shim : `path = "${runtime}"\n`}${keys}`;
 }
 

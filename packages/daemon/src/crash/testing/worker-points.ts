@@ -24,7 +24,7 @@ function look(): void {
   if (text === order.text) return;
   if (order.diedFd !== -1) closeSync(order.diedFd);
   const [, step = "", left = ""] = /^(\w+) (\d+)/.exec(text) ?? [];
-  order = { text, step, left: Number(left), diedFd: text === "" ? -1 : openSync(`${dir}/died`, "w") };
+  order = { text, step, left: Number(left), diedFd: text === "" ? -1 : openSync(`${dir}/died`, "a") };
 }
 
 /** Whether this is the step to die in. */

@@ -70,7 +70,8 @@ class ShimExec {
       const task = await this.#shim.task(signal);
       const limits = { timeoutMs: startTimeoutMs, signal };
       await task.call("Exec", { ...this.#names, terminal: process.terminal === true, stdin: hasInput ? stdin : "", stdout, stderr, spec: specAny("Process", process) }, limits);
-      const { pid } = await task.call("Start", this.#names, limits);
+      // Not the caller's signal: a command that has begun by then is killed whole only by who knows its process.
+      const { pid } = await task.call("Start", this.#names, { timeoutMs: startTimeoutMs, signal: AbortSignal.timeout(startTimeoutMs) });
       if (this.#shim.hasHostProcesses && pid > 1) writeFileSync(this.#pidFile, String(pid), { mode: 0o600 });
     } catch (error) {
       await this.forget();

@@ -1,4 +1,5 @@
 import { rmSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
 import { Code, codeOf, StatusError } from "@keelson/base/status.ts";
 import { signalProcess, watchProcess } from "@keelson/linux/process.ts";
 import { isProcessAlive } from "@keelson/linux/procfs.ts";
@@ -45,6 +46,13 @@ export class ShimProcess implements Disposable {
 
   get isAlive(): boolean {
     return isProcessAlive(this.identity.pid, this.identity.startTicks);
+  }
+
+  /** Whether it ends in this time: its connections are closed a moment before it is gone. */
+  async endsWithin(ms: number): Promise<boolean> {
+    const until = performance.now() + ms;
+    while (this.isAlive && performance.now() < until) await delay(10);
+    return !this.isAlive;
   }
 
   get isFollowed(): boolean {

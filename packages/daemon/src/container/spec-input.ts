@@ -12,7 +12,7 @@ import { quote } from "../plan/field-check.ts";
 import type { PodPlan } from "../plan/pod-plan.ts";
 import { parseSeccompProfile } from "../plan/seccomp/profile-file.ts";
 import { maxUserFileBytes, resolveUser } from "../plan/user.ts";
-import { podFiles } from "../pod/pod-host.ts";
+import { ownNamespaces, podFiles } from "../pod/pod-host.ts";
 import type { PrivilegedDevices } from "../runtime/handler-settings.ts";
 import { readRootFile } from "./root-file.ts";
 
@@ -72,13 +72,7 @@ function checkAppArmorProfile(name: string | undefined): void {
 function namespacePaths(s: SpecSources, files: ReturnType<typeof podFiles>): ContainerSpecInput["namespacePaths"] {
   const { pod, plan } = s;
   const pid = s.pidNamespace ?? (plan.pidNamespace.is === "pod" ? files.pidns : undefined);
-  return {
-    ...(pod.userNamespace === undefined ? {} : { user: files.userns }),
-    ...(pod.network === "own" ? { network: files.netns } : {}),
-    ...(pod.ipc === "own" ? { ipc: files.ipcns } : {}),
-    ...(pod.uts === "own" ? { uts: files.utsns } : {}),
-    ...(pid === undefined ? {} : { pid }),
-  };
+  return { ...ownNamespaces(pod, files), ...(pid === undefined ? {} : { pid }) };
 }
 
 /** A device, or all devices of a directory. */

@@ -14,6 +14,7 @@ import { moveToScope, stopUnit } from "@keelson/linux/systemd.ts";
 import { removeTreeAsync } from "@keelson/linux/tree.ts";
 import { makeDirectories } from "../make-directories.ts";
 import { planPodCgroup, planSandboxCgroup, type PodCgroup } from "../plan/cgroup-path.ts";
+import type { NamespacePaths } from "../plan/namespaces.ts";
 import { hostnameFile, hostsFile } from "../plan/pod-files.ts";
 import type { PodPlan } from "../plan/pod-plan.ts";
 import { hostRootOf, nobodyOf } from "../plan/user-namespace.ts";
@@ -52,6 +53,16 @@ export function podFiles(dir: string) {
     resolvConf: join(dir, "resolv.conf"),
     shm: join(dir, "shm"),
     sysfs: join(dir, "sysfs"),
+  };
+}
+
+/** The paths of the namespaces that are a pod's own, but for that of its processes. */
+export function ownNamespaces(plan: PodPlan, files: ReturnType<typeof podFiles>): NamespacePaths {
+  return {
+    ...(plan.userNamespace === undefined ? {} : { user: files.userns }),
+    ...(plan.network === "own" ? { network: files.netns } : {}),
+    ...(plan.ipc === "own" ? { ipc: files.ipcns } : {}),
+    ...(plan.uts === "own" ? { uts: files.utsns } : {}),
   };
 }
 

@@ -4,7 +4,7 @@ import { withBaseSpec } from "../plan/base-spec.ts";
 import { planSandboxCgroup } from "../plan/cgroup-path.ts";
 import { sandboxSpec } from "../plan/sandbox-spec.ts";
 import type { RunningProcesses, RuntimeContainer } from "../runtime/runtime.ts";
-import { podFiles, sandboxBundle } from "./pod-host.ts";
+import { ownNamespaces, podFiles, sandboxBundle } from "./pod-host.ts";
 import type { PodRecord } from "./record.ts";
 
 /** What a runtime is told of the container that is a pod's sandbox. */
@@ -21,7 +21,7 @@ export async function startSandbox(d: Deps, pod: PodRecord, signal: AbortSignal)
   const container = sandboxContainerOf(d, pod);
   const files = podFiles(podDir(d.paths, pod.id));
   const rootfsPath = await d.podHost.makeSandboxRootfs(pod.plan);
-  const spec = sandboxSpec({ pod: pod.plan, host: d.host, rootfsPath, namespacePaths: namespacePaths(pod, files), podFiles: files, resources: pod.config.linux?.resources, annotationGlobs: settings.annotations });
+  const spec = sandboxSpec({ pod: pod.plan, host: d.host, rootfsPath, namespacePaths: ownNamespaces(pod.plan, files), podFiles: files, resources: pod.config.linux?.resources, annotationGlobs: settings.annotations });
   const withTimeout = AbortSignal.any([signal, AbortSignal.timeout(d.createTimeoutMs)]);
   const sandbox = await runtime.create(container, settings.baseSpec === undefined ? spec : withBaseSpec(spec, settings.baseSpec), withTimeout);
   d.pods.update(pod.id, (p) => ({ ...p, sandbox }));
@@ -48,13 +48,4 @@ export function sandboxPid({ sandbox }: PodRecord): number | undefined {
 /** Whether a pod's sandbox runs no more. */
 export async function hasSandboxEnded(d: Deps, pod: PodRecord, sandbox: RunningProcesses, signal: AbortSignal): Promise<boolean> {
   return await d.runtimes.handlerOf(pod.handler).runtime.hasEnded(sandboxContainerOf(d, pod), sandbox, signal);
-}
-
-function namespacePaths({ plan }: PodRecord, files: ReturnType<typeof podFiles>) {
-  return {
-    ...(plan.userNamespace === undefined ? {} : { user: files.userns }),
-    ...(plan.network === "own" ? { network: files.netns } : {}),
-    ...(plan.ipc === "own" ? { ipc: files.ipcns } : {}),
-    ...(plan.uts === "own" ? { uts: files.utsns } : {}),
-  };
 }

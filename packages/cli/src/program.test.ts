@@ -7,7 +7,7 @@ import { setTimeout } from "node:timers/promises";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { callTimeoutMs } from "./call-timeout.ts";
 import { findEndpoint, unreachable, usualEndpoints, waitForEndpoint } from "./endpoint.ts";
-import { runWith, startFakeRuntime } from "./fake-runtime.ts";
+import { runWith, startFakeRuntime } from "./testing/fake-runtime.ts";
 import type { Io } from "./io.ts";
 
 test("version", async (t) => {

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { startFakeRuntime } from "./fake-runtime.ts";
+import { startFakeRuntime } from "./testing/fake-runtime.ts";
 
 test("the examples of README.md work", async (t) => {
   const readme = readFileSync(join(import.meta.dirname, "../README.md"), "utf8");

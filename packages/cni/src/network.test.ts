@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { Code, messageOf, StatusError, toStatus } from "@keelson/base/status.ts";
 import type { Attachment } from "./cache.ts";
 import { parseConfigList } from "./config-list.ts";
-import { answer, type FakePlugin, makeFakePlugins } from "./fake-plugins.ts";
+import { answer, type FakePlugin, makeFakePlugins } from "./testing/fake-plugins.ts";
 import { addNetwork, checkNetwork, delNetwork, gcNetwork, statusNetwork } from "./network.ts";
 
 const never = new AbortController().signal;

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { AttachmentCache } from "./cache.ts";
 import { readConfigDir } from "./config-dir.ts";
-import { answer, makeFakePlugins } from "./fake-plugins.ts";
+import { answer, makeFakePlugins } from "./testing/fake-plugins.ts";
 import { addNetwork, delNetwork } from "./network.ts";
 
 test("the example of the README works", async () => {

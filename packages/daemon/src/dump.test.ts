@@ -2,9 +2,9 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { type TestContext, test } from "node:test";
 import { writeDump } from "./dump.ts";
-import { clientOf } from "./rpc/fake-client.ts";
-import { FakeNode } from "./rpc/fake-node.ts";
-import { mockTime, passTime } from "./rpc/pass-time.ts";
+import { clientOf } from "@keelson/engine/testing/fake-client.ts";
+import { FakeNode } from "@keelson/engine/testing/fake-node.ts";
+import { mockTime, passTime } from "@keelson/engine/testing/pass-time.ts";
 
 function newNode(t: TestContext) {
   mockTime(t.mock);

@@ -1,7 +1,7 @@
 import { readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { Deps } from "./deps.ts";
-import { version } from "./version.ts";
+import type { Deps } from "@keelson/engine/deps.ts";
+import { version } from "@keelson/base/version.ts";
 
 /** How many dumps are kept; the state directory is memory. */
 const maxDumps = 5;

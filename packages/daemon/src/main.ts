@@ -8,7 +8,7 @@ import { addCheckCommand } from "./check/command.ts";
 import { defaultConfigFile } from "./config/default-file.ts";
 import { defaultConfigPath, loadConfig, type Overrides } from "./config/load.ts";
 import { startDaemon } from "./daemon.ts";
-import { version } from "./version.ts";
+import { version } from "@keelson/base/version.ts";
 
 /** How long calls under way may take to end after SIGTERM, in ms. */
 const shutdownGraceMs = 10_000;

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, test } from "node:test";
-import { ownMounts } from "./host-mounts.ts";
+import { ownMounts } from "./testing/host-mounts.ts";
 import { bindMount, bindMountAsync, mount, mountsUnder, unmount } from "./mount.ts";
 import { createNamespaces, createNamespacesAsync, hostIdOf, namespaceId, type NamespaceOptions, unpinNamespace } from "./namespace.ts";
 import { mountOverlay } from "./overlay.ts";

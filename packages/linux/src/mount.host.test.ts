@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { ownMounts } from "./host-mounts.ts";
+import { ownMounts } from "./testing/host-mounts.ts";
 import { MS, bindMount, mount, mountsUnder, readMounts, setPropagation, unmount, unmountAllUnder, unmountAsync } from "./mount.ts";
 import type { MountInfo } from "./mount.ts";
 

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readFileSync, readdirSync, readlinkSync, writeFi
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { ownMounts } from "./host-mounts.ts";
+import { ownMounts } from "./testing/host-mounts.ts";
 import { mountsUnder } from "./mount.ts";
 import { createNamespaces, createNamespacesAsync, namespaceId, unpinNamespace, unpinNamespaceAsync } from "./namespace.ts";
 import type { NamespaceOptions } from "./namespace.ts";

@@ -3,7 +3,7 @@ import { mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { release } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { ownMounts } from "./host-mounts.ts";
+import { ownMounts } from "./testing/host-mounts.ts";
 import { mount, readMounts, unmount } from "./mount.ts";
 import { mountOverlay, mountOverlayAsync } from "./overlay.ts";
 import type { OverlayOptions } from "./overlay.ts";

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { cgroupDirs, cgroupProcs, createCgroup, detectCgroups, removeCgroup } from "./cgroup.ts";
-import { ownMounts } from "./host-mounts.ts";
+import { ownMounts } from "./testing/host-mounts.ts";
 import { mountsUnder } from "./mount.ts";
 import { createNamespaces, namespaceId, unpinNamespace } from "./namespace.ts";
 import { startPodInit } from "./pod-init.ts";

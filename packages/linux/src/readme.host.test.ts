@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import { test } from "node:test";
-import { ownMounts } from "./host-mounts.ts";
+import { ownMounts } from "./testing/host-mounts.ts";
 import { run } from "./run.ts";
 
 const base = ownMounts(import.meta.url);

@@ -4,7 +4,7 @@ import { chmodSync, existsSync, linkSync, mkdirSync, readFileSync, readdirSync, 
 import { join } from "node:path";
 import { test } from "node:test";
 import { Worker } from "node:worker_threads";
-import { ownMounts } from "./host-mounts.ts";
+import { ownMounts } from "./testing/host-mounts.ts";
 import { bindMount, mount, unmount } from "./mount.ts";
 import { run } from "./run.ts";
 import { diskUsage, diskUsageAsync, removeTree, removeTreeAsync } from "./tree.ts";

@@ -3,7 +3,7 @@ import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { ContainerState, ContainerStatus, type CreateContainerRequest, Image, type StopContainerRequest, type UpdateContainerResourcesRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { ago, startFakeRuntime } from "../fake-runtime.ts";
+import { ago, startFakeRuntime } from "../testing/fake-runtime.ts";
 
 process.env.TZ = "UTC";
 

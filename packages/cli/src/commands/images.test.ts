@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
 import { setTimeout } from "node:timers/promises";
 import { ContainerStatus, Image, type PullImageRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { startFakeRuntime } from "../fake-runtime.ts";
+import { startFakeRuntime } from "../testing/fake-runtime.ts";
 
 const [a, b, c] = ["a", "b", "c"].map((letter) => letter.repeat(64)) as [string, string, string];
 

@@ -3,7 +3,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { PodSandbox, PodSandboxState, type RunPodSandboxRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { ago, startFakeRuntime } from "../fake-runtime.ts";
+import { ago, startFakeRuntime } from "../testing/fake-runtime.ts";
 
 process.env.TZ = "UTC";
 

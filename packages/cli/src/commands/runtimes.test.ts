@@ -4,7 +4,7 @@ import { setImmediate } from "node:timers/promises";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { Image, PodSandbox, StatusResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { Handlers } from "@keelson/cri/server.ts";
-import { ago, type FakeRuntime, startFakeRuntime } from "../fake-runtime.ts";
+import { ago, type FakeRuntime, startFakeRuntime } from "../testing/fake-runtime.ts";
 import { Interrupt } from "../io.ts";
 
 const features = { recursiveReadOnlyMounts: true, userNamespaces: true };

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { ContainerState, ContainerStats, ContainerStatus, PodSandbox, PodSandboxMetrics, PodSandboxStats } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { ago, type FakeRuntime, startFakeRuntime } from "../fake-runtime.ts";
+import { ago, type FakeRuntime, startFakeRuntime } from "../testing/fake-runtime.ts";
 import { Interrupt } from "../io.ts";
 import { cpuPercent } from "../stats/cpu-percent.ts";
 

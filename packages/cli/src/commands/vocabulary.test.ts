@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { CgroupDriver, ContainerEventResponse, ContainerEventType, ContainerState, ContainerStatus, PodSandbox, PodSandboxStatus } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { ago, runWith, startFakeRuntime } from "../fake-runtime.ts";
+import { ago, runWith, startFakeRuntime } from "../testing/fake-runtime.ts";
 
 process.env.TZ = "UTC";
 

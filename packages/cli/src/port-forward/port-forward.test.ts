@@ -5,8 +5,8 @@ import { text } from "node:stream/consumers";
 import { test, type TestContext } from "node:test";
 import { setImmediate } from "node:timers/promises";
 import { Code, StatusError } from "@keelson/base/status.ts";
-import { startFakeRuntime } from "../fake-runtime.ts";
-import { type FakeStreamingOptions, startFakeStreaming } from "../fake-streaming.ts";
+import { startFakeRuntime } from "../testing/fake-runtime.ts";
+import { type FakeStreamingOptions, startFakeStreaming } from "../testing/fake-streaming.ts";
 import { Interrupt, type Output } from "../io.ts";
 import { parsePortPair } from "./port-pair.ts";
 

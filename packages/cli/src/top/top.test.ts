@@ -3,7 +3,7 @@ import { PassThrough } from "node:stream";
 import { test } from "node:test";
 import { setImmediate } from "node:timers/promises";
 import { ContainerState, ContainerStats, ContainerStatus } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { startFakeRuntime } from "../fake-runtime.ts";
+import { startFakeRuntime } from "../testing/fake-runtime.ts";
 import { Interrupt, type Output } from "../io.ts";
 
 test("on a terminal: redrawn in a screen of its own, sorted by keys, and all put back by q and by a signal", async (t) => {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
 import { PodSandbox, PodSandboxStatus } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { startFakeRuntime } from "../fake-runtime.ts";
+import { startFakeRuntime } from "../testing/fake-runtime.ts";
 import { parseTrace } from "./operation.ts";
 import { waterfallText } from "./text.ts";
 import { waterfall } from "./waterfall.ts";

@@ -4,10 +4,10 @@ import { messageOf } from "@keelson/base/status.ts";
 import { type CgroupLayout, cgroupDirs, detectCgroups } from "@keelson/linux/cgroup.ts";
 import { readMounts } from "@keelson/linux/mount.ts";
 import { bootId, isProcessAlive } from "@keelson/linux/procfs.ts";
-import { type ContainerRecord, layersOf } from "../container/record.ts";
-import { bundleDir, containerDir, exitsDir } from "../paths.ts";
-import type { ProcessIdentity } from "../pod/state.ts";
-import type { RunningProcesses } from "../runtime/runtime.ts";
+import { type ContainerRecord, layersOf } from "@keelson/engine/records/container-record.ts";
+import { bundleDir, containerDir, exitsDir } from "@keelson/engine/records/paths.ts";
+import type { ProcessIdentity } from "@keelson/engine/records/pod-state.ts";
+import type { RunningProcesses } from "@keelson/runtimes/runtime.ts";
 import { type Finding, shortId } from "./finding.ts";
 import type { StoreView } from "./store-view.ts";
 

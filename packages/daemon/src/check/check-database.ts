@@ -1,7 +1,7 @@
 import { silentLog } from "@keelson/base/log.ts";
-import { openOrSalvage } from "../database-salvage.ts";
-import { databasePath } from "../paths.ts";
-import { openDatabase, setAside, type TableName } from "../record-table.ts";
+import { openOrSalvage } from "@keelson/store/database-salvage.ts";
+import { databasePath } from "@keelson/engine/records/paths.ts";
+import { openDatabase, setAside, type TableName } from "@keelson/store/record-table.ts";
 import { type Finding, shortId } from "./finding.ts";
 import type { StoreView } from "./store-view.ts";
 

@@ -2,11 +2,11 @@ import { join } from "node:path";
 import { silentLog } from "@keelson/base/log.ts";
 import { detectCgroups } from "@keelson/linux/cgroup.ts";
 import { removeTreeAsync } from "@keelson/linux/tree.ts";
-import { LinuxContainerHost } from "../container/container-host.ts";
-import { collectHostFacts } from "../host.ts";
-import { bundleDir, containerDir, exitsDir, podDir } from "../paths.ts";
-import { LinuxPodHost } from "../pod/pod-host.ts";
-import { openRuntimes } from "../runtime/runtimes.ts";
+import { LinuxContainerHost } from "@keelson/engine/machine/container-host.ts";
+import { collectHostFacts } from "@keelson/engine/machine/host.ts";
+import { bundleDir, containerDir, exitsDir, podDir } from "@keelson/engine/records/paths.ts";
+import { LinuxPodHost } from "@keelson/engine/machine/pod-host.ts";
+import { openRuntimes } from "@keelson/runtimes/runtimes.ts";
 import { type Finding, type Repair, shortId } from "./finding.ts";
 import type { StoreView } from "./store-view.ts";
 

@@ -1,10 +1,10 @@
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { messageOf } from "@keelson/base/status.ts";
-import { compareLayer, type Difference } from "../image/compare-layer.ts";
-import { manifestDigestOf, type ManifestLines, parseManifestLines } from "../image/layer-manifest.ts";
-import type { ImageRecord, LayerRecord } from "../image/record.ts";
-import { layerFiles } from "../image/repair-layer.ts";
+import { compareLayer, type Difference } from "@keelson/images/compare-layer.ts";
+import { manifestDigestOf, type ManifestLines, parseManifestLines } from "@keelson/images/layer-manifest.ts";
+import type { ImageRecord, LayerRecord } from "@keelson/images/record.ts";
+import { layerFiles } from "@keelson/images/repair-layer.ts";
 import { type Finding, type Repair, shortId } from "./finding.ts";
 import type { PullAgain } from "./pull-again.ts";
 import { type StoreView, viewStore } from "./store-view.ts";

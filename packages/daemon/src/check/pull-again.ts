@@ -2,11 +2,11 @@ import { silentLog } from "@keelson/base/log.ts";
 import { messageOf } from "@keelson/base/status.ts";
 import { createCriClient } from "@keelson/cri/client.ts";
 import type { Config } from "../config/schema.ts";
-import { layersOf } from "../container/record.ts";
-import { openImages } from "../image/open-images.ts";
-import type { ImageRecord } from "../image/record.ts";
-import { databasePath } from "../paths.ts";
-import { openDatabase } from "../record-table.ts";
+import { layersOf } from "@keelson/engine/records/container-record.ts";
+import { openImages } from "../parts/open-images.ts";
+import type { ImageRecord } from "@keelson/images/record.ts";
+import { databasePath } from "@keelson/engine/records/paths.ts";
+import { openDatabase } from "@keelson/store/record-table.ts";
 import type { StoreView } from "./store-view.ts";
 
 /**

@@ -2,12 +2,12 @@ import { existsSync, readdirSync } from "node:fs";
 import { DatabaseSync } from "node:sqlite";
 import { join } from "node:path";
 import type { Config } from "../config/schema.ts";
-import { type ContainerRecord, readContainerRecord } from "../container/record.ts";
-import { hasTable, problemsOf } from "../database-salvage.ts";
-import { type ImageRecord, type LayerRecord, parseImageRecord, parseLayerRecord } from "../image/record.ts";
-import { bundleDir, containersDir, databasePath, exitsDir, type Paths, podDir } from "../paths.ts";
-import { type PodRecord, readPodRecord } from "../pod/record.ts";
-import { type DamagedRow, parseRows, type TableName } from "../record-table.ts";
+import { type ContainerRecord, readContainerRecord } from "@keelson/engine/records/container-record.ts";
+import { hasTable, problemsOf } from "@keelson/store/database-salvage.ts";
+import { type ImageRecord, type LayerRecord, parseImageRecord, parseLayerRecord } from "@keelson/images/record.ts";
+import { bundleDir, containersDir, databasePath, exitsDir, type Paths, podDir } from "@keelson/engine/records/paths.ts";
+import { type PodRecord, readPodRecord } from "@keelson/engine/records/pod-record.ts";
+import { type DamagedRow, parseRows, type TableName } from "@keelson/store/record-table.ts";
 
 /** The store at one moment: what lies on disk, and after that all records. */
 export interface StoreView {

@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import { parse } from "smol-toml";
 import { parse as parseYaml } from "yaml";
-import { builtInRuntimes, handlersOf } from "./handler-section.ts";
+import { builtInRuntimes, handlersOf } from "@keelson/runtimes/handler-section.ts";
 import { parseConfig } from "./load.ts";
 
 const root = new URL("../../../../", import.meta.url);

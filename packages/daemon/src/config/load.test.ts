@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { parse } from "smol-toml";
 import { defaultConfigFile } from "./default-file.ts";
-import { handlerSection, handlersOf, shimProgram } from "./handler-section.ts";
+import { handlerSection, handlersOf, shimProgram } from "@keelson/runtimes/handler-section.ts";
 import { loadConfig, parseConfig } from "./load.ts";
 
 test("the default file, with every key uncommented, is valid and says what the defaults are", () => {

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
 import { parse, TomlError } from "smol-toml";
 import * as v from "valibot";
-import { builtInRuntimes, problemsOfHandler } from "./handler-section.ts";
+import { builtInRuntimes, problemsOfHandler } from "@keelson/runtimes/handler-section.ts";
 import { type Config, configSchema } from "./schema.ts";
 
 /** Where keelsond looks when no --config is given; the file need not exist. */

@@ -1,8 +1,8 @@
 import { isIP, isIPv6 } from "node:net";
 import * as v from "valibot";
-import { parseRlimit } from "../plan/rlimits.ts";
-import { handlerSection } from "./handler-section.ts";
-import { absolutePath } from "./values.ts";
+import { parseRlimit } from "@keelson/plan/rlimits.ts";
+import { handlerSection } from "@keelson/runtimes/handler-section.ts";
+import { absolutePath } from "@keelson/runtimes/config-values.ts";
 
 const positiveInteger = v.pipe(v.number(), v.integer(), v.minValue(1));
 

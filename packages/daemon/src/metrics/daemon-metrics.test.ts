@@ -5,8 +5,8 @@ import { test } from "node:test";
 import { TooManyRuns } from "@keelson/base/joined-calls.ts";
 import { Code } from "@keelson/base/status.ts";
 import { TooManyCalls } from "@keelson/cri/server.ts";
-import { clientOf } from "../rpc/fake-client.ts";
-import { FakeNode } from "../rpc/fake-node.ts";
+import { clientOf } from "@keelson/engine/testing/fake-client.ts";
+import { FakeNode } from "@keelson/engine/testing/fake-node.ts";
 import { DaemonMetrics } from "./daemon-metrics.ts";
 
 /** The samples of a metric, by their labels. */

@@ -4,8 +4,8 @@ import { TooManyRuns } from "@keelson/base/joined-calls.ts";
 import { codeName } from "@keelson/base/status.ts";
 import { type CallObserver, TooManyCalls } from "@keelson/cri/server.ts";
 import { readFiles } from "@keelson/linux/batch.ts";
-import type { Deps } from "../deps.ts";
-import type { OperationRecord } from "../trace/operations.ts";
+import type { Deps } from "@keelson/engine/deps.ts";
+import type { OperationRecord } from "@keelson/engine/operations.ts";
 
 /**
  * What was thrown away to stay within bounds.

@@ -3,7 +3,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { type TestContext, test } from "node:test";
 import { silentLog } from "@keelson/base/log.ts";
-import type { OperationRecord } from "./operations.ts";
+import type { OperationRecord } from "@keelson/engine/operations.ts";
 import { OtlpExporter, type OtlpOptions, spansOf } from "./otlp.ts";
 
 const operation: OperationRecord = {

@@ -1,7 +1,7 @@
 import { createHash, randomBytes } from "node:crypto";
 import type { Log } from "@keelson/base/log.ts";
 import { messageOf } from "@keelson/base/status.ts";
-import type { OperationRecord } from "./operations.ts";
+import type { OperationRecord } from "@keelson/engine/operations.ts";
 
 export interface OtlpOptions {
   /** Of a collector, such as `http://127.0.0.1:4318`. */

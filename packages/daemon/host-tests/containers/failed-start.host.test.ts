@@ -1,0 +1,105 @@
+// What a user learns of a container whose command cannot be executed, and what inspecting one that runs shows.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { after, before, describe } from "node:test";
+import { Code } from "@keelson/base/status.ts";
+import { ContainerConfig, ContainerState } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { fromJson } from "@keelson/cri/json.ts";
+import { busyboxImage } from "@keelson/testkit/image.ts";
+import { file } from "@keelson/testkit/tar.ts";
+import { eachRuntime, skipFor, testFor } from "../testing/each-runtime.ts";
+import { imageSpec, type Pod, rejectsWith, TestNode } from "../testing/test-node.ts";
+
+/** busybox, said to be for arm64 (elf(5), e_machine). */
+function foreignProgram(): Buffer {
+  const bytes = readFileSync("/bin/busybox");
+  bytes.writeUInt16LE(183, 18);
+  return bytes;
+}
+
+for (const runtime of eachRuntime) {
+  const test = testFor(runtime);
+  describe(`a container with ${runtime}`, { skip: skipFor(runtime), concurrency: 3 }, () => {
+    let node: TestNode;
+    let pod: Pod;
+    let image: string;
+    before(async () => {
+      node = await TestNode.start({ runtime });
+      pod = await node.runPod();
+      const extra = [
+        file("bin/data", "text\n", { mode: 0o644 }),
+        file("bin/python-script", "#!/usr/bin/python3\n", { mode: 0o755 }),
+        file("bin/dos-script", "#!/bin/sh\r\nexit 0\r\n", { mode: 0o755 }),
+        file("bin/no-shebang", "exit 0\n", { mode: 0o755 }),
+        file("bin/arm", foreignProgram(), { mode: 0o755 }),
+        file("bin/dynamic", readFileSync("/usr/bin/env"), { mode: 0o755 }),
+        file("bin/fails", "#!/bin/sh\nexit 1\n", { mode: 0o755 }),
+        file("bin/root-only", "#!/bin/sh\nexit 1\n", { mode: 0o700 }),
+      ];
+      image = node.registry.add("library/odd-commands", "latest", busyboxImage({ extra }));
+      await node.call("pullImage", { image: imageSpec(image), auth: undefined, sandboxConfig: undefined });
+    });
+    after(() => node[Symbol.asyncDispose]());
+
+    const cases: [what: string, command: string, exitCode: number, message: RegExp][] = [
+      ["is not there", "/no/such", 127, /^the command "\/no\/such" is not there/],
+      ["is not in PATH", "no-such", 127, /^the command "no-such" is in none of the directories of the container's PATH \("\/bin"\)/],
+      ["is not executable", "data", 126, /^the command "data" may not be executed by user 0: its mode is 0644/],
+      ["is a directory", "/bin", 126, /^the command "\/bin" is a directory/],
+      ["has no interpreter", "python-script", 127, /^the command "python-script" is a script for the interpreter "\/usr\/bin\/python3", which the container does not have/],
+      ["has Windows line ends", "dos-script", 127, /Windows line ends/],
+      ["has no dynamic loader", "dynamic", 127, /^the command "dynamic" needs the dynamic loader "\/lib64\/ld-linux-x86-64\.so\.2", which the container does not have/],
+      ["is for another machine", "/bin/arm", 126, /^the command "\/bin\/arm" is a program for arm64, and this machine is amd64/],
+      ["is no program", "no-shebang", 126, /^the command "no-shebang" is neither a Linux program nor a script/],
+    ];
+    for (const [what, command, exitCode, message] of cases) {
+      test(`whose command ${what} has ended before it began, and says why`, async () => {
+        const id = await node.createContainer(pod, { image: { image }, command: [command] });
+        try {
+          await node.startContainer(id);
+        } catch (error) {
+          assert.match(String(error), new RegExp(message.source.replace("^", "start container \\w+: ")));
+        }
+        const status = await node.untilExited(id);
+        assert.deepEqual([status.exitCode, status.reason], [exitCode, "StartError"]);
+        assert.match(status.message, message);
+        await rejectsWith(Code.FailedPrecondition, node.startContainer(id), new RegExp(message.source.replace("^", "")));
+        await node.removeContainer(id);
+      });
+    }
+
+    test("whose command may be executed by another user only says so", async () => {
+      const id = await node.createContainer(pod, { image: { image }, command: ["root-only"], linux: { securityContext: { runAsUser: { value: 1000n }, namespaceOptions: { pid: 1 } } } });
+      await node.startContainer(id).catch(() => {});
+      assert.match((await node.untilExited(id)).message, /may not be executed by user 1000: its mode is 0700/);
+      await node.removeContainer(id);
+    });
+
+    test("whose command runs and fails has that command's exit code", async () => {
+      const id = await node.runContainer(pod, { image: { image }, command: ["fails"] });
+      const status = await node.untilExited(id);
+      assert.deepEqual([status.exitCode, status.reason, status.message], [1, "Error", ""]);
+      await node.removeContainer(id);
+    });
+
+    test("is shown by its verbose status with pid, config and runtime spec, and its pod likewise", async () => {
+      const config = node.containerConfig("sleep 600");
+      const id = await node.runContainer(pod, config);
+      const { info } = await node.call("containerStatus", { containerId: id, verbose: true });
+      const shown = JSON.parse(info["info"]!) as { sandboxID: string; pid: number; snapshotKey: string; config: object; runtimeSpec: { process: { args: string[] }; linux: { namespaces: object[] } } };
+      assert.deepEqual([shown.sandboxID, shown.snapshotKey, shown.runtimeSpec.process.args], [pod.id, id, ["sh", "-c", "sleep 600"]]);
+      assert.match(readFileSync(`/proc/${shown.pid}/cmdline`, "utf8"), /sleep/);
+      assert.ok(shown.runtimeSpec.linux.namespaces.length > 0);
+      const { containerId } = await node.call("createContainer", {
+        podSandboxId: pod.id,
+        config: { ...ContainerConfig.fromPartial(fromJson("ContainerConfig", shown.config)), metadata: { name: `${config.metadata!.name}-again`, attempt: 0 } },
+        sandboxConfig: pod.config,
+      });
+      assert.equal((await node.containerStatus(containerId)).state, ContainerState.CONTAINER_CREATED, "what is shown can be given again");
+      await Promise.all([id, containerId].map((each) => node.removeContainer(each)));
+
+      const ofPod = JSON.parse((await node.call("podSandboxStatus", { podSandboxId: pod.id, verbose: true })).info["info"]!) as { pid: number; config: { metadata: object } };
+      assert.deepEqual([ofPod.pid, (ofPod.config.metadata as { name: string }).name], [0, pod.config.metadata!.name]);
+    });
+  });
+}

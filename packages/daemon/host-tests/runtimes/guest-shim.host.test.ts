@@ -1,0 +1,151 @@
+// A shim of our own that has its pods in a guest, as Kata's does, and one that misbehaves.
+import assert from "node:assert/strict";
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { Code } from "@keelson/base/status.ts";
+import { ContainerState, NamespaceMode, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { waitFor } from "@keelson/testkit/wait.ts";
+import { linesOf } from "@keelson/testkit/cri-log.ts";
+import { type Pod, rejectsWith, skip, TestNode } from "../testing/test-node.ts";
+
+const program = join(import.meta.dirname, "../../shim/src/testing/guest-shim.ts");
+const misbehave = "guest.test/misbehave";
+
+describe("a shim with a guest", { skip, concurrency: false }, () => {
+  let node: TestNode;
+  let dir: string;
+  before(async () => {
+    dir = mkdtempSync("/run/keelson-guest-");
+    const shim = join(dir, "containerd-shim-guest-v1");
+    writeFileSync(shim, `#!/bin/sh\nexec ${process.execPath} --disable-warning=ExperimentalWarning ${program} "$@"\n`);
+    chmodSync(shim, 0o755);
+    writeFileSync(join(dir, "guest.json"), JSON.stringify({ startMs: 300 }));
+    const keys = `type = "shim"\npath = "${shim}"\npod_annotations = ["guest.test/*"]\ncontainer_annotations = ["guest.test/*"]\noptions = { ConfigPath = "${dir}/guest.json" }\n`;
+    node = await TestNode.start({ config: `[runtimes.guest]\n${keys}[timeouts]\ncreate = 5\n` });
+  });
+  after(async () => {
+    await node[Symbol.asyncDispose]();
+    rmSync(dir, { recursive: true });
+  });
+
+  const run = (pod: Pod, script: string, annotations: Record<string, string> = {}) => node.runContainer(pod, { command: ["sh", "-c", script], annotations });
+  const wrong = (how: string) => ({ annotations: { [misbehave]: how } });
+
+  test("a pod lives: logs, exec, numbers, an end of its own, a stop, and nothing is left", async () => {
+    const pod = await node.runPod({}, "guest");
+    const id = await run(pod, "echo out; echo err >&2; trap 'echo bye; exit 4' TERM; while :; do sleep 0.05; done");
+    await node.untilLogged(id, "out");
+    assert.deepEqual(linesOf(await node.log(id), "stderr"), ["err"]);
+    assert.deepEqual(await node.exec(id, "cat; echo o; echo e >&2; exit 3"), { stdout: "o\n", stderr: "e\n", exitCode: 3 });
+    const other = await run(pod, "exit 9");
+    assert.equal((await node.untilExited(other)).exitCode, 9);
+    await waitFor(async () => {
+      const { stats } = await node.call("containerStats", { containerId: id });
+      return stats?.memory?.usageBytes?.value === 12_345_678n && (stats.cpu?.usageCoreNanoSeconds?.value ?? 0n) > 0n;
+    }, { timeoutMs: 30_000, message: "the guest's numbers do not show" });
+    await node.stopContainer(id, 10);
+    const { exitCode, state } = await node.containerStatus(id);
+    assert.deepEqual([exitCode, state], [4, ContainerState.CONTAINER_EXITED]);
+    assert.deepEqual(linesOf(await node.log(id)), ["out", "bye"]);
+    await node.removePod(pod.id);
+    assert.deepEqual(node.leftBehind(), []);
+  });
+
+  test("a command that is too slow is killed, and the container goes on", async () => {
+    const pod = await node.runPod({}, "guest");
+    const id = await run(pod, "sleep 600");
+    await rejectsWith(Code.DeadlineExceeded, node.exec(id, "sleep 77", 1));
+    assert.equal(await node.output(id, "echo still there"), "still there\n");
+    await node.removePod(pod.id);
+  });
+
+  test("the host's network and devices are refused, in the shim's words", async () => {
+    await rejectsWith(Code.FailedPrecondition, node.runPod({ linux: { securityContext: { namespaceOptions: { network: NamespaceMode.NODE } } } }, "guest"), /guest.*host's network cannot be had/s);
+    const pod = await node.runPod({}, "guest");
+    await rejectsWith(Code.FailedPrecondition, node.createContainer(pod, { command: ["true"], devices: [{ containerPath: "/dev/fuse", hostPath: "/dev/fuse", permissions: "rw" }] }), /device \/dev\/fuse cannot be had/);
+    await node.removePod(pod.id);
+    assert.deepEqual(node.leftBehind(), []);
+  });
+
+  test("the daemon comes back to its pods, and every line is there once", async () => {
+    const pod = await node.runPod({}, "guest");
+    const id = await run(pod, "i=0; while :; do i=$((i+1)); echo $i; sleep 0.01; done");
+    await node.untilLogged(id, "20");
+    await node.kill("SIGKILL");
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    await node.startAgain();
+    const before = (await node.log(id)).length;
+    await waitFor(async () => (await node.log(id)).length > before + 50);
+    const lines = linesOf(await node.log(id));
+    assert.deepEqual(lines, lines.map((_, i) => String(i + 1)));
+    assert.equal(await node.output(id, "echo $((6*7))"), "42\n");
+    await node.stopContainer(id, 0);
+    assert.equal((await node.containerStatus(id)).exitCode, 137);
+    await node.removePod(pod.id);
+  });
+
+  for (const [how, code, words] of [
+    ["garbage", Code.Internal, /start the shim .*printed no address.*hello, world/s],
+    ["fail", Code.Internal, /start the shim .*no KVM on this machine \(exit code 1\)/s],
+    ["die:Create", Code.Unavailable, /Create/],
+    ["garbage:Create", Code.Internal, /answer cannot be read/],
+    ["die:Start", Code.Unavailable, /Start/],
+  ] as const) {
+    test(`a shim with ${how} fails the pod with its reason, and leaves nothing; others go on`, async () => {
+      await rejectsWith(code, node.runPod(wrong(how), "guest"), words);
+      const pod = await node.runPod({}, "guest");
+      assert.equal(await node.outputOf(pod, "echo well"), "well");
+      await node.removePod(pod.id);
+      assert.deepEqual(node.leftBehind(), []);
+    });
+  }
+
+  test("a call that hangs ends by its time, and its pod can be removed", async () => {
+    const pod = await node.runPod({}, "guest");
+    const good = await run(pod, "sleep 600");
+    await rejectsWith(Code.DeadlineExceeded, node.createContainer(pod, { command: ["true"], annotations: { [misbehave]: "hang:Create" } }), /create container/);
+    const hanging = await node.createContainer(pod, { command: ["true"], annotations: { [misbehave]: "hang:Start" } });
+    await rejectsWith(Code.DeadlineExceeded, node.startContainer(hanging), /start container/);
+    const slow = await run(pod, "sleep 600", { [misbehave]: "hang:Exec" });
+    await rejectsWith(Code.DeadlineExceeded, node.exec(slow, "true", 1));
+    assert.equal((await node.containerStatus(good)).state, ContainerState.CONTAINER_RUNNING);
+    await node.removePod(pod.id);
+    assert.deepEqual(node.leftBehind(), []);
+  });
+
+  test("a shim that does not answer a Kill is killed, with its pod alone", async () => {
+    const pod = await node.runPod({}, "guest");
+    const other = await node.runPod({}, "guest");
+    const id = await run(pod, "sleep 600", { [misbehave]: "hang:Kill" });
+    const untouched = await run(other, "sleep 600");
+    await node.stopContainer(id, 0).catch(() => {});
+    await node.removePod(pod.id);
+    assert.equal((await node.containerStatus(untouched)).state, ContainerState.CONTAINER_RUNNING);
+    await node.removePod(other.id);
+    assert.deepEqual(node.leftBehind(), []);
+  });
+
+  test("when a shim is killed its pod is not ready and its containers are unknown, with the reason; others go on", async () => {
+    const pod = await node.runPod({}, "guest");
+    const other = await node.runPod({}, "guest");
+    const id = await run(pod, "sleep 600");
+    const untouched = await run(other, "sleep 600");
+    process.kill(shimOf(id), "SIGKILL");
+    await waitFor(async () => (await node.containerStatus(id)).state === ContainerState.CONTAINER_UNKNOWN, { message: "its container is not unknown" });
+    assert.match((await node.containerStatus(id)).message, /its shim \(process \d+\) has ended or was killed/);
+    await waitFor(async () => (await node.podStatus(pod.id)).state === PodSandboxState.SANDBOX_NOTREADY);
+    assert.equal((await node.containerStatus(untouched)).state, ContainerState.CONTAINER_RUNNING);
+    assert.equal(await node.output(untouched, "echo well"), "well\n");
+    await node.removePod(pod.id);
+    await node.removePod(other.id);
+    assert.deepEqual(node.leftBehind(), []);
+  });
+
+  /** As the bundle has it. */
+  function shimOf(id: string): number {
+    const file = join(node.state, "containers", id, "shim.json");
+    assert.ok(existsSync(file));
+    return (JSON.parse(readFileSync(file, "utf8")) as { identity: { pid: number } }).identity.pid;
+  }
+});

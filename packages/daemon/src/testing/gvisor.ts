@@ -1,5 +1,0 @@
-import { findBinary } from "../runtime/find-program.ts";
-import { skip } from "./test-node.ts";
-
-/** For `test(name, { skip }, …)` of what needs gVisor; by itself it is `skip`. */
-export const skipGvisor = skip !== false ? skip : findBinary("runsc") === undefined ? "runsc is not installed: npm run setup takes it from bookworm-backports" : false;

@@ -1,0 +1,14 @@
+import type { ExecRequest, ExecResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { Deps } from "../deps.ts";
+import { execProcess } from "@keelson/plan/process.ts";
+import { runningContainer } from "./container-status.ts";
+import { streamChoice } from "./stream-choice.ts";
+
+/** CRI: Exec. The URL is good for a minute and one client. */
+export async function exec(d: Deps, req: ExecRequest): Promise<ExecResponse> {
+  const choice = streamChoice(req);
+  const { id } = runningContainer(d, req.containerId);
+  // What cannot be run for its form is told now rather than to the client of the URL.
+  execProcess(d.containerHost.readProcess(id), req.cmd, req.tty);
+  return { url: await d.streaming.urlFor({ is: "exec", containerId: id, command: req.cmd, choice }) };
+}

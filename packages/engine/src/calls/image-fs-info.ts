@@ -1,0 +1,21 @@
+import type { FilesystemUsage, ImageFsInfoResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { diskUsageAsync } from "@keelson/linux/tree.ts";
+import { containersDir } from "../records/paths.ts";
+import type { Deps } from "../deps.ts";
+import { imageFsUsage } from "@keelson/images/fs-info.ts";
+
+/** CRI: ImageFsInfo. Images by what their layers were counted to take, writable layers by a walk off the main thread. */
+export async function imageFsInfo(d: Deps): Promise<ImageFsInfoResponse> {
+  const images = imageFsUsage(d.images);
+  const dir = containersDir(d.paths);
+  const containers = await diskUsageAsync(dir);
+  const timestamp = d.nowNs();
+  return {
+    imageFilesystems: [usage(timestamp, images.mountpoint, images.usedBytes, images.inodesUsed)],
+    containerFilesystems: [usage(timestamp, dir, containers.bytes, containers.inodes)],
+  };
+}
+
+function usage(timestamp: bigint, mountpoint: string, bytes: number, inodes: number): FilesystemUsage {
+  return { timestamp, fsId: { mountpoint }, usedBytes: { value: BigInt(bytes) }, inodesUsed: { value: BigInt(inodes) } };
+}

@@ -1,0 +1,28 @@
+import type { Container, ContainerFilter, ListContainersRequest, ListContainersResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { ContainerRecord } from "../records/container-record.ts";
+import type { Deps } from "../deps.ts";
+import { containerOf } from "./container-messages.ts";
+import { containersMatching, meansAll } from "./filters.ts";
+
+/** CRI: ListContainers. From the snapshot in memory: no lock, no process. */
+export async function listContainers(d: Deps, req: ListContainersRequest): Promise<ListContainersResponse> {
+  return { containers: containersOf(d, req.filter) };
+}
+
+/** The list of all, by the snapshot that it was made of. */
+const lists = new WeakMap<readonly ContainerRecord[], Container[]>();
+
+/** The containers that a list shows. That of all is the same array until one of them changes, and never to be changed itself. */
+export function containersOf(d: Deps, filter: ContainerFilter | undefined): Container[] {
+  const state = filter?.state;
+  if (state !== undefined) return matching(d, filter).filter((c) => c.state === state.state);
+  if (!meansAll(filter)) return matching(d, filter);
+  const snapshot = d.containers.all();
+  let list = lists.get(snapshot);
+  if (list === undefined) lists.set(snapshot, (list = matching(d, undefined)));
+  return list;
+}
+
+function matching(d: Deps, filter: ContainerFilter | undefined): Container[] {
+  return containersMatching(d, filter).map(containerOf);
+}

@@ -1,0 +1,65 @@
+import type { RuntimeCondition, RuntimeHandler, RuntimeHandlerFeatures, StatusRequest, StatusResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { Deps } from "../deps.ts";
+import type { Handler } from "@keelson/runtimes/runtimes.ts";
+import { version } from "@keelson/base/version.ts";
+
+/** CRI: Status. */
+export async function status(d: Deps, req: StatusRequest): Promise<StatusResponse> {
+  await d.runtimes.refreshFacts();
+  return {
+    status: { conditions: [runtimeReady(d), networkReady(d)] },
+    info: req.verbose ? verboseInfo(d) : {},
+    runtimeHandlers: handlers(d),
+    features: { supplementalGroupsPolicy: true, userNamespacesHostNetwork: d.host.idMapProblem === "" },
+  };
+}
+
+function runtimeReady(d: Deps): RuntimeCondition {
+  const problem = d.runtimes.problem();
+  return { type: "RuntimeReady", status: problem === undefined, reason: problem === undefined ? "" : "NoRuntime", message: problem ?? "" };
+}
+
+function networkReady(d: Deps): RuntimeCondition {
+  const { ready, reason, message } = d.network.status();
+  return { type: "NetworkReady", status: ready, reason, message };
+}
+
+/** Each handler by its name, and the default by "" too: so a kubelet finds it for pods without a RuntimeClass. */
+function handlers(d: Deps): RuntimeHandler[] {
+  const named = d.runtimes.all().map((handler) => ({ name: handler.name, features: featuresOf(handler) }));
+  const [first] = named;
+  return d.runtimes.defaultName === undefined || first === undefined ? named : [{ ...first, name: "" }, ...named];
+}
+
+function featuresOf({ facts }: Handler): RuntimeHandlerFeatures {
+  return { recursiveReadOnlyMounts: facts.recursiveReadOnlyMounts, userNamespaces: facts.userNamespaces };
+}
+
+function verboseInfo(d: Deps): Record<string, string> {
+  const config = {
+    version,
+    rootDir: d.paths.root,
+    stateDir: d.paths.state,
+    cgroupDriver: d.host.cgroupDriver,
+    cgroupVersion: d.host.cgroupVersion,
+    defaultRuntime: d.runtimes.defaultName ?? "",
+  };
+  return { config: JSON.stringify(config), host: JSON.stringify(d.host), runtimes: JSON.stringify(runtimesInfo(d)) };
+}
+
+/** What `keelctl runtimes` shows, by the handlers' names: also of those that cannot be used, and why. */
+function runtimesInfo(d: Deps): object {
+  const usable = d.runtimes.all().map((handler) => ({
+    name: handler.name,
+    type: handler.type,
+    path: handler.path,
+    version: handler.version,
+    default: handler.name === d.runtimes.defaultName,
+    sandbox: handler.facts.sandbox,
+    features: featuresOf(handler),
+    overhead: handler.settings.overhead,
+    problem: handler.problem() ?? "",
+  }));
+  const missing = d.runtimes.missing().map(({ name, type, path, problem }) => ({ name, type, path, version: "", default: false, problem }));
+  return Object.fromEntries([...usable, ...missing].map((handler) => [handler.name, handler]));
+}

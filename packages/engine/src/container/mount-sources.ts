@@ -1,0 +1,207 @@
+import { statSync, type Stats } from "node:fs";
+import { join } from "node:path";
+import { Code, messageOf, StatusError, wrapError } from "@keelson/base/status.ts";
+import type { SystemError } from "@keelson/linux/errno.ts";
+import { type MountInfo, readMounts } from "@keelson/linux/mount.ts";
+import type { FoundPath, ResolvedPath } from "@keelson/linux/resolve-paths.ts";
+import type { Deps } from "../deps.ts";
+import type { ContainerPlan } from "@keelson/plan/container-plan.ts";
+import { isAtOrBelow } from "@keelson/plan/clean-path.ts";
+import { quote } from "@keelson/plan/field-check.ts";
+import type { MountPlan } from "@keelson/plan/mounts.ts";
+import { hostRootOf, type IdMappings } from "@keelson/plan/user-namespace.ts";
+import { isBehindDanglingLink, makeTargetBehindLinks } from "./mount-target.ts";
+import type { MountedImage } from "../records/container-record.ts";
+import { type IdMap, idMapOf } from "../machine/id-map.ts";
+import { resolveInRoot } from "../machine/root-file.ts";
+
+/** What the configuration says of mounts. */
+export interface MountPolicy {
+  /** Make a directory where a host path is not there, as containerd and CRI-O do. */
+  readonly createMissingSources: boolean;
+  readonly imageVolumes: "bind" | "ignore";
+}
+
+/** The images that a plan mounts, by the names that it has for them. Throws NotFound for one that is not here. */
+export function findMountedImages({ images }: Pick<Deps, "images">, mounts: readonly MountPlan[]): MountedImage[] {
+  const names = new Set(mounts.flatMap(({ source }) => (source.is === "image" ? source.image : [])));
+  return [...names].map((name) => {
+    const image = images.find(name);
+    if (image === undefined) throw new StatusError(Code.NotFound, `image ${name}, which is to be mounted, is not here; pull it first (\`keelctl pull ${name}\`)`);
+    return { name, imageId: image.id, layers: image.layers };
+  });
+}
+
+/**
+ * Where the host paths of a plan's mounts lead; what is not there is made, where the configuration says so. Takes no
+ * lock, and must be called without one: a path whose file system does not answer would keep the pod from being stopped.
+ */
+export async function findHostPaths(d: Pick<Deps, "containerHost" | "mountPolicy">, mounts: readonly MountPlan[], signal: AbortSignal): Promise<ReadonlyMap<string, ResolvedPath>> {
+  const paths = [...new Set(mounts.flatMap(({ source }) => (source.is === "host" ? source.path : [])))];
+  if (paths.length === 0) return new Map();
+  const found = await d.containerHost.resolveHostPaths(paths, d.mountPolicy.createMissingSources, signal);
+  return new Map(paths.map((path, i) => [path, found[i]!]));
+}
+
+/**
+ * Waits until what else of the host a plan names can be looked at: devices, and a seccomp profile. Whether it is there
+ * and right is found later. Takes no lock, for the same reason.
+ */
+export async function awaitHostFiles(d: Pick<Deps, "containerHost">, { devices, seccomp }: Pick<ContainerPlan, "devices" | "seccomp">, signal: AbortSignal): Promise<void> {
+  const paths = [...devices.map((device) => device.hostPath), ...(seccomp.is === "localhost" ? [seccomp.path] : [])];
+  if (paths.length > 0) await d.containerHost.resolveHostPaths(paths, false, signal);
+}
+
+/** A container whose root file system is mounted and which the runtime does not know yet. */
+export interface NewContainer {
+  readonly plan: ContainerPlan;
+  readonly mountedImages: readonly MountedImage[];
+  /** What findHostPaths found. */
+  readonly hostPaths: ReadonlyMap<string, ResolvedPath>;
+  readonly rootfs: string;
+  /** Of the pod's user namespace. */
+  readonly idMap: IdMap | undefined;
+}
+
+/**
+ * Makes the source of each of a plan's mounts ready: checks how host paths are shared, mounts images,
+ * fills volumes. Resolves with their paths, in the plan's order. What it mounts and makes is in the
+ * container's own directories, which its teardown takes down.
+ *
+ * Throws InvalidArgument for a host path that is not there, NotFound for a path that an image does not
+ * have, FailedPrecondition for a source that is not shared as its propagation needs.
+ */
+export async function prepareMountSources(d: Pick<Deps, "containerHost" | "images" | "mountPolicy">, c: NewContainer, signal: AbortSignal): Promise<string[]> {
+  const { mounts } = c.plan;
+  const images = new ImageMounter(d, c);
+  // Read once: of a thousand mounts, each may need to know how its source is shared.
+  const hostMounts = mounts.some((mount) => mount.source.is === "host" && mount.propagation !== "rprivate") ? readMounts() : [];
+  const sources: string[] = [];
+  const volumes = new VolumeMaker(d, c);
+  for (const mount of mounts) {
+    const { source } = mount;
+    switch (source.is) {
+      case "host": {
+        const { path, isDirectory } = hostSource(c.hostPaths.get(source.path)!, source.path, mount, hostMounts);
+        sources.push(path);
+        makeTarget(c, mount.destination, isDirectory);
+        break;
+      }
+      case "image":
+        sources.push(imageSource(await images.mount(source.image, mount.idMappings), source));
+        makeTarget(c, mount.destination, statSync(sources.at(-1)!).isDirectory());
+        break;
+      case "volume":
+        sources.push(await volumes.make(mount.destination, signal));
+        makeTarget(c, mount.destination, true);
+        break;
+    }
+  }
+  return sources;
+}
+
+/** Where the image's links lead nowhere, so that every runtime can mount there. */
+function makeTarget({ rootfs, idMap }: NewContainer, destination: string, isDirectory: boolean): void {
+  if (!isBehindDanglingLink(rootfs, destination)) return;
+  try {
+    makeTargetBehindLinks(rootfs, destination, isDirectory, hostRootOf(idMap));
+  } catch (error) {
+    throw new StatusError(Code.InvalidArgument, `mount at ${destination} in the container, which is behind a link of the image: ${messageOf(error)}`, error);
+  }
+}
+
+/** Mounts the images of a container's mounts, each once for each way its ids are mapped. */
+class ImageMounter {
+  readonly #d: Pick<Deps, "containerHost" | "images">;
+  readonly #c: NewContainer;
+  readonly #mounted = new Map<string, string>();
+
+  constructor(d: Pick<Deps, "containerHost" | "images">, c: NewContainer) {
+    this.#d = d;
+    this.#c = c;
+  }
+
+  /** @param image a name that the plan has for one. Returns where it is mounted. */
+  async mount(image: string, mappings: IdMappings | undefined): Promise<string> {
+    const { plan, mountedImages, idMap } = this.#c;
+    const key = JSON.stringify([image, mappings]);
+    const mounted = this.#mounted.get(key);
+    if (mounted !== undefined) return mounted;
+    const layerDirs = this.#d.images.lowerDirectories(mountedImages.find(({ name }) => name === image)!);
+    const look = { label: plan.seLinux?.mount, idMap: idMapOf(mappings, idMap) };
+    const path = await this.#d.containerHost.mountImage(plan.id, String(this.#mounted.size), layerDirs, look);
+    this.#mounted.set(key, path);
+    return path;
+  }
+}
+
+function hostSource(found: ResolvedPath, path: string, mount: MountPlan, hostMounts: readonly MountInfo[]): FoundPath {
+  if ("error" in found) throw new StatusError(Code.InvalidArgument, `mount source ${path} (for ${mount.destination} in the container) ${problemOf(found.error)}`, found.error);
+  checkPropagation(found.path, mount.propagation, hostMounts);
+  return found;
+}
+
+function problemOf(error: SystemError): string {
+  if (error.stage === "make") return `is not there and cannot be made: ${error.message}`;
+  if (error.code !== "ENOENT") return `cannot be used: ${error.message}`;
+  return "is not there; make it, or set create_missing_mount_sources = true in [containers] of keelsond's configuration to have a directory made";
+}
+
+/** Mounts can only be seen both ways through a shared mount, one way through a shared one or a slave (mount_namespaces(7)). */
+function checkPropagation(source: string, propagation: MountPlan["propagation"], hostMounts: readonly MountInfo[]): void {
+  if (propagation === "rprivate") return;
+  const around = hostMounts.findLast((m) => isAtOrBelow(source, m.target));
+  if (around?.shared !== undefined || (propagation === "rslave" && around?.master !== undefined)) return;
+  const wanted = propagation === "rshared" ? "a shared" : "a shared or slave";
+  const target = around?.target ?? "/";
+  throw new StatusError(
+    Code.FailedPrecondition,
+    `mount source ${source} is in ${target}, which is not ${wanted} mount; its propagation needs one (\`mount --make-rshared ${target}\`)`,
+  );
+}
+
+/** What is mounted of an image: nobody changes it, and its links lead nowhere else. */
+function imageSource(root: string, { image, subPath }: { image: string; subPath: string }): string {
+  if (subPath === "") return root;
+  const what = `image_sub_path ${quote(subPath)} of image ${image}`;
+  const inside = resolveInRoot(root, subPath);
+  if (inside === undefined) throw new StatusError(Code.NotFound, `${what}: there is nothing at this path in the image`);
+  const path = join(root, inside);
+  const found = statSync(path);
+  if (!found.isDirectory() && !found.isFile()) throw new StatusError(Code.InvalidArgument, `${what}: is ${kindOf(found)}; only directories and files of an image can be mounted`);
+  return path;
+}
+
+function kindOf(stat: Stats): string {
+  return stat.isFIFO() ? "a FIFO" : stat.isSocket() ? "a socket" : "a device node";
+}
+
+/** Makes the volumes that the image of a container declares. */
+class VolumeMaker {
+  readonly #d: Pick<Deps, "containerHost">;
+  readonly #c: NewContainer;
+  /** By the path that is mounted over, as the runtime resolves it: two volumes may lead to the same one. */
+  readonly #made = new Map<string, string>();
+  /** What is mounted over, by the same paths: its content is not needed in the volume around it. */
+  #hidden: ReadonlySet<string> | undefined;
+
+  constructor(d: Pick<Deps, "containerHost">, c: NewContainer) {
+    this.#d = d;
+    this.#c = c;
+  }
+
+  async make(destination: string, signal: AbortSignal): Promise<string> {
+    const { plan, rootfs } = this.#c;
+    const path = resolveInRoot(rootfs, destination);
+    const made = this.#made.get(path ?? destination);
+    if (made !== undefined) return made;
+    this.#hidden ??= new Set(plan.mounts.flatMap((mount) => resolveInRoot(rootfs, mount.destination) ?? []));
+    try {
+      const volume = await this.#d.containerHost.makeVolume(plan.id, String(this.#made.size), { rootfs, path, hidden: this.#hidden, owner: hostRootOf(this.#c.idMap) }, signal);
+      this.#made.set(path ?? destination, volume);
+      return volume;
+    } catch (error) {
+      throw wrapError(`volume ${destination}, which the image declares`, error);
+    }
+  }
+}

@@ -1,0 +1,175 @@
+import { closeSync, constants, fstatSync, lstatSync, openSync, readSync, type Stats } from "node:fs";
+import { isErrno } from "@keelson/linux/errno.ts";
+import type { MountSpec, ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
+import { quote } from "@keelson/plan/field-check.ts";
+import { elfProblem } from "./elf-problem.ts";
+import { resolveInRoot } from "./root-file.ts";
+
+/** Why a container's command cannot be executed. */
+export interface CommandProblem {
+  /** As shells have it: 127 for what is not found, 126 for what is no program that can be run here. */
+  readonly exitCode: 126 | 127;
+  /** A sentence for people that begins with the command. */
+  readonly message: string;
+}
+
+/** What the kernel would be asked: files as a process of the container finds them. */
+interface Container {
+  readonly process: ProcessSpec;
+  readonly root: string;
+  readonly mounts: readonly Mounted[];
+  /** As Node's `process.arch`. */
+  readonly arch: string;
+  /** Formats beside ELF and scripts are registered on this machine (binfmt_misc), so an unknown one may well run. */
+  readonly otherFormats: boolean;
+  /** Ids on disk are those of the container: not so with a user namespace, where modes then tell nothing. */
+  readonly idsAreReal: boolean;
+}
+
+interface Mounted {
+  readonly destination: string;
+  /** Undefined: not a directory or file of the host. */
+  readonly source: string | undefined;
+}
+
+/**
+ * Looks why the first process of a container could not be executed: runtimes say it in words of their
+ * own, some of them only in the container's log. For a container that is made and does not run, after
+ * a failure. Undefined when the command looks well, or when it cannot be told from outside.
+ */
+export function commandProblem(spec: Spec, arch: string, otherFormats: boolean): CommandProblem | undefined {
+  const { process, root } = spec;
+  const command = process?.args?.[0];
+  if (process === undefined || root === undefined || command === undefined) return undefined;
+  const name = `the command ${quote(command)}`;
+  try {
+    const mounts = mountedAt(root.path, spec.mounts ?? []);
+    const container: Container = { process, root: root.path, mounts, arch, otherFormats, idsAreReal: spec.linux?.uidMappings === undefined };
+    if (command.includes("/")) return fileProblem(container, name, absolute(process.cwd, command));
+    return searchProblem(container, name, command);
+  } catch {
+    // It only explains a failure: paths too long, links in circles and files that go meanwhile leave it unexplained.
+    return undefined;
+  }
+}
+
+/** execvp(3): the first directory of PATH with such a file that may be executed. */
+function searchProblem(c: Container, name: string, command: string): CommandProblem | undefined {
+  const path = c.process.env?.findLast((entry) => entry.startsWith("PATH="))?.slice("PATH=".length) ?? "";
+  let first: CommandProblem | undefined;
+  for (const dir of path.split(":")) {
+    const file = absolute(c.process.cwd, `${dir}/${command}`);
+    if (find(c, file) === undefined) continue;
+    const problem = fileProblem(c, name, file);
+    if (problem === undefined) return undefined;
+    first ??= problem;
+  }
+  return first ?? notFound(`${name} is in none of the directories of the container's PATH (${quote(path)}); write its full path, or use an image that has it`);
+}
+
+function fileProblem(c: Container, name: string, path: string): CommandProblem | undefined {
+  const found = find(c, path);
+  if (found === "hidden") return undefined;
+  if (found === undefined) return notFound(`${name} is not there: the container has no file ${quote(path)}; check its spelling, or use an image that has it`);
+  const { hostPath, stat } = found;
+  if (stat.isDirectory()) return cannotRun(`${name} is a directory; name a program in it`);
+  if (!stat.isFile()) return cannotRun(`${name} is not a regular file; name a program`);
+  if (c.idsAreReal && !mayExecute(c.process, stat)) {
+    return cannotRun(`${name} may not be executed by user ${c.process.user.uid}: its mode is ${(stat.mode & 0o7777).toString(8).padStart(4, "0")}; give it execute permission in the image (chmod +x)`);
+  }
+  return contentProblem(c, name, hostPath);
+}
+
+/** What execve(2) makes of the first bytes. */
+function contentProblem(c: Container, name: string, hostPath: string): CommandProblem | undefined {
+  // Not a FIFO that somebody put there meanwhile.
+  const fd = openSync(hostPath, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  try {
+    const size = fstatSync(fd).size;
+    const read = (at: number, length: number): Buffer => {
+      const buffer = Buffer.alloc(Math.min(length, Math.max(0, size - at)));
+      return buffer.subarray(0, readSync(fd, buffer, 0, buffer.length, at));
+    };
+    const start = read(0, 256);
+    if (start.toString("latin1", 0, 2) === "#!") return scriptProblem(c, name, start);
+    if (start.toString("latin1", 0, 4) !== "\x7fELF") return c.otherFormats ? undefined : formatProblem(name, size);
+    const elf = elfProblem(read, c.arch);
+    if (elf?.is === "loader" && find(c, elf.path) === undefined) {
+      return notFound(`${name} needs the dynamic loader ${quote(elf.path)}, which the container does not have; use a statically linked program, or an image with the C library that it was built for`);
+    }
+    if (elf?.is === "machine" && !c.otherFormats) return cannotRun(`${name} is a program for ${elf.built}, and this machine is ${elf.here}; use an image for linux/${elf.here}`);
+    if (elf?.is === "damaged") return cannotRun(`${name} is a damaged program: its ELF header is cut off; build or pull the image again`);
+    return undefined;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function formatProblem(name: string, size: number): CommandProblem {
+  if (size === 0) return cannotRun(`${name} is an empty file; build the image again`);
+  return cannotRun(`${name} is neither a Linux program nor a script that says what is to run it; begin a script with a line such as #!/bin/sh`);
+}
+
+/** The line that execve(2) reads: an interpreter and at most one argument. */
+function scriptProblem(c: Container, name: string, start: Buffer): CommandProblem | undefined {
+  const line = start.toString("utf8").split("\n")[0]!.slice(2);
+  const interpreter = line.trim().split(/[ \t]/)[0]!;
+  if (interpreter === "") return cannotRun(`${name} is a script whose first line names no interpreter after #!; write one such as #!/bin/sh`);
+  const path = absolute(c.process.cwd, interpreter);
+  if (find(c, path) !== undefined && !line.endsWith("\r")) return undefined;
+  // To the kernel the return is a part of the name, or of the argument.
+  if (line.endsWith("\r")) return notFound(`${name} is a script with Windows line ends: its interpreter is taken as ${quote(line)}; save it with Unix line ends`);
+  return notFound(`${name} is a script for the interpreter ${quote(interpreter)}, which the container does not have; use an image that has it, or change the script's first line`);
+}
+
+/** A file as a process of the container finds it; `hidden` below a mount that cannot be looked into from outside. */
+function find(c: Container, path: string): { hostPath: string; stat: Stats } | "hidden" | undefined {
+  let hidden = false;
+  const hostPathOf = (inside: string): string => {
+    const mount = c.mounts.findLast((m) => inside === m.destination || inside.startsWith(`${m.destination}/`));
+    if (mount === undefined) return c.root + inside;
+    if (mount.source === undefined) hidden = true;
+    return mount.source === undefined ? c.root + inside : mount.source + inside.slice(mount.destination.length);
+  };
+  const resolved = resolveInRoot(c.root, path, hostPathOf);
+  if (hidden) return "hidden";
+  if (resolved === undefined) return undefined;
+  const hostPath = hostPathOf(resolved);
+  try {
+    return { hostPath, stat: lstatSync(hostPath) };
+  } catch (error) {
+    if (isErrno(error, "ENOENT", "ENOTDIR")) return undefined;
+    throw error;
+  }
+}
+
+/** Where each mount really is, nearest to the root first: a destination may lead through links of the image. */
+function mountedAt(root: string, mounts: readonly MountSpec[]): Mounted[] {
+  return mounts
+    .map((mount) => ({ destination: resolveInRoot(root, mount.destination) ?? mount.destination, source: isBind(mount) ? mount.source : undefined }))
+    .toSorted((a, b) => a.destination.length - b.destination.length);
+}
+
+function isBind({ type, options = [] }: MountSpec): boolean {
+  return type === "bind" || options.includes("bind") || options.includes("rbind");
+}
+
+/** path_resolution(7), "Permissions"; root needs just one execute bit (capabilities(7), CAP_DAC_OVERRIDE). */
+function mayExecute({ user }: ProcessSpec, stat: Stats): boolean {
+  if (user.uid === 0) return (stat.mode & 0o111) !== 0;
+  if (user.uid === stat.uid) return (stat.mode & 0o100) !== 0;
+  const groups = [user.gid, ...(user.additionalGids ?? [])];
+  return (stat.mode & (groups.includes(stat.gid) ? 0o010 : 0o001)) !== 0;
+}
+
+function absolute(cwd: string, path: string): string {
+  return path.startsWith("/") ? path : `${cwd}/${path}`;
+}
+
+function notFound(message: string): CommandProblem {
+  return { exitCode: 127, message };
+}
+
+function cannotRun(message: string): CommandProblem {
+  return { exitCode: 126, message };
+}

@@ -1,0 +1,311 @@
+import { chmodSync, chownSync, constants, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { type CgroupLayout, cgroupProcs, controllerDir, killCgroup, removeCgroup, thawCgroup } from "@keelson/linux/cgroup.ts";
+import { allDone } from "@keelson/base/all-done.ts";
+import { namingFile } from "@keelson/base/exhaustion.ts";
+import { isErrno } from "@keelson/linux/errno.ts";
+import { mknod } from "@keelson/linux/file.ts";
+import { readOomKills } from "@keelson/linux/kernel-log.ts";
+import { memoryPressure, memoryWorkingSet } from "@keelson/linux/memory-cgroup.ts";
+import { bindMountAsync, mount as mountFs, MS, type Propagation, readMounts, unmountAllUnder, unmountAsync } from "@keelson/linux/mount.ts";
+import { mountOverlayAsync } from "@keelson/linux/overlay.ts";
+import type { ResolvedPath } from "@keelson/linux/resolve-paths.ts";
+import { removeTreeAsync } from "@keelson/linux/tree.ts";
+import type { DeviceSpec } from "@keelson/oci/runtime-spec/linux.ts";
+import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
+import { makeDirectories } from "@keelson/linux/make-directories.ts";
+import type { LimitFile } from "@keelson/plan/resource-update.ts";
+import { specFile } from "../records/paths.ts";
+import { type CommandProblem, commandProblem } from "./command-problem.ts";
+import { HostPaths } from "./host-paths.ts";
+import { relabelTree } from "./relabel.ts";
+import { fillVolume, type VolumeContent } from "./fill-volume.ts";
+import { cannotMap, type IdMap, letIn, makeMountPoint, mappedIds, MappedLayers, UserNamespacePin } from "./id-map.ts";
+import type { OomReport } from "./out-of-memory.ts";
+
+/** How the files of an image look in a container. */
+export interface ImageLook {
+  /** SELinux: of all its files. */
+  readonly label: string | undefined;
+  /** Of the pod's user namespace. */
+  readonly idMap: IdMap | undefined;
+}
+
+/** How a source of a mount differs from what it is bound from. */
+export interface SourceOptions {
+  readonly isDirectory: boolean;
+  /** With what is mounted below it. */
+  readonly recursive: boolean;
+  readonly propagation: Propagation;
+  /** Read-only with all that is mounted below it: mount_setattr(2). */
+  readonly recursiveReadOnly: boolean;
+  readonly idMap: IdMap | undefined;
+}
+
+/** What a container needs of the machine, apart from its runtime. Unit tests have a fake of it. */
+export interface ContainerHost {
+  /** Where absolute paths of the machine lead, which may hang; see HostPaths. */
+  resolveHostPaths: HostPaths["resolve"];
+  /** Makes the bundle's directory and mounts the root file system in it, of layers uppermost first; returns its path. */
+  mountRootfs(id: string, layerDirs: readonly string[], look: ImageLook): Promise<string>;
+  /** Mounts the file system of an image in the bundle, read-only, of layers uppermost first; returns its path. */
+  mountImage(id: string, name: string, layerDirs: readonly string[], look: ImageLook): Promise<string>;
+  /** Binds a file or directory in the bundle, as not every runtime could bind it in the container; returns its path. */
+  bindSource(id: string, name: string, source: string, options: SourceOptions): Promise<string>;
+  /** Makes device nodes in the bundle with the owners that a user namespace has for them; returns their paths. */
+  makeDevices(id: string, devices: readonly DeviceSpec[], idMap: IdMap): string[];
+  /** Takes away what bindSource and makeDevices made: the container has its own mounts of it once it is created. */
+  unbindSources(id: string): Promise<void>;
+  /** Makes a volume beside the writable layer, with what there is at `content.path` in `content.rootfs`; returns its path. */
+  makeVolume(id: string, name: string, content: VolumeContent, signal: AbortSignal): Promise<string>;
+  /** Keeps what the container's first process is, for commands that are run beside it later. */
+  writeProcess(id: string, process: ProcessSpec): void;
+  readProcess(id: string): ProcessSpec;
+  /** What the runtime was given to make the container of; undefined when there is nothing of it (any more). */
+  readSpec(id: string): Spec | undefined;
+  /** SELinux: labels files, and directories with all in them. */
+  relabel(paths: readonly string[], label: string, signal: AbortSignal): Promise<void>;
+  /** Why a container's command, or another process in it, cannot be executed; undefined when it looks well or cannot be told. */
+  commandProblem(id: string, other?: ProcessSpec): CommandProblem | undefined;
+  /** Kills everything in the container's cgroup. */
+  kill(cgroupPath: string, signal: AbortSignal): Promise<void>;
+  /** Lets a container go on whose kill was cut off while it was frozen for it. */
+  thaw(cgroupPath: string): void;
+  /** Bytes that the container holds and cannot give back at once; undefined when nobody counts them. */
+  memoryInUse(cgroupPath: string): number | undefined;
+  /** Writes limits to the files of the container's cgroup. */
+  writeLimits(cgroupPath: string, files: readonly LimitFile[]): void;
+  /** Gives a score to the processes that have one of the earlier ones. */
+  setOomScoreAdj(cgroupPath: string, earlier: ReadonlySet<number>, score: number): void;
+  /** Whom the kernel killed in an ended container for want of memory; undefined when nobody. `isSuspected`: by how it ended. */
+  outOfMemory(cgroupPath: string, isSuspected: boolean): OomReport | undefined;
+  /** Unmounts the root file system of a container that has ended, as far as that goes; may be repeated. */
+  unmountRootfs(id: string): Promise<void>;
+  /** Takes the file systems and directories down, as much of them as there is; may be repeated. */
+  destroy(id: string, cgroupPath: string, signal: AbortSignal): Promise<void>;
+  /** The same for one that has no record. */
+  destroyUnknown(id: string): Promise<void>;
+}
+
+/** The root of the container is the upper directory itself: it must look like the image's. */
+function makeUpperDir(upperDir: string, topLayerDir: string, idMap: IdMap | undefined): void {
+  const { mode, uid, gid } = statSync(topLayerDir);
+  makeDirectories(upperDir, 0o755);
+  const owner = idMap === undefined ? { uid, gid } : mappedIds({ uid, gid }, idMap);
+  chownSync(upperDir, owner.uid, owner.gid);
+  chmodSync(upperDir, mode & 0o7777);
+}
+
+/**
+ * Whether the kernel was told of formats of programs beside its own: binfmt_misc (binfmt-misc.rst). Where systemd mounts
+ * it when somebody looks, and nobody has, there are none, and looking would wait for systemd.
+ */
+function hasOtherFormats(): boolean {
+  const mount = readMounts().findLast((m) => m.fstype === "binfmt_misc");
+  if (mount === undefined) return false;
+  try {
+    return readdirSync(mount.target).some((name) => name !== "register" && name !== "status");
+  } catch {
+    // Nobody knows, so no program can be said to be of a format that is not there.
+    return true;
+  }
+}
+
+function replaceOomScoreAdj(pid: number, earlier: ReadonlySet<number>, score: number): void {
+  const file = `/proc/${pid}/oom_score_adj`;
+  try {
+    if (earlier.has(Number(readFileSync(file, "utf8")))) writeFileSync(file, String(score));
+  } catch (error) {
+    // Ended; or it may not be lowered below what somebody with CAP_SYS_RESOURCE gave it.
+    if (!isErrno(error, "ENOENT", "ESRCH", "EACCES", "EPERM")) throw error;
+  }
+}
+
+/** SELinux: all files of a mount have one label, whatever is written on disk (mount(8), context). */
+function withLabel(label: string | undefined): { options?: string[] } {
+  return label === undefined ? {} : { options: [`context=${label}`] };
+}
+
+/** stat(2) */
+const { S_IFBLK, S_IFCHR, S_IFIFO } = constants;
+
+export class LinuxContainerHost implements ContainerHost {
+  readonly #bundleDirOf: (id: string) => string;
+  readonly #writableDirOf: (id: string) => string;
+  readonly #cgroups: CgroupLayout;
+  readonly #hostPaths = new HostPaths();
+
+  constructor(bundleDirOf: (id: string) => string, writableDirOf: (id: string) => string, cgroups: CgroupLayout) {
+    this.#bundleDirOf = bundleDirOf;
+    this.#writableDirOf = writableDirOf;
+    this.#cgroups = cgroups;
+  }
+
+  resolveHostPaths(paths: readonly string[], makeMissing: boolean, signal: AbortSignal): Promise<ResolvedPath[]> {
+    return this.#hostPaths.resolve(paths, makeMissing, signal);
+  }
+
+  async mountRootfs(id: string, layerDirs: readonly string[], { label, idMap }: ImageLook): Promise<string> {
+    const bundle = this.#bundleDirOf(id);
+    const target = join(bundle, "rootfs");
+    const writable = this.#writableDirOf(id);
+    const upperDir = join(writable, "upper");
+    const workDir = join(writable, "work");
+    makeDirectories(target, 0o700);
+    if (idMap !== undefined) letIn(bundle, idMap);
+    makeUpperDir(upperDir, layerDirs[0]!, idMap);
+    makeDirectories(workDir, 0o700);
+    // Volatile: nothing of a container outlives a power cut, so its fsyncs and
+    // the unmount need not wait for the disk.
+    await using mapped = await MappedLayers.of(bundle, layerDirs, idMap);
+    await mountOverlayAsync({ lowerDirs: mapped.dirs, upperDir, workDir, target, volatile: true, ...withLabel(label) });
+    return target;
+  }
+
+  async mountImage(id: string, name: string, layerDirs: readonly string[], { label, idMap }: ImageLook): Promise<string> {
+    const bundle = this.#bundleDirOf(id);
+    const images = join(bundle, "images");
+    const target = join(images, name);
+    const nothing = join(images, "nothing");
+    for (const dir of [target, nothing]) mkdirSync(dir, { recursive: true, mode: 0o755 });
+    // Without an upper layer overlayfs wants two; a bind mount of a single one would show its whiteouts.
+    await using mapped = await MappedLayers.of(bundle, layerDirs, idMap);
+    await mountOverlayAsync({ lowerDirs: [...mapped.dirs, nothing], target, readonly: true, ...withLabel(label) });
+    return target;
+  }
+
+  async bindSource(id: string, name: string, source: string, options: SourceOptions): Promise<string> {
+    const sources = join(this.#bundleDirOf(id), "sources");
+    const target = join(sources, name);
+    makeMountPoint(target, options.isDirectory);
+    await using userns = options.idMap === undefined ? undefined : await UserNamespacePin.of(join(sources, "userns"), options.idMap);
+    try {
+      await bindMountAsync(source, target, {
+        recursive: options.recursive,
+        propagation: options.propagation,
+        ...(options.recursiveReadOnly ? { readonly: options.recursive ? "recursive" : true } : {}),
+        ...(userns === undefined ? {} : { idmap: userns.path }),
+      });
+    } catch (error) {
+      throw cannotMap(source, error);
+    }
+    return target;
+  }
+
+  makeDevices(id: string, devices: readonly DeviceSpec[], idMap: IdMap): string[] {
+    const dir = join(this.#bundleDirOf(id), "sources", "devices");
+    mkdirSync(dir, { recursive: true, mode: 0o755 });
+    // Of our own: where the bundle is, devices are mostly forbidden (nodev).
+    mountFs({ source: "devices", target: dir, fstype: "tmpfs", flags: MS.NOSUID | MS.NOEXEC, data: "mode=755,size=64k" });
+    return devices.map(({ type, major = 0, minor = 0, fileMode = 0o666, uid = 0, gid = 0 }, i) => {
+      const path = join(dir, String(i));
+      mknod(path, (type === "b" ? S_IFBLK : type === "p" ? S_IFIFO : S_IFCHR) | fileMode, major, minor);
+      const owner = mappedIds({ uid, gid }, idMap);
+      chownSync(path, owner.uid, owner.gid);
+      // mknod(2) takes the umask off.
+      chmodSync(path, fileMode);
+      return path;
+    });
+  }
+
+  async unbindSources(id: string): Promise<void> {
+    await unmountAllUnder(join(this.#bundleDirOf(id), "sources"));
+  }
+
+  async makeVolume(id: string, name: string, content: VolumeContent, signal: AbortSignal): Promise<string> {
+    const target = join(this.#writableDirOf(id), "volumes", name);
+    await fillVolume(target, content, signal);
+    return target;
+  }
+
+  writeProcess(id: string, process: ProcessSpec): void {
+    const file = this.#processFile(id);
+    namingFile(file, () => writeFileSync(file, JSON.stringify(process), { mode: 0o600 }));
+  }
+
+  readProcess(id: string): ProcessSpec {
+    return JSON.parse(readFileSync(this.#processFile(id), "utf8")) as ProcessSpec;
+  }
+
+  async relabel(paths: readonly string[], label: string, signal: AbortSignal): Promise<void> {
+    for (const path of paths) await relabelTree(path, label, signal);
+  }
+
+  readSpec(id: string): Spec | undefined {
+    try {
+      return JSON.parse(readFileSync(specFile(this.#bundleDirOf(id)), "utf8")) as Spec;
+    } catch (error) {
+      // A file that is not whole was never acted on.
+      if (isErrno(error, "ENOENT") || error instanceof SyntaxError) return undefined;
+      throw error;
+    }
+  }
+
+  commandProblem(id: string, other?: ProcessSpec): CommandProblem | undefined {
+    const spec = this.readSpec(id);
+    return spec === undefined ? undefined : commandProblem(other === undefined ? spec : { ...spec, process: other }, process.arch, hasOtherFormats());
+  }
+
+  kill(cgroupPath: string, signal: AbortSignal): Promise<void> {
+    return killCgroup(this.#cgroups, cgroupPath, {}, signal);
+  }
+
+  thaw(cgroupPath: string): void {
+    thawCgroup(this.#cgroups, cgroupPath);
+  }
+
+  memoryInUse(cgroupPath: string): number | undefined {
+    return memoryWorkingSet(this.#cgroups, cgroupPath);
+  }
+
+  writeLimits(cgroupPath: string, files: readonly LimitFile[]): void {
+    for (const { controller, file, value, isOptional } of files) {
+      const dir = controllerDir(this.#cgroups, cgroupPath, controller);
+      if (dir === undefined) continue;
+      try {
+        // Not to create it: writing to what is no file of the kernel's limits nothing.
+        writeFileSync(join(dir, file), value, { flag: "r+" });
+      } catch (error) {
+        if (!(isOptional && isErrno(error, "ENOENT"))) throw error;
+      }
+    }
+  }
+
+  setOomScoreAdj(cgroupPath: string, earlier: ReadonlySet<number>, score: number): void {
+    for (const pid of cgroupProcs(this.#cgroups, cgroupPath)) replaceOomScoreAdj(pid, earlier, score);
+  }
+
+  outOfMemory(cgroupPath: string, isSuspected: boolean): OomReport | undefined {
+    const pressure = memoryPressure(this.#cgroups, cgroupPath);
+    // systemd removes a scope with its last process, and its counters with it.
+    if (pressure === undefined ? !isSuspected : pressure.oomKills === 0) return undefined;
+    const victims = readOomKills().filter(({ cgroup }) => `${cgroup}/`.includes(`${cgroupPath}/`));
+    if (pressure !== undefined) return { ...pressure, victims };
+    return victims.length === 0 ? undefined : { oomKills: victims.length, hasReachedLimit: false, victims };
+  }
+
+  async destroy(id: string, cgroupPath: string, signal: AbortSignal): Promise<void> {
+    await this.destroyUnknown(id);
+    await removeCgroup(this.#cgroups, cgroupPath, {}, signal);
+  }
+
+  async unmountRootfs(id: string): Promise<void> {
+    try {
+      await unmountAsync(join(this.#bundleDirOf(id), "rootfs"), { ignoreMissing: true });
+    } catch (error) {
+      // Something holds a file open: destroy() detaches it, and it goes when that is closed.
+      if (!isErrno(error, "EBUSY")) throw error;
+    }
+  }
+
+  async destroyUnknown(id: string): Promise<void> {
+    const bundle = this.#bundleDirOf(id);
+    await this.unmountRootfs(id);
+    await unmountAllUnder(bundle);
+    await allDone([removeTreeAsync(bundle), removeTreeAsync(this.#writableDirOf(id))]);
+  }
+
+  #processFile(id: string): string {
+    return join(this.#bundleDirOf(id), "process.json");
+  }
+}

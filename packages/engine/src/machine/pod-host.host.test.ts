@@ -1,0 +1,65 @@
+import assert from "node:assert/strict";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test, type TestContext } from "node:test";
+import { PodSandboxConfig } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { cgroupDirs, detectCgroups } from "@keelson/linux/cgroup.ts";
+import { mountsUnder, unmount } from "@keelson/linux/mount.ts";
+import { isProcessAlive } from "@keelson/linux/procfs.ts";
+import { collectHostFacts } from "./host.ts";
+import { planPodSandbox } from "@keelson/plan/pod-plan.ts";
+import { LinuxPodHost, podFiles } from "./pod-host.ts";
+
+const id = "ab".repeat(32);
+const cgroups = detectCgroups();
+const signal = AbortSignal.timeout(30_000);
+
+function newHost(t: TestContext, namespaceOptions: { network?: 0 | 2; pid?: 0 | 1 | 2; ipc?: 0 | 2 }) {
+  const dir = mkdtempSync(join(tmpdir(), "keelson-pod-"));
+  t.after(() => rmSync(dir, { recursive: true }));
+  const config = PodSandboxConfig.fromPartial({
+    metadata: { name: "p", namespace: "d", uid: "u" },
+    linux: { securityContext: { namespaceOptions } },
+  });
+  const plan = planPodSandbox(config, "", collectHostFacts(cgroups, "cgroupfs", { recursiveReadOnlyMounts: true, idMapProblem: "" }), { name: "crun", recursiveReadOnlyMounts: true, userNamespaces: true, sandbox: "none" }, id);
+  return { dir, plan, host: new LinuxPodHost((pod) => join(dir, pod), cgroups) };
+}
+
+const cgroupsLeft = (path: string) => cgroupDirs(cgroups, path).filter((d) => existsSync(d));
+
+test("what is made for a pod is taken down again, twice over", async (t) => {
+  const { dir, plan, host } = newHost(t, { pid: 0 });
+  await host.create(plan);
+  const init = await host.startInit(plan);
+  await host.writeHosts(plan, ["10.0.0.2"]);
+  assert.ok(host.isIntact(plan, init));
+  await host.destroy(plan, init, signal);
+  await host.destroy(plan, init, signal);
+  assert.equal(isProcessAlive(init.pid, init.startTicks), false);
+  assert.deepEqual(mountsUnder(dir), []);
+  assert.deepEqual(cgroupsLeft(plan.cgroup.path), []);
+  assert.equal(existsSync(join(dir, id)), false);
+});
+
+test("the init of a pod that nobody knows any more is found by its namespace and ended", async (t) => {
+  const { dir, plan, host } = newHost(t, { pid: 0 });
+  await host.create(plan);
+  const init = await host.startInit(plan);
+  await host.destroyUnknown(id);
+  assert.equal(isProcessAlive(init.pid, init.startTicks), false);
+  assert.deepEqual(mountsUnder(dir), []);
+  // The pod's own cgroup is its record's business; the init's is gone with it.
+  await host.destroy(plan, undefined, signal);
+  assert.deepEqual(cgroupsLeft(plan.cgroup.path), []);
+});
+
+test("a pod whose pin was unmounted by hand is not intact, and goes all the same", async (t) => {
+  const { dir, plan, host } = newHost(t, { pid: 1 });
+  await host.create(plan);
+  assert.ok(host.isIntact(plan, undefined));
+  unmount(podFiles(join(dir, id)).netns, { detach: true });
+  assert.equal(host.isIntact(plan, undefined), false);
+  await host.destroy(plan, undefined, signal);
+  assert.deepEqual(mountsUnder(dir), []);
+});

@@ -1,0 +1,308 @@
+import { chmodSync, chownSync, copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { namingFile } from "@keelson/base/exhaustion.ts";
+import { wrapError } from "@keelson/base/status.ts";
+import { cgroupDirs, type CgroupLayout, createCgroup, killCgroup, removeCgroup } from "@keelson/linux/cgroup.ts";
+import { isErrno } from "@keelson/linux/errno.ts";
+import { statfs } from "@keelson/linux/file.ts";
+import { bindMount, mount, MS, unmountAllUnder } from "@keelson/linux/mount.ts";
+import { createNamespacesAsync, namespaceId, unpinNamespaceAsync } from "@keelson/linux/namespace.ts";
+import { podInitProgram, startPodInit } from "@keelson/linux/pod-init.ts";
+import { isProcessAlive, processStartTicks, readCgroup, readProcesses, readStatus } from "@keelson/linux/procfs.ts";
+import { signalProcess, watchProcess } from "@keelson/linux/process.ts";
+import { moveToScope, stopUnit } from "@keelson/linux/systemd.ts";
+import { removeTreeAsync } from "@keelson/linux/tree.ts";
+import { makeDirectories } from "@keelson/linux/make-directories.ts";
+import { planPodCgroup, planSandboxCgroup, type PodCgroup } from "@keelson/plan/cgroup-path.ts";
+import type { NamespacePaths } from "@keelson/plan/namespaces.ts";
+import { hostnameFile, hostsFile } from "@keelson/plan/pod-files.ts";
+import type { PodPlan } from "@keelson/plan/pod-plan.ts";
+import { hostRootOf, nobodyOf } from "@keelson/plan/user-namespace.ts";
+import type { ProcessIdentity } from "../records/pod-state.ts";
+
+/** What a pod needs of the machine, apart from its network. Unit tests have a fake of it. */
+export interface PodHost {
+  /** Makes the pod's directory with its namespaces, files and /dev/shm. */
+  create(plan: PodPlan): Promise<void>;
+  /** Starts the init of a pod that shares its PID namespace. */
+  startInit(plan: PodPlan): Promise<ProcessIdentity>;
+  /** Makes the root file system of the container that is a pod's sandbox; returns its path, in the container's bundle. */
+  makeSandboxRootfs(plan: PodPlan): Promise<string>;
+  /** Writes /etc/hosts, for which the pod's addresses must be known. */
+  writeHosts(plan: PodPlan, ips: readonly string[]): Promise<void>;
+  /** Calls back once, later, when the init has ended. */
+  watch(init: ProcessIdentity, onEnd: () => void): Disposable;
+  /** Whether the pod is as `create` left it. */
+  isIntact(plan: PodPlan, init: ProcessIdentity | undefined): boolean;
+  /** Takes all of that down, as much of it as there is; may be repeated. */
+  destroy(plan: PodPlan, init: ProcessIdentity | undefined, signal: AbortSignal): Promise<void>;
+  /** Takes down the directory of a pod that has no record, with what is pinned and mounted in it. */
+  destroyUnknown(id: string): Promise<void>;
+}
+
+/** The pins of a pod's own namespaces and its files, by their place in the pod's directory. */
+export function podFiles(dir: string) {
+  return {
+    userns: join(dir, "userns"),
+    netns: join(dir, "netns"),
+    ipcns: join(dir, "ipcns"),
+    utsns: join(dir, "utsns"),
+    pidns: join(dir, "pidns"),
+    hosts: join(dir, "hosts"),
+    hostname: join(dir, "hostname"),
+    resolvConf: join(dir, "resolv.conf"),
+    shm: join(dir, "shm"),
+    sysfs: join(dir, "sysfs"),
+  };
+}
+
+/** The paths of the namespaces that are a pod's own, but for that of its processes. */
+export function ownNamespaces(plan: PodPlan, files: ReturnType<typeof podFiles>): NamespacePaths {
+  return {
+    ...(plan.userNamespace === undefined ? {} : { user: files.userns }),
+    ...(plan.network === "own" ? { network: files.netns } : {}),
+    ...(plan.ipc === "own" ? { ipc: files.ipcns } : {}),
+    ...(plan.uts === "own" ? { uts: files.utsns } : {}),
+  };
+}
+
+/** The bundle of the container that is a pod's sandbox; shims want it to be named after the container. */
+export const sandboxBundle = (dir: string, id: string) => join(dir, "sandbox", id);
+
+export class LinuxPodHost implements PodHost {
+  readonly #dirOf: (id: string) => string;
+  readonly #cgroups: CgroupLayout;
+
+  /** @param dirOf the directory of a pod by its id. */
+  constructor(dirOf: (id: string) => string, cgroups: CgroupLayout) {
+    this.#dirOf = dirOf;
+    this.#cgroups = cgroups;
+  }
+
+  async create(plan: PodPlan): Promise<void> {
+    const dir = this.#dirOf(plan.id);
+    const files = podFiles(dir);
+    makeDirectories(dir, 0o700);
+    await createPodNamespaces(plan, files);
+    writeText(files.hostname, hostnameFile(plan.hostname));
+    writeResolvConf(plan, files.resolvConf);
+    giveToRoot(plan, files.hostname, files.resolvConf);
+    if (plan.ipc === "own") mountShm(files.shm, plan);
+    if (plan.userNamespace !== undefined && plan.network === "host") bindSysfs(files.sysfs);
+  }
+
+  async startInit(plan: PodPlan): Promise<ProcessIdentity> {
+    const files = podFiles(this.#dirOf(plan.id));
+    const cgroup = planSandboxCgroup(plan);
+    const { slice } = plan.cgroup;
+    if (slice === undefined) createCgroup(this.#cgroups, cgroup.path);
+    const { pid, startTicks } = await startPodInit({
+      podId: plan.id,
+      ...(slice === undefined ? { cgroups: cgroupDirs(this.#cgroups, cgroup.path) } : {}),
+      pin: files.pidns,
+      ...(plan.userNamespace === undefined ? {} : { userns: files.userns, nobody: nobodyOf(plan.userNamespace) }),
+      // The last to go when memory is short: with it all containers of the pod end.
+      oomScoreAdj: -998,
+      ...(plan.network === "own" ? { netns: files.netns } : {}),
+      ...(plan.ipc === "own" ? { ipcns: files.ipcns } : {}),
+      ...(plan.uts === "own" ? { utsns: files.utsns } : {}),
+    });
+    if (slice !== undefined) await moveInitToScope({ pid, startTicks }, plan, slice);
+    return { pid, startTicks };
+  }
+
+  makeSandboxRootfs(plan: PodPlan): Promise<string> {
+    const dir = this.#dirOf(plan.id);
+    const bundle = sandboxBundle(dir, plan.id);
+    const rootfs = join(bundle, "rootfs");
+    for (const name of ["proc", "dev", "etc"]) makeDirectories(join(rootfs, name), 0o755);
+    if (plan.userNamespace !== undefined) letThrough(plan, dir, dirname(bundle), bundle);
+    // The runtime would make them, but not every one where it is to be read-only.
+    for (const file of ["hostname", "resolv.conf"]) writeText(join(rootfs, "etc", file), "");
+    const program = join(rootfs, "hold");
+    namingFile(program, () => copyFileSync(podInitProgram(), program));
+    chmodSync(program, 0o755);
+    return Promise.resolve(rootfs);
+  }
+
+  writeHosts(plan: PodPlan, ips: readonly string[]): Promise<void> {
+    const hostNetwork = plan.network === "host";
+    const hostHosts = hostNetwork ? { hostHosts: readFileSync("/etc/hosts", "utf8") } : {};
+    const text = hostsFile({ hostname: plan.hostname, ips, hostNetwork, ...hostHosts });
+    const { hosts } = podFiles(this.#dirOf(plan.id));
+    writeText(hosts, text);
+    giveToRoot(plan, hosts);
+    return Promise.resolve();
+  }
+
+  watch({ pid, startTicks }: ProcessIdentity, onEnd: () => void): Disposable {
+    return watchProcess(pid, startTicks, onEnd);
+  }
+
+  isIntact(plan: PodPlan, init: ProcessIdentity | undefined): boolean {
+    const files = podFiles(this.#dirOf(plan.id));
+    if (init !== undefined && !isProcessAlive(init.pid, init.startTicks)) return false;
+    if (plan.userNamespace !== undefined && !isNamespace(files.userns)) return false;
+    return plan.network === "host" || isNamespace(files.netns);
+  }
+
+  async destroy(plan: PodPlan, init: ProcessIdentity | undefined, signal: AbortSignal): Promise<void> {
+    // One that was started but not noted before a crash is found by its pin, or here below.
+    if (init !== undefined) await killInit(init, signal);
+    else await this.#killPinnedInit(plan.id);
+    await this.#removeFiles(plan.id);
+    if (plan.pid === "pod" || plan.sandbox === "container") {
+      await killCgroup(this.#cgroups, planSandboxCgroup(plan).path, {}, signal);
+      await removeCgroup(this.#cgroups, planSandboxCgroup(plan).path, {}, signal);
+    }
+    if (plan.cgroup.own) await this.#removeOwnCgroup(plan.cgroup, signal);
+  }
+
+  async destroyUnknown(id: string): Promise<void> {
+    const signal = AbortSignal.timeout(10_000);
+    await this.#killPinnedInit(id);
+    await this.#removeFiles(id);
+    for (const driver of ["cgroupfs", "systemd"] as const) {
+      const cgroup = planPodCgroup("", driver, id);
+      await killCgroup(this.#cgroups, cgroup.path, {}, signal);
+      // On a machine without systemd there is no slice either.
+      if (cgroupDirs(this.#cgroups, cgroup.path).some((dir) => existsSync(dir))) await this.#removeOwnCgroup(cgroup, signal);
+    }
+  }
+
+  /** Where a pod without a cgroup_parent is. A slice is systemd's: it would know it for ever if only its directories went. */
+  async #removeOwnCgroup({ path, slice }: PodCgroup, signal: AbortSignal): Promise<void> {
+    if (slice !== undefined) await stopUnit(slice, signal);
+    await removeCgroup(this.#cgroups, path, {}, signal);
+  }
+
+  async #removeFiles(id: string): Promise<void> {
+    const dir = this.#dirOf(id);
+    const files = podFiles(dir);
+    for (const pin of [files.userns, files.netns, files.ipcns, files.utsns, files.pidns]) await unpinNamespaceAsync(pin);
+    await unmountAllUnder(dir);
+    await removeTreeAsync(dir);
+  }
+
+  /** A pod whose record is lost may have an init all the same: the pin leads to it, and it to its cgroup. */
+  async #killPinnedInit(id: string): Promise<void> {
+    const pid = initOf(podFiles(this.#dirOf(id)).pidns);
+    if (pid === undefined) return;
+    const startTicks = processStartTicks(pid);
+    const paths = new Set((readCgroup(pid) ?? []).map((c) => c.path).filter((path) => path.includes(`init-${id}`)));
+    const signal = AbortSignal.timeout(10_000);
+    if (startTicks !== null) await killInit({ pid, startTicks }, signal);
+    for (const path of paths) await removeCgroup(this.#cgroups, path, {}, signal);
+  }
+}
+
+/** The first process of a pinned PID namespace; undefined when it has none left. */
+function initOf(pin: string): number | undefined {
+  const id = isNamespace(pin) ? namespaceId(pin) : null;
+  if (id === null) return undefined;
+  const members = readProcesses().map((p) => p.pid).filter((pid) => namespaceId(`/proc/${pid}/ns/pid`) === id);
+  // What it is called inside tells it from those that joined.
+  return members.find((pid) => readStatus(pid)?.pids.at(-1) === 1);
+}
+
+async function createPodNamespaces(plan: PodPlan, files: ReturnType<typeof podFiles>): Promise<void> {
+  if (plan.userNamespace === undefined && plan.network === "host" && plan.ipc === "host" && plan.uts === "host") return;
+  try {
+    await createNamespacesAsync({
+      ...(plan.userNamespace === undefined ? {} : { user: { pin: files.userns, ...plan.userNamespace } }),
+      ...(plan.network === "own" ? { net: files.netns, loopbackUp: true } : {}),
+      ...(plan.ipc === "own" ? { ipc: files.ipcns } : {}),
+      ...(plan.uts === "own" ? { uts: files.utsns, hostname: plan.hostname } : {}),
+      sysctls: Object.fromEntries(plan.sysctls.map((s) => [s.name, s.value])),
+    });
+  } catch (error) {
+    throw wrapError("create the pod's namespaces", error);
+  }
+}
+
+/** In the host's network, and where the config has no DNS, the host's own resolver settings. */
+function writeResolvConf(plan: PodPlan, path: string): void {
+  if (plan.resolvConf !== undefined) {
+    writeText(path, plan.resolvConf);
+    return;
+  }
+  try {
+    copyFileSync("/etc/resolv.conf", path);
+  } catch (error) {
+    if (!isErrno(error, "ENOENT")) throw error;
+    writeText(path, "");
+  }
+}
+
+/** What the pod's containers may write belongs to their root. */
+function giveToRoot({ userNamespace }: PodPlan, ...paths: string[]): void {
+  const { uid, gid } = hostRootOf(userNamespace);
+  for (const path of paths) chownSync(path, uid, gid);
+}
+
+/** The runtime is the root of the pod's user namespace when it looks for the root file system. */
+function letThrough({ userNamespace }: PodPlan, ...dirs: string[]): void {
+  const { gid } = hostRootOf(userNamespace);
+  for (const dir of dirs) {
+    chownSync(dir, 0, gid);
+    chmodSync(dir, 0o710);
+  }
+}
+
+/** What is mounted in it, such as debugfs, stays out: a mount namespace of a user namespace could not take it off again. */
+function bindSysfs(target: string): void {
+  mkdirSync(target, { mode: 0o755 });
+  bindMount("/sys", target, { readonly: true, propagation: "private" });
+}
+
+function mountShm(target: string, { shmSizeBytes, userNamespace }: PodPlan): void {
+  mkdirSync(target, { mode: 0o1777 });
+  const { uid, gid } = hostRootOf(userNamespace);
+  mount({
+    source: "shm",
+    target,
+    fstype: "tmpfs",
+    flags: MS.NOSUID | MS.NODEV | MS.NOEXEC,
+    data: `mode=1777,size=${shmSizeBytes},uid=${uid},gid=${gid}`,
+  });
+}
+
+/** How long systemd may take for a scope. */
+const scopeTimeoutMs = 20_000;
+
+/** What statfs(2) says of namespace files. */
+const nsfsMagic = 0x6e736673n;
+
+/** A pin that lost its mount is a plain file. */
+function isNamespace(pin: string): boolean {
+  try {
+    return statfs(pin).type === nsfsMagic;
+  } catch (error) {
+    if (isErrno(error, "ENOENT")) return false;
+    throw error;
+  }
+}
+
+/** The init is ours to end when systemd does not take it. */
+async function moveInitToScope(init: ProcessIdentity, plan: PodPlan, slice: string): Promise<void> {
+  const scope = planSandboxCgroup(plan).path.split("/").at(-1)!;
+  try {
+    await moveToScope(init.pid, scope, slice, AbortSignal.timeout(scopeTimeoutMs));
+  } catch (error) {
+    await killInit(init, AbortSignal.timeout(scopeTimeoutMs));
+    throw wrapError("put the pod's init into its cgroup", error);
+  }
+}
+
+/** SIGKILL ends the init and every process of its PID namespace; its end is seen before anybody reaps it. */
+async function killInit({ pid, startTicks }: ProcessIdentity, signal: AbortSignal): Promise<void> {
+  const ended = Promise.withResolvers<void>();
+  using _ = watchProcess(pid, startTicks, ended.resolve);
+  signal.addEventListener("abort", () => ended.reject(signal.reason as Error), { once: true });
+  signalProcess(pid, startTicks, 9);
+  await ended.promise;
+}
+
+function writeText(path: string, text: string): void {
+  namingFile(path, () => writeFileSync(path, text, { mode: 0o644 }));
+}

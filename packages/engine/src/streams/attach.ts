@@ -1,0 +1,22 @@
+import { runtimeOf } from "../container/runtime-container.ts";
+import type { Deps } from "../deps.ts";
+import type { Attachment } from "@keelson/streaming/backend.ts";
+import { stillRunning } from "./running-container.ts";
+import type { RemoteCommand } from "@keelson/streaming/streaming-request.ts";
+
+type Attach = Extract<RemoteCommand, { is: "attach" }>;
+
+/** Takes hold of a running container's streams. Throws NotFound, FailedPrecondition or what the runtime throws. */
+export async function attach(d: Deps, { containerId }: Attach, signal: AbortSignal): Promise<Attachment> {
+  const record = stillRunning(d, containerId);
+  const { runtime, container } = runtimeOf(d, record);
+  const { stdin, stdinOnce, tty } = record.config;
+  return {
+    fd: await runtime.attach(container, signal),
+    stdin,
+    stdinOnce,
+    tty,
+    resize: (size) =>
+      void runtime.resizeTerminal(container, size).catch((error: unknown) => d.log.debug({ id: containerId, err: error }, "the terminal of a container cannot be resized")),
+  };
+}

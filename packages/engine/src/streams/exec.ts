@@ -1,0 +1,33 @@
+import { Code, codeOf, messageOf } from "@keelson/base/status.ts";
+import type { TerminalSize } from "@keelson/linux/pty.ts";
+import { runtimeOf } from "../container/runtime-container.ts";
+import type { Deps } from "../deps.ts";
+import { execProcess } from "@keelson/plan/process.ts";
+import type { RunningExec } from "@keelson/runtimes/runtime.ts";
+import type { Outcome } from "@keelson/streaming/exit-status.ts";
+import { stillRunning } from "./running-container.ts";
+import type { RemoteCommand } from "@keelson/streaming/streaming-request.ts";
+
+type Exec = Extract<RemoteCommand, { is: "exec" }>;
+
+/** Runs a command in a container for a client. When the client goes away, the command is killed with all that it started. */
+export async function exec(d: Deps, { containerId, command, choice }: Exec, size: TerminalSize | undefined, started: (exec: RunningExec) => void, signal: AbortSignal): Promise<Outcome> {
+  try {
+    const record = stillRunning(d, containerId);
+    const process = execProcess(d.containerHost.readProcess(containerId), command, choice.tty);
+    if (size !== undefined) process.consoleSize = { height: size.rows, width: size.columns };
+    const { runtime, container } = runtimeOf(d, record);
+    try {
+      const exec = await runtime.execStreams(container, process, signal);
+      started(exec);
+      return { is: "exited", exitCode: await exec.ended };
+    } catch (error) {
+      // FailedPrecondition: the runtime has not started it. Whatever its words are, the files tell why.
+      const problem = codeOf(error) === Code.FailedPrecondition ? d.containerHost.commandProblem(containerId, process) : undefined;
+      if (problem === undefined) throw error;
+      return { is: "not run", ...problem };
+    }
+  } catch (error) {
+    return { is: "failed", message: messageOf(error) };
+  }
+}

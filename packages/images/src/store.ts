@@ -1,0 +1,198 @@
+import type { DatabaseSync } from "node:sqlite";
+import type { Log } from "@keelson/base/log.ts";
+import { RecordTable } from "@keelson/store/record-table.ts";
+import { ImageNames } from "./image-names.ts";
+import { LayerStore } from "./layer-store.ts";
+import { type ImageRecord, parseImageRecord } from "./record.ts";
+
+export interface ImageStoreOptions {
+  /** The daemon's root: layers are in ROOT/layers, kept blobs in ROOT/blobs. */
+  root: string;
+  db: DatabaseSync;
+  log: Log;
+  /** Chain ids that containers stand on; the layers below them are kept with them. */
+  layersInUse: () => Iterable<string>;
+}
+
+/** A name that a pull found for an image. */
+export interface ImageName {
+  /** `domain/path:tag`; undefined when it was pulled by digest. */
+  repoTag: string | undefined;
+  /** `domain/path@digest`. */
+  repoDigest: string;
+}
+
+/**
+ * The images of this node. Lists and look-ups answer from memory and take no lock; a change is on
+ * disk before it is in memory.
+ */
+export class ImageStore {
+  readonly layers: LayerStore;
+  readonly #table: RecordTable<ImageRecord>;
+  readonly #layersInUse: () => Iterable<string>;
+  /** Layers that a pull under way counts on, and by how many pulls. */
+  readonly #pinned = new Map<string, number>();
+  /** All of them, by id: those with layers that are missing or damaged too. */
+  #images: ReadonlyMap<string, ImageRecord> = new Map();
+  /** Those that are whole. */
+  #list: readonly ImageRecord[] = [];
+  #names = new ImageNames(new Map());
+
+  private constructor(layers: LayerStore, table: RecordTable<ImageRecord>, options: ImageStoreOptions) {
+    this.layers = layers;
+    this.#table = table;
+    this.#layersInUse = options.layersInUse;
+  }
+
+  /**
+   * Reads the records and removes what is not whole. Images with layers that are missing or damaged
+   * are reported as absent, with a line in the log, so that the kubelet pulls them again; their other
+   * layers are kept for that, for a day.
+   * Layers that nothing needs stay until `collectGarbage`, as containers are not known yet.
+   */
+  static async open(options: ImageStoreOptions): Promise<ImageStore> {
+    const layers = await LayerStore.open(options.root, options.db, options.log);
+    const store = new ImageStore(layers, new RecordTable(options.db, "images", parseImageRecord), options);
+    store.#recover(options.log);
+    return store;
+  }
+
+  /** All images; the same array until something changes. */
+  list(): readonly ImageRecord[] {
+    return this.#list;
+  }
+
+  /** By id, with or without `sha256:` and shortened, by tag or by digest; undefined when there is none. */
+  find(reference: string): ImageRecord | undefined {
+    return this.#names.find(reference);
+  }
+
+  /** The image that a manifest's or index's digest means, whichever repository it came from. */
+  findByDigest(digest: string): ImageRecord | undefined {
+    return this.#names.byDigest(digest);
+  }
+
+  /** Looks at an image's layers on disk again; false when it can no longer be used, and is reported as absent from now on. */
+  isStillWhole(image: ImageRecord): boolean {
+    if (this.layers.lookAgain(image.layers)) this.#replace([...this.#images.values()]);
+    return this.#list.some((other) => other.id === image.id);
+  }
+
+  /** Lower directories for an overlay mount, uppermost first. Throws FailedPrecondition when a layer is not here. */
+  lowerDirectories(image: { layers: readonly string[] }): string[] {
+    return this.layers.lowerDirectories(image.layers);
+  }
+
+  /** Adds an image, or the name to one that is there. Takes the tag from the image that had it. Durable when it returns. */
+  add(image: Omit<ImageRecord, "repoTags" | "repoDigests" | "sizeBytes">, name: ImageName): ImageRecord {
+    const known = this.#images.get(image.id);
+    const sizeBytes = image.layers.reduce((sum, id) => sum + (this.layers.get(id)?.sizeBytes ?? 0), 0);
+    const { brokenSinceMs: _, ...whole } = known ?? image;
+    const record: ImageRecord = {
+      ...whole,
+      sizeBytes,
+      repoTags: withName(known?.repoTags, name.repoTag),
+      repoDigests: withName(known?.repoDigests, name.repoDigest),
+    };
+    const changed = [record];
+    const { repoTag } = name;
+    for (const other of repoTag === undefined ? [] : this.#images.values()) {
+      if (other.id !== image.id && other.repoTags.includes(repoTag!)) changed.unshift({ ...other, repoTags: other.repoTags.filter((tag) => tag !== repoTag) });
+    }
+    for (const each of changed) this.#table.put(each.id, each);
+    this.#replace([...this.#images.values()].filter((each) => changed.every((other) => other.id !== each.id)).concat(changed));
+    this.layers.syncSoon();
+    return record;
+  }
+
+  /**
+   * Removes an image with all its names, whichever of them is given; nothing happens when there is
+   * none. Layers that a container stands on stay until it is gone. The files go in the background.
+   */
+  remove(reference: string): void {
+    // Also one that is not whole.
+    const image = this.find(reference) ?? new ImageNames(this.#images).find(reference);
+    if (image === undefined) return;
+    this.#table.delete(image.id);
+    this.#replace([...this.#images.values()].filter((other) => other.id !== image.id));
+    this.collectGarbage();
+  }
+
+  /** Removes the layers that no image, container or pull needs. */
+  collectGarbage(): void {
+    const needed = this.#needed();
+    this.layers.remove([...this.layers.all()].filter((layer) => !needed.has(layer.id)));
+  }
+
+  /** Keeps layers, there or still to come, from `collectGarbage` until it is disposed. */
+  pin(ids: readonly string[]): Disposable {
+    for (const id of ids) this.#pinned.set(id, (this.#pinned.get(id) ?? 0) + 1);
+    return {
+      [Symbol.dispose]: () => {
+        for (const id of ids) {
+          const count = (this.#pinned.get(id) ?? 0) - 1;
+          if (count > 0) this.#pinned.set(id, count);
+          else this.#pinned.delete(id);
+        }
+      },
+    };
+  }
+
+  /** Waits for removals and syncs under way. */
+  async close(): Promise<void> {
+    await this.layers.close();
+  }
+
+  #needed(): Set<string> {
+    const needed = new Set<string>();
+    const need = (id: string) => {
+      // What is in the set has its parents in it.
+      for (let at: string | undefined = id; at !== undefined && !needed.has(at); at = this.layers.get(at)?.parent) needed.add(at);
+    };
+    for (const image of this.#images.values()) for (const id of image.layers) need(id);
+    for (const id of this.#layersInUse()) need(id);
+    for (const id of this.#pinned.keys()) need(id);
+    return needed;
+  }
+
+  #recover(log: Log): void {
+    const { records, damaged } = this.#table.readAll();
+    for (const row of damaged) {
+      log.warn({ image: row.id, error: row.error.message }, "dropped an image whose record cannot be read; the record is kept in the table `damaged`, and the image will be pulled again");
+      this.#table.setAside(row);
+    }
+    const kept: ImageRecord[] = [];
+    for (const image of records.values()) {
+      const missing = image.layers.find((id) => !this.layers.isWhole(id));
+      if (missing === undefined) {
+        kept.push(image);
+        continue;
+      }
+      const { brokenSinceMs = Date.now() } = image;
+      const fields = { image: image.id, names: image.repoTags, layer: missing };
+      if (Date.now() - brokenSinceMs > keepBrokenMs) {
+        log.warn(fields, "dropped an image without all of its layers, as nobody has pulled it for a day");
+        this.#table.delete(image.id);
+      } else {
+        log.warn(fields, "an image has not all of its layers and counts as absent; pulling it fetches only what is missing");
+        if (image.brokenSinceMs === undefined) this.#table.put(image.id, { ...image, brokenSinceMs });
+        kept.push({ ...image, brokenSinceMs });
+      }
+    }
+    this.#replace(kept);
+  }
+
+  #replace(images: readonly ImageRecord[]): void {
+    this.#images = new Map(images.map((image) => [image.id, image]));
+    const whole = images.filter((image) => image.layers.every((id) => this.layers.isWhole(id)));
+    this.#list = Object.freeze(whole.sort((a, b) => (a.id < b.id ? -1 : 1)));
+    this.#names = new ImageNames(new Map(whole.map((image) => [image.id, image])));
+  }
+}
+
+/** How long the layers of an image that lacks others wait for its next pull, in ms. */
+const keepBrokenMs = 24 * 3600 * 1000;
+
+function withName(names: readonly string[] = [], name: string | undefined): readonly string[] {
+  return name === undefined || names.includes(name) ? names : [...names, name].sort();
+}

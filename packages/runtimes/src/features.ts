@@ -1,0 +1,169 @@
+import { statSync } from "node:fs";
+import type { Log } from "@keelson/base/log.ts";
+import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
+import { isErrno } from "@keelson/linux/errno.ts";
+import { run } from "@keelson/linux/run.ts";
+import * as v from "valibot";
+import { isRunsc } from "./handler-section.ts";
+import type { HandlerFacts, HostFacts } from "@keelson/plan/host-facts.ts";
+import { installHint } from "./find-program.ts";
+
+/** What a runtime's answers are cut off at, in bytes; runc's is 8 KiB. */
+const maxAnswerBytes = 256 * 1024;
+const defaultAnswerTimeoutMs = 5000;
+/** How long one that could not be asked is left alone. */
+const retryAfterMs = 60_000;
+
+/** https://github.com/opencontainers/runtime-spec/blob/main/features.md and features-linux.md: what of it is used. */
+const featuresSchema = v.looseObject({
+  ociVersionMax: v.string(),
+  linux: v.nullish(v.looseObject({ namespaces: v.nullish(v.pipe(v.array(v.string()), v.maxLength(100))) })),
+});
+
+/** Whether an answer of `RUNTIME features` has user namespaces; undefined when it is no such answer. */
+export function userNamespacesInFeatures(answer: string): boolean | undefined {
+  try {
+    const features = v.parse(featuresSchema, JSON.parse(answer));
+    return features.linux?.namespaces?.includes("user") ?? false;
+  } catch {
+    return undefined;
+  }
+}
+
+/** The same for runtimes from before that command, by their `--version`: runc learnt it in 1.1, crun in 1.8.6. */
+export function userNamespacesInVersion(answer: string): boolean {
+  return /^(?:crun|runc) version [1-9]/.test(answer);
+}
+
+/** The version in what a runtime or a shim says of itself; empty when there is none. */
+export function versionIn(answer: string): string {
+  return /\bversion:?\s+v?((?:release-)?\d[-\w.~+]{0,63})/i.exec(answer.slice(0, 4096))?.[1] ?? "";
+}
+
+export interface HandlerFeaturesOptions {
+  readonly name: string;
+  readonly type: "oci" | "shim";
+  /** Absolute path of the runtime's or shim's binary. */
+  readonly path: string;
+  readonly args: readonly string[];
+  /** The OCI runtime that has the features: `path`, or what a shim calls. Undefined where there is none. */
+  readonly runtime: string | undefined;
+  /** What the configuration says; it wins over what is found out. */
+  readonly declared: { readonly user_namespaces?: boolean | undefined; readonly recursive_read_only_mounts?: boolean | undefined };
+  readonly sandbox: HandlerFacts["sandbox"];
+  readonly host: Pick<HostFacts, "recursiveReadOnlyMounts" | "idMapProblem">;
+  readonly log: Log;
+  /** How long each answer may take, in ms; 5,000 when not given. */
+  readonly answerTimeoutMs?: number | undefined;
+  /** When it aborts, nobody wants the answers any more. */
+  readonly ending?: AbortSignal | undefined;
+}
+
+interface Known {
+  /** Of the binaries that were asked. */
+  readonly identity: string;
+  readonly version: string;
+  readonly userNamespaces: boolean;
+  /** The binary cannot be run; undefined when it can. */
+  readonly problem: string | undefined;
+}
+
+/** What a runtime handler is and can do on this machine, asked anew when its binary is another one. */
+export class HandlerFeatures {
+  readonly #o: HandlerFeaturesOptions;
+  #known: Known = { identity: "", version: "", userNamespaces: false, problem: undefined };
+  #asking: Promise<void> | undefined;
+  #retryAtMs = 0;
+
+  constructor(options: HandlerFeaturesOptions) {
+    this.#o = options;
+  }
+
+  /** As `refresh` found it; before, the handler has no user namespaces. */
+  get facts(): HandlerFacts {
+    const { name, runtime, declared, sandbox, host } = this.#o;
+    const userNamespaces = declared.user_namespaces ?? this.#known.userNamespaces;
+    // Such mounts are made by us, for whoever opens files on this machine; a guest has its own.
+    const recursiveReadOnlyMounts = declared.recursive_read_only_mounts ?? runtime !== undefined;
+    return { name, recursiveReadOnlyMounts: recursiveReadOnlyMounts && host.recursiveReadOnlyMounts, userNamespaces: userNamespaces && host.idMapProblem === "", sandbox, ...(runtime !== undefined && isRunsc(runtime) ? { readOnlyIsRecursive: true as const } : {}) };
+  }
+
+  /** Empty when it does not say. */
+  get version(): string {
+    return this.#known.version;
+  }
+
+  /** Why it cannot be run; undefined as far as is known when it can. */
+  get problem(): string | undefined {
+    return this.#known.problem;
+  }
+
+  /**
+   * Asks the runtime if it was not yet or is another one now. Never throws: who does not answer has no features, and
+   * is asked again from time to time, for which nobody waits.
+   */
+  refresh(): Promise<void> {
+    const identity = this.#identity();
+    if (identity === undefined || identity === this.#known.identity) return Promise.resolve();
+    if (performance.now() < this.#retryAtMs) return Promise.resolve();
+    this.#asking ??= this.#ask(identity).finally(() => (this.#asking = undefined));
+    return this.#known.problem === undefined ? this.#asking : Promise.resolve();
+  }
+
+  #identity(): string | undefined {
+    const of = [this.#o.path, ...(this.#o.runtime === undefined ? [] : [this.#o.runtime])].map(identityOf);
+    return of.includes(undefined) ? undefined : of.join(" ");
+  }
+
+  async #ask(identity: string): Promise<void> {
+    const { type, name, path, args, runtime, ending } = this.#o;
+    try {
+      const asked = answerOf(path, type === "oci" ? [...args, "--version"] : ["-v"], this.#o);
+      const [own, called] = await Promise.all([asked, runtime === undefined ? "" : this.#featuresOf(runtime, asked)]);
+      const userNamespaces = userNamespacesInFeatures(called) ?? userNamespacesInVersion(called);
+      this.#known = { identity, version: versionIn(own), userNamespaces, problem: undefined };
+    } catch (error) {
+      if (ending?.aborted === true) return;
+      this.#retryAtMs = performance.now() + retryAfterMs;
+      const problem = messageOf(error);
+      const isNew = problem !== this.#known.problem;
+      this.#known = { identity: "", version: "", userNamespaces: false, problem };
+      if (isNew) this.#o.log.warn({ handler: name, err: error }, `runtime handler ${name}: ${problem}`);
+    }
+  }
+
+  /** What the runtime says to `features`, or, when it does not know that, to `--version`. */
+  async #featuresOf(runtime: string, ownVersion: Promise<string>): Promise<string> {
+    const { path, args } = this.#o;
+    const isOwn = runtime === path;
+    const features = await answerOf(runtime, [...(isOwn ? args : []), "features"], this.#o);
+    if (userNamespacesInFeatures(features) !== undefined) return features;
+    return isOwn ? ownVersion : answerOf(runtime, ["--version"], this.#o);
+  }
+}
+
+/** What a program prints, whatever its exit code. Throws FailedPrecondition that names it when it cannot be run, crashes or hangs. */
+async function answerOf(file: string, args: readonly string[], { answerTimeoutMs: timeoutMs = defaultAnswerTimeoutMs, ending }: Pick<HandlerFeaturesOptions, "answerTimeoutMs" | "ending">): Promise<string> {
+  const question = args.at(-1);
+  let result;
+  try {
+    result = await run({ file, args, env: { PATH: process.env["PATH"] }, stdoutLimitBytes: maxAnswerBytes, timeoutMs }, ending);
+  } catch (error) {
+    const isHung = error instanceof DOMException && error.name === "TimeoutError";
+    const what = isHung ? `did not answer ${question} within ${timeoutMs / 1000} s` : `cannot be executed: ${messageOf(error)}`;
+    throw new StatusError(Code.FailedPrecondition, `${file} ${what}; ${installHint(file)}`, error);
+  }
+  if (result.signal !== null) throw new StatusError(Code.FailedPrecondition, `${file} ${question} was ended by ${result.signal}; ${installHint(file)}`);
+  return result.truncated ? "" : result.stdout.toString();
+}
+
+/** Undefined when there is no such file. */
+function identityOf(path: string): string | undefined {
+  try {
+    const { dev, ino, size, mtimeNs } = statSync(path, { bigint: true });
+    return [dev, ino, size, mtimeNs].join(":");
+  } catch (error) {
+    if (isErrno(error, "ENOENT", "ENOTDIR")) return undefined;
+    throw error;
+  }
+}

@@ -1,0 +1,280 @@
+import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import type { Log } from "@keelson/base/log.ts";
+import { Code, StatusError, wrapError } from "@keelson/base/status.ts";
+import { isErrno } from "@keelson/linux/errno.ts";
+import { gvisorStandInProgram, standInEnded } from "@keelson/linux/gvisor-stand-in.ts";
+import { signalProcess } from "@keelson/linux/process.ts";
+import { type ProcessStat, readStat } from "@keelson/linux/procfs.ts";
+import type { CgroupUsage } from "@keelson/linux/cgroup-usage.ts";
+import type { TerminalSize } from "@keelson/linux/pty.ts";
+import { run, type RunResult } from "@keelson/linux/run.ts";
+import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
+import { specFile } from "@keelson/engine/records/paths.ts";
+import type { ProcessIdentity } from "@keelson/engine/records/pod-state.ts";
+import { writeJson } from "./write-json.ts";
+import { type Conmon, pidFile, readPid } from "./conmon.ts";
+import { runtimeMessage } from "./monitor-pipe.ts";
+import { viewInState } from "./oci.ts";
+import type { ExecResult, ExitReport, RunningExec, RunningProcesses, Runtime, RuntimeContainer, RuntimeView } from "./runtime.ts";
+import { RuntimeCommand, type RuntimeCommandOptions } from "./runtime-command.ts";
+import { RuntimeExec } from "./runtime-exec.ts";
+import { connectInSandbox } from "./runsc-port.ts";
+import { usageInEvent } from "./runsc-usage.ts";
+import { endRunscExecs, killRunscExec } from "./runsc-exec-processes.ts";
+
+export interface RunscRuntimeOptions extends RuntimeCommandOptions {
+  readonly conmon: Conmon;
+  readonly log: Log;
+}
+
+const sigkill = 9;
+
+/** How long a sandbox may take to answer, in ms. One that is stopped or hangs never does. */
+const answerTimeoutMs = 10_000;
+
+type Known = Pick<RuntimeContainer, "id" | "bundleDir">;
+
+/**
+ * gVisor: each pod is a sandbox, which is a container of runsc, and the others run in it. A conmon for each, which has
+ * the sandbox's process as its child, or a stand-in for a container, which none is (native/gvisor-stand-in.c).
+ */
+export class RunscRuntime implements Runtime {
+  readonly #conmon: Conmon;
+  readonly #log: Log;
+  readonly #systemdCgroup: boolean;
+  readonly #command: RuntimeCommand;
+  readonly #exec: RuntimeExec;
+  #connections = 0;
+
+  constructor(options: RunscRuntimeOptions) {
+    this.#conmon = options.conmon;
+    this.#log = options.log;
+    this.#systemdCgroup = options.systemdCgroup;
+    this.#command = new RuntimeCommand(options);
+    this.#exec = new RuntimeExec({
+      detaches: false,
+      command: this.#command,
+      options: (base) => ["--internal-pid-file", `${base}.inner`],
+      kill: (base, container) => this.#inBackground(container, killRunscExec(this.#command, container.id, `${base}.inner`)),
+    });
+    mkdirSync(options.root, { recursive: true, mode: 0o700 });
+  }
+
+  async create(container: RuntimeContainer, spec: Spec, signal: AbortSignal): Promise<RunningProcesses> {
+    writeJson(specFile(container.bundleDir), specFor(container, spec));
+    const { path, globalArgs, name, root } = this.#command;
+    try {
+      if (isSandbox(container)) return await this.#conmon.create(container, { path, args: [...globalArgs, ...networkArgs(spec)], systemdCgroup: this.#systemdCgroup }, signal);
+      const args = this.#systemdCgroup ? [...globalArgs, "--systemd-cgroup"] : globalArgs;
+      const env = { KEELSON_RUNSC: path, KEELSON_SANDBOX_SOCKET: join(root, `runsc-${container.sandboxId}.sock`) };
+      const { monitor } = await this.#conmon.create(container, { path: gvisorStandInProgram(), args, env, systemdCgroup: false }, signal);
+      return { monitor };
+    } catch (error) {
+      // What is left of a half-made container must not outlive the call, whatever stopped it.
+      await this.delete(container, AbortSignal.timeout(30_000));
+      const dirs = [container.bundleDir, join(container.bundleDir, "rootfs"), ...(container.logPath === "" ? [] : [dirname(container.logPath)])];
+      throw wrapError(`create container ${container.id} with ${name} (${path})`, this.#command.explained(error, dirs));
+    }
+  }
+
+  async start(container: RuntimeContainer, { main }: RunningProcesses, signal: AbortSignal): Promise<void> {
+    const { id, bundleDir } = container;
+    const { path, globalArgs, root } = this.#command;
+    const args = isSandbox(container) ? ["start-sandbox", String(main?.pid), path, ...globalArgs, ...networkArgs(readSpec(bundleDir)), "start", id] : ["start", bundleDir];
+    const result = await run({ file: gvisorStandInProgram(), args, env: { PATH: process.env["PATH"] } }, signal);
+    if (result.code === 0) return;
+    // Nobody waits for a start any more: it was done, by who was killed before it could be noted, or the container was ended.
+    if (result.code === standInEnded && !isSandbox(container) && standInOf(bundleDir) !== undefined) return;
+    if (result.code === standInEnded && !isSandbox(container)) throw new StatusError(Code.FailedPrecondition, `start container ${id}: it was stopped or killed meanwhile`);
+    const told = result.stderr.length > 0 ? result : { ...result, stderr: readIfThere(join(bundleDir, "start.log")) };
+    throw this.#command.explained(this.#command.failure(`start container ${id}`, told), [root]);
+  }
+
+  /** What gVisor's command line cannot send, and what a sandbox that hangs does not take, is as if the container ignored it. */
+  async signal(container: RuntimeContainer, _processes: RunningProcesses, number: number, signal: AbortSignal): Promise<void> {
+    if (number === sigkill) return await this.kill(container, signal);
+    const result = await this.#ask(["kill", container.id, String(number)], signal);
+    if (result?.code === 0 || (result !== undefined && (await this.view(container, signal)) !== "running")) return;
+    const why = result === undefined ? `its sandbox did not answer within ${answerTimeoutMs / 1000} s` : runtimeMessage(result.stderr.toString());
+    this.#log.warn({ containerId: container.id, signal: number }, `signal ${number} was not sent to container ${container.id}: ${why}`);
+  }
+
+  async kill(container: RuntimeContainer, signal: AbortSignal): Promise<void> {
+    // All of a sandbox is in its cgroup.
+    if (isSandbox(container)) return;
+    const { id, bundleDir } = container;
+    if (existsSync(join(bundleDir, "start"))) killStandIn(bundleDir);
+    else if (this.#hasState(id) && !isOver(container)) {
+      const result = await this.#ask(["kill", "--all", id, "KILL"], signal);
+      if (result === undefined) this.#killSandboxOf(container);
+      else if (result.code !== 0 && (await this.view(container, signal)) === "running") throw this.#command.failure(`kill container ${id}`, result);
+    }
+  }
+
+  /** A sandbox has limits as a whole: those of the pod's cgroup. */
+  async update(): Promise<void> {
+    throw new StatusError(Code.FailedPrecondition, "set its limits: gVisor has none for a single container; the limits of the pod's cgroup hold for all of the pod");
+  }
+
+  exec(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<ExecResult> {
+    return this.#exec.run(container, process, signal);
+  }
+
+  /**
+   * runsc hands a terminal out only to those who do not wait for the command. It gives the command our own, and takes any
+   * of its three streams for that.
+   */
+  execStreams(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<RunningExec> {
+    return process.terminal === true ? this.#exec.launchOnTerminal(container, process, "handed on", signal) : this.#exec.launchOnPipes(container, process, signal);
+  }
+
+  attach(container: RuntimeContainer): Promise<number> {
+    return Promise.try(() => this.#conmon.attach(container));
+  }
+
+  resizeTerminal(container: RuntimeContainer, size: TerminalSize): Promise<void> {
+    return this.#conmon.resizeTerminal(container, size);
+  }
+
+  async usage({ id }: RuntimeContainer, signal: AbortSignal): Promise<CgroupUsage | undefined> {
+    const result = await this.#command.run(["events", "--stats", id], signal);
+    return result.code === 0 ? usageInEvent(result.stdout.toString()) : undefined;
+  }
+
+  pidNamespaceOf({ bundleDir }: RuntimeContainer): string | undefined {
+    return pidNamespaceIn(readSpec(bundleDir));
+  }
+
+  connectPort({ id, bundleDir }: RuntimeContainer, port: number, signal: AbortSignal): Promise<number> {
+    return connectInSandbox(this.#command, id, port, join(bundleDir, `connect-${(this.#connections += 1)}.json`), signal);
+  }
+
+  endExecs(container: RuntimeContainer): void {
+    this.#inBackground(container, endRunscExecs(this.#command, container));
+  }
+
+  reopenLog(container: RuntimeContainer, monitor: ProcessIdentity, signal: AbortSignal): Promise<void> {
+    return this.#conmon.reopenLog(container, monitor, signal);
+  }
+
+  async delete(container: Known, signal: AbortSignal): Promise<void> {
+    const { id, bundleDir } = container;
+    killStandIn(bundleDir);
+    if (this.#hasState(id)) {
+      let result = await this.#ask(["delete", "--force", id], signal);
+      if (result === undefined) {
+        this.#killSandboxOf(container);
+        result = await this.#command.run(["delete", "--force", id], signal);
+      }
+      if (result.code !== 0 && this.#hasState(id)) throw this.#command.failure(`delete container ${id}`, result);
+    }
+    await this.#conmon.forget(container);
+  }
+
+  watch(_container: RuntimeContainer, processes: RunningProcesses, onEnd: () => void): Disposable {
+    return this.#conmon.watch(processes, onEnd);
+  }
+
+  hasEnded(_container: RuntimeContainer, processes: RunningProcesses): Promise<boolean> {
+    return Promise.resolve(this.#conmon.hasEnded(processes));
+  }
+
+  exitOf(container: RuntimeContainer): Promise<ExitReport | undefined> {
+    return Promise.try(() => this.#conmon.exitOf(container));
+  }
+
+  async view(container: RuntimeContainer, signal: AbortSignal): Promise<RuntimeView> {
+    if (!this.#hasState(container.id)) return undefined;
+    const result = await this.#command.run(["state", container.id], signal);
+    return result.code === 0 ? viewInState(result.stdout.toString()) : undefined;
+  }
+
+  /** Undefined when the sandbox does not answer. */
+  async #ask(args: readonly string[], signal: AbortSignal): Promise<RunResult | undefined> {
+    const timeout = AbortSignal.timeout(answerTimeoutMs);
+    try {
+      return await this.#command.run(args, AbortSignal.any([signal, timeout]));
+    } catch (error) {
+      if (signal.aborted || !timeout.aborted) throw error;
+      return undefined;
+    }
+  }
+
+  /** A container in a sandbox that hangs can be ended only with all the others. */
+  #killSandboxOf({ id, bundleDir }: Known): void {
+    const pid = readPid(join(bundleDir, "sandbox-pid"));
+    const stat = pid === undefined ? null : readStat(pid);
+    const args = readIfThere(`/proc/${pid}/cmdline`).toString().split("\0");
+    if (pid === undefined || stat === null || args[0] !== "runsc-sandbox" || !args.includes(`--root=${this.#command.root}`)) return;
+    this.#log.warn({ containerId: id, pid }, `the sandbox of container ${id} did not answer within ${answerTimeoutMs / 1000} s; killing it, and with it all of its pod`);
+    signalProcess(pid, stat.startTicks, sigkill);
+  }
+
+  /** gVisor's state of a container is in files named after it and its sandbox. */
+  #hasState(id: string): boolean {
+    return readdirSync(this.#command.root).some((name) => name.startsWith(`${id}_`));
+  }
+
+  #inBackground(container: RuntimeContainer, work: Promise<void>): void {
+    work.catch((error: unknown) => this.#log.warn({ containerId: container.id, err: error }, `a command in container ${container.id} cannot be ended`));
+  }
+}
+
+function isSandbox({ id, sandboxId }: RuntimeContainer): boolean {
+  return id === sandboxId;
+}
+
+/**
+ * A namespace of processes that is to be shared is known to gVisor by the text of its path, which no file need have:
+ * each container's own gets a name, by which another may join it.
+ */
+function specFor(container: RuntimeContainer, spec: Spec): Spec {
+  if (isSandbox(container)) return spec;
+  const namespaces = (spec.linux?.namespaces ?? []).map((n) => (n.type === "pid" && n.path === undefined ? { ...n, path: ownPidNamespace(container.id) } : n));
+  return { ...spec, linux: { ...spec.linux, namespaces } };
+}
+
+function ownPidNamespace(id: string): string {
+  return `/keelson/${id}`;
+}
+
+function pidNamespaceIn(spec: Spec): string | undefined {
+  return spec.linux?.namespaces?.find(({ type }) => type === "pid")?.path;
+}
+
+/** Whether the container's first process has ended and, as its PID namespace is its own, all others with it. */
+function isOver({ id, bundleDir }: RuntimeContainer): boolean {
+  return standInOf(bundleDir) === undefined && pidNamespaceIn(readSpec(bundleDir)) === ownPidNamespace(id);
+}
+
+/** A pod with the machine's network has it by the machine's sockets, not by gVisor's own stack. */
+function networkArgs(spec: Spec): string[] {
+  const network = spec.linux?.namespaces?.find(({ type }) => type === "network");
+  return network === undefined ? ["--network=host"] : [];
+}
+
+function readSpec(bundleDir: string): Spec {
+  return JSON.parse(readFileSync(specFile(bundleDir), "utf8")) as Spec;
+}
+
+function killStandIn(bundleDir: string): void {
+  const standIn = standInOf(bundleDir);
+  if (standIn !== undefined) signalProcess(standIn.pid, standIn.startTicks, sigkill);
+}
+
+/** What stands for a container, if that runs. Its pid is in a file: another process may have that number now. */
+function standInOf(bundleDir: string): ProcessStat | undefined {
+  const pid = readPid(pidFile(bundleDir));
+  const stat = pid === undefined ? null : readStat(pid);
+  return stat?.name === "gvisor-stand-in" && stat.state !== "Z" ? stat : undefined;
+}
+
+function readIfThere(path: string): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    if (isErrno(error, "ENOENT", "ESRCH")) return Buffer.alloc(0);
+    throw error;
+  }
+}

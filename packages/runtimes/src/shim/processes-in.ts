@@ -1,0 +1,14 @@
+import { readlinkSync } from "node:fs";
+import { readProcesses } from "@keelson/linux/procfs.ts";
+import type { ProcessIdentity } from "@keelson/engine/records/pod-state.ts";
+
+/** Those that were started in a directory and are still there: a bundle's shim, or who holds its streams. */
+export function processesIn(dir: string): ProcessIdentity[] {
+  return readProcesses().filter(({ pid }) => {
+    try {
+      return readlinkSync(`/proc/${pid}/cwd`) === dir;
+    } catch {
+      return false;
+    }
+  });
+}

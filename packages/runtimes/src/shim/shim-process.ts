@@ -1,0 +1,138 @@
+import { rmSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
+import { Code, codeOf, StatusError } from "@keelson/base/status.ts";
+import { signalProcess, watchProcess } from "@keelson/linux/process.ts";
+import { isProcessAlive } from "@keelson/linux/procfs.ts";
+import type { Bootstrap } from "@keelson/shim/bootstrap.ts";
+import { connectShim, type ShimConnection } from "@keelson/shim/connection.ts";
+import type { TaskClient } from "@keelson/shim/task-client.ts";
+import type { ProcessIdentity } from "@keelson/engine/records/pod-state.ts";
+
+/** How long a shim may take for what is mostly done in memory, in ms. */
+export const answerTimeoutMs = 10_000;
+
+/** How often a shim with containers is asked whether it answers, in ms, and how often in a row it may fail to. */
+const healthPeriodMs = 10_000;
+const maxSilences = 2;
+
+/** How long a shim may take to listen, in ms. */
+const listenPatienceMs = 5000;
+
+/** A shim that runs, or did: the way to it, and what becomes of it. One serves the containers of a pod. */
+export class ShimProcess implements Disposable {
+  readonly bootstrap: Bootstrap;
+  readonly identity: ProcessIdentity;
+  readonly #namespace: string;
+  readonly #listeners = new Set<() => void>();
+  readonly #containers = new Set<string>();
+  readonly #watch: Disposable;
+  #connecting: Promise<ShimConnection> | undefined;
+  #health: NodeJS.Timeout | undefined;
+  #silences = 0;
+  #lost: string | undefined;
+
+  constructor(bootstrap: Bootstrap, identity: ProcessIdentity, namespace: string, connection?: ShimConnection) {
+    this.bootstrap = bootstrap;
+    this.identity = identity;
+    this.#namespace = namespace;
+    this.#watch = watchProcess(identity.pid, identity.startTicks, () => this.#lose(`its shim (process ${identity.pid}) has ended or was killed`));
+    if (connection !== undefined) void this.#use(Promise.resolve(connection));
+  }
+
+  /** Why nothing can be asked of it any more; undefined as long as it can. */
+  get lost(): string | undefined {
+    return this.#lost ?? (this.isAlive ? undefined : `its shim (process ${this.identity.pid}) has ended or was killed`);
+  }
+
+  get isAlive(): boolean {
+    return isProcessAlive(this.identity.pid, this.identity.startTicks);
+  }
+
+  /** Whether it ends in this time: its connections are closed a moment before it is gone. */
+  async endsWithin(ms: number): Promise<boolean> {
+    const until = performance.now() + ms;
+    while (this.isAlive && performance.now() < until) await delay(10);
+    return !this.isAlive;
+  }
+
+  get isFollowed(): boolean {
+    return this.#containers.size > 0;
+  }
+
+  /** While it has containers it is asked now and then whether it answers. */
+  follow(id: string): void {
+    this.#containers.add(id);
+    this.#health ??= setInterval(() => void this.#askHealth(id), healthPeriodMs).unref();
+  }
+
+  leave(id: string): void {
+    this.#containers.delete(id);
+    if (this.#containers.size > 0) return;
+    clearInterval(this.#health);
+    this.#health = undefined;
+  }
+
+  /** Called once, when it is gone or hangs. */
+  onLost(listener: () => void): Disposable {
+    this.#listeners.add(listener);
+    return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
+  }
+
+  /** Its tasks; connects when that is needed. Throws Unavailable when it is gone or hangs. */
+  async task(signal: AbortSignal): Promise<TaskClient> {
+    const { lost } = this;
+    if (lost !== undefined) throw new StatusError(Code.Unavailable, lost);
+    this.#connecting ??= this.#use(connectShim(this.bootstrap, this.#namespace, listenPatienceMs, signal));
+    return (await this.#connecting).task;
+  }
+
+  /** Nothing more is asked of it: it did not answer when it had to. */
+  hangs(how: string): void {
+    this.#lose(`its shim (process ${this.identity.pid}) hangs: ${how}`);
+  }
+
+  /** Ends it by force: it hangs, or nobody needs it any more. */
+  kill(): void {
+    signalProcess(this.identity.pid, this.identity.startTicks, 9);
+    rmSync(this.bootstrap.address.slice("unix://".length), { force: true });
+  }
+
+  [Symbol.dispose](): void {
+    this.#watch[Symbol.dispose]();
+    clearInterval(this.#health);
+    this.#listeners.clear();
+    void this.#connecting?.then((connection) => connection[Symbol.dispose](), () => {});
+  }
+
+  #use(connecting: Promise<ShimConnection>): Promise<ShimConnection> {
+    const forget = () => {
+      if (this.#connecting === connecting) this.#connecting = undefined;
+    };
+    connecting.then((connection) => void connection.closed.then(forget), forget);
+    this.#connecting = connecting;
+    return connecting;
+  }
+
+  /** Any answer will do. */
+  async #askHealth(id: string): Promise<void> {
+    const signal = AbortSignal.timeout(answerTimeoutMs);
+    try {
+      const task = await this.task(signal);
+      await task.call("State", { id }, { timeoutMs: answerTimeoutMs, signal });
+      this.#silences = 0;
+    } catch (error) {
+      const code = codeOf(error);
+      this.#silences = code === Code.DeadlineExceeded || code === Code.Unavailable ? this.#silences + 1 : 0;
+      if (this.#silences > maxSilences) this.hangs(`it has not answered for ${(this.#silences * healthPeriodMs) / 1000} s`);
+    }
+  }
+
+  #lose(reason: string): void {
+    if (this.#lost !== undefined) return;
+    this.#lost = reason;
+    clearInterval(this.#health);
+    for (const listener of this.#listeners) listener();
+    this.#listeners.clear();
+    void this.#connecting?.then((connection) => connection[Symbol.dispose](), () => {});
+  }
+}

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Code, type StatusError } from "@keelson/base/status.ts";
 import { capabilityArgs, cniArgs, parseQuantity } from "./capability-args.ts";
-import type { AttachedPod } from "./pod-networks.ts";
+import type { AttachedPod } from "./attached-pod.ts";
 
 const pod: AttachedPod = { id: "3f2a", name: "web", namespace: "default", uid: "u1", netnsPath: "/run/pin", portMappings: [], annotations: {} };
 

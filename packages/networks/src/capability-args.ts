@@ -1,5 +1,5 @@
 import { Code, StatusError } from "@keelson/base/status.ts";
-import type { AttachedPod } from "./pod-networks.ts";
+import type { AttachedPod } from "./attached-pod.ts";
 
 /**
  * What CNI plugins are told of a pod beside its namespace: CNI_ARGS under the names that Kubernetes' plugins know.

@@ -14,7 +14,8 @@ import { inOwnSandbox } from "@keelson/testkit/host-sandbox.ts";
 import { leftBehind, type Snapshot, takeSnapshot } from "@keelson/testkit/leaks.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { createPluginExec } from "./exec.ts";
-import { type AttachedPod, PodNetworks } from "./pod-networks.ts";
+import { PodNetworks } from "./pod-networks.ts";
+import type { AttachedPod } from "./attached-pod.ts";
 
 const skip = inOwnSandbox() ? false : "needs a sandbox: bin/node --import @keelson/testkit/sandboxed.ts FILE";
 const never = new AbortController().signal;

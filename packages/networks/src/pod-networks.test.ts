@@ -6,7 +6,8 @@ import { type Log, silentLog } from "@keelson/base/log.ts";
 import { Code, type StatusError } from "@keelson/base/status.ts";
 import { answer, type FakePlugin, makeFakePlugins } from "@keelson/cni/testing/fake-plugins.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
-import { type AttachedPod, PodNetworks, type PodNetworksDeps } from "./pod-networks.ts";
+import { PodNetworks, type PodNetworksDeps } from "./pod-networks.ts";
+import type { AttachedPod } from "./attached-pod.ts";
 
 const never = new AbortController().signal;
 const id = "3f2a1b".padEnd(64, "0");

@@ -1,5 +1,5 @@
 import { type IDMapping, NamespaceMode, type UserNamespace } from "@keelson/cri/gen/runtime/v1/api.ts";
-import type { IdMappingSpec } from "@keelson/oci/runtime-spec/spec.ts";
+import type { IdMappingSpec } from "@keelson/oci/runtime-spec/linux.ts";
 import { invalidField, quote, unsupportedHere } from "./field-check.ts";
 import type { HandlerFacts, HostFacts } from "./host-facts.ts";
 import type { ResolvedUser } from "./user.ts";

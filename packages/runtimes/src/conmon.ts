@@ -10,7 +10,7 @@ import type { TerminalSize } from "@keelson/linux/pty.ts";
 import { connectSeqpacket } from "@keelson/linux/seqpacket.ts";
 import { type Child, spawn } from "@keelson/linux/spawn.ts";
 import { makeDirectories } from "@keelson/linux/make-directories.ts";
-import type { ProcessIdentity } from "@keelson/engine/records/pod-state.ts";
+import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
 import { settles, startGraceMs } from "./gentle-abort.ts";
 import { MonitorPipe } from "./monitor-pipe.ts";
 import type { ExitReport, RunningProcesses, RuntimeContainer } from "./runtime.ts";

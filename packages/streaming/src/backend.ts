@@ -1,10 +1,6 @@
 import type { TerminalSize } from "@keelson/linux/pty.ts";
-import type { Deps } from "@keelson/engine/deps.ts";
 import type { RunningExec } from "@keelson/runtimes/runtime.ts";
-import { attach } from "@keelson/engine/streams/attach.ts";
-import { exec } from "@keelson/engine/streams/exec.ts";
 import type { Outcome } from "./exit-status.ts";
-import { connectToPod } from "@keelson/engine/streams/forward-to-pod.ts";
 import type { ContainerStreams } from "./messages.ts";
 import type { PortForward, RemoteCommand } from "./streaming-request.ts";
 
@@ -19,12 +15,4 @@ export interface StreamingBackend {
   attach(request: Extract<RemoteCommand, { is: "attach" }>, signal: AbortSignal): Promise<Attachment>;
   /** Connects to a port of the pod. */
   connect(request: PortForward, port: number, signal: AbortSignal): Promise<number>;
-}
-
-export function streamingBackend(d: Deps): StreamingBackend {
-  return {
-    exec: (request, size, started, signal) => exec(d, request, size, started, signal),
-    attach: (request, signal) => attach(d, request, signal),
-    connect: (request, port, signal) => connectToPod(d, request, port, signal),
-  };
 }

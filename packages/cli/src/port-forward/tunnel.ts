@@ -5,7 +5,7 @@ import { connectSpdy } from "@keelson/spdy/connect.ts";
 import { SpdySession } from "@keelson/spdy/session.ts";
 import { createWebSocketStream } from "ws";
 import { connectWebSocket } from "../streaming/connect-websocket.ts";
-import type { StreamAddress } from "../streaming/remote-command.ts";
+import type { StreamAddress } from "../streaming/command-streams.ts";
 import { withoutToken } from "../streaming/stream-url.ts";
 import type { Transport } from "../streaming/transport.ts";
 

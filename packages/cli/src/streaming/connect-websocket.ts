@@ -2,7 +2,7 @@ import type { ClientRequest, IncomingMessage } from "node:http";
 import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
 import { refusalText } from "@keelson/spdy/refusal-text.ts";
 import { WebSocket } from "ws";
-import type { StreamAddress } from "./remote-command.ts";
+import type { StreamAddress } from "./command-streams.ts";
 
 /** No frame of a streaming server is nearly as long. */
 const maxFrameBytes = 16 * 1024 * 1024;

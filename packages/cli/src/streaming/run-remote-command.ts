@@ -2,7 +2,7 @@ import type { Readable, Writable } from "node:stream";
 import { type Io, note, type Output } from "../io.ts";
 import { DetachScanner } from "./detach-keys.ts";
 import type { ExitStatus } from "./exit-status.ts";
-import type { RemoteCommand } from "./remote-command.ts";
+import type { RemoteCommand } from "./command-streams.ts";
 
 export interface RunOptions {
   /** Whether the command has a terminal; ours is then its keyboard and screen. */

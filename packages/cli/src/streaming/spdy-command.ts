@@ -2,7 +2,7 @@ import type { Readable } from "node:stream";
 import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
 import { connectSpdy } from "@keelson/spdy/connect.ts";
 import { type ExitStatus, parseExitStatus } from "./exit-status.ts";
-import type { RemoteCommand, StreamAddress, WantedStreams } from "./remote-command.ts";
+import type { RemoteCommand, StreamAddress, WantedStreams } from "./command-streams.ts";
 
 /** The best first. v4 tells the exit code, v3 knows terminal sizes. */
 const protocols = ["v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io"];

@@ -3,7 +3,7 @@ import { Code, StatusError } from "@keelson/base/status.ts";
 import type WebSocket from "ws";
 import { connectWebSocket } from "./connect-websocket.ts";
 import { type ExitStatus, parseExitStatus } from "./exit-status.ts";
-import type { RemoteCommand, StreamAddress, WantedStreams } from "./remote-command.ts";
+import type { RemoteCommand, StreamAddress, WantedStreams } from "./command-streams.ts";
 
 /** The best first: v5 can tell the end of stdin. */
 const protocols = ["v5.channel.k8s.io", "v4.channel.k8s.io"];

@@ -5,8 +5,9 @@ import { type CgroupLayout, cgroupDirs, detectCgroups } from "@keelson/linux/cgr
 import { readMounts } from "@keelson/linux/mount.ts";
 import { bootId, isProcessAlive } from "@keelson/linux/procfs.ts";
 import { type ContainerRecord, layersOf } from "@keelson/engine/records/container-record.ts";
-import { bundleDir, containerDir, exitsDir } from "@keelson/engine/records/paths.ts";
-import type { ProcessIdentity } from "@keelson/engine/records/pod-state.ts";
+import { bundleDir, containerDir } from "@keelson/engine/records/paths.ts";
+import { exitsDir } from "@keelson/runtimes/runtime-paths.ts";
+import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
 import type { RunningProcesses } from "@keelson/runtimes/runtime.ts";
 import { type Finding, shortId } from "./finding.ts";
 import type { StoreView } from "./store-view.ts";

@@ -5,7 +5,7 @@ import { readMounts } from "@keelson/linux/mount.ts";
 import { bootId, isProcessAlive } from "@keelson/linux/procfs.ts";
 import { unpinNamespace } from "@keelson/linux/namespace.ts";
 import { podDir } from "@keelson/engine/records/paths.ts";
-import { podFiles } from "@keelson/engine/machine/pod-host.ts";
+import { podFiles } from "@keelson/engine/records/pod-files.ts";
 import type { PodRecord } from "@keelson/engine/records/pod-record.ts";
 import { type Finding, type Repair, shortId } from "./finding.ts";
 import type { StoreView } from "./store-view.ts";

@@ -5,7 +5,8 @@ import type { Config } from "../config/schema.ts";
 import { type ContainerRecord, readContainerRecord } from "@keelson/engine/records/container-record.ts";
 import { hasTable, problemsOf } from "@keelson/store/database-salvage.ts";
 import { type ImageRecord, type LayerRecord, parseImageRecord, parseLayerRecord } from "@keelson/images/record.ts";
-import { bundleDir, containersDir, databasePath, exitsDir, type Paths, podDir } from "@keelson/engine/records/paths.ts";
+import { bundleDir, containersDir, databasePath, type Paths, podDir } from "@keelson/engine/records/paths.ts";
+import { exitsDir } from "@keelson/runtimes/runtime-paths.ts";
 import { type PodRecord, readPodRecord } from "@keelson/engine/records/pod-record.ts";
 import { type DamagedRow, parseRows, type TableName } from "@keelson/store/record-table.ts";
 

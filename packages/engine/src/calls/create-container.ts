@@ -24,7 +24,7 @@ import { type ContainerPlan, type ContainerPlanInput, planContainer } from "@kee
 import { containerSpec } from "@keelson/plan/container-spec.ts";
 import { deviceOwner } from "@keelson/plan/devices.ts";
 import { withResourceClasses } from "@keelson/plan/resource-classes.ts";
-import { podFiles } from "../machine/pod-host.ts";
+import { podFiles } from "../records/pod-files.ts";
 import type { PodRecord } from "../records/pod-record.ts";
 import { sandboxPid } from "../pod/sandbox-container.ts";
 import { configHash } from "./config-hash.ts";

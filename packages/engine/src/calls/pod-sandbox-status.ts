@@ -3,7 +3,7 @@ import type { LinuxContainerResources, PodSandboxStatusRequest, PodSandboxStatus
 import { toConfigJson } from "@keelson/cri/json.ts";
 import type { Deps } from "../deps.ts";
 import { podDir } from "../records/paths.ts";
-import { podFiles } from "../machine/pod-host.ts";
+import { podFiles } from "../records/pod-files.ts";
 import type { PodRecord } from "../records/pod-record.ts";
 import { podSandboxStatusOf } from "./pod-messages.ts";
 import { requestId } from "./request-id.ts";

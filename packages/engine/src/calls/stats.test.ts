@@ -3,7 +3,7 @@ import { type TestContext, test } from "node:test";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import type { CgroupUsage } from "@keelson/linux/cgroup-usage.ts";
 import { containerDir, containersDir, podDir } from "../records/paths.ts";
-import { podFiles } from "../machine/pod-host.ts";
+import { podFiles } from "../records/pod-files.ts";
 import { clientOf } from "../testing/fake-client.ts";
 import { FakeNode } from "../testing/fake-node.ts";
 import { mockTime } from "../testing/pass-time.ts";

@@ -1,7 +1,6 @@
 import type { Deps } from "../deps.ts";
 import { bundleDir, type Paths } from "../records/paths.ts";
 import type { Runtime, RuntimeContainer } from "@keelson/runtimes/runtime.ts";
-import type { AskRuntime } from "../stats/guest-usages.ts";
 import type { ContainerRecord } from "../records/container-record.ts";
 
 /** What a runtime is told of a container. */
@@ -12,12 +11,6 @@ export function runtimeContainerOf({ paths }: { paths: Paths }, { id, podId, log
 /** The runtime that has a container, and what that is told of it. Throws FailedPrecondition when its handler is no longer configured. */
 export function runtimeOf(d: Pick<Deps, "paths" | "runtimes">, record: ContainerRecord): { readonly runtime: Runtime; readonly container: RuntimeContainer } {
   return { runtime: d.runtimes.handlerOf(record.handler).runtime, container: runtimeContainerOf(d, record) };
-}
-
-/** How the container's runtime is asked for its numbers; undefined where its cgroup has them, and where its handler is no longer configured. */
-export function askRuntimeOf(d: Pick<Deps, "paths" | "runtimes">, record: ContainerRecord): AskRuntime | undefined {
-  const runtime = d.runtimes.all().find(({ name }) => name === record.handler)?.runtime;
-  return runtime?.usage === undefined ? undefined : (signal) => runtime.usage!(runtimeContainerOf(d, record), signal);
 }
 
 /** SIGKILL to everything in a container: wherever its runtime has it, and in its cgroup. */

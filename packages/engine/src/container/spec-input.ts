@@ -12,7 +12,7 @@ import { quote } from "@keelson/plan/field-check.ts";
 import type { PodPlan } from "@keelson/plan/pod-plan.ts";
 import { parseSeccompProfile } from "@keelson/plan/seccomp/profile-file.ts";
 import { maxUserFileBytes, resolveUser } from "@keelson/plan/user.ts";
-import { ownNamespaces, podFiles } from "../machine/pod-host.ts";
+import { ownNamespaces, podFiles } from "../records/pod-files.ts";
 import type { PrivilegedDevices } from "@keelson/runtimes/handler-settings.ts";
 import { readRootFile } from "../machine/root-file.ts";
 

@@ -15,7 +15,7 @@ import type { DeviceSpec } from "@keelson/oci/runtime-spec/linux.ts";
 import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import { makeDirectories } from "@keelson/linux/make-directories.ts";
 import type { LimitFile } from "@keelson/plan/resource-update.ts";
-import { specFile } from "../records/paths.ts";
+import { specFile } from "@keelson/runtimes/runtime-paths.ts";
 import { type CommandProblem, commandProblem } from "./command-problem.ts";
 import { HostPaths } from "./host-paths.ts";
 import { relabelTree } from "./relabel.ts";

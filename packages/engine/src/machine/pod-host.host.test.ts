@@ -9,7 +9,8 @@ import { mountsUnder, unmount } from "@keelson/linux/mount.ts";
 import { isProcessAlive } from "@keelson/linux/procfs.ts";
 import { collectHostFacts } from "./host.ts";
 import { planPodSandbox } from "@keelson/plan/pod-plan.ts";
-import { LinuxPodHost, podFiles } from "./pod-host.ts";
+import { LinuxPodHost } from "./pod-host.ts";
+import { podFiles } from "../records/pod-files.ts";
 
 const id = "ab".repeat(32);
 const cgroups = detectCgroups();

@@ -14,11 +14,11 @@ import { moveToScope, stopUnit } from "@keelson/linux/systemd.ts";
 import { removeTreeAsync } from "@keelson/linux/tree.ts";
 import { makeDirectories } from "@keelson/linux/make-directories.ts";
 import { planPodCgroup, planSandboxCgroup, type PodCgroup } from "@keelson/plan/cgroup-path.ts";
-import type { NamespacePaths } from "@keelson/plan/namespaces.ts";
 import { hostnameFile, hostsFile } from "@keelson/plan/pod-files.ts";
 import type { PodPlan } from "@keelson/plan/pod-plan.ts";
 import { hostRootOf, nobodyOf } from "@keelson/plan/user-namespace.ts";
-import type { ProcessIdentity } from "../records/pod-state.ts";
+import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
+import { podFiles, sandboxBundle } from "../records/pod-files.ts";
 
 /** What a pod needs of the machine, apart from its network. Unit tests have a fake of it. */
 export interface PodHost {
@@ -39,35 +39,6 @@ export interface PodHost {
   /** Takes down the directory of a pod that has no record, with what is pinned and mounted in it. */
   destroyUnknown(id: string): Promise<void>;
 }
-
-/** The pins of a pod's own namespaces and its files, by their place in the pod's directory. */
-export function podFiles(dir: string) {
-  return {
-    userns: join(dir, "userns"),
-    netns: join(dir, "netns"),
-    ipcns: join(dir, "ipcns"),
-    utsns: join(dir, "utsns"),
-    pidns: join(dir, "pidns"),
-    hosts: join(dir, "hosts"),
-    hostname: join(dir, "hostname"),
-    resolvConf: join(dir, "resolv.conf"),
-    shm: join(dir, "shm"),
-    sysfs: join(dir, "sysfs"),
-  };
-}
-
-/** The paths of the namespaces that are a pod's own, but for that of its processes. */
-export function ownNamespaces(plan: PodPlan, files: ReturnType<typeof podFiles>): NamespacePaths {
-  return {
-    ...(plan.userNamespace === undefined ? {} : { user: files.userns }),
-    ...(plan.network === "own" ? { network: files.netns } : {}),
-    ...(plan.ipc === "own" ? { ipc: files.ipcns } : {}),
-    ...(plan.uts === "own" ? { uts: files.utsns } : {}),
-  };
-}
-
-/** The bundle of the container that is a pod's sandbox; shims want it to be named after the container. */
-export const sandboxBundle = (dir: string, id: string) => join(dir, "sandbox", id);
 
 export class LinuxPodHost implements PodHost {
   readonly #dirOf: (id: string) => string;

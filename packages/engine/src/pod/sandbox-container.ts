@@ -4,7 +4,7 @@ import { withBaseSpec } from "@keelson/plan/base-spec.ts";
 import { planSandboxCgroup } from "@keelson/plan/cgroup-path.ts";
 import { sandboxSpec } from "@keelson/plan/sandbox-spec.ts";
 import type { RunningProcesses, RuntimeContainer } from "@keelson/runtimes/runtime.ts";
-import { ownNamespaces, podFiles, sandboxBundle } from "../machine/pod-host.ts";
+import { ownNamespaces, podFiles, sandboxBundle } from "../records/pod-files.ts";
 import type { PodRecord } from "../records/pod-record.ts";
 
 /** What a runtime is told of the container that is a pod's sandbox. */

@@ -2,11 +2,11 @@ import type { Stage } from "@keelson/base/joined-calls.ts";
 import { stopContainerProcesses } from "../container/stop.ts";
 import { removeContainerRecord } from "../container/teardown.ts";
 import type { Deps } from "../deps.ts";
-import { podFiles } from "../machine/pod-host.ts";
+import { podFiles } from "../records/pod-files.ts";
 import { endSandbox } from "./sandbox-container.ts";
 import { podDir } from "../records/paths.ts";
 import type { PodRecord } from "../records/pod-record.ts";
-import type { AttachedPod } from "@keelson/networks/pod-networks.ts";
+import type { AttachedPod } from "@keelson/networks/attached-pod.ts";
 
 /**
  * Takes down whatever there is of a pod apart from its containers: sandbox, network, init, namespaces,

@@ -2,7 +2,8 @@ import { LinuxContainerResources, PodSandboxConfig } from "@keelson/cri/gen/runt
 import * as v from "valibot";
 import type { PodPlan } from "@keelson/plan/pod-plan.ts";
 import type { RunningProcesses } from "@keelson/runtimes/runtime.ts";
-import type { PodState, ProcessIdentity } from "./pod-state.ts";
+import type { PodState } from "./pod-state.ts";
+import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
 
 /** A pod sandbox as it is kept on disk. */
 export interface PodRecord {

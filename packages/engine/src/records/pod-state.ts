@@ -1,11 +1,5 @@
 import { Code, StatusError } from "@keelson/base/status.ts";
 
-/** A process by pid and start time in clock ticks since boot, so that a reused pid is not taken for it. */
-export interface ProcessIdentity {
-  readonly pid: number;
-  readonly startTicks: number;
-}
-
 /**
  * What a pod sandbox is. Only `ready` pods run containers; `creating` ones are not shown to clients,
  * and what of a `stopping` one is still there is taken down by the next try.

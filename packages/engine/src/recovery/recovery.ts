@@ -9,7 +9,7 @@ import { type ContainerEvent, containerTransition } from "../records/container-s
 import { releaseContainer, removeContainerRecord } from "../container/teardown.ts";
 import type { Deps } from "../deps.ts";
 import { bundleDir, containerDir, containersDir, podDir } from "../records/paths.ts";
-import { sandboxBundle } from "../machine/pod-host.ts";
+import { sandboxBundle } from "../records/pod-files.ts";
 import type { PodRecord } from "../records/pod-record.ts";
 import { hasSandboxEnded } from "../pod/sandbox-container.ts";
 import { podTransition } from "../records/pod-state.ts";

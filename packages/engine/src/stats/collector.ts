@@ -5,7 +5,7 @@ import type { CgroupUsage, UsageDetail } from "@keelson/linux/cgroup-usage.ts";
 import type { InterfaceCounters } from "@keelson/linux/net-dev.ts";
 import type { ContainerRecord } from "../records/container-record.ts";
 import { containerDir, type Paths, podDir } from "../records/paths.ts";
-import { podFiles } from "../machine/pod-host.ts";
+import { podFiles } from "../records/pod-files.ts";
 import type { PodRecord } from "../records/pod-record.ts";
 import type { RecordStore } from "@keelson/store/record-store.ts";
 import { type Available, type Machine, type Measured, metricDescriptors, podSandboxMetricsOf, type Subject } from "./pod-metrics.ts";

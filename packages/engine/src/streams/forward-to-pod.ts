@@ -3,7 +3,7 @@ import { connectLoopback } from "@keelson/linux/connect.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
 import type { Deps } from "../deps.ts";
 import { podDir } from "../records/paths.ts";
-import { podFiles } from "../machine/pod-host.ts";
+import { podFiles } from "../records/pod-files.ts";
 import { sandboxContainerOf } from "../pod/sandbox-container.ts";
 import type { PortForward } from "@keelson/streaming/streaming-request.ts";
 

@@ -1,5 +1,5 @@
 import { setImmediate as turn } from "node:timers/promises";
-import type { ProcessIdentity } from "../records/pod-state.ts";
+import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
 import type { ExitReport } from "@keelson/runtimes/runtime.ts";
 
 /**

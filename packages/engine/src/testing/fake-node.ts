@@ -13,7 +13,7 @@ import type { CommandProblem } from "../machine/command-problem.ts";
 import { ExitWatch } from "../container/exit-watch.ts";
 import type { OomReport } from "../machine/out-of-memory.ts";
 import { readContainerRecord, writeContainerRecord } from "../records/container-record.ts";
-import { askRuntimeOf } from "../container/runtime-container.ts";
+import { askRuntimeOf } from "../stats/ask-runtime.ts";
 import { releaseContainer } from "../container/teardown.ts";
 import type { Deps } from "../deps.ts";
 import type { ImageRecord } from "@keelson/images/record.ts";

@@ -3,7 +3,8 @@ import { join } from "node:path";
 import { podDir } from "../records/paths.ts";
 import { planSandboxCgroup } from "@keelson/plan/cgroup-path.ts";
 import type { PodPlan } from "@keelson/plan/pod-plan.ts";
-import { type PodHost, sandboxBundle } from "../machine/pod-host.ts";
+import type { PodHost } from "../machine/pod-host.ts";
+import { sandboxBundle } from "../records/pod-files.ts";
 import type { FakeNode } from "./fake-node.ts";
 
 /** A PodHost of a machine in memory. */

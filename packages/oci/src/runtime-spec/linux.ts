@@ -1,6 +1,5 @@
 import type { ResourcesSpec } from "./resources.ts";
 import type { SeccompSpec } from "./seccomp.ts";
-import type { IdMappingSpec } from "./spec.ts";
 
 /** The `linux` part of config.json (https://github.com/opencontainers/runtime-spec/blob/main/config-linux.md). */
 export interface LinuxSpec {
@@ -53,4 +52,11 @@ export interface IntelRdtSpec {
   enableMonitoring?: boolean;
   enableCMT?: boolean;
   enableMBM?: boolean;
+}
+
+/** user_namespaces(7): ids from `containerID` on are those from `hostID` on, `size` of them. */
+export interface IdMappingSpec {
+  containerID: number;
+  hostID: number;
+  size: number;
 }

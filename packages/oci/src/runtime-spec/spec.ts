@@ -1,4 +1,4 @@
-import type { LinuxSpec } from "./linux.ts";
+import type { IdMappingSpec, LinuxSpec } from "./linux.ts";
 
 /**
  * `config.json` of an OCI bundle (https://github.com/opencontainers/runtime-spec/blob/main/config.md),
@@ -91,13 +91,6 @@ export interface MountSpec {
   /** Only with the option `idmap` or `ridmap` (since 1.1). */
   uidMappings?: IdMappingSpec[];
   gidMappings?: IdMappingSpec[];
-}
-
-/** user_namespaces(7): ids from `containerID` on are those from `hostID` on, `size` of them. */
-export interface IdMappingSpec {
-  containerID: number;
-  hostID: number;
-  size: number;
 }
 
 /** config.md#posix-platform-hooks */

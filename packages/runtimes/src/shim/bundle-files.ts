@@ -4,7 +4,7 @@ import { namingFile } from "@keelson/base/exhaustion.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
 import type { Bootstrap } from "@keelson/shim/bootstrap.ts";
 import * as v from "valibot";
-import type { ProcessIdentity } from "@keelson/engine/records/pod-state.ts";
+import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
 import type { ExitReport } from "../runtime.ts";
 
 /** What a shim's runtime keeps in a bundle for a daemon after this one: which shim has the container, and how that ended. */

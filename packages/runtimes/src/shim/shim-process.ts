@@ -6,7 +6,7 @@ import { isProcessAlive } from "@keelson/linux/procfs.ts";
 import type { Bootstrap } from "@keelson/shim/bootstrap.ts";
 import { connectShim, type ShimConnection } from "@keelson/shim/connection.ts";
 import type { TaskClient } from "@keelson/shim/task-client.ts";
-import type { ProcessIdentity } from "@keelson/engine/records/pod-state.ts";
+import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
 
 /** How long a shim may take for what is mostly done in memory, in ms. */
 export const answerTimeoutMs = 10_000;

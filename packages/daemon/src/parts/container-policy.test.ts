@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
-import { parseConfig } from "@keelson/daemon/config/load.ts";
+import { parseConfig } from "../config/load.ts";
 import { containerPolicyOf } from "./container-policy.ts";
 
 const own = "Max open files            1024                 4096                 files     \n";

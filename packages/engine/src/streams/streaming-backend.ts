@@ -1,0 +1,13 @@
+import type { StreamingBackend } from "@keelson/streaming/backend.ts";
+import type { Deps } from "../deps.ts";
+import { attach } from "./attach.ts";
+import { exec } from "./exec.ts";
+import { connectToPod } from "./forward-to-pod.ts";
+
+export function streamingBackend(d: Deps): StreamingBackend {
+  return {
+    exec: (request, size, started, signal) => exec(d, request, size, started, signal),
+    attach: (request, signal) => attach(d, request, signal),
+    connect: (request, port, signal) => connectToPod(d, request, port, signal),
+  };
+}

@@ -1,5 +1,6 @@
 import { Client, credentials } from "@grpc/grpc-js";
-import { methodOf, type RequestOf, type UnaryCallName } from "@keelson/cri/service.ts";
+import type { RequestOf, UnaryCallName } from "@keelson/cri/service.ts";
+import { methodOf } from "@keelson/cri/grpc-methods.ts";
 
 /** A connection that takes answers as bytes: what decoding them costs a client is not the runtime's. */
 export class RawClient implements Disposable {

@@ -8,6 +8,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "nod
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { generateMessages } from "../../../scripts/generate-messages.ts";
 
 const here = join(import.meta.dirname, "..");
 const bin = join(here, "../../node_modules/.bin");
@@ -33,21 +34,8 @@ interface EnumDescriptor {
   value: { name: string; number?: number }[];
 }
 
-const template = {
-  version: "v2",
-  plugins: [
-    {
-      local: join(bin, "protoc-gen-ts_proto"),
-      out: values.out,
-      opt: [
-        "env=node", "esModuleInterop=true", "forceLong=bigint", "enumsAsLiterals=true", "unrecognizedEnum=false",
-        "importSuffix=.ts", "outputServices=grpc-js", "outputClientImpl=false", "outputJsonMethods=false",
-        "outputPartialMethods=true", "useExactTypes=false", "useMapType=false", "snakeToCamel=keys", "comments=true",
-      ],
-    },
-  ],
-};
-execFileSync(join(bin, "buf"), ["generate", "--template", JSON.stringify(template)], { cwd: here, stdio: "inherit" });
+// Plain definitions of the services: messages are for whoever speaks of pods, gRPC only for whoever serves or calls.
+generateMessages(here, values.out, ["outputServices=generic-definitions"]);
 mkdirSync(values.out, { recursive: true });
 writeFileSync(join(values.out, "descriptor.ts"), descriptorModule());
 

@@ -1,6 +1,7 @@
 import { Client, credentials, type ServiceError } from "@grpc/grpc-js";
 import { Code, StatusError } from "@keelson/base/status.ts";
-import { methodOf, type RequestOf, type ResponseOf, type StreamCallName, type UnaryCallName } from "./service.ts";
+import type { RequestOf, ResponseOf, StreamCallName, UnaryCallName } from "./service.ts";
+import { methodOf } from "./grpc-methods.ts";
 
 /** A connection to a CRI runtime. Each call takes a plain request and rejects with a StatusError. */
 export interface CriClient {

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { listSerializerOf } from "./encode-once.ts";
 import { Container, PodSandbox } from "./gen/runtime/v1/api.ts";
-import { callNames, methodOf } from "./service.ts";
+import { callNames } from "./service.ts";
+import { methodOf } from "./grpc-methods.ts";
 
 const containers = [
   Container.fromPartial({ id: "a", metadata: { name: "main", attempt: 1 }, createdAt: 1_800_000_000_000_000_000n, labels: { app: "web", "": "" } }),

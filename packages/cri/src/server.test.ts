@@ -7,7 +7,8 @@ import { Client, credentials } from "@grpc/grpc-js";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { createCriClient } from "./client.ts";
 import { PodSandbox } from "./gen/runtime/v1/api.ts";
-import { createCriServer, type Handlers } from "./server.ts";
+import { createCriServer } from "./server.ts";
+import type { Handlers } from "./handlers.ts";
 import { callNames } from "./service.ts";
 
 const never = new AbortController().signal;

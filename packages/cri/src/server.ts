@@ -13,20 +13,9 @@ import {
 import type { EventEmitter } from "node:events";
 import { Code, StatusError, toStatus } from "@keelson/base/status.ts";
 import { listSerializerOf } from "./encode-once.ts";
-import { type RequestOf, type ResponseOf, services, type StreamCallName, type UnaryCallName } from "./service.ts";
-
-/** What a handler of a unary call is: the request, and a signal that aborts when the client is gone or its deadline is over. */
-export type UnaryHandler<N extends UnaryCallName> = (request: RequestOf<N>, signal: AbortSignal) => Promise<ResponseOf<N>>;
-
-/** What a handler of a streaming call is: `write` resolves when the client has room for more. */
-export type StreamHandler<N extends StreamCallName> = (
-  request: RequestOf<N>,
-  write: (message: ResponseOf<N>) => Promise<void>,
-  signal: AbortSignal,
-) => Promise<void>;
-
-/** Handlers by call name; a call without one answers Unimplemented with its name. */
-export type Handlers = { [N in UnaryCallName]?: UnaryHandler<N> } & { [N in StreamCallName]?: StreamHandler<N> };
+import type { Handlers } from "./handlers.ts";
+import { services } from "./grpc-methods.ts";
+import { noteTraceContext } from "./trace-context.ts";
 
 /** Told of each call, for logs and metrics. */
 export interface CallObserver {
@@ -65,7 +54,7 @@ const maxDetails = 4000;
 export function createCriServer(handlers: Handlers, observer: CallObserver, limit = maxCalls): CriServer {
   const server = new Server({ "grpc.max_receive_message_length": maxRequestBytes, "grpc.max_send_message_length": -1 });
   const calls = new CallsUnderWay(observer, limit);
-  for (const methods of Object.values(services)) {
+  for (const methods of services) {
     const implementation: UntypedServiceImplementation = {};
     for (const [name, method] of Object.entries(methods)) {
       const handler = (handlers as Record<string, AnyHandler | undefined>)[name] ?? unimplemented(name);
@@ -80,13 +69,6 @@ export function createCriServer(handlers: Handlers, observer: CallObserver, limi
       }),
     close: (graceMs) => closeServer(server, graceMs),
   };
-}
-
-const contexts = new WeakMap<AbortSignal, string>();
-
-/** What the client of a call sent along of its own trace, by the signal that the call's handler got: a W3C `traceparent`. */
-export function traceContextOf(signal: AbortSignal): string | undefined {
-  return contexts.get(signal);
 }
 
 /** The same calls; lists that are asked for often are encoded item by item, each once. */
@@ -170,7 +152,7 @@ class CallsUnderWay {
     // grpc-js keeps it by the clock of the machine, which may be set while the call runs.
     const deadlineMs = startedMs + Number(call.getDeadline()) - Date.now();
     const [context] = call.metadata.get("traceparent");
-    if (typeof context === "string" && /^00-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$/.test(context)) contexts.set(abort.signal, context);
+    noteTraceContext(abort.signal, context);
     let isEnded = false;
     // grpc-js says so of each call whose stream has closed, also of one that was answered; the error is not for free.
     (call as EventEmitter).on("cancelled", () => {

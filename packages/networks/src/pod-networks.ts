@@ -9,6 +9,7 @@ import type { Result } from "@keelson/cni/result.ts";
 import type { AttachedPod } from "./attached-pod.ts";
 import { capabilityArgs, cniArgs } from "./capability-args.ts";
 import { DefaultNetwork } from "./default-network.ts";
+import type { NetworkStatus, PodAddresses, PodNetwork, Stage } from "./pod-network.ts";
 import { podIps } from "./pod-ips.ts";
 import { makeStandIn, needsStandIn, restoreInterface } from "./stand-in.ts";
 
@@ -31,24 +32,13 @@ export interface PodNetworksDeps {
   readonly nowMs?: () => number;
 }
 
-/** What Status says of the network (CRI: RuntimeCondition NetworkReady). */
-export interface NetworkStatus {
-  readonly ready: boolean;
-  /** Empty when it is ready. */
-  readonly reason: "" | "NetworkPluginNotReady";
-  readonly message: string;
-}
-
-/** Told what is being done, such as `attach to network podnet: plugin bridge: ADD`. */
-export type Stage = (name: string) => void;
-
 /** The interface that a pod has, as with any other runtime. */
 const ifName = "eth0";
 /** Pods whose detach needs no repeating; some more than a node has. */
 const maxDetached = 4096;
 
 /** The pods' networks by CNI: which one there is, attaching and detaching pods. `lo` is the namespace's maker's business. */
-export class PodNetworks {
+export class PodNetworks implements PodNetwork {
   readonly #d: PodNetworksDeps;
   readonly #cache: AttachmentCache;
   readonly #default: DefaultNetwork;
@@ -94,7 +84,7 @@ export class PodNetworks {
    * its own, and what could not be undone is left for `detach`. Throws FailedPrecondition when there is no network
    * or it is not usable, InvalidArgument for what the pod asks, and else what the plugins say.
    */
-  async attach(pod: AttachedPod, signal: AbortSignal, stage?: Stage): Promise<{ ips: string[]; result: Result }> {
+  async attach(pod: AttachedPod, signal: AbortSignal, stage?: Stage): Promise<PodAddresses> {
     this.#detached.delete(pod.id);
     try {
       return await this.#attach(pod, await this.#requireNetwork(pod), signal, stage);
@@ -151,14 +141,14 @@ export class PodNetworks {
     }
   }
 
-  async #attach(pod: AttachedPod, list: ConfigList, signal: AbortSignal, stage?: Stage): Promise<{ ips: string[]; result: Result }> {
+  async #attach(pod: AttachedPod, list: ConfigList, signal: AbortSignal, stage?: Stage): Promise<PodAddresses> {
     try {
       const attachment = this.#attachmentOf(pod, list);
       const d = this.#networkDeps(stage, `attach to network ${list.name}`);
       const result = await addNetwork(d, list, attachment, signal);
       const ips = await this.#ipsOrUndo(d, list, attachment, result);
       if (pod.isSandboxed !== true) this.#intact.add(pod.id);
-      return { ips, result };
+      return { ips };
     } catch (error) {
       throw wrapError(`attach pod ${shortId(pod.id)} to network ${list.name}`, error);
     }

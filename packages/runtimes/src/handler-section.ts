@@ -43,10 +43,10 @@ export const handlerSection = v.strictObject({
   features: v.optional(v.strictObject({ user_namespaces: v.optional(v.boolean()), recursive_read_only_mounts: v.optional(v.boolean()) }), {}),
 });
 
-type Section = v.InferOutput<typeof handlerSection>;
+export type HandlerSection = v.InferOutput<typeof handlerSection>;
 
 /** A handler with everything that its section may leave out. */
-export interface HandlerConfig extends Omit<Section, "path" | "args" | "options" | "sandbox"> {
+export interface HandlerConfig extends Omit<HandlerSection, "path" | "args" | "options" | "sandbox"> {
   readonly name: string;
   readonly path: string;
   readonly args: readonly string[];
@@ -60,12 +60,12 @@ export interface HandlerConfig extends Omit<Section, "path" | "args" | "options"
 export const builtInRuntimes: readonly string[] = ["crun", "runc", "runsc"];
 
 /** The built-in handlers, as the file has them where it does, then its others. */
-export function handlersOf(sections: Readonly<Record<string, Section>>): HandlerConfig[] {
+export function handlersOf(sections: Readonly<Record<string, HandlerSection>>): HandlerConfig[] {
   const names = new Set([...builtInRuntimes, ...Object.keys(sections)]);
   return [...names].map((name) => completeHandler(name, Object.hasOwn(sections, name) ? sections[name] : undefined));
 }
 
-function completeHandler(name: string, written: Section | undefined): HandlerConfig {
+function completeHandler(name: string, written: HandlerSection | undefined): HandlerConfig {
   const section = written ?? v.parse(handlerSection, {});
   const path = section.path ?? name;
   const program = section.type === "shim" ? shimProgram(path) : path;
@@ -84,7 +84,7 @@ function completeHandler(name: string, written: Section | undefined): HandlerCon
 }
 
 /** What no single key of a section can tell, each beginning with the key's name. */
-export function problemsOfHandler(name: string, section: Section): string[] {
+export function problemsOfHandler(name: string, section: HandlerSection): string[] {
   const problem = (key: string, text: string) => `runtimes.${name}.${key}: ${text}`;
   if (section.path === undefined && !builtInRuntimes.includes(name)) return [problem("path", "is required")];
   if (section.type === "oci" && section.sandbox === "none" && isRunsc(section.path ?? name)) return [problem("sandbox", 'must be "container", which is the default: gVisor runs the containers of a pod in one')];

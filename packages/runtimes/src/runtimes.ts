@@ -4,10 +4,8 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Log } from "@keelson/base/log.ts";
 import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
 import type { CgroupLayout } from "@keelson/linux/cgroup.ts";
-import { builtInRuntimes, type HandlerConfig, handlersOf, isRuncShim, isRunsc } from "./handler-section.ts";
-import type { Config } from "@keelson/daemon/config/schema.ts";
-import type { Paths } from "@keelson/engine/records/paths.ts";
-import { exitsDir, runtimeRoot, shimAddress, shimDir } from "./runtime-paths.ts";
+import { builtInRuntimes, type HandlerConfig, type HandlerSection, handlersOf, isRuncShim, isRunsc } from "./handler-section.ts";
+import { exitsDir, runtimeRoot, shimAddress, shimDir, type StatePath } from "./runtime-paths.ts";
 import type { HandlerFacts, HostFacts } from "@keelson/plan/host-facts.ts";
 import { Conmon } from "./conmon.ts";
 import { HandlerFeatures } from "./features.ts";
@@ -144,28 +142,38 @@ function isHandler(attempt: Attempt): attempt is Handler {
   return "runtime" in attempt;
 }
 
+/** What the configuration says of runtimes. */
+export interface RuntimesSettings {
+  /** The container monitor: a path, or a name that is looked up in PATH. */
+  readonly conmon: string;
+  /** The handler of pods that name none; without it the first that is installed. */
+  readonly defaultRuntime?: string | undefined;
+  /** `[runtimes.NAME]`, by name. */
+  readonly sections: Readonly<Record<string, HandlerSection>>;
+}
+
 /**
  * Finds the binaries of all handlers; one that the file configures and that is missing is logged.
  * Throws FailedPrecondition when conmon or what the file's default_runtime needs is missing. When `ending` aborts, no
  * runtime is asked any more.
  */
-export function openRuntimes(config: Config, paths: Paths, host: HostFacts, cgroups: CgroupLayout, log: Log, ending?: AbortSignal): Runtimes {
-  const conmon = findBinary(config.conmon);
-  if (conmon === undefined) throw new StatusError(Code.FailedPrecondition, `conmon: ${config.conmon} is not there; install the package conmon, or set the key conmon`);
+export function openRuntimes(settings: RuntimesSettings, paths: StatePath, host: HostFacts, cgroups: CgroupLayout, log: Log, ending?: AbortSignal): Runtimes {
+  const conmon = findBinary(settings.conmon);
+  if (conmon === undefined) throw new StatusError(Code.FailedPrecondition, `conmon: ${settings.conmon} is not there; install the package conmon, or set the key conmon`);
   const maker = { paths, host, cgroups, log, conmon, ending };
-  const configs = handlersOf(config.runtimes);
+  const configs = handlersOf(settings.sections);
   const attempts = configs.map((handler) => openHandler(maker, handler));
   for (const attempt of attempts) {
     if (isHandler(attempt)) continue;
-    if (attempt.name === config.default_runtime) throw new StatusError(Code.FailedPrecondition, `default_runtime ${attempt.name}: ${attempt.problem}`);
+    if (attempt.name === settings.defaultRuntime) throw new StatusError(Code.FailedPrecondition, `default_runtime ${attempt.name}: ${attempt.problem}`);
     if (attempt.isConfigured) log.warn({ handler: attempt.name }, `runtime handler ${attempt.name}: ${attempt.problem}`);
   }
   const retry = (name: string) => openHandler(maker, configs.find((handler) => handler.name === name)!);
-  return new Runtimes(attempts, chooseDefault(config, attempts.filter(isHandler), cgroups, log), retry);
+  return new Runtimes(attempts, chooseDefault(settings, attempts.filter(isHandler), cgroups, log), retry);
 }
 
 interface Maker {
-  readonly paths: Paths;
+  readonly paths: StatePath;
   readonly host: HostFacts;
   readonly cgroups: CgroupLayout;
   readonly log: Log;
@@ -246,8 +254,8 @@ function calledRuntime({ name, path, options }: HandlerConfig): string | undefin
   return found;
 }
 
-function chooseDefault(config: Config, handlers: readonly Handler[], cgroups: CgroupLayout, log: Log): string | undefined {
-  if (config.default_runtime !== undefined) return config.default_runtime;
+function chooseDefault({ defaultRuntime }: RuntimesSettings, handlers: readonly Handler[], cgroups: CgroupLayout, log: Log): string | undefined {
+  if (defaultRuntime !== undefined) return defaultRuntime;
   const present = builtInRuntimes.filter((name) => handlers.some((h) => h.name === name));
   const stray = strayV2Controllers(cgroups);
   if (present[0] === "crun" && present.includes("runc") && stray.length > 0) {

@@ -3,7 +3,7 @@ import { test, type TestContext } from "node:test";
 import { setImmediate } from "node:timers/promises";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { Image, PodSandbox, StatusResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
-import type { Handlers } from "@keelson/cri/server.ts";
+import type { Handlers } from "@keelson/cri/handlers.ts";
 import { ago, type FakeRuntime, startFakeRuntime } from "../testing/fake-runtime.ts";
 import { Interrupt } from "../io.ts";
 

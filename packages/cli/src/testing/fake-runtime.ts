@@ -6,7 +6,8 @@ import type { TestContext } from "node:test";
 import { setImmediate } from "node:timers/promises";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { Container, ContainerState, ContainerStatus, Image, PodSandbox, PodSandboxState, PodSandboxStatus } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { createCriServer, type Handlers } from "@keelson/cri/server.ts";
+import { createCriServer } from "@keelson/cri/server.ts";
+import type { Handlers } from "@keelson/cri/handlers.ts";
 import type { Io, Output } from "../io.ts";
 import { runProgram } from "../program.ts";
 

@@ -6,7 +6,8 @@ import { connect, type Socket } from "node:net";
 import { after, before, describe, test } from "node:test";
 import { Client, credentials } from "@grpc/grpc-js";
 import { Code, codeName, StatusError } from "@keelson/base/status.ts";
-import { callNames, methodOf, type RequestOf, type UnaryCallName } from "@keelson/cri/service.ts";
+import { callNames, type RequestOf, type UnaryCallName } from "@keelson/cri/service.ts";
+import { methodOf } from "@keelson/cri/grpc-methods.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { imageSpec, rejectsWith, skip, TestNode } from "../testing/test-node.ts";
 

@@ -1,7 +1,7 @@
 import type { Stage } from "@keelson/base/joined-calls.ts";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import type { ContainerConfig, CreateContainerRequest, CreateContainerResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { traceContextOf } from "@keelson/cri/server.ts";
+import { traceContextOf } from "@keelson/cri/trace-context.ts";
 import type { Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import { bindSources, findMountsBelow, releaseSources, withBoundDevices } from "../container/bound-sources.ts";
 import { findCdiEdits } from "../cdi/find-edits.ts";

@@ -1,5 +1,5 @@
 import { exhaustionOf } from "@keelson/base/exhaustion.ts";
-import type { Handlers } from "@keelson/cri/server.ts";
+import type { Handlers } from "@keelson/cri/handlers.ts";
 import type { Deps } from "../deps.ts";
 import { containerStats } from "./container-stats.ts";
 import { attach } from "./attach.ts";

@@ -1,6 +1,6 @@
 import type { Stage } from "@keelson/base/joined-calls.ts";
 import { wrapError } from "@keelson/base/status.ts";
-import { traceContextOf } from "@keelson/cri/server.ts";
+import { traceContextOf } from "@keelson/cri/trace-context.ts";
 import type { ContainerRecord } from "../records/container-record.ts";
 import type { Deps } from "../deps.ts";
 import type { PodPlan } from "@keelson/plan/pod-plan.ts";

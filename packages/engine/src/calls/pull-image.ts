@@ -1,6 +1,6 @@
 import { Code, StatusError } from "@keelson/base/status.ts";
 import type { AuthConfig, PullImageRequest, PullImageResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { traceContextOf } from "@keelson/cri/server.ts";
+import { traceContextOf } from "@keelson/cri/trace-context.ts";
 import type { Credentials } from "@keelson/oci/distribution/authorizer.ts";
 import type { Deps } from "../deps.ts";
 import { traced } from "./in-stages.ts";

@@ -1,5 +1,6 @@
 import { fieldsOf } from "@keelson/cri/json.ts";
-import { callNames, methodOf } from "@keelson/cri/service.ts";
+import { callNames } from "@keelson/cri/service.ts";
+import { methodOf } from "@keelson/cri/grpc-methods.ts";
 import { type ConfigType, type FieldState, fieldState } from "@keelson/plan/refused-fields.ts";
 
 /** How docs/cri.md is made anew. */

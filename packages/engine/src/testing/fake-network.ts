@@ -1,8 +1,8 @@
-import type { Deps } from "../deps.ts";
+import type { PodNetwork } from "@keelson/networks/pod-network.ts";
 import type { FakeNode } from "./fake-node.ts";
 
 /** The network of a machine in memory: a pod's address is all there is of it. */
-export function fakeNetwork(node: FakeNode): Deps["network"] {
+export function fakeNetwork(node: FakeNode): PodNetwork {
   return {
     attach: (pod, signal, stage) => {
       stage?.("attach to network podnet: plugin bridge: ADD");
@@ -12,7 +12,7 @@ export function fakeNetwork(node: FakeNode): Deps["network"] {
           if (!node.things.has(`netns ${pod.id}`)) node.violations.push(`pod ${pod.id} was attached without its namespace`);
           const ip = `10.0.0.${(node.addresses += 1)}`;
           node.attachments.set(pod.id, ip);
-          return { ips: [ip], result: {} as never };
+          return { ips: [ip] };
         },
         signal,
       );

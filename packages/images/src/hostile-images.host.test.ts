@@ -13,7 +13,7 @@ import { Registry } from "@keelson/testkit/registry.ts";
 import { directory, file, tar } from "@keelson/testkit/tar.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { openDatabase } from "@keelson/store/record-table.ts";
-import { openImages } from "./testing/images-for-test.ts";
+import { openTestImages } from "./testing/test-images.ts";
 import type { LayerLimits } from "./unpack/layer-limits.ts";
 
 await warmThreadPool();
@@ -24,10 +24,10 @@ async function hostileFixture(t: TestContext, layerLimits: Partial<LayerLimits> 
   const root = fs.mkdtempSync(join(tmpdir(), "keelson-hostile-"));
   const registry = await Registry.start();
   const db = openDatabase(join(root, "state.db"));
-  const images = await openImages({ root, db, log: silentLog, hostsDirectories: [], maxParallelDownloads: 4, keepLayers: false, layersInUse: () => [], layerLimits });
+  const images = await openTestImages({ root, db, log: silentLog, layersInUse: () => [], layerLimits });
   t.after(async () => {
     await pull(registry.add("good", "v1", good));
-    await images.close();
+    await images[Symbol.asyncDispose]();
     db.close();
     await registry[Symbol.asyncDispose]();
     fs.rmSync(root, { recursive: true });

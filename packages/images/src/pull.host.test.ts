@@ -14,7 +14,8 @@ import { Registry, type RegistryOptions } from "@keelson/testkit/registry.ts";
 import { directory, file } from "@keelson/testkit/tar.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { openDatabase } from "@keelson/store/record-table.ts";
-import { type Images, openImages } from "./testing/images-for-test.ts";
+import type { Images } from "./open-images.ts";
+import { openTestImages } from "./testing/test-images.ts";
 
 /** Pulls from registries on this machine into a real store. Needs root: layers are unpacked. */
 
@@ -30,9 +31,9 @@ async function openStore(t: TestContext, options: { keepLayers?: boolean; hostsD
   const root = fs.mkdtempSync(join(tmpdir(), "keelson-pull-"));
   const db = openDatabase(join(root, "state.db"));
   const inUse = new Set<string>();
-  const images = await openImages({ root, db, log: silentLog, hostsDirectories: options.hostsDirectories ?? [], maxParallelDownloads: 4, keepLayers: options.keepLayers ?? false, layersInUse: () => inUse });
+  const images = await openTestImages({ root, db, log: silentLog, hostsDirectories: options.hostsDirectories ?? [], keepLayers: options.keepLayers ?? false, layersInUse: () => inUse });
   t.after(async () => {
-    await images.close();
+    await images[Symbol.asyncDispose]();
     db.close();
     fs.rmSync(root, { recursive: true });
   });

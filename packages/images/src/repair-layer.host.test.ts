@@ -11,7 +11,8 @@ import { Registry } from "@keelson/testkit/registry.ts";
 import { device, directory, fifo, file, hardLink, opaqueWhiteout, symlink, type TarEntry, whiteout } from "@keelson/testkit/tar.ts";
 import { openDatabase } from "@keelson/store/record-table.ts";
 import { compareLayer } from "./compare-layer.ts";
-import { type Images, openImages } from "./testing/images-for-test.ts";
+import type { Images } from "./open-images.ts";
+import { openTestImages } from "./testing/test-images.ts";
 import { manifestDigestOf, parseManifestLines } from "./layer-manifest.ts";
 import type { LayerRecord } from "./record.ts";
 import { walkTree } from "./tree-walk.ts";
@@ -33,9 +34,9 @@ async function pulled(t: TestContext, ...layers: TarEntry[][]): Promise<Fixture>
   const root = fs.mkdtempSync(join(tmpdir(), "keelson-repair-"));
   const registry = await Registry.start();
   const db = openDatabase(join(root, "state.db"));
-  const images = await openImages({ root, db, log: silentLog, hostsDirectories: [], maxParallelDownloads: 4, keepLayers: false, layersInUse: () => [] });
+  const images = await openTestImages({ root, db, log: silentLog, layersInUse: () => [] });
   t.after(async () => {
-    await images.close();
+    await images[Symbol.asyncDispose]();
     db.close();
     await registry[Symbol.asyncDispose]();
     fs.rmSync(root, { recursive: true });

@@ -15,7 +15,8 @@ import { type Compression, makeImage, makeLayer } from "@keelson/testkit/image.t
 import { Registry } from "@keelson/testkit/registry.ts";
 import { device, directory, fifo, file, hardLink, opaqueWhiteout, symlink, type TarEntry, whiteout } from "@keelson/testkit/tar.ts";
 import { openDatabase } from "@keelson/store/record-table.ts";
-import { type Images, openImages } from "./testing/images-for-test.ts";
+import type { Images } from "./open-images.ts";
+import { openTestImages } from "./testing/test-images.ts";
 
 /** Layers that are unpacked for real: root, worker threads, a registry in this process. */
 
@@ -32,9 +33,9 @@ async function fixture(t: TestContext, compression: Compression = "gzip"): Promi
   const root = fs.mkdtempSync(join(tmpdir(), "keelson-unpack-"));
   const registry = await Registry.start();
   const db = openDatabase(join(root, "state.db"));
-  const images = await openImages({ root, db, log: silentLog, hostsDirectories: [], maxParallelDownloads: 4, keepLayers: false, layersInUse: () => [] });
+  const images = await openTestImages({ root, db, log: silentLog, layersInUse: () => [] });
   t.after(async () => {
-    await images.close();
+    await images[Symbol.asyncDispose]();
     db.close();
     await registry[Symbol.asyncDispose]();
     fs.rmSync(root, { recursive: true });

@@ -94,9 +94,8 @@ after(() => {
 test("a pod gets an address, reaches the host, and leaves nothing", { skip }, async () => {
   await using pod = await makePod();
   const stages: string[] = [];
-  const { ips, result } = await networks.attach(pod, never, (stage) => stages.push(stage));
+  const { ips } = await networks.attach(pod, never, (stage) => stages.push(stage));
   assert.match(ips.join(), /^10\.88\.\d+\.\d+$/);
-  assert.equal(result.interfaces.find((i) => i.sandbox !== undefined)?.name, "eth0");
   assert.deepEqual(stages, ["attach to network podnet: plugin bridge: ADD", "attach to network podnet: plugin portmap: ADD"]);
   assert.match(inPod(pod, "ip", "-o", "addr", "show", "eth0"), new RegExp(`inet ${ips[0]}/16`));
   inPod(pod, "busybox", "ping", "-c", "1", "-W", "2", "10.88.0.1");

@@ -6,13 +6,21 @@ import { test, type TestContext } from "node:test";
 import { silentLog } from "@keelson/base/log.ts";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import type { CgroupLayout } from "@keelson/linux/cgroup.ts";
-import { parseConfig } from "@keelson/daemon/config/load.ts";
+import * as v from "valibot";
 import type { HostFacts } from "@keelson/plan/host-facts.ts";
 import { findBinary } from "./find-program.ts";
+import { handlerSection } from "./handler-section.ts";
 import { openRuntimes } from "./runtimes.ts";
 
 const v2: CgroupLayout = { kind: "v2", root: "/sys/fs/cgroup", hierarchies: [] };
 const host = { cgroupDriver: "cgroupfs" } as HostFacts;
+
+/** What the configuration file has of them. */
+interface Table {
+  readonly conmon?: string;
+  readonly default_runtime?: string;
+  readonly runtimes?: object;
+}
 
 /** A machine where just these programs are installed. */
 function withPrograms(t: TestContext, ...names: string[]) {
@@ -26,10 +34,8 @@ function withPrograms(t: TestContext, ...names: string[]) {
   };
   const paths = Object.fromEntries(["conmon", ...names].map((name) => [name, program(name)]));
   t.after(() => rmSync(dir, { recursive: true }));
-  const open = (table: object, cgroups = v2) => {
-    const config = parseConfig({ conmon: paths["conmon"], ...table }, "test.toml");
-    return openRuntimes(config, { root: join(dir, "root"), state: join(dir, "state") }, host, cgroups, silentLog);
-  };
+  const open = ({ conmon = paths["conmon"]!, default_runtime: defaultRuntime, runtimes = {} }: Table, cgroups = v2) =>
+    openRuntimes({ conmon, defaultRuntime, sections: v.parse(v.record(v.string(), handlerSection), runtimes) }, { state: join(dir, "state") }, host, cgroups, silentLog);
   return { dir, paths, open };
 }
 

@@ -13,7 +13,7 @@ import { Code, codeOf, messageOf } from "@keelson/base/status.ts";
 import { connectSpdy } from "@keelson/spdy/connect.ts";
 import { dataFrameHead, synStreamFrame, windowUpdateFrame } from "@keelson/spdy/frame.ts";
 import { HeaderWriter } from "@keelson/spdy/header-block.ts";
-import { connectRemote, openWebSocket, parseStatus, type RemoteClient } from "../../daemon/host-tests/testing/stream-clients.ts";
+import { connectRemote, openWebSocket, parseStatus, type RemoteClient } from "./testing/stream-clients.ts";
 import { type ClaimedClient, HttpServer } from "./http-server.ts";
 import type { ListenOptions } from "./messages.ts";
 import type { RemoteStreams } from "./remote-streams.ts";

@@ -10,7 +10,7 @@ import { connectLoopback } from "@keelson/linux/connect.ts";
 import { connectSpdy } from "@keelson/spdy/connect.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { type Launched, runOnPipes } from "@keelson/runtimes/exec-streams.ts";
-import { connectRemote, parseStatus, transports } from "../../daemon/host-tests/testing/stream-clients.ts";
+import { connectRemote, parseStatus, transports } from "./testing/stream-clients.ts";
 import { StreamingServer } from "./server.ts";
 
 const choice = { stdin: true, stdout: true, stderr: true, tty: false };

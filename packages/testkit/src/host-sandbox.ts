@@ -175,3 +175,6 @@ function cgroupHierarchies(): string[] {
     .map((name) => join(cgroupRoot, name))
     .filter((dir) => !lstatSync(dir).isSymbolicLink() && existsSync(join(dir, "cgroup.procs")));
 }
+
+/** For `test(name, { skip }, …)`: what changes interfaces, firewall, mounts or cgroups runs in a sandbox only. */
+export const skip = inOwnSandbox() ? false : "needs a sandbox: bin/node scripts/test.ts FILE";

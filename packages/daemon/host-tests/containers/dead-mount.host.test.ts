@@ -7,7 +7,8 @@ import { SecurityProfile_ProfileType } from "@keelson/cri/gen/runtime/v1/api.ts"
 import { run } from "@keelson/linux/run.ts";
 import { DeadMount } from "@keelson/testkit/dead-mount.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
-import { rejectsWith, skip, TestNode } from "../testing/test-node.ts";
+import { rejectsWith, TestNode } from "../testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 describe("a dead mount", { skip }, () => {
   let node: TestNode;

@@ -7,7 +7,8 @@ import { Code } from "@keelson/base/status.ts";
 import { ContainerState, NamespaceMode } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { slowness, waitFor } from "@keelson/testkit/wait.ts";
 import { eachRuntime, skipFor, testFor } from "../testing/each-runtime.ts";
-import { type Pod, rejectsWith, skip, TestNode } from "../testing/test-node.ts";
+import { type Pod, rejectsWith, TestNode } from "../testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 /** The command lines of all processes that have a word in it. */
 function processesWith(word: string): string[] {

@@ -16,7 +16,8 @@ import { busyboxImage } from "@keelson/testkit/image.ts";
 import { file, symlink, type TarEntry } from "@keelson/testkit/tar.ts";
 import { findBinary } from "@keelson/runtimes/find-program.ts";
 import { eachRuntime, skipFor, testFor } from "../testing/each-runtime.ts";
-import { imageSpec, type Pod, rejectsWith, skip, TestNode } from "../testing/test-node.ts";
+import { imageSpec, type Pod, rejectsWith, TestNode } from "../testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 const ownPid = { namespaceOptions: { pid: NamespaceMode.CONTAINER } };
 const netBindService = 1n << 10n;

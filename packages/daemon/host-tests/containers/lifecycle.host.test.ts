@@ -8,7 +8,8 @@ import { withoutRuntime } from "@keelson/testkit/runtime-binary.ts";
 import { busyboxImage } from "@keelson/testkit/image.ts";
 import { file } from "@keelson/testkit/tar.ts";
 import { eachRuntime, testFor } from "../testing/each-runtime.ts";
-import { imageSpec, type Pod, rejectsWith, skip, TestNode } from "../testing/test-node.ts";
+import { imageSpec, type Pod, rejectsWith, TestNode } from "../testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 const unknownId = "0".repeat(64);
 

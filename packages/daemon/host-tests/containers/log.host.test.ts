@@ -7,7 +7,8 @@ import { ContainerState } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { linesOf, logSoFar, parseLog } from "@keelson/testkit/cri-log.ts";
 import { eachRuntime, testFor } from "../testing/each-runtime.ts";
-import { type Pod, rejectsWith, skip, TestNode } from "../testing/test-node.ts";
+import { type Pod, rejectsWith, TestNode } from "../testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 const counter = "i=0; while :; do i=$((i+1)); echo $i; usleep 2000; done";
 

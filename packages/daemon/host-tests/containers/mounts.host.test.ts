@@ -12,7 +12,8 @@ import { mount } from "@keelson/linux/mount.ts";
 import { busyboxImage, type Image, makeImage, makeLayer } from "@keelson/testkit/image.ts";
 import { device, directory, fifo, file, hardLink, symlink, whiteout } from "@keelson/testkit/tar.ts";
 import { eachRuntime, skipFor, testFor } from "../testing/each-runtime.ts";
-import { imageSpec, type Pod, rejectsWith, skip, TestNode } from "../testing/test-node.ts";
+import { imageSpec, type Pod, rejectsWith, TestNode } from "../testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 const pidOfContainer = { namespaceOptions: { pid: NamespaceMode.CONTAINER } };
 const { PROPAGATION_PRIVATE, PROPAGATION_HOST_TO_CONTAINER, PROPAGATION_BIDIRECTIONAL } = MountPropagation;

@@ -10,7 +10,8 @@ import { type DeepPartial, LinuxContainerResources } from "@keelson/cri/gen/runt
 import { cgroupDirs, controllerDir, createCgroup, detectCgroups } from "@keelson/linux/cgroup.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { LinuxContainerHost } from "@keelson/engine/machine/container-host.ts";
-import { cgroupDriver, type Pod, rejectsWith, runtimes, skip, TestNode } from "../testing/test-node.ts";
+import { cgroupDriver, type Pod, rejectsWith, runtimes, TestNode } from "../testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 const mebibyte = 1024n * 1024n;
 const isV2 = detectCgroups().kind === "v2";

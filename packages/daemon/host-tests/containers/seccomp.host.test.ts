@@ -11,7 +11,8 @@ import {
   SecurityProfile_ProfileType as Profile,
 } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { compileProgram } from "../testing/compile.ts";
-import { type Pod, runtimes, skip, TestNode } from "../testing/test-node.ts";
+import { type Pod, runtimes, TestNode } from "../testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 const [EPERM, ENOSYS, EAFNOSUPPORT] = [1, 38, 97];
 

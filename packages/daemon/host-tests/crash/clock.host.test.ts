@@ -5,7 +5,8 @@ import { test } from "node:test";
 import { type ContainerConfig, ContainerState, type ContainerStatus } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { linesOf, logSoFar } from "@keelson/testkit/cri-log.ts";
-import { type Pod, skip } from "../testing/test-node.ts";
+import type { Pod } from "../testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { CrashNode } from "./testing/crash-node.ts";
 import { assertAgrees, Bystander, counterScript } from "./testing/crash-rounds.ts";
 

@@ -8,7 +8,8 @@ import { type ContainerConfig, ContainerState, LinuxContainerResources, Namespac
 import { controllerDir, detectCgroups } from "@keelson/linux/cgroup.ts";
 import { busyboxImage, randomImage } from "@keelson/testkit/image.ts";
 import { directory, file } from "@keelson/testkit/tar.ts";
-import { imageSpec, type Pod, type RuntimeName, runtimes, skip } from "../testing/test-node.ts";
+import { imageSpec, type Pod, type RuntimeName, runtimes } from "../testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { CrashNode, type Sandbox } from "./testing/crash-node.ts";
 import { Bystander, counterScript, crashEverywhere, type Scenario } from "./testing/crash-rounds.ts";
 

@@ -9,7 +9,8 @@ import { ContainerState } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { controllerDir, detectCgroups } from "@keelson/linux/cgroup.ts";
 import { randomImage } from "@keelson/testkit/image.ts";
 import { linesOf, logSoFar } from "@keelson/testkit/cri-log.ts";
-import { imageSpec, skip } from "../testing/test-node.ts";
+import { imageSpec } from "../testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { CrashNode } from "./testing/crash-node.ts";
 import { assertAgrees, Bystander, counterScript } from "./testing/crash-rounds.ts";
 

@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { ContainerState, NamespaceMode, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
-import { type Pod, skip } from "../testing/test-node.ts";
+import type { Pod } from "../testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { CrashNode } from "./testing/crash-node.ts";
 import { assertAgrees, counterScript } from "./testing/crash-rounds.ts";
 

@@ -7,7 +7,8 @@ import { ContainerState, NamespaceMode, PodSandboxState } from "@keelson/cri/gen
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { linesOf, type LogEntry, logSoFar, parseLog } from "@keelson/testkit/cri-log.ts";
 import { eachRuntime, skipFor, testFor } from "../testing/each-runtime.ts";
-import { type Pod, skip, TestNode } from "../testing/test-node.ts";
+import { type Pod, TestNode } from "../testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 const counter = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.02; done";
 const podPid = { securityContext: { namespaceOptions: { pid: NamespaceMode.POD } } };

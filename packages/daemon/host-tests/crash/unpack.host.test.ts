@@ -7,7 +7,8 @@ import { after, before, beforeEach, describe, test } from "node:test";
 import { promisify } from "node:util";
 import { makeImage, makeLayer } from "@keelson/testkit/image.ts";
 import { directory, file, hardLink, symlink } from "@keelson/testkit/tar.ts";
-import { imageSpec, keelsond, skip } from "../testing/test-node.ts";
+import { imageSpec, keelsond } from "../testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { CrashNode } from "./testing/crash-node.ts";
 import { assertAgrees, Bystander } from "./testing/crash-rounds.ts";
 

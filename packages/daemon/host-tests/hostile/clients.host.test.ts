@@ -9,7 +9,8 @@ import { Code, codeName, StatusError } from "@keelson/base/status.ts";
 import { callNames, type RequestOf, type UnaryCallName } from "@keelson/cri/service.ts";
 import { methodOf } from "@keelson/cri/grpc-methods.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
-import { imageSpec, rejectsWith, skip, TestNode } from "../testing/test-node.ts";
+import { imageSpec, rejectsWith, TestNode } from "../testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 const mebibyte = 1024 * 1024;
 /** Calls that take more than they should are told from those that wait for nothing by this. */

@@ -10,7 +10,8 @@ import { makeImage, makeLayer } from "@keelson/testkit/image.ts";
 import { file } from "@keelson/testkit/tar.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { eachRuntime, testFor } from "../testing/each-runtime.ts";
-import { imageSpec, rejectsWith, skip, TestNode } from "../testing/test-node.ts";
+import { imageSpec, rejectsWith, TestNode } from "../testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 /** Puts the node's `root` or `state` on a small file system of its own until disposed of; then no pod may be left. */
 async function onSmallDisk(node: TestNode, part: "root" | "state", options: string): Promise<AsyncDisposable> {

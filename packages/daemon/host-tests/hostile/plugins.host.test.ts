@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
-import { type Pod, rejectsWith, skip, TestNode } from "../testing/test-node.ts";
+import { type Pod, rejectsWith, TestNode } from "../testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 /** What the plugin does when `mode` has `COMMAND FAULT` in it; otherwise it is the bridge plugin. */
 const plugin = `#!/bin/sh

@@ -10,7 +10,8 @@ import { AuthConfig, type DeepPartial } from "@keelson/cri/gen/runtime/v1/api.ts
 import { makeImage, makeLayer } from "@keelson/testkit/image.ts";
 import { type Fault, Registry, type RegistryOptions } from "@keelson/testkit/registry.ts";
 import { file } from "@keelson/testkit/tar.ts";
-import { imageSpec, skip, TestNode } from "../testing/test-node.ts";
+import { imageSpec, TestNode } from "../testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 const secret = "geheim-4711";
 const login = { username: "user", password: secret };

@@ -5,7 +5,8 @@ import { chmodSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { NamespaceMode } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { skip, TestNode } from "../testing/test-node.ts";
+import { TestNode } from "../testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 describe("the socket and the store", { skip }, () => {
   let node: TestNode;

@@ -7,7 +7,8 @@ import { test } from "node:test";
 import { makeImage, makeLayer } from "@keelson/testkit/image.ts";
 import { directory, file, symlink } from "@keelson/testkit/tar.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
-import { imageSpec, skip, TestNode } from "../testing/test-node.ts";
+import { imageSpec, TestNode } from "../testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 /** `keelsond check` on the store of a real daemon, while it runs and while it does not. */
 

@@ -13,7 +13,8 @@ import { linesOf } from "@keelson/testkit/cri-log.ts";
 import { busyboxImage } from "@keelson/testkit/image.ts";
 import { withoutRuntime } from "@keelson/testkit/runtime-binary.ts";
 import { slowness } from "@keelson/testkit/wait.ts";
-import { keelctl, skip, TestNode } from "../testing/test-node.ts";
+import { keelctl, TestNode } from "../testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 const directory = join(import.meta.dirname, "../../../../examples");
 const read = (file: string) => readFileSync(join(directory, file), "utf8");

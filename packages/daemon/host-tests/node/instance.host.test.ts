@@ -7,7 +7,8 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { createCriClient } from "@keelson/cri/client.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
-import { imageSpec, keelsond, skip, TestNode } from "../testing/test-node.ts";
+import { imageSpec, keelsond, TestNode } from "../testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 function run(...args: string[]) {
   const { NODE_TEST_CONTEXT: _, ...env } = process.env;

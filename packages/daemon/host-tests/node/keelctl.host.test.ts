@@ -8,7 +8,8 @@ import { after, before, describe, test } from "node:test";
 import { withoutRuntime } from "@keelson/testkit/runtime-binary.ts";
 import { busyboxImage } from "@keelson/testkit/image.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
-import { keelctl, skip, TestNode } from "../testing/test-node.ts";
+import { keelctl, TestNode } from "../testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 interface Output {
   code: number | null;

@@ -4,7 +4,8 @@ import { appendFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { after, before, describe, test } from "node:test";
 import { waitFor } from "@keelson/testkit/wait.ts";
-import { skip, TestNode } from "../testing/test-node.ts";
+import { TestNode } from "../testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 describe("metrics", { skip }, () => {
   let node: TestNode;

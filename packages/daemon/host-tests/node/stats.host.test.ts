@@ -6,7 +6,8 @@ import { after, before, describe, test } from "node:test";
 import { NamespaceMode } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { controllerDir, detectCgroups } from "@keelson/linux/cgroup.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
-import { type Pod, skip, TestNode } from "../testing/test-node.ts";
+import { type Pod, TestNode } from "../testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 describe("stats", { skip }, () => {
   let node: TestNode;

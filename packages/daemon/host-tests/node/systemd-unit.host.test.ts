@@ -8,7 +8,8 @@ import { ContainerState, NamespaceMode } from "@keelson/cri/gen/runtime/v1/api.t
 import type { RequestOf, ResponseOf, UnaryCallName } from "@keelson/cri/service.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { linesOf, logSoFar } from "@keelson/testkit/cri-log.ts";
-import { cgroupDriver, keelsond, skip as noSandbox, TestNode } from "../testing/test-node.ts";
+import { cgroupDriver, keelsond, TestNode } from "../testing/test-node.ts";
+import { skip as noSandbox } from "@keelson/testkit/host-sandbox.ts";
 
 const skip = noSandbox || (cgroupDriver === "systemd" ? false : "needs systemd: npm run test:guest -- --driver systemd systemd-unit");
 const namespaceOptions = { pid: NamespaceMode.POD, network: NamespaceMode.NODE };

@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { NamespaceMode } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
-import { cgroupDriver, runtimes, skip as noSandbox, TestNode } from "../testing/test-node.ts";
+import { cgroupDriver, runtimes, TestNode } from "../testing/test-node.ts";
+import { skip as noSandbox } from "@keelson/testkit/host-sandbox.ts";
 
 const skip = noSandbox || (cgroupDriver === "systemd" ? false : "needs systemd: npm run test:guest -- --driver systemd systemd");
 const cgroupRoot = "/sys/fs/cgroup";

@@ -4,7 +4,8 @@ import { appendFileSync, readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { after, before, describe, test } from "node:test";
 import { waitFor } from "@keelson/testkit/wait.ts";
-import { skip, TestNode } from "../testing/test-node.ts";
+import { TestNode } from "../testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 import type { OperationRecord } from "@keelson/engine/operations.ts";
 
 describe("the trace of a pod", { skip }, () => {

@@ -9,7 +9,8 @@ import { Code } from "@keelson/base/status.ts";
 import { type ContainerConfig, type DeepPartial, NamespaceMode, type PodSandboxConfig, Protocol } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { eachRuntime, testFor } from "../testing/each-runtime.ts";
-import { hostAddress, type Pod, rejectsWith, runtimes, skip, TestNode } from "../testing/test-node.ts";
+import { hostAddress, type Pod, rejectsWith, runtimes, TestNode } from "../testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 const { POD, CONTAINER, NODE, TARGET } = NamespaceMode;
 const namespaces = (options: { pid?: NamespaceMode; network?: NamespaceMode; ipc?: NamespaceMode; targetId?: string }) => ({ securityContext: { namespaceOptions: { pid: CONTAINER, ...options } } });

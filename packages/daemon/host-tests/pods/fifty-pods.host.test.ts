@@ -5,7 +5,8 @@ import { test } from "node:test";
 import { ContainerState, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { linesOf, logSoFar, parseLog } from "@keelson/testkit/cri-log.ts";
-import { type Pod, skip, TestNode } from "../testing/test-node.ts";
+import { type Pod, TestNode } from "../testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 const count = 50;
 

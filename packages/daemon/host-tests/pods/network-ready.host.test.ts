@@ -6,7 +6,8 @@ import { test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import { NamespaceMode } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
-import { rejectsWith, skip, TestNode } from "../testing/test-node.ts";
+import { rejectsWith, TestNode } from "../testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 test("the network is not ready without a list, says why, and is ready when one appears", { skip }, async () => {
   await using node = await TestNode.start({ network: false });

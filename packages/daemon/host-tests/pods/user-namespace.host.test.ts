@@ -22,7 +22,8 @@ import { readStatus } from "@keelson/linux/procfs.ts";
 import { busyboxImage } from "@keelson/testkit/image.ts";
 import { directory, file, symlink } from "@keelson/testkit/tar.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
-import { imageSpec, type Pod, rejectsWith, runtimes, skip, TestNode } from "../testing/test-node.ts";
+import { imageSpec, type Pod, rejectsWith, runtimes, TestNode } from "../testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 const [rootUid, rootGid] = [200_000, 300_000];
 const mapping = (hostId: number, length = 65_536) => [{ containerId: 0, hostId, length }];

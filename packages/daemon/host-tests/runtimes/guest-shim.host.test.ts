@@ -7,7 +7,8 @@ import { Code } from "@keelson/base/status.ts";
 import { ContainerState, NamespaceMode, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { linesOf } from "@keelson/testkit/cri-log.ts";
-import { type Pod, rejectsWith, skip, TestNode } from "../testing/test-node.ts";
+import { type Pod, rejectsWith, TestNode } from "../testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 const program = join(import.meta.dirname, "../../shim/src/testing/guest-shim.ts");
 const misbehave = "guest.test/misbehave";

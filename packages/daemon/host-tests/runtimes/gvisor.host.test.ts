@@ -14,7 +14,7 @@ import { connectSpdy } from "@keelson/spdy/connect.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { linesOf } from "@keelson/testkit/cri-log.ts";
 import { skipGvisor } from "../testing/gvisor.ts";
-import { connectRemote, parseStatus } from "../testing/stream-clients.ts";
+import { connectRemote, parseStatus } from "@keelson/streaming/testing/stream-clients.ts";
 import { hostAddress, type Pod, rejectsWith, TestNode } from "../testing/test-node.ts";
 
 const pidMode = (pid: NamespaceMode, targetId = "") => ({ securityContext: { namespaceOptions: { pid, targetId } } });

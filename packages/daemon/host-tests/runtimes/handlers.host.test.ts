@@ -7,7 +7,8 @@ import { after, before, describe, test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import { runtimeBinary } from "@keelson/testkit/runtime-binary.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
-import { rejectsWith, skip, TestNode } from "../testing/test-node.ts";
+import { rejectsWith, TestNode } from "../testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 interface Shown {
   readonly path: string;

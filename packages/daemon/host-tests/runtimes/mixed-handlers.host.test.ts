@@ -10,7 +10,8 @@ import { runtimeHandlers } from "@keelson/testkit/runtime-handlers.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { linesOf, logSoFar, parseLog } from "@keelson/testkit/cri-log.ts";
 import { MortalDaemon } from "../testing/mortal-daemon.ts";
-import { keelctl, type Pod, skip, TestNode } from "../testing/test-node.ts";
+import { keelctl, type Pod, TestNode } from "../testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 const podCount = 30;
 /** Pods that are being made or removed at a time. */

@@ -8,7 +8,8 @@ import { ContainerState } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { runtimeBinary } from "@keelson/testkit/runtime-binary.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { linesOf, parseLog } from "@keelson/testkit/cri-log.ts";
-import { rejectsWith, skip, TestNode } from "../testing/test-node.ts";
+import { rejectsWith, TestNode } from "../testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { Code } from "@keelson/base/status.ts";
 
 for (const runtime of ["shim-runc", "shim-crun"] as const) {

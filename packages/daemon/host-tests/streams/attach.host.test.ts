@@ -7,8 +7,9 @@ import { after, before, describe, test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import { ContainerState } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
-import { connectRemote, parseStatus, type RemoteClient, type Streams, type Transport, transports } from "../testing/stream-clients.ts";
-import { type Pod, rejectsWith, skip, TestNode } from "../testing/test-node.ts";
+import { connectRemote, parseStatus, type RemoteClient, type Streams, type Transport, transports } from "@keelson/streaming/testing/stream-clients.ts";
+import { type Pod, rejectsWith, TestNode } from "../testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 describe("Attach", { skip, timeout: 240_000 }, () => {
   let node: TestNode;

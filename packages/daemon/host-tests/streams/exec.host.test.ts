@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { after, before, describe } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
-import { connectRemote, parseStatus, type RemoteClient, type Streams, transports } from "../testing/stream-clients.ts";
+import { connectRemote, parseStatus, type RemoteClient, type Streams, transports } from "@keelson/streaming/testing/stream-clients.ts";
 import { eachRuntime, skipFor, testFor } from "../testing/each-runtime.ts";
 import { type Pod, rejectsWith, TestNode } from "../testing/test-node.ts";
 

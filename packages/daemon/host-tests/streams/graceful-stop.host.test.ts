@@ -4,8 +4,9 @@ import { readdirSync, readFileSync } from "node:fs";
 import { connect } from "node:net";
 import { after, before, describe, test } from "node:test";
 import { waitFor } from "@keelson/testkit/wait.ts";
-import { connectRemote, parseStatus, transports } from "../testing/stream-clients.ts";
-import { type Pod, skip, TestNode } from "../testing/test-node.ts";
+import { connectRemote, parseStatus, transports } from "@keelson/streaming/testing/stream-clients.ts";
+import { type Pod, TestNode } from "../testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 /** The command lines of all processes that have a word in it. */
 function processesWith(word: string): string[] {

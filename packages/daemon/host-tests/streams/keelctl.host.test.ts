@@ -7,7 +7,8 @@ import { text as textOf } from "node:stream/consumers";
 import { after, before, describe, test } from "node:test";
 import { Pty, terminalStream } from "@keelson/linux/pty.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
-import { keelctl, type Pod, skip, TestNode } from "../testing/test-node.ts";
+import { keelctl, type Pod, TestNode } from "../testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 interface Output {
   code: number | null;

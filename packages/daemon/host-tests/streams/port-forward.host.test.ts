@@ -12,8 +12,9 @@ import { SpdySession } from "@keelson/spdy/session.ts";
 import type { SpdyStream } from "@keelson/spdy/stream.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { createWebSocketStream } from "ws";
-import { openWebSocket } from "../testing/stream-clients.ts";
-import { type Pod, rejectsWith, skip, TestNode } from "../testing/test-node.ts";
+import { openWebSocket } from "@keelson/streaming/testing/stream-clients.ts";
+import { type Pod, rejectsWith, TestNode } from "../testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 const ways = ["spdy", "tunnel"] as const;
 

@@ -22,9 +22,6 @@ import { runtimeBinary } from "@keelson/testkit/runtime-binary.ts";
 import { slowness, waitFor } from "@keelson/testkit/wait.ts";
 import { linesOf, type LogEntry, logSoFar, parseLog } from "@keelson/testkit/cri-log.ts";
 
-/** For `test(name, { skip }, …)`: a node changes interfaces, firewall and cgroups, so it starts in a sandbox only. */
-export const skip = inOwnSandbox() ? false : "needs a sandbox: bin/node --import @keelson/testkit/sandboxed.ts FILE";
-
 /** Those whose parts, a monitor and a command line, a test puts others in place of. */
 export const ociRuntimes = ["crun", "runc"] as const;
 

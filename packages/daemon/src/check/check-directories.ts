@@ -3,6 +3,7 @@ import { silentLog } from "@keelson/base/log.ts";
 import { detectCgroups } from "@keelson/linux/cgroup.ts";
 import { removeTreeAsync } from "@keelson/linux/tree.ts";
 import { LinuxContainerHost } from "@keelson/engine/machine/container-host.ts";
+import { runtimesSettings } from "../config/engine-settings.ts";
 import { collectHostFacts } from "@keelson/engine/machine/host.ts";
 import { bundleDir, containerDir, podDir } from "@keelson/engine/records/paths.ts";
 import { exitsDir } from "@keelson/runtimes/runtime-paths.ts";
@@ -44,7 +45,7 @@ function strayContainers(view: StoreView): Finding[] {
 async function destroyContainer({ config, paths }: StoreView, id: string): Promise<string> {
   const cgroups = detectCgroups();
   if (/^[0-9a-f]{64}$/.test(id)) {
-    const runtimes = openRuntimes(config, paths, collectHostFacts(cgroups, config.cgroup_driver), cgroups, silentLog);
+    const runtimes = openRuntimes(runtimesSettings(config), paths, collectHostFacts(cgroups, config.cgroup_driver), cgroups, silentLog);
     // Its handler is not known: the one that has it ends it.
     for (const { runtime } of runtimes.all()) await runtime.delete({ id, bundleDir: bundleDir(paths, id) }, AbortSignal.timeout(config.timeouts.cleanup * 1000));
   }

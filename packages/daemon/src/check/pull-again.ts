@@ -1,9 +1,10 @@
 import { silentLog } from "@keelson/base/log.ts";
 import { messageOf } from "@keelson/base/status.ts";
 import { createCriClient } from "@keelson/cri/client.ts";
+import { imagesSettings } from "../config/engine-settings.ts";
 import type { Config } from "../config/schema.ts";
 import { layersOf } from "@keelson/engine/records/container-record.ts";
-import { openImages } from "../parts/open-images.ts";
+import { openImages } from "@keelson/images/open-images.ts";
 import type { ImageRecord } from "@keelson/images/record.ts";
 import { databasePath } from "@keelson/engine/records/paths.ts";
 import { openDatabase } from "@keelson/store/record-table.ts";
@@ -42,7 +43,7 @@ async function pullHere({ config, containers }: StoreView, reference: string, si
   const db = openDatabase(databasePath(config));
   parts.defer(() => db.close());
   const layersInUse = () => [...containers.values()].flatMap(layersOf);
-  const { puller } = await openImages(config, db, layersInUse, silentLog, parts);
+  const { puller } = parts.use(await openImages({ root: config.root, db, log: silentLog, layersInUse }, imagesSettings(config)));
   await puller.pull({ reference, signal });
 }
 

@@ -45,10 +45,10 @@ test("what is refused to stay within bounds is counted as dropped", async () => 
 });
 
 test("what is on the node is counted when it is asked for", async (t) => {
-  const node = new FakeNode();
+  const metrics = new DaemonMetrics();
+  const node = new FakeNode(metrics);
   t.after(() => node[Symbol.dispose]());
   const client = clientOf(node);
-  const { metrics } = node.deps;
   metrics.describe(node.deps);
   const podId = await client.runPod();
   const id = await client.createContainer(podId);
@@ -65,9 +65,10 @@ test("what is on the node is counted when it is asked for", async (t) => {
 test("docs/metrics.md has every metric; KEELSON_WRITE_DOCS=1 writes its table anew", (t) => {
   const node = new FakeNode();
   t.after(() => node[Symbol.dispose]());
-  node.deps.metrics.describe(node.deps);
-  using _ = node.deps.metrics.followEventLoop();
-  const rows = node.deps.metrics.families().map(({ name, type, labels, help }) => `| \`${name}\` | ${type} | ${labels.map((l) => `\`${l}\``).join(" ")} | ${help} |`);
+  const metrics = new DaemonMetrics();
+  metrics.describe(node.deps);
+  using _ = metrics.followEventLoop();
+  const rows = metrics.families().map(({ name, type, labels, help }) => `| \`${name}\` | ${type} | ${labels.map((l) => `\`${l}\``).join(" ")} | ${help} |`);
   const table = ["| metric | type | labels | meaning |", "| --- | --- | --- | --- |", ...rows].join("\n");
   const file = join(import.meta.dirname, "../../../../docs/metrics.md");
   const text = readFileSync(file, "utf8");
@@ -79,7 +80,7 @@ test("docs/metrics.md has every metric; KEELSON_WRITE_DOCS=1 writes its table an
 test("the dashboard asks for metrics that there are, and for all of them", (t) => {
   const node = new FakeNode();
   t.after(() => node[Symbol.dispose]());
-  const { metrics } = node.deps;
+  const metrics = new DaemonMetrics();
   metrics.describe(node.deps);
   using _ = metrics.followEventLoop();
   const text = readFileSync(join(import.meta.dirname, "../../../../packaging/grafana-dashboard.json"), "utf8");

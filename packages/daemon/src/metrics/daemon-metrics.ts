@@ -6,17 +6,7 @@ import { type CallObserver, TooManyCalls } from "@keelson/cri/server.ts";
 import { readFiles } from "@keelson/linux/batch.ts";
 import type { Deps } from "@keelson/engine/deps.ts";
 import type { OperationRecord } from "@keelson/engine/operations.ts";
-
-/**
- * What was thrown away to stay within bounds.
- * - calls: refused because too many were under way
- * - operations: refused because too many were still under way, their clients gone
- * - exec_output: commands of ExecSync whose output was cut
- * - events: not given to clients of GetContainerEvents that were too slow to read them
- * - spans: of tracing, not taken by the collector
- * - detached_pods: forgotten to be detached; a repeated detach of them asks the plugins again
- */
-export type Dropped = "calls" | "operations" | "exec_output" | "events" | "spans" | "detached_pods";
+import type { Dropped, Tally } from "@keelson/engine/tally.ts";
 
 const allDropped: readonly Dropped[] = ["calls", "operations", "exec_output", "events", "spans", "detached_pods"];
 
@@ -27,7 +17,7 @@ const pageBytes = 4096;
 const callBounds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120];
 
 /** The daemon's own numbers, as Prometheus gets them. Label values are the program's words only. */
-export class DaemonMetrics implements CallObserver {
+export class DaemonMetrics implements CallObserver, Tally {
   readonly #metrics = new Metrics();
   readonly #calls = this.#metrics.counter("keelson_calls_total", "CRI calls that ended, by gRPC code.", ["call", "code"]);
   readonly #callSeconds = this.#metrics.histogram("keelson_call_duration_seconds", "How long CRI calls took, whatever came of them.", ["call"], callBounds);

@@ -15,7 +15,7 @@ export async function execSync(d: Deps, req: ExecSyncRequest, signal: AbortSigna
   const either = timeout === undefined ? signal : AbortSignal.any([signal, timeout]);
   try {
     const { exitCode, stdout, stderr, truncated } = await d.runtimes.handlerOf(container.handler).runtime.exec(runtimeContainerOf(d, container), process, either);
-    if (truncated) d.metrics.dropped("exec_output");
+    if (truncated) d.tally.dropped("exec_output");
     return { exitCode, stdout, stderr };
   } catch (error) {
     if (timeout?.aborted !== true || signal.aborted) throw error;

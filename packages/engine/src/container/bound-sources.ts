@@ -3,7 +3,7 @@ import { type MountInfo, readMounts } from "@keelson/linux/mount.ts";
 import type { ResolvedPath } from "@keelson/linux/resolve-paths.ts";
 import type { DeviceSpec } from "@keelson/oci/runtime-spec/linux.ts";
 import type { MountSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
-import type { Deps } from "../deps.ts";
+import type { Machine } from "../capabilities.ts";
 import { isAtOrBelow } from "@keelson/plan/clean-path.ts";
 import type { ContainerPlan } from "@keelson/plan/container-plan.ts";
 import type { MountPlan, SourceTraits } from "@keelson/plan/mounts.ts";
@@ -18,7 +18,7 @@ type MountsBelow = ReadonlyMap<string, readonly { path: string; source: string; 
  * namespace, because crun before 1.9 leaves it out there, and with mapped ids, because mount_setattr(2)
  * maps all mounts of a tree or none. Like findHostPaths, to be called without a lock.
  */
-export async function findMountsBelow(d: Pick<Deps, "containerHost">, c: Pick<UnboundSources, "plan" | "hostPaths">, inUserNamespace: boolean, signal: AbortSignal): Promise<MountsBelow> {
+export async function findMountsBelow(d: Pick<Machine, "containerHost">, c: Pick<UnboundSources, "plan" | "hostPaths">, inUserNamespace: boolean, signal: AbortSignal): Promise<MountsBelow> {
   const { plan, hostPaths } = c;
   if (!inUserNamespace && !plan.mounts.some((mount) => mount.idMappings !== undefined)) return new Map();
   const mounts = readMounts();
@@ -79,7 +79,7 @@ export interface BoundSources {
  *
  * Throws FailedPrecondition for a file system that cannot map ids.
  */
-export async function bindSources(d: Pick<Deps, "containerHost">, u: UnboundSources): Promise<BoundSources> {
+export async function bindSources(d: Pick<Machine, "containerHost">, u: UnboundSources): Promise<BoundSources> {
   const { plan, idMap } = u;
   const binder = new SourceBinder(d, u);
   const mountSources: string[] = [];
@@ -95,7 +95,7 @@ export async function bindSources(d: Pick<Deps, "containerHost">, u: UnboundSour
 }
 
 /** Takes away what bindSources and makeDevices left on the host: a container that is created has it itself. */
-export async function releaseSources({ containerHost }: Pick<Deps, "containerHost">, { plan, idMap }: Pick<UnboundSources, "plan" | "idMap">): Promise<void> {
+export async function releaseSources({ containerHost }: Pick<Machine, "containerHost">, { plan, idMap }: Pick<UnboundSources, "plan" | "idMap">): Promise<void> {
   if (idMap !== undefined || plan.mounts.some(isChanged)) await containerHost.unbindSources(plan.id);
 }
 
@@ -106,12 +106,12 @@ function isChanged({ source, recursiveReadOnly, idMappings }: MountPlan): boolea
 
 class SourceBinder {
   readonly traits = new Map<string, SourceTraits>();
-  readonly #d: Pick<Deps, "containerHost">;
+  readonly #d: Pick<Machine, "containerHost">;
   readonly #u: UnboundSources;
   /** Read once: there may be a thousand mounts. */
   readonly #hostMounts: readonly MountInfo[];
 
-  constructor(d: Pick<Deps, "containerHost">, u: UnboundSources) {
+  constructor(d: Pick<Machine, "containerHost">, u: UnboundSources) {
     this.#d = d;
     this.#u = u;
     this.#hostMounts = u.idMap === undefined && !u.plan.mounts.some((mount) => mount.idMappings !== undefined) ? [] : readMounts();
@@ -176,7 +176,7 @@ const lockedFlags = ["nosuid", "nodev", "noexec", "ro"] as const;
  * Gives a container in a user namespace its device nodes as mounts: there mknod(2) is forbidden, and runc
  * binds the host's node of the same path instead, whatever it is.
  */
-export function withBoundDevices({ containerHost }: Pick<Deps, "containerHost">, id: string, spec: Spec, idMap: IdMap | undefined): Spec {
+export function withBoundDevices({ containerHost }: Pick<Machine, "containerHost">, id: string, spec: Spec, idMap: IdMap | undefined): Spec {
   const devices = spec.linux?.devices ?? [];
   if (idMap === undefined || devices.length === 0) return spec;
   const sources = containerHost.makeDevices(id, devices, idMap);

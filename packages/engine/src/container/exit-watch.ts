@@ -1,4 +1,4 @@
-import type { Deps } from "../deps.ts";
+import type { Clock, Handlers, Logging, Machine, Records } from "../capabilities.ts";
 import type { ExitReport } from "@keelson/runtimes/runtime.ts";
 import type { ContainerRecord } from "../records/container-record.ts";
 import { endOf } from "../machine/out-of-memory.ts";
@@ -10,7 +10,7 @@ const retryMs = 1000;
 /** How long finding out about an end, and killing what is left, may take, in ms. */
 const endTimeoutMs = 10_000;
 
-export interface ExitWatchDeps extends Pick<Deps, "paths" | "containers" | "containerHost" | "runtimes" | "log" | "nowNs"> {
+export interface ExitWatchDeps extends Pick<Records, "containers">, Handlers, Pick<Machine, "containerHost">, Clock, Logging {
   /** Gives back what an ended container needs no more, ahead of RemoveContainer. */
   release(id: string): Promise<void>;
   /** Told of each end that is noted. */
@@ -72,7 +72,7 @@ export class ExitWatch {
  * How a container whose monitor is gone has ended. Kills what is left of it: of one that shares
  * the PID namespace of its pod or of the host, children may outlive the first process.
  */
-export async function exitEvent(d: Pick<Deps, "paths" | "containerHost" | "runtimes" | "nowNs">, record: ContainerRecord): Promise<ContainerEvent> {
+export async function exitEvent(d: Handlers & Pick<Machine, "containerHost"> & Clock, record: ContainerRecord): Promise<ContainerEvent> {
   const signal = AbortSignal.timeout(endTimeoutMs);
   await killContainer(d, record, signal);
   const { runtime, container } = runtimeOf(d, record);

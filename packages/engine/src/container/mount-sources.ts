@@ -4,7 +4,7 @@ import { Code, messageOf, StatusError, wrapError } from "@keelson/base/status.ts
 import type { SystemError } from "@keelson/linux/errno.ts";
 import { type MountInfo, readMounts } from "@keelson/linux/mount.ts";
 import type { FoundPath, ResolvedPath } from "@keelson/linux/resolve-paths.ts";
-import type { Deps } from "../deps.ts";
+import type { Images, Machine } from "../capabilities.ts";
 import type { ContainerPlan } from "@keelson/plan/container-plan.ts";
 import { isAtOrBelow } from "@keelson/plan/clean-path.ts";
 import { quote } from "@keelson/plan/field-check.ts";
@@ -23,7 +23,7 @@ export interface MountPolicy {
 }
 
 /** The images that a plan mounts, by the names that it has for them. Throws NotFound for one that is not here. */
-export function findMountedImages({ images }: Pick<Deps, "images">, mounts: readonly MountPlan[]): MountedImage[] {
+export function findMountedImages({ images }: Images, mounts: readonly MountPlan[]): MountedImage[] {
   const names = new Set(mounts.flatMap(({ source }) => (source.is === "image" ? source.image : [])));
   return [...names].map((name) => {
     const image = images.find(name);
@@ -36,7 +36,7 @@ export function findMountedImages({ images }: Pick<Deps, "images">, mounts: read
  * Where the host paths of a plan's mounts lead; what is not there is made, where the configuration says so. Takes no
  * lock, and must be called without one: a path whose file system does not answer would keep the pod from being stopped.
  */
-export async function findHostPaths(d: Pick<Deps, "containerHost" | "mountPolicy">, mounts: readonly MountPlan[], signal: AbortSignal): Promise<ReadonlyMap<string, ResolvedPath>> {
+export async function findHostPaths(d: Pick<Machine, "containerHost"> & { readonly mountPolicy: MountPolicy }, mounts: readonly MountPlan[], signal: AbortSignal): Promise<ReadonlyMap<string, ResolvedPath>> {
   const paths = [...new Set(mounts.flatMap(({ source }) => (source.is === "host" ? source.path : [])))];
   if (paths.length === 0) return new Map();
   const found = await d.containerHost.resolveHostPaths(paths, d.mountPolicy.createMissingSources, signal);
@@ -47,7 +47,7 @@ export async function findHostPaths(d: Pick<Deps, "containerHost" | "mountPolicy
  * Waits until what else of the host a plan names can be looked at: devices, and a seccomp profile. Whether it is there
  * and right is found later. Takes no lock, for the same reason.
  */
-export async function awaitHostFiles(d: Pick<Deps, "containerHost">, { devices, seccomp }: Pick<ContainerPlan, "devices" | "seccomp">, signal: AbortSignal): Promise<void> {
+export async function awaitHostFiles(d: Pick<Machine, "containerHost">, { devices, seccomp }: Pick<ContainerPlan, "devices" | "seccomp">, signal: AbortSignal): Promise<void> {
   const paths = [...devices.map((device) => device.hostPath), ...(seccomp.is === "localhost" ? [seccomp.path] : [])];
   if (paths.length > 0) await d.containerHost.resolveHostPaths(paths, false, signal);
 }
@@ -71,7 +71,7 @@ export interface NewContainer {
  * Throws InvalidArgument for a host path that is not there, NotFound for a path that an image does not
  * have, FailedPrecondition for a source that is not shared as its propagation needs.
  */
-export async function prepareMountSources(d: Pick<Deps, "containerHost" | "images" | "mountPolicy">, c: NewContainer, signal: AbortSignal): Promise<string[]> {
+export async function prepareMountSources(d: Pick<Machine, "containerHost"> & Images & { readonly mountPolicy: MountPolicy }, c: NewContainer, signal: AbortSignal): Promise<string[]> {
   const { mounts } = c.plan;
   const images = new ImageMounter(d, c);
   // Read once: of a thousand mounts, each may need to know how its source is shared.
@@ -112,11 +112,11 @@ function makeTarget({ rootfs, idMap }: NewContainer, destination: string, isDire
 
 /** Mounts the images of a container's mounts, each once for each way its ids are mapped. */
 class ImageMounter {
-  readonly #d: Pick<Deps, "containerHost" | "images">;
+  readonly #d: Pick<Machine, "containerHost"> & Images;
   readonly #c: NewContainer;
   readonly #mounted = new Map<string, string>();
 
-  constructor(d: Pick<Deps, "containerHost" | "images">, c: NewContainer) {
+  constructor(d: Pick<Machine, "containerHost"> & Images, c: NewContainer) {
     this.#d = d;
     this.#c = c;
   }
@@ -178,14 +178,14 @@ function kindOf(stat: Stats): string {
 
 /** Makes the volumes that the image of a container declares. */
 class VolumeMaker {
-  readonly #d: Pick<Deps, "containerHost">;
+  readonly #d: Pick<Machine, "containerHost">;
   readonly #c: NewContainer;
   /** By the path that is mounted over, as the runtime resolves it: two volumes may lead to the same one. */
   readonly #made = new Map<string, string>();
   /** What is mounted over, by the same paths: its content is not needed in the volume around it. */
   #hidden: ReadonlySet<string> | undefined;
 
-  constructor(d: Pick<Deps, "containerHost">, c: NewContainer) {
+  constructor(d: Pick<Machine, "containerHost">, c: NewContainer) {
     this.#d = d;
     this.#c = c;
   }

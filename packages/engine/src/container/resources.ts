@@ -1,17 +1,17 @@
 import type { LinuxContainerResources } from "@keelson/cri/gen/runtime/v1/api.ts";
-import type { Deps } from "../deps.ts";
+import type { Handlers, Machine, Records } from "../capabilities.ts";
 import { limitFiles, resourcesBefore } from "@keelson/plan/resource-update.ts";
 import { planOomScoreAdj, planResources } from "@keelson/plan/resources.ts";
 import type { ContainerRecord } from "../records/container-record.ts";
 import { runtimeContainerOf } from "./runtime-container.ts";
 
-type ResourceDeps = Pick<Deps, "containers" | "containerHost" | "runtimes" | "host" | "paths">;
+type Resizing = Pick<Records, "containers"> & Handlers & Pick<Machine, "containerHost" | "host">;
 
 /**
  * Gives a container these limits in place of those it has. All of them are written each time: runtimes remember what
  * they wrote last (runc: state.json), and would write that again with the next update. May be repeated.
  */
-export async function applyResources(d: ResourceDeps, record: ContainerRecord, resources: LinuxContainerResources, signal: AbortSignal): Promise<void> {
+export async function applyResources(d: Resizing, record: ContainerRecord, resources: LinuxContainerResources, signal: AbortSignal): Promise<void> {
   const plan = planResources("linux", resources, d.host);
   await d.runtimes.handlerOf(record.handler).runtime.update(runtimeContainerOf(d, record), plan, signal);
   d.containerHost.writeLimits(record.cgroupPath, limitFiles(resources, d.host));
@@ -19,7 +19,7 @@ export async function applyResources(d: ResourceDeps, record: ContainerRecord, r
 }
 
 /** Takes back what an update did that did not come to its end, in this daemon or in the one before. */
-export async function putBackResources(d: ResourceDeps, record: ContainerRecord, signal: AbortSignal): Promise<void> {
+export async function putBackResources(d: Resizing, record: ContainerRecord, signal: AbortSignal): Promise<void> {
   const { id, resizing } = record;
   if (resizing === undefined) return;
   await applyResources(d, record, resourcesBefore(record.resources, resizing), signal);
@@ -27,7 +27,7 @@ export async function putBackResources(d: ResourceDeps, record: ContainerRecord,
 }
 
 /** Only where it changes: processes may have given themselves another. */
-function applyOomScoreAdj(d: ResourceDeps, record: ContainerRecord, resources: LinuxContainerResources): void {
+function applyOomScoreAdj(d: Resizing, record: ContainerRecord, resources: LinuxContainerResources): void {
   const scores = [record.resources, record.resizing, resources].map((r) => planOomScoreAdj("linux", r, d.host).value);
   const wanted = scores.at(-1)!;
   if (scores.some((score) => score !== wanted)) d.containerHost.setOomScoreAdj(record.cgroupPath, new Set(scores), wanted);

@@ -1,6 +1,6 @@
 import type { Stage } from "@keelson/base/joined-calls.ts";
 import { Code, StatusError, wrapError } from "@keelson/base/status.ts";
-import type { Deps } from "../deps.ts";
+import type { Exits, Handlers, Machine, Records } from "../capabilities.ts";
 import type { ContainerRecord } from "../records/container-record.ts";
 import { killContainer, runtimeOf } from "./runtime-container.ts";
 
@@ -9,12 +9,15 @@ const killTimeoutMs = 10_000;
 
 const hasEnded = (record: ContainerRecord) => record.state.is === "exited" || record.state.is === "unknown";
 
+/** What stopping a container takes. */
+export type ContainerStopping = Pick<Records, "containers"> & Handlers & Exits & Pick<Machine, "containerHost">;
+
 /**
  * Ends a container: the stop signal, up to `graceMs` for it to end by itself, then SIGKILL for all
  * of its cgroup. Returns when its end is noted. Takes no lock. Aborted, it leaves the container to
  * the next stop.
  */
-export async function stopContainerProcesses(d: Deps, id: string, graceMs: number, signal: AbortSignal, stage: Stage = () => undefined, detail: Stage = () => undefined): Promise<void> {
+export async function stopContainerProcesses(d: ContainerStopping, id: string, graceMs: number, signal: AbortSignal, stage: Stage = () => undefined, detail: Stage = () => undefined): Promise<void> {
   const record = d.containers.get(id);
   // One that is being created is its creator's to take down; who waits for that holds the pod's lock.
   if (record === undefined || hasEnded(record) || record.state.is === "creating") return;
@@ -49,7 +52,7 @@ export async function stopContainerProcesses(d: Deps, id: string, graceMs: numbe
 }
 
 /** Whether the container's end is noted in time. Rejects with the caller's reason when `signal` aborts. */
-async function endsWithin(d: Deps, id: string, timeoutMs: number, signal: AbortSignal): Promise<boolean> {
+async function endsWithin(d: Pick<Records, "containers">, id: string, timeoutMs: number, signal: AbortSignal): Promise<boolean> {
   // setTimeout takes 31 bits; a kubelet's longest grace period is far below.
   const timeout = AbortSignal.timeout(Math.min(timeoutMs, 2 ** 31 - 1));
   try {

@@ -1,13 +1,18 @@
 import { allDone } from "@keelson/base/all-done.ts";
-import type { Deps } from "../deps.ts";
+import type { Deadlines, Exits, Handlers, Machine, Records, Turns } from "../capabilities.ts";
 import type { ContainerRecord } from "../records/container-record.ts";
 import { killContainer, runtimeOf } from "./runtime-container.ts";
+
+type Releasing = Handlers & Pick<Machine, "containerHost">;
+
+/** What removing a container takes. */
+export type ContainerRemoving = Releasing & Exits & Pick<Records, "containers">;
 
 /**
  * Takes down whatever there is of a container: processes, the runtime's state, mounts, directories,
  * cgroup. May be repeated, and serves rollback, RemoveContainer and recovery alike. The record stays.
  */
-export async function teardownContainer(d: Deps, record: ContainerRecord, signal: AbortSignal): Promise<void> {
+export async function teardownContainer(d: Releasing, record: ContainerRecord, signal: AbortSignal): Promise<void> {
   await killContainer(d, record, signal);
   await releaseEnded(d, record, signal);
   await d.containerHost.destroy(record.id, record.cgroupPath, signal);
@@ -17,7 +22,7 @@ export async function teardownContainer(d: Deps, record: ContainerRecord, signal
  * Lets the runtime forget a container that has ended and unmounts its root file system, so that RemoveContainer need
  * not wait for it. Does nothing when the container was removed meanwhile.
  */
-export async function releaseContainer(d: Pick<Deps, "containers" | "podLock" | "cleanupTimeoutMs"> & Releasers, id: string): Promise<void> {
+export async function releaseContainer(d: Pick<Records, "containers"> & Pick<Turns, "podLock"> & Pick<Deadlines, "cleanupTimeoutMs"> & Releasing, id: string): Promise<void> {
   const signal = AbortSignal.timeout(d.cleanupTimeoutMs);
   const podId = d.containers.get(id)?.podId;
   if (podId === undefined) return;
@@ -26,16 +31,14 @@ export async function releaseContainer(d: Pick<Deps, "containers" | "podLock" | 
   if (record?.state.is === "exited") await releaseEnded(d, record, signal);
 }
 
-type Releasers = Pick<Deps, "paths" | "runtimes" | "containerHost">;
-
 /** Each takes milliseconds, of a process and of the kernel's waiting for its processors. */
-async function releaseEnded(d: Releasers, record: ContainerRecord, signal: AbortSignal): Promise<void> {
+async function releaseEnded(d: Releasing, record: ContainerRecord, signal: AbortSignal): Promise<void> {
   const { runtime, container } = runtimeOf(d, record);
   await allDone([runtime.delete(container, signal), d.containerHost.unmountRootfs(record.id)]);
 }
 
 /** Takes a container down and forgets it. */
-export async function removeContainerRecord(d: Deps, record: ContainerRecord, signal: AbortSignal): Promise<void> {
+export async function removeContainerRecord(d: ContainerRemoving, record: ContainerRecord, signal: AbortSignal): Promise<void> {
   d.exits.forget(record.id);
   await teardownContainer(d, record, signal);
   d.containers.delete(record.id);

@@ -5,7 +5,7 @@ import { test } from "node:test";
 import { mount, mountsUnder, unmount } from "@keelson/linux/mount.ts";
 import { createNamespaces } from "@keelson/linux/namespace.ts";
 import { probeIdMaps } from "./id-map-probe.ts";
-import { skip } from "../../../daemon/host-tests/testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 function directories(t: { after(fn: () => void): void }) {
   const dir = mkdtempSync("/var/tmp/keelson-probe-");

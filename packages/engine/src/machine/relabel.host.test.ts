@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import { lgetxattr, lsetxattr } from "@keelson/linux/file.ts";
-import { skip } from "../../../daemon/host-tests/testing/test-node.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { labelAttribute, relabelTree } from "./relabel.ts";
 
 const label = "system_u:object_r:container_file_t:s0:c1,c2";

@@ -1,4 +1,4 @@
-import type { Deps } from "../deps.ts";
+import type { Deadlines, Handlers, Machine, Records } from "../capabilities.ts";
 import { podDir } from "../records/paths.ts";
 import { withBaseSpec } from "@keelson/plan/base-spec.ts";
 import { planSandboxCgroup } from "@keelson/plan/cgroup-path.ts";
@@ -8,7 +8,7 @@ import { ownNamespaces, podFiles, sandboxBundle } from "../records/pod-files.ts"
 import type { PodRecord } from "../records/pod-record.ts";
 
 /** What a runtime is told of the container that is a pod's sandbox. */
-export function sandboxContainerOf(d: Pick<Deps, "paths">, { id, plan }: Pick<PodRecord, "id" | "plan">): RuntimeContainer {
+export function sandboxContainerOf(d: Pick<Handlers, "paths">, { id, plan }: Pick<PodRecord, "id" | "plan">): RuntimeContainer {
   return { id, sandboxId: id, bundleDir: sandboxBundle(podDir(d.paths, id), id), cgroupPath: planSandboxCgroup(plan).path, logPath: "", tty: false, stdin: false, stdinOnce: false };
 }
 
@@ -16,7 +16,7 @@ export function sandboxContainerOf(d: Pick<Deps, "paths">, { id, plan }: Pick<Po
  * Makes and starts the container that is a pod's sandbox, in the namespaces and with the network that the pod has by
  * then. It is on record before it is started; what a failure leaves of it is endSandbox's to take down.
  */
-export async function startSandbox(d: Deps, pod: PodRecord, signal: AbortSignal): Promise<void> {
+export async function startSandbox(d: Pick<Records, "pods"> & Handlers & Machine & Deadlines, pod: PodRecord, signal: AbortSignal): Promise<void> {
   const { runtime, settings } = d.runtimes.handlerOf(pod.handler);
   const container = sandboxContainerOf(d, pod);
   const files = podFiles(podDir(d.paths, pod.id));
@@ -29,7 +29,7 @@ export async function startSandbox(d: Deps, pod: PodRecord, signal: AbortSignal)
 }
 
 /** Takes down whatever there is of a pod's sandbox, and so of all containers in it; may be repeated. */
-export async function endSandbox(d: Deps, pod: PodRecord, signal: AbortSignal): Promise<void> {
+export async function endSandbox(d: Handlers & Pick<Machine, "containerHost">, pod: PodRecord, signal: AbortSignal): Promise<void> {
   const { runtime } = d.runtimes.handlerOf(pod.handler);
   const container = sandboxContainerOf(d, pod);
   try {
@@ -46,6 +46,6 @@ export function sandboxPid({ sandbox }: PodRecord): number | undefined {
 }
 
 /** Whether a pod's sandbox runs no more. */
-export async function hasSandboxEnded(d: Deps, pod: PodRecord, sandbox: RunningProcesses, signal: AbortSignal): Promise<boolean> {
+export async function hasSandboxEnded(d: Handlers, pod: PodRecord, sandbox: RunningProcesses, signal: AbortSignal): Promise<boolean> {
   return await d.runtimes.handlerOf(pod.handler).runtime.hasEnded(sandboxContainerOf(d, pod), sandbox, signal);
 }

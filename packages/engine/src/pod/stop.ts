@@ -1,16 +1,19 @@
 import type { Stage } from "@keelson/base/joined-calls.ts";
-import type { Deps } from "../deps.ts";
+import type { Deadlines, Exits, Logging, Records, Turns } from "../capabilities.ts";
 import type { PodRecord } from "../records/pod-record.ts";
 import { sandboxContainerOf } from "./sandbox-container.ts";
 import { podTransition } from "../records/pod-state.ts";
-import { removeLeftoversOf, stopContainersOf, teardownPod } from "./teardown.ts";
+import { type PodTeardown, removeLeftoversOf, stopContainersOf, teardownPod } from "./teardown.ts";
+
+/** What stopping a pod with its containers takes. */
+export type PodStopping = Records & Pick<Turns, "podLock"> & PodTeardown & Exits & Deadlines & Logging;
 
 /**
  * Stops a pod with its containers; returns its record as it is then, undefined when it is gone.
  *
  * @param tell of what goes on within a stage, which errors name by themselves.
  */
-export async function stopPod(d: Deps, id: string, signal: AbortSignal, stage: Stage = () => undefined, tell: Stage = () => undefined): Promise<PodRecord | undefined> {
+export async function stopPod(d: PodStopping, id: string, signal: AbortSignal, stage: Stage = () => undefined, tell: Stage = () => undefined): Promise<PodRecord | undefined> {
   // Before the lock, which is not held while containers end; again under it for one that came meanwhile.
   stage("end its containers");
   await stopContainersOf(d, id, signal, tell);
@@ -26,7 +29,7 @@ export async function stopPod(d: Deps, id: string, signal: AbortSignal, stage: S
  * The part of stopping for which the pod's lock is held. The pod is `stopping` on disk before the
  * first effect: what fails or crashes on the way leaves no pod that looks ready.
  */
-export async function stopLockedPod(d: Deps, id: string, signal: AbortSignal, stage: Stage = () => undefined, tell: Stage = () => undefined): Promise<PodRecord | undefined> {
+export async function stopLockedPod(d: Records & PodTeardown, id: string, signal: AbortSignal, stage: Stage = () => undefined, tell: Stage = () => undefined): Promise<PodRecord | undefined> {
   const pod = d.pods.get(id);
   if (pod === undefined || pod.state.is === "notReady") return pod;
   const stopping = d.pods.update(id, (p) => ({ ...p, state: podTransition(p.state, { type: "stopping" }) }));
@@ -38,13 +41,13 @@ export async function stopLockedPod(d: Deps, id: string, signal: AbortSignal, st
  * Watches what holds a pod: the init of its PID namespace, or the container that is its sandbox. When that dies, so does
  * everything in it: the pod is then stopped, and its kubelet makes another one.
  */
-export function watchPod(d: Deps, pod: PodRecord): void {
+export function watchPod(d: PodStopping, pod: PodRecord): void {
   const { init, sandbox } = pod;
   if (init !== undefined) d.podHost.watch(init, () => void holderEnded(d, pod.id, "the process that holds a pod's PID namespace"));
   if (sandbox !== undefined) d.runtimes.handlerOf(pod.handler).runtime.watch(sandboxContainerOf(d, pod), sandbox, () => void holderEnded(d, pod.id, "the sandbox of a pod"));
 }
 
-async function holderEnded(d: Deps, id: string, holder: string): Promise<void> {
+async function holderEnded(d: PodStopping, id: string, holder: string): Promise<void> {
   // Stopping a pod ends it; only a death that nobody asked for is news.
   if (d.pods.get(id)?.state.is !== "ready") return;
   d.log.warn({ podSandboxId: id }, `${holder} has ended; stopping the pod`);

@@ -3,6 +3,21 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { isErrno } from "@keelson/linux/errno.ts";
 import { signalProcess } from "@keelson/linux/process.ts";
 import { processStartTicks } from "@keelson/linux/procfs.ts";
+import type { Deadlines, Handlers, Logging, Records } from "../capabilities.ts";
+
+/** Recovery undoes what the daemon before had begun, or a retry does it again; nothing else may go on with it. */
+export async function killLeftovers(d: Records & Handlers & Deadlines & Logging): Promise<void> {
+  const pods = new Set(d.pods.all().map((p) => p.id));
+  // A pod that is a container of its runtime has one of its own id.
+  const creating = new Set([...d.containers.all(), ...d.pods.all()].filter((each) => each.state.is === "creating").map((each) => each.id));
+  const runtimeRoots = d.runtimes.all().map(({ root }) => root);
+  try {
+    const killed = await killLeftoverTools({ pods, creating, runtimeRoots }, AbortSignal.timeout(d.cleanupTimeoutMs));
+    for (const command of killed) d.log.warn({ command }, "killed a tool that the daemon before had left at work");
+  } catch (error) {
+    d.log.error({ err: error }, "a tool that the daemon before had left at work cannot be killed");
+  }
+}
 
 /** Whose tools are meant. */
 export interface LeftoverOwners {

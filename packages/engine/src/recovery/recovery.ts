@@ -7,21 +7,23 @@ import { putBackResources } from "../container/resources.ts";
 import { runtimeOf } from "../container/runtime-container.ts";
 import { type ContainerEvent, containerTransition } from "../records/container-state.ts";
 import { releaseContainer, removeContainerRecord } from "../container/teardown.ts";
-import type { Deps } from "../deps.ts";
+import type { Clock, Images, Networks } from "../capabilities.ts";
 import { bundleDir, containerDir, containersDir, podDir } from "../records/paths.ts";
 import { sandboxBundle } from "../records/pod-files.ts";
 import type { PodRecord } from "../records/pod-record.ts";
 import { hasSandboxEnded } from "../pod/sandbox-container.ts";
 import { podTransition } from "../records/pod-state.ts";
-import { watchPod } from "../pod/stop.ts";
+import { type PodStopping, watchPod } from "../pod/stop.ts";
 import { stopContainersOf, teardownPod } from "../pod/teardown.ts";
+
+type Recovering = PodStopping & Networks & Images & Clock;
 
 /**
  * Makes the records agree with what is really there, before the first call is answered: what was
  * being made is undone, what ended is noted with its real code and time, what runs is watched again,
  * what nobody knows is removed. A record that cannot be put right is logged and left as it is.
  */
-export async function recover(d: Deps): Promise<void> {
+export async function recover(d: Recovering): Promise<void> {
   using _ = keepRunning();
   for (const container of d.containers.all()) await attempt(d, "container", container.id, () => recoverContainer(d, container));
   for (const pod of d.pods.all()) await attempt(d, "pod sandbox", pod.id, () => recoverPod(d, pod));
@@ -39,7 +41,7 @@ function keepRunning(): Disposable {
   return { [Symbol.dispose]: () => clearInterval(timer) };
 }
 
-async function attempt(d: Deps, kind: string, id: string, body: () => Promise<void>): Promise<void> {
+async function attempt(d: Recovering, kind: string, id: string, body: () => Promise<void>): Promise<void> {
   try {
     await body();
   } catch (error) {
@@ -47,7 +49,7 @@ async function attempt(d: Deps, kind: string, id: string, body: () => Promise<vo
   }
 }
 
-async function recoverContainer(d: Deps, container: ContainerRecord): Promise<void> {
+async function recoverContainer(d: Recovering, container: ContainerRecord): Promise<void> {
   const { id, state } = container;
   switch (state.is) {
     case "creating":
@@ -70,7 +72,7 @@ async function recoverContainer(d: Deps, container: ContainerRecord): Promise<vo
 }
 
 /** Notes what a container is now, and watches it when it runs. */
-async function followContainer(d: Deps, container: ContainerRecord): Promise<void> {
+async function followContainer(d: Recovering, container: ContainerRecord): Promise<void> {
   const { id } = container;
   const { runtime, container: known } = runtimeOf(d, container);
   if (container.bootId === d.bootId) runtime.endExecs(known);
@@ -85,7 +87,7 @@ async function followContainer(d: Deps, container: ContainerRecord): Promise<voi
 }
 
 /** What happened to a container while the daemon was down; undefined when nothing did. */
-async function whatBecameOf(d: Deps, container: ContainerRecord): Promise<ContainerEvent | undefined> {
+async function whatBecameOf(d: Recovering, container: ContainerRecord): Promise<ContainerEvent | undefined> {
   const { state } = container;
   if (state.is !== "created" && state.is !== "running") return undefined;
   if (container.bootId !== d.bootId) {
@@ -99,12 +101,12 @@ async function whatBecameOf(d: Deps, container: ContainerRecord): Promise<Contai
 }
 
 /** Whether the daemon died between the runtime's start and writing that down. */
-async function wasStarted(d: Deps, container: ContainerRecord): Promise<boolean> {
+async function wasStarted(d: Recovering, container: ContainerRecord): Promise<boolean> {
   const { runtime, container: known } = runtimeOf(d, container);
   return (await runtime.view(known, cleanup(d))) === "running";
 }
 
-async function recoverPod(d: Deps, pod: PodRecord): Promise<void> {
+async function recoverPod(d: Recovering, pod: PodRecord): Promise<void> {
   if (pod.state.is === "notReady") return;
   const isOfThisBoot = pod.bootId === d.bootId;
   if (pod.state.is === "ready" && isOfThisBoot && (await isIntact(d, pod))) {
@@ -119,13 +121,13 @@ async function recoverPod(d: Deps, pod: PodRecord): Promise<void> {
   else d.pods.update(pod.id, (p) => ({ ...p, init: undefined, sandbox: undefined, state: podTransition(p.state, { type: "stopped" }) }));
 }
 
-async function isIntact(d: Deps, pod: PodRecord): Promise<boolean> {
+async function isIntact(d: Recovering, pod: PodRecord): Promise<boolean> {
   if (pod.sandbox !== undefined && (await hasSandboxEnded(d, pod, pod.sandbox, cleanup(d)))) return false;
   return d.podHost.isIntact(pod.plan, pod.init);
 }
 
 /** Directories that no record knows: of a record that was lost, or from before a restore of the database. */
-async function removeUnknownContainers(d: Deps): Promise<void> {
+async function removeUnknownContainers(d: Recovering): Promise<void> {
   const containers = new Set([...idsIn(bundleDir(d.paths, "")), ...idsIn(containersDir(d.paths))]);
   for (const id of containers) {
     if (d.containers.get(id) !== undefined) continue;
@@ -134,7 +136,7 @@ async function removeUnknownContainers(d: Deps): Promise<void> {
   }
 }
 
-async function removeUnknownPods(d: Deps): Promise<void> {
+async function removeUnknownPods(d: Recovering): Promise<void> {
   for (const id of idsIn(podDir(d.paths, ""))) {
     if (d.pods.get(id) !== undefined) continue;
     d.log.warn({ id, dir: podDir(d.paths, id) }, "removing what is left of a pod that has no record");
@@ -143,13 +145,13 @@ async function removeUnknownPods(d: Deps): Promise<void> {
 }
 
 /** Its handler is not known: the one that has it ends it. */
-async function destroyUnknownContainer(d: Deps, id: string): Promise<void> {
+async function destroyUnknownContainer(d: Recovering, id: string): Promise<void> {
   for (const { runtime } of d.runtimes.all()) await runtime.delete({ id, bundleDir: bundleDir(d.paths, id) }, cleanup(d));
   await d.containerHost.destroyUnknown(id);
 }
 
 /** The same: it may be a container itself. */
-async function destroyUnknownPod(d: Deps, id: string): Promise<void> {
+async function destroyUnknownPod(d: Recovering, id: string): Promise<void> {
   const bundleDir = sandboxBundle(podDir(d.paths, id), id);
   if (existsSync(bundleDir)) for (const { runtime } of d.runtimes.all()) await runtime.delete({ id, bundleDir }, cleanup(d));
   await d.podHost.destroyUnknown(id);
@@ -165,6 +167,6 @@ function idsIn(dir: string): string[] {
   }
 }
 
-function cleanup(d: Deps): AbortSignal {
+function cleanup(d: Recovering): AbortSignal {
   return AbortSignal.timeout(d.cleanupTimeoutMs);
 }

@@ -1,5 +1,5 @@
 import { runtimeOf } from "../container/runtime-container.ts";
-import type { Deps } from "../deps.ts";
+import type { Handlers, Logging, Records } from "../capabilities.ts";
 import type { Attachment } from "@keelson/streaming/backend.ts";
 import { stillRunning } from "./running-container.ts";
 import type { RemoteCommand } from "@keelson/streaming/streaming-request.ts";
@@ -7,7 +7,7 @@ import type { RemoteCommand } from "@keelson/streaming/streaming-request.ts";
 type Attach = Extract<RemoteCommand, { is: "attach" }>;
 
 /** Takes hold of a running container's streams. Throws NotFound, FailedPrecondition or what the runtime throws. */
-export async function attach(d: Deps, { containerId }: Attach, signal: AbortSignal): Promise<Attachment> {
+export async function attach(d: Pick<Records, "containers"> & Handlers & Logging, { containerId }: Attach, signal: AbortSignal): Promise<Attachment> {
   const record = stillRunning(d, containerId);
   const { runtime, container } = runtimeOf(d, record);
   const { stdin, stdinOnce, tty } = record.config;

@@ -1,7 +1,7 @@
 import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
 import { connectLoopback } from "@keelson/linux/connect.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
-import type { Deps } from "../deps.ts";
+import type { Handlers, Records } from "../capabilities.ts";
 import { podDir } from "../records/paths.ts";
 import { podFiles } from "../records/pod-files.ts";
 import { sandboxContainerOf } from "../pod/sandbox-container.ts";
@@ -14,7 +14,7 @@ const connectTimeoutMs = 10_000;
  * Connects to a port on the loopback of a pod: a stream socket whose fd is the caller's. Throws FailedPrecondition or
  * Unavailable with a sentence for the client.
  */
-export async function connectToPod(d: Deps, { podId }: PortForward, port: number, signal: AbortSignal): Promise<number> {
+export async function connectToPod(d: Pick<Records, "pods"> & Handlers, { podId }: PortForward, port: number, signal: AbortSignal): Promise<number> {
   const pod = d.pods.require(podId);
   if (pod.state.is !== "ready") throw new StatusError(Code.FailedPrecondition, `pod sandbox ${podId} is not ready: nothing runs in it`);
   const netns = pod.plan.network === "own" ? podFiles(podDir(d.paths, podId)).netns : null;

@@ -1,10 +1,10 @@
 import type { StreamingBackend } from "@keelson/streaming/backend.ts";
-import type { Deps } from "../deps.ts";
+import type { Handlers, Logging, Machine, Records } from "../capabilities.ts";
 import { attach } from "./attach.ts";
 import { exec } from "./exec.ts";
 import { connectToPod } from "./forward-to-pod.ts";
 
-export function streamingBackend(d: Deps): StreamingBackend {
+export function streamingBackend(d: Records & Handlers & Logging & Pick<Machine, "containerHost">): StreamingBackend {
   return {
     exec: (request, size, started, signal) => exec(d, request, size, started, signal),
     attach: (request, signal) => attach(d, request, signal),

@@ -1,6 +1,5 @@
 import { fieldsOf } from "@keelson/cri/json.ts";
 import { callNames } from "@keelson/cri/service.ts";
-import { methodOf } from "@keelson/cri/grpc-methods.ts";
 import { type ConfigType, type FieldState, fieldState } from "@keelson/plan/refused-fields.ts";
 
 /** How docs/cri.md is made anew. */
@@ -128,8 +127,7 @@ export function leavesOf(message: string, path = ""): string[] {
 
 function callTable(answered: ReadonlySet<string>): string {
   const rows = callNames.map((name) => {
-    const { path } = methodOf(name);
-    return `| ${path.split("/").at(-1)!} | ${answered.has(name) ? "answered" : "not yet: Unimplemented"} |`;
+    return `| ${name.charAt(0).toUpperCase()}${name.slice(1)} | ${answered.has(name) ? "answered" : "not yet: Unimplemented"} |`;
   });
   return ["| call | |", "| --- | --- |", ...rows].join("\n");
 }

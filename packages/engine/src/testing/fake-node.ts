@@ -2,26 +2,19 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
-import { JoinedCalls } from "@keelson/base/joined-calls.ts";
-import { KeyedLock } from "@keelson/base/keyed-lock.ts";
 import type { Log } from "@keelson/base/log.ts";
 import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
 import type { ResourcesSpec } from "@keelson/oci/runtime-spec/resources.ts";
 import type { ProcessSpec } from "@keelson/oci/runtime-spec/spec.ts";
 import { CdiSpecDirs } from "../cdi/spec-dirs.ts";
 import type { CommandProblem } from "../machine/command-problem.ts";
-import { ExitWatch } from "../container/exit-watch.ts";
 import type { OomReport } from "../machine/out-of-memory.ts";
 import { readContainerRecord, writeContainerRecord } from "../records/container-record.ts";
-import { askRuntimeOf } from "../stats/ask-runtime.ts";
-import { releaseContainer } from "../container/teardown.ts";
 import type { Deps } from "../deps.ts";
+import { joinParts } from "../join-parts.ts";
+import { noTally, type Tally } from "../tally.ts";
 import type { ImageRecord } from "@keelson/images/record.ts";
-import { DaemonMetrics } from "@keelson/daemon/metrics/daemon-metrics.ts";
-import { Events } from "../records/events.ts";
 import { everything, fakeMachine, FakeUsage } from "./fake-usage.ts";
-import { Operations } from "../operations.ts";
-import { StatsCollector } from "../stats/collector.ts";
 import { bundleDir, containersDir, podDir } from "../records/paths.ts";
 import { hostFrom } from "@keelson/plan/testing/plan-fixture.ts";
 import { defaultPodPolicy } from "@keelson/plan/pod-plan.ts";
@@ -80,8 +73,11 @@ export class FakeNode extends FakeMachine implements Disposable {
   /** How many were given to pods. */
   addresses = 0;
 
-  constructor() {
+  readonly #tally: Tally;
+
+  constructor(tally: Tally = noTally) {
     super();
+    this.#tally = tally;
     for (const dir of [podDir(this.paths, ""), bundleDir(this.paths, ""), containersDir(this.paths)]) mkdirSync(dir, { recursive: true });
     this.addImage("busybox");
     this.deps = this.#newDeps();
@@ -141,58 +137,44 @@ export class FakeNode extends FakeMachine implements Disposable {
 
   #newDeps(): Deps {
     const { paths } = this;
-    const nowNs = () => this.nowNs();
     const log: Log = {
       debug: () => {},
       info: () => {},
       warn: (fields, text) => this.#note(fields, text),
       error: (fields, text) => this.#note(fields, text),
     };
-    const pods = this.#openStore(new FaultyTable(this, "pods", readPodRecord, writePodRecord), "pod sandbox");
-    const containers = this.#openStore(new FaultyTable(this, "containers", readContainerRecord, writeContainerRecord), "container");
     const handlers = ["crun", "runc", "kata"].filter((name) => !this.missingHandlers.has(name)).map((name) => {
       const facts = { name, recursiveReadOnlyMounts: true, userNamespaces: true, sandbox: name === "kata" ? ("container" as const) : ("none" as const) };
       return { name, path: `/usr/bin/${name}`, facts, refreshFacts: () => Promise.resolve(), runtime: fakeRuntime(this, name), type: "oci" as const, version: "1.0", root: `/run/${name}`, settings: defaultHandlerSettings, problem: () => undefined };
     });
-    const runtimes = new Runtimes(handlers, "crun");
-    const containerHost = fakeContainerHost(this);
-    const podLock = new KeyedLock();
-    const cleanupTimeoutMs = 60_000;
-    const release = (id: string) => releaseContainer({ paths, containers, containerHost, podLock, runtimes, cleanupTimeoutMs }, id);
-    const metrics = new DaemonMetrics();
-    return {
+    return joinParts({
       log,
       paths,
       host: hostFrom(),
       bootId: this.bootId,
-      pods,
-      containers,
-      podLock,
-      creations: new JoinedCalls(60_000),
-      stops: new JoinedCalls(60_000),
-      takedowns: new JoinedCalls(60_000),
+      pods: this.#openStore(new FaultyTable(this, "pods", readPodRecord, writePodRecord), "pod sandbox"),
+      containers: this.#openStore(new FaultyTable(this, "containers", readContainerRecord, writeContainerRecord), "container"),
       podHost: fakePodHost(this),
-      containerHost,
-      runtimes,
-      exits: new ExitWatch({ paths, containers, containerHost, runtimes, log, release, onExit: (reason) => metrics.containerExited(reason), nowNs }),
+      containerHost: fakeContainerHost(this),
+      runtimes: new Runtimes(handlers, "crun"),
       network: fakeNetwork(this),
       images: fakeImages(this),
-      metrics,
-      operations: new Operations({ nowNs, nowMs: () => performance.now(), onEnd: (operation) => metrics.operationEnded(operation) }),
-      stats: new StatsCollector({ log, paths, pods, containers, source: this.usage, runtimeOf: (c) => askRuntimeOf({ paths, runtimes }, c), machine: fakeMachine(this.usage), available: everything, periodMs: 10_000 }),
-      events: new Events({ pods, containers, nowNs, onDropped: (count) => metrics.dropped("events", count) }),
       puller: { pull: () => Promise.reject(new StatusError(Code.Unavailable, "this machine has no registry")), pullsInProgress: () => [], receivedBytes: 0 },
       streaming: { urlFor: (request) => Promise.resolve(`http://127.0.0.1:1/${request.is}/token`) },
+      tally: this.#tally,
+      usage: { source: this.usage, machine: fakeMachine(this.usage), available: everything },
       pinnedImages: new Set(),
       containerPolicy: { defaults: { pidsLimit: 0, rlimits: [] }, deviceOwnershipFromSecurityContext: false, classFiles: { blockIo: join(this.dir, "blockio.yaml"), rdt: join(this.dir, "rdt.yaml") } },
       cdi: new CdiSpecDirs([join(this.dir, "cdi")]),
       mountPolicy: { createMissingSources: false, imageVolumes: "bind" },
       podPolicy: defaultPodPolicy,
+      lingerMs: 60_000,
       createTimeoutMs: 240_000,
-      cleanupTimeoutMs,
+      stopTimeoutMs: 240_000,
+      cleanupTimeoutMs: 60_000,
       newId: () => (this.#ids += 1).toString(16).padStart(8, "0").padEnd(64, "0"),
-      nowNs,
-    };
+      nowNs: () => this.nowNs(),
+    });
   }
 
   #note(fields: object, text: string): void {

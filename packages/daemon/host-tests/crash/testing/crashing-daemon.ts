@@ -8,24 +8,40 @@ import { readSync, writeSync } from "node:fs";
 import { pino } from "pino";
 import { traced } from "./crash-points.ts";
 import { loadConfig } from "../../../src/config/load.ts";
-import { startDaemon } from "../../../src/daemon.ts";
-import type { Deps } from "@keelson/engine/deps.ts";
+import type { Log } from "@keelson/base/log.ts";
+import { engineSettings } from "../../../src/config/engine-settings.ts";
+import type { Config } from "../../../src/config/schema.ts";
+import { type Daemon, openSurroundings, serve } from "../../../src/daemon.ts";
+import { Engine } from "@keelson/engine/engine.ts";
+import type { Parts } from "@keelson/engine/join-parts.ts";
+import { openParts } from "@keelson/engine/open-parts.ts";
 import { Runtimes } from "@keelson/runtimes/runtimes.ts";
 
-function adjusted(d: Deps): Deps {
-  const handlers = d.runtimes.all().map((handler) => ({ ...handler, runtime: traced("runtime", handler.runtime) }));
+function withCrashPoints(parts: Parts): Parts {
+  const handlers = parts.runtimes.all().map((handler) => ({ ...handler, runtime: traced("runtime", handler.runtime) }));
   return {
-    ...d,
-    bootId: process.env["KEELSON_CRASH_BOOT_ID"] ?? d.bootId,
-    pods: traced("pods", d.pods),
-    containers: traced("containers", d.containers),
-    podHost: traced("podHost", d.podHost),
-    containerHost: traced("containerHost", d.containerHost),
-    runtimes: new Runtimes(handlers, d.runtimes.defaultName),
-    network: traced("network", d.network),
-    images: traced("images", d.images),
-    puller: traced("puller", d.puller),
+    ...parts,
+    bootId: process.env["KEELSON_CRASH_BOOT_ID"] ?? parts.bootId,
+    pods: traced("pods", parts.pods),
+    containers: traced("containers", parts.containers),
+    podHost: traced("podHost", parts.podHost),
+    containerHost: traced("containerHost", parts.containerHost),
+    runtimes: new Runtimes(handlers, parts.runtimes.defaultName),
+    network: traced("network", parts.network),
+    images: traced("images", parts.images),
+    puller: traced("puller", parts.puller),
   };
+}
+
+/** As startDaemon, with crash points in the engine's parts. */
+async function start(config: Config, log: Log): Promise<Daemon> {
+  await using closing = new AsyncDisposableStack();
+  const surroundings = await openSurroundings(config, log, closing);
+  const engineClosing = new AsyncDisposableStack();
+  const parts = await openParts(engineSettings(config), surroundings, engineClosing);
+  const engine = closing.use(new Engine(withCrashPoints(parts), engineClosing));
+  await engine.recover();
+  return serve(engine, config, surroundings, closing.move());
 }
 
 const config = loadConfig(process.argv[2]);
@@ -39,6 +55,6 @@ for (const event of ["uncaughtException", "unhandledRejection"] as const) {
     process.exit(70);
   });
 }
-const daemon = await startDaemon(config, log, adjusted);
+const daemon = await start(config, log);
 process.once("SIGTERM", () => void daemon.close(10_000).finally(() => process.exit(0)));
 writeSync(1, "serving\n");

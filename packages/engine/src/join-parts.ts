@@ -1,0 +1,63 @@
+import { JoinedCalls } from "@keelson/base/joined-calls.ts";
+import { KeyedLock } from "@keelson/base/keyed-lock.ts";
+import { ExitWatch } from "./container/exit-watch.ts";
+import { releaseContainer } from "./container/teardown.ts";
+import type { Deps } from "./deps.ts";
+import { Operations, type OperationRecord } from "./operations.ts";
+import { Events } from "./records/events.ts";
+import { askRuntimeOf } from "./stats/ask-runtime.ts";
+import { StatsCollector, type StatsCollectorDeps } from "./stats/collector.ts";
+import type { Tally } from "./tally.ts";
+
+/** Made of other parts, by joinParts. */
+type Joined = "podLock" | "creations" | "stops" | "takedowns" | "exits" | "operations" | "stats" | "events" | "tally";
+
+/** What an engine is made of: what is on the disk, on the machine and in the configuration, or in tests what stands for it. */
+export interface Parts extends Omit<Deps, Joined> {
+  readonly tally: Tally;
+  /** Told of each operation that has ended; `context` is what its client sent along (W3C traceparent). */
+  readonly onOperationEnded?: ((operation: OperationRecord, context: string | undefined) => void) | undefined;
+  readonly usage: Pick<StatsCollectorDeps, "source" | "machine" | "available">;
+  /** How long a call whose client's deadline is over goes on for the retry, in ms. */
+  readonly lingerMs: number;
+  /** How long stopping a pod, or removing it or a container, may take, in ms. */
+  readonly stopTimeoutMs: number;
+}
+
+/** How often CPU time is read for `usage_nano_cores`, in ms; rates are over the last seconds up to this. */
+const samplePeriodMs = 10_000;
+
+/** Adds what is made of the parts alone: locks, joined calls, watches and what follows the records. */
+export function joinParts(parts: Parts): Deps & { readonly stats: StatsCollector } {
+  const { log, paths, pods, containers, runtimes, containerHost, tally, nowNs, cleanupTimeoutMs, lingerMs } = parts;
+  const podLock = new KeyedLock();
+  const exits = new ExitWatch({
+    paths,
+    containers,
+    containerHost,
+    runtimes,
+    log,
+    nowNs,
+    onExit: (reason) => tally.containerExited(reason),
+    release: (id) => releaseContainer({ paths, containers, containerHost, podLock, runtimes, cleanupTimeoutMs }, id),
+  });
+  const operations = new Operations({
+    nowNs,
+    nowMs: () => performance.now(),
+    onEnd(operation, context) {
+      tally.operationEnded(operation);
+      parts.onOperationEnded?.(operation, context);
+    },
+  });
+  return {
+    ...parts,
+    podLock,
+    creations: new JoinedCalls(lingerMs, parts.createTimeoutMs),
+    stops: new JoinedCalls(lingerMs),
+    takedowns: new JoinedCalls(lingerMs, parts.stopTimeoutMs),
+    exits,
+    operations,
+    stats: new StatsCollector({ ...parts.usage, log, paths, pods, containers, runtimeOf: (c) => askRuntimeOf({ paths, runtimes }, c), periodMs: samplePeriodMs }),
+    events: new Events({ pods, containers, nowNs, onDropped: (count) => tally.dropped("events", count) }),
+  };
+}

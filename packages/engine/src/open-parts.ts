@@ -1,0 +1,124 @@
+import { randomBytes } from "node:crypto";
+import { chmodSync, mkdirSync, readFileSync } from "node:fs";
+import type { DatabaseSync } from "node:sqlite";
+import type { Log } from "@keelson/base/log.ts";
+import { openImages } from "@keelson/images/open-images.ts";
+import { type CgroupLayout, detectCgroups } from "@keelson/linux/cgroup.ts";
+import { warmThreadPool } from "@keelson/linux/pool.ts";
+import { bootId } from "@keelson/linux/procfs.ts";
+import { createPluginExec } from "@keelson/networks/exec.ts";
+import { PodNetworks } from "@keelson/networks/pod-networks.ts";
+import { formatReference, parseReference } from "@keelson/oci/reference.ts";
+import type { HostFacts } from "@keelson/plan/host-facts.ts";
+import { findBinary } from "@keelson/runtimes/find-program.ts";
+import { openRuntimes } from "@keelson/runtimes/runtimes.ts";
+import { openOrSalvage } from "@keelson/store/database-salvage.ts";
+import { RecordStore } from "@keelson/store/record-store.ts";
+import { RecordTable } from "@keelson/store/record-table.ts";
+import { CdiSpecDirs } from "./cdi/spec-dirs.ts";
+import { checkOwnLimits } from "./container/container-policy.ts";
+import type { Parts } from "./join-parts.ts";
+import { loadDefaultAppArmor } from "./machine/apparmor.ts";
+import { LinuxContainerHost } from "./machine/container-host.ts";
+import { collectHostFacts } from "./machine/host.ts";
+import { probeIdMaps } from "./machine/id-map-probe.ts";
+import { LinuxPodHost } from "./machine/pod-host.ts";
+import { layersOf, readContainerRecord, writeContainerRecord } from "./records/container-record.ts";
+import { bundleDir, containerDir, containersDir, databasePath, lockPath, podDir, probeDir } from "./records/paths.ts";
+import { readPodRecord, writePodRecord } from "./records/pod-record.ts";
+import { lockInstance } from "./recovery/instance-lock.ts";
+import type { EngineSettings } from "./settings.ts";
+import { availableOn, machineOf } from "./stats/machine.ts";
+import { LinuxUsageSource } from "./stats/usage-source.ts";
+
+/** What the program around an engine has of its own. */
+export type Surroundings = Pick<Parts, "log" | "tally" | "streaming" | "onOperationEnded">;
+
+/** A retry of a kubelet comes within a minute or two. */
+const lingerMs = 240_000;
+
+/**
+ * Opens what an engine is made of, for this process alone: the state on disk, the images, the runtimes, the networks.
+ * Nothing is changed on the machine, but what the parts themselves need. What ends with the engine goes to `closing`.
+ * Throws FailedPrecondition when another process has this root, and what else keeps it from starting.
+ */
+export async function openParts(settings: EngineSettings, surroundings: Surroundings, closing: AsyncDisposableStack): Promise<Parts> {
+  const { paths, cni, timeouts, containers: containerPolicy } = settings;
+  const { log, tally } = surroundings;
+  prepareDirectories(settings, closing);
+  // Before any namespace is entered: the pool's threads keep those of their birth.
+  await warmThreadPool();
+  const cgroups = detectCgroups();
+  const host = await hostFacts(settings, cgroups, log);
+  checkOwnLimits(containerPolicy, host.capabilities, readFileSync("/proc/self/limits", "utf8"));
+  const db = openOrSalvage(databasePath(paths), log);
+  closing.defer(() => db.close());
+  const { pods, containers } = openRecords(db, log);
+  const images = await openImages({ root: paths.root, db, log, layersInUse: () => containers.all().flatMap(layersOf) }, settings.images);
+  closing.use(images);
+  const otherConfDirs = [...new Set(Object.values(settings.runtimes.sections).flatMap((handler) => handler.cni_conf_dir ?? []))];
+  const network = new PodNetworks({ ...cni, log, otherConfDirs, exec: createPluginExec(process.env), cleanupTimeoutMs: timeouts.cleanupMs, onForgotten: () => tally.dropped("detached_pods") });
+  closing.defer(() => network.close());
+  await network.start();
+  const ending = new AbortController();
+  closing.defer(() => ending.abort());
+  const runtimes = openRuntimes(settings.runtimes, paths, host, cgroups, log, ending.signal);
+  await runtimes.refreshFacts();
+  const source = new LinuxUsageSource(cgroups, host.hugepageSizes);
+  return {
+    ...surroundings,
+    paths,
+    host,
+    bootId: bootId(),
+    pods,
+    containers,
+    podHost: new LinuxPodHost((id) => podDir(paths, id), cgroups),
+    containerHost: new LinuxContainerHost((id) => bundleDir(paths, id), (id) => containerDir(paths, id), cgroups),
+    runtimes,
+    network,
+    images: images.store,
+    puller: images.puller,
+    usage: { source, machine: machineOf(source, containersDir(paths)), available: availableOn(cgroups) },
+    pinnedImages: new Set(settings.pinnedImages.map((name) => formatReference(parseReference(name)))),
+    mountPolicy: settings.mounts,
+    podPolicy: settings.pods,
+    containerPolicy,
+    cdi: new CdiSpecDirs(settings.cdiSpecDirs),
+    lingerMs,
+    createTimeoutMs: timeouts.createMs,
+    stopTimeoutMs: timeouts.stopMs,
+    cleanupTimeoutMs: timeouts.cleanupMs,
+    newId: () => randomBytes(32).toString("hex"),
+    nowNs: () => BigInt(Date.now()) * 1_000_000n,
+  };
+}
+
+function prepareDirectories({ paths }: EngineSettings, closing: AsyncDisposableStack): void {
+  mkdirSync(paths.root, { recursive: true, mode: 0o700 });
+  // One that was there may be open to the machine's users, and images bring setuid programs.
+  chmodSync(paths.root, 0o700);
+  closing.use(lockInstance(lockPath(paths)));
+  for (const dir of [containersDir(paths), bundleDir(paths, ""), podDir(paths, "")]) mkdirSync(dir, { recursive: true, mode: 0o711 });
+  chmodSync(paths.state, 0o711);
+}
+
+async function hostFacts({ paths, cgroupDriver }: EngineSettings, cgroups: CgroupLayout, log: Log): Promise<HostFacts> {
+  const facts = collectHostFacts(cgroups, cgroupDriver, await probeIdMaps(probeDir(paths), bundleDir(paths, "")));
+  return { ...facts, appArmorDefaultProfile: facts.appArmorEnabled ? await loadDefaultAppArmor(findBinary("apparmor_parser"), log) : "" };
+}
+
+function openRecords(db: DatabaseSync, log: Log): Pick<Parts, "pods" | "containers"> {
+  return {
+    pods: openStore(new RecordTable(db, "pods", readPodRecord, writePodRecord), "pod sandbox", log),
+    containers: openStore(new RecordTable(db, "containers", readContainerRecord, writeContainerRecord), "container", log),
+  };
+}
+
+function openStore<R extends { readonly id: string; readonly name: string }>(table: RecordTable<R>, kind: string, log: Log): RecordStore<R> {
+  const { records, damaged } = table.readAll();
+  for (const row of damaged) {
+    log.error({ kind, id: row.id, err: row.error }, `the record of a ${kind} cannot be read: what there is of it is taken down, the record is kept in the table \`damaged\``);
+    table.setAside(row);
+  }
+  return new RecordStore(table, kind, records.values());
+}

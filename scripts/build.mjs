@@ -19,9 +19,9 @@ execFileSync(process.execPath, [join(root, "packages/linux/build.mjs")], { stdio
 await build({
   entryPoints: {
     keelsond: join(root, "packages/daemon/src/main.ts"),
-    "layer-worker": join(root, "packages/daemon/src/image/layer-worker.ts"),
-    "streaming-worker": join(root, "packages/daemon/src/streaming/streaming-worker.ts"),
-    "pump-worker": join(root, "packages/daemon/src/runtime/log-pump/pump-worker.ts"),
+    "layer-worker": join(root, "packages/images/src/layer-worker.ts"),
+    "streaming-worker": join(root, "packages/streaming/src/streaming-worker.ts"),
+    "pump-worker": join(root, "packages/runtimes/src/log-pump/pump-worker.ts"),
     keelctl: join(root, "packages/cli/src/main.ts"),
   },
   outdir: lib,

@@ -43,7 +43,7 @@ if (narrowedTo.length === 0) {
   check("lint", "node_modules/.bin/oxlint", ["--type-aware"]);
 }
 
-const all = globSync(["packages/*/{src,scripts}/**/*.test.ts", "scripts/**/*.test.ts"])
+const all = globSync(["packages/*/{src,host-tests,scripts}/**/*.test.ts", "scripts/**/*.test.ts"])
   .filter((file) => narrowedTo.length === 0 || narrowedTo.some((part) => file.includes(part)))
   .sort();
 const hostFiles = all.filter((file) => file.endsWith(".host.test.ts"));

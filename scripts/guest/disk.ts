@@ -15,7 +15,7 @@ export function repositoryDisk(repository: string, work: string, { parts, driver
   for (const name of ["bin", "docs", "packages", "packaging", "scripts", "node_modules", "package.json", "README.md", "tsconfig.json"]) {
     cpSync(join(repository, name), join(stage, name), { recursive: true, verbatimSymlinks: true, filter: (path) => !excluded.has(path) });
   }
-  for (const file of globSync(["packages/*/{src,scripts}/**/*.ts", "scripts/**/*.ts"], { cwd: stage })) {
+  for (const file of globSync(["packages/*/{src,host-tests,scripts}/**/*.ts", "scripts/**/*.ts"], { cwd: stage })) {
     const path = join(stage, file);
     writeFileSync(path, stripTypeScriptTypes(readFileSync(path, "utf8")));
   }

@@ -21,6 +21,6 @@ test("what it does not understand is refused with the usage", () => {
 });
 
 test("each of the chosen files is there", () => {
-  const files = globSync("packages/*/src/**/*.host.test.ts", { cwd: join(import.meta.dirname, "../..") });
+  const files = globSync("packages/*/{src,host-tests}/**/*.host.test.ts", { cwd: join(import.meta.dirname, "../..") });
   for (const part of defaultParts) assert.ok(files.some((file) => file.includes(part)), part);
 });

@@ -16,8 +16,8 @@ export type CgroupDriver = "cgroupfs" | "systemd";
 
 /** The host tests for which cgroup v2, systemd, AppArmor or all capabilities make a difference. */
 export const defaultParts = [
-  "linux/src/cgroup", "container-identity", "container-security", "exec-sync", "lifecycle", "pod-environment", "pod-host", "pod-init", "pod-networks",
-  "overlay", "container-resources", "restart", "stop-container", "systemd", "systemd-unit", "while-down",
+  "linux/src/cgroup", "containers/identity", "containers/security", "exec-sync", "lifecycle", "pods/environment", "pod-host", "pod-init", "pod-networks",
+  "overlay", "containers/resources", "restart", "containers/stop", "systemd", "systemd-unit", "while-down",
 ].map((name) => `${name}.host.test.ts`);
 
 export const usage = `npm run test:guest -- [--all] [--driver cgroupfs|systemd] [--minutes N] [PART...]

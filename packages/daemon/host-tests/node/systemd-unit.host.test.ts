@@ -27,7 +27,7 @@ test("with the unit that ships, containers run and log on while keelsond is rest
   await using node = await TestNode.start({ network: false });
   await node.stop();
   const unit = "/run/systemd/system/keelsond.service";
-  const shipped = readFileSync(join(import.meta.dirname, "../../../packaging/keelsond.service"), "utf8");
+  const shipped = readFileSync(join(import.meta.dirname, "../../../../packaging/keelsond.service"), "utf8");
   const environment = ["NODE_OPTIONS", "NODE_COMPILE_CACHE"].map((name) => `Environment="${name}=${process.env[name] ?? ""}"`).join("\n");
   writeFileSync(unit, shipped.replace(/^ExecStart=.*$/m, `ExecStart=${keelsond} --config ${node.configFile}\n${environment}`));
   // Before the node, which has a daemon of its own look whether anything is left.

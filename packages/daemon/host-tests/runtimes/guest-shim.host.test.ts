@@ -10,7 +10,7 @@ import { linesOf } from "@keelson/testkit/cri-log.ts";
 import { type Pod, rejectsWith, TestNode } from "../testing/test-node.ts";
 import { skip } from "@keelson/testkit/host-sandbox.ts";
 
-const program = join(import.meta.dirname, "../../shim/src/testing/guest-shim.ts");
+const program = join(import.meta.dirname, "../../../shim/src/testing/guest-shim.ts");
 const misbehave = "guest.test/misbehave";
 
 describe("a shim with a guest", { skip, concurrency: false }, () => {

@@ -8,7 +8,7 @@ import { FakeNode } from "../testing/fake-node.ts";
 import { createHandlers } from "./handlers.ts";
 import { criDoc, leavesOf, notedPaths, regenerate } from "../testing/cri-doc.ts";
 
-const file = join(import.meta.dirname, "../../../docs/cri.md");
+const file = join(import.meta.dirname, "../../../../docs/cri.md");
 
 test("docs/cri.md has every call and field as the daemon has them", (t) => {
   const node = new FakeNode();

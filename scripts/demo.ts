@@ -38,10 +38,19 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
 process.exitCode = await demo();
 
 async function demo(): Promise<number> {
-  console.log(`\n${bold("Keelson demo")}: a pod on keelsond, in a sandbox with its own mounts, processes and network\n`);
+  console.log(
+    `\n${bold("Keelson demo")}: a pod on keelsond, in a sandbox with its own mounts, processes and network\n`,
+  );
   const before = takeSnapshot();
   const network = writePodNetwork(join(dir, "cni"), "keelson0", "10.70.0");
-  const stage: Stage = { steps: new Steps(), dir, network, cgroup: "keelson-demo", daemon: undefined, signal: interrupt.signal };
+  const stage: Stage = {
+    steps: new Steps(),
+    dir,
+    network,
+    cgroup: "keelson-demo",
+    daemon: undefined,
+    signal: interrupt.signal,
+  };
   let isDone = false;
   try {
     await tellStory(stage);

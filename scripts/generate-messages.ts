@@ -26,5 +26,8 @@ export function generateMessages(packageDir: string, out: string, options: reado
     ...options,
   ];
   const template = { version: "v2", plugins: [{ local: join(bin, "protoc-gen-ts_proto"), out, opt }] };
-  execFileSync(join(bin, "buf"), ["generate", "--template", JSON.stringify(template)], { cwd: packageDir, stdio: "inherit" });
+  execFileSync(join(bin, "buf"), ["generate", "--template", JSON.stringify(template)], {
+    cwd: packageDir,
+    stdio: "inherit",
+  });
 }

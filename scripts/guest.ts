@@ -14,7 +14,8 @@ import { runGuest } from "./guest/machine.ts";
 import { type GuestOptions, parseOptions } from "./guest/options.ts";
 
 const interrupt = new AbortController();
-for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => interrupt.abort(new Error(signal)));
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
+  process.on(signal, () => interrupt.abort(new Error(signal)));
 const startedAtMs = performance.now();
 try {
   process.exitCode = await main(parseOptions(process.argv.slice(2)));

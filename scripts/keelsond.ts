@@ -16,7 +16,12 @@ export interface PodNetwork {
 export function writePodNetwork(dir: string, bridge: string, subnet: string): PodNetwork {
   const confDir = join(dir, "net.d");
   mkdirSync(confDir, { recursive: true });
-  const ipam = { type: "host-local", dataDir: join(dir, "ipam"), ranges: [[{ subnet: `${subnet}.0/24` }]], routes: [{ dst: "0.0.0.0/0" }] };
+  const ipam = {
+    type: "host-local",
+    dataDir: join(dir, "ipam"),
+    ranges: [[{ subnet: `${subnet}.0/24` }]],
+    routes: [{ dst: "0.0.0.0/0" }],
+  };
   const list = {
     cniVersion: "1.0.0",
     name: bridge,
@@ -53,7 +58,12 @@ export interface KeelsondOptions {
 }
 
 /** Starts keelsond, or starts it again, with all it has in `dir`: config, root, state, socket and log. */
-export async function startKeelsond(dir: string, network: PodNetwork, signal: AbortSignal, { command = keelsondOf.sources, sections = "" }: KeelsondOptions = {}): Promise<DaemonProcess> {
+export async function startKeelsond(
+  dir: string,
+  network: PodNetwork,
+  signal: AbortSignal,
+  { command = keelsondOf.sources, sections = "" }: KeelsondOptions = {},
+): Promise<DaemonProcess> {
   const configFile = join(dir, "config.toml");
   const endpoint = `unix://${join(dir, "keelson.sock")}`;
   const config = [
@@ -66,7 +76,10 @@ export async function startKeelsond(dir: string, network: PodNetwork, signal: Ab
   ];
   mkdirSync(dir, { recursive: true });
   writeFileSync(configFile, `${config.join("\n")}\n${sections}`);
-  return await DaemonProcess.start({ name: "keelsond", command, args: ["--config", configFile], endpoint, logFile: keelsondLog(dir) }, signal);
+  return await DaemonProcess.start(
+    { name: "keelsond", command, args: ["--config", configFile], endpoint, logFile: keelsondLog(dir) },
+    signal,
+  );
 }
 
 /** Where the keelsond in `dir` logs. */

@@ -36,7 +36,11 @@ const packages = {
   "busybox-static": ["/var/lib/dpkg/info/busybox-static.list"],
   "docker-registry": ["/usr/bin/docker-registry"],
   ...(guest
-    ? { "qemu-system-x86": ["/usr/bin/qemu-system-x86_64"], debootstrap: ["/usr/sbin/debootstrap"], e2fsprogs: ["/usr/sbin/mkfs.ext4", "/sbin/mkfs.ext4"] }
+    ? {
+        "qemu-system-x86": ["/usr/bin/qemu-system-x86_64"],
+        debootstrap: ["/usr/sbin/debootstrap"],
+        e2fsprogs: ["/usr/sbin/mkfs.ext4", "/sbin/mkfs.ext4"],
+      }
     : {}),
   ...(bench ? { containerd: ["/usr/bin/containerd", "/usr/local/bin/containerd"] } : {}),
 };
@@ -78,19 +82,35 @@ function main() {
 
 function checkMachine() {
   if (process.platform !== "linux" || process.arch !== "x64") {
-    throw new SetupError("machine", `this is ${process.platform} on ${process.arch}`, "Keelson is developed on Linux on x86-64.");
+    throw new SetupError(
+      "machine",
+      `this is ${process.platform} on ${process.arch}`,
+      "Keelson is developed on Linux on x86-64.",
+    );
   }
   if (process.getuid() !== 0) {
-    throw new SetupError("machine", "this needs root", "Run it again as root: packages are installed, and pods need namespaces and cgroups.");
+    throw new SetupError(
+      "machine",
+      "this needs root",
+      "Run it again as root: packages are installed, and pods need namespaces and cgroups.",
+    );
   }
   const release = existsSync("/etc/os-release") ? readFileSync("/etc/os-release", "utf8") : "";
   const value = (name) => new RegExp(`^${name}="?([^"\n]*)`, "m").exec(release)?.[1] ?? "";
   if (value("ID") !== "debian") {
     const list = Object.keys(packages).join(" ");
-    throw new SetupError("machine", `this is ${value("PRETTY_NAME") || "an unknown system"}, not Debian`, `Use Debian 12, or install the like of: ${list}`);
+    throw new SetupError(
+      "machine",
+      `this is ${value("PRETTY_NAME") || "an unknown system"}, not Debian`,
+      `Use Debian 12, or install the like of: ${list}`,
+    );
   }
   if (Number(value("VERSION_ID") || 99) < 12) {
-    throw new SetupError("machine", `this is ${value("PRETTY_NAME")}`, "Debian 12 is the oldest whose crun and conmon are new enough.");
+    throw new SetupError(
+      "machine",
+      `this is ${value("PRETTY_NAME")}`,
+      "Debian 12 is the oldest whose crun and conmon are new enough.",
+    );
   }
 }
 
@@ -106,7 +126,11 @@ function installPackages(names) {
   withoutServices(() => apt(["install", "-y", "--no-install-recommends", "--no-upgrade", ...names]));
   const missing = missingPackages();
   if (missing.length > 0) {
-    throw new SetupError("packages", `${missing.join(" ")} installed, but not to be found`, "apt-get install --reinstall may help.");
+    throw new SetupError(
+      "packages",
+      `${missing.join(" ")} installed, but not to be found`,
+      "apt-get install --reinstall may help.",
+    );
   }
 }
 
@@ -120,7 +144,8 @@ function installGvisor() {
 function modulesMatch() {
   const wanted = lockedPackages("package-lock.json");
   const installed = lockedPackages("node_modules/.package-lock.json");
-  if (wanted === undefined) throw new SetupError("node_modules", "package-lock.json is missing or broken", "Restore it with git.");
+  if (wanted === undefined)
+    throw new SetupError("node_modules", "package-lock.json is missing or broken", "Restore it with git.");
   if (installed === undefined || !existsSync(join(root, "node_modules/.bin"))) return false;
   return Object.entries(wanted).every(([path, entry]) => {
     if (!path.startsWith("node_modules/")) return true;
@@ -140,7 +165,9 @@ function lockedPackages(file) {
 }
 
 function fitsThisMachine({ os, cpu, libc }) {
-  return (!os || os.includes(process.platform)) && (!cpu || cpu.includes(process.arch)) && (!libc || libc.includes("glibc"));
+  return (
+    (!os || os.includes(process.platform)) && (!cpu || cpu.includes(process.arch)) && (!libc || libc.includes("glibc"))
+  );
 }
 
 /**
@@ -150,16 +177,36 @@ function fitsThisMachine({ os, cpu, libc }) {
  */
 function installModules() {
   // Nothing that we use needs its install script.
-  const { status, output } = run("npm", ["install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund"], {}, { cwd: root });
-  if (status !== 0) throw new SetupError("npm install", npmErrors(output), "Check that npm works and reaches its registry, then run setup again.");
+  const { status, output } = run(
+    "npm",
+    ["install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund"],
+    {},
+    { cwd: root },
+  );
+  if (status !== 0)
+    throw new SetupError(
+      "npm install",
+      npmErrors(output),
+      "Check that npm works and reaches its registry, then run setup again.",
+    );
   if (!modulesMatch()) {
-    throw new SetupError("npm install", "node_modules is not what package-lock.json says", "Run `npm install` and commit package-lock.json.");
+    throw new SetupError(
+      "npm install",
+      "node_modules is not what package-lock.json says",
+      "Run `npm install` and commit package-lock.json.",
+    );
   }
 }
 
 /** npm explains itself first and prints its manual after. */
 function npmErrors(output) {
-  return output.split("\n").filter((line) => line.startsWith("npm error")).slice(0, 15).join("\n") || tail(output);
+  return (
+    output
+      .split("\n")
+      .filter((line) => line.startsWith("npm error"))
+      .slice(0, 15)
+      .join("\n") || tail(output)
+  );
 }
 
 function checkNode() {
@@ -172,7 +219,11 @@ function checkNode() {
   }
   const { status, output } = run(node, ["--version"], {});
   if (status !== 0 || output.trim() !== `v${pinned}`) {
-    throw new SetupError("pinned Node", `${node} --version says: ${tail(output)}`, "Remove node_modules and run setup again.");
+    throw new SetupError(
+      "pinned Node",
+      `${node} --version says: ${tail(output)}`,
+      "Remove node_modules and run setup again.",
+    );
   }
 }
 
@@ -181,7 +232,12 @@ function buildAddon() {
   const script = join(root, "packages/linux/build.mjs");
   if (!existsSync(script)) throw new SetupError("addon", `${script} is not there`, "Restore it with git.");
   const { status, output } = run(join(root, "bin/node"), [script], {});
-  if (status !== 0) throw new SetupError("addon", tail(output), "gcc and libc6-dev are needed, and the pinned Node's headers in node_modules.");
+  if (status !== 0)
+    throw new SetupError(
+      "addon",
+      tail(output),
+      "gcc and libc6-dev are needed, and the pinned Node's headers in node_modules.",
+    );
   return output.trim().split("\n").at(-1);
 }
 

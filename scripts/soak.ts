@@ -30,11 +30,15 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
 process.exitCode = await main();
 
 async function main(): Promise<number> {
-  const what = options.load === undefined ? `${options.pods} pods, ${options.minutes} min, seed ${options.seed}${options.kill ? "" : ", no kills"}` : `${options.load} pods at once`;
+  const what =
+    options.load === undefined
+      ? `${options.pods} pods, ${options.minutes} min, seed ${options.seed}${options.kill ? "" : ", no kills"}`
+      : `${options.load} pods at once`;
   const handlers = options.handlers.length === 0 ? "" : `, by ${options.handlers.join(", ")} in turns`;
   console.log(`\nKeelson soak: ${what}${handlers}; ${cpus().length} cores, load average ${loadavg()[0]?.toFixed(1)}\n`);
   try {
-    const isPassed = options.load === undefined ? await runChurn(options) : await runLoad(options.load, options.handlers);
+    const isPassed =
+      options.load === undefined ? await runChurn(options) : await runLoad(options.load, options.handlers);
     if (!isPassed) keepLog();
     return isPassed ? 0 : 1;
   } catch (error) {
@@ -54,10 +58,16 @@ async function runChurn(options: SoakOptions): Promise<boolean> {
 async function runLoad(count: number, handlers: readonly string[]): Promise<boolean> {
   const { ledger, figures, left } = await load(dir, count, handlers, interrupt.signal, progress);
   const isPassed = ledger.failed === 0 && left.length === 0;
-  console.log(`\n${figures.join("\n")}\n\n  load average ${loadavg().map((value) => value.toFixed(1)).join(" ")}\n`);
+  console.log(
+    `\n${figures.join("\n")}\n\n  load average ${loadavg()
+      .map((value) => value.toFixed(1))
+      .join(" ")}\n`,
+  );
   for (const failure of ledger.failures.slice(0, 20)) console.log(`  ✖ ${describeFailure(failure)}`);
   for (const sentence of left.slice(0, 20)) console.log(`  ✖ at the end: ${sentence}`);
-  console.log(isPassed ? "Nothing failed and nothing is left.\n" : `${ledger.failed} failures, ${left.length} things left.\n`);
+  console.log(
+    isPassed ? "Nothing failed and nothing is left.\n" : `${ledger.failed} failures, ${left.length} things left.\n`,
+  );
   return isPassed;
 }
 

@@ -12,7 +12,8 @@ export async function enterTemporarySandbox(prefix: string): Promise<string> {
   if (!inOwnSandbox()) process.env["KEELSON_TEMPORARY"] = makeTemporary(prefix);
   await reexecInSandbox({ net: true });
   const dir = process.env["KEELSON_TEMPORARY"];
-  if (dir === undefined) throw new Error("KEELSON_TEMPORARY is not set: the sandbox was not entered by enterTemporarySandbox");
+  if (dir === undefined)
+    throw new Error("KEELSON_TEMPORARY is not set: the sandbox was not entered by enterTemporarySandbox");
   return dir;
 }
 
@@ -20,7 +21,8 @@ export async function enterTemporarySandbox(prefix: string): Promise<string> {
 export function makeTemporary(prefix: string): string {
   const dir = mkdtempSync(join(tmpdir(), prefix));
   process.once("exit", () => {
-    if (readFileSync("/proc/self/mountinfo", "utf8").includes(` ${dir}/`)) console.error(`${dir} stays: something is still mounted in it`);
+    if (readFileSync("/proc/self/mountinfo", "utf8").includes(` ${dir}/`))
+      console.error(`${dir} stays: something is still mounted in it`);
     else rmSync(dir, { recursive: true, force: true });
   });
   return dir;

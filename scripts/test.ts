@@ -90,7 +90,15 @@ async function* events() {
   }
 }
 
-function addCounts(of: { tests: number; suites: number; passed: number; cancelled: number; skipped: number; todo: number; failed?: number }): void {
+function addCounts(of: {
+  tests: number;
+  suites: number;
+  passed: number;
+  cancelled: number;
+  skipped: number;
+  todo: number;
+  failed?: number;
+}): void {
   for (const name of Object.keys(counts) as (keyof typeof counts)[]) counts[name] += of[name] ?? 0;
 }
 

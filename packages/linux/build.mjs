@@ -2,7 +2,16 @@
 // because it runs before the pinned Node does. Nothing is done when sources and compiler are the same as last time.
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -16,7 +25,16 @@ const compiler = process.env.CC ?? "cc";
 const programs = ["exec-waiter", "gvisor-stand-in", "pod-init", "resolve-paths"];
 const common = ["-std=gnu17", "-Wall", "-Wextra", "-Werror", "-D_FORTIFY_SOURCE=2", "-fstack-protector-strong"];
 const addonFlags = [...common, "-O2", "-fPIC", "-fvisibility=hidden"];
-const programFlags = [...common, "-Os", "-static", "-s", "-fno-asynchronous-unwind-tables", "-Wl,--gc-sections", "-Wl,-z,norelro", "-Wl,--build-id=none"];
+const programFlags = [
+  ...common,
+  "-Os",
+  "-static",
+  "-s",
+  "-fno-asynchronous-unwind-tables",
+  "-Wl,--gc-sections",
+  "-Wl,-z,norelro",
+  "-Wl,--build-id=none",
+];
 
 function headers() {
   const name = `node-linux-${process.arch}`;
@@ -31,7 +49,9 @@ function headers() {
 }
 
 const include = headers();
-const sources = readdirSync(native).filter((name) => /\.[ch]$/.test(name)).sort();
+const sources = readdirSync(native)
+  .filter((name) => /\.[ch]$/.test(name))
+  .sort();
 const hash = createHash("sha256").update(JSON.stringify([compiler, addonFlags, programFlags, include]));
 for (const name of sources) hash.update(name).update(readFileSync(join(native, name)));
 hash.update(readFileSync(join(include, "node_version.h")));
@@ -39,7 +59,10 @@ const want = hash.digest("hex");
 const stampFile = join(build, "stamp");
 const outputs = ["linux.node", ...programs];
 
-const isCurrent = existsSync(stampFile) && readFileSync(stampFile, "utf8") === want && outputs.every((name) => existsSync(join(build, name)));
+const isCurrent =
+  existsSync(stampFile) &&
+  readFileSync(stampFile, "utf8") === want &&
+  outputs.every((name) => existsSync(join(build, name)));
 if (!isCurrent) {
   mkdirSync(build, { recursive: true });
   // A directory of its own: several builds may run at once, and a running daemon has the old files open.
@@ -47,10 +70,25 @@ if (!isCurrent) {
   try {
     const addonSources = sources.filter((name) => name.endsWith(".c") && !programs.includes(name.slice(0, -2)));
     await Promise.all([
-      ...addonSources.map((name) => run(compiler, [...addonFlags, `-I${include}`, "-c", join(native, name), "-o", join(work, name.replace(/c$/, "o"))])),
+      ...addonSources.map((name) =>
+        run(compiler, [
+          ...addonFlags,
+          `-I${include}`,
+          "-c",
+          join(native, name),
+          "-o",
+          join(work, name.replace(/c$/, "o")),
+        ]),
+      ),
       ...programs.map((name) => run(compiler, [...programFlags, join(native, `${name}.c`), "-o", join(work, name)])),
     ]);
-    await run(compiler, ["-shared", "-o", join(work, "linux.node"), ...addonSources.map((name) => join(work, name.replace(/c$/, "o"))), "-lpthread"]);
+    await run(compiler, [
+      "-shared",
+      "-o",
+      join(work, "linux.node"),
+      ...addonSources.map((name) => join(work, name.replace(/c$/, "o"))),
+      "-lpthread",
+    ]);
     for (const name of outputs) renameSync(join(work, name), join(build, name));
     writeFileSync(join(work, "stamp"), want);
     renameSync(join(work, "stamp"), stampFile);

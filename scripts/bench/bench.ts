@@ -36,7 +36,13 @@ export class Bench implements AsyncDisposable {
   readonly #handlers = new Map<Side, HandlersSample>();
   readonly #hung = new Map<Side, HungSample>();
 
-  private constructor(dir: string, sides: readonly Side[], options: BenchOptions, registry: Registry, undo: AsyncDisposableStack) {
+  private constructor(
+    dir: string,
+    sides: readonly Side[],
+    options: BenchOptions,
+    registry: Registry,
+    undo: AsyncDisposableStack,
+  ) {
     this.#dir = dir;
     this.sides = sides;
     this.#options = options;
@@ -97,11 +103,13 @@ export class Bench implements AsyncDisposable {
     if (only.has("stats")) await this.#measureStats(images.run, progress);
     if (only.has("streams")) {
       for (let turn = 0; turn < streamTurns; turn++) {
-        for (const side of this.#turn(turn)) this.#streams.get(side)?.push(await measureStreams(side, images.run, progress));
+        for (const side of this.#turn(turn))
+          this.#streams.get(side)?.push(await measureStreams(side, images.run, progress));
       }
     }
     const [ours] = this.sides;
-    if (only.has("handlers") && ours !== undefined) this.#handlers.set(ours, await measureHandlers(ours, images.run, progress));
+    if (only.has("handlers") && ours !== undefined)
+      this.#handlers.set(ours, await measureHandlers(ours, images.run, progress));
     if (large) await this.#pullLarge(progress);
     if (only.has("hung")) {
       // The last: what it leaves would be in the way of the others.
@@ -182,8 +190,10 @@ export class Bench implements AsyncDisposable {
   #addRound(side: Side, samples: ReadonlyMap<string, Sample>): void {
     for (const [name, sample] of samples) this.#add(side, name, sample);
     const parts = ["RunPodSandbox", "CreateContainer", "StartContainer"].map((name) => samples.get(name));
-    const sum = (pick: (sample: Sample) => number) => parts.reduce((total, sample) => total + (sample === undefined ? Number.NaN : pick(sample)), 0);
-    if (!parts.includes(undefined)) this.#add(side, "pod up", { ms: sum(({ ms }) => ms), cpuMs: sum(({ cpuMs }) => cpuMs) });
+    const sum = (pick: (sample: Sample) => number) =>
+      parts.reduce((total, sample) => total + (sample === undefined ? Number.NaN : pick(sample)), 0);
+    if (!parts.includes(undefined))
+      this.#add(side, "pod up", { ms: sum(({ ms }) => ms), cpuMs: sum(({ cpuMs }) => cpuMs) });
   }
 
   #add(side: Side, name: string, sample: Sample): void {

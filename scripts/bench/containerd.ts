@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { type Image, makeImage, makeLayer } from "@keelson/testkit/image.ts";
 import { file } from "@keelson/testkit/tar.ts";
 import { DaemonProcess } from "../daemon-process.ts";
-import { findProgram } from "./find-program.ts";
 import type { PodNetwork } from "../keelsond.ts";
+import { findProgram } from "./find-program.ts";
 
 /** Starts Debian's containerd (1.6 in Debian 12) with all it has in `dir`, runc, and pods' networks like ours. */
 export async function startContainerd(
@@ -17,12 +17,18 @@ export async function startContainerd(
 ): Promise<DaemonProcess> {
   const hosts = join(dir, "certs.d", registry);
   mkdirSync(hosts, { recursive: true });
-  writeFileSync(join(hosts, "hosts.toml"), `server = "http://${registry}"\n[host."http://${registry}"]\n  capabilities = ["pull", "resolve"]\n`);
+  writeFileSync(
+    join(hosts, "hosts.toml"),
+    `server = "http://${registry}"\n[host."http://${registry}"]\n  capabilities = ["pull", "resolve"]\n`,
+  );
   const configFile = join(dir, "config.toml");
   writeFileSync(configFile, containerdConfig(dir, network, pauseImage));
   const endpoint = `unix://${join(dir, "containerd.sock")}`;
   const command = findProgram("containerd") ?? "containerd";
-  return await DaemonProcess.start({ name: "containerd", command, args: ["--config", configFile], endpoint, logFile: containerdLog(dir) }, signal);
+  return await DaemonProcess.start(
+    { name: "containerd", command, args: ["--config", configFile], endpoint, logFile: containerdLog(dir) },
+    signal,
+  );
 }
 
 /** Where the containerd in `dir` logs. */
@@ -73,5 +79,7 @@ export function makePauseImage(dir: string): Image {
   const program = join(dir, "pause");
   writeFileSync(source, "#include <unistd.h>\nint main(void) { for (;;) pause(); }\n");
   execFileSync("gcc", ["-Os", "-static", "-s", "-o", program, source]);
-  return makeImage([makeLayer([file("pause", readFileSync(program), { mode: 0o755 })])], { config: { Entrypoint: ["/pause"] } });
+  return makeImage([makeLayer([file("pause", readFileSync(program), { mode: 0o755 })])], {
+    config: { Entrypoint: ["/pause"] },
+  });
 }

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { request } from "node:http";
-import { setImmediate as immediate, setTimeout as sleep } from "node:timers/promises";
 import type { Duplex } from "node:stream";
+import { setImmediate as immediate, setTimeout as sleep } from "node:timers/promises";
 import { dataFrameHead, synStreamFrame } from "@keelson/spdy/frame.ts";
 import { HeaderWriter } from "@keelson/spdy/header-block.ts";
 import { WebSocket } from "ws";
@@ -45,17 +45,25 @@ function connectBySpdy(url: string, stream: ExecStream): Promise<ExecConnection>
 /** One forwarded connection, in a session of its own; the session stays open when it has ended. */
 export function connectForward(url: string, port: number): Promise<ExecConnection> {
   const headers = { port: String(port), requestid: "0" };
-  return openStreams(url, "portforward.k8s.io", [{ ...headers, streamtype: "error" }, { ...headers, streamtype: "data" }]);
+  return openStreams(url, "portforward.k8s.io", [
+    { ...headers, streamtype: "error" },
+    { ...headers, streamtype: "data" },
+  ]);
 }
 
-async function openStreams(url: string, protocol: string, streams: readonly Record<string, string>[]): Promise<ExecConnection> {
+async function openStreams(
+  url: string,
+  protocol: string,
+  streams: readonly Record<string, string>[],
+): Promise<ExecConnection> {
   const socket = await upgrade(url, protocol);
   const counter = new Counter();
   const ended = new Promise<string>((resolve) => socket.once("close", () => resolve(counter.tail)));
   socket.on("data", (bytes: Buffer) => counter.add(bytes));
   socket.on("error", () => {});
   const writer = new HeaderWriter();
-  for (const [index, headers] of streams.entries()) socket.write(synStreamFrame(2 * index + 1, 0, writer.write(headers)));
+  for (const [index, headers] of streams.entries())
+    socket.write(synStreamFrame(2 * index + 1, 0, writer.write(headers)));
   // Both streams are accepted; before, a server may drop what comes.
   while (counter.count === 0 && !socket.destroyed) await sleep(1);
   return {
@@ -64,14 +72,20 @@ async function openStreams(url: string, protocol: string, streams: readonly Reco
     async write(bytes) {
       if (!socket.destroyed) socket.write(dataFrameHead(streamId, bytes.length, false));
       // A server that has the end of its command hangs up; the status says whether that was well.
-      if (!socket.destroyed && !socket.write(bytes)) await Promise.race([new Promise((resolve) => socket.once("drain", resolve)), ended]);
+      if (!socket.destroyed && !socket.write(bytes))
+        await Promise.race([new Promise((resolve) => socket.once("drain", resolve)), ended]);
     },
     close: () => void socket.destroy(),
   };
 }
 
 function upgrade(url: string, protocol: string): Promise<Duplex> {
-  const headers = { Connection: "Upgrade", Upgrade: "SPDY/3.1", "X-Stream-Protocol-Version": protocol, "Content-Length": "0" };
+  const headers = {
+    Connection: "Upgrade",
+    Upgrade: "SPDY/3.1",
+    "X-Stream-Protocol-Version": protocol,
+    "Content-Length": "0",
+  };
   const { promise, resolve, reject } = Promise.withResolvers<Duplex>();
   const req = request(url, { method: "POST", headers, agent: false });
   req.on("upgrade", (_response, socket, head) => {

@@ -51,7 +51,11 @@ async function burst(side: Side, containerId: string, commands: number, atATime:
   const client = async () => {
     while (left-- > 0) {
       const sentAtMs = performance.now();
-      const { exitCode } = await call(side, "execSync", ExecSyncRequest.fromPartial({ containerId, cmd: ["true"], timeout: 30n }));
+      const { exitCode } = await call(
+        side,
+        "execSync",
+        ExecSyncRequest.fromPartial({ containerId, cmd: ["true"], timeout: 30n }),
+      );
       if (exitCode !== 0) throw new Error(`${side.name}: execSync: true ended with ${exitCode}`);
       ms.push(performance.now() - sentAtMs);
     }
@@ -61,7 +65,13 @@ async function burst(side: Side, containerId: string, commands: number, atATime:
   await sleep(settleMs, undefined, { signal: side.signal });
   const after = cpuOf(side);
   const forEach = (of: (cpu: Cpu) => number) => (of(after) - of(before)) / commands;
-  return { ms, wallMs, userMs: forEach((cpu) => cpu.userMs), systemMs: forEach((cpu) => cpu.systemMs), daemonMs: forEach((cpu) => cpu.daemonMs) };
+  return {
+    ms,
+    wallMs,
+    userMs: forEach((cpu) => cpu.userMs),
+    systemMs: forEach((cpu) => cpu.systemMs),
+    daemonMs: forEach((cpu) => cpu.daemonMs),
+  };
 }
 
 interface Cpu {

@@ -4,7 +4,13 @@ import { join } from "node:path";
 
 /** The absolute path of a program, in PATH or where administrators' programs are. */
 export function findProgram(name: string): string | undefined {
-  const dirs = [...(process.env["PATH"] ?? "").split(":"), "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"];
+  const dirs = [
+    ...(process.env["PATH"] ?? "").split(":"),
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+  ];
   return dirs.map((dir) => join(dir, name)).find((path) => existsSync(path));
 }
 

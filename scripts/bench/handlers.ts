@@ -2,7 +2,14 @@ import { rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { messageOf } from "@keelson/base/status.ts";
-import { ExecSyncRequest, type PodSandboxConfig, RemovePodSandboxRequest, StartContainerRequest, StatusRequest, StopPodSandboxRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
+import {
+  ExecSyncRequest,
+  type PodSandboxConfig,
+  RemovePodSandboxRequest,
+  StartContainerRequest,
+  StatusRequest,
+  StopPodSandboxRequest,
+} from "@keelson/cri/gen/runtime/v1/api.ts";
 import { runtimeHandlers } from "@keelson/testkit/runtime-handlers.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { pssKiB } from "../process-memory.ts";
@@ -55,7 +62,11 @@ export interface HandlersSample {
 }
 
 /** Measures a pod's life, memory and log with each handler that the machine has, in turns. Takes three minutes at most on an idle machine. */
-export async function measureHandlers(side: Side, image: string, progress: (text: string) => void): Promise<HandlersSample> {
+export async function measureHandlers(
+  side: Side,
+  image: string,
+  progress: (text: string) => void,
+): Promise<HandlersSample> {
   const missing: { name: string; problem: string }[] = [];
   const measured: HandlerSample[] = [];
   const shown = await shownHandlers(side);
@@ -63,9 +74,21 @@ export async function measureHandlers(side: Side, image: string, progress: (text
     progress(`trying ${name}`);
     const problem = await problemOf(side, image, name, shown);
     if (problem !== undefined) missing.push({ name, problem });
-    else measured.push({ name, what: `${what} (${shown[name]?.version ?? ""})`, calls: new Map(), memory: [], logMegabytesPerSecond: [] });
+    else
+      measured.push({
+        name,
+        what: `${what} (${shown[name]?.version ?? ""})`,
+        calls: new Map(),
+        memory: [],
+        logMegabytesPerSecond: [],
+      });
   }
-  const inTurns = async (what: string, count: number, forMs: number, body: (sample: HandlerSample, own: Side, turn: number) => Promise<void>): Promise<void> => {
+  const inTurns = async (
+    what: string,
+    count: number,
+    forMs: number,
+    body: (sample: HandlerSample, own: Side, turn: number) => Promise<void>,
+  ): Promise<void> => {
     const startedAtMs = performance.now();
     for (let turn = 0; turn < count && (turn === 0 || performance.now() < startedAtMs + forMs); turn++) {
       for (const sample of turn % 2 === 0 ? measured : measured.toReversed()) {
@@ -79,19 +102,36 @@ export async function measureHandlers(side: Side, image: string, progress: (text
       if (turn >= warmupRounds) calls.set(name, [...(calls.get(name) ?? []), ...samples]);
     }
   });
-  await inTurns("log", logTurns, kindMs.logs, async ({ logMegabytesPerSecond }, own) => void logMegabytesPerSecond.push(await logSpeed(own, image)));
-  await inTurns("memory", memoryTurns, kindMs.memory, async ({ memory }, own) => void memory.push(await memoryOfPods(own, image)));
+  await inTurns(
+    "log",
+    logTurns,
+    kindMs.logs,
+    async ({ logMegabytesPerSecond }, own) => void logMegabytesPerSecond.push(await logSpeed(own, image)),
+  );
+  await inTurns(
+    "memory",
+    memoryTurns,
+    kindMs.memory,
+    async ({ memory }, own) => void memory.push(await memoryOfPods(own, image)),
+  );
   return { measured, missing };
 }
 
 /** What keelsond's Status tells of its handlers. */
-async function shownHandlers(side: Side): Promise<Record<string, { readonly version: string; readonly problem: string }>> {
+async function shownHandlers(
+  side: Side,
+): Promise<Record<string, { readonly version: string; readonly problem: string }>> {
   const { info } = await call(side, "status", StatusRequest.fromPartial({ verbose: true }));
   return JSON.parse(info["runtimes"] ?? "{}") as Record<string, { version: string; problem: string }>;
 }
 
 /** Why a handler cannot be measured: what the daemon says, or what a first pod does. */
-async function problemOf(side: Side, image: string, name: string, shown: Awaited<ReturnType<typeof shownHandlers>>): Promise<string | undefined> {
+async function problemOf(
+  side: Side,
+  image: string,
+  name: string,
+  shown: Awaited<ReturnType<typeof shownHandlers>>,
+): Promise<string | undefined> {
   const told = shown[name]?.problem ?? "it is not installed";
   if (told !== "") return told;
   try {
@@ -116,11 +156,15 @@ async function podLife(side: Side, image: string): Promise<Map<string, Sample[]>
   const { podSandboxId, containerId } = await timed("pod up", async () => {
     const { podSandboxId } = await timed("RunPodSandbox", () => runPod(side, config));
     const { containerId } = await timed("CreateContainer", () => create(side, podSandboxId, config, image, stoppable));
-    await timed("StartContainer", () => call(side, "startContainer", StartContainerRequest.fromPartial({ containerId })));
+    await timed("StartContainer", () =>
+      call(side, "startContainer", StartContainerRequest.fromPartial({ containerId })),
+    );
     return { podSandboxId, containerId };
   });
   for (let left = execsInRound; left > 0; left--) {
-    const { exitCode } = await timed("ExecSync", () => call(side, "execSync", ExecSyncRequest.fromPartial({ containerId, cmd: ["true"], timeout: 30n })));
+    const { exitCode } = await timed("ExecSync", () =>
+      call(side, "execSync", ExecSyncRequest.fromPartial({ containerId, cmd: ["true"], timeout: 30n })),
+    );
     if (exitCode !== 0) throw new Error(`${side.handler}: execSync: true ended with ${exitCode}`);
   }
   for (let left = execsInRound; left > 0; left--) await timed("exec, SPDY", () => execLatency(side, containerId));
@@ -133,7 +177,12 @@ async function takeDown(side: Side, podSandboxId: string): Promise<void> {
   await call(side, "removePodSandbox", RemovePodSandboxRequest.fromPartial({ podSandboxId }));
 }
 
-async function startPod(side: Side, image: string, config: PodSandboxConfig, command: string[]): Promise<{ podSandboxId: string; containerId: string }> {
+async function startPod(
+  side: Side,
+  image: string,
+  config: PodSandboxConfig,
+  command: string[],
+): Promise<{ podSandboxId: string; containerId: string }> {
   const { podSandboxId } = await runPod(side, config);
   const { containerId } = await create(side, podSandboxId, config, image, command);
   await call(side, "startContainer", StartContainerRequest.fromPartial({ containerId }));

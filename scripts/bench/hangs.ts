@@ -43,8 +43,17 @@ export async function runContainer(side: Side, image: string, mount?: DeadMount)
   const [command, mounts] = mount === undefined ? [stoppable, []] : [watchMount, mountsOf(mount.path)];
   const { containerId } = await create(side, podSandboxId, config, image, command, { mounts });
   await call(side, "startContainer", StartContainerRequest.fromPartial({ containerId }));
-  const { info } = await call(side, "containerStatus", ContainerStatusRequest.fromPartial({ containerId, verbose: true }));
-  return { config, podSandboxId, containerId, mainPid: Number((JSON.parse(info["info"] ?? "{}") as { pid?: number }).pid) };
+  const { info } = await call(
+    side,
+    "containerStatus",
+    ContainerStatusRequest.fromPartial({ containerId, verbose: true }),
+  );
+  return {
+    config,
+    podSandboxId,
+    containerId,
+    mainPid: Number((JSON.parse(info["info"] ?? "{}") as { pid?: number }).pid),
+  };
 }
 
 /** Where containers have the mount that dies. */
@@ -94,10 +103,14 @@ export function frozenCgroups(side: Side, containers: readonly Running[]): Hang 
   const freezers = containers.map(({ mainPid }) => freezerOf(mainPid));
   return {
     what: "frozen cgroup",
-    attempts: containers.flatMap(({ containerId }) => [stop(side, containerId, graceSeconds.long), exec(side, containerId, ["true"])]),
+    attempts: containers.flatMap(({ containerId }) => [
+      stop(side, containerId, graceSeconds.long),
+      exec(side, containerId, ["true"]),
+    ]),
     begin: () => freezers.forEach(({ file, frozen }) => writeFileSync(file, frozen)),
     count: () => freezers.filter((freezer) => isFrozen(freezer)).length,
-    end: () => freezers.filter(({ file }) => existsSync(file)).forEach(({ file, thawed }) => writeFileSync(file, thawed)),
+    end: () =>
+      freezers.filter(({ file }) => existsSync(file)).forEach(({ file, thawed }) => writeFileSync(file, thawed)),
   };
 }
 
@@ -109,7 +122,16 @@ export function deadMounts(side: Side, containers: readonly Running[], image: st
       stop(side, containerId, graceSeconds.short),
       exec(side, containerId, ["stat", mountedAt]),
       // The next container of a pod that has such a volume.
-      (signal) => create({ ...side, signal }, podSandboxId, config, image, stoppable, { name: "next", mounts: mountsOf(mount.path) }, attemptTimeoutMs),
+      (signal) =>
+        create(
+          { ...side, signal },
+          podSandboxId,
+          config,
+          image,
+          stoppable,
+          { name: "next", mounts: mountsOf(mount.path) },
+          attemptTimeoutMs,
+        ),
     ]),
     begin: () => mount.die(),
     count: () => containers.filter(({ mainPid }) => childrenOf(mainPid).some(isLooking)).length,
@@ -122,7 +144,10 @@ export function stoppedProcesses(side: Side, containers: readonly Running[]): Ha
   const pids = containers.map(({ mainPid }) => mainPid);
   return {
     what: "stopped process",
-    attempts: containers.flatMap(({ containerId }) => [stop(side, containerId, graceSeconds.long), exec(side, containerId, ["true"])]),
+    attempts: containers.flatMap(({ containerId }) => [
+      stop(side, containerId, graceSeconds.long),
+      exec(side, containerId, ["true"]),
+    ]),
     begin: () => signalAll(pids, "SIGSTOP"),
     count: () => pids.filter((pid) => stateOf(pid) === "T").length,
     end: () => signalAll(pids, "SIGCONT"),
@@ -205,9 +230,13 @@ interface Freezer {
 /** Of the cgroup of a process: freezer.state of v1, cgroup.freeze of v2 (cgroups(7)). */
 function freezerOf(pid: number): Freezer {
   const root = "/sys/fs/cgroup";
-  const groups = readFileSync(`/proc/${pid}/cgroup`, "utf8").trim().split("\n").map((line) => line.split(":"));
+  const groups = readFileSync(`/proc/${pid}/cgroup`, "utf8")
+    .trim()
+    .split("\n")
+    .map((line) => line.split(":"));
   const v1 = groups.find(([, controllers]) => controllers === "freezer");
-  if (v1 !== undefined) return { file: join(root, "freezer", v1[2] ?? "", "freezer.state"), frozen: "FROZEN", thawed: "THAWED" };
+  if (v1 !== undefined)
+    return { file: join(root, "freezer", v1[2] ?? "", "freezer.state"), frozen: "FROZEN", thawed: "THAWED" };
   const path = groups.find(([id]) => id === "0")?.[2] ?? "";
   const dir = readdirSync(root).includes("cgroup.controllers") ? root : join(root, "unified");
   return { file: join(dir, path, "cgroup.freeze"), frozen: "1", thawed: "0" };

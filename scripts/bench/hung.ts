@@ -15,7 +15,17 @@ import {
 } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { DeadMount } from "@keelson/testkit/dead-mount.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
-import { type Attempt, deadMounts, frozenCgroups, type Hang, type Running, runContainer, sleepingPlugins, stoppedMonitors, stoppedProcesses } from "./hangs.ts";
+import {
+  type Attempt,
+  deadMounts,
+  frozenCgroups,
+  type Hang,
+  type Running,
+  runContainer,
+  sleepingPlugins,
+  stoppedMonitors,
+  stoppedProcesses,
+} from "./hangs.ts";
 import { call, type Side } from "./side.ts";
 
 /** Pods or containers for each way to hang. */
@@ -52,15 +62,25 @@ export interface HungSample {
 }
 
 /** Brings pods up in `dir`, makes them hang, measures lists and statuses meanwhile, lets them go and takes them down. Takes some minutes at most. */
-export async function measureHung(side: Side, image: string, dir: string, progress: (text: string) => void): Promise<HungSample> {
+export async function measureHung(
+  side: Side,
+  image: string,
+  dir: string,
+  progress: (text: string) => void,
+): Promise<HungSample> {
   using mount = DeadMount.open(join(dir, side.name, "dead-mount"));
   const containers: Running[] = [];
-  for (let index = 0; index < 3 * each; index++) containers.push(await runContainer(side, image, index < 2 * each ? undefined : mount));
+  for (let index = 0; index < 3 * each; index++)
+    containers.push(await runContainer(side, image, index < 2 * each ? undefined : mount));
   const pods = containers.map(({ podSandboxId }) => podSandboxId);
   await measureCalls(side, image, containers, warmupRounds);
   const calm = await measureCalls(side, image, containers, rounds);
 
-  const [monitored, frozen, mounted] = [containers.slice(0, each), containers.slice(each, 2 * each), containers.slice(2 * each)];
+  const [monitored, frozen, mounted] = [
+    containers.slice(0, each),
+    containers.slice(each, 2 * each),
+    containers.slice(2 * each),
+  ];
   const hangs = [
     stoppedMonitors(side, monitored),
     sleepingPlugins(side, each),
@@ -75,7 +95,9 @@ export async function measureHung(side: Side, image: string, dir: string, progre
     for (const attempt of hang.attempts) attempts.add(attempt);
   }
   progress(`${4 * each} pods and containers hang on ${side.name}`);
-  await waitFor(() => hangs.every((hang) => hang.count() === each), { message: () => `${side.name}: ${describe(hangs)}` });
+  await waitFor(() => hangs.every((hang) => hang.count() === each), {
+    message: () => `${side.name}: ${describe(hangs)}`,
+  });
   const hung = await measureCalls(side, image, containers, rounds);
   const counts = hangs.map((hang) => ({ what: hang.what, count: hang.count(), of: each }));
   const { made, waiting } = attempts;
@@ -99,9 +121,11 @@ async function measureCalls(side: Side, image: string, containers: readonly Runn
       Version: () => call(side, "version", VersionRequest.fromPartial({}), callTimeoutMs),
       Status: () => call(side, "status", StatusRequest.fromPartial({}), callTimeoutMs),
       ListPodSandbox: () => call(side, "listPodSandbox", ListPodSandboxRequest.fromPartial({}), callTimeoutMs),
-      PodSandboxStatus: () => call(side, "podSandboxStatus", PodSandboxStatusRequest.fromPartial({ podSandboxId }), callTimeoutMs),
+      PodSandboxStatus: () =>
+        call(side, "podSandboxStatus", PodSandboxStatusRequest.fromPartial({ podSandboxId }), callTimeoutMs),
       ListContainers: () => call(side, "listContainers", ListContainersRequest.fromPartial({}), callTimeoutMs),
-      ContainerStatus: () => call(side, "containerStatus", ContainerStatusRequest.fromPartial({ containerId }), callTimeoutMs),
+      ContainerStatus: () =>
+        call(side, "containerStatus", ContainerStatusRequest.fromPartial({ containerId }), callTimeoutMs),
       ListImages: () => call(side, "listImages", ListImagesRequest.fromPartial({}), callTimeoutMs),
       ImageStatus: () => call(side, "imageStatus", ImageStatusRequest.fromPartial({ image: { image } }), callTimeoutMs),
     };

@@ -3,7 +3,17 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { StartContainerRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { findProcesses, memAvailableKiB, pssKiB, rssKiB } from "../process-memory.ts";
 import { removePods } from "../remove-pods.ts";
-import { benchLabels, create, idleCommand, listContainers, listPods, measure, podConfig, runPod, type Sample } from "./round.ts";
+import {
+  benchLabels,
+  create,
+  idleCommand,
+  listContainers,
+  listPods,
+  measure,
+  podConfig,
+  runPod,
+  type Sample,
+} from "./round.ts";
 import type { Side } from "./side.ts";
 import { median } from "./statistics.ts";
 

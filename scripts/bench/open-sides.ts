@@ -17,12 +17,12 @@ import { keelsondOf, type PodNetwork, removePodNetwork, startKeelsond, writePodN
 import { removePodCgroup } from "../pod-cgroup.ts";
 import { removePods } from "../remove-pods.ts";
 import { makePauseImage, startContainerd } from "./containerd.ts";
-import { SideCgroup } from "./side-cgroup.ts";
 import { findProgram, programVersion } from "./find-program.ts";
 import { listenerOf } from "./listener.ts";
 import type { BenchOptions } from "./options.ts";
 import { PluginDir } from "./plugin-dir.ts";
 import { benchLabels, podConfig, runPod } from "./round.ts";
+import { SideCgroup } from "./side-cgroup.ts";
 import { call, type Side, versionOf } from "./side.ts";
 
 /** What the sides are opened with. */
@@ -41,7 +41,8 @@ export interface Ground {
 export async function openSides(ground: Ground): Promise<Side[]> {
   const { options } = ground;
   const sides = [await openOurs(ground)];
-  if (options.hasPeer) sides.push(options.peer === undefined ? await openContainerd(ground) : await openRunning(ground, options.peer));
+  if (options.hasPeer)
+    sides.push(options.peer === undefined ? await openContainerd(ground) : await openRunning(ground, options.peer));
   return sides;
 }
 
@@ -49,7 +50,11 @@ async function openOurs(ground: Ground): Promise<Side> {
   const { dir, options, undo, signal } = ground;
   const own = join(dir, "keelsond");
   const { network, plugins } = openNetwork(ground, own, "keelbench0", "10.71.0");
-  const sections = options.only.has("handlers") ? runtimeHandlers().map(({ section }) => section).join("") : "";
+  const sections = options.only.has("handlers")
+    ? runtimeHandlers()
+        .map(({ section }) => section)
+        .join("")
+    : "";
   const daemon = undo.use(await startKeelsond(own, network, signal, { command: keelsondOf.dist, sections }));
   // A runtime that is not in a sandbox with us has its own cgroups: then we leave ours to the daemon too.
   const cgroup = options.peer === undefined ? openCgroup(ground, "keelson-bench-ours", daemon) : undefined;
@@ -69,12 +74,16 @@ async function openOurs(ground: Ground): Promise<Side> {
   };
   await makeReady(ground, side, () => daemon.end("SIGTERM"));
   const handler = await handlerOf(side);
-  return { ...side, runs: `${version} on Node ${process.versions.node}, with ${programVersion(handler)} and ${programVersion("conmon")}` };
+  return {
+    ...side,
+    runs: `${version} on Node ${process.versions.node}, with ${programVersion(handler)} and ${programVersion("conmon")}`,
+  };
 }
 
 async function openContainerd(ground: Ground): Promise<Side> {
   const { dir, registry, undo, signal } = ground;
-  if (findProgram("containerd") === undefined) throw new Error("containerd is not installed: `npm run bench` installs it; --no-peer measures without");
+  if (findProgram("containerd") === undefined)
+    throw new Error("containerd is not installed: `npm run bench` installs it; --no-peer measures without");
   const own = join(dir, "containerd");
   const { network, plugins } = openNetwork(ground, own, "ctrdbench0", "10.72.0");
   const pause = registry.add("pause", "bench", makePauseImage(own));
@@ -150,7 +159,12 @@ async function removeImages({ client }: Side, registryHost: string): Promise<voi
   }
 }
 
-function openNetwork({ undo }: Ground, dir: string, bridge: string, subnet: string): { network: PodNetwork & { binDir: string }; plugins: PluginDir } {
+function openNetwork(
+  { undo }: Ground,
+  dir: string,
+  bridge: string,
+  subnet: string,
+): { network: PodNetwork & { binDir: string }; plugins: PluginDir } {
   const network = writePodNetwork(join(dir, "cni"), bridge, subnet);
   undo.defer(() => removePodNetwork(network));
   const plugins = new PluginDir(join(dir, "cni"));
@@ -170,7 +184,11 @@ function openCgroup({ undo }: Ground, name: string, daemon: DaemonProcess): Side
 /** Which of our handlers pods get, as PodSandboxStatus tells when asked for details. */
 async function handlerOf(side: Side): Promise<string> {
   const { podSandboxId } = await runPod(side, podConfig(side, "probe"));
-  const { info } = await call(side, "podSandboxStatus", PodSandboxStatusRequest.fromPartial({ podSandboxId, verbose: true }));
+  const { info } = await call(
+    side,
+    "podSandboxStatus",
+    PodSandboxStatusRequest.fromPartial({ podSandboxId, verbose: true }),
+  );
   await call(side, "stopPodSandbox", StopPodSandboxRequest.fromPartial({ podSandboxId }));
   await call(side, "removePodSandbox", RemovePodSandboxRequest.fromPartial({ podSandboxId }));
   return (JSON.parse(info["info"] ?? "{}") as { handler?: string }).handler ?? "its default runtime";

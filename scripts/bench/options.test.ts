@@ -5,13 +5,55 @@ import { callNames } from "./round.ts";
 
 test("what is not given has its default: everything, with a peer", () => {
   const only = new Set<string>([...callNames, "execs", "memory", "stats", "streams", "handlers", "hung"]);
-  assert.deepEqual(parseOptions([]), { peer: undefined, hasPeer: true, handler: "", rounds: 40, pods: 20, statsPods: 100, pollSeconds: 60, large: false, json: undefined, only });
+  assert.deepEqual(parseOptions([]), {
+    peer: undefined,
+    hasPeer: true,
+    handler: "",
+    rounds: 40,
+    pods: 20,
+    statsPods: 100,
+    pollSeconds: 60,
+    large: false,
+    json: undefined,
+    only,
+  });
 });
 
 test("everything can be given, and parts of it alone", () => {
-  const options = parseOptions(["--no-peer", "--handler", "runc", "--rounds", "3", "--pods", "2", "--stats-pods", "4", "--poll-seconds", "5", "--large", "--json", "x.json", "--only", "hung,ExecSync"]);
-  assert.deepEqual(options, { peer: undefined, hasPeer: false, handler: "runc", rounds: 3, pods: 2, statsPods: 4, pollSeconds: 5, large: true, json: "x.json", only: new Set(["hung", "ExecSync"]) });
-  assert.deepEqual([["handlers"], ["handlers,execs"]].map((only) => (parseOptions(["--only", ...only]) as BenchOptions).hasPeer), [false, true]);
+  const options = parseOptions([
+    "--no-peer",
+    "--handler",
+    "runc",
+    "--rounds",
+    "3",
+    "--pods",
+    "2",
+    "--stats-pods",
+    "4",
+    "--poll-seconds",
+    "5",
+    "--large",
+    "--json",
+    "x.json",
+    "--only",
+    "hung,ExecSync",
+  ]);
+  assert.deepEqual(options, {
+    peer: undefined,
+    hasPeer: false,
+    handler: "runc",
+    rounds: 3,
+    pods: 2,
+    statsPods: 4,
+    pollSeconds: 5,
+    large: true,
+    json: "x.json",
+    only: new Set(["hung", "ExecSync"]),
+  });
+  assert.deepEqual(
+    [["handlers"], ["handlers,execs"]].map((only) => (parseOptions(["--only", ...only]) as BenchOptions).hasPeer),
+    [false, true],
+  );
   assert.equal(parseOptions(["--help"]), "help");
 });
 

@@ -61,7 +61,8 @@ export function parseOptions(args: readonly string[]): BenchOptions | "help" {
     },
   });
   if (values.help) return "help";
-  if (values.peer !== undefined && !values.peer.startsWith("unix:///")) throw new Error(`--peer must be unix:///path, not ${values.peer}`);
+  if (values.peer !== undefined && !values.peer.startsWith("unix:///"))
+    throw new Error(`--peer must be unix:///path, not ${values.peer}`);
   const known = new Set<string>([...callNames, ...otherNames]);
   const only = new Set(values.only?.split(",") ?? known);
   for (const name of only) {

@@ -1,6 +1,6 @@
 import { Client, credentials } from "@grpc/grpc-js";
-import type { RequestOf, UnaryCallName } from "@keelson/cri/service.ts";
 import { methodOf } from "@keelson/cri/grpc-methods.ts";
+import type { RequestOf, UnaryCallName } from "@keelson/cri/service.ts";
 
 /** A connection that takes answers as bytes: what decoding them costs a client is not the runtime's. */
 export class RawClient implements Disposable {
@@ -14,10 +14,17 @@ export class RawClient implements Disposable {
   answerBytes<N extends UnaryCallName>(name: N, request: RequestOf<N>, timeoutMs: number): Promise<number> {
     const { path, requestSerialize } = methodOf(name);
     const { promise, resolve, reject } = Promise.withResolvers<number>();
-    this.#client.makeUnaryRequest(path, requestSerialize, (bytes) => bytes.length, request, { deadline: Date.now() + timeoutMs }, (error, length) => {
-      if (error === null) resolve(length ?? 0);
-      else reject(error);
-    });
+    this.#client.makeUnaryRequest(
+      path,
+      requestSerialize,
+      (bytes) => bytes.length,
+      request,
+      { deadline: Date.now() + timeoutMs },
+      (error, length) => {
+        if (error === null) resolve(length ?? 0);
+        else reject(error);
+      },
+    );
     return promise;
   }
 

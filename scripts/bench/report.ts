@@ -1,11 +1,11 @@
-import type { MemorySample } from "./memory.ts";
 import type { Burst, ExecSample } from "./execs.ts";
 import type { HandlerMemory, HandlersSample } from "./handlers.ts";
 import type { HungSample } from "./hung.ts";
+import type { MemorySample } from "./memory.ts";
 import type { Sample } from "./round.ts";
+import { mean, median, quantile } from "./statistics.ts";
 import { type ListName, listNames, type ListTurn, type StatsSample } from "./stats.ts";
 import type { StreamSample } from "./streams.ts";
-import { mean, median, quantile } from "./statistics.ts";
 
 /** All samples of one side. */
 export interface SideResult {
@@ -63,17 +63,33 @@ export function timeTable(sides: readonly SideResult[]): string {
 export function memoryTable(sides: readonly SideResult[], pods: number): string {
   const of = (pick: (sample: MemorySample) => number) => sides.map(({ memory }) => median(memory.map(pick)) / 1024);
   const total = ({ helpersPssKiB }: MemorySample) => [...helpersPssKiB.values()].reduce((sum, kib) => sum + kib, 0);
-  const helpers = [...new Set(sides.flatMap(({ memory }) => memory.flatMap(({ helpersPssKiB }) => [...helpersPssKiB.keys()])))].sort();
+  const helpers = [
+    ...new Set(sides.flatMap(({ memory }) => memory.flatMap(({ helpersPssKiB }) => [...helpersPssKiB.keys()]))),
+  ].sort();
   const row = (name: string, values: readonly number[]): Row => ({
     name,
     cells: [...values.map((mib) => (mib === 0 || Number.isNaN(mib) ? "-" : mib.toFixed(2))), ...ratioCell(values)],
   });
   const rows = [
-    row("MemAvailable for each pod", of((sample) => sample.availableKiB)),
-    row("cgroups for each pod", of((sample) => sample.cgroupKiB)),
+    row(
+      "MemAvailable for each pod",
+      of((sample) => sample.availableKiB),
+    ),
+    row(
+      "cgroups for each pod",
+      of((sample) => sample.cgroupKiB),
+    ),
     row("helpers' PSS for each pod", of(total)),
-    ...helpers.map((name) => row(`  ${name}`, of((sample) => sample.helpersPssKiB.get(name) ?? 0))),
-    row(`daemon's RSS with ${pods} pods`, of((sample) => sample.daemonRssKiB)),
+    ...helpers.map((name) =>
+      row(
+        `  ${name}`,
+        of((sample) => sample.helpersPssKiB.get(name) ?? 0),
+      ),
+    ),
+    row(
+      `daemon's RSS with ${pods} pods`,
+      of((sample) => sample.daemonRssKiB),
+    ),
   ];
   return table([...sides.map(({ name }) => name), ...(sides.length === 2 ? ["ours/theirs"] : [])], rows);
 }
@@ -86,15 +102,31 @@ export function execTable(sides: readonly SideResult[]): string {
   };
   const rowsOf = (pick: (sample: ExecSample) => Burst): Row[] => {
     const times = (execs: readonly ExecSample[]) => execs.flatMap((sample) => pick(sample).ms);
-    const each = (of: (burst: Burst) => number) => (execs: readonly ExecSample[]) => median(execs.map((sample) => of(pick(sample))));
+    const each = (of: (burst: Burst) => number) => (execs: readonly ExecSample[]) =>
+      median(execs.map((sample) => of(pick(sample))));
     return [
       row("  median, ms", (execs) => median(times(execs))),
       row("  p90, ms", (execs) => quantile(times(execs), 0.9)),
-      row("  execs a second", each(({ ms, wallMs }) => (1000 * ms.length) / wallMs)),
-      row("  CPU for each, ms", each(({ userMs, systemMs }) => userMs + systemMs)),
-      row("    user", each(({ userMs }) => userMs)),
-      row("    system", each(({ systemMs }) => systemMs)),
-      row("    of both the daemon's", each(({ daemonMs }) => daemonMs)),
+      row(
+        "  execs a second",
+        each(({ ms, wallMs }) => (1000 * ms.length) / wallMs),
+      ),
+      row(
+        "  CPU for each, ms",
+        each(({ userMs, systemMs }) => userMs + systemMs),
+      ),
+      row(
+        "    user",
+        each(({ userMs }) => userMs),
+      ),
+      row(
+        "    system",
+        each(({ systemMs }) => systemMs),
+      ),
+      row(
+        "    of both the daemon's",
+        each(({ daemonMs }) => daemonMs),
+      ),
     ];
   };
   const head = (name: string): Row => ({ name, cells: [] });
@@ -110,7 +142,10 @@ export function execTable(sides: readonly SideResult[]): string {
 
 /** The table of what lists and stats take: of times all together, of the others the median of the turns. */
 export function statsTable(sides: readonly SideResult[]): string {
-  const row = (name: string, values: readonly number[]): Row => ({ name, cells: [...values.map(number), ...ratioCell(values)] });
+  const row = (name: string, values: readonly number[]): Row => ({
+    name,
+    cells: [...values.map(number), ...ratioCell(values)],
+  });
   const rowsOf = (name: ListName): Row[] => {
     const turns = sides.map(({ stats }) => stats?.lists.get(name) ?? []);
     const times = turns.map((each) => each.flatMap(({ ms }) => ms));
@@ -119,19 +154,40 @@ export function statsTable(sides: readonly SideResult[]): string {
     return [
       { name: missing.length === 0 ? name : `${name}, which ${missing.join(" and ")} does not have`, cells: [] },
       row("  median, ms", times.map(median)),
-      row("  p90, ms", times.map((ms) => quantile(ms, 0.9))),
-      row("  answer, KiB", ofTurns(({ bytes }) => bytes / 1024)),
-      row("  CPU for each, ms", ofTurns(({ sideMs }) => sideMs)),
-      row("    of it the daemon's", ofTurns(({ daemonMs }) => daemonMs)),
+      row(
+        "  p90, ms",
+        times.map((ms) => quantile(ms, 0.9)),
+      ),
+      row(
+        "  answer, KiB",
+        ofTurns(({ bytes }) => bytes / 1024),
+      ),
+      row(
+        "  CPU for each, ms",
+        ofTurns(({ sideMs }) => sideMs),
+      ),
+      row(
+        "    of it the daemon's",
+        ofTurns(({ daemonMs }) => daemonMs),
+      ),
     ];
   };
   const polls = sides.map(({ stats }) => stats?.poll);
   const rows: Row[] = [
     ...listNames.flatMap(rowsOf),
     { name: "asked as a kubelet asks", cells: [] },
-    row("  CPU a second, ms", polls.map((poll) => poll?.sideMs ?? Number.NaN)),
-    row("    of it the daemon's", polls.map((poll) => poll?.daemonMs ?? Number.NaN)),
-    row("  daemon's RSS then, MiB", polls.map((poll) => (poll?.daemonRssKiB ?? Number.NaN) / 1024)),
+    row(
+      "  CPU a second, ms",
+      polls.map((poll) => poll?.sideMs ?? Number.NaN),
+    ),
+    row(
+      "    of it the daemon's",
+      polls.map((poll) => poll?.daemonMs ?? Number.NaN),
+    ),
+    row(
+      "  daemon's RSS then, MiB",
+      polls.map((poll) => (poll?.daemonRssKiB ?? Number.NaN) / 1024),
+    ),
   ];
   return table([...sides.map(({ name }) => name), ...(sides.length === 2 ? ["ours/theirs"] : [])], rows);
 }
@@ -142,22 +198,47 @@ export function streamTable(sides: readonly SideResult[]): string {
     const values = sides.map(({ streams }) => of(streams));
     return { name, cells: [...values.map(number), ...ratioCell(values)] };
   };
-  const speeds = [...new Set(sides.flatMap(({ streams }) => streams.flatMap(({ megabytesPerSecond }) => [...megabytesPerSecond.keys()])))];
+  const speeds = [
+    ...new Set(
+      sides.flatMap(({ streams }) => streams.flatMap(({ megabytesPerSecond }) => [...megabytesPerSecond.keys()])),
+    ),
+  ];
   const calls = [...new Set(sides.flatMap(({ streams }) => streams.flatMap(({ calm }) => [...calm.keys()])))];
   const callRows = (when: string, times: (sample: StreamSample) => ReadonlyMap<string, readonly number[]>): Row[] =>
     calls.flatMap((name) =>
-      ([["p50", 0.5], ["p99", 0.99]] as const).map(([label, fraction]) =>
-        row(`  ${name} ${label}, ${when}`, (streams) => quantile(streams.flatMap((sample) => times(sample).get(name) ?? []), fraction)),
+      (
+        [
+          ["p50", 0.5],
+          ["p99", 0.99],
+        ] as const
+      ).map(([label, fraction]) =>
+        row(`  ${name} ${label}, ${when}`, (streams) =>
+          quantile(
+            streams.flatMap((sample) => times(sample).get(name) ?? []),
+            fraction,
+          ),
+        ),
       ),
     );
   const rows = [
     { name: "MB a second, larger is better", cells: [] },
-    ...speeds.map((name) => row(`  ${name}`, (streams) => median(streams.flatMap(({ megabytesPerSecond }) => megabytesPerSecond.get(name) ?? [])))),
-    row("  of ten execs at a time, stdout, SPDY", (streams) => median(streams.map((sample) => sample.floodMegabytesPerSecond))),
+    ...speeds.map((name) =>
+      row(`  ${name}`, (streams) =>
+        median(streams.flatMap(({ megabytesPerSecond }) => megabytesPerSecond.get(name) ?? [])),
+      ),
+    ),
+    row("  of ten execs at a time, stdout, SPDY", (streams) =>
+      median(streams.map((sample) => sample.floodMegabytesPerSecond)),
+    ),
     row("forwarded connections a second", (streams) => median(streams.map((sample) => sample.forwardsPerSecond))),
     { name: "exec of true, SPDY, ms", cells: [] },
     row("  median", (streams) => median(streams.flatMap(({ execMs }) => execMs))),
-    row("  p90", (streams) => quantile(streams.flatMap(({ execMs }) => execMs), 0.9)),
+    row("  p90", (streams) =>
+      quantile(
+        streams.flatMap(({ execMs }) => execMs),
+        0.9,
+      ),
+    ),
     { name: "gRPC, ms", cells: [] },
     ...callRows("calm", (sample) => sample.calm),
     ...callRows("ten execs flood", (sample) => sample.flooded),
@@ -167,14 +248,28 @@ export function streamTable(sides: readonly SideResult[]): string {
 
 /** What pods of each runtime handler take: of times all together, of the others the median of the turns. */
 export function handlersTable({ measured, missing }: HandlersSample): string {
-  const row = (name: string, of: (handler: HandlersSample["measured"][number]) => number): Row => ({ name, cells: measured.map((handler) => number(of(handler))) });
+  const row = (name: string, of: (handler: HandlersSample["measured"][number]) => number): Row => ({
+    name,
+    cells: measured.map((handler) => number(of(handler))),
+  });
   const calls = [...new Set(measured.flatMap((handler) => [...handler.calls.keys()]))];
   const rowsOf = (name: string): Row[] => {
-    const ms = (fraction: number) => (handler: HandlersSample["measured"][number]) => quantile((handler.calls.get(name) ?? []).map((sample) => sample.ms), fraction);
-    return [row(`${name}, median, ms`, ms(0.5)), row("  p90", ms(0.9)), row("  CPU", (handler) => mean((handler.calls.get(name) ?? []).map(({ cpuMs }) => cpuMs)))];
+    const ms = (fraction: number) => (handler: HandlersSample["measured"][number]) =>
+      quantile(
+        (handler.calls.get(name) ?? []).map((sample) => sample.ms),
+        fraction,
+      );
+    return [
+      row(`${name}, median, ms`, ms(0.5)),
+      row("  p90", ms(0.9)),
+      row("  CPU", (handler) => mean((handler.calls.get(name) ?? []).map(({ cpuMs }) => cpuMs))),
+    ];
   };
-  const mib = (name: string, of: (memory: HandlerMemory) => number): Row => row(name, ({ memory }) => median(memory.map(of)) / 1024);
-  const processes = [...new Set(measured.flatMap(({ memory }) => memory.flatMap(({ pssKiB }) => [...pssKiB.keys()])))].sort();
+  const mib = (name: string, of: (memory: HandlerMemory) => number): Row =>
+    row(name, ({ memory }) => median(memory.map(of)) / 1024);
+  const processes = [
+    ...new Set(measured.flatMap(({ memory }) => memory.flatMap(({ pssKiB }) => [...pssKiB.keys()]))),
+  ].sort();
   const total = ({ pssKiB }: HandlerMemory) => [...pssKiB.values()].reduce((sum, kib) => sum + kib, 0);
   const rows = [
     ...calls.flatMap(rowsOf),
@@ -189,7 +284,14 @@ export function handlersTable({ measured, missing }: HandlersSample): string {
     ...measured.map(({ name, what }) => `${name}: ${what}`),
     ...missing.map(({ name, problem }) => `${name} was not measured: ${problem}`),
   ];
-  return [table(measured.map(({ name }) => name), rows), "", ...notes.map((note) => `  ${note}`)].join("\n");
+  return [
+    table(
+      measured.map(({ name }) => name),
+      rows,
+    ),
+    "",
+    ...notes.map((note) => `  ${note}`),
+  ].join("\n");
 }
 
 /** How one side answers while containers hang, in ms, and what hung. */
@@ -201,7 +303,10 @@ export function hungTable({ calm, hung, hangs, attempts, waiting, left }: HungSa
     return { name, cells: [String(ms.length), ...figures.map(number), p99 < hungLimitMs ? "yes" : "no"] };
   });
   const ways = hangs.map(({ what, count, of }) => `${what} ${count} of ${of}`).join(", ");
-  const notes = [`hung to the end: ${ways}; ${attempts} calls were made on them, ${waiting} waited at the end`, ...left.map((sentence) => `still there: ${sentence}`)];
+  const notes = [
+    `hung to the end: ${ways}; ${attempts} calls were made on them, ${waiting} waited at the end`,
+    ...left.map((sentence) => `still there: ${sentence}`),
+  ];
   return [table(columns, rows), ...notes.map((note) => `  ${note}`)].join("\n");
 }
 
@@ -213,10 +318,18 @@ export function asJson(sides: readonly SideResult[], machine: object): string {
     calls: Object.fromEntries(
       [...samples].map(([call, list]) => {
         const ms = list.map((sample) => sample.ms);
-        return [call, { medianMs: median(ms), p90Ms: quantile(ms, 0.9), cpuMs: mean(list.map((sample) => sample.cpuMs)), ms }];
+        return [
+          call,
+          { medianMs: median(ms), p90Ms: quantile(ms, 0.9), cpuMs: mean(list.map((sample) => sample.cpuMs)), ms },
+        ];
       }),
     ),
-    memory: memory.map(({ availableKiB, cgroupKiB, daemonRssKiB, helpersPssKiB }) => ({ availableKiB, cgroupKiB, daemonRssKiB, helpersPssKiB: Object.fromEntries(helpersPssKiB) })),
+    memory: memory.map(({ availableKiB, cgroupKiB, daemonRssKiB, helpersPssKiB }) => ({
+      availableKiB,
+      cgroupKiB,
+      daemonRssKiB,
+      helpersPssKiB: Object.fromEntries(helpersPssKiB),
+    })),
     execs,
     ...(stats === undefined ? {} : { stats: { ...stats, lists: Object.fromEntries(stats.lists) } }),
     streams: streams.map((sample) => ({
@@ -226,13 +339,19 @@ export function asJson(sides: readonly SideResult[], machine: object): string {
       flooded: Object.fromEntries(sample.flooded),
     })),
     ...(handlers === undefined ? {} : { handlers: { ...handlers, measured: handlers.measured.map(handlerAsJson) } }),
-    ...(hung === undefined ? {} : { hung: { ...hung, calm: Object.fromEntries(hung.calm), hung: Object.fromEntries(hung.hung) } }),
+    ...(hung === undefined
+      ? {}
+      : { hung: { ...hung, calm: Object.fromEntries(hung.calm), hung: Object.fromEntries(hung.hung) } }),
   }));
   return `${JSON.stringify({ machine, sides: each }, undefined, 2)}\n`;
 }
 
 function handlerAsJson({ calls, memory, ...others }: HandlersSample["measured"][number]): object {
-  return { ...others, calls: Object.fromEntries(calls), memory: memory.map((sample) => ({ ...sample, pssKiB: Object.fromEntries(sample.pssKiB) })) };
+  return {
+    ...others,
+    calls: Object.fromEntries(calls),
+    memory: memory.map((sample) => ({ ...sample, pssKiB: Object.fromEntries(sample.pssKiB) })),
+  };
 }
 
 function ratioCell([ours, theirs]: readonly number[]): string[] {
@@ -247,8 +366,16 @@ function number(value: number): string {
 
 function table(columns: readonly string[], rows: readonly Row[]): string {
   const nameWidth = Math.max(...rows.map(({ name }) => name.length));
-  const widths = columns.map((column, index) => Math.max(...column.split(" ").map((word) => word.length), ...rows.map(({ cells }) => cells[index]?.length ?? 0)));
-  const line = (name: string, cells: readonly string[]) => `  ${name.padEnd(nameWidth)}${cells.map((cell, index) => `  ${cell.padStart(widths[index] ?? 0)}`).join("")}`.trimEnd();
-  const heads = [0, 1].map((part) => line("", columns.map((column) => (column.includes(" ") ? (column.split(" ")[part] ?? "") : part === 1 ? column : ""))));
+  const widths = columns.map((column, index) =>
+    Math.max(...column.split(" ").map((word) => word.length), ...rows.map(({ cells }) => cells[index]?.length ?? 0)),
+  );
+  const line = (name: string, cells: readonly string[]) =>
+    `  ${name.padEnd(nameWidth)}${cells.map((cell, index) => `  ${cell.padStart(widths[index] ?? 0)}`).join("")}`.trimEnd();
+  const heads = [0, 1].map((part) =>
+    line(
+      "",
+      columns.map((column) => (column.includes(" ") ? (column.split(" ")[part] ?? "") : part === 1 ? column : "")),
+    ),
+  );
   return [...heads.filter((head) => head !== ""), ...rows.map(({ name, cells }) => line(name, cells))].join("\n");
 }

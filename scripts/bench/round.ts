@@ -57,7 +57,11 @@ export async function measure<T>(side: Side, work: () => Promise<T>): Promise<{ 
 }
 
 /** One life of a pod with a container, and one pull. Calls that are not in `only` are left out where nothing needs them. */
-export async function runRound(side: Side, images: { run: string; pull: string }, only: ReadonlySet<string>): Promise<Map<CallName, Sample>> {
+export async function runRound(
+  side: Side,
+  images: { run: string; pull: string },
+  only: ReadonlySet<string>,
+): Promise<Map<CallName, Sample>> {
   const samples = new Map<CallName, Sample>();
   const timed = async <T>(name: CallName, work: () => Promise<T>): Promise<T> => {
     const { value, sample } = await measure(side, work);
@@ -70,20 +74,40 @@ export async function runRound(side: Side, images: { run: string; pull: string }
   if (callNames.some((name) => name !== "PullImage" && only.has(name))) {
     const config = podConfig(side, "round");
     const { podSandboxId } = await timed("RunPodSandbox", () => runPod(side, config));
-    const { containerId } = await timed("CreateContainer", () => create(side, podSandboxId, config, images.run, stoppable));
-    await timed("StartContainer", () => call(side, "startContainer", StartContainerRequest.fromPartial({ containerId })));
-    await wanted("ContainerStatus", () => call(side, "containerStatus", ContainerStatusRequest.fromPartial({ containerId })));
-    await wanted("PodSandboxStatus", () => call(side, "podSandboxStatus", PodSandboxStatusRequest.fromPartial({ podSandboxId })));
+    const { containerId } = await timed("CreateContainer", () =>
+      create(side, podSandboxId, config, images.run, stoppable),
+    );
+    await timed("StartContainer", () =>
+      call(side, "startContainer", StartContainerRequest.fromPartial({ containerId })),
+    );
+    await wanted("ContainerStatus", () =>
+      call(side, "containerStatus", ContainerStatusRequest.fromPartial({ containerId })),
+    );
+    await wanted("PodSandboxStatus", () =>
+      call(side, "podSandboxStatus", PodSandboxStatusRequest.fromPartial({ podSandboxId })),
+    );
     await wanted("ListContainers", () => listContainers(side));
     await wanted("ListPodSandbox", () => listPods(side));
     await wanted("ExecSync", async () => {
-      const { exitCode } = await call(side, "execSync", ExecSyncRequest.fromPartial({ containerId, cmd: ["true"], timeout: 30n }));
+      const { exitCode } = await call(
+        side,
+        "execSync",
+        ExecSyncRequest.fromPartial({ containerId, cmd: ["true"], timeout: 30n }),
+      );
       if (exitCode !== 0) throw new Error(`${side.name}: execSync: true ended with ${exitCode}`);
     });
-    await timed("StopContainer", () => call(side, "stopContainer", StopContainerRequest.fromPartial({ containerId, timeout: 20n })));
-    await timed("RemoveContainer", () => call(side, "removeContainer", RemoveContainerRequest.fromPartial({ containerId })));
-    await timed("StopPodSandbox", () => call(side, "stopPodSandbox", StopPodSandboxRequest.fromPartial({ podSandboxId })));
-    await timed("RemovePodSandbox", () => call(side, "removePodSandbox", RemovePodSandboxRequest.fromPartial({ podSandboxId })));
+    await timed("StopContainer", () =>
+      call(side, "stopContainer", StopContainerRequest.fromPartial({ containerId, timeout: 20n })),
+    );
+    await timed("RemoveContainer", () =>
+      call(side, "removeContainer", RemoveContainerRequest.fromPartial({ containerId })),
+    );
+    await timed("StopPodSandbox", () =>
+      call(side, "stopPodSandbox", StopPodSandboxRequest.fromPartial({ podSandboxId })),
+    );
+    await timed("RemovePodSandbox", () =>
+      call(side, "removePodSandbox", RemovePodSandboxRequest.fromPartial({ podSandboxId })),
+    );
   }
   if (only.has("PullImage")) {
     await timed("PullImage", () => pull(side, images.pull));
@@ -104,18 +128,31 @@ let named = 0;
 export function podConfig(side: Side, name: string): PodSandboxConfig {
   named += 1;
   return PodSandboxConfig.fromPartial({
-    metadata: { name: `${name}-${named}`, uid: `bench-${process.pid}-${named}`, namespace: "keelson-bench", attempt: 0 },
+    metadata: {
+      name: `${name}-${named}`,
+      uid: `bench-${process.pid}-${named}`,
+      namespace: "keelson-bench",
+      attempt: 0,
+    },
     hostname: name,
     logDirectory: `${side.logDirectory}/${named}`,
     labels: benchLabels,
-    linux: { cgroupParent: side.cgroupParent, securityContext: { namespaceOptions: { pid: NamespaceMode.CONTAINER }, seccomp: unconfined } },
+    linux: {
+      cgroupParent: side.cgroupParent,
+      securityContext: { namespaceOptions: { pid: NamespaceMode.CONTAINER }, seccomp: unconfined },
+    },
   });
 }
 
 const unconfined = { profileType: SecurityProfile_ProfileType.Unconfined };
 
 export function runPod(side: Side, config: PodSandboxConfig, timeoutMs?: number) {
-  return call(side, "runPodSandbox", RunPodSandboxRequest.fromPartial({ config, runtimeHandler: side.handler }), timeoutMs);
+  return call(
+    side,
+    "runPodSandbox",
+    RunPodSandboxRequest.fromPartial({ config, runtimeHandler: side.handler }),
+    timeoutMs,
+  );
 }
 
 /** What a container has that others have not. */
@@ -147,7 +184,12 @@ export function create(
     stdinOnce: stdin,
     linux: { securityContext: { namespaceOptions: { pid: NamespaceMode.CONTAINER }, seccomp: unconfined } },
   } satisfies Partial<Record<keyof ContainerConfig, unknown>>;
-  return call(side, "createContainer", CreateContainerRequest.fromPartial({ podSandboxId, config, sandboxConfig }), timeoutMs);
+  return call(
+    side,
+    "createContainer",
+    CreateContainerRequest.fromPartial({ podSandboxId, config, sandboxConfig }),
+    timeoutMs,
+  );
 }
 
 export function pull(side: Side, image: string) {

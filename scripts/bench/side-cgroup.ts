@@ -43,7 +43,9 @@ export class SideCgroup {
 
   /** Memory now in KiB: of processes, tmpfs and the kernel on their behalf, without the page cache of files. */
   memoryKiB(): number {
-    const used = Number(readFileSync(join(this.#memoryDir, this.#isV2 ? "memory.current" : "memory.usage_in_bytes"), "utf8"));
+    const used = Number(
+      readFileSync(join(this.#memoryDir, this.#isV2 ? "memory.current" : "memory.usage_in_bytes"), "utf8"),
+    );
     const stat = join(this.#memoryDir, "memory.stat");
     const prefix = this.#isV2 ? "" : "total_";
     return (used - field(stat, `${prefix}inactive_file`) - field(stat, `${prefix}active_file`)) / 1024;

@@ -28,17 +28,28 @@ export interface Side {
 }
 
 /** Makes a call, with a deadline of a minute unless told. */
-export async function call<N extends UnaryCallName>(side: Side, name: N, request: RequestOf<N>, timeoutMs = 60_000): Promise<ResponseOf<N>> {
+export async function call<N extends UnaryCallName>(
+  side: Side,
+  name: N,
+  request: RequestOf<N>,
+  timeoutMs = 60_000,
+): Promise<ResponseOf<N>> {
   try {
     return await side.client.call(name, request, AbortSignal.any([side.signal, AbortSignal.timeout(timeoutMs)]));
   } catch (error) {
     side.signal.throwIfAborted();
-    throw new Error(`${side.name}: ${name}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+    throw new Error(`${side.name}: ${name}: ${error instanceof Error ? error.message : String(error)}`, {
+      cause: error,
+    });
   }
 }
 
 /** The name and version that a runtime gives itself. */
 export async function versionOf(client: CriClient): Promise<{ name: string; version: string }> {
-  const { runtimeName, runtimeVersion } = await client.call("version", VersionRequest.fromPartial({}), AbortSignal.timeout(10_000));
+  const { runtimeName, runtimeVersion } = await client.call(
+    "version",
+    VersionRequest.fromPartial({}),
+    AbortSignal.timeout(10_000),
+  );
   return { name: runtimeName, version: runtimeVersion };
 }

@@ -33,7 +33,13 @@ const listEveryMs = 1000;
 const statsEvery = 10;
 
 /** The lists that are measured, in their order. */
-export const listNames = ["ListContainers", "ListPodSandbox", "ListContainerStats", "ListPodSandboxStats", "ListPodSandboxMetrics"] as const;
+export const listNames = [
+  "ListContainers",
+  "ListPodSandbox",
+  "ListContainerStats",
+  "ListPodSandboxStats",
+  "ListPodSandboxMetrics",
+] as const;
 export type ListName = (typeof listNames)[number];
 
 /** Calls of one list, one after another. */
@@ -84,7 +90,9 @@ export class StatsGround implements Disposable {
       const { podSandboxId } = await runPod(this.#side, config);
       this.#pods.push(podSandboxId);
       for (let index = 0; index < containersEach; index++) {
-        const { containerId } = await create(this.#side, podSandboxId, config, image, idleCommand, { name: `main-${index}` });
+        const { containerId } = await create(this.#side, podSandboxId, config, image, idleCommand, {
+          name: `main-${index}`,
+        });
         await call(this.#side, "startContainer", StartContainerRequest.fromPartial({ containerId }));
         this.#containers += 1;
       }
@@ -114,7 +122,12 @@ export class StatsGround implements Disposable {
     const took = (performance.now() - startedAtMs) / 1000;
     const after = cpuOf(this.#side);
     const daemonRssKiB = pid === undefined ? Number.NaN : rssKiB(pid);
-    this.#poll = { seconds: took, daemonMs: (after.daemonMs - before.daemonMs) / took, sideMs: (after.sideMs - before.sideMs) / took, daemonRssKiB };
+    this.#poll = {
+      seconds: took,
+      daemonMs: (after.daemonMs - before.daemonMs) / took,
+      sideMs: (after.sideMs - before.sideMs) / took,
+      daemonRssKiB,
+    };
   }
 
   async takeDown(): Promise<void> {
@@ -156,7 +169,12 @@ export class StatsGround implements Disposable {
     }
     await sleep(settleMs, undefined, { signal });
     const after = cpuOf(this.#side);
-    return { ms, bytes, daemonMs: (after.daemonMs - before.daemonMs) / ms.length, sideMs: (after.sideMs - before.sideMs) / ms.length };
+    return {
+      ms,
+      bytes,
+      daemonMs: (after.daemonMs - before.daemonMs) / ms.length,
+      sideMs: (after.sideMs - before.sideMs) / ms.length,
+    };
   }
 
   async #ask(name: ListName): Promise<number> {
@@ -164,9 +182,12 @@ export class StatsGround implements Disposable {
     const asks: Record<ListName, () => Promise<number>> = {
       ListContainers: () => raw.answerBytes("listContainers", ListContainersRequest.fromPartial({}), callTimeoutMs),
       ListPodSandbox: () => raw.answerBytes("listPodSandbox", ListPodSandboxRequest.fromPartial({}), callTimeoutMs),
-      ListContainerStats: () => raw.answerBytes("listContainerStats", ListContainerStatsRequest.fromPartial({}), callTimeoutMs),
-      ListPodSandboxStats: () => raw.answerBytes("listPodSandboxStats", ListPodSandboxStatsRequest.fromPartial({}), callTimeoutMs),
-      ListPodSandboxMetrics: () => raw.answerBytes("listPodSandboxMetrics", ListPodSandboxMetricsRequest.fromPartial({}), callTimeoutMs),
+      ListContainerStats: () =>
+        raw.answerBytes("listContainerStats", ListContainerStatsRequest.fromPartial({}), callTimeoutMs),
+      ListPodSandboxStats: () =>
+        raw.answerBytes("listPodSandboxStats", ListPodSandboxStatsRequest.fromPartial({}), callTimeoutMs),
+      ListPodSandboxMetrics: () =>
+        raw.answerBytes("listPodSandboxMetrics", ListPodSandboxMetricsRequest.fromPartial({}), callTimeoutMs),
     };
     return await asks[name]();
   }

@@ -1,8 +1,6 @@
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
-import { connectSpdy } from "@keelson/spdy/connect.ts";
-import type { SpdySession } from "@keelson/spdy/session.ts";
 import {
   AttachRequest,
   ContainerState,
@@ -17,8 +15,16 @@ import {
   StopPodSandboxRequest,
   VersionRequest,
 } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { connectSpdy } from "@keelson/spdy/connect.ts";
+import type { SpdySession } from "@keelson/spdy/session.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
-import { connectExec, connectForward, type ExecConnection, type ExecProtocol, type ExecStream } from "./exec-connection.ts";
+import {
+  connectExec,
+  connectForward,
+  type ExecConnection,
+  type ExecProtocol,
+  type ExecStream,
+} from "./exec-connection.ts";
 import { RawClient } from "./raw-client.ts";
 import { create, podConfig, runPod } from "./round.ts";
 import { call, type Side } from "./side.ts";
@@ -56,17 +62,38 @@ export interface StreamSample {
 }
 
 /** Brings up a pod with a web server, measures, and takes it down. */
-export async function measureStreams(side: Side, image: string, progress: (text: string) => void): Promise<StreamSample> {
+export async function measureStreams(
+  side: Side,
+  image: string,
+  progress: (text: string) => void,
+): Promise<StreamSample> {
   const config = podConfig(side, "streams");
   const { podSandboxId } = await runPod(side, config);
   const serve = `mkdir /srv; echo ok >/srv/small; dd if=/dev/zero of=/srv/big bs=1M count=${bulkMiB}; exec httpd -f -p ${port} -h /srv`;
   const { containerId } = await create(side, podSandboxId, config, image, ["sh", "-c", serve]);
   await call(side, "startContainer", StartContainerRequest.fromPartial({ containerId }));
   try {
-    await waitFor(async () => (await call(side, "execSync", ExecSyncRequest.fromPartial({ containerId, cmd: ["wget", "-q", "-O", "/dev/null", `http://127.0.0.1:${port}/small`], timeout: 10n }))).exitCode === 0, { timeoutMs: 30_000 });
+    await waitFor(
+      async () =>
+        (
+          await call(
+            side,
+            "execSync",
+            ExecSyncRequest.fromPartial({
+              containerId,
+              cmd: ["wget", "-q", "-O", "/dev/null", `http://127.0.0.1:${port}/small`],
+              timeout: 10n,
+            }),
+          )
+        ).exitCode === 0,
+      { timeoutMs: 30_000 },
+    );
     const sample = await measureIn(side, podSandboxId, containerId, progress);
     progress(`attach on ${side.name}`);
-    const attachments = [["attach stdout, SPDY", await attachStdoutSpeed(side, podSandboxId, config, image)], ["attach stdin, SPDY", await attachStdinSpeed(side, podSandboxId, config, image)]] as const;
+    const attachments = [
+      ["attach stdout, SPDY", await attachStdoutSpeed(side, podSandboxId, config, image)],
+      ["attach stdin, SPDY", await attachStdinSpeed(side, podSandboxId, config, image)],
+    ] as const;
     return { ...sample, megabytesPerSecond: new Map([...sample.megabytesPerSecond, ...attachments]) };
   } finally {
     await call(side, "stopPodSandbox", StopPodSandboxRequest.fromPartial({ podSandboxId }));
@@ -74,10 +101,18 @@ export async function measureStreams(side: Side, image: string, progress: (text:
   }
 }
 
-async function measureIn(side: Side, podSandboxId: string, containerId: string, progress: (text: string) => void): Promise<StreamSample> {
+async function measureIn(
+  side: Side,
+  podSandboxId: string,
+  containerId: string,
+  progress: (text: string) => void,
+): Promise<StreamSample> {
   const speeds = new Map<string, number>();
   const webSocket = await newestWebSocket(side, containerId);
-  for (const [transport, protocol] of [["SPDY", "spdy"], ["WebSocket", webSocket]] as const) {
+  for (const [transport, protocol] of [
+    ["SPDY", "spdy"],
+    ["WebSocket", webSocket],
+  ] as const) {
     if (protocol === undefined) continue;
     progress(`exec by ${transport} on ${side.name}`);
     speeds.set(`exec stdout, ${transport}`, await stdoutSpeed(side, containerId, protocol));
@@ -96,7 +131,13 @@ async function measureIn(side: Side, podSandboxId: string, containerId: string, 
 }
 
 async function execUrl(side: Side, containerId: string, cmd: string[], stream: ExecStream): Promise<string> {
-  return (await call(side, "exec", ExecRequest.fromPartial({ containerId, cmd, stdin: stream === "stdin", stdout: stream === "stdout" }))).url;
+  return (
+    await call(
+      side,
+      "exec",
+      ExecRequest.fromPartial({ containerId, cmd, stdin: stream === "stdin", stdout: stream === "stdout" }),
+    )
+  ).url;
 }
 
 /** The newest subprotocol that the side knows; undefined when it knows none of these. */
@@ -114,12 +155,20 @@ async function newestWebSocket(side: Side, containerId: string): Promise<ExecPro
 }
 
 async function stdoutSpeed(side: Side, containerId: string, protocol: ExecProtocol): Promise<number> {
-  const url = await execUrl(side, containerId, ["dd", "if=/dev/zero", `bs=${blockBytes}`, `count=${bulkBytes / blockBytes}`], "stdout");
+  const url = await execUrl(
+    side,
+    containerId,
+    ["dd", "if=/dev/zero", `bs=${blockBytes}`, `count=${bulkBytes / blockBytes}`],
+    "stdout",
+  );
   const startedAtMs = performance.now();
   const connection = await connectExec(protocol, url, "stdout");
   const tail = await within(connection.ended, `${side.name}: stdout of exec by ${protocol}`, () => connection.close());
   const ms = performance.now() - startedAtMs;
-  if (connection.received() < bulkBytes || !tail.includes("Success")) throw new Error(`${side.name}: ${connection.received()} of ${bulkBytes} bytes of stdout came by ${protocol}, and then: ${tail.slice(-200)}`);
+  if (connection.received() < bulkBytes || !tail.includes("Success"))
+    throw new Error(
+      `${side.name}: ${connection.received()} of ${bulkBytes} bytes of stdout came by ${protocol}, and then: ${tail.slice(-200)}`,
+    );
   return bulkBytes / 1000 / ms;
 }
 
@@ -143,10 +192,17 @@ async function stdinSpeed(side: Side, containerId: string, protocol: ExecProtoco
  * From the first byte to the last of each burst, which go into the container's log as well. keelsond drops a client that
  * is more than a burst behind, as this one may be on a busy machine.
  */
-async function attachStdoutSpeed(side: Side, podSandboxId: string, config: PodSandboxConfig, image: string): Promise<number> {
+async function attachStdoutSpeed(
+  side: Side,
+  podSandboxId: string,
+  config: PodSandboxConfig,
+  image: string,
+): Promise<number> {
   const burst = `until [ -e /tmp/go$i ]; do sleep 0.02; done; dd if=/dev/zero bs=${blockBytes} count=${burstBytes / blockBytes}`;
   const script = `for i in $(seq ${bursts}); do ${burst}; done; exec sleep 600`;
-  const { containerId } = await create(side, podSandboxId, config, image, ["sh", "-c", script], { name: "attach-stdout" });
+  const { containerId } = await create(side, podSandboxId, config, image, ["sh", "-c", script], {
+    name: "attach-stdout",
+  });
   await call(side, "startContainer", StartContainerRequest.fromPartial({ containerId }));
   const { url } = await call(side, "attach", AttachRequest.fromPartial({ containerId, stdout: true }));
   const connection = await connectExec("spdy", url, "stdout");
@@ -155,12 +211,17 @@ async function attachStdoutSpeed(side: Side, podSandboxId: string, config: PodSa
   let ms = 0;
   for (let burst = 1; burst <= bursts; burst++) {
     const before = connection.received();
-    await call(side, "execSync", ExecSyncRequest.fromPartial({ containerId, cmd: ["touch", `/tmp/go${burst}`], timeout: 10n }));
+    await call(
+      side,
+      "execSync",
+      ExecSyncRequest.fromPartial({ containerId, cmd: ["touch", `/tmp/go${burst}`], timeout: 10n }),
+    );
     while (connection.received() === before) await sleep(1);
     const startedAtMs = performance.now();
     while (connection.received() < before + burstBytes) {
       await sleep(1);
-      if (performance.now() - startedAtMs > transferTimeoutMs) throw new Error(`${side.name}: attach: ${connection.received() - before} of ${burstBytes} bytes came`);
+      if (performance.now() - startedAtMs > transferTimeoutMs)
+        throw new Error(`${side.name}: attach: ${connection.received() - before} of ${burstBytes} bytes came`);
     }
     ms += performance.now() - startedAtMs;
   }
@@ -169,29 +230,42 @@ async function attachStdoutSpeed(side: Side, podSandboxId: string, config: PodSa
 }
 
 /** To the container's end, which comes when it has all. */
-async function attachStdinSpeed(side: Side, podSandboxId: string, config: PodSandboxConfig, image: string): Promise<number> {
+async function attachStdinSpeed(
+  side: Side,
+  podSandboxId: string,
+  config: PodSandboxConfig,
+  image: string,
+): Promise<number> {
   const blocks = bulkBytes / blockBytes;
   const script = `dd of=/dev/null iflag=fullblock bs=${blockBytes} count=${blocks} 2>/tmp/records; exec grep -q '^${blocks}+0 records in' /tmp/records`;
-  const { containerId } = await create(side, podSandboxId, config, image, ["sh", "-c", script], { name: "attach-stdin", stdin: true });
+  const { containerId } = await create(side, podSandboxId, config, image, ["sh", "-c", script], {
+    name: "attach-stdin",
+    stdin: true,
+  });
   await call(side, "startContainer", StartContainerRequest.fromPartial({ containerId }));
   const { url } = await call(side, "attach", AttachRequest.fromPartial({ containerId, stdin: true }));
   const startedAtMs = performance.now();
   const connection = await connectExec("spdy", url, "stdin");
   await send(connection, `${side.name}: stdin of attach`);
-  const status = async () => (await call(side, "containerStatus", ContainerStatusRequest.fromPartial({ containerId }))).status;
+  const status = async () =>
+    (await call(side, "containerStatus", ContainerStatusRequest.fromPartial({ containerId }))).status;
   // Not to the connection's: containerd's stays open, for more input.
-  await waitFor(async () => (await status())?.state === ContainerState.CONTAINER_EXITED, { timeoutMs: transferTimeoutMs });
+  await waitFor(async () => (await status())?.state === ContainerState.CONTAINER_EXITED, {
+    timeoutMs: transferTimeoutMs,
+  });
   const ms = performance.now() - startedAtMs;
   connection.close();
   const exitCode = (await status())?.exitCode;
-  if (exitCode !== 0) throw new Error(`${side.name}: not all of stdin came by attach: the container ended with ${exitCode}`);
+  if (exitCode !== 0)
+    throw new Error(`${side.name}: not all of stdin came by attach: the container ended with ${exitCode}`);
   return bulkBytes / 1000 / ms;
 }
 
 /** All that there is to be sent, as fast as it is taken. */
 async function send(connection: ExecConnection, what: string): Promise<void> {
   const block = Buffer.alloc(stdinBytes);
-  for (let sent = 0; sent < bulkBytes; sent += stdinBytes) await within(connection.write(block), what, () => connection.close());
+  for (let sent = 0; sent < bulkBytes; sent += stdinBytes)
+    await within(connection.write(block), what, () => connection.close());
 }
 
 export async function execLatency(side: Side, containerId: string): Promise<number> {
@@ -234,7 +308,8 @@ async function forwardSpeed(side: Side, podSandboxId: string): Promise<number> {
     await connection.write(Buffer.from("GET /big HTTP/1.0\r\n\r\n"));
     while (connection.received() < bulkBytes) {
       await sleep(2);
-      if (performance.now() - startedAtMs > transferTimeoutMs) throw new Error(`${side.name}: port-forward: ${connection.received()} of ${bulkBytes} bytes came`);
+      if (performance.now() - startedAtMs > transferTimeoutMs)
+        throw new Error(`${side.name}: port-forward: ${connection.received()} of ${bulkBytes} bytes came`);
     }
     return bulkBytes / 1000 / (performance.now() - startedAtMs);
   } finally {
@@ -253,11 +328,18 @@ async function forwardRate(session: SpdySession): Promise<number> {
 }
 
 /** The latency of gRPC calls, then the same while commands flood their clients, who are on a thread of their own. */
-async function underFlood(side: Side, containerId: string): Promise<Pick<StreamSample, "calm" | "flooded" | "floodMegabytesPerSecond">> {
+async function underFlood(
+  side: Side,
+  containerId: string,
+): Promise<Pick<StreamSample, "calm" | "flooded" | "floodMegabytesPerSecond">> {
   using raw = new RawClient(side.endpoint);
   await measureCalls(raw, 1_000);
   const calm = await measureCalls(raw, floodMs);
-  const urls = await Promise.all(Array.from({ length: floods }, () => execUrl(side, containerId, ["dd", "if=/dev/zero", `bs=${blockBytes}`], "stdout")));
+  const urls = await Promise.all(
+    Array.from({ length: floods }, () =>
+      execUrl(side, containerId, ["dd", "if=/dev/zero", `bs=${blockBytes}`], "stdout"),
+    ),
+  );
   const worker = new Worker(new URL("./flood-worker.ts", import.meta.url), { workerData: { urls } });
   try {
     await within(once(worker, "message"), `${side.name}: begin of ${floods} execs`);
@@ -273,7 +355,10 @@ async function underFlood(side: Side, containerId: string): Promise<Pick<StreamS
 }
 
 async function measureCalls(raw: RawClient, forMs: number): Promise<Map<string, number[]>> {
-  const times = new Map<string, number[]>([["Version", []], ["ListContainers", []]]);
+  const times = new Map<string, number[]>([
+    ["Version", []],
+    ["ListContainers", []],
+  ]);
   const end = performance.now() + forMs;
   while (performance.now() < end) {
     for (const [name, ms] of times) {

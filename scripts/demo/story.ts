@@ -75,7 +75,10 @@ export async function tellStory(stage: Stage): Promise<void> {
   const image = await steps.run("make an image", async () => {
     const content = busyboxImage();
     const kb = content.layers.reduce((sum, layer) => sum + layer.bytes.length, 0) / 1000;
-    return { value: registry.add("library/busybox", "latest", content), lines: [`busybox from Debian's busybox-static, ${Math.round(kb)} kB`] };
+    return {
+      value: registry.add("library/busybox", "latest", content),
+      lines: [`busybox from Debian's busybox-static, ${Math.round(kb)} kB`],
+    };
   });
   const first = await steps.run("start keelsond", async () => {
     const value = await start();
@@ -92,13 +95,20 @@ export async function tellStory(stage: Stage): Promise<void> {
   });
 
   // Labels and PID namespaces are those that kubelets ask for.
-  const labels = { "io.kubernetes.pod.name": "demo", "io.kubernetes.pod.namespace": "default", "io.kubernetes.pod.uid": "demo-uid" };
+  const labels = {
+    "io.kubernetes.pod.name": "demo",
+    "io.kubernetes.pod.namespace": "default",
+    "io.kubernetes.pod.uid": "demo-uid",
+  };
   const sandboxConfig = {
     metadata: { name: "demo", uid: "demo-uid", namespace: "default", attempt: 0 },
     hostname: "demo",
     logDirectory: join(dir, "logs"),
     labels,
-    linux: { cgroupParent: `/${stage.cgroup}`, securityContext: { namespaceOptions: { pid: NamespaceMode.CONTAINER } } },
+    linux: {
+      cgroupParent: `/${stage.cgroup}`,
+      securityContext: { namespaceOptions: { pid: NamespaceMode.CONTAINER } },
+    },
   };
   const podId = await steps.run("RunPodSandbox", async () => {
     const { podSandboxId } = await call("runPodSandbox", RunPodSandboxRequest.fromPartial({ config: sandboxConfig }));
@@ -136,9 +146,18 @@ export async function tellStory(stage: Stage): Promise<void> {
   });
   await steps.run("ExecSync", async () => {
     const cmd = ["sh", "-c", "id -un; hostname; ps -o pid,user,comm"];
-    const { exitCode, stdout, stderr } = await call("execSync", ExecSyncRequest.fromPartial({ containerId, cmd, timeout: 10n }));
+    const { exitCode, stdout, stderr } = await call(
+      "execSync",
+      ExecSyncRequest.fromPartial({ containerId, cmd, timeout: 10n }),
+    );
     if (exitCode !== 0) throw new Error(`sh ended with ${exitCode}: ${Buffer.from(stderr).toString()}`);
-    return { value: undefined, lines: ["id -un; hostname; ps -o pid,user,comm", ...Buffer.from(stdout).toString().trimEnd().split("\n").map(dim)] };
+    return {
+      value: undefined,
+      lines: [
+        "id -un; hostname; ps -o pid,user,comm",
+        ...Buffer.from(stdout).toString().trimEnd().split("\n").map(dim),
+      ],
+    };
   });
   await steps.run("keelctl ps", async () => {
     const keelctl = join(import.meta.dirname, "../../bin/keelctl");
@@ -147,7 +166,10 @@ export async function tellStory(stage: Stage): Promise<void> {
   });
   await steps.run("its numbers", async () => {
     const { stats } = await call("podSandboxStats", { podSandboxId: podId });
-    const { containers: [container], network } = stats!.linux!;
+    const {
+      containers: [container],
+      network,
+    } = stats!.linux!;
     const eth0 = network!.defaultInterface!;
     const lines = [
       "PodSandboxStats, and what the kernel says of the rest",
@@ -170,26 +192,39 @@ export async function tellStory(stage: Stage): Promise<void> {
   await steps.run("start keelsond again", async () => {
     const { pid } = await start();
     await ready(call);
-    const running = await call("listContainers", ListContainersRequest.fromPartial({ filter: { state: { state: ContainerState.CONTAINER_RUNNING } } }));
+    const running = await call(
+      "listContainers",
+      ListContainersRequest.fromPartial({ filter: { state: { state: ContainerState.CONTAINER_RUNNING } } }),
+    );
     if (running.containers[0]?.id !== containerId) throw new Error("the container is no longer listed as running");
     return { value: undefined, lines: [`process ${pid} found the pod and its container running`] };
   });
   await steps.run("nothing was lost", async () => {
     const servingAtMs = Date.now();
-    await waitFor(() => (readTicks(logFile).at(-1)?.atMs ?? 0) > servingAtMs, { message: "the container logs no more" });
+    await waitFor(() => (readTicks(logFile).at(-1)?.atMs ?? 0) > servingAtMs, {
+      message: "the container logs no more",
+    });
     const ticks = readTicks(logFile);
     assertGapless(ticks);
     const meanwhile = ticks.filter(({ atMs }) => atMs > killedAtMs && atMs < servingAtMs).length;
     if (meanwhile === 0) throw new Error("no line was logged while keelsond was down");
-    return { value: undefined, lines: [`lines 1 to ${ticks.length} without a gap, ${meanwhile} of them without a keelsond`] };
+    return {
+      value: undefined,
+      lines: [`lines 1 to ${ticks.length} without a gap, ${meanwhile} of them without a keelsond`],
+    };
   });
 
   await steps.run("StopContainer", async () => {
     await call("stopContainer", StopContainerRequest.fromPartial({ containerId, timeout: 10n }));
     const { status } = await call("containerStatus", ContainerStatusRequest.fromPartial({ containerId }));
-    if (status?.exitCode !== 0) throw new Error(`the container ended with ${status?.exitCode} (${status?.reason}), not 0`);
-    if (!/ stdout F bye$/m.test(readFileSync(logFile, "utf8"))) throw new Error("the container's last line is not in its log");
-    return { value: undefined, lines: [`SIGTERM; it logged a bye and ended: ${status.reason}, exit code ${status.exitCode}`] };
+    if (status?.exitCode !== 0)
+      throw new Error(`the container ended with ${status?.exitCode} (${status?.reason}), not 0`);
+    if (!/ stdout F bye$/m.test(readFileSync(logFile, "utf8")))
+      throw new Error("the container's last line is not in its log");
+    return {
+      value: undefined,
+      lines: [`SIGTERM; it logged a bye and ended: ${status.reason}, exit code ${status.exitCode}`],
+    };
   });
   await steps.run("StopPodSandbox", async () => {
     await call("stopPodSandbox", StopPodSandboxRequest.fromPartial({ podSandboxId: podId }));
@@ -230,7 +265,9 @@ async function fetchText(url: string): Promise<string | undefined> {
 }
 
 function supervisors(containerId: string): number[] {
-  return findProcesses((command, args) => args[0]?.endsWith("conmon") === true && command.includes(`--cid ${containerId}`));
+  return findProcesses(
+    (command, args) => args[0]?.endsWith("conmon") === true && command.includes(`--cid ${containerId}`),
+  );
 }
 
 function mb(bytes: number): string {

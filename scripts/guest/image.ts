@@ -5,7 +5,21 @@
  */
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { chmodSync, copyFileSync, existsSync, globSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  globSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { homedir } from "node:os";
 import { basename, join } from "node:path";
 
@@ -26,9 +40,15 @@ const rootPackages = [
   ..."crun runc conmon containernetworking-plugins iptables iproute2 apparmor busybox-static catatonit".split(" "),
 ];
 /** What the initial file system needs to see the disks and the ports, in the order of insmod. */
-const bootModules = "virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk virtio_console virtio-rng".split(" ");
+const bootModules =
+  "virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk virtio_console virtio-rng".split(
+    " ",
+  );
 /** Units that wait for what the guest does not have, or disturb its tests. */
-const maskedUnits = "getty.target apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer systemd-tmpfiles-clean.timer".split(" ");
+const maskedUnits =
+  "getty.target apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer systemd-tmpfiles-clean.timer".split(
+    " ",
+  );
 
 /** Makes the image where there is none yet: a minute or two, some 400 MB. */
 export function guestImage(say: (text: string) => void): GuestImage {
@@ -46,7 +66,8 @@ export function guestImage(say: (text: string) => void): GuestImage {
     rmSync(work, { recursive: true, force: true });
   }
   // Older ones are of no use to anyone. A run that has one open keeps it until it ends.
-  for (const name of readdirSync(dir)) if (/^[0-9a-f]{16}$/.test(name) && name !== basename(made)) rmSync(join(dir, name), { recursive: true });
+  for (const name of readdirSync(dir))
+    if (/^[0-9a-f]{16}$/.test(name) && name !== basename(made)) rmSync(join(dir, name), { recursive: true });
   return image;
 }
 
@@ -73,7 +94,19 @@ function makeImage(work: string, say: (text: string) => void): void {
 
 /** The address that apt has Debian's main archive from; none leaves it to debootstrap. */
 function mirror(): string[] {
-  const lines = run("apt-get", ["indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", `Codename: ${suite}`, "Component: main", "Origin: Debian"], "/");
+  const lines = run(
+    "apt-get",
+    [
+      "indextargets",
+      "--format",
+      "$(REPO_URI)",
+      "Created-By: Packages",
+      `Codename: ${suite}`,
+      "Component: main",
+      "Origin: Debian",
+    ],
+    "/",
+  );
   const first = lines.split("\n").find((line) => /^https?:/.test(line));
   return first === undefined ? [] : [first];
 }
@@ -103,7 +136,10 @@ function initrd(work: string, modulesDir: string): Buffer {
   if (missing.length > 0) throw new Error(`the kernel of ${kernelPackage} has no module ${missing.join(", ")}`);
   for (const file of found) copyFileSync(file!, join(dir, "modules", basename(file!)));
   writeFileSync(join(dir, "modules/order"), bootModules.map((module) => `${module}.ko\n`).join(""));
-  return execFileSync("sh", ["-c", "find . | busybox cpio -o -H newc 2>/dev/null | gzip -1"], { cwd: dir, maxBuffer: 64 << 20 });
+  return execFileSync("sh", ["-c", "find . | busybox cpio -o -H newc 2>/dev/null | gzip -1"], {
+    cwd: dir,
+    maxBuffer: 64 << 20,
+  });
 }
 
 function prepareRoot(root: string): void {
@@ -118,7 +154,8 @@ function prepareRoot(root: string): void {
   mkdirSync(join(root, "keelson"));
   writeFileSync(join(root, "etc/hostname"), "guest\n");
   writeFileSync(join(root, "etc/resolv.conf"), "");
-  for (const path of ["var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale"]) rmSync(join(root, path), { recursive: true, force: true });
+  for (const path of ["var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale"])
+    rmSync(join(root, path), { recursive: true, force: true });
 }
 
 /** Makes a file with an ext4 file system of what is in a directory; nothing is mounted for it. */
@@ -131,9 +168,16 @@ export function makeExt4(dir: string, file: string, sizeBytes: number): void {
 /** Runs a program to its end and returns its stdout; what it said is in the error when it goes wrong. */
 function run(command: string, args: readonly string[], cwd: string): string {
   try {
-    return execFileSync(command, args, { cwd, encoding: "utf8", stdio: ["ignore", "pipe", "pipe"], maxBuffer: 64 << 20 });
+    return execFileSync(command, args, {
+      cwd,
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "pipe"],
+      maxBuffer: 64 << 20,
+    });
   } catch (error) {
     const { stdout = "", stderr = "" } = error as { stdout?: string; stderr?: string };
-    throw new Error(`${command} ${args.join(" ")}: ${`${stdout}${stderr}`.trim().split("\n").slice(-15).join("\n")}`, { cause: error });
+    throw new Error(`${command} ${args.join(" ")}: ${`${stdout}${stderr}`.trim().split("\n").slice(-15).join("\n")}`, {
+      cause: error,
+    });
   }
 }

@@ -34,14 +34,22 @@ export async function runGuest({ image, disk, work, limitMs }: GuestRun, signal:
   qemu.push("-chardev", "stdio,id=output,signal=off", "-device", "virtserialport,chardev=output,nr=1");
   qemu.push("-chardev", `file,id=exit,path=${exitFile}`, "-device", "virtserialport,chardev=exit,nr=2");
   // The end of its stdin would be taken for a host that has gone, and the guest's writes would wait for ever.
-  const child = spawn("setpriv", ["--pdeathsig", "KILL", "nice", "-n", "10", ...qemu], { stdio: ["pipe", "inherit", "inherit"] });
-  using _ = ender(child, limitMs, signal);
-  const { code, endedBy } = await new Promise<{ code: number | null; endedBy: NodeJS.Signals | null }>((resolve, reject) => {
-    child.once("error", reject).once("close", (exitCode, by) => resolve({ code: exitCode, endedBy: by }));
+  const child = spawn("setpriv", ["--pdeathsig", "KILL", "nice", "-n", "10", ...qemu], {
+    stdio: ["pipe", "inherit", "inherit"],
   });
+  using _ = ender(child, limitMs, signal);
+  const { code, endedBy } = await new Promise<{ code: number | null; endedBy: NodeJS.Signals | null }>(
+    (resolve, reject) => {
+      child.once("error", reject).once("close", (exitCode, by) => resolve({ code: exitCode, endedBy: by }));
+    },
+  );
   const exitCode = /^\d+$/m.exec(readFileSync(exitFile, "utf8"))?.[0];
   if (exitCode !== undefined) return { exitCode: Number(exitCode) };
-  const why = signal.aborted ? "interrupted" : endedBy !== null ? `killed after ${limitMs / 60_000} minutes` : `QEMU ended with ${code} before the tests did`;
+  const why = signal.aborted
+    ? "interrupted"
+    : endedBy !== null
+      ? `killed after ${limitMs / 60_000} minutes`
+      : `QEMU ended with ${code} before the tests did`;
   return { problem: `${why}; its console said last:\n${lastLines(consoleFile)}` };
 }
 

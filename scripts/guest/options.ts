@@ -16,8 +16,22 @@ export type CgroupDriver = "cgroupfs" | "systemd";
 
 /** The host tests for which cgroup v2, systemd, AppArmor or all capabilities make a difference. */
 export const defaultParts = [
-  "linux/src/cgroup", "containers/identity", "containers/security", "exec-sync", "lifecycle", "pods/environment", "pod-host", "pod-init", "pod-networks",
-  "overlay", "containers/resources", "restart", "containers/stop", "systemd", "systemd-unit", "while-down",
+  "linux/src/cgroup",
+  "containers/identity",
+  "containers/security",
+  "exec-sync",
+  "lifecycle",
+  "pods/environment",
+  "pod-host",
+  "pod-init",
+  "pod-networks",
+  "overlay",
+  "containers/resources",
+  "restart",
+  "containers/stop",
+  "systemd",
+  "systemd-unit",
+  "while-down",
 ].map((name) => `${name}.host.test.ts`);
 
 export const usage = `npm run test:guest -- [--all] [--driver cgroupfs|systemd] [--minutes N] [PART...]
@@ -32,7 +46,8 @@ export function parseOptions(args: readonly string[]): GuestOptions {
   const { values, positionals } = parse(args);
   const minutes = Number(values.minutes ?? 90);
   const driver = values.driver;
-  if (driver !== undefined && driver !== "cgroupfs" && driver !== "systemd") throw new Error(`--driver ${driver}\n${usage}`);
+  if (driver !== undefined && driver !== "cgroupfs" && driver !== "systemd")
+    throw new Error(`--driver ${driver}\n${usage}`);
   if (!(minutes > 0)) throw new Error(`--minutes ${values.minutes}\n${usage}`);
   const strange = positionals.find((part) => !/^[\w./-]+$/.test(part));
   if (strange !== undefined) throw new Error(`${strange} is part of no path here\n${usage}`);
@@ -46,7 +61,11 @@ export function parseOptions(args: readonly string[]): GuestOptions {
 
 function parse(args: readonly string[]) {
   try {
-    return parseArgs({ args: [...args], allowPositionals: true, options: { all: { type: "boolean" }, driver: { type: "string" }, minutes: { type: "string" } } });
+    return parseArgs({
+      args: [...args],
+      allowPositionals: true,
+      options: { all: { type: "boolean" }, driver: { type: "string" }, minutes: { type: "string" } },
+    });
   } catch (error) {
     throw new Error(`${(error as Error).message}\n${usage}`, { cause: error });
   }

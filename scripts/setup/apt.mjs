@@ -16,14 +16,23 @@ export class SetupError extends Error {
 export function apt(args, { attempts = 3, cwd } = {}) {
   // apt waits for dpkg's lock by itself, but not for that of its lists; mirrors fail now and then.
   for (let attempt = 1; ; attempt++) {
-    const { status, output } = run("apt-get", ["-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3", ...args], {
-      DEBIAN_FRONTEND: "noninteractive",
-      NEEDRESTART_SUSPEND: "1",
-    }, { cwd });
+    const { status, output } = run(
+      "apt-get",
+      ["-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3", ...args],
+      {
+        DEBIAN_FRONTEND: "noninteractive",
+        NEEDRESTART_SUSPEND: "1",
+      },
+      { cwd },
+    );
     if (status === 0) return;
     const locked = /Could not get lock|Unable to lock|is another process using it/.test(output);
     if (attempt >= (locked ? 60 : attempts)) {
-      throw new SetupError(`apt-get ${args.join(" ")}`, tail(output), "Mend apt (network, sources, locks) and run setup again.");
+      throw new SetupError(
+        `apt-get ${args.join(" ")}`,
+        tail(output),
+        "Mend apt (network, sources, locks) and run setup again.",
+      );
     }
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5000);
   }
@@ -34,7 +43,9 @@ export function withoutServices(work) {
   // Whoever has a policy of their own decides; otherwise no service starts (deb-systemd-invoke(1), invoke-rc.d(8)).
   const ownPolicy = !existsSync(policyFile);
   if (ownPolicy) {
-    writeFileSync(policyFile, `#!/bin/sh\n# ${policyMark}: only while it installs packages\nexit 101\n`, { flag: "wx" });
+    writeFileSync(policyFile, `#!/bin/sh\n# ${policyMark}: only while it installs packages\nexit 101\n`, {
+      flag: "wx",
+    });
     chmodSync(policyFile, 0o755);
   }
   // apt-get is in our process group and gets the signal itself; we only have to outlive it.

@@ -2,7 +2,17 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { chmodSync, existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  globSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { test, type TestContext } from "node:test";
@@ -11,12 +21,18 @@ const module = join(import.meta.dirname, "runtime-handlers.mjs");
 
 test("of containerd's package the shim is unpacked into a directory of our own, and nothing is installed", (t) => {
   const machine = new Machine(t);
-  machine.publish("bookworm", "containerd", { "usr/bin/containerd-shim-runc-v2": "#!/bin/sh\n", "usr/bin/containerd": "#!/bin/sh\n", "lib/systemd/system/containerd.service": "[Unit]\n" });
+  machine.publish("bookworm", "containerd", {
+    "usr/bin/containerd-shim-runc-v2": "#!/bin/sh\n",
+    "usr/bin/containerd": "#!/bin/sh\n",
+    "lib/systemd/system/containerd.service": "[Unit]\n",
+  });
   machine.update();
   assert.equal(machine.call("shimIsThere", machine.root), false);
   machine.call("unpackShim", machine.root);
   assert.equal(machine.call("shimIsThere", machine.root), true);
-  assert.deepEqual(globSync("**/*containerd*", { cwd: join(machine.root, "usr") }), ["local/lib/keelson-setup/containerd-shim-runc-v2"]);
+  assert.deepEqual(globSync("**/*containerd*", { cwd: join(machine.root, "usr") }), [
+    "local/lib/keelson-setup/containerd-shim-runc-v2",
+  ]);
   assert.equal(existsSync(join(machine.root, "lib/systemd")), false);
   assert.equal(readFileSync(join(machine.root, "var/lib/dpkg/status"), "utf8"), "");
 });
@@ -38,7 +54,10 @@ test("runsc comes from the backports on the machine's mirror, and the machine's 
   assert.equal(machine.call("runscIsSettled", { root: machine.root }), false);
   assert.equal(machine.call("installRunsc", { root: machine.root, release: "bookworm" }), null);
   assert.equal(machine.call("runscIsSettled", { root: machine.root }), true);
-  assert.match(readFileSync(join(machine.root, "var/lib/dpkg/status"), "utf8"), /Package: runsc\nStatus: install ok installed/);
+  assert.match(
+    readFileSync(join(machine.root, "var/lib/dpkg/status"), "utf8"),
+    /Package: runsc\nStatus: install ok installed/,
+  );
   assert.deepEqual(globSync("{etc/apt,var/lib/apt/lists}/**", { cwd: machine.root }).sort(), lists);
 });
 
@@ -63,7 +82,10 @@ test("where backports cannot be reached, the reason is noted once and looked int
 
 test("a machine without a mirror of Debian 12 is told so", (t) => {
   const machine = new Machine(t);
-  assert.match(String(machine.call("installRunsc", { root: machine.root, release: "bookworm" })), /no mirror of Debian 12/);
+  assert.match(
+    String(machine.call("installRunsc", { root: machine.root, release: "bookworm" })),
+    /no mirror of Debian 12/,
+  );
 });
 
 test("a runsc that is there by other means is left alone", (t) => {
@@ -89,9 +111,25 @@ class Machine {
     this.root = join(dir, "root");
     this.#mirror = join(dir, "mirror");
     this.#aptConfig = join(dir, "apt.conf");
-    for (const path of ["etc/apt/sources.list.d", "etc/apt/preferences.d", "var/lib/apt/lists", "var/cache/apt/archives", "var/log/apt", "var/lib/dpkg/info", "var/lib/dpkg/updates"]) mkdirSync(join(this.root, path), { recursive: true });
+    for (const path of [
+      "etc/apt/sources.list.d",
+      "etc/apt/preferences.d",
+      "var/lib/apt/lists",
+      "var/cache/apt/archives",
+      "var/log/apt",
+      "var/lib/dpkg/info",
+      "var/lib/dpkg/updates",
+    ])
+      mkdirSync(join(this.root, path), { recursive: true });
     writeFileSync(join(this.root, "var/lib/dpkg/status"), "");
-    const settings = [`Dir "${this.root}"`, `Dir::State::status "${this.root}/var/lib/dpkg/status"`, `Dir::Log "${this.root}/var/log/apt"`, `DPkg::Options { "--root=${this.root}"; "--log=/dev/null" }`, 'Acquire::AllowInsecureRepositories "true"', 'APT::Get::AllowUnauthenticated "true"'];
+    const settings = [
+      `Dir "${this.root}"`,
+      `Dir::State::status "${this.root}/var/lib/dpkg/status"`,
+      `Dir::Log "${this.root}/var/log/apt"`,
+      `DPkg::Options { "--root=${this.root}"; "--log=/dev/null" }`,
+      'Acquire::AllowInsecureRepositories "true"',
+      'APT::Get::AllowUnauthenticated "true"',
+    ];
     writeFileSync(this.#aptConfig, settings.map((line) => `${line};\n`).join(""));
   }
 
@@ -111,7 +149,10 @@ class Machine {
     const packages = `${control}Filename: ${deb}\nSize: ${bytes.length}\nSHA256: ${sha256(bytes)}\n`;
     const dist = join(this.#mirror, "dists", suite);
     write(join(dist, "main/binary-amd64/Packages"), packages);
-    write(join(dist, "Release"), `Suite: ${suite}\nCodename: ${suite}\nArchitectures: amd64\nComponents: main\nSHA256:\n ${sha256(Buffer.from(packages))} ${packages.length} main/binary-amd64/Packages\n`);
+    write(
+      join(dist, "Release"),
+      `Suite: ${suite}\nCodename: ${suite}\nArchitectures: amd64\nComponents: main\nSHA256:\n ${sha256(Buffer.from(packages))} ${packages.length} main/binary-amd64/Packages\n`,
+    );
     writeFileSync(join(this.root, "etc/apt/sources.list"), `deb file:${this.#mirror} bookworm main\n`);
   }
 
@@ -122,7 +163,13 @@ class Machine {
   /** What a function of the module returns, in a process of its own. */
   call(name: string, argument: unknown): unknown {
     const script = `const m = await import(process.argv[1]); console.log(JSON.stringify(m[process.argv[2]](JSON.parse(process.argv[3])) ?? null));`;
-    return JSON.parse(execFileSync(process.execPath, ["--input-type=module", "-e", script, module, name, JSON.stringify(argument)], { encoding: "utf8", env: this.#env(), stdio: "pipe" }));
+    return JSON.parse(
+      execFileSync(process.execPath, ["--input-type=module", "-e", script, module, name, JSON.stringify(argument)], {
+        encoding: "utf8",
+        env: this.#env(),
+        stdio: "pipe",
+      }),
+    );
   }
 
   #env(): NodeJS.ProcessEnv {

@@ -13,7 +13,19 @@
  * for one call, with lists of its own in a temporary directory, on the mirror that the machine uses; the machine's
  * sources and lists stay as they are.
  */
-import { accessSync, chmodSync, constants, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  accessSync,
+  chmodSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { apt, run, SetupError, tail } from "./apt.mjs";
@@ -26,7 +38,9 @@ const retryAfterMs = 24 * 3600_000;
 /** `root`: of a file system other than the machine's, for tests. */
 export function findProgram(name, root = "") {
   const dirs = root === "" ? (process.env.PATH ?? "").split(delimiter) : [];
-  return [...dirs, "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"].map((dir) => join(root, dir, name)).find(isProgram);
+  return [...dirs, "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"]
+    .map((dir) => join(root, dir, name))
+    .find(isProgram);
 }
 
 export function shimIsThere(root = "") {
@@ -42,10 +56,19 @@ export function unpackShim(root = "") {
   try {
     chmodSync(temporary, 0o777);
     apt(["download", "containerd"], { cwd: temporary });
-    const unpacked = run("sh", ["-c", `dpkg-deb --fsys-tarfile containerd_*.deb | tar -x ./usr/bin/${shimName}`], {}, { cwd: temporary });
+    const unpacked = run(
+      "sh",
+      ["-c", `dpkg-deb --fsys-tarfile containerd_*.deb | tar -x ./usr/bin/${shimName}`],
+      {},
+      { cwd: temporary },
+    );
     const binary = join(temporary, "usr/bin", shimName);
     if (unpacked.status !== 0 || !isProgram(binary)) {
-      throw new SetupError("containerd's shim", `the package containerd has no usr/bin/${shimName}: ${tail(unpacked.output)}`, `Install a containerd that has ${shimName}, so that it is in PATH.`);
+      throw new SetupError(
+        "containerd's shim",
+        `the package containerd has no usr/bin/${shimName}: ${tail(unpacked.output)}`,
+        `Install a containerd that has ${shimName}, so that it is in PATH.`,
+      );
     }
     renameSync(binary, join(dir, shimName));
   } finally {
@@ -66,7 +89,9 @@ export function runscIsSettled({ root = "", retry = false } = {}) {
  */
 export function installRunsc({ root = "", release = debianRelease() } = {}) {
   const note = absenceNote(root);
-  const reason = tryRunsc(release) ?? (findProgram("runsc", root) === undefined ? "the package runsc is installed, but has no program runsc" : undefined);
+  const reason =
+    tryRunsc(release) ??
+    (findProgram("runsc", root) === undefined ? "the package runsc is installed, but has no program runsc" : undefined);
   rmSync(note, { force: true });
   if (reason !== undefined) {
     mkdirSync(join(root, ownDir), { recursive: true });
@@ -119,10 +144,18 @@ function attempt(source, work) {
 
 /** The archive from which this machine gets its Debian; backports are on the same mirrors. */
 function debianMirror(release) {
-  const { status, output } = run("apt-get", ["indextargets", "--format", "$(RELEASE) $(REPO_URI)", "Created-By: Packages", "Component: main"]);
+  const { status, output } = run("apt-get", [
+    "indextargets",
+    "--format",
+    "$(RELEASE) $(REPO_URI)",
+    "Created-By: Packages",
+    "Component: main",
+  ]);
   if (status !== 0) return undefined;
   const targets = output.split("\n").map((line) => line.split(" "));
-  return [`${release}-backports`, release].map((name) => targets.find((target) => target[0] === name)?.[1]).find((uri) => uri !== undefined);
+  return [`${release}-backports`, release]
+    .map((name) => targets.find((target) => target[0] === name)?.[1])
+    .find((uri) => uri !== undefined);
 }
 
 function withoutPassword(uri) {

@@ -48,7 +48,11 @@ export class Caller implements Disposable {
   }
 
   /** Makes a call, goes away after some time, and then makes it again, as a kubelet does after its deadline. */
-  async callTwice<N extends UnaryCallName>(name: N, request: RequestOf<N>, leaveAfterMs: number): Promise<ResponseOf<N>> {
+  async callTwice<N extends UnaryCallName>(
+    name: N,
+    request: RequestOf<N>,
+    leaveAfterMs: number,
+  ): Promise<ResponseOf<N>> {
     const outcome = await this.attempt(name, request, leaveAfterMs);
     if (outcome.is === "answered") return outcome.response;
     if (outcome.is === "refused") this.fail(name, request, outcome.error);

@@ -1,5 +1,5 @@
-import { Registry } from "@keelson/testkit/registry.ts";
 import { PullImageRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { Registry } from "@keelson/testkit/registry.ts";
 import { Caller } from "./caller.ts";
 import { churnImage, listAll, removeOrphans, repeat } from "./clients.ts";
 import { Ledger } from "./ledger.ts";
@@ -31,7 +31,12 @@ export interface ChurnResult {
 }
 
 /** Runs the churn until its time is over or `signal` aborts, then takes everything down. */
-export async function churn(dir: string, options: SoakOptions, signal: AbortSignal, progress: (text: string) => void): Promise<ChurnResult> {
+export async function churn(
+  dir: string,
+  options: SoakOptions,
+  signal: AbortSignal,
+  progress: (text: string) => void,
+): Promise<ChurnResult> {
   const ledger = new Ledger();
   const random = new Random(options.seed);
   const world = new World();
@@ -47,7 +52,16 @@ export async function churn(dir: string, options: SoakOptions, signal: AbortSign
   const startedAtMs = performance.now();
   const makers = Array.from({ length: podClients }, caller);
   const slots = Array.from({ length: options.pods }, (_, number) => {
-    const slot = new Slot({ number, caller: makers[number % podClients]!, world, random: new Random(options.seed + 1000 + number), images, dir, handlers: options.handlers, isPermanent: number === 0 });
+    const slot = new Slot({
+      number,
+      caller: makers[number % podClients]!,
+      world,
+      random: new Random(options.seed + 1000 + number),
+      images,
+      dir,
+      handlers: options.handlers,
+      isPermanent: number === 0,
+    });
     return slot.run(end);
   });
   // A daemon that does not come back: nothing else can work either.
@@ -81,7 +95,14 @@ export async function churn(dir: string, options: SoakOptions, signal: AbortSign
   const seconds = (performance.now() - startedAtMs) / 1000;
   progress("taking everything down");
   callers.dispose();
-  return { seconds, ledger, memory: judgeMemory(sampler.memory), restartsMs: [...node.restartsMs], leaks: sampler.leaks, left: await node.takeDown() };
+  return {
+    seconds,
+    ledger,
+    memory: judgeMemory(sampler.memory),
+    restartsMs: [...node.restartsMs],
+    leaks: sampler.leaks,
+    left: await node.takeDown(),
+  };
 }
 
 /** kill -9 about once a minute, at no particular moment, and the next daemon at once. */

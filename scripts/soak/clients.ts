@@ -20,7 +20,12 @@ import { pause } from "./sampler.ts";
 import { missing, type World } from "./world.ts";
 
 /** Does something over and over until the signal aborts, whatever fails; failures are noted. */
-export async function repeat(caller: Caller, everyMs: number, signal: AbortSignal, work: () => Promise<void>): Promise<void> {
+export async function repeat(
+  caller: Caller,
+  everyMs: number,
+  signal: AbortSignal,
+  work: () => Promise<void>,
+): Promise<void> {
   while (await pause(everyMs, signal)) {
     try {
       await work();
@@ -35,22 +40,45 @@ export async function listAll(caller: Caller, world: World, random: Random): Pro
   const pods = new Set(world.readyPods);
   const containers = new Set(world.runningContainers);
   const listedPods = await caller.call("listPodSandbox", ListPodSandboxRequest.fromPartial({}));
-  const ready = new Set(listedPods.items.filter(({ state }) => state === PodSandboxState.SANDBOX_READY).map(({ id }) => id));
+  const ready = new Set(
+    listedPods.items.filter(({ state }) => state === PodSandboxState.SANDBOX_READY).map(({ id }) => id),
+  );
   const lostPods = missing(pods, world.readyPods, ready);
   caller.expect(lostPods.length === 0, "every pod is listed as READY", "listPodSandbox", () => lostPods.join(" "));
   const listedContainers = await caller.call("listContainers", ListContainersRequest.fromPartial({}));
-  const running = new Set(listedContainers.containers.filter(({ state }) => state === ContainerState.CONTAINER_RUNNING).map(({ id }) => id));
+  const running = new Set(
+    listedContainers.containers.filter(({ state }) => state === ContainerState.CONTAINER_RUNNING).map(({ id }) => id),
+  );
   const lostContainers = missing(containers, world.runningContainers, running);
-  caller.expect(lostContainers.length === 0, "every container is listed as RUNNING", "listContainers", () => lostContainers.join(" "));
+  caller.expect(lostContainers.length === 0, "every container is listed as RUNNING", "listContainers", () =>
+    lostContainers.join(" "),
+  );
   const pod = random.pick([...world.readyPods, ""]);
   const container = random.pick([...world.runningContainers, ""]);
-  if (pod !== "") await statusOf(caller, "podSandboxStatus", () => world.readyPods.has(pod), PodSandboxStatusRequest.fromPartial({ podSandboxId: pod }));
-  if (container !== "") await statusOf(caller, "containerStatus", () => world.runningContainers.has(container), ContainerStatusRequest.fromPartial({ containerId: container, verbose: true }));
+  if (pod !== "")
+    await statusOf(
+      caller,
+      "podSandboxStatus",
+      () => world.readyPods.has(pod),
+      PodSandboxStatusRequest.fromPartial({ podSandboxId: pod }),
+    );
+  if (container !== "")
+    await statusOf(
+      caller,
+      "containerStatus",
+      () => world.runningContainers.has(container),
+      ContainerStatusRequest.fromPartial({ containerId: container, verbose: true }),
+    );
   if (random.chance(0.1)) await caller.call("status", StatusRequest.fromPartial({ verbose: true }));
 }
 
 /** The thing may go meanwhile; then NotFound is right. */
-async function statusOf<N extends "podSandboxStatus" | "containerStatus">(caller: Caller, name: N, isThere: () => boolean, request: Parameters<typeof caller.attempt<N>>[1]): Promise<void> {
+async function statusOf<N extends "podSandboxStatus" | "containerStatus">(
+  caller: Caller,
+  name: N,
+  isThere: () => boolean,
+  request: Parameters<typeof caller.attempt<N>>[1],
+): Promise<void> {
   const outcome = await caller.attempt(name, request);
   if (outcome.is === "refused" && isThere()) caller.fail(name, request, outcome.error);
 }
@@ -60,11 +88,18 @@ export async function churnImage(caller: Caller, images: readonly string[], rand
   const image = random.pick(images);
   const spec = { image: { image } };
   const pull = PullImageRequest.fromPartial(spec);
-  const { imageRef } = random.chance(0.3) ? await caller.callTwice("pullImage", pull, random.between(0, 80)) : await caller.call("pullImage", pull);
+  const { imageRef } = random.chance(0.3)
+    ? await caller.callTwice("pullImage", pull, random.between(0, 80))
+    : await caller.call("pullImage", pull);
   const { image: found } = await caller.call("imageStatus", ImageStatusRequest.fromPartial(spec));
   caller.expect(found?.id === imageRef, "a pulled image is there", spec, () => `it is ${found?.id}, not ${imageRef}`);
   const { images: listed } = await caller.call("listImages", ListImagesRequest.fromPartial({}));
-  caller.expect(listed.some(({ id }) => id === imageRef), "a pulled image is listed", spec, () => listed.map(({ id }) => id).join(" "));
+  caller.expect(
+    listed.some(({ id }) => id === imageRef),
+    "a pulled image is listed",
+    spec,
+    () => listed.map(({ id }) => id).join(" "),
+  );
   await caller.call("imageFsInfo", ImageFsInfoRequest.fromPartial({}));
   if (random.chance(0.2)) return;
   await caller.call("removeImage", RemoveImageRequest.fromPartial(spec));

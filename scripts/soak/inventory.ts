@@ -43,7 +43,15 @@ export function takeInventory(dir: string): Inventory {
   const cgroups = cgroupsBelow("/sys/fs/cgroup", 0);
   const processes = processesHere();
   return {
-    things: [...mounts, ...addresses, ...cgroups, ...processes, ...directories(dir), ...unknownInterfaces(dir, interfaces), ...firewallRules()],
+    things: [
+      ...mounts,
+      ...addresses,
+      ...cgroups,
+      ...processes,
+      ...directories(dir),
+      ...unknownInterfaces(dir, interfaces),
+      ...firewallRules(),
+    ],
     conmons: processes.filter(({ kind }) => kind === "process conmon").length,
     mounts: mounts.length,
     networkNamespaces: mounts.filter(({ kind }) => kind === "mount netns").length,
@@ -75,11 +83,19 @@ export function unowned(things: readonly Thing[], { readyPods, containers, liveC
 }
 
 function mountsBelow(dir: string): Thing[] {
-  const targets = readFileSync("/proc/self/mountinfo", "utf8").split("\n").map((line) => line.split(" ")[4] ?? "");
-  return targets.filter((target) => target.startsWith(`${dir}/`)).map((target) => {
-    const id = idPattern.exec(target)?.[0];
-    return { kind: `mount ${basename(target)}`, owner: id === undefined ? "nobody" : target.includes("/containers/") ? "container" : "pod", id: id ?? target };
-  });
+  const targets = readFileSync("/proc/self/mountinfo", "utf8")
+    .split("\n")
+    .map((line) => line.split(" ")[4] ?? "");
+  return targets
+    .filter((target) => target.startsWith(`${dir}/`))
+    .map((target) => {
+      const id = idPattern.exec(target)?.[0];
+      return {
+        kind: `mount ${basename(target)}`,
+        owner: id === undefined ? "nobody" : target.includes("/containers/") ? "container" : "pod",
+        id: id ?? target,
+      };
+    });
 }
 
 /** host-local has a file for each address, with the id of who has it. */
@@ -114,23 +130,40 @@ interface Process {
 }
 
 function processesHere(): Thing[] {
-  const all = names("/proc").filter((name) => /^\d+$/.test(name)).flatMap(readProcess);
+  const all = names("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .flatMap(readProcess);
   const ours = new Set([1]);
   for (let pid = process.pid; pid > 1; pid = all.find((one) => one.pid === pid)?.parent ?? 0) ours.add(pid);
-  return all.filter(({ pid }) => !ours.has(pid)).flatMap(({ pid, parent, name, command, isZombie, cgroupId }): Thing[] => {
-    if (isZombie) return [{ kind: "zombie", owner: "nobody", id: `${pid} ${name}` }];
-    const first = basename(command[0] ?? "");
-    if (first === "conmon") return [{ kind: "process conmon", owner: "pod or live container", id: command[command.indexOf("--cid") + 1] ?? "" }];
-    // Its working directory is the container's.
-    if (first === "keelson-streams") return [{ kind: "process keelson-streams", owner: "container", id: idPattern.exec(readLink(`/proc/${pid}/cwd`))?.[0] ?? "" }];
-    if (first === "keelson-pod-init") return [{ kind: "process keelson-pod-init", owner: "pod", id: command[1] ?? "" }];
-    // A shim has the name of the pod's first container, which may be gone while others have it.
-    const child = first.startsWith("containerd-shim-") ? all.find((one) => one.parent === pid && one.cgroupId !== undefined) : undefined;
-    const id = cgroupId ?? child?.cgroupId ?? command.join(" ").match(idsPattern)?.at(-1);
-    if (id !== undefined) return [{ kind: "process of", owner: "pod or live container", id }];
-    // What the daemon runs is its child; an orphan should end by itself.
-    return parent === 1 ? [{ kind: "orphan process", owner: "nobody", id: `${pid} ${command.join(" ")}` }] : [];
-  });
+  return all
+    .filter(({ pid }) => !ours.has(pid))
+    .flatMap(({ pid, parent, name, command, isZombie, cgroupId }): Thing[] => {
+      if (isZombie) return [{ kind: "zombie", owner: "nobody", id: `${pid} ${name}` }];
+      const first = basename(command[0] ?? "");
+      if (first === "conmon")
+        return [
+          { kind: "process conmon", owner: "pod or live container", id: command[command.indexOf("--cid") + 1] ?? "" },
+        ];
+      // Its working directory is the container's.
+      if (first === "keelson-streams")
+        return [
+          {
+            kind: "process keelson-streams",
+            owner: "container",
+            id: idPattern.exec(readLink(`/proc/${pid}/cwd`))?.[0] ?? "",
+          },
+        ];
+      if (first === "keelson-pod-init")
+        return [{ kind: "process keelson-pod-init", owner: "pod", id: command[1] ?? "" }];
+      // A shim has the name of the pod's first container, which may be gone while others have it.
+      const child = first.startsWith("containerd-shim-")
+        ? all.find((one) => one.parent === pid && one.cgroupId !== undefined)
+        : undefined;
+      const id = cgroupId ?? child?.cgroupId ?? command.join(" ").match(idsPattern)?.at(-1);
+      if (id !== undefined) return [{ kind: "process of", owner: "pod or live container", id }];
+      // What the daemon runs is its child; an orphan should end by itself.
+      return parent === 1 ? [{ kind: "orphan process", owner: "nobody", id: `${pid} ${command.join(" ")}` }] : [];
+    });
 }
 
 /** None when it has just ended. */
@@ -140,26 +173,43 @@ function readProcess(pid: string): Process[] {
   const status = read(`/proc/${pid}/status`);
   if (cgroup === undefined || status === undefined) return [];
   const field = (name: string) => new RegExp(`^${name}:\t(.*)$`, "m").exec(status)?.[1] ?? "";
-  return [{ pid: Number(pid), parent: Number(field("PPid")), name: field("Name"), command, isZombie: field("State").startsWith("Z"), cgroupId: cgroup.match(idsPattern)?.at(-1) }];
+  return [
+    {
+      pid: Number(pid),
+      parent: Number(field("PPid")),
+      name: field("Name"),
+      command,
+      isZombie: field("State").startsWith("Z"),
+      cgroupId: cgroup.match(idsPattern)?.at(-1),
+    },
+  ];
 }
 
 function directories(dir: string): Thing[] {
   const found = (kind: string, owner: Owner, path: string): Thing[] =>
-    names(join(dir, path)).flatMap((name) => (idPattern.test(name) ? [{ kind, owner, id: idPattern.exec(name)![0] }] : []));
+    names(join(dir, path)).flatMap((name) =>
+      idPattern.test(name) ? [{ kind, owner, id: idPattern.exec(name)![0] }] : [],
+    );
   return [
     ...found("directory state/pods", "pod", "state/pods"),
     ...found("directory state/containers", "container", "state/containers"),
     ...found("directory root/containers", "container", "root/containers"),
     ...found("exit file", "pod or container", "state/exits"),
     ...found("result of CNI ADD", "pod", "root/cni/results"),
-    ...names(join(dir, "state/runtimes")).flatMap((runtime) => found(`state of ${runtime}`, "pod or live container", `state/runtimes/${runtime}`)),
+    ...names(join(dir, "state/runtimes")).flatMap((runtime) =>
+      found(`state of ${runtime}`, "pod or live container", `state/runtimes/${runtime}`),
+    ),
   ];
 }
 
 /** Host ends of pods' interfaces that no cached result of a CNI ADD names. */
 function unknownInterfaces(dir: string, interfaces: readonly string[]): Thing[] {
-  const results = names(join(dir, "root/cni/results")).map((name) => read(join(dir, "root/cni/results", name)) ?? "").join("\n");
-  return interfaces.filter((name) => !results.includes(name)).map((name) => ({ kind: "interface", owner: "nobody", id: name }));
+  const results = names(join(dir, "root/cni/results"))
+    .map((name) => read(join(dir, "root/cni/results", name)) ?? "")
+    .join("\n");
+  return interfaces
+    .filter((name) => !results.includes(name))
+    .map((name) => ({ kind: "interface", owner: "nobody", id: name }));
 }
 
 function firewallRules(): Thing[] {

@@ -5,7 +5,10 @@ import { Latencies } from "./latencies.ts";
 test("quantiles are right to within two parts of a hundred, the longest exactly", () => {
   const latencies = new Latencies();
   for (let ms = 1; ms <= 1000; ms++) latencies.add(ms);
-  for (const [fraction, ms] of [[0.5, 500], [0.99, 990]] as const) {
+  for (const [fraction, ms] of [
+    [0.5, 500],
+    [0.99, 990],
+  ] as const) {
     assert.ok(Math.abs(latencies.quantile(fraction) / ms - 1) <= 0.02, String(latencies.quantile(fraction)));
   }
   assert.equal(latencies.quantile(1), 1000);

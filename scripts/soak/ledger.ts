@@ -55,7 +55,13 @@ export class Ledger {
   /** Notes a failure, and prints it. */
   fail(what: string, request: unknown, error: unknown): void {
     this.#failed++;
-    const failure = { at: new Date(), what, request: asText(request), code: codeName(codeOf(error)), message: messageOf(error) };
+    const failure = {
+      at: new Date(),
+      what,
+      request: asText(request),
+      code: codeName(codeOf(error)),
+      message: messageOf(error),
+    };
     if (this.failures.length >= rememberedFailures) return;
     this.failures.push(failure);
     console.log(`  ✖ ${describeFailure(failure)}`);
@@ -80,6 +86,7 @@ function latenciesOf(all: Map<string, Latencies>, call: string): Latencies {
 }
 
 function asText(request: unknown): string {
-  const text = JSON.stringify(request, (_, value: unknown) => (typeof value === "bigint" ? Number(value) : value)) ?? "";
+  const text =
+    JSON.stringify(request, (_, value: unknown) => (typeof value === "bigint" ? Number(value) : value)) ?? "";
   return text.length > shownRequestLength ? `${text.slice(0, shownRequestLength)}…` : text;
 }

@@ -49,7 +49,13 @@ export interface LoadResult {
 }
 
 /** `count` pods with a container each, of these handlers in turns: up, listed, the daemon killed and started again, down. */
-export async function load(dir: string, count: number, handlers: readonly string[], signal: AbortSignal, progress: (text: string) => void): Promise<LoadResult> {
+export async function load(
+  dir: string,
+  count: number,
+  handlers: readonly string[],
+  signal: AbortSignal,
+  progress: (text: string) => void,
+): Promise<LoadResult> {
   const ledger = new Ledger();
   const figures: string[] = [];
   const note = (name: string, text: string) => {
@@ -82,15 +88,24 @@ export async function load(dir: string, count: number, handlers: readonly string
   noteCalls(note, ledger, ["runPodSandbox", "createContainer", "startContainer"]);
   await sleep(5000, undefined, { signal });
   const conmons = findProcesses((_, args) => args[0]?.endsWith("conmon") === true);
-  note("memory for each pod", `${kib((cgroup.memoryKiB() - memoryBeforeKiB) / count)}: its container, conmon, the kernel's and the daemon's growth`);
-  note("conmon", `${kib(conmons.reduce((sum, pid) => sum + pssKiB(pid), 0) / count)} PSS for each of ${conmons.length}`);
+  note(
+    "memory for each pod",
+    `${kib((cgroup.memoryKiB() - memoryBeforeKiB) / count)}: its container, conmon, the kernel's and the daemon's growth`,
+  );
+  note(
+    "conmon",
+    `${kib(conmons.reduce((sum, pid) => sum + pssKiB(pid), 0) / count)} PSS for each of ${conmons.length}`,
+  );
   note("daemon, RSS", `${mib(emptyRssKiB)} empty, ${mib(rssKiB((await node.life()).daemon.pid))} with ${count} pods`);
 
   ledger.takeInterval();
   for (let round = 0; round < listRounds; round++) {
     signal.throwIfAborted();
     await checkAllRun(first, pods);
-    await first.call("containerStatus", ContainerStatusRequest.fromPartial({ containerId: pods[(round * 7) % count]!.containerId }));
+    await first.call(
+      "containerStatus",
+      ContainerStatusRequest.fromPartial({ containerId: pods[(round * 7) % count]!.containerId }),
+    );
   }
   noteCalls(note, ledger, ["listPodSandbox", "listContainers", "containerStatus"]);
   note("daemon, RSS", `${mib(rssKiB((await node.life()).daemon.pid))} after ${3 * listRounds} of these calls`);
@@ -99,14 +114,19 @@ export async function load(dir: string, count: number, handlers: readonly string
   note("kill -9, started, serving", `${restartMs.toFixed(0)} ms from the start to the first answer`);
   await checkAllRun(first, pods);
   const { daemon } = await node.life();
-  note("all found running again", `${count} pods READY, ${count} containers RUNNING; daemon ${mib(rssKiB(daemon.pid))}`);
+  note(
+    "all found running again",
+    `${count} pods READY, ${count} containers RUNNING; daemon ${mib(rssKiB(daemon.pid))}`,
+  );
   await sleep(3000, undefined, { signal });
 
   const logs = new Map<string, number>();
-  await timed(note, `${count} pods down`, count, () => inTurns(makers, count, async (caller, index) => {
-    logs.set(pods[index]!.podId, await takeDown(caller, pods[index]!));
-    if (logs.size % 25 === 0) progress(`${logs.size} pods are down`);
-  }));
+  await timed(note, `${count} pods down`, count, () =>
+    inTurns(makers, count, async (caller, index) => {
+      logs.set(pods[index]!.podId, await takeDown(caller, pods[index]!));
+      if (logs.size % 25 === 0) progress(`${logs.size} pods are down`);
+    }),
+  );
   noteCalls(note, ledger, ["stopContainer", "stopPodSandbox", "removePodSandbox"]);
   note("logs", `${[...logs.values()].reduce((sum, lines) => sum + lines, 0)} lines, none missing`);
   await first.call("removeImage", RemoveImageRequest.fromPartial({ image: { image } }));
@@ -117,17 +137,31 @@ export async function load(dir: string, count: number, handlers: readonly string
   return { ledger, figures, left: await node.takeDown() };
 }
 
-async function bringUp(caller: Caller, dir: string, image: string, cgroupParent: string, index: number, runtimeHandler = ""): Promise<LoadPod> {
+async function bringUp(
+  caller: Caller,
+  dir: string,
+  image: string,
+  cgroupParent: string,
+  index: number,
+  runtimeHandler = "",
+): Promise<LoadPod> {
   const name = `load-${index}`;
   const namespaceOptions = { pid: NamespaceMode.CONTAINER };
   const config = PodSandboxConfig.fromPartial({
     metadata: { name, uid: `uid-${name}`, namespace: "load", attempt: 0 },
     hostname: name,
     logDirectory: join(dir, "logs", name),
-    labels: { "io.kubernetes.pod.name": name, "io.kubernetes.pod.namespace": "load", "io.kubernetes.pod.uid": `uid-${name}` },
+    labels: {
+      "io.kubernetes.pod.name": name,
+      "io.kubernetes.pod.namespace": "load",
+      "io.kubernetes.pod.uid": `uid-${name}`,
+    },
     linux: { cgroupParent, securityContext: { namespaceOptions } },
   });
-  const { podSandboxId: podId } = await caller.call("runPodSandbox", RunPodSandboxRequest.fromPartial({ config, runtimeHandler }));
+  const { podSandboxId: podId } = await caller.call(
+    "runPodSandbox",
+    RunPodSandboxRequest.fromPartial({ config, runtimeHandler }),
+  );
   const container = ContainerConfig.fromPartial({
     metadata: { name: "writer", attempt: 0 },
     image: { image },
@@ -136,7 +170,10 @@ async function bringUp(caller: Caller, dir: string, image: string, cgroupParent:
     labels: { "io.kubernetes.container.name": "writer", ...config.labels },
     linux: { securityContext: { namespaceOptions } },
   });
-  const { containerId } = await caller.call("createContainer", CreateContainerRequest.fromPartial({ podSandboxId: podId, config: container, sandboxConfig: config }));
+  const { containerId } = await caller.call(
+    "createContainer",
+    CreateContainerRequest.fromPartial({ podSandboxId: podId, config: container, sandboxConfig: config }),
+  );
   await caller.call("startContainer", StartContainerRequest.fromPartial({ containerId }));
   return { podId, containerId, logPath: join(config.logDirectory, container.logPath) };
 }
@@ -145,9 +182,20 @@ async function checkAllRun(caller: Caller, pods: readonly LoadPod[]): Promise<vo
   const { items } = await caller.call("listPodSandbox", ListPodSandboxRequest.fromPartial({}));
   const { containers } = await caller.call("listContainers", ListContainersRequest.fromPartial({}));
   const ready = new Set(items.filter(({ state }) => state === PodSandboxState.SANDBOX_READY).map(({ id }) => id));
-  const running = new Set(containers.filter(({ state }) => state === ContainerState.CONTAINER_RUNNING).map(({ id }) => id));
+  const running = new Set(
+    containers.filter(({ state }) => state === ContainerState.CONTAINER_RUNNING).map(({ id }) => id),
+  );
   const lost = pods.filter(({ podId, containerId }) => !ready.has(podId) || !running.has(containerId));
-  caller.expect(lost.length === 0, "every pod and container runs", "lists", () => `${lost.length} do not: ${lost.slice(0, 5).map(({ containerId }) => containerId).join(" ")}`);
+  caller.expect(
+    lost.length === 0,
+    "every pod and container runs",
+    "lists",
+    () =>
+      `${lost.length} do not: ${lost
+        .slice(0, 5)
+        .map(({ containerId }) => containerId)
+        .join(" ")}`,
+  );
 }
 
 /** Stops and removes it. Returns how many lines its log has, without a gap. */
@@ -160,13 +208,22 @@ async function takeDown(caller: Caller, { podId, containerId, logPath }: LoadPod
   } catch (error) {
     caller.fail("every line is in the log, in order", { containerId, logPath }, error);
   }
-  caller.expect(log.hasEnded, "the last line of a stopped container is in its log", { containerId, logPath }, () => `its last line is line ${log.lines}`);
+  caller.expect(
+    log.hasEnded,
+    "the last line of a stopped container is in its log",
+    { containerId, logPath },
+    () => `its last line is line ${log.lines}`,
+  );
   await caller.call("removePodSandbox", RemovePodSandboxRequest.fromPartial({ podSandboxId: podId }));
   return log.lines;
 }
 
 /** Work number 0 to `count` - 1, by as many at a time as there are callers. */
-async function inTurns<T>(callers: readonly Caller[], count: number, work: (caller: Caller, index: number) => Promise<T>): Promise<T[]> {
+async function inTurns<T>(
+  callers: readonly Caller[],
+  count: number,
+  work: (caller: Caller, index: number) => Promise<T>,
+): Promise<T[]> {
   const results: T[] = [];
   let next = 0;
   await Promise.all(
@@ -177,7 +234,12 @@ async function inTurns<T>(callers: readonly Caller[], count: number, work: (call
   return results;
 }
 
-async function timed<T>(note: (name: string, text: string) => void, name: string, count: number, work: () => Promise<T>): Promise<T> {
+async function timed<T>(
+  note: (name: string, text: string) => void,
+  name: string,
+  count: number,
+  work: () => Promise<T>,
+): Promise<T> {
   const startedAtMs = performance.now();
   const result = await work();
   const seconds = (performance.now() - startedAtMs) / 1000;
@@ -189,7 +251,11 @@ function noteCalls(note: (name: string, text: string) => void, ledger: Ledger, n
   const interval = ledger.takeInterval();
   for (const name of names) {
     const latencies = interval.get(name);
-    if (latencies !== undefined) note(`  ${name}`, `p50 ${latencies.quantile(0.5).toFixed(1)} ms, p99 ${latencies.quantile(0.99).toFixed(1)} ms, max ${latencies.maxMs.toFixed(1)} ms, ${latencies.count} calls`);
+    if (latencies !== undefined)
+      note(
+        `  ${name}`,
+        `p50 ${latencies.quantile(0.5).toFixed(1)} ms, p99 ${latencies.quantile(0.99).toFixed(1)} ms, max ${latencies.maxMs.toFixed(1)} ms, ${latencies.count} calls`,
+      );
   }
 }
 

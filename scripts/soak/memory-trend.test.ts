@@ -6,7 +6,11 @@ const mib = 1024;
 
 /** A sample each second of a life of a minute, which starts small and grows to `mibAtEnd` in its first ten seconds. */
 function life(number: number, mibAtEnd: number): MemorySample[] {
-  return Array.from({ length: 60 }, (_, second) => ({ life: number, ageMs: second * 1000, rssKiB: (second < 10 ? mibAtEnd / 2 : mibAtEnd) * mib }));
+  return Array.from({ length: 60 }, (_, second) => ({
+    life: number,
+    ageMs: second * 1000,
+    rssKiB: (second < 10 ? mibAtEnd / 2 : mibAtEnd) * mib,
+  }));
 }
 
 test("daemons that are all as large as the first are flat, whatever each does as it starts", () => {
@@ -15,7 +19,10 @@ test("daemons that are all as large as the first are flat, whatever each does as
 });
 
 test("daemons of which each is larger than the one before are not", () => {
-  assert.equal(judgeMemory([200, 210, 220, 230, 240, 250].flatMap((size, index) => life(index + 1, size))).isFlat, false);
+  assert.equal(
+    judgeMemory([200, 210, 220, 230, 240, 250].flatMap((size, index) => life(index + 1, size))).isFlat,
+    false,
+  );
 });
 
 test("a daemon that lives long is judged by itself, after a quarter of its life", () => {

@@ -42,7 +42,11 @@ export function judgeMemory(samples: readonly MemorySample[]): MemoryVerdict {
     const settled = life.filter(({ ageMs }) => ageMs >= warmUpMs).map(({ rssKiB }) => rssKiB);
     return settled.length < 10 ? [] : [median(settled)];
   });
-  if (perLife.length < 3) return { isFlat: undefined, text: "not judged: that takes three daemons' lives of half a minute, or one of four minutes" };
+  if (perLife.length < 3)
+    return {
+      isFlat: undefined,
+      text: "not judged: that takes three daemons' lives of half a minute, or one of four minutes",
+    };
   return compare(`in the first and last third of ${perLife.length} daemons' lives`, ...thirds(perLife));
 }
 

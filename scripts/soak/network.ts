@@ -11,7 +11,12 @@ export const gateway = "10.72.0.1";
 export function writeSoakNetwork(dir: string): PodNetwork {
   const confDir = join(dir, "net.d");
   mkdirSync(confDir, { recursive: true });
-  const ipam = { type: "host-local", dataDir: addressesDir(dir), ranges: [[{ subnet: "10.72.0.0/20" }]], routes: [{ dst: "0.0.0.0/0" }] };
+  const ipam = {
+    type: "host-local",
+    dataDir: addressesDir(dir),
+    ranges: [[{ subnet: "10.72.0.0/20" }]],
+    routes: [{ dst: "0.0.0.0/0" }],
+  };
   const list = {
     cniVersion: "1.0.0",
     name: bridge,

@@ -10,7 +10,9 @@ function fileOf(t: { after(fn: () => void): void }, entries: readonly string[], 
   const dir = mkdtempSync(join(tmpdir(), "keelson-numbered-"));
   t.after(() => rmSync(dir, { recursive: true }));
   const path = join(dir, "0.log");
-  const lines = entries.map((entry, index) => `2026-01-02T03:04:${String(from + index).padStart(2, "0")}.000000001+00:00 stdout ${entry}\n`);
+  const lines = entries.map(
+    (entry, index) => `2026-01-02T03:04:${String(from + index).padStart(2, "0")}.000000001+00:00 stdout ${entry}\n`,
+  );
   writeFileSync(path, lines.join(""));
   return path;
 }

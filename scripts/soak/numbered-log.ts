@@ -35,8 +35,10 @@ export class NumberedLog {
 
   #take(line: string): void {
     const [, time, , tag, text] = entryPattern.exec(line) ?? [];
-    if (time === undefined) throw new Error(`after line ${this.#lines} comes what is no CRI log line: ${JSON.stringify(line.slice(0, 120))}`);
-    if (time < this.#lastTime) throw new Error(`after line ${this.#lines} the time goes back from ${this.#lastTime} to ${time}`);
+    if (time === undefined)
+      throw new Error(`after line ${this.#lines} comes what is no CRI log line: ${JSON.stringify(line.slice(0, 120))}`);
+    if (time < this.#lastTime)
+      throw new Error(`after line ${this.#lines} the time goes back from ${this.#lastTime} to ${time}`);
     this.#lastTime = time;
     this.#part += text;
     if (tag === "P") return; // goes on in the next entry
@@ -47,7 +49,8 @@ export class NumberedLog {
       this.#hasEnded = true;
       return;
     }
-    if (whole !== `line ${this.#lines + 1}`) throw new Error(`after line ${this.#lines} comes ${JSON.stringify(whole.slice(0, 80))}`);
+    if (whole !== `line ${this.#lines + 1}`)
+      throw new Error(`after line ${this.#lines} comes ${JSON.stringify(whole.slice(0, 80))}`);
     this.#lines++;
   }
 }

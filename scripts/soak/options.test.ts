@@ -5,12 +5,42 @@ import { parseOptions } from "./options.ts";
 const parse = (...args: string[]) => parseOptions(args, () => 7);
 
 test("what is not given has its default, the seed a new one", () => {
-  assert.deepEqual(parse(), { minutes: 10, pods: 20, csv: undefined, seed: 7, kill: true, load: undefined, handlers: [] });
+  assert.deepEqual(parse(), {
+    minutes: 10,
+    pods: 20,
+    csv: undefined,
+    seed: 7,
+    kill: true,
+    load: undefined,
+    handlers: [],
+  });
 });
 
 test("everything can be given", () => {
-  const options = parse("--minutes", "0.5", "--pods", "3", "--csv", "x.csv", "--seed", "9", "--no-kill", "--load", "300", "--handlers", "runc,runsc");
-  assert.deepEqual(options, { minutes: 0.5, pods: 3, csv: "x.csv", seed: 9, kill: false, load: 300, handlers: ["runc", "runsc"] });
+  const options = parse(
+    "--minutes",
+    "0.5",
+    "--pods",
+    "3",
+    "--csv",
+    "x.csv",
+    "--seed",
+    "9",
+    "--no-kill",
+    "--load",
+    "300",
+    "--handlers",
+    "runc,runsc",
+  );
+  assert.deepEqual(options, {
+    minutes: 0.5,
+    pods: 3,
+    csv: "x.csv",
+    seed: 9,
+    kill: false,
+    load: 300,
+    handlers: ["runc", "runsc"],
+  });
   assert.equal(parse("--help"), "help");
 });
 

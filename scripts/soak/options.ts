@@ -55,7 +55,8 @@ export function parseOptions(args: readonly string[], newSeed: () => number): So
   if (!(minutes > 0)) throw new Error(`--minutes must be more than 0, not ${values.minutes}`);
   const handlers = values.handlers?.split(",") ?? [];
   for (const name of handlers) {
-    if (!knownHandlers.includes(name)) throw new Error(`--handlers does not know ${name}; there are ${knownHandlers.join(", ")}`);
+    if (!knownHandlers.includes(name))
+      throw new Error(`--handlers does not know ${name}; there are ${knownHandlers.join(", ")}`);
   }
   return {
     minutes,

@@ -1,8 +1,13 @@
-import { closeSync, openSync, writeSync } from "node:fs";
 import { once } from "node:events";
+import { closeSync, openSync, writeSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Worker } from "node:worker_threads";
-import { ContainerState, ListContainersRequest, ListPodSandboxRequest, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
+import {
+  ContainerState,
+  ListContainersRequest,
+  ListPodSandboxRequest,
+  PodSandboxState,
+} from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { Caller } from "./caller.ts";
 import { usageOf } from "./daemon-usage.ts";
 import { type Inventory, type Known, unowned } from "./inventory.ts";
@@ -14,9 +19,24 @@ const memoryIntervalMs = 1000;
 
 /** The calls that have columns of their own. */
 const columns = [
-  "runPodSandbox", "stopPodSandbox", "removePodSandbox", "podSandboxStatus", "listPodSandbox",
-  "createContainer", "startContainer", "stopContainer", "removeContainer", "containerStatus", "listContainers",
-  "execSync", "reopenContainerLog", "pullImage", "removeImage", "imageStatus", "listImages", "status",
+  "runPodSandbox",
+  "stopPodSandbox",
+  "removePodSandbox",
+  "podSandboxStatus",
+  "listPodSandbox",
+  "createContainer",
+  "startContainer",
+  "stopContainer",
+  "removeContainer",
+  "containerStatus",
+  "listContainers",
+  "execSync",
+  "reopenContainerLog",
+  "pullImage",
+  "removeImage",
+  "imageStatus",
+  "listImages",
+  "status",
 ] as const;
 
 /** Looks every 10 s at what there is, and writes a line of CSV. */
@@ -39,8 +59,24 @@ export class Sampler implements AsyncDisposable {
     this.#kills = kills;
     this.#csv = csv === undefined ? undefined : openSync(csv, "w");
     this.#write([
-      "seconds", "calls_per_s", "failed", "cut_off", "clients_left", "kills",
-      "rss_kib", "fds", "threads", "pods", "containers", "conmons", "mounts", "netns", "cgroups", "interfaces", "cni_allocations", "leaked",
+      "seconds",
+      "calls_per_s",
+      "failed",
+      "cut_off",
+      "clients_left",
+      "kills",
+      "rss_kib",
+      "fds",
+      "threads",
+      "pods",
+      "containers",
+      "conmons",
+      "mounts",
+      "netns",
+      "cgroups",
+      "interfaces",
+      "cni_allocations",
+      "leaked",
       ...columns.flatMap((name) => [`${name}_p50_ms`, `${name}_p99_ms`]),
     ]);
   }
@@ -82,12 +118,32 @@ export class Sampler implements AsyncDisposable {
       const { conmons, mounts, networkNamespaces, cgroups, interfaces, addresses } = inventory;
       const seconds = Math.round((nowMs - this.#startedAtMs) / 1000);
       this.#write([
-        seconds, perSecond.toFixed(1), ledger.failed, ledger.cut, ledger.left, this.#kills(),
-        rssKiB, fds, threads, after.readyPods.size, after.containers.size, conmons, mounts, networkNamespaces, cgroups, interfaces, addresses, leaked,
-        ...columns.flatMap((name) => [0.5, 0.99].map((fraction) => interval.get(name)?.quantile(fraction).toFixed(1) ?? "")),
+        seconds,
+        perSecond.toFixed(1),
+        ledger.failed,
+        ledger.cut,
+        ledger.left,
+        this.#kills(),
+        rssKiB,
+        fds,
+        threads,
+        after.readyPods.size,
+        after.containers.size,
+        conmons,
+        mounts,
+        networkNamespaces,
+        cgroups,
+        interfaces,
+        addresses,
+        leaked,
+        ...columns.flatMap((name) =>
+          [0.5, 0.99].map((fraction) => interval.get(name)?.quantile(fraction).toFixed(1) ?? ""),
+        ),
       ]);
       const size = `${after.readyPods.size} pods, ${after.containers.size} containers`;
-      progress(`${seconds} s: ${perSecond.toFixed(0)} calls/s, ${size}, ${(rssKiB / 1024).toFixed(0)} MiB, ${fds} fds, ${leaked} leaked, ${ledger.failed} failed, ${this.#kills()} kills`);
+      progress(
+        `${seconds} s: ${perSecond.toFixed(0)} calls/s, ${size}, ${(rssKiB / 1024).toFixed(0)} MiB, ${fds} fds, ${leaked} leaked, ${ledger.failed} failed, ${this.#kills()} kills`,
+      );
     }
   }
 
@@ -107,7 +163,8 @@ export class Sampler implements AsyncDisposable {
   async #list(): Promise<Known> {
     const { items } = await this.#caller.call("listPodSandbox", ListPodSandboxRequest.fromPartial({}));
     const { containers } = await this.#caller.call("listContainers", ListContainersRequest.fromPartial({}));
-    const isLive = (state: ContainerState) => state === ContainerState.CONTAINER_CREATED || state === ContainerState.CONTAINER_RUNNING;
+    const isLive = (state: ContainerState) =>
+      state === ContainerState.CONTAINER_CREATED || state === ContainerState.CONTAINER_RUNNING;
     return {
       readyPods: new Set(items.filter(({ state }) => state === PodSandboxState.SANDBOX_READY).map(({ id }) => id)),
       containers: new Set(containers.map(({ id }) => id)),

@@ -30,8 +30,8 @@ import { NumberedLog } from "./numbered-log.ts";
 import { numberedJob, numberedWriter, stoppedExitCode } from "./numbered-writer.ts";
 import type { Random } from "./random.ts";
 import { pause } from "./sampler.ts";
-import { podCgroup } from "./soak-node.ts";
 import type { SoakImages } from "./soak-images.ts";
+import { podCgroup } from "./soak-node.ts";
 import type { World } from "./world.ts";
 
 const { POD, CONTAINER, NODE } = NamespaceMode;
@@ -132,7 +132,11 @@ export class Slot {
   #writer(kind: Kind): string {
     if (this.#o.isPermanent) return numberedWriter(2000, 1);
     const burst = this.#o.random.pick([5, 20, 20, 500]);
-    return numberedWriter(burst, 1, kind === "host port" ? `mkdir -p /www; echo "$HOSTNAME" >/www/index.html; httpd -p ${podPort} -h /www` : "");
+    return numberedWriter(
+      burst,
+      1,
+      kind === "host port" ? `mkdir -p /www; echo "$HOSTNAME" >/www/index.html; httpd -p ${podPort} -h /www` : "",
+    );
   }
 
   #podConfig(name: string, kind: Kind): PodSandboxConfig {
@@ -141,11 +145,20 @@ export class Slot {
       metadata: { name, uid: `uid-${name}`, namespace: "soak", attempt: 0 },
       hostname: kind === "host network" ? "" : name,
       logDirectory: join(this.#o.dir, "logs", name),
-      labels: { "io.kubernetes.pod.name": name, "io.kubernetes.pod.namespace": "soak", "io.kubernetes.pod.uid": `uid-${name}` },
+      labels: {
+        "io.kubernetes.pod.name": name,
+        "io.kubernetes.pod.namespace": "soak",
+        "io.kubernetes.pod.uid": `uid-${name}`,
+      },
       portMappings: kind === "host port" ? [{ containerPort: podPort, hostPort }] : [],
       linux: {
         cgroupParent: `/${podCgroup}`,
-        securityContext: { namespaceOptions: { pid: kind === "shared PID" ? POD : CONTAINER, network: kind === "host network" ? NODE : POD } },
+        securityContext: {
+          namespaceOptions: {
+            pid: kind === "shared PID" ? POD : CONTAINER,
+            network: kind === "host network" ? NODE : POD,
+          },
+        },
       },
     });
   }
@@ -153,7 +166,10 @@ export class Slot {
   /** undefined when the client went away for good: the pod may come up or not, and is the housekeeper's. */
   async #runPod(config: PodSandboxConfig, kind: Kind): Promise<Pod | undefined> {
     const { random, caller, world, isPermanent, handlers, number } = this.#o;
-    const request = RunPodSandboxRequest.fromPartial({ config, runtimeHandler: handlers[(number + this.#made) % handlers.length] ?? "" });
+    const request = RunPodSandboxRequest.fromPartial({
+      config,
+      runtimeHandler: handlers[(number + this.#made) % handlers.length] ?? "",
+    });
     if (!isPermanent && random.chance(0.04)) {
       const outcome = await caller.attempt("runPodSandbox", request, random.between(0, 300));
       if (outcome.is === "refused") caller.fail("runPodSandbox", request, outcome.error);
@@ -164,7 +180,12 @@ export class Slot {
     const { status } = await caller.call("podSandboxStatus", PodSandboxStatusRequest.fromPartial({ podSandboxId: id }));
     const hasAddress = (status?.network?.ip ?? "") !== "";
     const isRight = status?.state === PodSandboxState.SANDBOX_READY && hasAddress === (kind !== "host network");
-    caller.expect(isRight, "a pod that was run is READY, with an address when its network is its own", { id, kind }, () => JSON.stringify(status?.network));
+    caller.expect(
+      isRight,
+      "a pod that was run is READY, with an address when its network is its own",
+      { id, kind },
+      () => JSON.stringify(status?.network),
+    );
     return { id, config, kind };
   }
 
@@ -185,14 +206,22 @@ export class Slot {
     await this.#start(id);
     world.runningContainers.add(id);
     const logPath = join(pod.config.logDirectory, config.logPath);
-    caller.expect(existsSync(logPath), "a started container has its log", { id, logPath }, () => "there is no such file");
+    caller.expect(
+      existsSync(logPath),
+      "a started container has its log",
+      { id, logPath },
+      () => "there is no such file",
+    );
     return { id, config, logPath, log: new NumberedLog() };
   }
 
   /** Started, and so far that it hears of SIGTERM. */
   async #startWriter(pod: Pod, image: string, script: string): Promise<Container> {
     const container = await this.#startContainer(pod, image, script);
-    await waitFor(() => statSync(container.logPath).size > 0, { timeoutMs: 30_000, message: `container ${container.id} writes nothing` });
+    await waitFor(() => statSync(container.logPath).size > 0, {
+      timeoutMs: 30_000,
+      message: `container ${container.id} writes nothing`,
+    });
     return container;
   }
 
@@ -200,7 +229,11 @@ export class Slot {
   async #start(containerId: string): Promise<void> {
     const { caller, random } = this.#o;
     const request = StartContainerRequest.fromPartial({ containerId });
-    for (let leaveAfterMs = random.chance(leaveChance) ? random.between(0, 60) : undefined; ; leaveAfterMs = undefined) {
+    for (
+      let leaveAfterMs = random.chance(leaveChance) ? random.between(0, 60) : undefined;
+      ;
+      leaveAfterMs = undefined
+    ) {
       const outcome = await caller.attempt("startContainer", request, leaveAfterMs);
       if (outcome.is === "answered") return;
       const { state } = await this.#containerStatus(containerId);
@@ -220,19 +253,29 @@ export class Slot {
     if (choice < 0.65) return this.#runJob(pod, image);
     if (choice < 0.75 && !isPermanent) {
       // A removed image of the slot's own is pulled again, as a kubelet with IfNotPresent does.
-      if (image !== this.#o.images.busybox) await this.#call("pullImage", PullImageRequest.fromPartial({ image: { image } }));
+      if (image !== this.#o.images.busybox)
+        await this.#call("pullImage", PullImageRequest.fromPartial({ image: { image } }));
       containers.splice(containers.indexOf(container), 1, await this.#restart(pod, image, container));
       return;
     }
     const status = await this.#containerStatus(container.id);
-    this.#o.caller.expect(status.state === ContainerState.CONTAINER_RUNNING, "a container goes on running", { id: container.id }, () => describe(status));
+    this.#o.caller.expect(
+      status.state === ContainerState.CONTAINER_RUNNING,
+      "a container goes on running",
+      { id: container.id },
+      () => describe(status),
+    );
   }
 
   async #execBurst({ id }: Container): Promise<void> {
     const { caller, random } = this.#o;
     for (let left = random.whole(3, 8); left > 0; left--) {
       const word = `${id.slice(0, 8)}-${left}`;
-      const request = ExecSyncRequest.fromPartial({ containerId: id, cmd: ["sh", "-c", `echo ${word}; echo err >&2; exit 3`], timeout: 30n });
+      const request = ExecSyncRequest.fromPartial({
+        containerId: id,
+        cmd: ["sh", "-c", `echo ${word}; echo err >&2; exit 3`],
+        timeout: 30n,
+      });
       const { stdout, stderr, exitCode } = await caller.call("execSync", request);
       const answer = `${exitCode} ${Buffer.from(stdout).toString()}${Buffer.from(stderr).toString()}`;
       caller.expect(answer === `3 ${word}\nerr\n`, "the output of ExecSync", request, () => answer);
@@ -251,8 +294,11 @@ export class Slot {
     const { caller } = this.#o;
     const request = ExecSyncRequest.fromPartial({ containerId: id, cmd: ["sleep", "60"], timeout: 1n });
     const outcome = await caller.attempt("execSync", request);
-    const isRight = outcome.is === "cut" || (outcome.is === "refused" && codeOf(outcome.error) === Code.DeadlineExceeded);
-    caller.expect(isRight, "ExecSync with a timeout of 1 s is DeadlineExceeded", request, () => (outcome.is === "refused" ? messageOf(outcome.error) : outcome.is));
+    const isRight =
+      outcome.is === "cut" || (outcome.is === "refused" && codeOf(outcome.error) === Code.DeadlineExceeded);
+    caller.expect(isRight, "ExecSync with a timeout of 1 s is DeadlineExceeded", request, () =>
+      outcome.is === "refused" ? messageOf(outcome.error) : outcome.is,
+    );
   }
 
   /** As a kubelet rotates: move the file away, have a new one made. Then all of the old one must be there. */
@@ -260,7 +306,12 @@ export class Slot {
     const rotated = `${logPath}.rotated`;
     renameSync(logPath, rotated);
     await this.#call("reopenContainerLog", ReopenContainerLogRequest.fromPartial({ containerId: id }));
-    this.#o.caller.expect(existsSync(logPath), "ReopenContainerLog makes the file", { id, logPath }, () => "there is no such file");
+    this.#o.caller.expect(
+      existsSync(logPath),
+      "ReopenContainerLog makes the file",
+      { id, logPath },
+      () => "there is no such file",
+    );
     await this.#readLog(id, log, rotated);
     rmSync(rotated);
   }
@@ -271,18 +322,29 @@ export class Slot {
     const lines = random.pick([1, 1000, 5000]);
     const exitCode = random.pick([0, 3]);
     // The slot's own image may be removed by now.
-    const { id, log, logPath } = await this.#startContainer(pod, image === images.busybox ? image : images.busybox, numberedJob(lines, exitCode));
+    const { id, log, logPath } = await this.#startContainer(
+      pod,
+      image === images.busybox ? image : images.busybox,
+      numberedJob(lines, exitCode),
+    );
     world.runningContainers.delete(id);
     const status = await waitFor(
       async () => {
         const status = await this.#containerStatus(id);
-        return status.state === ContainerState.CONTAINER_EXITED ? status : (await pause(200, AbortSignal.timeout(60_000)), undefined);
+        return status.state === ContainerState.CONTAINER_EXITED
+          ? status
+          : (await pause(200, AbortSignal.timeout(60_000)), undefined);
       },
       { timeoutMs: 60_000, message: `the job ${id} has not ended` },
     );
     caller.expect(status.exitCode === exitCode, `a job that ends with ${exitCode}`, { id }, () => describe(status));
     await this.#readLog(id, log, logPath);
-    caller.expect(log.hasEnded && log.lines === lines, `the log of a job that writes ${lines} lines and an end`, { id, logPath }, () => `${log.lines} lines, ${log.hasEnded ? "with" : "without"} the end`);
+    caller.expect(
+      log.hasEnded && log.lines === lines,
+      `the log of a job that writes ${lines} lines and an end`,
+      { id, logPath },
+      () => `${log.lines} lines, ${log.hasEnded ? "with" : "without"} the end`,
+    );
     await this.#call("removeContainer", RemoveContainerRequest.fromPartial({ containerId: id }));
     rmSync(logPath);
   }
@@ -304,7 +366,12 @@ export class Slot {
     const isRight = status.state === ContainerState.CONTAINER_EXITED && status.exitCode === stoppedExitCode;
     caller.expect(isRight, `a stopped container has EXITED with ${stoppedExitCode}`, { id }, () => describe(status));
     await this.#readLog(id, log, logPath);
-    caller.expect(log.hasEnded, "the last line of a stopped container is in its log", { id, logPath }, () => `its last line is line ${log.lines}`);
+    caller.expect(
+      log.hasEnded,
+      "the last line of a stopped container is in its log",
+      { id, logPath },
+      () => `its last line is line ${log.lines}`,
+    );
   }
 
   async #removePod(pod: Pod, containers: readonly Container[]): Promise<void> {
@@ -313,10 +380,12 @@ export class Slot {
     if (way === "containers first") {
       for (const container of containers) {
         await this.#stopContainer(container);
-        if (random.chance(0.7)) await this.#call("removeContainer", RemoveContainerRequest.fromPartial({ containerId: container.id }));
+        if (random.chance(0.7))
+          await this.#call("removeContainer", RemoveContainerRequest.fromPartial({ containerId: container.id }));
       }
     }
-    if (way !== "at once") await this.#call("stopPodSandbox", StopPodSandboxRequest.fromPartial({ podSandboxId: pod.id }));
+    if (way !== "at once")
+      await this.#call("stopPodSandbox", StopPodSandboxRequest.fromPartial({ podSandboxId: pod.id }));
     if (way === "pod") for (const { id, log, logPath } of containers) await this.#readLog(id, log, logPath);
     await this.#call("removePodSandbox", RemovePodSandboxRequest.fromPartial({ podSandboxId: pod.id }));
   }
@@ -353,14 +422,19 @@ export class Slot {
   }
 
   async #containerStatus(containerId: string): Promise<ContainerStatus> {
-    const { status } = await this.#o.caller.call("containerStatus", ContainerStatusRequest.fromPartial({ containerId }));
+    const { status } = await this.#o.caller.call(
+      "containerStatus",
+      ContainerStatusRequest.fromPartial({ containerId }),
+    );
     return status!;
   }
 
   /** Some clients go away in the middle of a call and make it again. */
   #call<N extends UnaryCallName>(name: N, request: RequestOf<N>): Promise<ResponseOf<N>> {
     const { caller, random } = this.#o;
-    return random.chance(leaveChance) ? caller.callTwice(name, request, random.between(0, 250)) : caller.call(name, request);
+    return random.chance(leaveChance)
+      ? caller.callTwice(name, request, random.between(0, 250))
+      : caller.call(name, request);
   }
 }
 

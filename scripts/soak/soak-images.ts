@@ -21,10 +21,18 @@ export function addImages(registry: Registry, slots: number): SoakImages {
   };
   return {
     busybox: registry.add("soak/busybox", "latest", makeImage([base], { config: { Cmd: ["sh"], Env: ["PATH=/bin"] } })),
-    ofSlots: Array.from({ length: slots }, (_, slot) => registry.add(`soak/slot-${slot}`, "latest", onBase(`slot-${slot}`, 50_000))),
+    ofSlots: Array.from({ length: slots }, (_, slot) =>
+      registry.add(`soak/slot-${slot}`, "latest", onBase(`slot-${slot}`, 50_000)),
+    ),
     churned: [
       ...["one", "two"].map((name) => registry.add(`soak/${name}`, "latest", onBase(name, 200_000))),
-      ...[1, 2].map((seed) => registry.add(`soak/random-${seed}`, "latest", randomImage({ layers: seed + 1, files: 60, bytes: 300_000, seed }))),
+      ...[1, 2].map((seed) =>
+        registry.add(
+          `soak/random-${seed}`,
+          "latest",
+          randomImage({ layers: seed + 1, files: 60, bytes: 300_000, seed }),
+        ),
+      ),
     ],
   };
 }

@@ -96,7 +96,11 @@ export class SoakNode implements AsyncDisposable {
     const after = await this.#removeAll();
     await (await this.#life).daemon.end("SIGTERM");
     this.#now = undefined;
-    return [...before.map((sentence) => `${sentence}, beside the daemon that should have removed it`), ...after, ...this.#leaked()];
+    return [
+      ...before.map((sentence) => `${sentence}, beside the daemon that should have removed it`),
+      ...after,
+      ...this.#leaked(),
+    ];
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -104,7 +108,9 @@ export class SoakNode implements AsyncDisposable {
   }
 
   async #start(): Promise<Life> {
-    const daemon = await startKeelsond(this.dir, this.#network, AbortSignal.timeout(60_000), { sections: this.#sections });
+    const daemon = await startKeelsond(this.dir, this.#network, AbortSignal.timeout(60_000), {
+      sections: this.#sections,
+    });
     const life = { number: (this.#lives += 1), daemon, startedAtMs: performance.now() };
     this.#now = life;
     return life;
@@ -117,9 +123,13 @@ export class SoakNode implements AsyncDisposable {
     for (const endMs = performance.now() + settleMs; ; await sleep(500)) {
       await removePods(client, {});
       const { images } = await client.call("listImages", ListImagesRequest.fromPartial({}), deadline());
-      for (const { id } of images) await client.call("removeImage", RemoveImageRequest.fromPartial({ image: { image: id } }), deadline());
+      for (const { id } of images)
+        await client.call("removeImage", RemoveImageRequest.fromPartial({ image: { image: id } }), deadline());
       const { containers } = await client.call("listContainers", ListContainersRequest.fromPartial({}), deadline());
-      const left = [...containers.map(({ id }) => `container ${id} is still listed, without a pod`), ...this.#remains()];
+      const left = [
+        ...containers.map(({ id }) => `container ${id} is still listed, without a pod`),
+        ...this.#remains(),
+      ];
       if (left.length === 0 || performance.now() >= endMs) return left;
     }
   }
@@ -129,10 +139,14 @@ export class SoakNode implements AsyncDisposable {
     const withIds = ["root/containers", "root/cni", "state", "ipam"].flatMap((name) => {
       const dir = join(this.dir, name);
       const paths = existsSync(dir) ? readdirSync(dir, { recursive: true, encoding: "utf8" }) : [];
-      return paths.filter((path) => /[0-9a-f]{64}|\d+\.\d+\.\d+\.\d+$/.test(path) && !path.includes("last_reserved_ip")).map((path) => join(dir, path));
+      return paths
+        .filter((path) => /[0-9a-f]{64}|\d+\.\d+\.\d+\.\d+$/.test(path) && !path.includes("last_reserved_ip"))
+        .map((path) => join(dir, path));
     });
     // `empty` is the lower directory of images that have no layer.
-    const layers = readdirSync(join(this.dir, "root/layers")).filter((name) => name !== "empty").map((name) => join(this.dir, "root/layers", name));
+    const layers = readdirSync(join(this.dir, "root/layers"))
+      .filter((name) => name !== "empty")
+      .map((name) => join(this.dir, "root/layers", name));
     return [...withIds, ...layers].map((path) => `${path} is still there`);
   }
 
@@ -140,12 +154,16 @@ export class SoakNode implements AsyncDisposable {
     removePodNetwork(this.#network);
     removePodCgroup(podCgroup);
     // portmap keeps its entry chains, empty but for marks; in the sandbox they are nobody's but ours.
-    const chains = execFileSync("iptables-save", ["-t", "nat"], { encoding: "utf8" }).split("\n").filter((line) => line.startsWith("-A CNI-HOSTPORT-DNAT"));
+    const chains = execFileSync("iptables-save", ["-t", "nat"], { encoding: "utf8" })
+      .split("\n")
+      .filter((line) => line.startsWith("-A CNI-HOSTPORT-DNAT"));
     const left = leftBehind(this.#before, { settleMs: 5000 }).filter((sentence) => !staysOnPurpose(sentence));
     return [...left, ...chains.map((rule) => `iptables rule ${rule} is still there`)];
   }
 }
 
 function staysOnPurpose(sentence: string): boolean {
-  return /^ip6?tables .* (the chain CNI-HOSTPORT-(DNAT|MASQ|SETMARK)|the rule -A (PREROUTING|OUTPUT|POSTROUTING) .*-j CNI-HOSTPORT-\w+|the rule -A CNI-HOSTPORT-(MASQ|SETMARK) .*)$/.test(sentence);
+  return /^ip6?tables .* (the chain CNI-HOSTPORT-(DNAT|MASQ|SETMARK)|the rule -A (PREROUTING|OUTPUT|POSTROUTING) .*-j CNI-HOSTPORT-\w+|the rule -A CNI-HOSTPORT-(MASQ|SETMARK) .*)$/.test(
+    sentence,
+  );
 }

@@ -15,12 +15,17 @@ export function hasPassed({ ledger, memory, leaks, left }: ChurnResult): boolean
 export function summaryOf(result: ChurnResult, seed: number): string {
   const { seconds, ledger, memory, restartsMs, leaks, left } = result;
   const calls = [...ledger.total.values()].reduce((sum, { count }) => sum + count, 0);
-  const restarts = restartsMs.length === 0 ? "" : `, back in ${median(restartsMs).toFixed(0)} ms (median), ${Math.max(...restartsMs).toFixed(0)} ms at most`;
+  const restarts =
+    restartsMs.length === 0
+      ? ""
+      : `, back in ${median(restartsMs).toFixed(0)} ms (median), ${Math.max(...restartsMs).toFixed(0)} ms at most`;
   return [
     "",
     callTable(result),
     "",
-    `  run            ${seconds.toFixed(0)} s, seed ${seed}, load average ${loadavg().map((value) => value.toFixed(1)).join(" ")}`,
+    `  run            ${seconds.toFixed(0)} s, seed ${seed}, load average ${loadavg()
+      .map((value) => value.toFixed(1))
+      .join(" ")}`,
     `  calls          ${calls} answered, ${(calls / seconds).toFixed(1)} a second; ${ledger.cut} cut off by kills and tried again, ${ledger.left} whose client went away`,
     `  kills          ${restartsMs.length}${restarts}`,
     `  failures       ${ledger.failed}`,
@@ -37,9 +42,16 @@ export function summaryOf(result: ChurnResult, seed: number): string {
 }
 
 function callTable({ ledger }: ChurnResult): string {
-  const rows = [...ledger.total].toSorted(([a], [b]) => a.localeCompare(b)).map(([name, latencies]) => {
-    const figures = [latencies.quantile(0.5), latencies.quantile(0.99), latencies.maxMs].map((ms) => ms.toFixed(1).padStart(9));
-    return `  ${name.padEnd(20)} ${String(latencies.count).padStart(7)} ${figures.join(" ")}`;
-  });
-  return [`  ${"call".padEnd(20)} ${"calls".padStart(7)} ${["p50 ms", "p99 ms", "max ms"].map((head) => head.padStart(9)).join(" ")}`, ...rows].join("\n");
+  const rows = [...ledger.total]
+    .toSorted(([a], [b]) => a.localeCompare(b))
+    .map(([name, latencies]) => {
+      const figures = [latencies.quantile(0.5), latencies.quantile(0.99), latencies.maxMs].map((ms) =>
+        ms.toFixed(1).padStart(9),
+      );
+      return `  ${name.padEnd(20)} ${String(latencies.count).padStart(7)} ${figures.join(" ")}`;
+    });
+  return [
+    `  ${"call".padEnd(20)} ${"calls".padStart(7)} ${["p50 ms", "p99 ms", "max ms"].map((head) => head.padStart(9)).join(" ")}`,
+    ...rows,
+  ].join("\n");
 }

@@ -7,6 +7,10 @@ export class World {
 }
 
 /** What was wanted both before and after a call, and was not in its answer. */
-export function missing(before: ReadonlySet<string>, after: ReadonlySet<string>, listed: ReadonlySet<string>): string[] {
+export function missing(
+  before: ReadonlySet<string>,
+  after: ReadonlySet<string>,
+  listed: ReadonlySet<string>,
+): string[] {
   return [...before.intersection(after).difference(listed)];
 }

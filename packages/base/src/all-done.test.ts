@@ -5,7 +5,9 @@ import { allDone } from "./all-done.ts";
 test("waits for all, then throws the first failure", async () => {
   const slow = Promise.withResolvers<void>();
   let isOver = false;
-  const all = allDone([Promise.reject(new Error("first")), slow.promise, Promise.reject(new Error("second"))]).finally(() => (isOver = true));
+  const all = allDone([Promise.reject(new Error("first")), slow.promise, Promise.reject(new Error("second"))]).finally(
+    () => (isOver = true),
+  );
   all.catch(() => undefined);
   await new Promise((resolve) => setImmediate(resolve));
   assert.equal(isOver, false);

@@ -4,7 +4,12 @@ import { exhaustionOf, namingFile, withPath } from "./exhaustion.ts";
 import { Code, codeOf, StatusError, wrapError } from "./status.ts";
 
 function systemError(code: string, path?: string): Error {
-  return Object.assign(new Error(`${code}: it says so, write`), { code, errno: 28, syscall: "write", ...(path === undefined ? {} : { path }) });
+  return Object.assign(new Error(`${code}: it says so, write`), {
+    code,
+    errno: 28,
+    syscall: "write",
+    ...(path === undefined ? {} : { path }),
+  });
 }
 
 for (const code of ["ENOSPC", "EDQUOT", "EMFILE", "ENFILE", "ENOMEM"]) {
@@ -22,15 +27,23 @@ test("a read-only file system is FailedPrecondition", () => {
 });
 
 test("an error's code says what happened, not what cleaning up met", () => {
-  assert.equal(exhaustionOf(new SuppressedError(systemError("EIO"), systemError("EMFILE")))?.code, Code.ResourceExhausted);
+  assert.equal(
+    exhaustionOf(new SuppressedError(systemError("EIO"), systemError("EMFILE")))?.code,
+    Code.ResourceExhausted,
+  );
   assert.equal(exhaustionOf(new SuppressedError(systemError("EMFILE"), systemError("EIO"))), undefined);
 });
 
 test("other errors, and codes that were chosen, stay", () => {
-  for (const code of ["ENOENT", "EACCES", "EPERM", "EBUSY", "EIO", "toString"]) assert.equal(exhaustionOf(systemError(code)), undefined);
+  for (const code of ["ENOENT", "EACCES", "EPERM", "EBUSY", "EIO", "toString"])
+    assert.equal(exhaustionOf(systemError(code)), undefined);
   assert.equal(exhaustionOf(new StatusError(Code.InvalidArgument, "too long", systemError("ENOSPC"))), undefined);
-  assert.equal(exhaustionOf(wrapError("pull", new StatusError(Code.DataLoss, "cut off", systemError("ENOSPC")))), undefined);
-  for (const odd of [undefined, null, "ENOSPC", { code: "ENOSPC" }, new Error("x")]) assert.equal(exhaustionOf(odd), undefined);
+  assert.equal(
+    exhaustionOf(wrapError("pull", new StatusError(Code.DataLoss, "cut off", systemError("ENOSPC")))),
+    undefined,
+  );
+  for (const odd of [undefined, null, "ENOSPC", { code: "ENOSPC" }, new Error("x")])
+    assert.equal(exhaustionOf(odd), undefined);
   const circle = new Error("x");
   circle.cause = new Error("y", { cause: "ENOSPC" });
   assert.equal(exhaustionOf(circle), undefined);
@@ -38,11 +51,29 @@ test("other errors, and codes that were chosen, stay", () => {
 
 test("a write's error names its file, once", () => {
   const named = withPath(systemError("ENOSPC"), "/run/a") as Error & { path: string };
-  assert.deepEqual([named.message, named.path, exhaustionOf(named)?.code], ["ENOSPC: it says so, write '/run/a'", "/run/a", Code.ResourceExhausted]);
+  assert.deepEqual(
+    [named.message, named.path, exhaustionOf(named)?.code],
+    ["ENOSPC: it says so, write '/run/a'", "/run/a", Code.ResourceExhausted],
+  );
   assert.equal(withPath(named, "/run/b"), named);
   const status = new StatusError(Code.NotFound, "gone");
-  assert.throws(() => namingFile("/run/a", () => { throw status; }), status);
-  assert.throws(() => namingFile("/run/a", () => { throw systemError("EDQUOT"); }), /'\/run\/a'$/);
-  assert.equal(namingFile("/run/a", () => 7), 7);
+  assert.throws(
+    () =>
+      namingFile("/run/a", () => {
+        throw status;
+      }),
+    status,
+  );
+  assert.throws(
+    () =>
+      namingFile("/run/a", () => {
+        throw systemError("EDQUOT");
+      }),
+    /'\/run\/a'$/,
+  );
+  assert.equal(
+    namingFile("/run/a", () => 7),
+    7,
+  );
   assert.equal(codeOf(named), Code.Internal);
 });

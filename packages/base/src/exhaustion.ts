@@ -2,12 +2,44 @@ import { Code, messageOf, StatusError } from "./status.ts";
 
 /** What a machine can run out of, by the name in errno(3): these mean the same wherever they come from. */
 const meanings: ReadonlyMap<string, { readonly code: Code; readonly advice: string }> = new Map([
-  ["ENOSPC", { code: Code.ResourceExhausted, advice: "no room or no inodes are left on that file system: free some, for example by removing images, or make it larger" }],
+  [
+    "ENOSPC",
+    {
+      code: Code.ResourceExhausted,
+      advice:
+        "no room or no inodes are left on that file system: free some, for example by removing images, or make it larger",
+    },
+  ],
   ["EDQUOT", { code: Code.ResourceExhausted, advice: "the disk quota there is used up: free some of it, or raise it" }],
-  ["EMFILE", { code: Code.ResourceExhausted, advice: "keelsond has as many files open as it may: raise LimitNOFILE of its service" }],
-  ["ENFILE", { code: Code.ResourceExhausted, advice: "the machine has as many files open as it may: raise the sysctl fs.file-max" }],
-  ["ENOMEM", { code: Code.ResourceExhausted, advice: "the kernel has no memory for it: free some, or raise the memory limit of keelsond's service" }],
-  ["EROFS", { code: Code.FailedPrecondition, advice: "that file system is read-only: mount it writable; the kernel's log says whether it became so after an error of the disk" }],
+  [
+    "EMFILE",
+    {
+      code: Code.ResourceExhausted,
+      advice: "keelsond has as many files open as it may: raise LimitNOFILE of its service",
+    },
+  ],
+  [
+    "ENFILE",
+    {
+      code: Code.ResourceExhausted,
+      advice: "the machine has as many files open as it may: raise the sysctl fs.file-max",
+    },
+  ],
+  [
+    "ENOMEM",
+    {
+      code: Code.ResourceExhausted,
+      advice: "the kernel has no memory for it: free some, or raise the memory limit of keelsond's service",
+    },
+  ],
+  [
+    "EROFS",
+    {
+      code: Code.FailedPrecondition,
+      advice:
+        "that file system is read-only: mount it writable; the kernel's log says whether it became so after an error of the disk",
+    },
+  ],
 ]);
 
 /**

@@ -44,7 +44,9 @@ test("after a client's deadline the run lingers, and the retry gets its result",
     return true;
   });
   t.mock.timers.tick(999);
-  const retry = calls.join("run", new AbortController().signal, () => Promise.reject(new Error("must join, not start")));
+  const retry = calls.join("run", new AbortController().signal, () =>
+    Promise.reject(new Error("must join, not start")),
+  );
   t.mock.timers.tick(10_000);
   resolve(5);
   assert.equal(await retry, 5);
@@ -77,7 +79,8 @@ test("after a run has ended, the next call runs again", async () => {
 test("a run that takes too long is aborted although callers come back, and the next call starts another", async (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const calls = new JoinedCalls<number>(1000, 5000);
-  const hangs = (signal: AbortSignal) => new Promise<number>((_, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error)));
+  const hangs = (signal: AbortSignal) =>
+    new Promise<number>((_, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error)));
   const first = new AbortController();
   const left = calls.join("run", first.signal, hangs);
   first.abort();
@@ -86,7 +89,10 @@ test("a run that takes too long is aborted although callers come back, and the n
   t.mock.timers.tick(4999);
   assert.equal([...calls.running()].length, 1);
   t.mock.timers.tick(1);
-  await assert.rejects(retry, (e: StatusError) => e.code === Code.DeadlineExceeded && /longer than 5 s/.test(e.message));
+  await assert.rejects(
+    retry,
+    (e: StatusError) => e.code === Code.DeadlineExceeded && /longer than 5 s/.test(e.message),
+  );
   assert.equal(await calls.join("run", new AbortController().signal, () => Promise.resolve(7)), 7);
 });
 
@@ -96,7 +102,10 @@ test("there are only so many runs at once; one that is under way can still be jo
   const join = (key: string) => calls.join(key, new AbortController().signal, () => promise);
   const runs = ["a", "b", "a"].map(join);
   assert.equal(calls.size, 2);
-  await assert.rejects(join("c"), (e: StatusError) => e.code === Code.ResourceExhausted && /2 operations are under way/.test(e.message));
+  await assert.rejects(
+    join("c"),
+    (e: StatusError) => e.code === Code.ResourceExhausted && /2 operations are under way/.test(e.message),
+  );
   resolve(1);
   assert.deepEqual(await Promise.all(runs), [1, 1, 1]);
   assert.equal(await join("c"), 1);

@@ -37,7 +37,11 @@ export class JoinedCalls<T> {
    */
   join(key: string, signal: AbortSignal, body: (signal: AbortSignal, stage: Stage) => Promise<T>): Promise<T> {
     if (!this.#running.has(key) && this.#running.size >= this.#maxRuns) {
-      return Promise.reject(new TooManyRuns(`${this.#running.size} operations are under way, which is the most there may be; try again later`));
+      return Promise.reject(
+        new TooManyRuns(
+          `${this.#running.size} operations are under way, which is the most there may be; try again later`,
+        ),
+      );
     }
     const run = this.#running.get(key) ?? this.#start(key, body);
     if (signal.aborted) {
@@ -64,8 +68,18 @@ export class JoinedCalls<T> {
 
   #start(key: string, body: (signal: AbortSignal, stage: Stage) => Promise<T>): Run<T> {
     const abort = new AbortController();
-    const run: Run<T> = { callers: 0, abort, stage: "start", stageSinceMs: performance.now(), result: undefined as never, linger: undefined };
-    const limit = this.#limitMs === undefined ? undefined : setTimeout(() => this.#stop(key, run, tookTooLong(this.#limitMs!)), this.#limitMs).unref();
+    const run: Run<T> = {
+      callers: 0,
+      abort,
+      stage: "start",
+      stageSinceMs: performance.now(),
+      result: undefined as never,
+      linger: undefined,
+    };
+    const limit =
+      this.#limitMs === undefined
+        ? undefined
+        : setTimeout(() => this.#stop(key, run, tookTooLong(this.#limitMs!)), this.#limitMs).unref();
     run.result = body(abort.signal, (name) => {
       run.stage = name;
       run.stageSinceMs = performance.now();

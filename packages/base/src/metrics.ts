@@ -26,7 +26,12 @@ export class Metrics {
   }
 
   /** How often something took how long, by upper bounds in seconds. */
-  histogram<L extends string = never>(name: string, help: string, labels: readonly L[], boundsSeconds: readonly number[]): Histogram<L> {
+  histogram<L extends string = never>(
+    name: string,
+    help: string,
+    labels: readonly L[],
+    boundsSeconds: readonly number[],
+  ): Histogram<L> {
     const histogram = new Histogram<L>(name, labels, boundsSeconds);
     this.#add({ name, help, labels, type: "histogram", samples: () => histogram.samples() });
     return histogram;
@@ -39,7 +44,10 @@ export class Metrics {
 
   /** All of it, as Prometheus reads it. Rejects when a gauge does. */
   async text(): Promise<string> {
-    const texts = [...this.#families.values()].map(async (f) => `# HELP ${f.name} ${escapeHelp(f.help)}\n# TYPE ${f.name} ${f.type}\n${[...(await f.samples())].join("")}`);
+    const texts = [...this.#families.values()].map(
+      async (f) =>
+        `# HELP ${f.name} ${escapeHelp(f.help)}\n# TYPE ${f.name} ${f.type}\n${[...(await f.samples())].join("")}`,
+    );
     return (await Promise.all(texts)).join("");
   }
 
@@ -107,7 +115,8 @@ export class Histogram<L extends string = never> {
   observe(labels: Readonly<Record<L, string>>, seconds: number): void {
     const key = labelsOf(this.#labels, labels);
     let found = this.#values.get(key);
-    if (found === undefined) this.#values.set(key, (found = { counts: Array.from({ length: this.#bounds.length + 1 }, () => 0), sum: 0 }));
+    if (found === undefined)
+      this.#values.set(key, (found = { counts: Array.from({ length: this.#bounds.length + 1 }, () => 0), sum: 0 }));
     const bound = this.#bounds.findIndex((b) => seconds <= b);
     const bucket = bound === -1 ? this.#bounds.length : bound;
     found.counts[bucket] = (found.counts[bucket] ?? 0) + 1;
@@ -133,7 +142,9 @@ async function linesOf<L extends string>(name: string, labels: readonly L[], rea
 }
 
 function labelsOf<L extends string>(names: readonly L[], values: Readonly<Record<L, string>>): string {
-  return names.map((name) => `${name}="${values[name].replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("\n", "\\n")}"`).join(",");
+  return names
+    .map((name) => `${name}="${values[name].replaceAll("\\", "\\\\").replaceAll('"', '\\"').replaceAll("\n", "\\n")}"`)
+    .join(",");
 }
 
 function line(name: string, labels: string, value: number): string {

@@ -24,7 +24,11 @@ const slowCalls: ReadonlySet<UnaryCallName> = new Set<UnaryCallName>([
  *
  * @param timeoutMs what --timeout says, if anything
  */
-export function callTimeoutMs<N extends UnaryCallName>(name: N, request: RequestOf<N>, timeoutMs: number | undefined): number | undefined {
+export function callTimeoutMs<N extends UnaryCallName>(
+  name: N,
+  request: RequestOf<N>,
+  timeoutMs: number | undefined,
+): number | undefined {
   const base = timeoutMs ?? (slowCalls.has(name) ? slowMs : defaultMs);
   if (name === "pullImage" || name === "removeImage") return undefined;
   if (name === "runPodSandbox") return base * 2;

@@ -7,7 +7,11 @@ export interface CompletionCommand {
   readonly argument: "pod" | "container" | "handler" | undefined;
 }
 
-const idsOf = { pod: "keelctl pods -q 2>/dev/null", container: "keelctl ps -aq 2>/dev/null", handler: "keelctl runtimes -q 2>/dev/null" } as const;
+const idsOf = {
+  pod: "keelctl pods -q 2>/dev/null",
+  container: "keelctl ps -aq 2>/dev/null",
+  handler: "keelctl runtimes -q 2>/dev/null",
+} as const;
 
 /** For bash 4 and newer. */
 export function bashCompletion(commands: readonly CompletionCommand[]): string {
@@ -44,11 +48,19 @@ if [[ \${funcstack[1]} == _keelctl ]]; then _keelctl "$@"; else compdef _keelctl
 export function fishCompletion(commands: readonly CompletionCommand[]): string {
   const names = commands.filter(({ name }) => name !== "").map(({ name }) => name);
   const lines = commands.flatMap(({ name, description, flags, argument }) => {
-    const when = name === "" ? `not __fish_seen_subcommand_from ${names.join(" ")}` : `__fish_seen_subcommand_from ${name}`;
+    const when =
+      name === "" ? `not __fish_seen_subcommand_from ${names.join(" ")}` : `__fish_seen_subcommand_from ${name}`;
     const start = `complete -c keelctl -n ${quote(when)}`;
     return [
-      ...(name === "" ? [] : [`complete -c keelctl -n ${quote(`not __fish_seen_subcommand_from ${names.join(" ")}`)} -f -a ${name} -d ${quote(description)}`]),
-      ...flags.map(({ flag, description: does, takesValue }) => `${start} ${fishFlag(flag)} -d ${quote(does)}${takesValue ? " -r" : ""}`),
+      ...(name === ""
+        ? []
+        : [
+            `complete -c keelctl -n ${quote(`not __fish_seen_subcommand_from ${names.join(" ")}`)} -f -a ${name} -d ${quote(description)}`,
+          ]),
+      ...flags.map(
+        ({ flag, description: does, takesValue }) =>
+          `${start} ${fishFlag(flag)} -d ${quote(does)}${takesValue ? " -r" : ""}`,
+      ),
       ...(argument === undefined ? [] : [`${start} -f -a ${quote(`(${idsOf[argument]})`)}`]),
     ];
   });

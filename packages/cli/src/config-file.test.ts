@@ -6,7 +6,10 @@ import type { Io } from "./io.ts";
 
 function stdin(text: string) {
   const notes: string[] = [];
-  const io = { readStdin: () => Promise.resolve(text), stderr: { write: (note: string) => (notes.push(note), Promise.resolve()) } } as unknown as Io;
+  const io = {
+    readStdin: () => Promise.resolve(text),
+    stderr: { write: (note: string) => (notes.push(note), Promise.resolve()) },
+  } as unknown as Io;
   return { io, notes };
 }
 
@@ -30,13 +33,20 @@ linux: {cgroup_parent: /x, security_context: {namespace_options: {network: 2, pi
 test("fields that do not exist are passed over with a note, as crictl does without one", async () => {
   const { io, notes } = stdin('{"metadata":{"name":"a","namespace":"b","nmae":1},"loggDirectory":"x"}');
   await readPodConfig(io, "-");
-  assert.deepEqual(notes, ["keelctl: -: passed over what a PodSandboxConfig does not have: metadata.nmae, loggDirectory\n"]);
+  assert.deepEqual(notes, [
+    "keelctl: -: passed over what a PodSandboxConfig does not have: metadata.nmae, loggDirectory\n",
+  ]);
 });
 
 test("environment values are plain text", async () => {
-  const { io } = stdin("metadata: {name: a}\nimage: {image: b}\nenvs: [{key: A, value: héllo}, {key: N, value: 5}]\nCDI_devices: [{name: v/c=d}]\n");
+  const { io } = stdin(
+    "metadata: {name: a}\nimage: {image: b}\nenvs: [{key: A, value: héllo}, {key: N, value: 5}]\nCDI_devices: [{name: v/c=d}]\n",
+  );
   const config = await readContainerConfig(io, "-");
-  assert.deepEqual(config.envs.map(({ value }) => value.toString()), ["héllo", "5"]);
+  assert.deepEqual(
+    config.envs.map(({ value }) => value.toString()),
+    ["héllo", "5"],
+  );
   assert.equal(config.CDIDevices[0]!.name, "v/c=d");
 });
 
@@ -47,7 +57,10 @@ for (const [text, message] of [
   ["metadata: {name: x}", /^StatusError: stdin: metadata\.namespace is missing$/],
   ["metadata: {namespace: x}", /^StatusError: stdin: metadata\.name is missing$/],
   ["metadata: {name: x, namespace: y}\nlabels: [1]", /labels must be an object of texts/],
-  ["metadata: {name: x, namespace: y}\nport_mappings: [{protocol: 9}]", /port_mappings\[0\]\.protocol must be one of TCP/],
+  [
+    "metadata: {name: x, namespace: y}\nport_mappings: [{protocol: 9}]",
+    /port_mappings\[0\]\.protocol must be one of TCP/,
+  ],
 ] as const) {
   test(`a wrong file is refused with the place: ${JSON.stringify(text)}`, async () => {
     await assert.rejects(readPodConfig(stdin(text).io, "-"), message);
@@ -55,5 +68,8 @@ for (const [text, message] of [
 }
 
 test("a file that is not there", async () => {
-  await assert.rejects(readContainerConfig(stdin("").io, "/nowhere.json"), /^StatusError: \/nowhere\.json: there is no such file$/);
+  await assert.rejects(
+    readContainerConfig(stdin("").io, "/nowhere.json"),
+    /^StatusError: \/nowhere\.json: there is no such file$/,
+  );
 });

@@ -70,7 +70,10 @@ function adapt(type: string, value: unknown, path: string, unknown: string[]): u
       if (field.kind === "bytes" && type === "KeyValue") return Buffer.from(String(scalarText(v))).toString("base64");
       return v;
     };
-    adapted[field.name] = field.repeated === true && Array.isArray(one) ? one.map((v, i) => convert(v, `${place}[${i}]`)) : convert(one, place);
+    adapted[field.name] =
+      field.repeated === true && Array.isArray(one)
+        ? one.map((v, i) => convert(v, `${place}[${i}]`))
+        : convert(one, place);
   }
   return adapted;
 }

@@ -34,17 +34,30 @@ export async function createContainer(
   request.sandboxConfig = podConfig;
   const timeoutMs = optionalDurationMs(flags.cancelTimeout, "--cancel-timeout");
   try {
-    return (await session.runtime.call("createContainer", request, timeoutMs === undefined ? {} : { timeoutMs })).containerId;
+    return (await session.runtime.call("createContainer", request, timeoutMs === undefined ? {} : { timeoutMs }))
+      .containerId;
   } catch (error) {
     throw wrapError(`create container ${config.metadata!.name} in pod ${podId}`, error);
   }
 }
 
 /** The container's image, and those that it mounts. */
-async function pullImagesOf(session: Session, config: ContainerConfig, podConfig: PodSandboxConfig, flags: CreateFlags): Promise<void> {
+async function pullImagesOf(
+  session: Session,
+  config: ContainerConfig,
+  podConfig: PodSandboxConfig,
+  flags: CreateFlags,
+): Promise<void> {
   const auth = await readAuth(session.io, flags);
-  const options = { auth, podConfig, annotations: config.image!.annotations, timeoutMs: pullTimeoutMs(session.io, flags) };
-  const mounted = config.mounts.flatMap((mount) => (mount.image === undefined || mount.image.image === "" ? [] : [mount.image.image]));
+  const options = {
+    auth,
+    podConfig,
+    annotations: config.image!.annotations,
+    timeoutMs: pullTimeoutMs(session.io, flags),
+  };
+  const mounted = config.mounts.flatMap((mount) =>
+    mount.image === undefined || mount.image.image === "" ? [] : [mount.image.image],
+  );
   for (const image of [config.image!.image, ...mounted]) {
     try {
       await pullImage(session, image, options);
@@ -66,7 +79,10 @@ export async function startContainer(session: Session, id: string): Promise<void
 /** Stops a container, killing it when `graceSeconds` are over. */
 export async function stopContainer(session: Session, id: string, graceSeconds: number): Promise<void> {
   try {
-    await session.runtime.call("stopContainer", StopContainerRequest.fromPartial({ containerId: id, timeout: BigInt(graceSeconds) }));
+    await session.runtime.call(
+      "stopContainer",
+      StopContainerRequest.fromPartial({ containerId: id, timeout: BigInt(graceSeconds) }),
+    );
   } catch (error) {
     throw wrapError(`stop container ${id}`, error);
   }

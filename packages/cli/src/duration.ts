@@ -1,6 +1,6 @@
 import { Code, StatusError } from "@keelson/base/status.ts";
 
-const unitMs: Record<string, number> = { ns: 1e-6, us: 1e-3, "µs": 1e-3, ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
+const unitMs: Record<string, number> = { ns: 1e-6, us: 1e-3, µs: 1e-3, ms: 1, s: 1000, m: 60_000, h: 3_600_000 };
 
 /**
  * A duration in Go's spelling (`1m30s`, `500ms`) or a plain number of seconds, in ms.

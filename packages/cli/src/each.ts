@@ -4,7 +4,11 @@ import { Code, codeOf, messageOf, StatusError } from "@keelson/base/status.ts";
  * Does something for every item at the same time, and hands over the results in the order of the
  * items as soon as that can be. Goes on when one fails; throws at the end, with every message.
  */
-export async function forEachAtOnce<T, R>(items: readonly T[], body: (item: T) => Promise<R>, done: (result: R) => Promise<void>): Promise<void> {
+export async function forEachAtOnce<T, R>(
+  items: readonly T[],
+  body: (item: T) => Promise<R>,
+  done: (result: R) => Promise<void>,
+): Promise<void> {
   const limit = 16;
   const results: PromiseWithResolvers<R>[] = items.map(() => Promise.withResolvers<R>());
   for (const { promise } of results) promise.catch(() => {});
@@ -26,5 +30,6 @@ export async function forEachAtOnce<T, R>(items: readonly T[], body: (item: T) =
   }
   await Promise.all(workers);
   if (errors.length === 1) throw errors[0];
-  if (errors.length > 1) throw new StatusError(codeOf(errors[0]) || Code.Unknown, errors.map(messageOf).join("\n"), errors);
+  if (errors.length > 1)
+    throw new StatusError(codeOf(errors[0]) || Code.Unknown, errors.map(messageOf).join("\n"), errors);
 }

@@ -32,13 +32,15 @@ export async function findEndpoint(io: Io, probe: Probe = probeSocket): Promise<
   for (const endpoint of usualEndpoints) {
     const reason = await probe(endpoint);
     if (reason === undefined) {
-      if (endpoint !== usualEndpoints[0]) await note(io, `no runtime was named and keelsond is not there; using ${endpoint} (name it with -r)`);
+      if (endpoint !== usualEndpoints[0])
+        await note(io, `no runtime was named and keelsond is not there; using ${endpoint} (name it with -r)`);
       return endpoint;
     }
     reasons.push(reason);
   }
   const denied = usualEndpoints.filter((_, i) => i > 0 && reasons[i] === "EACCES");
-  const tail = denied.length > 0 ? `; no permission for ${denied.join(", ")} either` : "; no other runtime was found either";
+  const tail =
+    denied.length > 0 ? `; no permission for ${denied.join(", ")} either` : "; no other runtime was found either";
   throw new StatusError(Code.Unavailable, unreachable(usualEndpoints[0], reasons[0]!) + tail);
 }
 
@@ -46,13 +48,19 @@ export async function findEndpoint(io: Io, probe: Probe = probeSocket): Promise<
  * Waits until something answers at an endpoint that the user named: up to `maxRetries` more times
  * (negative: for ever), with pauses from 0.5 to 5 s. Throws Unavailable.
  */
-export async function waitForEndpoint(io: Io, endpoint: string, maxRetries: number, probe: Probe = probeSocket): Promise<void> {
+export async function waitForEndpoint(
+  io: Io,
+  endpoint: string,
+  maxRetries: number,
+  probe: Probe = probeSocket,
+): Promise<void> {
   let pauseMs = 500;
   for (let attempt = 0; ; attempt += 1) {
     const reason = await probe(endpoint);
     if (reason === undefined) return;
     // Waiting changes nothing about permissions.
-    if (attempt === maxRetries || reason === "EACCES") throw new StatusError(Code.Unavailable, unreachable(endpoint, reason));
+    if (attempt === maxRetries || reason === "EACCES")
+      throw new StatusError(Code.Unavailable, unreachable(endpoint, reason));
     if (attempt === 0 && io.stderr.isTerminal) await note(io, `nothing answers at ${endpoint} yet; trying again`);
     await io.sleep(pauseMs, io.signal);
     pauseMs = Math.min(pauseMs * 2, 5000);

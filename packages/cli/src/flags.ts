@@ -2,7 +2,10 @@ import { Command, Option } from "commander";
 
 /** A flag that may be given several times, and takes several values with commas between them, as crictl has it. */
 export function listOption(flags: string, description: string): Option {
-  return new Option(flags, description).argParser((value: string, before: string[] | undefined) => [...(before ?? []), ...value.split(",")]);
+  return new Option(flags, description).argParser((value: string, before: string[] | undefined) => [
+    ...(before ?? []),
+    ...value.split(","),
+  ]);
 }
 
 /** The flags of `pods` and `inspectp` that choose pods. */
@@ -43,7 +46,10 @@ export function addStreamFlags(command: Command): Command {
     .option("-r, --transport <name>", "spdy or websocket", "spdy")
     .option("--tls-sni <name>", "name in the server's certificate, where the address has another")
     .option("--tls-server-name <name>", "the same")
-    .option("--tls-ca <file>", "certificates to check the server's with; without it that of a loopback address is not checked")
+    .option(
+      "--tls-ca <file>",
+      "certificates to check the server's with; without it that of a loopback address is not checked",
+    )
     .option("--tls-cert <file>", "certificate to show the server")
     .option("--tls-key <file>", "its key");
 }
@@ -51,5 +57,8 @@ export function addStreamFlags(command: Command): Command {
 /** Examples at the end of a command's help: a command line and what it does. */
 export function addExamples(command: Command, examples: readonly (readonly [line: string, does: string])[]): Command {
   const width = Math.max(...examples.map(([line]) => line.length)) + 2;
-  return command.addHelpText("after", `\nExamples:\n${examples.map(([line, does]) => `  ${line.padEnd(width)}# ${does}`).join("\n")}`);
+  return command.addHelpText(
+    "after",
+    `\nExamples:\n${examples.map(([line, does]) => `  ${line.padEnd(width)}# ${does}`).join("\n")}`,
+  );
 }

@@ -11,16 +11,21 @@ export function rewriteGoFlags(program: Command, args: readonly string[]): strin
     const arg = args[i]!;
     if (arg === "--") return [...rewritten, ...args.slice(i)];
     if (!arg.startsWith("-") || arg === "-") {
-      const found = command === program ? program.commands.find((one) => one.name() === arg || one.aliases().includes(arg)) : undefined;
+      const found =
+        command === program
+          ? program.commands.find((one) => one.name() === arg || one.aliases().includes(arg))
+          : undefined;
       rewritten.push(arg);
       // What comes after the first argument of exec belongs to the command in the container.
-      if (found === undefined && (command === program || command.name() === "exec")) return [...rewritten, ...args.slice(i + 1)];
+      if (found === undefined && (command === program || command.name() === "exec"))
+        return [...rewritten, ...args.slice(i + 1)];
       command = found ?? command;
       continue;
     }
     const { option, text } = rewriteFlag(command, arg);
     if (text !== undefined) rewritten.push(text);
-    const takesNext = option?.required === true && !text!.includes("=") && (text!.startsWith("--") || text!.length === 2);
+    const takesNext =
+      option?.required === true && !text!.includes("=") && (text!.startsWith("--") || text!.length === 2);
     if (takesNext && i + 1 < args.length) rewritten.push(args[(i += 1)]!);
   }
   return rewritten;
@@ -30,11 +35,17 @@ function rewriteFlag(command: Command, arg: string): { option: Option | undefine
   const [, dashes, name, value] = /^(--?)([^=]+)(=[^]*)?$/.exec(arg) ?? [];
   if (name === undefined) return { option: undefined, text: arg };
   const isShort = dashes === "-" && name.length === 1;
-  const option = command.options.find((one) => (isShort ? one.short === `-${name}` : one.long === `--${name}` || one.short === `--${name}`));
+  const option = command.options.find((one) =>
+    isShort ? one.short === `-${name}` : one.long === `--${name}` || one.short === `--${name}`,
+  );
   // Unknown, or switches in one word (-aq, -n5): commander knows what to do.
   if (option === undefined) return { option, text: arg };
   const spelled = isShort ? `-${name}` : `--${name}`;
-  if (option.required) return { option, text: isShort && value !== undefined ? `${spelled}${value.slice(1)}` : `${spelled}${value ?? ""}` };
+  if (option.required)
+    return {
+      option,
+      text: isShort && value !== undefined ? `${spelled}${value.slice(1)}` : `${spelled}${value ?? ""}`,
+    };
   if (value === undefined || value === "=true" || value === "=1") return { option, text: spelled };
   return { option, text: value === "=false" || value === "=0" ? undefined : arg };
 }

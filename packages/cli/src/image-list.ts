@@ -5,7 +5,10 @@ import type { Session } from "./session.ts";
 
 /** The images with the given name (all when it is empty) that pass every `--filter`, sorted by tag, then digest, then id. */
 export async function listImages(session: Session, name: string, filters: readonly string[]): Promise<Image[]> {
-  const { images } = await session.image.call("listImages", ListImagesRequest.fromPartial({ filter: { image: { image: name } } }));
+  const { images } = await session.image.call(
+    "listImages",
+    ListImagesRequest.fromPartial({ filter: { image: { image: name } } }),
+  );
   return filters.reduce(applyFilter, images.toSorted(byName));
 }
 
@@ -24,7 +27,8 @@ function applyFilter(images: Image[], filter: string): Image[] {
   const value = filter.slice(at + 1);
   switch (at < 0 ? "" : filter.slice(0, at)) {
     case "dangling":
-      if (value !== "true" && value !== "false") throw new StatusError(Code.InvalidArgument, `--filter ${filter}: must be true or false`);
+      if (value !== "true" && value !== "false")
+        throw new StatusError(Code.InvalidArgument, `--filter ${filter}: must be true or false`);
       return images.filter((image) => (image.repoTags.length === 0) === (value === "true"));
     case "reference": {
       const wanted = pattern(value, "--filter reference");
@@ -35,7 +39,10 @@ function applyFilter(images: Image[], filter: string): Image[] {
     case "since":
       return untilMatch(images, value);
     default:
-      throw new StatusError(Code.InvalidArgument, `--filter ${filter}: must be dangling=, reference=, before= or since=`);
+      throw new StatusError(
+        Code.InvalidArgument,
+        `--filter ${filter}: must be dangling=, reference=, before= or since=`,
+      );
   }
 }
 

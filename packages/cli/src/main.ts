@@ -52,7 +52,8 @@ async function readStdin(): Promise<string> {
 }
 
 async function readSecret(prompt: string): Promise<string> {
-  if (!process.stdin.isTTY) throw new Error("--username asks for a password on the terminal, and there is none; use --creds or CRICTL_CREDS");
+  if (!process.stdin.isTTY)
+    throw new Error("--username asks for a password on the terminal, and there is none; use --creds or CRICTL_CREDS");
   process.stderr.write(prompt);
   process.stdin.setRawMode(true);
   try {

@@ -4,7 +4,12 @@ import { safeText } from "./output/safe-text.ts";
 import type { Session } from "./session.ts";
 
 /** Runs a pod and returns its id. `cancelTimeoutMs` is -T of `runp`, as crictl counts it: the call may take twice as long. */
-export async function runPod(session: Session, config: PodSandboxConfig, runtimeHandler: string, cancelTimeoutMs?: number): Promise<string> {
+export async function runPod(
+  session: Session,
+  config: PodSandboxConfig,
+  runtimeHandler: string,
+  cancelTimeoutMs?: number,
+): Promise<string> {
   const request = RunPodSandboxRequest.fromPartial({ runtimeHandler });
   request.config = config;
   const options = cancelTimeoutMs === undefined ? {} : { timeoutMs: cancelTimeoutMs * 2 };

@@ -1,5 +1,5 @@
-import { Command, CommanderError } from "commander";
 import { messageOf } from "@keelson/base/status.ts";
+import { Command, CommanderError } from "commander";
 import type { App } from "./app.ts";
 import { addAttach } from "./commands/attach.ts";
 import { addCheckpoint } from "./commands/checkpoint.ts";
@@ -26,8 +26,8 @@ import { addRmi } from "./commands/rmi.ts";
 import { addRmp } from "./commands/rmp.ts";
 import { addRun } from "./commands/run.ts";
 import { addRunp } from "./commands/runp.ts";
-import { addRuntimes } from "./commands/runtimes.ts";
 import { addRuntimeConfig } from "./commands/runtime-config.ts";
+import { addRuntimes } from "./commands/runtimes.ts";
 import { addStart } from "./commands/start.ts";
 import { addStats } from "./commands/stats.ts";
 import { addStatsp } from "./commands/statsp.ts";
@@ -54,7 +54,10 @@ export async function runProgram(args: readonly string[], io: Io): Promise<numbe
     .exitOverride()
     .enablePositionalOptions()
     .configureHelp({ helpWidth: io.stdout.columns, sortSubcommands: true })
-    .configureOutput({ writeOut: (text) => void printed.push(io.stdout.write(text)), outputError: (text) => void printed.push(io.stderr.write(`keelctl: ${text.replace(/^error: /, "")}`)) });
+    .configureOutput({
+      writeOut: (text) => void printed.push(io.stdout.write(text)),
+      outputError: (text) => void printed.push(io.stderr.write(`keelctl: ${text.replace(/^error: /, "")}`)),
+    });
   let exitCode = 0;
   const app: App = {
     async run(body) {
@@ -80,11 +83,23 @@ function globalOptions(program: Command): Command {
   program
     .description("Look into and drive a Kubernetes container runtime through the CRI: keelsond, or any other.")
     .version(`keelctl version ${version}`, "-v, --version", "print keelctl's version")
-    .option("-r, --runtime-endpoint <socket>", "the runtime's socket (or CONTAINER_RUNTIME_ENDPOINT); without it keelsond's, else another that is found")
-    .option("-i, --image-endpoint <socket>", "the socket for images (or IMAGE_SERVICE_ENDPOINT), where it is another one")
-    .option("-t, --timeout <duration>", "how long each call may take, such as 10s; without it 2s for lists, 2m for changes")
+    .option(
+      "-r, --runtime-endpoint <socket>",
+      "the runtime's socket (or CONTAINER_RUNTIME_ENDPOINT); without it keelsond's, else another that is found",
+    )
+    .option(
+      "-i, --image-endpoint <socket>",
+      "the socket for images (or IMAGE_SERVICE_ENDPOINT), where it is another one",
+    )
+    .option(
+      "-t, --timeout <duration>",
+      "how long each call may take, such as 10s; without it 2s for lists, 2m for changes",
+    )
     .option("-c, --config <file>", "settings (or CRI_CONFIG_FILE); without it crictl's /etc/crictl.yaml")
-    .option("--max-retries <count>", "how often to try a named socket again when nothing answers; negative for ever (3 without it)")
+    .option(
+      "--max-retries <count>",
+      "how often to try a named socket again when nothing answers; negative for ever (3 without it)",
+    )
     .option("-D, --debug", "print each call with its time on stderr");
   return addExamples(program, [
     ["keelctl ps -a", "the containers on this host"],

@@ -43,8 +43,13 @@ export async function selectPods(session: Session, flags: PodSelection): Promise
   const namespace = pattern(flags.namespace, "--namespace");
   const state = flags.state === undefined ? undefined : { state: stateOf(podStates, flags.state) };
   const filter = { id: flags.id ?? "", state, labelSelector: parsePairs(flags.label ?? [], "--label") };
-  const { items } = await session.runtime.call("listPodSandbox", ListPodSandboxRequest.fromPartial({ filter: defined(filter) }));
-  const matching = items.filter((pod) => name.test(pod.metadata?.name ?? "") && namespace.test(pod.metadata?.namespace ?? ""));
+  const { items } = await session.runtime.call(
+    "listPodSandbox",
+    ListPodSandboxRequest.fromPartial({ filter: defined(filter) }),
+  );
+  const matching = items.filter(
+    (pod) => name.test(pod.metadata?.name ?? "") && namespace.test(pod.metadata?.namespace ?? ""),
+  );
   return newest(matching, flags);
 }
 
@@ -58,8 +63,13 @@ export async function selectContainers(session: Session, flags: ContainerSelecti
     state: containerStateOf(flags),
     labelSelector: parsePairs(flags.label ?? [], "--label"),
   };
-  const { containers } = await session.runtime.call("listContainers", ListContainersRequest.fromPartial({ filter: defined(filter) }));
-  const matching = containers.filter((one) => name.test(one.metadata?.name ?? "") && namespace.test(podLabel(one, "namespace")));
+  const { containers } = await session.runtime.call(
+    "listContainers",
+    ListContainersRequest.fromPartial({ filter: defined(filter) }),
+  );
+  const matching = containers.filter(
+    (one) => name.test(one.metadata?.name ?? "") && namespace.test(podLabel(one, "namespace")),
+  );
   return newest(await withImage(session, matching, flags.image), flags);
 }
 
@@ -97,7 +107,8 @@ function containerStateOf(flags: ContainerSelection): { state: ContainerState } 
 
 function stateOf<S>(states: Record<string, S>, given: string): S {
   const state = Object.hasOwn(states, given.toLowerCase()) ? states[given.toLowerCase()] : undefined;
-  if (state === undefined) throw new StatusError(Code.InvalidArgument, `--state ${given}: must be one of ${Object.keys(states).join(", ")}`);
+  if (state === undefined)
+    throw new StatusError(Code.InvalidArgument, `--state ${given}: must be one of ${Object.keys(states).join(", ")}`);
   return state;
 }
 
@@ -118,7 +129,9 @@ async function withImage(session: Session, containers: Container[], wanted: stri
   const idOf = (image: string) => {
     const known = ids.get(image);
     if (known !== undefined) return known;
-    const asked = session.image.call("imageStatus", ImageStatusRequest.fromPartial({ image: { image } })).then(({ image }) => image?.id);
+    const asked = session.image
+      .call("imageStatus", ImageStatusRequest.fromPartial({ image: { image } }))
+      .then(({ image }) => image?.id);
     ids.set(image, asked);
     return asked;
   };
@@ -130,5 +143,7 @@ async function withImage(session: Session, containers: Container[], wanted: stri
 
 /** A copy without the properties that are undefined, as exact optional types want it. */
 function defined<T extends object>(value: T): { [K in keyof T]: NonNullable<T[K]> } {
-  return Object.fromEntries(Object.entries(value).filter(([, v]) => v !== undefined)) as { [K in keyof T]: NonNullable<T[K]> };
+  return Object.fromEntries(Object.entries(value).filter(([, v]) => v !== undefined)) as {
+    [K in keyof T]: NonNullable<T[K]>;
+  };
 }

@@ -51,14 +51,26 @@ export function openSession(io: Io, settings: Settings): Session {
     return {
       async call(name, request, options = {}) {
         const connection = await (client ??= connected());
-        return callOnce(io, settings, { client: connection, endpoint: endpoint ?? (await found!) }, name, request, options);
+        return callOnce(
+          io,
+          settings,
+          { client: connection, endpoint: endpoint ?? (await found!) },
+          name,
+          request,
+          options,
+        );
       },
       async *stream(name, request) {
         const connection = await (client ??= connected());
         try {
           yield* connection.stream(name, request, io.signal);
         } catch (error) {
-          throw await explain(io, error, { name, endpoint: endpoint ?? (await found!), timeoutMs: undefined, flag: "" });
+          throw await explain(io, error, {
+            name,
+            endpoint: endpoint ?? (await found!),
+            timeoutMs: undefined,
+            flag: "",
+          });
         }
       },
     };
@@ -85,7 +97,10 @@ async function callOnce<N extends UnaryCallName>(
   options: CallOptions,
 ): Promise<ResponseOf<N>> {
   const timeoutMs = options.timeoutMs ?? callTimeoutMs(name, request, settings.timeoutMs);
-  const signals = [...(options.afterInterrupt === true ? [] : [io.signal]), ...(options.signal === undefined ? [] : [options.signal])];
+  const signals = [
+    ...(options.afterInterrupt === true ? [] : [io.signal]),
+    ...(options.signal === undefined ? [] : [options.signal]),
+  ];
   // AbortSignal.timeout takes no more than 32 bits.
   if (timeoutMs !== undefined) signals.push(AbortSignal.timeout(Math.min(timeoutMs, 2 ** 31 - 1)));
   const startedMs = performance.now();
@@ -94,10 +109,22 @@ async function callOnce<N extends UnaryCallName>(
     return await target.client.call(name, request, AbortSignal.any(signals));
   } catch (error) {
     code = codeOf(error);
-    const flag = options.timeoutFlag ?? (options.timeoutMs === undefined ? "--timeout" : name === "pullImage" ? "--pull-timeout" : "--cancel-timeout");
-    throw await explain(io, error, { name, endpoint: target.endpoint, timeoutMs, flag, afterInterrupt: options.afterInterrupt === true });
+    const flag =
+      options.timeoutFlag ??
+      (options.timeoutMs === undefined ? "--timeout" : name === "pullImage" ? "--pull-timeout" : "--cancel-timeout");
+    throw await explain(io, error, {
+      name,
+      endpoint: target.endpoint,
+      timeoutMs,
+      flag,
+      afterInterrupt: options.afterInterrupt === true,
+    });
   } finally {
-    if (settings.debug) await note(io, `${callTitle(name)} ${target.endpoint} ${(performance.now() - startedMs).toFixed(1)} ms ${codeName(code)}`);
+    if (settings.debug)
+      await note(
+        io,
+        `${callTitle(name)} ${target.endpoint} ${(performance.now() - startedMs).toFixed(1)} ms ${codeName(code)}`,
+      );
   }
 }
 
@@ -110,7 +137,11 @@ interface CallFacts {
   readonly afterInterrupt?: boolean;
 }
 
-async function explain(io: Io, error: unknown, { name, endpoint, timeoutMs, flag, afterInterrupt }: CallFacts): Promise<unknown> {
+async function explain(
+  io: Io,
+  error: unknown,
+  { name, endpoint, timeoutMs, flag, afterInterrupt }: CallFacts,
+): Promise<unknown> {
   const code = codeOf(error);
   const message = messageOf(error);
   if (io.signal.aborted && afterInterrupt !== true) return new StatusError(Code.Cancelled, "interrupted", error);
@@ -119,11 +150,24 @@ async function explain(io: Io, error: unknown, { name, endpoint, timeoutMs, flag
     const reason = await probeSocket(endpoint);
     return reason === undefined ? error : new StatusError(code, unreachable(endpoint, reason), error);
   }
-  if (code === Code.DeadlineExceeded && timeoutMs !== undefined && message === "the call took longer than its timeout") {
-    return new StatusError(code, `${callTitle(name)} took longer than ${timeoutMs / 1000} s. It may still be under way; give it more time with ${flag}`, error);
+  if (
+    code === Code.DeadlineExceeded &&
+    timeoutMs !== undefined &&
+    message === "the call took longer than its timeout"
+  ) {
+    return new StatusError(
+      code,
+      `${callTitle(name)} took longer than ${timeoutMs / 1000} s. It may still be under way; give it more time with ${flag}`,
+      error,
+    );
   }
-  if (code === Code.Unimplemented) return new StatusError(code, `the runtime at ${endpoint} does not know ${callTitle(name)}: ${message}`, error);
-  return new StatusError(code, message === "" ? `${callTitle(name)}: ${codeName(code)}` : `${message} (${codeName(code)})`, error);
+  if (code === Code.Unimplemented)
+    return new StatusError(code, `the runtime at ${endpoint} does not know ${callTitle(name)}: ${message}`, error);
+  return new StatusError(
+    code,
+    message === "" ? `${callTitle(name)}: ${codeName(code)}` : `${message} (${codeName(code)})`,
+    error,
+  );
 }
 
 /** The name of a call as the CRI writes it. */

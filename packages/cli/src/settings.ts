@@ -37,14 +37,17 @@ export const defaultConfigFile = "/etc/crictl.yaml";
 export async function readSettings(io: Io, flags: GlobalOptions): Promise<Settings> {
   const named = flags.config ?? orUndefined(io.env["CRI_CONFIG_FILE"]);
   const file = await readConfigFile(io, named);
-  const text = (flag: string | undefined, variable: string, key: string) => flag ?? orUndefined(io.env[variable]) ?? orUndefined(file[key] as string | undefined);
-  const timeoutMs = flags.timeout === undefined ? Number(file["timeout"] ?? 0) * 1000 : parseDurationMs(flags.timeout, "--timeout");
+  const text = (flag: string | undefined, variable: string, key: string) =>
+    flag ?? orUndefined(io.env[variable]) ?? orUndefined(file[key] as string | undefined);
+  const timeoutMs =
+    flags.timeout === undefined ? Number(file["timeout"] ?? 0) * 1000 : parseDurationMs(flags.timeout, "--timeout");
   const runtimeEndpoint = endpointOf(text(flags.runtimeEndpoint, "CONTAINER_RUNTIME_ENDPOINT", "runtime-endpoint"));
   return {
     runtimeEndpoint,
     imageEndpoint: endpointOf(text(flags.imageEndpoint, "IMAGE_SERVICE_ENDPOINT", "image-endpoint")) ?? runtimeEndpoint,
     timeoutMs: timeoutMs > 0 ? timeoutMs : undefined,
-    maxRetries: flags.maxRetries === undefined ? Number(file["max-retries"] ?? 3) : parseWhole(flags.maxRetries, "--max-retries"),
+    maxRetries:
+      flags.maxRetries === undefined ? Number(file["max-retries"] ?? 3) : parseWhole(flags.maxRetries, "--max-retries"),
     debug: flags.debug ?? file["debug"] === true,
     pullImageOnCreate: file["pull-image-on-create"] === true,
     disablePullOnRun: file["disable-pull-on-run"] === true,
@@ -53,7 +56,8 @@ export async function readSettings(io: Io, flags: GlobalOptions): Promise<Settin
 
 /** A whole number from a flag. Throws InvalidArgument naming the flag. */
 export function parseWhole(text: string, what: string): number {
-  if (!/^-?\d{1,15}$/.test(text)) throw new StatusError(Code.InvalidArgument, `${what} ${text}: must be a whole number`);
+  if (!/^-?\d{1,15}$/.test(text))
+    throw new StatusError(Code.InvalidArgument, `${what} ${text}: must be a whole number`);
   return Number(text);
 }
 
@@ -87,7 +91,8 @@ async function readConfigFile(io: Io, named: string | undefined): Promise<Record
     return values;
   } catch (error) {
     if (named === undefined) {
-      if ((error as NodeJS.ErrnoException).code !== "ENOENT") await note(io, `${path} is not used: ${messageOf(error)}`);
+      if ((error as NodeJS.ErrnoException).code !== "ENOENT")
+        await note(io, `${path} is not used: ${messageOf(error)}`);
       return {};
     }
     throw new StatusError(Code.InvalidArgument, `read the configuration ${path}: ${messageOf(error)}`, error);
@@ -96,7 +101,8 @@ async function readConfigFile(io: Io, named: string | undefined): Promise<Record
 
 function checkConfig(text: string): { values: Record<string, unknown>; wrong: string[] } {
   const document = (parse(text) ?? {}) as Record<string, unknown>;
-  if (typeof document !== "object" || Array.isArray(document)) throw new StatusError(Code.InvalidArgument, "must be a list of key: value");
+  if (typeof document !== "object" || Array.isArray(document))
+    throw new StatusError(Code.InvalidArgument, "must be a list of key: value");
   const values: Record<string, unknown> = {};
   const wrong: string[] = [];
   for (const [key, value] of Object.entries(document)) {
@@ -111,7 +117,8 @@ function checkConfig(text: string): { values: Record<string, unknown>; wrong: st
 function endpointOf(given: string | undefined): string | undefined {
   if (given === undefined) return undefined;
   if (given.startsWith("unix://")) return given;
-  if (given.includes("://") || !given.startsWith("/")) throw new StatusError(Code.InvalidArgument, `endpoint ${given}: must be unix:///path/of/socket`);
+  if (given.includes("://") || !given.startsWith("/"))
+    throw new StatusError(Code.InvalidArgument, `endpoint ${given}: must be unix:///path/of/socket`);
   return `unix://${given}`;
 }
 

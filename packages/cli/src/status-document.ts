@@ -16,7 +16,12 @@ export function formatStatuses(documents: readonly StatusDocument[], format: Doc
 
 /** A runtime puts JSON into its info's texts: objects become members, anything else a text without its quotes. */
 function infoValues(info: Record<string, string>): { [key: string]: Json } {
-  return Object.fromEntries(Object.entries(info).map(([key, text]) => [key, text.startsWith("{") ? parsed(text) : text.replaceAll(/^"+|"+$/g, "")]));
+  return Object.fromEntries(
+    Object.entries(info).map(([key, text]) => [
+      key,
+      text.startsWith("{") ? parsed(text) : text.replaceAll(/^"+|"+$/g, ""),
+    ]),
+  );
 }
 
 function parsed(text: string): Json {

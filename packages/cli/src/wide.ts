@@ -1,12 +1,20 @@
 import { Code, codeOf } from "@keelson/base/status.ts";
-import { type ContainerStatus, ContainerStatusRequest, PodSandboxStatusRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
+import {
+  type ContainerStatus,
+  ContainerStatusRequest,
+  PodSandboxStatusRequest,
+} from "@keelson/cri/gen/runtime/v1/api.ts";
 import { forEachAtOnce } from "./each.ts";
 import type { Session } from "./session.ts";
 
 /** The statuses of containers, for what lists do not tell. One that is removed meanwhile is left out. */
-export async function containerStatuses({ runtime }: Session, ids: readonly string[]): Promise<Map<string, ContainerStatus>> {
+export async function containerStatuses(
+  { runtime }: Session,
+  ids: readonly string[],
+): Promise<Map<string, ContainerStatus>> {
   const statuses = new Map<string, ContainerStatus>();
-  const ask = (id: string) => unlessGone(runtime.call("containerStatus", ContainerStatusRequest.fromPartial({ containerId: id })));
+  const ask = (id: string) =>
+    unlessGone(runtime.call("containerStatus", ContainerStatusRequest.fromPartial({ containerId: id })));
   await forEachAtOnce(ids, ask, async (response) => {
     if (response?.status !== undefined) statuses.set(response.status.id, response.status);
   });
@@ -24,11 +32,16 @@ export interface PodDetails {
 /** The details of pods; one that is removed meanwhile is left out. */
 export async function podDetails({ runtime }: Session, ids: readonly string[]): Promise<Map<string, PodDetails>> {
   const details = new Map<string, PodDetails>();
-  const ask = (id: string) => unlessGone(runtime.call("podSandboxStatus", PodSandboxStatusRequest.fromPartial({ podSandboxId: id, verbose: true })));
+  const ask = (id: string) =>
+    unlessGone(
+      runtime.call("podSandboxStatus", PodSandboxStatusRequest.fromPartial({ podSandboxId: id, verbose: true })),
+    );
   await forEachAtOnce([...new Set(ids)], ask, async (response) => {
     const network = response?.status?.network;
-    const all = network === undefined ? [] : [network.ip, ...network.additionalIps.map(({ ip }) => ip)].filter((ip) => ip !== "");
-    if (response?.status !== undefined) details.set(response.status.id, { ips: all.join(","), handler: handlerIn(response.info["info"]) });
+    const all =
+      network === undefined ? [] : [network.ip, ...network.additionalIps.map(({ ip }) => ip)].filter((ip) => ip !== "");
+    if (response?.status !== undefined)
+      details.set(response.status.id, { ips: all.join(","), handler: handlerIn(response.info["info"]) });
   });
   return details;
 }

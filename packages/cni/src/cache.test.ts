@@ -10,7 +10,13 @@ import { decodeResult } from "./result.ts";
 
 const list = parseConfigList('{"cniVersion":"1.0.0","name":"podnet","plugins":[{"type":"bridge","x":[1]}]}', "test");
 const result = decodeResult({ cniVersion: "1.0.0", ips: [{ address: "10.1.0.5/16" }] }, "1.0.0");
-const attachment: Attachment = { containerId: "c1", netns: "/run/netns/c1", ifName: "eth0", args: [["K8S_POD_NAME", "web"]], capabilityArgs: { portMappings: [{ hostPort: 80 }] } };
+const attachment: Attachment = {
+  containerId: "c1",
+  netns: "/run/netns/c1",
+  ifName: "eth0",
+  args: [["K8S_POD_NAME", "web"]],
+  capabilityArgs: { portMappings: [{ hostPort: 80 }] },
+};
 
 function makeCache(t: TestContext) {
   const dir = mkdtempSync(join(tmpdir(), "keelson-cni-"));
@@ -20,7 +26,10 @@ function makeCache(t: TestContext) {
 
 test("an attachment is read back as it was put, with and without a result", async (t) => {
   const { cache, files } = makeCache(t);
-  for (const entry of [{ attachment, list, result: undefined }, { attachment, list, result }]) {
+  for (const entry of [
+    { attachment, list, result: undefined },
+    { attachment, list, result },
+  ]) {
     await cache.put(entry);
     assert.deepEqual(await cache.list(), { attachments: [entry], damaged: new Map() });
   }
@@ -42,8 +51,12 @@ test("the file is what libcni writes", async (t) => {
 test("a container's attachments are found among those of others", async (t) => {
   const { cache } = makeCache(t);
   assert.deepEqual((await cache.list("c1")).attachments, []); // no directory yet
-  for (const containerId of ["c1", "c11", "c2"]) await cache.put({ attachment: { ...attachment, containerId }, list, result });
-  assert.deepEqual((await cache.list("c1")).attachments.map((a) => a.attachment.containerId), ["c1"]);
+  for (const containerId of ["c1", "c11", "c2"])
+    await cache.put({ attachment: { ...attachment, containerId }, list, result });
+  assert.deepEqual(
+    (await cache.list("c1")).attachments.map((a) => a.attachment.containerId),
+    ["c1"],
+  );
   assert.equal((await cache.list()).attachments.length, 3);
 });
 
@@ -55,10 +68,16 @@ test("a damaged or misplaced file is reported and the others are read", async (t
   for (let length = 0; length < text.length; length += 7) {
     writeFileSync(join(files, "podnet-c3-eth0"), text.slice(0, length));
     const { attachments, damaged } = await cache.list();
-    assert.deepEqual(attachments.map((a) => a.attachment.containerId), ["c1"]);
+    assert.deepEqual(
+      attachments.map((a) => a.attachment.containerId),
+      ["c1"],
+    );
     assert.deepEqual([...damaged.keys()], [join(files, "podnet-c2-eth0"), join(files, "podnet-c3-eth0")]);
   }
-  assert.match((await cache.list("c2")).damaged.get(join(files, "podnet-c2-eth0")) ?? "", /is not about the attachment that its name says/);
+  assert.match(
+    (await cache.list("c2")).damaged.get(join(files, "podnet-c2-eth0")) ?? "",
+    /is not about the attachment that its name says/,
+  );
 });
 
 test("what a cut-off write left is no attachment, and is swept away", async (t) => {
@@ -74,6 +93,9 @@ test("what a cut-off write left is no attachment, and is swept away", async (t) 
 test("an entry that could not be read back is not written", async (t) => {
   const { cache } = makeCache(t);
   const large = { ...attachment, capabilityArgs: { notes: "x".repeat(9 << 20) } };
-  await assert.rejects(cache.put({ attachment: large, list, result }), (error: StatusError) => error.code === Code.ResourceExhausted);
+  await assert.rejects(
+    cache.put({ attachment: large, list, result }),
+    (error: StatusError) => error.code === Code.ResourceExhausted,
+  );
   assert.deepEqual((await cache.list()).attachments, []);
 });

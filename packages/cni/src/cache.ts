@@ -66,7 +66,8 @@ export class AttachmentCache {
       ...(result === undefined ? {} : { result: result.raw }),
     };
     const text = JSON.stringify(entry);
-    if (Buffer.byteLength(text) > fileLimitBytes) throw new StatusError(Code.ResourceExhausted, `what the network is told is larger than ${fileLimitBytes} bytes`);
+    if (Buffer.byteLength(text) > fileLimitBytes)
+      throw new StatusError(Code.ResourceExhausted, `what the network is told is larger than ${fileLimitBytes} bytes`);
     // Each time: a directory that was removed by hand comes back.
     await mkdir(this.#dir, { recursive: true, mode: 0o700 });
     await writeFileAtomic(join(this.#dir, fileName(list.name, containerId, ifName)), text, 0o600);
@@ -130,7 +131,8 @@ function decodeEntry(text: string, name: string): CachedAttachment {
   };
   checkAttachment(attachment);
   // A copied or renamed file must not make us take down another attachment.
-  if (name !== fileName(list.name, attachment.containerId, attachment.ifName)) throw invalid("is not about the attachment that its name says");
+  if (name !== fileName(list.name, attachment.containerId, attachment.ifName))
+    throw invalid("is not about the attachment that its name says");
   const result = optionalObject(raw, "result");
   return { attachment, list, result: result === undefined ? undefined : decodeResult(result, list.cniVersion) };
 }
@@ -140,9 +142,11 @@ function decodeEntry(text: string, name: string): CachedAttachment {
  * InvalidArgument (SPEC.md section 2, "Parameters").
  */
 export function checkAttachment({ containerId, netns, ifName, args }: Attachment): void {
-  if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,79}$/.test(containerId)) throw invalid("container id: must be 1 to 80 letters, digits, \"_\", \".\" and \"-\"");
+  if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,79}$/.test(containerId))
+    throw invalid('container id: must be 1 to 80 letters, digits, "_", "." and "-"');
   // netdevice(7) names: dev_valid_name() in net/core/dev.c, IFNAMSIZ with its NUL.
-  if (!/^[^\s/:\0]{1,15}$/.test(ifName) || ifName === "." || ifName === "..") throw invalid("interface name: must be 1 to 15 characters without space, / and :");
+  if (!/^[^\s/:\0]{1,15}$/.test(ifName) || ifName === "." || ifName === "..")
+    throw invalid("interface name: must be 1 to 15 characters without space, / and :");
   if (netns.includes("\0")) throw invalid("network namespace: must be a path");
   for (const [key, value] of args) {
     if (!/^\w+$/.test(key)) throw invalid(`CNI_ARGS: ${JSON.stringify(key)} is no name of an argument`);
@@ -159,7 +163,8 @@ function pairs(value: unknown): [string, string][] {
   if (value === undefined || value === null) return [];
   if (!Array.isArray(value)) throw invalid("cniArgs: must be a list");
   return value.map((pair: unknown) => {
-    if (!Array.isArray(pair) || pair.length !== 2 || typeof pair[0] !== "string" || typeof pair[1] !== "string") throw invalid("cniArgs: must be pairs of strings");
+    if (!Array.isArray(pair) || pair.length !== 2 || typeof pair[0] !== "string" || typeof pair[1] !== "string")
+      throw invalid("cniArgs: must be pairs of strings");
     return [pair[0], pair[1]];
   });
 }

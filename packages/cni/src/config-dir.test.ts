@@ -31,24 +31,41 @@ test("the first valid file in lexical order is the one, and those before it are 
   assert.equal(first.list.name, "b");
   assert.deepEqual([...invalid.keys()], [join(dir, "05-broken.conflist"), join(dir, "07-empty.conflist")]);
   assert.match(invalid.get(join(dir, "05-broken.conflist")) ?? "", /^\/.*05-broken.conflist: is not JSON/);
-  assert.match(invalid.get(join(dir, "07-empty.conflist")) ?? "", /plugins: is missing, and so are .conf files in .*hollow$/);
+  assert.match(
+    invalid.get(join(dir, "07-empty.conflist")) ?? "",
+    /plugins: is missing, and so are .conf files in .*hollow$/,
+  );
 });
 
 test("a single configuration in .conf and .json is taken", async (t) => {
   for (const name of ["10-one.conf", "10-one.json"]) {
     const { first } = await readConfigDir(makeDir(t, { [name]: { cniVersion: "0.3.1", name: "one", type: "ptp" } }));
-    assert.deepEqual(first?.list.plugins.map(({ type }) => type), ["ptp"]);
+    assert.deepEqual(
+      first?.list.plugins.map(({ type }) => type),
+      ["ptp"],
+    );
   }
 });
 
 test("plugins in the folder of the network's name come last, unless the list forbids it", async (t) => {
   const folder = { "b/20-tuning.conf": { type: "tuning" }, "b/10-sbr.conf": { type: "sbr" } };
   const open = await readConfigDir(makeDir(t, { "10-b.conflist": list("b"), ...folder }));
-  assert.deepEqual(open.first?.list.plugins.map(({ type }) => type), ["bridge", "sbr", "tuning"]);
-  const closed = await readConfigDir(makeDir(t, { "10-b.conflist": { ...list("b"), loadOnlyInlinedPlugins: true }, ...folder }));
-  assert.deepEqual(closed.first?.list.plugins.map(({ type }) => type), ["bridge"]);
+  assert.deepEqual(
+    open.first?.list.plugins.map(({ type }) => type),
+    ["bridge", "sbr", "tuning"],
+  );
+  const closed = await readConfigDir(
+    makeDir(t, { "10-b.conflist": { ...list("b"), loadOnlyInlinedPlugins: true }, ...folder }),
+  );
+  assert.deepEqual(
+    closed.first?.list.plugins.map(({ type }) => type),
+    ["bridge"],
+  );
   const bare = await readConfigDir(makeDir(t, { "10-b.conflist": { cniVersion: "1.1.0", name: "b" }, ...folder }));
-  assert.deepEqual(bare.first?.list.plugins.map(({ type }) => type), ["sbr", "tuning"]);
+  assert.deepEqual(
+    bare.first?.list.plugins.map(({ type }) => type),
+    ["sbr", "tuning"],
+  );
 });
 
 test("no directory, an empty one, dangling links and directories with a list's name are no lists", async (t) => {

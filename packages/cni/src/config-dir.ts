@@ -1,7 +1,13 @@
 import { readdir, readFile, stat } from "node:fs/promises";
 import { extname, join } from "node:path";
 import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
-import { type ConfigList, configLimitBytes, parseConfigList, parsePluginConfig, parseSingleConfig } from "./config-list.ts";
+import {
+  type ConfigList,
+  configLimitBytes,
+  parseConfigList,
+  parsePluginConfig,
+  parseSingleConfig,
+} from "./config-list.ts";
 
 /** What a directory of network configurations holds. */
 export interface ConfigDir {
@@ -36,14 +42,20 @@ async function readConfigFile(dir: string, name: string): Promise<ConfigList> {
   const list = parseConfigList(text, file);
   if (list.loadOnlyInlinedPlugins) return list;
   const plugins = [...list.plugins, ...(await readPluginFolder(join(dir, list.name)))];
-  if (plugins.length === 0) throw new StatusError(Code.InvalidArgument, `${file}: plugins: is missing, and so are .conf files in ${join(dir, list.name)}`);
+  if (plugins.length === 0)
+    throw new StatusError(
+      Code.InvalidArgument,
+      `${file}: plugins: is missing, and so are .conf files in ${join(dir, list.name)}`,
+    );
   return { ...list, plugins };
 }
 
 /** SPEC.md 1.1, section 1, "loadOnlyInlinedPlugins": plugins from the folder with the network's name come last. */
 async function readPluginFolder(folder: string) {
   const files = await configFiles(folder, [".conf"]);
-  return Promise.all(files.map(async (name) => parsePluginConfig(await readText(join(folder, name)), join(folder, name))));
+  return Promise.all(
+    files.map(async (name) => parsePluginConfig(await readText(join(folder, name)), join(folder, name))),
+  );
 }
 
 async function configFiles(dir: string, extensions: readonly string[]): Promise<string[]> {
@@ -59,7 +71,8 @@ async function configFiles(dir: string, extensions: readonly string[]): Promise<
 async function readText(file: string): Promise<string> {
   const { size } = await stat(file);
   // Before it is read: a mistake such as a link to a disk image must not fill the memory.
-  if (size > configLimitBytes) throw new StatusError(Code.InvalidArgument, `${file}: is larger than ${configLimitBytes} bytes`);
+  if (size > configLimitBytes)
+    throw new StatusError(Code.InvalidArgument, `${file}: is larger than ${configLimitBytes} bytes`);
   return readFile(file, "utf8");
 }
 

@@ -18,8 +18,17 @@ test("a list keeps its plugins with all of their keys", () => {
   const parsed = parse(list);
   assert.equal(parsed.name, "podnet");
   assert.equal(parsed.cniVersion, "1.0.0");
-  assert.deepEqual(parsed.plugins.map(({ type, capabilities }) => [type, [...capabilities]]), [["bridge", []], ["portmap", ["portMappings"]]]);
-  assert.deepEqual(parsed.plugins.map(({ raw }) => raw), list.plugins);
+  assert.deepEqual(
+    parsed.plugins.map(({ type, capabilities }) => [type, [...capabilities]]),
+    [
+      ["bridge", []],
+      ["portmap", ["portMappings"]],
+    ],
+  );
+  assert.deepEqual(
+    parsed.plugins.map(({ raw }) => raw),
+    list.plugins,
+  );
 });
 
 test("what is encoded is read back the same", () => {
@@ -29,9 +38,15 @@ test("what is encoded is read back the same", () => {
 });
 
 test("a single configuration becomes a list of one", () => {
-  const parsed = parseSingleConfig(JSON.stringify({ cniVersion: "0.4.0", name: "one", type: "ptp", mtu: 9000 }), "one.conf");
+  const parsed = parseSingleConfig(
+    JSON.stringify({ cniVersion: "0.4.0", name: "one", type: "ptp", mtu: 9000 }),
+    "one.conf",
+  );
   assert.deepEqual([parsed.name, parsed.cniVersion, parsed.plugins[0]?.raw["mtu"]], ["one", "0.4.0", 9000]);
-  assert.throws(() => parseSingleConfig(JSON.stringify(list), "one.conf"), /^StatusError: one.conf: plugins: belongs into a file that ends in .conflist$/);
+  assert.throws(
+    () => parseSingleConfig(JSON.stringify(list), "one.conf"),
+    /^StatusError: one.conf: plugins: belongs into a file that ends in .conflist$/,
+  );
 });
 
 test("the highest version that both sides have is chosen", () => {
@@ -60,17 +75,26 @@ test("each mistake is named with the file and the key", () => {
     [{ ...list, plugins: [] }, /plugins: must be a list with at least one/],
     [{ ...list, plugins: [[]] }, /plugins\[0\]: must be an object, not array/],
     [{ ...list, plugins: [{}] }, /plugins\[0\].type: must be a string/],
-    ...["../../bin/sh", "/bin/sh", "a\\b", "..", "", "a b", "a\0b"].map((type): [unknown, RegExp] => [{ ...list, plugins: [{ type }] }, /plugins\[0\].type: ".*" must be the plain name/]),
-    [{ ...list, plugins: [{ type: "x", capabilities: { ips: "yes" } }] }, /plugins\[0\].capabilities.ips: must be true or false/],
+    ...["../../bin/sh", "/bin/sh", "a\\b", "..", "", "a b", "a\0b"].map((type): [unknown, RegExp] => [
+      { ...list, plugins: [{ type }] },
+      /plugins\[0\].type: ".*" must be the plain name/,
+    ]),
+    [
+      { ...list, plugins: [{ type: "x", capabilities: { ips: "yes" } }] },
+      /plugins\[0\].capabilities.ips: must be true or false/,
+    ],
     [[], /is not a JSON object/],
   ];
   for (const [value, message] of cases) {
-    assert.throws(() => parse(value), (error: StatusError) => {
-      assert.equal(error.code, Code.InvalidArgument);
-      assert.match(error.message, /^net.conflist: /);
-      assert.match(error.message, message);
-      return true;
-    });
+    assert.throws(
+      () => parse(value),
+      (error: StatusError) => {
+        assert.equal(error.code, Code.InvalidArgument);
+        assert.match(error.message, /^net.conflist: /);
+        assert.match(error.message, message);
+        return true;
+      },
+    );
   }
 });
 
@@ -78,7 +102,10 @@ test("too large and too deep are refused", () => {
   assert.throws(() => parse({ ...list, note: "x".repeat(1 << 20) }), /is larger than 1048576 bytes/);
   assert.throws(() => parse({ ...list, note: "é".repeat(600_000) }), /is larger than 1048576 bytes/);
   const deep = "[".repeat(100_000) + "]".repeat(100_000);
-  assert.throws(() => parseConfigList(`{"name":"a","plugins":[{"type":"x","deep":${deep}}]}`, "f"), /nested more than 64 levels/);
+  assert.throws(
+    () => parseConfigList(`{"name":"a","plugins":[{"type":"x","deep":${deep}}]}`, "f"),
+    /nested more than 64 levels/,
+  );
 });
 
 test("a plugin's own file needs a type only", () => {
@@ -88,7 +115,8 @@ test("a plugin's own file needs a type only", () => {
 
 test("no text makes anything but a StatusError", () => {
   const text = JSON.stringify(list);
-  for (let length = 0; length < text.length; length++) assert.throws(() => parseConfigList(text.slice(0, length), "f"), StatusError);
+  for (let length = 0; length < text.length; length++)
+    assert.throws(() => parseConfigList(text.slice(0, length), "f"), StatusError);
   const check = (text: string): void => {
     for (const parse of [parseConfigList, parseSingleConfig, parsePluginConfig]) {
       try {
@@ -98,10 +126,17 @@ test("no text makes anything but a StatusError", () => {
       }
     }
   };
-  fc.assert(fc.property(fc.nat(text.length * 8 - 1), (bit) => check(flipBit(text, bit))), { seed: 1, numRuns: 2000 });
+  fc.assert(
+    fc.property(fc.nat(text.length * 8 - 1), (bit) => check(flipBit(text, bit))),
+    { seed: 1, numRuns: 2000 },
+  );
   fc.assert(fc.property(fc.json(), check), { seed: 2, numRuns: 500 });
   fc.assert(
-    fc.property(fc.constantFrom("name", "cniVersion", "cniVersions", "plugins", "disableGC", "type", "capabilities"), fc.jsonValue(), (key, value) => check(JSON.stringify({ ...list, type: "x", [key]: value }))),
+    fc.property(
+      fc.constantFrom("name", "cniVersion", "cniVersions", "plugins", "disableGC", "type", "capabilities"),
+      fc.jsonValue(),
+      (key, value) => check(JSON.stringify({ ...list, type: "x", [key]: value })),
+    ),
     { seed: 3, numRuns: 1000 },
   );
 });

@@ -35,8 +35,10 @@ export function parseConfigList(text: string, source: string): ConfigList {
     const raw = parseJsonObject(text, configLimitBytes);
     const plugins = raw["plugins"];
     const loadOnlyInlinedPlugins = boolean(raw, "loadOnlyInlinedPlugins");
-    if (plugins === undefined && loadOnlyInlinedPlugins) throw invalid("plugins: is required when loadOnlyInlinedPlugins is true");
-    if (plugins !== undefined && (!Array.isArray(plugins) || plugins.length === 0)) throw invalid("plugins: must be a list with at least one plugin");
+    if (plugins === undefined && loadOnlyInlinedPlugins)
+      throw invalid("plugins: is required when loadOnlyInlinedPlugins is true");
+    if (plugins !== undefined && (!Array.isArray(plugins) || plugins.length === 0))
+      throw invalid("plugins: must be a list with at least one plugin");
     return {
       name: networkName(raw),
       cniVersion: negotiate(raw),
@@ -94,7 +96,9 @@ function networkName(raw: JsonObject): string {
   if (typeof name !== "string") throw invalid(`name: must be a string, not ${jsonType(name)}`);
   // The name becomes part of file names, of ours and of the plugins' (host-local: /var/lib/cni/networks/NAME).
   if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$/.test(name)) {
-    throw invalid(`name: "${printable(name)}" must be 1 to 128 letters, digits, "_", "." and "-", and begin with a letter or digit`);
+    throw invalid(
+      `name: "${printable(name)}" must be 1 to 128 letters, digits, "_", "." and "-", and begin with a letter or digit`,
+    );
   }
   return name;
 }
@@ -103,7 +107,8 @@ function negotiate(raw: JsonObject): SpecVersion {
   const offered: string[] = [];
   if (raw["cniVersions"] !== undefined) offered.push(...stringList(raw["cniVersions"], "cniVersions"));
   const version = raw["cniVersion"];
-  if (version !== undefined && typeof version !== "string") throw invalid(`cniVersion: must be a string, not ${jsonType(version)}`);
+  if (version !== undefined && typeof version !== "string")
+    throw invalid(`cniVersion: must be a string, not ${jsonType(version)}`);
   if (version !== undefined && version !== "") offered.push(version);
   if (offered.length === 0) return oldestVersion;
   const highest = highestVersion(offered);
@@ -132,7 +137,11 @@ function boolean(raw: JsonObject, key: string): boolean {
 function pluginConfig(raw: unknown, at: string): PluginConfig {
   const key = (name: string): string => (at === "" ? name : `${at}.${name}`);
   if (!isJsonObject(raw)) throw invalid(`${at}: must be an object, not ${jsonType(raw)}`);
-  return { type: pluginType(raw["type"], key("type")), capabilities: capabilities(raw["capabilities"], key("capabilities")), raw };
+  return {
+    type: pluginType(raw["type"], key("type")),
+    capabilities: capabilities(raw["capabilities"], key("capabilities")),
+    raw,
+  };
 }
 
 /** SPEC.md section 1: "Must not contain characters disallowed in file paths for the system (e.g. / or \\)". */
@@ -147,10 +156,12 @@ function pluginType(type: unknown, key: string): string {
 function capabilities(value: unknown, key: string): ReadonlySet<string> {
   if (value === undefined || value === null) return new Set();
   if (!isJsonObject(value)) throw invalid(`${key}: must be an object, not ${jsonType(value)}`);
-  return new Set(Object.keys(value).filter((name) => {
-    if (typeof value[name] !== "boolean") throw invalid(`${key}.${printable(name)}: must be true or false`);
-    return value[name];
-  }));
+  return new Set(
+    Object.keys(value).filter((name) => {
+      if (typeof value[name] !== "boolean") throw invalid(`${key}.${printable(name)}: must be true or false`);
+      return value[name];
+    }),
+  );
 }
 
 function invalid(message: string): StatusError {

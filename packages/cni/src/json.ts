@@ -53,7 +53,9 @@ function checkDepth(root: JsonObject): void {
   let level: unknown[] = [root];
   for (let depth = 0; level.length > 0; depth++) {
     if (depth > maxDepth) throw invalid(`is nested more than ${maxDepth} levels deep`);
-    level = level.flatMap((value) => Object.values(value as object)).filter((value) => typeof value === "object" && value !== null);
+    level = level
+      .flatMap((value) => Object.values(value as object))
+      .filter((value) => typeof value === "object" && value !== null);
   }
 }
 

@@ -5,18 +5,22 @@ import { test } from "node:test";
 import { Code, messageOf, StatusError, toStatus } from "@keelson/base/status.ts";
 import type { Attachment } from "./cache.ts";
 import { parseConfigList } from "./config-list.ts";
-import { answer, type FakePlugin, makeFakePlugins } from "./testing/fake-plugins.ts";
 import { addNetwork, checkNetwork, delNetwork, gcNetwork, statusNetwork } from "./network.ts";
+import { answer, type FakePlugin, makeFakePlugins } from "./testing/fake-plugins.ts";
 
 const never = new AbortController().signal;
 const attachment: Attachment = {
   containerId: "c1",
   netns: "/run/netns/c1",
   ifName: "eth0",
-  args: [["K8S_POD_NAME", "web"], ["IgnoreUnknown", "1"]],
+  args: [
+    ["K8S_POD_NAME", "web"],
+    ["IgnoreUnknown", "1"],
+  ],
   capabilityArgs: { portMappings: [{ hostPort: 80 }], bandwidth: { ingressRate: 1 } },
 };
-const listOf = (cniVersion: string, ...plugins: object[]) => parseConfigList(JSON.stringify({ cniVersion, name: "podnet", plugins }), "test");
+const listOf = (cniVersion: string, ...plugins: object[]) =>
+  parseConfigList(JSON.stringify({ cniVersion, name: "podnet", plugins }), "test");
 const chain = (cniVersion = "1.0.0") =>
   listOf(
     cniVersion,
@@ -33,7 +37,14 @@ test("ADD goes down the chain with each result, DEL comes back with the last one
   const result = await addNetwork(fake.deps, chain(), attachment, never);
   assert.deepEqual(result.ips, [{ address: "10.1.0.5/16", interface: 0 }]);
   await delNetwork(fake.deps, chain(), attachment, result, never);
-  assert.deepEqual(fake.story(), ["bridge ADD", "tuning ADD", "portmap ADD", "portmap DEL", "tuning DEL", "bridge DEL"]);
+  assert.deepEqual(fake.story(), [
+    "bridge ADD",
+    "tuning ADD",
+    "portmap ADD",
+    "portmap DEL",
+    "tuning DEL",
+    "bridge DEL",
+  ]);
   const [first, second, third, fourth] = fake.calls;
   assert.deepEqual(first?.config, { type: "bridge", mtu: 9000, name: "podnet", cniVersion: "1.0.0" });
   assert.deepEqual(first.env, {
@@ -68,7 +79,11 @@ for (const [step, type] of ["bridge", "tuning", "portmap"].entries()) {
   test(`when ${type} fails, what ran is undone in reverse, and the same ADD then works`, async () => {
     let isBroken = true;
     const broken: FakePlugin = (call) =>
-      isBroken && call.command === "ADD" ? { code: 1, stdout: '{"code":7,"msg":"no","details":"because"}' } : type === "bridge" ? bridge(call) : pass(call);
+      isBroken && call.command === "ADD"
+        ? { code: 1, stdout: '{"code":7,"msg":"no","details":"because"}' }
+        : type === "bridge"
+          ? bridge(call)
+          : pass(call);
     using fake = makeFakePlugins({ ...all, [type]: broken });
     await assert.rejects(addNetwork(fake.deps, chain(), attachment, never), (error: StatusError) => {
       assert.equal(error.code, Code.FailedPrecondition);
@@ -87,7 +102,10 @@ for (const [step, type] of ["bridge", "tuning", "portmap"].entries()) {
 test("when undoing fails too, the others are undone, both errors are told, and the attachment is kept for later", async () => {
   using fake = makeFakePlugins({ ...all, tuning: () => ({ code: 1, stdout: '{"code":100,"msg":"stuck"}' }) });
   await assert.rejects(addNetwork(fake.deps, chain(), attachment, never), (error) => {
-    assert.equal(messageOf(error), "plugin tuning: ADD: stuck (CNI error 100) (and while cleaning up: plugin tuning: DEL: stuck (CNI error 100))");
+    assert.equal(
+      messageOf(error),
+      "plugin tuning: ADD: stuck (CNI error 100) (and while cleaning up: plugin tuning: DEL: stuck (CNI error 100))",
+    );
     assert.equal(toStatus(error).code, Code.Internal);
     return true;
   });
@@ -107,18 +125,26 @@ test("a call that ends in the middle is undone with a deadline of its own", asyn
   });
   await assert.rejects(addNetwork(fake.deps, chain(), attachment, abort.signal), (error: StatusError) => {
     assert.equal(error.code, Code.DeadlineExceeded);
-    assert.match(error.message, /^plugin tuning: ADD: was running for 0\.\d s when the deadline was over, and was killed$/);
+    assert.match(
+      error.message,
+      /^plugin tuning: ADD: was running for 0\.\d s when the deadline was over, and was killed$/,
+    );
     return true;
   });
   assert.deepEqual(fake.story(), ["bridge ADD", "tuning ADD", "tuning DEL", "bridge DEL"]);
 });
 
 test("undoing that hangs ends by itself", async () => {
-  using fake = makeFakePlugins({ ...all, tuning: (call) => (call.command === "DEL" ? new Promise(() => {}) : { code: 1 }) });
+  using fake = makeFakePlugins({
+    ...all,
+    tuning: (call) => (call.command === "DEL" ? new Promise(() => {}) : { code: 1 }),
+  });
   // The rollback's own signal does not keep the process running; the fake plugin has no process either.
   const keepAlive = setInterval(() => {}, 1000);
   await assert.rejects(addNetwork({ ...fake.deps, cleanupTimeoutMs: 20 }, chain(), attachment, never), (error) =>
-    /plugin tuning: ADD: ended with code 1 and said nothing \(and while cleaning up: plugin tuning: DEL: was running for 0\.\d s when the deadline was over/.test(messageOf(error)),
+    /plugin tuning: ADD: ended with code 1 and said nothing \(and while cleaning up: plugin tuning: DEL: was running for 0\.\d s when the deadline was over/.test(
+      messageOf(error),
+    ),
   );
   clearInterval(keepAlive);
 });
@@ -127,7 +153,10 @@ test("a missing plugin is found before anything runs", async () => {
   using fake = makeFakePlugins({ bridge });
   await assert.rejects(addNetwork(fake.deps, chain(), attachment, never), (error: StatusError) => {
     assert.equal(error.code, Code.FailedPrecondition);
-    assert.equal(error.message, `plugin tuning: there is no such binary in ${fake.binDir}; install the CNI plugins or correct the directories`);
+    assert.equal(
+      error.message,
+      `plugin tuning: there is no such binary in ${fake.binDir}; install the CNI plugins or correct the directories`,
+    );
     return true;
   });
   assert.deepEqual(fake.calls, []);
@@ -138,7 +167,10 @@ test("a plugin that disappears between ADD and DEL keeps the attachment until it
   using fake = makeFakePlugins(all);
   const result = await addNetwork(fake.deps, chain(), attachment, never);
   rmSync(join(fake.binDir, "tuning"));
-  await assert.rejects(delNetwork(fake.deps, chain(), attachment, result, never), /plugin tuning: there is no such binary/);
+  await assert.rejects(
+    delNetwork(fake.deps, chain(), attachment, result, never),
+    /plugin tuning: there is no such binary/,
+  );
   writeFileSync(join(fake.binDir, "tuning"), "", { mode: 0o755 });
   await delNetwork(fake.deps, chain(), attachment, result, never);
   assert.deepEqual((await fake.deps.cache.list()).attachments, []);
@@ -157,12 +189,15 @@ test("bad answers of a plugin are its own fault and are undone", async () => {
   ];
   for (const [exit, message] of cases) {
     using fake = makeFakePlugins({ bridge: (call) => (call.command === "ADD" ? exit : {}) });
-    await assert.rejects(addNetwork(fake.deps, listOf("1.0.0", { type: "bridge" }), attachment, never), (error: StatusError) => {
-      assert.equal(error.code, Code.Internal);
-      assert.match(error.message, /^plugin bridge: ADD: /);
-      assert.match(error.message, message);
-      return true;
-    });
+    await assert.rejects(
+      addNetwork(fake.deps, listOf("1.0.0", { type: "bridge" }), attachment, never),
+      (error: StatusError) => {
+        assert.equal(error.code, Code.Internal);
+        assert.match(error.message, /^plugin bridge: ADD: /);
+        assert.match(error.message, message);
+        return true;
+      },
+    );
     assert.deepEqual(fake.story(), ["bridge ADD", "bridge DEL"]);
   }
 });
@@ -170,30 +205,53 @@ test("bad answers of a plugin are its own fault and are undone", async () => {
 test("an exec that cannot start the plugin is an error with its name", async () => {
   using fake = makeFakePlugins(all);
   const exec = () => Promise.reject(new Error("spawn: EAGAIN"));
-  await assert.rejects(addNetwork({ ...fake.deps, exec }, chain(), attachment, never), (error) => messageOf(error).startsWith("plugin bridge: ADD: spawn: EAGAIN (and while"));
+  await assert.rejects(addNetwork({ ...fake.deps, exec }, chain(), attachment, never), (error) =>
+    messageOf(error).startsWith("plugin bridge: ADD: spawn: EAGAIN (and while"),
+  );
 });
 
 test("hostile parameters are refused before anything runs", async () => {
   using fake = makeFakePlugins(all);
   for (const change of [
-    { containerId: "../x" }, { containerId: "" }, { containerId: "a/b" }, { ifName: "../eth0" }, { ifName: "" }, { ifName: "a-very-long-name" }, { netns: "/a\0b" },
-    { args: [["K8S_POD_NAME", "a;CNI=1"]] }, { args: [["A;B", "x"]] },
+    { containerId: "../x" },
+    { containerId: "" },
+    { containerId: "a/b" },
+    { ifName: "../eth0" },
+    { ifName: "" },
+    { ifName: "a-very-long-name" },
+    { netns: "/a\0b" },
+    { args: [["K8S_POD_NAME", "a;CNI=1"]] },
+    { args: [["A;B", "x"]] },
   ] as Partial<Attachment>[]) {
-    await assert.rejects(addNetwork(fake.deps, chain(), { ...attachment, ...change }, never), (error: StatusError) => error.code === Code.InvalidArgument);
+    await assert.rejects(
+      addNetwork(fake.deps, chain(), { ...attachment, ...change }, never),
+      (error: StatusError) => error.code === Code.InvalidArgument,
+    );
   }
   assert.deepEqual(fake.calls, []);
 });
 
 test("DEL stops at the first plugin that fails and keeps the attachment", async () => {
-  using fake = makeFakePlugins({ ...all, tuning: (call) => (call.command === "DEL" ? { code: 1, stdout: '{"code":11,"msg":"busy"}' } : pass(call)) });
+  using fake = makeFakePlugins({
+    ...all,
+    tuning: (call) => (call.command === "DEL" ? { code: 1, stdout: '{"code":11,"msg":"busy"}' } : pass(call)),
+  });
   const result = await addNetwork(fake.deps, chain(), attachment, never);
-  await assert.rejects(delNetwork(fake.deps, chain(), attachment, result, never), (error: StatusError) => error.code === Code.Unavailable);
+  await assert.rejects(
+    delNetwork(fake.deps, chain(), attachment, result, never),
+    (error: StatusError) => error.code === Code.Unavailable,
+  );
   assert.deepEqual(fake.story().slice(3), ["portmap DEL", "tuning DEL"]);
   assert.equal((await fake.deps.cache.list()).attachments.length, 1);
 });
 
 test("each version gets what it knows", async () => {
-  for (const [version, delHasResult, checks, statuses] of [["0.3.1", false, 0, 0], ["0.4.0", true, 1, 0], ["1.0.0", true, 1, 0], ["1.1.0", true, 1, 1]] as const) {
+  for (const [version, delHasResult, checks, statuses] of [
+    ["0.3.1", false, 0, 0],
+    ["0.4.0", true, 1, 0],
+    ["1.0.0", true, 1, 0],
+    ["1.1.0", true, 1, 1],
+  ] as const) {
     using fake = makeFakePlugins(all);
     const list = listOf(version, { type: "bridge" });
     const result = await addNetwork(fake.deps, list, attachment, never);
@@ -208,15 +266,34 @@ test("each version gets what it knows", async () => {
 });
 
 test("GC names the valid attachments, asks every plugin and tells all errors", async () => {
-  using fake = makeFakePlugins({ bridge: () => ({ code: 1, stdout: '{"code":100,"msg":"one"}' }), tuning: () => ({}), portmap: () => ({ code: 1, stdout: '{"code":100,"msg":"two"}' }) });
-  await assert.rejects(gcNetwork(fake.deps, chain("1.1.0"), [attachment], never), /plugin bridge: GC: one .*; plugin portmap: GC: two/);
-  assert.deepEqual(fake.calls.map((call) => call.config["cni.dev/valid-attachments"]), Array.from({ length: 3 }, () => [{ containerID: "c1", ifname: "eth0" }]));
+  using fake = makeFakePlugins({
+    bridge: () => ({ code: 1, stdout: '{"code":100,"msg":"one"}' }),
+    tuning: () => ({}),
+    portmap: () => ({ code: 1, stdout: '{"code":100,"msg":"two"}' }),
+  });
+  await assert.rejects(
+    gcNetwork(fake.deps, chain("1.1.0"), [attachment], never),
+    /plugin bridge: GC: one .*; plugin portmap: GC: two/,
+  );
+  assert.deepEqual(
+    fake.calls.map((call) => call.config["cni.dev/valid-attachments"]),
+    Array.from({ length: 3 }, () => [{ containerID: "c1", ifname: "eth0" }]),
+  );
   assert.deepEqual(Object.keys(fake.calls[0]?.env ?? {}), ["CNI_COMMAND", "CNI_PATH"]);
 });
 
 test("CHECK and GC are not asked where the list forbids it", async () => {
   using fake = makeFakePlugins(all);
-  const list = parseConfigList(JSON.stringify({ cniVersion: "1.1.0", name: "podnet", disableCheck: true, disableGC: true, plugins: [{ type: "bridge" }] }), "test");
+  const list = parseConfigList(
+    JSON.stringify({
+      cniVersion: "1.1.0",
+      name: "podnet",
+      disableCheck: true,
+      disableGC: true,
+      plugins: [{ type: "bridge" }],
+    }),
+    "test",
+  );
   const result = await addNetwork(fake.deps, list, attachment, never);
   await checkNetwork(fake.deps, list, attachment, result, never);
   await gcNetwork(fake.deps, list, [], never);
@@ -224,6 +301,13 @@ test("CHECK and GC are not asked where the list forbids it", async () => {
 });
 
 test("STATUS tells the first plugin that is not ready", async () => {
-  using fake = makeFakePlugins({ ...all, tuning: () => ({ code: 1, stdout: '{"cniVersion":"1.1.0","code":50,"msg":"no addresses left"}' }) });
-  await assert.rejects(statusNetwork(fake.deps, chain("1.1.0"), never), (error: StatusError) => error.code === Code.Unavailable && error.message.startsWith("plugin tuning: STATUS: no addresses left"));
+  using fake = makeFakePlugins({
+    ...all,
+    tuning: () => ({ code: 1, stdout: '{"cniVersion":"1.1.0","code":50,"msg":"no addresses left"}' }),
+  });
+  await assert.rejects(
+    statusNetwork(fake.deps, chain("1.1.0"), never),
+    (error: StatusError) =>
+      error.code === Code.Unavailable && error.message.startsWith("plugin tuning: STATUS: no addresses left"),
+  );
 });

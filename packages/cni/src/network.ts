@@ -22,7 +22,12 @@ export interface NetworkDeps extends PluginDeps {
  *
  * Throws InvalidArgument for an attachment that cannot be, and what execPlugin throws.
  */
-export async function addNetwork(d: NetworkDeps, list: ConfigList, attachment: Attachment, signal: AbortSignal): Promise<Result> {
+export async function addNetwork(
+  d: NetworkDeps,
+  list: ConfigList,
+  attachment: Attachment,
+  signal: AbortSignal,
+): Promise<Result> {
   checkAttachment(attachment);
   // Before anything has an effect: a plugin that is missing could not be undone either.
   for (const plugin of list.plugins) await findPlugin(d, plugin.type);
@@ -91,7 +96,13 @@ async function undoAdd(
  * not known (SPEC.md section 3, "Deleting an attachment"), and forgets the attachment. May be repeated. The first
  * plugin that fails ends it, as the specification wants: the attachment stays in the cache. Throws what execPlugin throws.
  */
-export async function delNetwork(d: NetworkDeps, list: ConfigList, attachment: Attachment, result: Result | undefined, signal: AbortSignal): Promise<void> {
+export async function delNetwork(
+  d: NetworkDeps,
+  list: ConfigList,
+  attachment: Attachment,
+  result: Result | undefined,
+  signal: AbortSignal,
+): Promise<void> {
   checkAttachment(attachment);
   for (const plugin of list.plugins.toReversed()) {
     signal.throwIfAborted();
@@ -104,7 +115,13 @@ export async function delNetwork(d: NetworkDeps, list: ConfigList, attachment: A
  * Asks each plugin whether the attachment is still as its ADD left it (SPEC.md section 3, "Checking an attachment").
  * Does nothing for a list that forbids it or is older than 0.4.0. Throws what execPlugin throws.
  */
-export async function checkNetwork(d: NetworkDeps, list: ConfigList, attachment: Attachment, result: Result, signal: AbortSignal): Promise<void> {
+export async function checkNetwork(
+  d: NetworkDeps,
+  list: ConfigList,
+  attachment: Attachment,
+  result: Result,
+  signal: AbortSignal,
+): Promise<void> {
   checkAttachment(attachment);
   if (list.disableCheck || !isAtLeast(list.cniVersion, "0.4.0")) return;
   for (const plugin of list.plugins) await execAttached(d, list, plugin, "CHECK", attachment, result, signal);
@@ -116,7 +133,8 @@ export async function checkNetwork(d: NetworkDeps, list: ConfigList, attachment:
  */
 export async function statusNetwork(d: PluginDeps, list: ConfigList, signal: AbortSignal): Promise<void> {
   if (!isAtLeast(list.cniVersion, "1.1.0")) return;
-  for (const plugin of list.plugins) await execPlugin(d, plugin, "STATUS", { env: {}, config: requestConfig(list, plugin) }, signal);
+  for (const plugin of list.plugins)
+    await execPlugin(d, plugin, "STATUS", { env: {}, config: requestConfig(list, plugin) }, signal);
 }
 
 /**
@@ -135,7 +153,11 @@ export async function gcNetwork(
   const errors: unknown[] = [];
   for (const plugin of list.plugins) {
     // The second key is what libcni wrote by mistake at first (cni#1101); plugins of that time read it.
-    const config = { ...requestConfig(list, plugin), "cni.dev/valid-attachments": attachments, "cni.dev/attachments": attachments };
+    const config = {
+      ...requestConfig(list, plugin),
+      "cni.dev/valid-attachments": attachments,
+      "cni.dev/attachments": attachments,
+    };
     try {
       await execPlugin(d, plugin, "GC", { env: {}, config }, signal);
     } catch (error) {
@@ -165,7 +187,9 @@ async function execAttached(
     ...requestConfig(list, plugin),
     ...runtimeConfig(plugin, attachment.capabilityArgs),
     // DEL and CHECK get it since 0.4.0; what is older need not understand it.
-    ...(previous === undefined || (command !== "ADD" && !isAtLeast(list.cniVersion, "0.4.0")) ? {} : { prevResult: previous.raw }),
+    ...(previous === undefined || (command !== "ADD" && !isAtLeast(list.cniVersion, "0.4.0"))
+      ? {}
+      : { prevResult: previous.raw }),
   };
   return execPlugin(d, plugin, command, { env, config }, signal);
 }
@@ -175,13 +199,17 @@ async function execAttached(
  * letter: libcni has always left it there, and plugins that call others (multus) are used to it.
  */
 function requestConfig(list: ConfigList, plugin: PluginConfig): JsonObject {
-  const own = Object.entries(plugin.raw).filter(([key]) => key !== "prevResult" && key !== "runtimeConfig" && !key.startsWith("cni.dev/"));
+  const own = Object.entries(plugin.raw).filter(
+    ([key]) => key !== "prevResult" && key !== "runtimeConfig" && !key.startsWith("cni.dev/"),
+  );
   return { ...Object.fromEntries(own), name: list.name, cniVersion: list.cniVersion };
 }
 
 /** SPEC.md section 3, "Deriving runtimeConfig": what the plugin declares and the runtime has. */
 function runtimeConfig(plugin: PluginConfig, capabilityArgs: JsonObject): JsonObject {
-  const shared = Object.entries(capabilityArgs).filter(([name, value]) => plugin.capabilities.has(name) && value !== undefined);
+  const shared = Object.entries(capabilityArgs).filter(
+    ([name, value]) => plugin.capabilities.has(name) && value !== undefined,
+  );
   return shared.length === 0 ? {} : { runtimeConfig: Object.fromEntries(shared) };
 }
 

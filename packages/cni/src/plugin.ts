@@ -75,11 +75,16 @@ export async function execPlugin(
   signal: AbortSignal,
 ): Promise<string> {
   const file = await findPlugin(d, plugin.type);
-  const call = { file, env: { CNI_COMMAND: command, CNI_PATH: d.binDirs.join(":"), ...request.env }, stdin: JSON.stringify(request.config) };
+  const call = {
+    file,
+    env: { CNI_COMMAND: command, CNI_PATH: d.binDirs.join(":"), ...request.env },
+    stdin: JSON.stringify(request.config),
+  };
   try {
     const exit = await runToEnd(d, call, signal);
     if (exit.code !== 0) throw failureOf(exit);
-    if (Buffer.byteLength(exit.stdout) > resultLimitBytes) throw new StatusError(Code.Internal, `wrote more than ${resultLimitBytes} bytes to stdout`);
+    if (Buffer.byteLength(exit.stdout) > resultLimitBytes)
+      throw new StatusError(Code.Internal, `wrote more than ${resultLimitBytes} bytes to stdout`);
     return exit.stdout;
   } catch (error) {
     throw wrapError(`plugin ${plugin.type}: ${command}`, error);
@@ -94,7 +99,8 @@ async function runToEnd(d: PluginDeps, call: PluginCall, signal: AbortSignal): P
     if (!signal.aborted) throw error;
     const seconds = ((performance.now() - startedAtMs) / 1000).toFixed(1);
     const reason: unknown = signal.reason;
-    const why = codeOf(reason) === Code.DeadlineExceeded ? "the deadline was over" : `the call ended (${messageOf(reason)})`;
+    const why =
+      codeOf(reason) === Code.DeadlineExceeded ? "the deadline was over" : `the call ended (${messageOf(reason)})`;
     throw new StatusError(codeOf(reason), `was running for ${seconds} s when ${why}, and was killed`, error);
   }
 }
@@ -117,9 +123,13 @@ function errorStructure(stdout: string): StatusError | undefined {
     return undefined; // it wrote something else, which failureOf shows
   }
   if (!isJsonObject(raw) || typeof raw["msg"] !== "string" || raw["msg"] === "") return undefined;
-  const details = typeof raw["details"] === "string" && raw["details"] !== "" ? `; ${printable(raw["details"], 1000)}` : "";
+  const details =
+    typeof raw["details"] === "string" && raw["details"] !== "" ? `; ${printable(raw["details"], 1000)}` : "";
   const code = typeof raw["code"] === "number" ? raw["code"] : undefined;
-  return new StatusError(statusCodes.get(code) ?? Code.Internal, `${printable(raw["msg"], 1000)}${details}${code === undefined ? "" : ` (CNI error ${code})`}`);
+  return new StatusError(
+    statusCodes.get(code) ?? Code.Internal,
+    `${printable(raw["msg"], 1000)}${details}${code === undefined ? "" : ` (CNI error ${code})`}`,
+  );
 }
 
 /** SPEC.md section 5, "Error": the codes that mean something for what the caller does next. */

@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { AttachmentCache } from "./cache.ts";
 import { readConfigDir } from "./config-dir.ts";
-import { answer, makeFakePlugins } from "./testing/fake-plugins.ts";
 import { addNetwork, delNetwork } from "./network.ts";
+import { answer, makeFakePlugins } from "./testing/fake-plugins.ts";
 
 test("the example of the README works", async () => {
   using fake = makeFakePlugins({ bridge: (call) => answer(call, "10.1.0.5/16") });
@@ -13,7 +13,10 @@ test("the example of the README works", async () => {
   const binDirs = [fake.binDir];
   const confDir = join(fake.dir);
   const cacheDir = join(fake.dir, "cache");
-  writeFileSync(join(confDir, "10-podnet.conflist"), '{"cniVersion":"1.0.0","name":"podnet","plugins":[{"type":"bridge"}]}');
+  writeFileSync(
+    join(confDir, "10-podnet.conflist"),
+    '{"cniVersion":"1.0.0","name":"podnet","plugins":[{"type":"bridge"}]}',
+  );
   const signal = new AbortController().signal;
   const seen: string[] = [];
   const console = { log: (text: string | undefined) => seen.push(text ?? "") };
@@ -29,6 +32,12 @@ test("the example of the README works", async () => {
   // end
 
   assert.deepEqual(seen, ["10.1.0.5/16"]);
-  const code = /\/\/ README\n([^]*?)\n *\/\/ end\n/.exec(readFileSync(import.meta.filename, "utf8"))?.[1]?.replaceAll(/^ {2}/gm, "") ?? "none";
-  assert.ok(readFileSync(join(import.meta.dirname, "../README.md"), "utf8").includes(code), "README.md has another example");
+  const code =
+    /\/\/ README\n([^]*?)\n *\/\/ end\n/
+      .exec(readFileSync(import.meta.filename, "utf8"))?.[1]
+      ?.replaceAll(/^ {2}/gm, "") ?? "none";
+  assert.ok(
+    readFileSync(join(import.meta.dirname, "../README.md"), "utf8").includes(code),
+    "README.md has another example",
+  );
 });

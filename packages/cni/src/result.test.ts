@@ -7,8 +7,14 @@ import { isAtLeast, specVersions } from "./version.ts";
 
 const current = {
   cniVersion: "1.0.0",
-  interfaces: [{ name: "cni0", mac: "00:11:22:33:44:55" }, { name: "eth0", mac: "99:88:77:66:55:44", mtu: 1450, sandbox: "/run/netns/blue" }],
-  ips: [{ address: "10.1.0.5/16", gateway: "10.1.0.1", interface: 1 }, { address: "fd00::5/64", interface: 1 }],
+  interfaces: [
+    { name: "cni0", mac: "00:11:22:33:44:55" },
+    { name: "eth0", mac: "99:88:77:66:55:44", mtu: 1450, sandbox: "/run/netns/blue" },
+  ],
+  ips: [
+    { address: "10.1.0.5/16", gateway: "10.1.0.1", interface: 1 },
+    { address: "fd00::5/64", interface: 1 },
+  ],
   routes: [{ dst: "0.0.0.0/0" }, { dst: "::/0", gw: "fd00::1" }],
   dns: { nameservers: ["10.1.0.1"], domain: "example", search: ["a.example"], options: ["ndots:5"] },
 };
@@ -18,7 +24,8 @@ const old = {
   ip6: { ip: "fd00::5/64", routes: [{ dst: "::/0", gw: "fd00::1" }] },
   dns: {},
 };
-const parse = (value: unknown, asked: Parameters<typeof parseResult>[1] = "1.0.0") => parseResult(JSON.stringify(value), asked);
+const parse = (value: unknown, asked: Parameters<typeof parseResult>[1] = "1.0.0") =>
+  parseResult(JSON.stringify(value), asked);
 
 test("a result of today is read, and kept as it was written", () => {
   const { raw, ...shape } = parse({ ...current, custom: { x: 1 } });
@@ -36,7 +43,13 @@ test("a result of old has no interfaces", () => {
 });
 
 test("what Go writes for nothing is nothing", () => {
-  const { raw: _, ...shape } = parse({ cniVersion: "", interfaces: null, ips: null, routes: null, dns: { nameservers: null } });
+  const { raw: _, ...shape } = parse({
+    cniVersion: "",
+    interfaces: null,
+    ips: null,
+    routes: null,
+    dns: { nameservers: null },
+  });
   assert.deepEqual(shape, { interfaces: [], ips: [], routes: [], dns: { nameservers: [], search: [], options: [] } });
 });
 
@@ -47,14 +60,20 @@ test("an answer in another version is converted to the one that was asked for, w
       assert.equal(first.raw["cniVersion"], asked);
       const second = parse(first.raw, asked);
       assert.deepEqual(second.raw, JSON.parse(JSON.stringify(first.raw)));
-      assert.deepEqual(second.ips.map(({ address }) => address), ["10.1.0.5/16", "fd00::5/64"]);
+      assert.deepEqual(
+        second.ips.map(({ address }) => address),
+        ["10.1.0.5/16", "fd00::5/64"],
+      );
       assert.deepEqual(second.routes, current.routes);
     }
   }
 });
 
 test("a version that nobody speaks is refused", () => {
-  assert.throws(() => parse({ ...current, cniVersion: "7.0.0" }), /result: cniVersion: "7.0.0" was not asked for \(1.0.0 was\)/);
+  assert.throws(
+    () => parse({ ...current, cniVersion: "7.0.0" }),
+    /result: cniVersion: "7.0.0" was not asked for \(1.0.0 was\)/,
+  );
 });
 
 test("each mistake is named with its key", () => {
@@ -63,7 +82,10 @@ test("each mistake is named with its key", () => {
     [{ ips: [{ address: "10.1.0.5/33" }] }, /ips\[0\].address/],
     [{ ips: [{ address: "fd00::1/129" }] }, /ips\[0\].address/],
     [{ ips: [{}] }, /ips\[0\].address: is missing/],
-    [{ ips: [{ address: "10.1.0.5/16", interface: 2 }] }, /ips\[0\].interface: 2 is no index of interfaces, which has 2/],
+    [
+      { ips: [{ address: "10.1.0.5/16", interface: 2 }] },
+      /ips\[0\].interface: 2 is no index of interfaces, which has 2/,
+    ],
     [{ ips: [{ address: "10.1.0.5/16", interface: -1 }] }, /ips\[0\].interface: must be a whole number/],
     [{ ips: [{ address: "10.1.0.5/16", gateway: "nowhere" }] }, /ips\[0\].gateway: "nowhere" is no IP address/],
     [{ ips: "10.1.0.5/16" }, /ips: must be a list, not string/],
@@ -76,7 +98,11 @@ test("each mistake is named with its key", () => {
     [{ dns: { domain: "x".repeat(5000) } }, /dns.domain: is longer than 4096/],
   ];
   for (const [change, message] of cases) {
-    assert.throws(() => parse({ ...current, ...change }), (error: StatusError) => error.code === Code.InvalidArgument && message.test(error.message), String(message));
+    assert.throws(
+      () => parse({ ...current, ...change }),
+      (error: StatusError) => error.code === Code.InvalidArgument && message.test(error.message),
+      String(message),
+    );
   }
 });
 
@@ -92,7 +118,8 @@ test("no answer makes anything but a StatusError", () => {
   };
   for (const value of [current, old]) {
     const text = JSON.stringify(value);
-    for (let length = 0; length < text.length; length++) assert.throws(() => parseResult(text.slice(0, length), "1.0.0"), StatusError);
+    for (let length = 0; length < text.length; length++)
+      assert.throws(() => parseResult(text.slice(0, length), "1.0.0"), StatusError);
     fc.assert(
       fc.property(fc.nat(text.length * 8 - 1), (bit) => {
         const bytes = Buffer.from(text);
@@ -103,8 +130,10 @@ test("no answer makes anything but a StatusError", () => {
     );
   }
   fc.assert(
-    fc.property(fc.constantFrom("cniVersion", "interfaces", "ips", "routes", "dns", "ip4", "ip6", "__proto__"), fc.jsonValue(), (key, value) =>
-      check(`{${JSON.stringify(key)}:${JSON.stringify(value)}}`),
+    fc.property(
+      fc.constantFrom("cniVersion", "interfaces", "ips", "routes", "dns", "ip4", "ip6", "__proto__"),
+      fc.jsonValue(),
+      (key, value) => check(`{${JSON.stringify(key)}:${JSON.stringify(value)}}`),
     ),
     { seed: 2, numRuns: 2000 },
   );

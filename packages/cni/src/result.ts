@@ -77,7 +77,9 @@ function versionOf(raw: JsonObject, asked: SpecVersion): SpecVersion {
   const version = raw["cniVersion"];
   if (version === undefined || version === "") return asked;
   if (typeof version !== "string" || !isSpecVersion(version)) {
-    throw invalid(`cniVersion: ${typeof version === "string" ? `"${printable(version)}"` : jsonType(version)} was not asked for (${asked} was)`);
+    throw invalid(
+      `cniVersion: ${typeof version === "string" ? `"${printable(version)}"` : jsonType(version)} was not asked for (${asked} was)`,
+    );
   }
   return version;
 }
@@ -123,7 +125,8 @@ function decodeIp(value: unknown, at: string, interfaceCount: number): IpConfig 
   const raw = object(value, at);
   const gateway = address(raw, "gateway", at);
   const index = integer(raw, "interface", at);
-  if (index !== undefined && index >= interfaceCount) throw invalid(`${at}.interface: ${index} is no index of interfaces, which has ${interfaceCount}`);
+  if (index !== undefined && index >= interfaceCount)
+    throw invalid(`${at}.interface: ${index} is no index of interfaces, which has ${interfaceCount}`);
   return {
     address: cidr(raw, "address", at),
     ...(gateway === undefined ? {} : { gateway }),
@@ -153,7 +156,9 @@ function decodeDns(value: unknown): Dns {
 
 function encodeCurrent(shape: Shape, cniVersion: SpecVersion): JsonObject {
   // Before 1.0.0 each address says its family.
-  const ips = isAtLeast(cniVersion, "1.0.0") ? shape.ips : shape.ips.map((ip) => ({ version: ip.address.includes(":") ? "6" : "4", ...ip }));
+  const ips = isAtLeast(cniVersion, "1.0.0")
+    ? shape.ips
+    : shape.ips.map((ip) => ({ version: ip.address.includes(":") ? "6" : "4", ...ip }));
   return { cniVersion, interfaces: shape.interfaces, ips, routes: shape.routes, dns: shape.dns };
 }
 
@@ -197,7 +202,8 @@ function checkedString(value: unknown, path: string): string | undefined {
 function integer(raw: JsonObject, key: string, at: string): number | undefined {
   const value = raw[key];
   if (value === undefined || value === null) return undefined;
-  if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 0) throw invalid(`${at}.${key}: must be a whole number from 0`);
+  if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 0)
+    throw invalid(`${at}.${key}: must be a whole number from 0`);
   return value;
 }
 
@@ -213,7 +219,9 @@ function cidr(raw: JsonObject, key: string, at: string): string {
   const match = /^([0-9a-fA-F:.]+)\/(\d{1,3})$/.exec(value ?? "");
   const family = isIP(match?.[1] ?? "");
   if (value === undefined || family === 0 || Number(match?.[2]) > (family === 4 ? 32 : 128)) {
-    throw invalid(`${at}.${key}: ${value === undefined ? "is missing; it" : `"${printable(value)}"`} must be an IP address with a prefix length`);
+    throw invalid(
+      `${at}.${key}: ${value === undefined ? "is missing; it" : `"${printable(value)}"`} must be an IP address with a prefix length`,
+    );
   }
   return value;
 }

@@ -46,13 +46,19 @@ function descriptorModule(): string {
     'import type { EnumDescriptor, FieldDescriptor } from "../descriptor.ts";',
     "",
     "export const enums: Readonly<Record<string, EnumDescriptor>> = {",
-    ...enums.map((e) => `  ${name(e.name)}: ${JSON.stringify(Object.fromEntries(e.value.map((v) => [v.name, v.number ?? 0])))},`),
+    ...enums.map(
+      (e) => `  ${name(e.name)}: ${JSON.stringify(Object.fromEntries(e.value.map((v) => [v.name, v.number ?? 0])))},`,
+    ),
     "};",
     "",
     "export const messages: Readonly<Record<string, readonly FieldDescriptor[]>> = {",
   ];
   for (const message of messages) {
-    lines.push(`  ${name(message.name)}: [`, ...(message.field ?? []).map((f) => `    ${fieldEntry(message, f)},`), "  ],");
+    lines.push(
+      `  ${name(message.name)}: [`,
+      ...(message.field ?? []).map((f) => `    ${fieldEntry(message, f)},`),
+      "  ],",
+    );
   }
   return [...lines, "};", ""].join("\n");
 }
@@ -62,7 +68,9 @@ function readDescriptors(): { messages: MessageDescriptor[]; enums: EnumDescript
   try {
     const set = join(dir, "set.json");
     execFileSync(join(bin, "buf"), ["build", "-o", set], { cwd: here, stdio: "inherit" });
-    const { file } = JSON.parse(readFileSync(set, "utf8")) as { file: { messageType: MessageDescriptor[]; enumType: EnumDescriptor[] }[] };
+    const { file } = JSON.parse(readFileSync(set, "utf8")) as {
+      file: { messageType: MessageDescriptor[]; enumType: EnumDescriptor[] }[];
+    };
     const messages = file.flatMap((f) => f.messageType);
     const nestedEnums = messages.flatMap((m) => (m.enumType ?? []).map((e) => ({ ...e, name: `${m.name}.${e.name}` })));
     return { messages, enums: [...file.flatMap((f) => f.enumType), ...nestedEnums] };
@@ -72,7 +80,9 @@ function readDescriptors(): { messages: MessageDescriptor[]; enums: EnumDescript
 }
 
 function fieldEntry(message: MessageDescriptor, field: FieldDescriptor): string {
-  const entry = message.nestedType?.find((n) => n.options?.mapEntry === true && field.typeName?.endsWith(`.${message.name}.${n.name}`));
+  const entry = message.nestedType?.find(
+    (n) => n.options?.mapEntry === true && field.typeName?.endsWith(`.${message.name}.${n.name}`),
+  );
   const kind = field.type.replace("TYPE_", "").toLowerCase();
   const of = field.typeName?.replace(".runtime.v1.", "");
   // The key that ts-proto gives the field is its JSON name, but for names that start in capitals.

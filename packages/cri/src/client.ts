@@ -1,7 +1,7 @@
 import { Client, credentials, type ServiceError } from "@grpc/grpc-js";
 import { Code, StatusError } from "@keelson/base/status.ts";
-import type { RequestOf, ResponseOf, StreamCallName, UnaryCallName } from "./service.ts";
 import { methodOf } from "./grpc-methods.ts";
+import type { RequestOf, ResponseOf, StreamCallName, UnaryCallName } from "./service.ts";
 
 /** A connection to a CRI runtime. Each call takes a plain request and rejects with a StatusError. */
 export interface CriClient {
@@ -26,17 +26,28 @@ export function createCriClient(endpoint: string): CriClient {
           return;
         }
         const method = methodOf(name);
-        const call = client.makeUnaryRequest(method.path, method.requestSerialize, method.responseDeserialize, request, (error, response) => {
-          signal.removeEventListener("abort", cancel);
-          if (error !== null) reject(signal.aborted ? abortError(signal) : fromServiceError(error));
-          else resolve(response!);
-        });
+        const call = client.makeUnaryRequest(
+          method.path,
+          method.requestSerialize,
+          method.responseDeserialize,
+          request,
+          (error, response) => {
+            signal.removeEventListener("abort", cancel);
+            if (error !== null) reject(signal.aborted ? abortError(signal) : fromServiceError(error));
+            else resolve(response!);
+          },
+        );
         const cancel = () => call.cancel();
         signal.addEventListener("abort", cancel, { once: true });
       }),
     async *stream(name, request, signal) {
       const method = methodOf(name);
-      const call = client.makeServerStreamRequest(method.path, method.requestSerialize, method.responseDeserialize, request);
+      const call = client.makeServerStreamRequest(
+        method.path,
+        method.requestSerialize,
+        method.responseDeserialize,
+        request,
+      );
       const cancel = () => call.cancel();
       signal.addEventListener("abort", cancel, { once: true });
       try {
@@ -58,5 +69,9 @@ function fromServiceError(error: ServiceError): StatusError {
 
 function abortError(signal: AbortSignal): StatusError {
   const isTimeout = signal.reason instanceof Error && signal.reason.name === "TimeoutError";
-  return new StatusError(isTimeout ? Code.DeadlineExceeded : Code.Cancelled, isTimeout ? "the call took longer than its timeout" : "the call was cancelled", signal.reason);
+  return new StatusError(
+    isTimeout ? Code.DeadlineExceeded : Code.Cancelled,
+    isTimeout ? "the call took longer than its timeout" : "the call was cancelled",
+    signal.reason,
+  );
 }

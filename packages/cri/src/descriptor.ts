@@ -9,7 +9,18 @@ export interface FieldDescriptor {
   readonly key: string;
   readonly number: number;
   /** `map` is map<string, string>, the only kind of map in the CRI. */
-  readonly kind: "string" | "bytes" | "bool" | "int32" | "uint32" | "int64" | "uint64" | "double" | "message" | "enum" | "map";
+  readonly kind:
+    | "string"
+    | "bytes"
+    | "bool"
+    | "int32"
+    | "uint32"
+    | "int64"
+    | "uint64"
+    | "double"
+    | "message"
+    | "enum"
+    | "map";
   /** The message or enum, where kind is one of these. */
   readonly of?: string;
   readonly repeated?: boolean;

@@ -2,17 +2,25 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { listSerializerOf } from "./encode-once.ts";
 import { Container, PodSandbox } from "./gen/runtime/v1/api.ts";
-import { callNames } from "./service.ts";
 import { methodOf } from "./grpc-methods.ts";
+import { callNames } from "./service.ts";
 
 const containers = [
-  Container.fromPartial({ id: "a", metadata: { name: "main", attempt: 1 }, createdAt: 1_800_000_000_000_000_000n, labels: { app: "web", "": "" } }),
+  Container.fromPartial({
+    id: "a",
+    metadata: { name: "main", attempt: 1 },
+    createdAt: 1_800_000_000_000_000_000n,
+    labels: { app: "web", "": "" },
+  }),
   Container.fromPartial({}),
   // More than one byte of length, and more than two.
   Container.fromPartial({ id: "b".repeat(64), annotations: { note: "ä".repeat(200) } }),
   Container.fromPartial({ id: "c", annotations: { note: "x".repeat(70_000) } }),
 ];
-const pods = [PodSandbox.fromPartial({ id: "p", metadata: { name: "pod" }, runtimeHandler: "crun" }), PodSandbox.fromPartial({ annotations: { note: "y".repeat(20_000) } })];
+const pods = [
+  PodSandbox.fromPartial({ id: "p", metadata: { name: "pod" }, runtimeHandler: "crun" }),
+  PodSandbox.fromPartial({ annotations: { note: "y".repeat(20_000) } }),
+];
 
 const answers = {
   listContainers: { containers },
@@ -33,7 +41,10 @@ for (const [name, response] of Object.entries(answers)) {
 }
 
 test("other calls have no such encoding", () => {
-  assert.deepEqual(callNames.filter((name) => listSerializerOf(name) !== undefined).sort(), Object.keys(answers).sort());
+  assert.deepEqual(
+    callNames.filter((name) => listSerializerOf(name) !== undefined).sort(),
+    Object.keys(answers).sort(),
+  );
   assert.equal(listSerializerOf("toString"), undefined);
 });
 

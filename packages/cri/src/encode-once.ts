@@ -6,7 +6,8 @@ const lists = {
   listContainers: (response: { containers: readonly Container[] }) => encodeList(response.containers, Container),
   streamContainers: (response: { containers: readonly Container[] }) => encodeList(response.containers, Container),
   listPodSandbox: (response: { items: readonly PodSandbox[] }) => encodeList(response.items, PodSandbox),
-  streamPodSandboxes: (response: { podSandboxes: readonly PodSandbox[] }) => encodeList(response.podSandboxes, PodSandbox),
+  streamPodSandboxes: (response: { podSandboxes: readonly PodSandbox[] }) =>
+    encodeList(response.podSandboxes, PodSandbox),
 } satisfies { [N in CallName]?: unknown };
 
 /**

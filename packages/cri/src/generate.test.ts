@@ -11,6 +11,9 @@ test("what is committed is what proto/ generates", (t) => {
   execFileSync(process.execPath, [join(import.meta.dirname, "../scripts/generate.ts"), "--out", out]);
   for (const file of ["runtime/v1/api.ts", "descriptor.ts"]) {
     const committed = readFileSync(join(import.meta.dirname, "gen", file), "utf8");
-    assert.ok(readFileSync(join(out, file), "utf8") === committed, `src/gen/${file} is stale: run \`npm run generate\``);
+    assert.ok(
+      readFileSync(join(out, file), "utf8") === committed,
+      `src/gen/${file} is stale: run \`npm run generate\``,
+    );
   }
 });

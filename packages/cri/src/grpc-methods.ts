@@ -9,7 +9,17 @@ interface Codec {
 
 interface PlainDefinition {
   readonly fullName: string;
-  readonly methods: Readonly<Record<string, { readonly name: string; readonly requestType: unknown; readonly responseType: unknown; readonly responseStream: boolean }>>;
+  readonly methods: Readonly<
+    Record<
+      string,
+      {
+        readonly name: string;
+        readonly requestType: unknown;
+        readonly responseType: unknown;
+        readonly responseStream: boolean;
+      }
+    >
+  >;
 }
 
 /** The CRI's services with the paths and codecs of their calls, as grpc-js takes them. */

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Code, StatusError } from "@keelson/base/status.ts";
-import * as api from "./gen/runtime/v1/api.ts";
 import { messages } from "./gen/descriptor.ts";
+import * as api from "./gen/runtime/v1/api.ts";
 import { fromJson, toConfigJson, toJson } from "./json.ts";
 
 test("the table names every property that the generated types have", () => {
@@ -32,7 +32,10 @@ test("what toJson wrote, fromJson reads back", () => {
     linux: { resources: { memoryLimitInBytes: 2n ** 40n }, securityContext: { runAsUser: { value: 0n } } },
     stopSignal: 10,
   });
-  assert.deepEqual(api.ContainerConfig.fromPartial(fromJson("ContainerConfig", toJson("ContainerConfig", config))), config);
+  assert.deepEqual(
+    api.ContainerConfig.fromPartial(fromJson("ContainerConfig", toJson("ContainerConfig", config))),
+    config,
+  );
 });
 
 test("a config as JSON is what crictl's files have: only what is set, in snake case, with numbers", () => {
@@ -41,7 +44,10 @@ test("a config as JSON is what crictl's files have: only what is set, in snake c
     envs: [{ key: "K", value: Buffer.from("v") }],
     labels: {},
     mounts: [{ containerPath: "/data", propagation: 2 }],
-    linux: { resources: { memoryLimitInBytes: 2n ** 60n + 1n, oomScoreAdj: -5n }, securityContext: { runAsUser: { value: 0n } } },
+    linux: {
+      resources: { memoryLimitInBytes: 2n ** 60n + 1n, oomScoreAdj: -5n },
+      securityContext: { runAsUser: { value: 0n } },
+    },
   });
   const text = JSON.stringify(toConfigJson("ContainerConfig", config));
   assert.equal(
@@ -53,7 +59,11 @@ test("a config as JSON is what crictl's files have: only what is set, in snake c
 });
 
 test("crictl's files are read: snake case, enums as numbers", () => {
-  const json = { metadata: { name: "p", namespace: "d" }, log_directory: "/tmp", linux: { security_context: { namespace_options: { pid: 1 } } } };
+  const json = {
+    metadata: { name: "p", namespace: "d" },
+    log_directory: "/tmp",
+    linux: { security_context: { namespace_options: { pid: 1 } } },
+  };
   const config = api.PodSandboxConfig.fromPartial(fromJson("PodSandboxConfig", json));
   assert.equal(config.logDirectory, "/tmp");
   assert.equal(config.linux?.securityContext?.namespaceOptions?.pid, api.NamespaceMode.CONTAINER);

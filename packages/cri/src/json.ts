@@ -13,7 +13,8 @@ export function toJson(type: string, value: object): Record<string, unknown> {
   const json: Record<string, unknown> = {};
   for (const field of fieldsOf(type)) {
     const v = (value as Record<string, unknown>)[field.key];
-    json[field.key] = field.repeated === true ? ((v ?? []) as unknown[]).map((e) => valueToJson(field, e)) : valueToJson(field, v);
+    json[field.key] =
+      field.repeated === true ? ((v ?? []) as unknown[]).map((e) => valueToJson(field, e)) : valueToJson(field, v);
   }
   return json;
 }
@@ -26,7 +27,10 @@ export function toConfigJson(type: string, value: object): Record<string, unknow
   const json: Record<string, unknown> = {};
   for (const field of fieldsOf(type)) {
     const v = (value as Record<string, unknown>)[field.key];
-    const shown = field.repeated === true ? ((v ?? []) as unknown[]).map((e) => valueToConfigJson(field, e)) : valueToConfigJson(field, v);
+    const shown =
+      field.repeated === true
+        ? ((v ?? []) as unknown[]).map((e) => valueToConfigJson(field, e))
+        : valueToConfigJson(field, v);
     if (!isDefault(field, shown)) json[field.name] = shown;
   }
   return json;
@@ -58,7 +62,8 @@ export function fromJson(type: string, json: unknown, path = type): Record<strin
   const message: Record<string, unknown> = {};
   for (const [name, v] of Object.entries(json)) {
     const field = fields.find((f) => f.name === name || f.key === name);
-    if (field === undefined) throw invalid(`${path}.${name}`, `is not a field of ${type}; it has ${fields.map((f) => f.name).join(", ")}`);
+    if (field === undefined)
+      throw invalid(`${path}.${name}`, `is not a field of ${type}; it has ${fields.map((f) => f.name).join(", ")}`);
     if (v === null || v === undefined) continue;
     message[field.key] = fieldFromJson(field, v, `${path}.${name}`);
   }
@@ -118,7 +123,9 @@ function valueFromJson(field: FieldDescriptor, v: unknown, path: string): unknow
       return integerFromJson(v, path, field.kind === "int64" ? [-(2n ** 63n), 2n ** 63n - 1n] : [0n, 2n ** 64n - 1n]);
     case "int32":
     case "uint32":
-      return Number(integerFromJson(v, path, field.kind === "int32" ? [-(2n ** 31n), 2n ** 31n - 1n] : [0n, 2n ** 32n - 1n]));
+      return Number(
+        integerFromJson(v, path, field.kind === "int32" ? [-(2n ** 31n), 2n ** 31n - 1n] : [0n, 2n ** 32n - 1n]),
+      );
     case "double":
       if (typeof v !== "number") throw invalid(path, "must be a number");
       return v;
@@ -140,7 +147,12 @@ function enumFromJson(type: string, v: unknown, path: string): number {
   const values = enums[type]!;
   if (typeof v === "string" && Object.hasOwn(values, v)) return values[v]!;
   if (typeof v === "number" && Object.values(values).includes(v)) return v;
-  throw invalid(path, `must be one of ${Object.entries(values).map(([name, n]) => `${name} (${n})`).join(", ")}`);
+  throw invalid(
+    path,
+    `must be one of ${Object.entries(values)
+      .map(([name, n]) => `${name} (${n})`)
+      .join(", ")}`,
+  );
 }
 
 function integerFromJson(v: unknown, path: string, [min, max]: [bigint, bigint]): bigint {

@@ -7,8 +7,8 @@ import { Client, credentials } from "@grpc/grpc-js";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { createCriClient } from "./client.ts";
 import { PodSandbox } from "./gen/runtime/v1/api.ts";
-import { createCriServer } from "./server.ts";
 import type { Handlers } from "./handlers.ts";
+import { createCriServer } from "./server.ts";
 import { callNames } from "./service.ts";
 
 const never = new AbortController().signal;
@@ -32,7 +32,13 @@ test("the CRI has 41 calls", () => assert.equal(callNames.length, 41));
 
 test("a call reaches its handler and its answer comes back", async (t) => {
   const { client, ended } = await serve(t, {
-    version: (request) => Promise.resolve({ version: request.version, runtimeName: "keelson", runtimeVersion: "1", runtimeApiVersion: "v1" }),
+    version: (request) =>
+      Promise.resolve({
+        version: request.version,
+        runtimeName: "keelson",
+        runtimeVersion: "1",
+        runtimeApiVersion: "v1",
+      }),
   });
   assert.equal((await client.call("version", { version: "0.1.0" }, never)).runtimeName, "keelson");
   assert.deepEqual(ended, [{ name: "version", code: Code.Ok }]);
@@ -43,20 +49,31 @@ test("the signal of a call that was answered is left alone when its stream close
   const { client } = await serve(t, {
     version: (request, signal) => {
       signals.push(signal);
-      return Promise.resolve({ version: request.version, runtimeName: "keelson", runtimeVersion: "1", runtimeApiVersion: "v1" });
+      return Promise.resolve({
+        version: request.version,
+        runtimeName: "keelson",
+        runtimeVersion: "1",
+        runtimeApiVersion: "v1",
+      });
     },
   });
   for (let calls = 0; calls < 5; calls++) await client.call("version", { version: "" }, never);
-  assert.deepEqual(signals.slice(0, -1).map(({ aborted }) => aborted), [false, false, false, false]);
+  assert.deepEqual(
+    signals.slice(0, -1).map(({ aborted }) => aborted),
+    [false, false, false, false],
+  );
 });
 
 test("a call without a handler answers Unimplemented with its name", async (t) => {
   const { client } = await serve(t, {});
-  await assert.rejects(client.call("checkpointContainer", { containerId: "x", location: "", timeout: 0n }, never), (e: StatusError) => {
-    assert.equal(e.code, Code.Unimplemented);
-    assert.match(e.message, /CheckpointContainer/);
-    return true;
-  });
+  await assert.rejects(
+    client.call("checkpointContainer", { containerId: "x", location: "", timeout: 0n }, never),
+    (e: StatusError) => {
+      assert.equal(e.code, Code.Unimplemented);
+      assert.match(e.message, /CheckpointContainer/);
+      return true;
+    },
+  );
 });
 
 test("a StatusError keeps its code and text on the way to the client; a long text is cut", async (t) => {
@@ -68,7 +85,10 @@ test("a StatusError keeps its code and text on the way to the client; a long tex
     assert.deepEqual([e.code, e.message], [Code.NotFound, "container x: there is none — wirklich"]);
     return true;
   });
-  await assert.rejects(client.call("startContainer", { containerId: "x" }, never), (e: StatusError) => e.code === Code.Internal && e.message.length < 4100);
+  await assert.rejects(
+    client.call("startContainer", { containerId: "x" }, never),
+    (e: StatusError) => e.code === Code.Internal && e.message.length < 4100,
+  );
 });
 
 test("calls over the limit are refused without being begun, and there is room again when one ends", async (t) => {
@@ -84,7 +104,10 @@ test("calls over the limit are refused without being begun, and there is room ag
   const stop = () => client.call("stopContainer", { containerId: "x", timeout: 0n }, never);
   const stops = [stop(), stop()];
   await bothBegun.promise;
-  await assert.rejects(stop(), (e: StatusError) => e.code === Code.ResourceExhausted && /2 calls are under way/.test(e.message));
+  await assert.rejects(
+    stop(),
+    (e: StatusError) => e.code === Code.ResourceExhausted && /2 calls are under way/.test(e.message),
+  );
   assert.deepEqual(ended, [{ name: "stopContainer", code: Code.ResourceExhausted }]);
   resolve({});
   await Promise.all(stops);
@@ -121,7 +144,10 @@ for (const jumpMs of [3_600_000, -3_600_000]) {
       started[name].resolve();
       return new Promise<never>((_, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error)));
     };
-    const { client, ended, address } = await serve(t, { removeContainer: untilAborted("removeContainer"), stopContainer: untilAborted("stopContainer") });
+    const { client, ended, address } = await serve(t, {
+      removeContainer: untilAborted("removeContainer"),
+      stopContainer: untilAborted("stopContainer"),
+    });
     const abort = new AbortController();
     const cancelled = client.call("removeContainer", { containerId: "x" }, abort.signal);
     // A kubelet sends its deadline, our client does not.
@@ -133,14 +159,24 @@ for (const jumpMs of [3_600_000, -3_600_000]) {
     await assert.rejects(cancelled);
     await late.ended;
     while (ended.length < 2) await new Promise((resolve) => setImmediate(resolve));
-    assert.deepEqual(ended, [{ name: "removeContainer", code: Code.Cancelled }, { name: "stopContainer", code: Code.DeadlineExceeded }]);
+    assert.deepEqual(ended, [
+      { name: "removeContainer", code: Code.Cancelled },
+      { name: "stopContainer", code: Code.DeadlineExceeded },
+    ]);
   });
 }
 
 function callWithDeadline(address: string, timeoutMs: number): Disposable & { ended: Promise<unknown> } {
   const raw = new Client(address, credentials.createInsecure());
   const ended = new Promise((resolve) => {
-    raw.makeUnaryRequest("/runtime.v1.RuntimeService/StopContainer", () => Buffer.alloc(0), (bytes) => bytes, null, { deadline: Date.now() + timeoutMs }, resolve);
+    raw.makeUnaryRequest(
+      "/runtime.v1.RuntimeService/StopContainer",
+      () => Buffer.alloc(0),
+      (bytes) => bytes,
+      null,
+      { deadline: Date.now() + timeoutMs },
+      resolve,
+    );
   });
   return { ended, [Symbol.dispose]: () => raw.close() };
 }
@@ -153,7 +189,8 @@ test("a streaming call sends every message and ends", async (t) => {
     },
   });
   let count = 0;
-  for await (const message of client.stream("streamPodSandboxes", { filter: undefined }, never)) count += message.podSandboxes.length;
+  for await (const message of client.stream("streamPodSandboxes", { filter: undefined }, never))
+    count += message.podSandboxes.length;
   assert.equal(count, 200);
 });
 
@@ -176,7 +213,8 @@ test("a stream that is never read stops the handler's writing, holds up no other
   let written = 0;
   const ended = Promise.withResolvers<unknown>();
   const { client } = await serve(t, {
-    version: (request) => Promise.resolve({ version: request.version, runtimeName: "", runtimeVersion: "", runtimeApiVersion: "" }),
+    version: (request) =>
+      Promise.resolve({ version: request.version, runtimeName: "", runtimeVersion: "", runtimeApiVersion: "" }),
     streamPodSandboxes: async (_, write) => {
       try {
         for (;;) {
@@ -200,5 +238,5 @@ test("a stream that is never read stops the handler's writing, holds up no other
   }
   assert.ok(written < 50_000_000, `${written} bytes were taken without a reader`);
   abort.abort();
-  assert.equal((await ended.promise as Error).name, "AbortError");
+  assert.equal(((await ended.promise) as Error).name, "AbortError");
 });

@@ -1,3 +1,4 @@
+import type { EventEmitter } from "node:events";
 import {
   Metadata,
   Server,
@@ -10,11 +11,10 @@ import {
   type UntypedHandleCall,
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
-import type { EventEmitter } from "node:events";
 import { Code, StatusError, toStatus } from "@keelson/base/status.ts";
 import { listSerializerOf } from "./encode-once.ts";
-import type { Handlers } from "./handlers.ts";
 import { services } from "./grpc-methods.ts";
+import type { Handlers } from "./handlers.ts";
 import { noteTraceContext } from "./trace-context.ts";
 
 /** Told of each call, for logs and metrics. */
@@ -65,7 +65,9 @@ export function createCriServer(handlers: Handlers, observer: CallObserver, limi
   return {
     listen: (address) =>
       new Promise((resolve, reject) => {
-        server.bindAsync(address, ServerCredentials.createInsecure(), (error) => (error === null ? resolve() : reject(error)));
+        server.bindAsync(address, ServerCredentials.createInsecure(), (error) =>
+          error === null ? resolve() : reject(error),
+        );
       }),
     close: (graceMs) => closeServer(server, graceMs),
   };
@@ -85,7 +87,8 @@ type AnyHandler = (...args: unknown[]) => Promise<unknown>;
 
 function unimplemented(name: string): AnyHandler {
   const call = name.charAt(0).toUpperCase() + name.slice(1);
-  return () => Promise.reject(new StatusError(Code.Unimplemented, `${call} is not there yet in this version of keelsond`));
+  return () =>
+    Promise.reject(new StatusError(Code.Unimplemented, `${call} is not there yet in this version of keelsond`));
 }
 
 function unary(name: string, handler: AnyHandler, calls: CallsUnderWay): UntypedHandleCall {
@@ -176,7 +179,9 @@ class CallsUnderWay {
 /** grpc-js says "cancelled" for a deadline too. */
 function cancellation(deadlineMs: number): DOMException {
   const isLate = deadlineMs <= performance.now() + 1;
-  return isLate ? new DOMException("the client's deadline is over", "TimeoutError") : new DOMException("the client went away", "AbortError");
+  return isLate
+    ? new DOMException("the client's deadline is over", "TimeoutError")
+    : new DOMException("the client went away", "AbortError");
 }
 
 function closeServer(server: Server, graceMs: number): Promise<void> {

@@ -18,4 +18,7 @@ export type StreamCallName = { [N in CallName]: Methods[N]["responseStream"] ext
 export type UnaryCallName = Exclude<CallName, StreamCallName>;
 
 /** The names of all 41 calls. */
-export const callNames = [...Object.keys(RuntimeServiceDefinition.methods), ...Object.keys(ImageServiceDefinition.methods)] as CallName[];
+export const callNames = [
+  ...Object.keys(RuntimeServiceDefinition.methods),
+  ...Object.keys(ImageServiceDefinition.methods),
+] as CallName[];

@@ -5,7 +5,8 @@ import { logCalls } from "./call-log.ts";
 
 function record() {
   const lines: { level: string; text: string }[] = [];
-  const at = (level: string) => (fields: object, message: string) => void lines.push({ level, text: `${message} ${JSON.stringify(fields)}` });
+  const at = (level: string) => (fields: object, message: string) =>
+    void lines.push({ level, text: `${message} ${JSON.stringify(fields)}` });
   return { lines, log: { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") } };
 }
 
@@ -13,7 +14,9 @@ test("a call is one line at debug, with its id, code and time, and without the r
   const { lines, log } = record();
   const request = { containerId: "c1", cmd: ["login", "--password=hunter2"], auth: { password: "hunter2" } };
   logCalls(log).ended({ name: "execSync", request, code: Code.Ok, durationMs: 12.345, error: undefined });
-  assert.deepEqual(lines, [{ level: "debug", text: 'call {"call":"execSync","containerId":"c1","code":"Ok","ms":12.3}' }]);
+  assert.deepEqual(lines, [
+    { level: "debug", text: 'call {"call":"execSync","containerId":"c1","code":"Ok","ms":12.3}' },
+  ]);
 });
 
 for (const [code, level] of [
@@ -25,7 +28,13 @@ for (const [code, level] of [
 ] as const) {
   test(`a call that fails with code ${code} is logged at ${level}`, () => {
     const { lines, log } = record();
-    logCalls(log).ended({ name: "stopContainer", request: {}, code, durationMs: 1, error: new StatusError(code, "why") });
+    logCalls(log).ended({
+      name: "stopContainer",
+      request: {},
+      code,
+      durationMs: 1,
+      error: new StatusError(code, "why"),
+    });
     assert.equal(lines[0]?.level, level);
   });
 }

@@ -25,6 +25,8 @@ const idKeys = ["podSandboxId", "containerId"] as const;
 
 function idsOf(request: unknown): Record<string, string> {
   const fields = (request ?? {}) as Record<string, unknown>;
-  const ids = idKeys.flatMap((key) => (typeof fields[key] === "string" && fields[key] !== "" ? [[key, fields[key]] as const] : []));
+  const ids = idKeys.flatMap((key) =>
+    typeof fields[key] === "string" && fields[key] !== "" ? [[key, fields[key]] as const] : [],
+  );
   return Object.fromEntries(ids);
 }

@@ -34,20 +34,44 @@ export async function startDaemon(config: Config, log: Log): Promise<Daemon> {
   const surroundings = await openSurroundings(config, log, closing);
   const engine = closing.use(await openEngine(engineSettings(config), surroundings));
   await engine.recover();
-  return serve(engine, config, surroundings, closing.move());
+  return await serve(engine, config, surroundings, closing.move());
 }
 
 /** @param closing disposed of with the daemon. */
-export async function openSurroundings(config: Config, log: Log, closing: AsyncDisposableStack): Promise<DaemonSurroundings> {
+export async function openSurroundings(
+  config: Config,
+  log: Log,
+  closing: AsyncDisposableStack,
+): Promise<DaemonSurroundings> {
   const tally = new DaemonMetrics();
   const { endpoint } = config.tracing;
   // OpenTelemetry is not even loaded when nobody asked for it.
-  const exporter = endpoint === undefined ? undefined : closing.use(new (await import("./trace/otlp.ts")).OtlpExporter({ endpoint, version, log, onDropped: (count) => tally.dropped("spans", count) }));
-  return { log, tally, streaming: streamingServer(config, log), onOperationEnded: exporter && ((operation, context) => exporter.add(operation, context)) };
+  const exporter =
+    endpoint === undefined
+      ? undefined
+      : closing.use(
+          new (await import("./trace/otlp.ts")).OtlpExporter({
+            endpoint,
+            version,
+            log,
+            onDropped: (count) => tally.dropped("spans", count),
+          }),
+        );
+  return {
+    log,
+    tally,
+    streaming: streamingServer(config, log),
+    onOperationEnded: exporter && ((operation, context) => exporter.add(operation, context)),
+  };
 }
 
 /** Serves a recovered engine on the configuration's socket, with its metrics and streams. What is in `closing` ends with it, also when it throws. */
-export async function serve(engine: Engine, config: Config, { log, tally, streaming }: DaemonSurroundings, closing: AsyncDisposableStack): Promise<Daemon> {
+export async function serve(
+  engine: Engine,
+  config: Config,
+  { log, tally, streaming }: DaemonSurroundings,
+  closing: AsyncDisposableStack,
+): Promise<Daemon> {
   await using all = closing;
   const socket = config.socket.slice("unix://".length);
   await prepareSocket(socket);
@@ -84,19 +108,41 @@ function both(a: CallObserver, b: CallObserver): CallObserver {
 }
 
 /** A port that is taken must not keep the node from running pods. */
-async function openMetrics({ metrics }: Config, tally: DaemonMetrics, log: Log, closing: AsyncDisposableStack): Promise<void> {
+async function openMetrics(
+  { metrics }: Config,
+  tally: DaemonMetrics,
+  log: Log,
+  closing: AsyncDisposableStack,
+): Promise<void> {
   if (metrics.address === undefined) return;
   try {
     const { url } = closing.use(await serveMetrics(metrics.address, () => tally.text()));
     closing.use(tally.followEventLoop());
     log.info({ url }, "serving metrics");
   } catch (error) {
-    log.error({ address: metrics.address, err: error }, "metrics cannot be served; free the address, or set another metrics.address");
+    log.error(
+      { address: metrics.address, err: error },
+      "metrics cannot be served; free the address, or set another metrics.address",
+    );
   }
 }
 
 function streamingServer({ streaming }: Config, log: Log): StreamingServer {
-  const { address, port, tls_cert_file: certFile, tls_key_file: keyFile, idle_timeout: idleS, creation_timeout: creationS } = streaming;
+  const {
+    address,
+    port,
+    tls_cert_file: certFile,
+    tls_key_file: keyFile,
+    idle_timeout: idleS,
+    creation_timeout: creationS,
+  } = streaming;
   const tls = certFile === undefined || keyFile === undefined ? undefined : { certFile, keyFile };
-  return new StreamingServer({ address, port, tls, idleTimeoutMs: idleS * 1000, creationTimeoutMs: creationS * 1000, log });
+  return new StreamingServer({
+    address,
+    port,
+    tls,
+    idleTimeoutMs: idleS * 1000,
+    creationTimeoutMs: creationS * 1000,
+    log,
+  });
 }

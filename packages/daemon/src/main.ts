@@ -1,14 +1,14 @@
 import { join } from "node:path";
 import { writeHeapSnapshot } from "node:v8";
-import { Command } from "commander";
 import type { Log } from "@keelson/base/log.ts";
 import { messageOf } from "@keelson/base/status.ts";
+import { version } from "@keelson/base/version.ts";
+import { Command } from "commander";
 import { pino } from "pino";
 import { addCheckCommand } from "./check/command.ts";
 import { defaultConfigFile } from "./config/default-file.ts";
 import { defaultConfigPath, loadConfig, type Overrides } from "./config/load.ts";
 import { startDaemon } from "./daemon.ts";
-import { version } from "@keelson/base/version.ts";
 
 /** How long calls under way may take to end after SIGTERM, in ms. */
 const shutdownGraceMs = 10_000;
@@ -18,7 +18,9 @@ interface Options extends Overrides {
 }
 
 const program = new Command("keelsond")
-  .description("Kubernetes container runtime: serves the Container Runtime Interface (CRI v1) to a kubelet on a unix socket.")
+  .description(
+    "Kubernetes container runtime: serves the Container Runtime Interface (CRI v1) to a kubelet on a unix socket.",
+  )
   .version(version)
   .option("-c, --config <file>", `configuration file (default: ${defaultConfigPath}, if it is there)`)
   .option("--root <dir>", "images, writable layers and state that outlive a boot")
@@ -56,7 +58,10 @@ config
 
 async function run(options: Options): Promise<void> {
   const settings = loadConfig(options.config, options);
-  const log = pino({ name: "keelsond", level: settings.log.level, timestamp: pino.stdTimeFunctions.isoTime }, pino.destination({ fd: 2, sync: true }));
+  const log = pino(
+    { name: "keelsond", level: settings.log.level, timestamp: pino.stdTimeFunctions.isoTime },
+    pino.destination({ fd: 2, sync: true }),
+  );
   for (const event of ["uncaughtException", "unhandledRejection"] as const) {
     // State is on disk at every step: starting anew is safer than going on.
     process.on(event, (error) => {
@@ -67,7 +72,9 @@ async function run(options: Options): Promise<void> {
   const daemon = await startDaemon(settings, log);
   process.on("SIGUSR1", () => tell(log, "what keelsond is busy with", () => daemon.dump()));
   // It has everything in it that keelsond knows, also secrets: readable by root only.
-  process.on("SIGUSR2", () => tell(log, "a heap snapshot", () => writeHeapSnapshot(join(settings.root, `heap-${Date.now()}.heapsnapshot`))));
+  process.on("SIGUSR2", () =>
+    tell(log, "a heap snapshot", () => writeHeapSnapshot(join(settings.root, `heap-${Date.now()}.heapsnapshot`))),
+  );
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.once(signal, () => {
       log.info({ signal }, "closing; containers go on running");

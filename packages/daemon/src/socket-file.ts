@@ -10,7 +10,10 @@ import { Code, StatusError } from "@keelson/base/status.ts";
 export async function prepareSocket(path: string): Promise<void> {
   mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
   if (await isAnswered(path)) {
-    throw new StatusError(Code.FailedPrecondition, `${path}: another program already serves there; stop it, or set the key socket`);
+    throw new StatusError(
+      Code.FailedPrecondition,
+      `${path}: another program already serves there; stop it, or set the key socket`,
+    );
   }
   rmSync(path, { force: true });
 }

@@ -1,7 +1,18 @@
 import type { ImagePuller } from "@keelson/images/pull.ts";
 import type { PodPolicy } from "@keelson/plan/pod-plan.ts";
 import type { StreamingServer } from "@keelson/streaming/server.ts";
-import type { Clock, Deadlines, Exits, Handlers, Images, Logging, Machine, Networks, Records, Turns } from "./capabilities.ts";
+import type {
+  Clock,
+  Deadlines,
+  Exits,
+  Handlers,
+  Images,
+  Logging,
+  Machine,
+  Networks,
+  Records,
+  Turns,
+} from "./capabilities.ts";
 import type { CdiSpecDirs } from "./cdi/spec-dirs.ts";
 import type { ContainerPolicy } from "./container/container-policy.ts";
 import type { MountPolicy } from "./container/mount-sources.ts";
@@ -16,7 +27,10 @@ export interface Deps extends Records, Turns, Machine, Handlers, Networks, Image
   readonly events: Pick<Events, "follow">;
   readonly tally: Pick<Tally, "dropped">;
   readonly operations: Pick<Operations, "begin" | "ofPod" | "running">;
-  readonly stats: Pick<StatsCollector, "ofContainers" | "ofPods" | "podMetrics" | "metricDescriptors" | "containerStarted">;
+  readonly stats: Pick<
+    StatsCollector,
+    "ofContainers" | "ofPods" | "podMetrics" | "metricDescriptors" | "containerStarted"
+  >;
   readonly streaming: Pick<StreamingServer, "urlFor">;
   /** Names of images that garbage collection must spare, normalised. */
   readonly pinnedImages: ReadonlySet<string>;

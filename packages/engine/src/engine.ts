@@ -1,5 +1,5 @@
-import { Code, StatusError } from "@keelson/base/status.ts";
 import type { Log } from "@keelson/base/log.ts";
+import { Code, StatusError } from "@keelson/base/status.ts";
 import type { Handlers } from "@keelson/cri/handlers.ts";
 import type { StreamingBackend } from "@keelson/streaming/backend.ts";
 import { createHandlers } from "./calls/handlers.ts";
@@ -54,7 +54,10 @@ export class Engine implements AsyncDisposable {
  * Opens the engine of a root for this process. Throws FailedPrecondition when another process has it, or what it needs
  * of the machine is missing; then nothing is held.
  */
-export async function openEngine(settings: EngineSettings, surroundings: Partial<Surroundings> & { readonly log: Log }): Promise<Engine> {
+export async function openEngine(
+  settings: EngineSettings,
+  surroundings: Partial<Surroundings> & { readonly log: Log },
+): Promise<Engine> {
   await using closing = new AsyncDisposableStack();
   const parts = await openParts(settings, { tally: noTally, streaming: noStreaming, ...surroundings }, closing);
   return new Engine(parts, closing.move());
@@ -62,5 +65,11 @@ export async function openEngine(settings: EngineSettings, surroundings: Partial
 
 /** Of a program that serves no URLs; it has the streams themselves. */
 const noStreaming: Surroundings["streaming"] = {
-  urlFor: () => Promise.reject(new StatusError(Code.Unimplemented, "this program serves no URLs for streams; use ExecSync, or the engine's streams")),
+  urlFor: () =>
+    Promise.reject(
+      new StatusError(
+        Code.Unimplemented,
+        "this program serves no URLs for streams; use ExecSync, or the engine's streams",
+      ),
+    ),
 };

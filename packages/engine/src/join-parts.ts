@@ -57,7 +57,15 @@ export function joinParts(parts: Parts): Deps & { readonly stats: StatsCollector
     takedowns: new JoinedCalls(lingerMs, parts.stopTimeoutMs),
     exits,
     operations,
-    stats: new StatsCollector({ ...parts.usage, log, paths, pods, containers, runtimeOf: (c) => askRuntimeOf({ paths, runtimes }, c), periodMs: samplePeriodMs }),
+    stats: new StatsCollector({
+      ...parts.usage,
+      log,
+      paths,
+      pods,
+      containers,
+      runtimeOf: (c) => askRuntimeOf({ paths, runtimes }, c),
+      periodMs: samplePeriodMs,
+    }),
     events: new Events({ pods, containers, nowNs, onDropped: (count) => tally.dropped("events", count) }),
   };
 }

@@ -42,7 +42,11 @@ const lingerMs = 240_000;
  * Nothing is changed on the machine, but what the parts themselves need. What ends with the engine goes to `closing`.
  * Throws FailedPrecondition when another process has this root, and what else keeps it from starting.
  */
-export async function openParts(settings: EngineSettings, surroundings: Surroundings, closing: AsyncDisposableStack): Promise<Parts> {
+export async function openParts(
+  settings: EngineSettings,
+  surroundings: Surroundings,
+  closing: AsyncDisposableStack,
+): Promise<Parts> {
   const { paths, cni, timeouts, containers: containerPolicy } = settings;
   const { log, tally } = surroundings;
   prepareDirectories(settings, closing);
@@ -54,10 +58,22 @@ export async function openParts(settings: EngineSettings, surroundings: Surround
   const db = openOrSalvage(databasePath(paths), log);
   closing.defer(() => db.close());
   const { pods, containers } = openRecords(db, log);
-  const images = await openImages({ root: paths.root, db, log, layersInUse: () => containers.all().flatMap(layersOf) }, settings.images);
+  const images = await openImages(
+    { root: paths.root, db, log, layersInUse: () => containers.all().flatMap(layersOf) },
+    settings.images,
+  );
   closing.use(images);
-  const otherConfDirs = [...new Set(Object.values(settings.runtimes.sections).flatMap((handler) => handler.cni_conf_dir ?? []))];
-  const network = new PodNetworks({ ...cni, log, otherConfDirs, exec: createPluginExec(process.env), cleanupTimeoutMs: timeouts.cleanupMs, onForgotten: () => tally.dropped("detached_pods") });
+  const otherConfDirs = [
+    ...new Set(Object.values(settings.runtimes.sections).flatMap((handler) => handler.cni_conf_dir ?? [])),
+  ];
+  const network = new PodNetworks({
+    ...cni,
+    log,
+    otherConfDirs,
+    exec: createPluginExec(process.env),
+    cleanupTimeoutMs: timeouts.cleanupMs,
+    onForgotten: () => tally.dropped("detached_pods"),
+  });
   closing.defer(() => network.close());
   await network.start();
   const ending = new AbortController();
@@ -73,7 +89,11 @@ export async function openParts(settings: EngineSettings, surroundings: Surround
     pods,
     containers,
     podHost: new LinuxPodHost((id) => podDir(paths, id), cgroups),
-    containerHost: new LinuxContainerHost((id) => bundleDir(paths, id), (id) => containerDir(paths, id), cgroups),
+    containerHost: new LinuxContainerHost(
+      (id) => bundleDir(paths, id),
+      (id) => containerDir(paths, id),
+      cgroups,
+    ),
     runtimes,
     network,
     images: images.store,
@@ -98,26 +118,41 @@ function prepareDirectories({ paths }: EngineSettings, closing: AsyncDisposableS
   // One that was there may be open to the machine's users, and images bring setuid programs.
   chmodSync(paths.root, 0o700);
   closing.use(lockInstance(lockPath(paths)));
-  for (const dir of [containersDir(paths), bundleDir(paths, ""), podDir(paths, "")]) mkdirSync(dir, { recursive: true, mode: 0o711 });
+  for (const dir of [containersDir(paths), bundleDir(paths, ""), podDir(paths, "")])
+    mkdirSync(dir, { recursive: true, mode: 0o711 });
   chmodSync(paths.state, 0o711);
 }
 
 async function hostFacts({ paths, cgroupDriver }: EngineSettings, cgroups: CgroupLayout, log: Log): Promise<HostFacts> {
   const facts = collectHostFacts(cgroups, cgroupDriver, await probeIdMaps(probeDir(paths), bundleDir(paths, "")));
-  return { ...facts, appArmorDefaultProfile: facts.appArmorEnabled ? await loadDefaultAppArmor(findBinary("apparmor_parser"), log) : "" };
+  return {
+    ...facts,
+    appArmorDefaultProfile: facts.appArmorEnabled ? await loadDefaultAppArmor(findBinary("apparmor_parser"), log) : "",
+  };
 }
 
 function openRecords(db: DatabaseSync, log: Log): Pick<Parts, "pods" | "containers"> {
   return {
     pods: openStore(new RecordTable(db, "pods", readPodRecord, writePodRecord), "pod sandbox", log),
-    containers: openStore(new RecordTable(db, "containers", readContainerRecord, writeContainerRecord), "container", log),
+    containers: openStore(
+      new RecordTable(db, "containers", readContainerRecord, writeContainerRecord),
+      "container",
+      log,
+    ),
   };
 }
 
-function openStore<R extends { readonly id: string; readonly name: string }>(table: RecordTable<R>, kind: string, log: Log): RecordStore<R> {
+function openStore<R extends { readonly id: string; readonly name: string }>(
+  table: RecordTable<R>,
+  kind: string,
+  log: Log,
+): RecordStore<R> {
   const { records, damaged } = table.readAll();
   for (const row of damaged) {
-    log.error({ kind, id: row.id, err: row.error }, `the record of a ${kind} cannot be read: what there is of it is taken down, the record is kept in the table \`damaged\``);
+    log.error(
+      { kind, id: row.id, err: row.error },
+      `the record of a ${kind} cannot be read: what there is of it is taken down, the record is kept in the table \`damaged\``,
+    );
     table.setAside(row);
   }
   return new RecordStore(table, kind, records.values());

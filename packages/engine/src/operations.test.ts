@@ -6,7 +6,11 @@ import { type OperationRecord, Operations } from "./operations.ts";
 function newOperations() {
   const clock = { ms: 0 };
   const ended: [OperationRecord, string | undefined][] = [];
-  const operations = new Operations({ nowMs: () => clock.ms, nowNs: () => BigInt(clock.ms) * 1_000_000n, onEnd: (record, context) => ended.push([record, context]) });
+  const operations = new Operations({
+    nowMs: () => clock.ms,
+    nowNs: () => BigInt(clock.ms) * 1_000_000n,
+    onEnd: (record, context) => ended.push([record, context]),
+  });
   return { clock, ended, operations };
 }
 
@@ -54,7 +58,10 @@ test("one that runs is shown as far as it is, one that failed with why", () => {
   const running = operations.begin(subject);
   running.stage("attach the network");
   clock.ms = 7;
-  assert.deepEqual(operations.running().map((o) => [o.code, o.durationMs, o.stages[0]?.endMs]), [[undefined, 7, 7]]);
+  assert.deepEqual(
+    operations.running().map((o) => [o.code, o.durationMs, o.stages[0]?.endMs]),
+    [[undefined, 7, 7]],
+  );
   running.end(new StatusError(Code.Unavailable, "the agent is starting"));
   running.end();
   const [failed, ...others] = operations.ofPod("u1");
@@ -81,5 +88,8 @@ test("a pod's are in the order of their beginning, also when they end in another
   clock.ms = 2;
   operations.begin({ ...subject, name: "third" });
   first.end();
-  assert.deepEqual(operations.ofPod("u1").map((o) => o.name), ["first", "second", "third"]);
+  assert.deepEqual(
+    operations.ofPod("u1").map((o) => o.name),
+    ["first", "second", "third"],
+  );
 });

@@ -74,7 +74,10 @@ export class Operations {
 
   /** What was and is done for a pod, by its uid, in the order of its beginning. */
   ofPod(podUid: string): OperationRecord[] {
-    const found = [...this.#ended.filter((o) => o.podUid === podUid), ...this.running().filter((o) => o.podUid === podUid)];
+    const found = [
+      ...this.#ended.filter((o) => o.podUid === podUid),
+      ...this.running().filter((o) => o.podUid === podUid),
+    ];
     return found.sort((a, b) => Number(a.startedAtNs - b.startedAtNs));
   }
 
@@ -128,7 +131,8 @@ export class Operation {
   /** As it is now. */
   record(error?: unknown): OperationRecord {
     const nowMs = this.#endedMs ?? this.#elapsedMs();
-    const until = <T extends { endMs: number }>(times: readonly T[]): T[] => times.map((time) => ({ ...time, endMs: Number.isNaN(time.endMs) ? nowMs : time.endMs }));
+    const until = <T extends { endMs: number }>(times: readonly T[]): T[] =>
+      times.map((time) => ({ ...time, endMs: Number.isNaN(time.endMs) ? nowMs : time.endMs }));
     const ended = this.#endedMs !== undefined;
     return {
       ...this.#subject,

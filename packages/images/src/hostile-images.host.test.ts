@@ -8,11 +8,11 @@ import { gzipSync, zstdCompressSync } from "node:zlib";
 import { silentLog } from "@keelson/base/log.ts";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { warmThreadPool } from "@keelson/linux/pool.ts";
+import { openDatabase } from "@keelson/store/record-table.ts";
 import { digestOf, type Image, type Layer, makeImage, makeLayer } from "@keelson/testkit/image.ts";
 import { Registry } from "@keelson/testkit/registry.ts";
 import { directory, file, tar } from "@keelson/testkit/tar.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
-import { openDatabase } from "@keelson/store/record-table.ts";
 import { openTestImages } from "./testing/test-images.ts";
 import type { LayerLimits } from "./unpack/layer-limits.ts";
 
@@ -43,7 +43,9 @@ async function hostileFixture(t: TestContext, layerLimits: Partial<LayerLimits> 
       assert.ok(error.message.startsWith("pull image ") && error.message.length < 1500, error.message);
       return true;
     });
-    await waitFor(() => fs.readdirSync(join(root, "layers")).length === 1, { message: () => `left: ${fs.readdirSync(join(root, "layers")).join(" ")}` });
+    await waitFor(() => fs.readdirSync(join(root, "layers")).length === 1, {
+      message: () => `left: ${fs.readdirSync(join(root, "layers")).join(" ")}`,
+    });
     assert.deepEqual(images.store.list(), []);
     assert.equal(images.store.layers.usage.bytes, 0);
   };
@@ -58,27 +60,57 @@ function bomb(mebibytes: number, compression: "gzip" | "zstd"): Layer {
   const header = tar([file("zeros", "")]).subarray(0, 512);
   header.write(`${(mebibytes * 1024 * 1024).toString(8).padStart(11, "0")}\0`, 124);
   header.fill(" ", 148, 156);
-  header.write(`${header.reduce((sum, byte) => sum + byte, 0).toString(8).padStart(6, "0")}\0 `, 148);
-  const bytes = Buffer.concat([compress(header), ...Array.from({ length: mebibytes / step }, () => zeros), compress(Buffer.alloc(1024))]);
-  return { mediaType: `application/vnd.oci.image.layer.v1.tar+${compression}`, bytes, digest: digestOf(bytes), diffId: digestOf("not reached"), tar: Buffer.alloc(0) };
+  header.write(
+    `${header
+      .reduce((sum, byte) => sum + byte, 0)
+      .toString(8)
+      .padStart(6, "0")}\0 `,
+    148,
+  );
+  const bytes = Buffer.concat([
+    compress(header),
+    ...Array.from({ length: mebibytes / step }, () => zeros),
+    compress(Buffer.alloc(1024)),
+  ]);
+  return {
+    mediaType: `application/vnd.oci.image.layer.v1.tar+${compression}`,
+    bytes,
+    digest: digestOf(bytes),
+    diffId: digestOf("not reached"),
+    tar: Buffer.alloc(0),
+  };
 }
 
 test("a layer that unpacks to more than the limit, or to too many times its size, is given up", async (t) => {
   const { refuses } = await hostileFixture(t, { maxBytes: 64 * 1024 * 1024 });
   for (const compression of ["gzip", "zstd"] as const) {
-    await refuses(makeImage([bomb(128, compression)]), Code.ResourceExhausted, /layer sha256:\w+: unpacks to more than 67108864 bytes; .*max_layer_bytes in \[images\]/);
+    await refuses(
+      makeImage([bomb(128, compression)]),
+      Code.ResourceExhausted,
+      /layer sha256:\w+: unpacks to more than 67108864 bytes; .*max_layer_bytes in \[images\]/,
+    );
   }
   const ratio = await hostileFixture(t, { maxRatio: 200 });
   for (const compression of ["gzip", "zstd"] as const) {
-    await ratio.refuses(makeImage([bomb(320, compression)]), Code.ResourceExhausted, /unpacks to more than 200 times its \d+ bytes; .*max_layer_ratio/);
+    await ratio.refuses(
+      makeImage([bomb(320, compression)]),
+      Code.ResourceExhausted,
+      /unpacks to more than 200 times its \d+ bytes; .*max_layer_ratio/,
+    );
   }
   // Small ones may shrink as they like.
-  await ratio.pull(ratio.registry.add("zeros", "v1", makeImage([makeLayer([file("zeros", Buffer.alloc(4 * 1024 * 1024))])])));
+  await ratio.pull(
+    ratio.registry.add("zeros", "v1", makeImage([makeLayer([file("zeros", Buffer.alloc(4 * 1024 * 1024))])])),
+  );
 });
 
 test("zeros after the end of the archive count too", async (t) => {
   const { refuses } = await hostileFixture(t, { maxBytes: 1024 * 1024 });
-  await refuses(makeImage([makeLayer(Buffer.concat([tar([file("a", "a")]), Buffer.alloc(2 * 1024 * 1024)]))]), Code.ResourceExhausted, /max_layer_bytes/);
+  await refuses(
+    makeImage([makeLayer(Buffer.concat([tar([file("a", "a")]), Buffer.alloc(2 * 1024 * 1024)]))]),
+    Code.ResourceExhausted,
+    /max_layer_bytes/,
+  );
 });
 
 test("too many entries and names that are too long are refused by name", async (t) => {
@@ -86,27 +118,46 @@ test("too many entries and names that are too long are refused by name", async (
   const files = (count: number) => makeImage([makeLayer(Array.from({ length: count }, (_, i) => file(`f${i}`, "")))]);
   await refuses(files(101), Code.ResourceExhausted, /more than 100 entries; .*max_layer_entries/);
   const deep = (bytes: number) => makeImage([makeLayer([file("d/".repeat((bytes - 1) / 2) + "f", "")])]);
-  await refuses(deep(301), Code.ResourceExhausted, /tar entry "d\/d\/.*its name has 301 bytes, more than 300; .*max_path_bytes/);
+  await refuses(
+    deep(301),
+    Code.ResourceExhausted,
+    /tar entry "d\/d\/.*its name has 301 bytes, more than 300; .*max_path_bytes/,
+  );
   await pull(registry.add("good", "edge", makeImage([makeLayer([directory("d/"), file("d/".repeat(149) + "f", "")])])));
 });
 
 test("a manifest of 10,000 layers, or a config of as many, is refused by its number", async (t) => {
   const { refuses, registry } = await hostileFixture(t);
   const layer = makeLayer([]);
-  await refuses(makeImage(Array.from({ length: 10_000 }, () => layer)), Code.InvalidArgument, /manifest: layers has 10000 elements, more than the limit of 1000/);
+  await refuses(
+    makeImage(Array.from({ length: 10_000 }, () => layer)),
+    Code.InvalidArgument,
+    /manifest: layers has 10000 elements, more than the limit of 1000/,
+  );
   assert.equal(registry.count({ pathIncludes: "/blobs/" }), 0);
   const { config } = makeImage(Array.from({ length: 10_000 }, () => layer));
   const { manifest } = withConfig(makeImage([layer]), config);
-  await refuses({ ...makeImage([layer]), config, manifest }, Code.InvalidArgument, /image config: rootfs\.diff_ids has 10000 elements/);
+  await refuses(
+    { ...makeImage([layer]), config, manifest },
+    Code.InvalidArgument,
+    /image config: rootfs\.diff_ids has 10000 elements/,
+  );
 });
 
 test("a manifest list that refers to itself, or to lists without end, is refused", async (t) => {
   const { refuses, registry } = await hostileFixture(t);
   const platform = { os: "linux", architecture: process.arch === "x64" ? "amd64" : process.arch };
-  const list = (digest: string, size: number) => ({ schemaVersion: 2, mediaType: indexType, manifests: [{ mediaType: indexType, digest, size, platform }] });
+  const list = (digest: string, size: number) => ({
+    schemaVersion: 2,
+    mediaType: indexType,
+    manifests: [{ mediaType: indexType, digest, size, platform }],
+  });
   // No list can have its own digest in it: one that says so is a lie, which the digest tells.
   const liar = Buffer.from(JSON.stringify(list(digestOf("itself"), 100)));
-  using _ = registry.inject({ kind: "status", status: 200, headers: { "content-type": indexType }, body: liar.toString() }, { pathIncludes: "/self/manifests/" });
+  using _ = registry.inject(
+    { kind: "status", status: 200, headers: { "content-type": indexType }, body: liar.toString() },
+    { pathIncludes: "/self/manifests/" },
+  );
   await refuses(`${registry.host}/self:v1`, Code.DataLoss, /expected the digest/);
   let bytes = good.manifest.bytes;
   let image: Image = good;
@@ -122,14 +173,24 @@ test("an HTML page, an empty answer and a config that is no JSON are refused by 
   const { refuses, registry } = await hostileFixture(t);
   const page = "<!DOCTYPE html><html><body>Please log in to the hotel's network</body></html>";
   {
-    using _ = registry.inject({ kind: "status", status: 200, headers: { "content-type": "text/html" }, body: page }, { pathIncludes: "/manifests/" });
+    using _ = registry.inject(
+      { kind: "status", status: 200, headers: { "content-type": "text/html" }, body: page },
+      { pathIncludes: "/manifests/" },
+    );
     await refuses(`${registry.host}/page:v1`, Code.InvalidArgument, /manifest: it is not JSON/);
   }
   {
-    using _ = registry.inject({ kind: "status", status: 200, headers: { "content-type": "text/html" }, body: "" }, { pathIncludes: "/manifests/" });
+    using _ = registry.inject(
+      { kind: "status", status: 200, headers: { "content-type": "text/html" }, body: "" },
+      { pathIncludes: "/manifests/" },
+    );
     await refuses(`${registry.host}/page:v1`, Code.InvalidArgument, /manifest: it is not JSON/);
   }
-  const config = { mediaType: "application/vnd.oci.image.config.v1+json", bytes: Buffer.from(page), digest: digestOf(page) };
+  const config = {
+    mediaType: "application/vnd.oci.image.config.v1+json",
+    bytes: Buffer.from(page),
+    digest: digestOf(page),
+  };
   await refuses(withConfig(good, config), Code.InvalidArgument, /image config: it is not JSON/);
 });
 

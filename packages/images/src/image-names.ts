@@ -1,5 +1,5 @@
-import { formatReference, parseReference, repositoryOf } from "@keelson/oci/reference.ts";
 import { StatusError } from "@keelson/base/status.ts";
+import { formatReference, parseReference, repositoryOf } from "@keelson/oci/reference.ts";
 import type { ImageRecord } from "./record.ts";
 
 /** Finds images by every form of name that clients use. Made anew when the images change. */
@@ -40,7 +40,8 @@ export class ImageNames {
   #byReference(text: string): ImageRecord | undefined {
     try {
       const reference = parseReference(text);
-      if (reference.digest !== undefined) return this.#byRepoDigest.get(`${repositoryOf(reference)}@${reference.digest}`);
+      if (reference.digest !== undefined)
+        return this.#byRepoDigest.get(`${repositoryOf(reference)}@${reference.digest}`);
       return this.#byTag.get(formatReference(reference));
     } catch (error) {
       if (error instanceof StatusError) return undefined;

@@ -3,16 +3,16 @@ import { join } from "node:path";
 import { JoinedCalls } from "@keelson/base/joined-calls.ts";
 import type { Log } from "@keelson/base/log.ts";
 import { wrapError } from "@keelson/base/status.ts";
-import type { Descriptor } from "@keelson/oci/image-spec/manifest.ts";
 import type { RepositoryAccess } from "@keelson/oci/distribution/repository-client.ts";
+import type { Descriptor } from "@keelson/oci/image-spec/manifest.ts";
 import type { LayerStore } from "./layer-store.ts";
 import type { LayerWorkers } from "./layer-workers.ts";
 import type { LayerProgress } from "./pull-progress.ts";
 import type { LayerRecord } from "./record.ts";
 import { layerFiles } from "./repair-layer.ts";
 import { Slots } from "./slots.ts";
-import type { UnpackedLayer } from "./unpack/layer-writer.ts";
 import type { LayerLimits } from "./unpack/layer-limits.ts";
+import type { UnpackedLayer } from "./unpack/layer-writer.ts";
 
 /** A layer of the image that is pulled. */
 export interface WantedLayer {
@@ -58,14 +58,26 @@ export class LayerFetcher {
   progressOf(layer: WantedLayer): LayerProgress {
     const { digest, sizeBytes } = layer.descriptor;
     const isPresent = this.#options.layers.isWhole(layer.chainId);
-    return this.#progress.get(layer.chainId) ?? { digest, stage: isPresent ? "present" : "waiting", receivedBytes: 0, totalBytes: sizeBytes };
+    return (
+      this.#progress.get(layer.chainId) ?? {
+        digest,
+        stage: isPresent ? "present" : "waiting",
+        receivedBytes: 0,
+        totalBytes: sizeBytes,
+      }
+    );
   }
 
   /**
    * The layer at `index` and all below it. Each run waits for the one below by itself, so that it
    * still ends well when the pull that began it has gone away.
    */
-  async #need(access: RepositoryAccess, wanted: readonly WantedLayer[], index: number, signal: AbortSignal): Promise<LayerRecord | undefined> {
+  async #need(
+    access: RepositoryAccess,
+    wanted: readonly WantedLayer[],
+    index: number,
+    signal: AbortSignal,
+  ): Promise<LayerRecord | undefined> {
     const layer = wanted[index];
     if (layer === undefined) return undefined;
     const present = this.#options.layers.get(layer.chainId);
@@ -77,7 +89,13 @@ export class LayerFetcher {
     return this.#running.join(layer.chainId, signal, (shared) => this.#fetch(access, wanted, index, layer, shared));
   }
 
-  async #fetch(access: RepositoryAccess, wanted: readonly WantedLayer[], index: number, layer: WantedLayer, signal: AbortSignal): Promise<LayerRecord> {
+  async #fetch(
+    access: RepositoryAccess,
+    wanted: readonly WantedLayer[],
+    index: number,
+    layer: WantedLayer,
+    signal: AbortSignal,
+  ): Promise<LayerRecord> {
     const abort = new AbortController();
     const either = AbortSignal.any([signal, abort.signal]);
     // The ones below are asked for first, so that they are fetched first.
@@ -96,7 +114,12 @@ export class LayerFetcher {
     }
   }
 
-  async #unpack(access: RepositoryAccess, layer: WantedLayer, below: Promise<LayerRecord | undefined>, signal: AbortSignal): Promise<LayerRecord> {
+  async #unpack(
+    access: RepositoryAccess,
+    layer: WantedLayer,
+    below: Promise<LayerRecord | undefined>,
+    signal: AbortSignal,
+  ): Promise<LayerRecord> {
     const { layers } = this.#options;
     // Looked at again below; until then a failure there is none of ours.
     below.catch(() => undefined);
@@ -116,29 +139,61 @@ export class LayerFetcher {
   }
 
   /** Gives directories that the layer has no entry for what they are below it. Resolves with the manifest's digest. */
-  async #inherit(temporary: string, { implicitDirectories: paths, manifestDigest }: UnpackedLayer, parent: LayerRecord | undefined, signal: AbortSignal): Promise<string> {
+  async #inherit(
+    temporary: string,
+    { implicitDirectories: paths, manifestDigest }: UnpackedLayer,
+    parent: LayerRecord | undefined,
+    signal: AbortSignal,
+  ): Promise<string> {
     if (parent === undefined || paths.length === 0) return manifestDigest;
     const below = this.#options.layers.lowerDirectories(this.#chainOf(parent));
-    const job = { directory: join(temporary, layerFiles.diff), manifestPath: join(temporary, layerFiles.manifest), paths, below };
+    const job = {
+      directory: join(temporary, layerFiles.diff),
+      manifestPath: join(temporary, layerFiles.manifest),
+      paths,
+      below,
+    };
     return (await this.#options.workers.inherit(job, signal)).manifestDigest;
   }
 
   /** Makes it a layer of the store, or puts the damaged one there right with it. */
-  async #keep(layer: WantedLayer, temporary: string, unpacked: UnpackedLayer, parent: string | undefined, signal: AbortSignal): Promise<LayerRecord> {
+  async #keep(
+    layer: WantedLayer,
+    temporary: string,
+    unpacked: UnpackedLayer,
+    parent: string | undefined,
+    signal: AbortSignal,
+  ): Promise<LayerRecord> {
     const { layers, workers, log } = this.#options;
     const { descriptor, chainId: id, diffId } = layer;
     const { sizeBytes, inodes, isOpaque, manifestDigest } = unpacked;
     const known = layers.get(id);
     if (known === undefined) {
-      return layers.commit(temporary, { id, parent, diffId, digest: descriptor.digest, compressedBytes: descriptor.sizeBytes, sizeBytes, inodes, isOpaque, manifestDigest });
+      return layers.commit(temporary, {
+        id,
+        parent,
+        diffId,
+        digest: descriptor.digest,
+        compressedBytes: descriptor.sizeBytes,
+        sizeBytes,
+        inodes,
+        isOpaque,
+        manifestDigest,
+      });
     }
     const differences = await workers.repair({ damaged: layers.directoryOf(known), fresh: temporary }, signal);
-    for (const { path, is, detail } of differences) log.warn({ layer: id, path, detail }, `put right what was ${is} in a damaged layer`);
+    for (const { path, is, detail } of differences)
+      log.warn({ layer: id, path, detail }, `put right what was ${is} in a damaged layer`);
     await layers.removeTemporary(temporary);
     return layers.repaired(id, manifestDigest);
   }
 
-  async #download(access: RepositoryAccess, layer: WantedLayer, temporary: string, signal: AbortSignal): ReturnType<LayerWorkers["fetch"]> {
+  async #download(
+    access: RepositoryAccess,
+    layer: WantedLayer,
+    temporary: string,
+    signal: AbortSignal,
+  ): ReturnType<LayerWorkers["fetch"]> {
     using _ = await this.#slots.take(signal);
     const { digest, sizeBytes: totalBytes } = layer.descriptor;
     const report = (stage: LayerProgress["stage"], receivedBytes: number) => {
@@ -149,7 +204,16 @@ export class LayerFetcher {
     report("downloading", 0);
     const blobPath = this.#options.blobsDirectory === undefined ? undefined : join(temporary, "blob");
     const [directory, manifestPath] = [join(temporary, layerFiles.diff), join(temporary, layerFiles.manifest)];
-    const job = { access, descriptor: layer.descriptor, diffId: layer.diffId, directory, manifestPath, blobPath, umask, limits: this.#options.limits };
+    const job = {
+      access,
+      descriptor: layer.descriptor,
+      diffId: layer.diffId,
+      directory,
+      manifestPath,
+      blobPath,
+      umask,
+      limits: this.#options.limits,
+    };
     const unpacked = await this.#options.workers.fetch(job, (received) => report("downloading", received), signal);
     if (blobPath !== undefined) await this.#keepBlob(blobPath, digest);
     report("done", totalBytes);
@@ -166,7 +230,12 @@ export class LayerFetcher {
   /** Chain ids up to a layer, lowest first. */
   #chainOf(layer: LayerRecord): string[] {
     const chain: string[] = [];
-    for (let at: LayerRecord | undefined = layer; at !== undefined; at = at.parent === undefined ? undefined : this.#options.layers.get(at.parent)) chain.unshift(at.id);
+    for (
+      let at: LayerRecord | undefined = layer;
+      at !== undefined;
+      at = at.parent === undefined ? undefined : this.#options.layers.get(at.parent)
+    )
+      chain.unshift(at.id);
     return chain;
   }
 }

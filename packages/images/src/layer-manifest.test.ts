@@ -4,7 +4,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { compareLayer } from "./compare-layer.ts";
-import { checksumOfFile, describeChange, manifestDigestOf, manifestLine, type ManifestLines, parseManifestLines } from "./layer-manifest.ts";
+import {
+  checksumOfFile,
+  describeChange,
+  manifestDigestOf,
+  manifestLine,
+  type ManifestLines,
+  parseManifestLines,
+} from "./layer-manifest.ts";
 import { walkTree } from "./tree-walk.ts";
 
 function tree(t: TestContext): string {
@@ -20,12 +27,16 @@ function tree(t: TestContext): string {
 }
 
 function manifestOf(top: string): string {
-  const lines = [...walkTree(top)].map(({ path, at, stat }) => manifestLine(path, at, stat, true, () => checksumOfFile(at)));
+  const lines = [...walkTree(top)].map(({ path, at, stat }) =>
+    manifestLine(path, at, stat, true, () => checksumOfFile(at)),
+  );
   return `${lines.join("\n")}\n`;
 }
 
 function differences(top: string, manifest: ManifestLines): string[] {
-  return [...compareLayer(top, manifest)].map(({ path, is, detail }) => `${is} ${path}${detail === "" ? "" : `: ${detail}`}`);
+  return [...compareLayer(top, manifest)].map(
+    ({ path, is, detail }) => `${is} ${path}${detail === "" ? "" : `: ${detail}`}`,
+  );
 }
 
 test("a tree is as its manifest says, whatever the names in it", (t) => {
@@ -34,19 +45,44 @@ test("a tree is as its manifest says, whatever the names in it", (t) => {
   assert.match(text, /^[ -~\n]*$/, "plain ASCII");
   assert.match(text, /^l 777 \d+ \d+ \.\.\/etc\/with%20space - \/etc\/link$/m);
   const manifest = parseManifestLines(text);
-  assert.deepEqual([...manifest.keys()].sort(), ["/", "/empty", "/etc", "/etc/a", "/etc/deep", "/etc/deep/er", "/etc/deep/er/b", "/etc/link", "/odd \n%20\xff"]);
+  assert.deepEqual([...manifest.keys()].sort(), [
+    "/",
+    "/empty",
+    "/etc",
+    "/etc/a",
+    "/etc/deep",
+    "/etc/deep/er",
+    "/etc/deep/er/b",
+    "/etc/link",
+    "/odd \n%20\xff",
+  ]);
   assert.deepEqual(differences(top, manifest), []);
 });
 
 const damage: Record<string, [(top: string) => void, string[]]> = {
   "another byte": [(top) => fs.writeFileSync(join(top, "etc/a"), "content of b"), ["changed /etc/a: other content"]],
-  "a file cut short": [(top) => fs.truncateSync(join(top, "etc/deep/er/b"), 4096), ["changed /etc/deep/er/b: 4096 bytes, was 700000"]],
+  "a file cut short": [
+    (top) => fs.truncateSync(join(top, "etc/deep/er/b"), 4096),
+    ["changed /etc/deep/er/b: 4096 bytes, was 700000"],
+  ],
   "a mode": [(top) => fs.chmodSync(join(top, "etc/a"), 0o4755), ["changed /etc/a: mode 4755, was 644"]],
-  "a symlink's target": [(top) => (fs.rmSync(join(top, "etc/link")), fs.symlinkSync("/x", join(top, "etc/link"))), ["changed /etc/link: content /x, was ../etc/with%20space"]],
+  "a symlink's target": [
+    (top) => (fs.rmSync(join(top, "etc/link")), fs.symlinkSync("/x", join(top, "etc/link"))),
+    ["changed /etc/link: content /x, was ../etc/with%20space"],
+  ],
   "a file gone": [(top) => fs.rmSync(join(top, "empty")), ["missing /empty"]],
-  "a directory gone, told once": [(top) => fs.rmSync(join(top, "etc/deep"), { recursive: true }), ["missing /etc/deep"]],
-  "a directory more, told once": [(top) => (fs.mkdirSync(join(top, "new/x"), { recursive: true }), fs.writeFileSync(join(top, "new/x/y"), "")), ["added /new"]],
-  "a directory that became a link is not followed": [(top) => (fs.renameSync(join(top, "etc"), join(top, "elsewhere")), fs.symlinkSync("elsewhere", join(top, "etc"))), ["added /elsewhere", "changed /etc: type l, was d; mode 777, was 755; content elsewhere, was -"]],
+  "a directory gone, told once": [
+    (top) => fs.rmSync(join(top, "etc/deep"), { recursive: true }),
+    ["missing /etc/deep"],
+  ],
+  "a directory more, told once": [
+    (top) => (fs.mkdirSync(join(top, "new/x"), { recursive: true }), fs.writeFileSync(join(top, "new/x/y"), "")),
+    ["added /new"],
+  ],
+  "a directory that became a link is not followed": [
+    (top) => (fs.renameSync(join(top, "etc"), join(top, "elsewhere")), fs.symlinkSync("elsewhere", join(top, "etc"))),
+    ["added /elsewhere", "changed /etc: type l, was d; mode 777, was 755; content elsewhere, was -"],
+  ],
 };
 
 for (const [name, [cause, expected]] of Object.entries(damage)) {
@@ -80,5 +116,8 @@ test("a later line for the same path counts", () => {
 });
 
 test("changes are told in words", () => {
-  assert.equal(describeChange("f 644 0 0 5:00000001 - /x", "f 600 7 0 5:00000002 ab /x"), "mode 600, was 644; owner 7, was 0; other content; xattrs ab, was -");
+  assert.equal(
+    describeChange("f 644 0 0 5:00000001 - /x", "f 600 7 0 5:00000002 ab /x"),
+    "mode 600, was 644; owner 7, was 0; other content; xattrs ab, was -",
+  );
 });

@@ -32,7 +32,13 @@ export const hostXattrs = /^security\.(selinux|ima|evm|SMACK64.*)$/;
  * The line for what is at `at`, without a line break. `path` is a binary string that begins with "/";
  * `checksumOf` is asked for regular files only. Throws what the file system says.
  */
-export function manifestLine(path: string, at: Buffer | string, stat: fs.Stats, hasXattrs: boolean, checksumOf: () => number): string {
+export function manifestLine(
+  path: string,
+  at: Buffer | string,
+  stat: fs.Stats,
+  hasXattrs: boolean,
+  checksumOf: () => number,
+): string {
   const mode = (stat.mode & 0o7777).toString(8);
   return `${typeOf(stat)} ${mode} ${stat.uid} ${stat.gid} ${contentOf(at, stat, checksumOf)} ${hasXattrs ? xattrsOf(at) : "-"} ${escape(path)}`;
 }
@@ -60,7 +66,11 @@ export function describeChange(expected: string, found: string): string {
   const [was, is] = [expected.split(" "), found.split(" ")];
   const changes = fields.flatMap((field, index) => {
     if (was[index] === is[index]) return [];
-    return [field === "content" || field === "xattrs" ? changeOfContent(field, was[index] ?? "", is[index] ?? "") : `${field} ${is[index]}, was ${was[index]}`];
+    return [
+      field === "content" || field === "xattrs"
+        ? changeOfContent(field, was[index] ?? "", is[index] ?? "")
+        : `${field} ${is[index]}, was ${was[index]}`,
+    ];
   });
   return changes.join("; ");
 }
@@ -77,7 +87,8 @@ export function checksumOfFile(at: Buffer | string): number {
   try {
     const buffer = Buffer.allocUnsafe(chunkBytes);
     let checksum = 0;
-    for (let length = fs.readSync(fd, buffer); length > 0; length = fs.readSync(fd, buffer)) checksum = crc32(buffer.subarray(0, length), checksum);
+    for (let length = fs.readSync(fd, buffer); length > 0; length = fs.readSync(fd, buffer))
+      checksum = crc32(buffer.subarray(0, length), checksum);
     return checksum;
   } finally {
     fs.closeSync(fd);
@@ -100,7 +111,9 @@ function contentOf(at: Buffer | string, stat: fs.Stats, checksumOf: () => number
 }
 
 function xattrsOf(at: Buffer | string): string {
-  const names = llistxattr(at).filter((name) => !hostXattrs.test(name)).sort();
+  const names = llistxattr(at)
+    .filter((name) => !hostXattrs.test(name))
+    .sort();
   if (names.length === 0) return "-";
   const hash = createHash("sha256");
   for (const name of names) {

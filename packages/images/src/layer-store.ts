@@ -3,8 +3,8 @@ import { existsSync, renameSync, rmSync } from "node:fs";
 import { mkdir, open, readdir, readFile, rename } from "node:fs/promises";
 import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
-import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
 import type { Log } from "@keelson/base/log.ts";
+import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
 import { syncfs } from "@keelson/linux/file.ts";
 import { removeTreeAsync } from "@keelson/linux/tree.ts";
 import { RecordTable } from "@keelson/store/record-table.ts";
@@ -113,7 +113,10 @@ export class LayerStore {
     for (const id of ids.toReversed()) {
       const layer = this.#layers.get(id);
       if (layer === undefined || this.#damaged.has(id)) {
-        throw new StatusError(Code.FailedPrecondition, `layer ${id} is ${layer === undefined ? "not here" : "damaged"}; pull the image again`);
+        throw new StatusError(
+          Code.FailedPrecondition,
+          `layer ${id} is ${layer === undefined ? "not here" : "damaged"}; pull the image again`,
+        );
       }
       directories.push(this.diffDirectory(layer));
       // An opaque root directory: overlayfs does not look for this mark there.
@@ -131,7 +134,10 @@ export class LayerStore {
   }
 
   /** Gives a temporary directory its name and writes the record. */
-  async commit(temporary: string, layer: Omit<LayerRecord, "directory" | "bootId" | "isDurable">): Promise<LayerRecord> {
+  async commit(
+    temporary: string,
+    layer: Omit<LayerRecord, "directory" | "bootId" | "isDurable">,
+  ): Promise<LayerRecord> {
     const record = { ...layer, directory: this.#freeName(layer.id), bootId: this.#bootId, isDurable: false };
     // Taken before the rename, so that no other layer takes the name meanwhile.
     this.#layers.set(record.id, record);
@@ -149,7 +155,8 @@ export class LayerStore {
   /** Notes that a damaged layer was put right from a fresh one with this manifest. */
   repaired(id: string, manifestDigest: string): LayerRecord {
     const layer = this.#layers.get(id);
-    if (layer === undefined) throw new StatusError(Code.Aborted, `layer ${id} was removed meanwhile; pull the image again`);
+    if (layer === undefined)
+      throw new StatusError(Code.Aborted, `layer ${id} was removed meanwhile; pull the image again`);
     // What was written for it is not on the disk yet.
     const record = { ...layer, manifestDigest, bootId: this.#bootId, isDurable: false };
     this.#table.put(id, record);
@@ -214,7 +221,10 @@ export class LayerStore {
     const { records, damaged } = this.#table.readAll();
     const names = new Set(await readdir(this.#directory));
     for (const row of damaged) {
-      this.#log.warn({ layer: row.id, error: row.error.message }, "dropped a layer whose record cannot be read; the record is kept in the table `damaged`");
+      this.#log.warn(
+        { layer: row.id, error: row.error.message },
+        "dropped a layer whose record cannot be read; the record is kept in the table `damaged`",
+      );
       this.#table.setAside(row);
     }
     for (const layer of records.values()) {
@@ -235,7 +245,9 @@ export class LayerStore {
 
   #whyUnusable(layer: LayerRecord, names: ReadonlySet<string>): string | undefined {
     if (!names.has(layer.directory) || !existsSync(this.diffDirectory(layer))) return "its directory is missing";
-    return layer.isDurable || layer.bootId === this.#bootId ? undefined : "the machine went down before it was on the disk";
+    return layer.isDurable || layer.bootId === this.#bootId
+      ? undefined
+      : "the machine went down before it was on the disk";
   }
 
   /** The mark is a file, so that it can be made while a daemon runs, which alone writes its database. */
@@ -244,7 +256,10 @@ export class LayerStore {
       this.#damaged.delete(layer.id);
     } else if (!this.#damaged.has(layer.id)) {
       this.#damaged.add(layer.id);
-      this.#log.warn({ layer: layer.id }, "a layer is marked as damaged: its images count as absent until they are pulled, which fetches this layer only");
+      this.#log.warn(
+        { layer: layer.id },
+        "a layer is marked as damaged: its images count as absent until they are pulled, which fetches this layer only",
+      );
     }
   }
 
@@ -300,11 +315,16 @@ export class LayerStore {
   }
 
   #count(layer: LayerRecord, sign: 1 | -1): void {
-    this.#usage = { bytes: this.#usage.bytes + sign * layer.sizeBytes, inodes: this.#usage.inodes + sign * layer.inodes };
+    this.#usage = {
+      bytes: this.#usage.bytes + sign * layer.sizeBytes,
+      inodes: this.#usage.inodes + sign * layer.inodes,
+    };
   }
 
   #inBackground(work: Promise<void>, what: string): void {
-    const run = work.catch((error: unknown) => this.#log.error({ error: messageOf(error) }, what)).finally(() => this.#background.delete(run));
+    const run = work
+      .catch((error: unknown) => this.#log.error({ error: messageOf(error) }, what))
+      .finally(() => this.#background.delete(run));
     this.#background.add(run);
   }
 }

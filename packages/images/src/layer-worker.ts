@@ -37,7 +37,10 @@ function told(error: unknown, message: Exclude<ToWorker, { is: "abort" }>): unkn
   return message.is === "fetch" ? wrapError(`unpack into ${message.job.directory}`, exhausted) : exhausted;
 }
 
-async function resultOf(message: Exclude<ToWorker, { is: "abort" }>, signal: AbortSignal): Promise<WorkerResult[keyof WorkerResult]> {
+async function resultOf(
+  message: Exclude<ToWorker, { is: "abort" }>,
+  signal: AbortSignal,
+): Promise<WorkerResult[keyof WorkerResult]> {
   switch (message.is) {
     case "fetch":
       return fetchLayer(message.job, transport, progressOf(message.id), signal);

@@ -87,12 +87,20 @@ export class LayerWorkers {
 
   /** Gives the implicit directories of an unpacked layer what they are in the layers below; see inherit.ts. */
   inherit(job: InheritJob, signal: AbortSignal): Promise<{ manifestDigest: string }> {
-    return this.#run<"inherit">((id) => ({ is: "inherit", id, job }), () => {}, signal);
+    return this.#run<"inherit">(
+      (id) => ({ is: "inherit", id, job }),
+      () => {},
+      signal,
+    );
   }
 
   /** Puts a damaged layer right from a fresh one, which is used up; resolves with what was wrong. See repair-layer.ts. */
   repair(job: RepairJob, signal: AbortSignal): Promise<Difference[]> {
-    return this.#run<"repair">((id) => ({ is: "repair", id, job }), () => {}, signal);
+    return this.#run<"repair">(
+      (id) => ({ is: "repair", id, job }),
+      () => {},
+      signal,
+    );
   }
 
   /** Ends all threads; jobs that run are rejected. */
@@ -103,7 +111,11 @@ export class LayerWorkers {
     await Promise.all(members.map((member) => member.worker.terminate()));
   }
 
-  async #run<K extends keyof WorkerResult>(message: (id: number) => ToWorker & { is: K }, progress: (receivedBytes: number) => void, signal: AbortSignal): Promise<WorkerResult[K]> {
+  async #run<K extends keyof WorkerResult>(
+    message: (id: number) => ToWorker & { is: K },
+    progress: (receivedBytes: number) => void,
+    signal: AbortSignal,
+  ): Promise<WorkerResult[K]> {
     signal.throwIfAborted();
     clearTimeout(this.#idleTimer);
     const id = (this.#lastId += 1);
@@ -142,7 +154,9 @@ export class LayerWorkers {
       this.#members = this.#members.filter((other) => other !== member);
       for (const job of member.jobs.values()) job.reject(error);
     };
-    member.worker.on("error", (error) => end(new StatusError(Code.Internal, `a worker thread ended: ${(error as Error).message}`, error)));
+    member.worker.on("error", (error) =>
+      end(new StatusError(Code.Internal, `a worker thread ended: ${(error as Error).message}`, error)),
+    );
     member.worker.on("exit", () => end(new StatusError(Code.Unavailable, "a worker thread was ended")));
     this.#members.push(member);
     return member;

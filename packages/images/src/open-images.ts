@@ -47,7 +47,16 @@ export async function openImages(deps: ImagesDeps, settings: ImagesSettings): Pr
   const workers = new LayerWorkers(layerThreads);
   parts.defer(() => workers.close());
   const { root, log } = deps;
-  const puller = new ImagePuller({ ...settings, root, log, store, workers, transport, platform: hostPlatform(process.arch), now: Date.now });
+  const puller = new ImagePuller({
+    ...settings,
+    root,
+    log,
+    store,
+    workers,
+    transport,
+    platform: hostPlatform(process.arch),
+    now: Date.now,
+  });
   const all = parts.move();
   return { store, puller, [Symbol.asyncDispose]: () => all.disposeAsync() };
 }

@@ -9,11 +9,11 @@ import { type TestContext, test } from "node:test";
 import { silentLog } from "@keelson/base/log.ts";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { warmThreadPool } from "@keelson/linux/pool.ts";
+import { openDatabase } from "@keelson/store/record-table.ts";
 import { digestOf, type Image, makeImage, makeIndex, makeLayer, randomImage } from "@keelson/testkit/image.ts";
 import { Registry, type RegistryOptions } from "@keelson/testkit/registry.ts";
 import { directory, file } from "@keelson/testkit/tar.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
-import { openDatabase } from "@keelson/store/record-table.ts";
 import type { Images } from "./open-images.ts";
 import { openTestImages } from "./testing/test-images.ts";
 
@@ -27,11 +27,21 @@ interface Fixture {
   inUse: Set<string>;
 }
 
-async function openStore(t: TestContext, options: { keepLayers?: boolean; hostsDirectories?: string[] } = {}): Promise<Fixture> {
+async function openStore(
+  t: TestContext,
+  options: { keepLayers?: boolean; hostsDirectories?: string[] } = {},
+): Promise<Fixture> {
   const root = fs.mkdtempSync(join(tmpdir(), "keelson-pull-"));
   const db = openDatabase(join(root, "state.db"));
   const inUse = new Set<string>();
-  const images = await openTestImages({ root, db, log: silentLog, hostsDirectories: options.hostsDirectories ?? [], keepLayers: options.keepLayers ?? false, layersInUse: () => inUse });
+  const images = await openTestImages({
+    root,
+    db,
+    log: silentLog,
+    hostsDirectories: options.hostsDirectories ?? [],
+    keepLayers: options.keepLayers ?? false,
+    layersInUse: () => inUse,
+  });
   t.after(async () => {
     await images[Symbol.asyncDispose]();
     db.close();
@@ -55,7 +65,10 @@ function isStatus(code: Code, why: RegExp) {
 function contentOf(images: Images, reference: string, path: string): string {
   const image = images.store.find(reference);
   assert.ok(image !== undefined, reference);
-  const found = images.store.lowerDirectories(image).map((dir) => join(dir, path)).find((at) => fs.existsSync(at));
+  const found = images.store
+    .lowerDirectories(image)
+    .map((dir) => join(dir, path))
+    .find((at) => fs.existsSync(at));
   return fs.readFileSync(found ?? path, "utf8");
 }
 
@@ -65,13 +78,19 @@ for (const format of ["oci", "docker"] as const) {
   test(`an image is pulled by tag and by digest, its names are what the CRI wants (${format})`, async (t) => {
     const registry = await startRegistry(t);
     const { images } = await openStore(t);
-    const image = makeImage([makeLayer([file("a", "lower")], { format }), makeLayer([file("b", "upper")], { format, compression: "zstd" })], { format, config: { Cmd: ["x"], User: "7" } });
+    const image = makeImage(
+      [makeLayer([file("a", "lower")], { format }), makeLayer([file("b", "upper")], { format, compression: "zstd" })],
+      { format, config: { Cmd: ["x"], User: "7" } },
+    );
     const tag = registry.add("lib/app", "v1", image);
     const digest = `${registry.host}/lib/app@${image.manifest.digest}`;
     const byDigest = await images.puller.pull({ reference: digest, signal: soon() });
     assert.deepEqual([byDigest.id, byDigest.repoTags, byDigest.repoDigests], [image.config.digest, [], [digest]]);
     const byTag = await images.puller.pull({ reference: tag, signal: soon() });
-    assert.deepEqual([byTag.id, byTag.repoTags, byTag.repoDigests, byTag.config.user], [image.config.digest, [tag], [digest], "7"]);
+    assert.deepEqual(
+      [byTag.id, byTag.repoTags, byTag.repoDigests, byTag.config.user],
+      [image.config.digest, [tag], [digest], "7"],
+    );
     assert.equal(images.store.list().length, 1);
     assert.equal(registry.count({ method: "GET", pathIncludes: "/blobs/" }), 3, "the second pull fetched nothing");
     assert.deepEqual([contentOf(images, tag, "a"), contentOf(images, digest, "b")], ["lower", "upper"]);
@@ -84,14 +103,21 @@ test("of an index this machine's manifest is taken, and the digest is the index'
   const registry = await startRegistry(t);
   const { images } = await openStore(t);
   const own = { x64: "amd64", arm64: "arm64" }[process.arch as string] ?? process.arch;
-  const of = (architecture: string) => makeImage([makeLayer([file("arch", architecture)])], { platform: { os: "linux", architecture } });
+  const of = (architecture: string) =>
+    makeImage([makeLayer([file("arch", architecture)])], { platform: { os: "linux", architecture } });
   const index = makeIndex([of("s390x"), of(own), of("riscv64")]);
   const reference = registry.add("multi", "latest", index);
   const pulled = await images.puller.pull({ reference: `${registry.host}/multi`, signal: soon() });
-  assert.deepEqual([pulled.repoTags, pulled.repoDigests], [[reference], [`${registry.host}/multi@${index.manifest.digest}`]]);
+  assert.deepEqual(
+    [pulled.repoTags, pulled.repoDigests],
+    [[reference], [`${registry.host}/multi@${index.manifest.digest}`]],
+  );
   assert.equal(contentOf(images, reference, "arch"), own);
   registry.add("multi", "other", makeIndex([of("s390x")]));
-  await assert.rejects(images.puller.pull({ reference: `${registry.host}/multi:other`, signal: soon() }), isStatus(Code.NotFound, /only for: linux\/s390x/));
+  await assert.rejects(
+    images.puller.pull({ reference: `${registry.host}/multi:other`, signal: soon() }),
+    isStatus(Code.NotFound, /only for: linux\/s390x/),
+  );
 });
 
 test("pulls at the same time share one download, and so do the layers that images have in common", async (t) => {
@@ -100,7 +126,9 @@ test("pulls at the same time share one download, and so do the layers that image
   const shared = makeLayer([file("shared", "s".repeat(100_000))]);
   const first = registry.add("a", "v1", makeImage([shared, makeLayer([file("a", "a")])]));
   const second = registry.add("b", "v1", makeImage([shared, makeLayer([file("b", "b")])]));
-  const pulls = [first, first, second, first, second].map((reference) => images.puller.pull({ reference, signal: soon() }));
+  const pulls = [first, first, second, first, second].map((reference) =>
+    images.puller.pull({ reference, signal: soon() }),
+  );
   const ids = (await Promise.all(pulls)).map((image) => image.id);
   assert.equal(new Set(ids).size, 2);
   assert.equal(registry.count({ pathIncludes: shared.digest }), 1);
@@ -131,12 +159,24 @@ test("a pull that is aborted anywhere leaves nothing behind and says how far it 
   const { root, images } = await openStore(t);
   const image = randomImage({ layers: 4, files: 40, bytes: 400_000 });
   const reference = registry.add("big", "v1", image);
-  const clean = () => waitFor(() => (fs.readdirSync(join(root, "layers")).length === 1 && images.store.layers.usage.bytes === 0 && images.puller.pullsInProgress().length === 0));
-  await assert.rejects(images.puller.pull({ reference, signal: AbortSignal.timeout(1) }), isStatus(Code.DeadlineExceeded, /pull image .*big:v1/));
+  const clean = () =>
+    waitFor(
+      () =>
+        fs.readdirSync(join(root, "layers")).length === 1 &&
+        images.store.layers.usage.bytes === 0 &&
+        images.puller.pullsInProgress().length === 0,
+    );
+  await assert.rejects(
+    images.puller.pull({ reference, signal: AbortSignal.timeout(1) }),
+    isStatus(Code.DeadlineExceeded, /pull image .*big:v1/),
+  );
   await clean();
   using _ = registry.inject({ kind: "slow", bytesPerSecond: 200_000 }, { pathIncludes: "/blobs/" });
   for (const afterMs of [5, 30, 100, 300, 600]) {
-    await assert.rejects(images.puller.pull({ reference, signal: AbortSignal.timeout(afterMs) }), isStatus(Code.DeadlineExceeded, /pull image/));
+    await assert.rejects(
+      images.puller.pull({ reference, signal: AbortSignal.timeout(afterMs) }),
+      isStatus(Code.DeadlineExceeded, /pull image/),
+    );
     await clean();
   }
   assert.deepEqual(images.store.list(), []);
@@ -150,9 +190,14 @@ test("progress tells each layer's bytes", async (t) => {
   using _ = registry.inject({ kind: "slow", bytesPerSecond: 400_000 }, { pathIncludes: "/blobs/" });
   const abort = new AbortController();
   const pull = images.puller.pull({ reference, signal: abort.signal });
-  const progress = await waitFor(() => images.puller.pullsInProgress().find((p) => p.layers.some((l) => l.receivedBytes > 0)));
+  const progress = await waitFor(() =>
+    images.puller.pullsInProgress().find((p) => p.layers.some((l) => l.receivedBytes > 0)),
+  );
   assert.equal(progress.reference, reference);
-  assert.deepEqual(progress.layers.map((l) => l.totalBytes), image.layers.map((l) => l.bytes.length));
+  assert.deepEqual(
+    progress.layers.map((l) => l.totalBytes),
+    image.layers.map((l) => l.bytes.length),
+  );
   abort.abort();
   await assert.rejects(pull);
 });
@@ -180,16 +225,25 @@ test("wrong bytes, a wrong diff id and a wrong manifest are refused and leave no
   const clean = () => waitFor(() => fs.readdirSync(join(root, "layers")).length === 1);
   for (const wrong of [image.layers[0]?.digest, image.layers[1]?.digest, image.config.digest] as string[]) {
     using _ = registry.inject({ kind: "corrupt" }, { pathIncludes: wrong });
-    await assert.rejects(images.puller.pull({ reference, signal: soon() }), (error) => error instanceof StatusError && [Code.DataLoss, Code.InvalidArgument].includes(error.code as never));
+    await assert.rejects(
+      images.puller.pull({ reference, signal: soon() }),
+      (error) => error instanceof StatusError && [Code.DataLoss, Code.InvalidArgument].includes(error.code as never),
+    );
     await clean();
   }
   {
     using _ = registry.inject({ kind: "corrupt" }, { pathIncludes: image.manifest.digest });
-    await assert.rejects(images.puller.pull({ reference: `${registry.host}/bad@${image.manifest.digest}`, signal: soon() }), isStatus(Code.DataLoss, /expected the digest/));
+    await assert.rejects(
+      images.puller.pull({ reference: `${registry.host}/bad@${image.manifest.digest}`, signal: soon() }),
+      isStatus(Code.DataLoss, /expected the digest/),
+    );
   }
   const layer = makeLayer([file("x", "x")]);
   const lying = registry.add("lying", "v1", makeImage([{ ...layer, diffId: digestOf("something else") }]));
-  await assert.rejects(images.puller.pull({ reference: lying, signal: soon() }), isStatus(Code.DataLoss, /uncompressed layer .*expected the digest/));
+  await assert.rejects(
+    images.puller.pull({ reference: lying, signal: soon() }),
+    isStatus(Code.DataLoss, /uncompressed layer .*expected the digest/),
+  );
   await clean();
   assert.equal((await images.puller.pull({ reference, signal: soon() })).repoTags[0], reference);
 });
@@ -200,7 +254,10 @@ test("a layer that fails takes the others of its image with it", async (t) => {
   const image = randomImage({ layers: 5, files: 3, bytes: 50_000 });
   const reference = registry.add("half", "v1", image);
   using _ = registry.inject({ kind: "status", status: 404 }, { pathIncludes: image.layers[3]?.digest as string });
-  await assert.rejects(images.puller.pull({ reference, signal: soon() }), isStatus(Code.NotFound, /layer sha256:.*404/));
+  await assert.rejects(
+    images.puller.pull({ reference, signal: soon() }),
+    isStatus(Code.NotFound, /layer sha256:.*404/),
+  );
   await waitFor(() => fs.readdirSync(join(root, "layers")).length === 1);
   assert.equal(images.store.layers.usage.bytes, 0);
 });
@@ -220,7 +277,10 @@ for (const auth of [
     ]);
     assert.equal(allowed.status, "fulfilled", String((allowed as PromiseRejectedResult).reason));
     for (const result of [refused, wrong]) {
-      assert.ok(result.status === "rejected" && isStatus(Code.Unauthenticated, /access denied/)(result.reason), JSON.stringify(result));
+      assert.ok(
+        result.status === "rejected" && isStatus(Code.Unauthenticated, /access denied/)(result.reason),
+        JSON.stringify(result),
+      );
       assert.doesNotMatch(String(result.reason), /geheim|falsch/);
     }
     // Nor is an image that is here already given to who may not pull it.
@@ -262,7 +322,13 @@ test("kept layers lie under their digests, and nothing of a failed one does", as
   await images.puller.pull({ reference, signal: soon() });
   const kept = fs.readdirSync(join(root, "blobs/sha256"));
   assert.deepEqual(kept.sort(), image.layers.map((layer) => layer.digest.slice(7)).sort());
-  for (const hex of kept) assert.equal(createHash("sha256").update(fs.readFileSync(join(root, "blobs/sha256", hex))).digest("hex"), hex);
+  for (const hex of kept)
+    assert.equal(
+      createHash("sha256")
+        .update(fs.readFileSync(join(root, "blobs/sha256", hex)))
+        .digest("hex"),
+      hex,
+    );
 });
 
 test("mirrors of hosts.toml serve an image under its own name", async (t) => {
@@ -270,7 +336,10 @@ test("mirrors of hosts.toml serve an image under its own name", async (t) => {
   const dir = fs.mkdtempSync(join(tmpdir(), "keelson-certs-"));
   t.after(() => fs.rmSync(dir, { recursive: true }));
   fs.mkdirSync(join(dir, "registry.invalid"));
-  fs.writeFileSync(join(dir, "registry.invalid/hosts.toml"), `[host."http://127.0.0.1:1"]\n[host."http://${registry.host}"]\n`);
+  fs.writeFileSync(
+    join(dir, "registry.invalid/hosts.toml"),
+    `[host."http://127.0.0.1:1"]\n[host."http://${registry.host}"]\n`,
+  );
   const { images } = await openStore(t, { hostsDirectories: [dir] });
   registry.add("app", "v1", makeImage([makeLayer([file("x", "x")])]));
   const pulled = await images.puller.pull({ reference: "registry.invalid/app:v1", signal: soon() });
@@ -286,7 +355,15 @@ test("what is no image is refused by name", async (t) => {
   await assert.rejects(pull("Not:A:Reference"), isStatus(Code.InvalidArgument, /image reference/));
   await assert.rejects(pull(`${registry.host}/nothing:here`), isStatus(Code.NotFound, /no such image/));
   registry.add("old", "v1", image);
-  using _ = registry.inject({ kind: "status", status: 200, headers: { "content-type": "application/vnd.docker.distribution.manifest.v1+prettyjws" }, body: '{"schemaVersion":1}' }, { pathIncludes: "/old/manifests/" });
+  using _ = registry.inject(
+    {
+      kind: "status",
+      status: 200,
+      headers: { "content-type": "application/vnd.docker.distribution.manifest.v1+prettyjws" },
+      body: '{"schemaVersion":1}',
+    },
+    { pathIncludes: "/old/manifests/" },
+  );
   await assert.rejects(pull(`${registry.host}/old:v1`), isStatus(Code.Unimplemented, /schema 1/));
   await assert.rejects(pull("127.0.0.1:1/x"), isStatus(Code.Unavailable, /127\.0\.0\.1:1/));
   assert.deepEqual(images.store.list(), []);
@@ -296,7 +373,10 @@ test("an image without layers is one", async (t) => {
   const registry = await startRegistry(t);
   const { images } = await openStore(t);
   const pulled = await images.puller.pull({ reference: registry.add("empty", "v1", makeImage([])), signal: soon() });
-  assert.deepEqual(images.store.lowerDirectories(pulled).map((dir) => fs.readdirSync(dir)), [[]]);
+  assert.deepEqual(
+    images.store.lowerDirectories(pulled).map((dir) => fs.readdirSync(dir)),
+    [[]],
+  );
 });
 
 test("a disk that is full ends the pull with ResourceExhausted and is as empty as before", async (t) => {
@@ -306,7 +386,10 @@ test("a disk that is full ends the pull with ResourceExhausted and is as empty a
   const layers = join(root, "layers");
   execFileSync("mount", ["-t", "tmpfs", "-o", "size=3m", "tmpfs", layers]);
   using _ = { [Symbol.dispose]: () => execFileSync("umount", [layers]) };
-  await assert.rejects(images.puller.pull({ reference, signal: soon() }), isStatus(Code.ResourceExhausted, /tar entry .*no space left/));
+  await assert.rejects(
+    images.puller.pull({ reference, signal: soon() }),
+    isStatus(Code.ResourceExhausted, /tar entry .*no space left/),
+  );
   await waitFor(() => fs.readdirSync(layers).length === 0);
 });
 
@@ -316,7 +399,10 @@ test("Debian's docker-registry with htpasswd: what skopeo pushed is pulled", asy
   const image = makeImage([makeLayer([directory("d/"), file("d/f", "hello")])]);
   pushWithSkopeo(dir, image, `${host}/team/app:v1`);
   const { images } = await openStore(t);
-  await assert.rejects(images.puller.pull({ reference: `${host}/team/app:v1`, signal: soon() }), isStatus(Code.Unauthenticated, /401/));
+  await assert.rejects(
+    images.puller.pull({ reference: `${host}/team/app:v1`, signal: soon() }),
+    isStatus(Code.Unauthenticated, /401/),
+  );
   const pulled = await images.puller.pull({ reference: `${host}/team/app:v1`, credentials, signal: soon() });
   assert.equal(pulled.id, image.config.digest);
   assert.equal(contentOf(images, pulled.id, "d/f"), "hello");
@@ -331,25 +417,42 @@ async function startDockerRegistry(t: TestContext, dir: string): Promise<string>
     join(dir, "config.yml"),
     `version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: ${dir}/data}}\nhttp: {addr: "${host}"}\nauth: {htpasswd: {realm: test, path: ${dir}/htpasswd}}\n`,
   );
-  const server = spawn("docker-registry", ["serve", join(dir, "config.yml")], { stdio: "ignore", env: { ...process.env, OTEL_TRACES_EXPORTER: "none" } });
+  const server = spawn("docker-registry", ["serve", join(dir, "config.yml")], {
+    stdio: "ignore",
+    env: { ...process.env, OTEL_TRACES_EXPORTER: "none" },
+  });
   t.after(async () => {
     const exited = new Promise((resolve) => server.once("exit", resolve));
     server.kill();
     await exited;
     fs.rmSync(dir, { recursive: true });
   });
-  await waitFor(() => fetch(`http://${host}/v2/`).then((r) => r.status === 401 || undefined, () => undefined));
+  await waitFor(() =>
+    fetch(`http://${host}/v2/`).then(
+      (r) => r.status === 401 || undefined,
+      () => undefined,
+    ),
+  );
   return host;
 }
 
 function pushWithSkopeo(dir: string, image: Image, name: string): void {
   const layout = join(dir, "layout");
   fs.mkdirSync(join(layout, "blobs/sha256"), { recursive: true });
-  for (const blob of [image.manifest, image.config, ...image.layers]) fs.writeFileSync(join(layout, "blobs/sha256", blob.digest.slice(7)), blob.bytes);
+  for (const blob of [image.manifest, image.config, ...image.layers])
+    fs.writeFileSync(join(layout, "blobs/sha256", blob.digest.slice(7)), blob.bytes);
   fs.writeFileSync(join(layout, "oci-layout"), '{"imageLayoutVersion":"1.0.0"}');
-  const entry = { mediaType: image.manifest.mediaType, digest: image.manifest.digest, size: image.manifest.bytes.length };
+  const entry = {
+    mediaType: image.manifest.mediaType,
+    digest: image.manifest.digest,
+    size: image.manifest.bytes.length,
+  };
   fs.writeFileSync(join(layout, "index.json"), JSON.stringify({ schemaVersion: 2, manifests: [entry] }));
-  execFileSync("skopeo", ["copy", "-q", "--dest-tls-verify=false", "--dest-creds", "user:geheim", `oci:${layout}`, `docker://${name}`], { stdio: ["ignore", "ignore", "pipe"] });
+  execFileSync(
+    "skopeo",
+    ["copy", "-q", "--dest-tls-verify=false", "--dest-creds", "user:geheim", `oci:${layout}`, `docker://${name}`],
+    { stdio: ["ignore", "ignore", "pipe"] },
+  );
 }
 
 async function freePort(): Promise<number> {

@@ -66,7 +66,14 @@ export class ImagePuller {
     const { store, workers, maxParallelDownloads, layerLimits: limits, root, keepLayers, log } = options;
     this.#options = options;
     const blobsDirectory = keepLayers ? join(root, "blobs") : undefined;
-    this.#fetcher = new LayerFetcher({ layers: store.layers, workers, maxParallelDownloads, limits, blobsDirectory, log });
+    this.#fetcher = new LayerFetcher({
+      layers: store.layers,
+      workers,
+      maxParallelDownloads,
+      limits,
+      blobsDirectory,
+      log,
+    });
   }
 
   /**
@@ -82,7 +89,9 @@ export class ImagePuller {
     const reference = parseReference(request.reference);
     const name = formatReference(reference);
     // Not for whoever has other credentials: the one pull's success says nothing about the other's right.
-    const key = `${name} ${createHash("sha256").update(JSON.stringify(request.credentials ?? null)).digest("hex")}`;
+    const key = `${name} ${createHash("sha256")
+      .update(JSON.stringify(request.credentials ?? null))
+      .digest("hex")}`;
     try {
       return await this.#calls.join(key, request.signal, (signal, tell) => {
         const stage: Stage = (name) => {
@@ -103,16 +112,32 @@ export class ImagePuller {
 
   /** The pulls under way. */
   pullsInProgress(): PullProgress[] {
-    return [...this.#pulls].map((pull) => ({ ...pull.progress, layers: pull.wanted.map((layer) => this.#fetcher.progressOf(layer)) }));
+    return [...this.#pulls].map((pull) => ({
+      ...pull.progress,
+      layers: pull.wanted.map((layer) => this.#fetcher.progressOf(layer)),
+    }));
   }
 
-  async #run(reference: Reference, credentials: Credentials | undefined, signal: AbortSignal, stage: Stage): Promise<ImageRecord> {
+  async #run(
+    reference: Reference,
+    credentials: Credentials | undefined,
+    signal: AbortSignal,
+    stage: Stage,
+  ): Promise<ImageRecord> {
     stage("resolving the name");
     this.#options.workers.warm();
     const hosts = await registryHosts(reference.domain, this.#options.hostsDirectories);
     signal.throwIfAborted();
-    const client = new RepositoryClient({ repository: reference.path, hosts, credentials, authorizations: [] }, { transport: this.#options.transport });
-    const progress: PullProgress = { reference: formatReference(reference), startedAtMs: this.#options.now(), stage: "resolving", layers: [] };
+    const client = new RepositoryClient(
+      { repository: reference.path, hosts, credentials, authorizations: [] },
+      { transport: this.#options.transport },
+    );
+    const progress: PullProgress = {
+      reference: formatReference(reference),
+      startedAtMs: this.#options.now(),
+      stage: "resolving",
+      layers: [],
+    };
     const pull: Pull = { reference, client, progress, wanted: [], stage };
     this.#pulls.add(pull);
     try {
@@ -178,11 +203,18 @@ export class ImagePuller {
       this.#collectAfterFailure(layers);
       throw error;
     }
-    return this.#options.store.add({ id: manifest.config.digest, manifestDigest: digest, layers, pulledAtMs: this.#options.now(), config }, name);
+    return this.#options.store.add(
+      { id: manifest.config.digest, manifestDigest: digest, layers, pulledAtMs: this.#options.now(), config },
+      name,
+    );
   }
 
   /** An index names a manifest for each platform; this takes the host's. */
-  async #manifestForHost(client: RepositoryClient, resolved: ResolvedManifest, signal: AbortSignal): Promise<{ manifest: Manifest; digest: string }> {
+  async #manifestForHost(
+    client: RepositoryClient,
+    resolved: ResolvedManifest,
+    signal: AbortSignal,
+  ): Promise<{ manifest: Manifest; digest: string }> {
     let { bytes, mediaType, digest } = resolved;
     // An index may hold an index, which builders of artifacts use; more than this nobody does.
     for (let depth = 0; depth < 3; depth += 1) {
@@ -190,7 +222,10 @@ export class ImagePuller {
       if (document.is === "manifest") return { manifest: document, digest };
       const chosen = chooseManifest(document, this.#options.platform);
       if (chosen === undefined) {
-        throw new StatusError(Code.NotFound, `the image has nothing for ${platformName(this.#options.platform)}, only for: ${platformNames(document)}`);
+        throw new StatusError(
+          Code.NotFound,
+          `the image has nothing for ${platformName(this.#options.platform)}, only for: ${platformNames(document)}`,
+        );
       }
       ({ bytes, mediaType, digest } = await client.manifest(chosen.digest, signal));
     }
@@ -199,7 +234,8 @@ export class ImagePuller {
 
   /** Layers that came in before another one failed belong to no image. */
   #collectAfterFailure(layers: readonly string[]): void {
-    if (layers.some((id) => this.#options.store.layers.get(id) !== undefined)) setImmediate(() => this.#options.store.collectGarbage());
+    if (layers.some((id) => this.#options.store.layers.get(id) !== undefined))
+      setImmediate(() => this.#options.store.collectGarbage());
   }
 }
 
@@ -217,8 +253,15 @@ function nameOf(reference: Reference, digest: string): ImageName {
 
 function wantedLayers(manifest: Manifest, config: ImageConfig): WantedLayer[] {
   if (manifest.layers.length !== config.diffIds.length) {
-    throw new StatusError(Code.InvalidArgument, `the manifest has ${manifest.layers.length} layers and the image config ${config.diffIds.length}`);
+    throw new StatusError(
+      Code.InvalidArgument,
+      `the manifest has ${manifest.layers.length} layers and the image config ${config.diffIds.length}`,
+    );
   }
   const chain = chainIds(config.diffIds);
-  return manifest.layers.map((descriptor, index) => ({ descriptor, diffId: config.diffIds[index] ?? "", chainId: chain[index] ?? "" }));
+  return manifest.layers.map((descriptor, index) => ({
+    descriptor,
+    diffId: config.diffIds[index] ?? "",
+    chainId: chain[index] ?? "",
+  }));
 }

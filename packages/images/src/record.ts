@@ -1,5 +1,5 @@
-import * as v from "valibot";
 import type { ImageConfig } from "@keelson/oci/image-spec/config.ts";
+import * as v from "valibot";
 
 /** An image as it is kept in the table `images`. Never changed in place. */
 export interface ImageRecord {

@@ -6,15 +6,25 @@ import { type TestContext, test } from "node:test";
 import { silentLog } from "@keelson/base/log.ts";
 import { lgetxattr, llistxattr, lsetxattr, mknod } from "@keelson/linux/file.ts";
 import { warmThreadPool } from "@keelson/linux/pool.ts";
+import { openDatabase } from "@keelson/store/record-table.ts";
 import { makeImage, makeLayer } from "@keelson/testkit/image.ts";
 import { Registry } from "@keelson/testkit/registry.ts";
-import { device, directory, fifo, file, hardLink, opaqueWhiteout, symlink, type TarEntry, whiteout } from "@keelson/testkit/tar.ts";
-import { openDatabase } from "@keelson/store/record-table.ts";
+import {
+  device,
+  directory,
+  fifo,
+  file,
+  hardLink,
+  opaqueWhiteout,
+  symlink,
+  type TarEntry,
+  whiteout,
+} from "@keelson/testkit/tar.ts";
 import { compareLayer } from "./compare-layer.ts";
-import type { Images } from "./open-images.ts";
-import { openTestImages } from "./testing/test-images.ts";
 import { manifestDigestOf, parseManifestLines } from "./layer-manifest.ts";
+import type { Images } from "./open-images.ts";
 import type { LayerRecord } from "./record.ts";
+import { openTestImages } from "./testing/test-images.ts";
 import { walkTree } from "./tree-walk.ts";
 
 /** Layers that are unpacked for real, against the manifests written with them, and repaired by pulling again. */
@@ -44,27 +54,87 @@ async function pulled(t: TestContext, ...layers: TarEntry[][]): Promise<Fixture>
   const reference = registry.add("test", "v1", makeImage(layers.map((layer) => makeLayer(layer))));
   const pull = async () => void (await images.puller.pull({ reference, signal: AbortSignal.timeout(60_000) }));
   await pull();
-  return { images, registry, reference, pull, layers: images.store.find(reference)!.layers.map((id) => images.store.layers.get(id)!) };
+  return {
+    images,
+    registry,
+    reference,
+    pull,
+    layers: images.store.find(reference)!.layers.map((id) => images.store.layers.get(id)!),
+  };
 }
 
 function differences({ images }: Fixture, layer: LayerRecord): string[] {
   const text = fs.readFileSync(join(images.store.layers.directoryOf(layer), "manifest"));
   assert.equal(manifestDigestOf(text), images.store.layers.get(layer.id)!.manifestDigest);
-  return [...compareLayer(images.store.layers.diffDirectory(layer), parseManifestLines(text.toString("latin1")))].map(({ path, is, detail }) => `${is} ${path} ${detail}`);
+  return [...compareLayer(images.store.layers.diffDirectory(layer), parseManifestLines(text.toString("latin1")))].map(
+    ({ path, is, detail }) => `${is} ${path} ${detail}`,
+  );
 }
 
 const cases: Record<string, TarEntry[][]> = {
   "plain files": [[directory("a/"), file("a/b", "x"), file("c", "")]],
-  "files that are replaced, also by links and directories": [[file("a", "1"), file("a", "2"), file("b", "1"), hardLink("b", "a"), file("c", "x"), directory("c/"), file("c/d", "y"), directory("e/"), file("e/f", "z"), file("e", "now a file")]],
-  "names that go through a link of the layer": [[directory("usr/"), directory("usr/lib/"), file("usr/lib/x", "first"), symlink("lib", "usr/lib"), file("lib/x", "second"), file("lib/y", "y"), hardLink("z", "lib/y")]],
-  "a name through a link, and then a real directory of that name": [[directory("real/"), symlink("alias", "real"), file("alias/x", "one"), file("real/x", "two"), file("alias/x", "three"), directory("other/"), file("other/x", "four")]],
+  "files that are replaced, also by links and directories": [
+    [
+      file("a", "1"),
+      file("a", "2"),
+      file("b", "1"),
+      hardLink("b", "a"),
+      file("c", "x"),
+      directory("c/"),
+      file("c/d", "y"),
+      directory("e/"),
+      file("e/f", "z"),
+      file("e", "now a file"),
+    ],
+  ],
+  "names that go through a link of the layer": [
+    [
+      directory("usr/"),
+      directory("usr/lib/"),
+      file("usr/lib/x", "first"),
+      symlink("lib", "usr/lib"),
+      file("lib/x", "second"),
+      file("lib/y", "y"),
+      hardLink("z", "lib/y"),
+    ],
+  ],
+  "a name through a link, and then a real directory of that name": [
+    [
+      directory("real/"),
+      symlink("alias", "real"),
+      file("alias/x", "one"),
+      file("real/x", "two"),
+      file("alias/x", "three"),
+      directory("other/"),
+      file("other/x", "four"),
+    ],
+  ],
   "hard links to files that change later": [[file("a", "1"), hardLink("b", "a"), file("a", "22")]],
   "whiteouts, opaque directories and implicit ones": [
-    [directory("tmp/", { mode: 0o1777 }), directory("home/", { mode: 0o700, uid: 5 }), file("home/old", "x"), file("gone", "x")],
+    [
+      directory("tmp/", { mode: 0o1777 }),
+      directory("home/", { mode: 0o700, uid: 5 }),
+      file("home/old", "x"),
+      file("gone", "x"),
+    ],
     [file("tmp/x", "x"), whiteout("gone"), opaqueWhiteout("home"), file("home/new", "y")],
   ],
-  "devices, pipes, owners, modes and xattrs": [[device("null", "character-device", 1, 3), fifo("pipe"), file("su", "s", { mode: 0o4755, uid: 7, gid: 8 }), file("cap", "c", { xattrs: { "user.x": Buffer.from("1"), "security.capability": Buffer.from("AQAAAgAgAAAAAAAAAAAAAAAAAAA=", "base64") } })]],
-  "names beyond ASCII, and with spaces": [[directory("d\xe9/"), file("d\xe9/\xff", "x"), file("with space\tand %41", "y")]],
+  "devices, pipes, owners, modes and xattrs": [
+    [
+      device("null", "character-device", 1, 3),
+      fifo("pipe"),
+      file("su", "s", { mode: 0o4755, uid: 7, gid: 8 }),
+      file("cap", "c", {
+        xattrs: {
+          "user.x": Buffer.from("1"),
+          "security.capability": Buffer.from("AQAAAgAgAAAAAAAAAAAAAAAAAAA=", "base64"),
+        },
+      }),
+    ],
+  ],
+  "names beyond ASCII, and with spaces": [
+    [directory("d\xe9/"), file("d\xe9/\xff", "x"), file("with space\tand %41", "y")],
+  ],
 };
 
 for (const [name, layers] of Object.entries(cases)) {
@@ -79,8 +149,14 @@ function describeTree(top: string): Record<string, string> {
   const found: Record<string, string> = {};
   for (const { path, at, stat } of walkTree(top)) {
     const { mode, uid, gid, size, mtimeMs, rdev } = stat;
-    const content = stat.isFile() ? fs.readFileSync(at, "latin1") : stat.isSymbolicLink() ? fs.readlinkSync(at, "latin1") : "";
-    const xattrs = llistxattr(at).sort().map((key) => `${key}=${lgetxattr(at, key)?.toString("hex")}`);
+    const content = stat.isFile()
+      ? fs.readFileSync(at, "latin1")
+      : stat.isSymbolicLink()
+        ? fs.readlinkSync(at, "latin1")
+        : "";
+    const xattrs = llistxattr(at)
+      .sort()
+      .map((key) => `${key}=${lgetxattr(at, key)?.toString("hex")}`);
     // A whiteout has the time of its making.
     const time = rdev === 0 && stat.isCharacterDevice() ? 0 : mtimeMs;
     found[path] = JSON.stringify([mode, uid, gid, stat.isDirectory() ? 0 : size, time, rdev, content, xattrs]);
@@ -146,10 +222,22 @@ for (const [name, cause] of Object.entries(damage)) {
     registry.requests.length = 0;
     await pull();
     assert.deepEqual(describeTree(top), before);
-    const blobs = registry.requests.filter(({ method, path }) => method === "GET" && fixture.layers.some(({ digest }) => path.includes(digest)));
-    assert.deepEqual(blobs.map(({ path }) => path.slice(path.lastIndexOf("/") + 1)), [layer.digest]);
-    assert.deepEqual([fs.existsSync(join(top, "../damaged")), images.store.find(reference) !== undefined], [false, true]);
-    if (name === "things more") assert.equal(fs.statSync(join(top, "etc/b")).ino, inode, "files that were right are not touched");
-    assert.deepEqual(fs.readdirSync(join(top, "../..")).filter((each) => each.startsWith(".")), []);
+    const blobs = registry.requests.filter(
+      ({ method, path }) => method === "GET" && fixture.layers.some(({ digest }) => path.includes(digest)),
+    );
+    assert.deepEqual(
+      blobs.map(({ path }) => path.slice(path.lastIndexOf("/") + 1)),
+      [layer.digest],
+    );
+    assert.deepEqual(
+      [fs.existsSync(join(top, "../damaged")), images.store.find(reference) !== undefined],
+      [false, true],
+    );
+    if (name === "things more")
+      assert.equal(fs.statSync(join(top, "etc/b")).ino, inode, "files that were right are not touched");
+    assert.deepEqual(
+      fs.readdirSync(join(top, "../..")).filter((each) => each.startsWith(".")),
+      [],
+    );
   });
 }

@@ -24,7 +24,10 @@ export function repairLayer(damaged: string, fresh: string): Difference[] {
   }
   const differences = [...compareLayer(trees.to, manifest)];
   // Read before: renames change the times of both directories.
-  const parents = [...new Set(differences.map(({ path }) => parentOf(path)))].map((path) => ({ path, times: timesOf(inTree(trees.from, path)) }));
+  const parents = [...new Set(differences.map(({ path }) => parentOf(path)))].map((path) => ({
+    path,
+    times: timesOf(inTree(trees.from, path)),
+  }));
   for (const difference of differences) replace(trees, difference);
   for (const { path, times } of parents) setTimes(inTree(trees.to, path), times);
   fs.renameSync(join(fresh, layerFiles.manifest), join(damaged, layerFiles.manifest));

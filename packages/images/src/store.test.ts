@@ -11,7 +11,22 @@ import { imageFsUsage } from "./fs-info.ts";
 import { ImageStore } from "./store.ts";
 
 const digest = (letter: string) => `sha256:${letter.repeat(64)}`;
-const config = { os: "linux", architecture: "amd64", variant: "", created: "", user: "", env: [], entrypoint: [], cmd: [], workingDir: "", stopSignal: "", labels: {}, volumes: [], exposedPorts: [], diffIds: [] };
+const config = {
+  os: "linux",
+  architecture: "amd64",
+  variant: "",
+  created: "",
+  user: "",
+  env: [],
+  entrypoint: [],
+  cmd: [],
+  workingDir: "",
+  stopSignal: "",
+  labels: {},
+  volumes: [],
+  exposedPorts: [],
+  diffIds: [],
+};
 
 interface Fixture {
   root: string;
@@ -44,10 +59,26 @@ function fixture(t: TestContext): Fixture {
 async function addLayer(store: ImageStore, id: string, parent?: string): Promise<void> {
   const temporary = await store.layers.makeTemporary();
   writeFileSync(join(temporary, "diff/file"), id);
-  await store.layers.commit(temporary, { id, parent, diffId: id, digest: id, compressedBytes: 1, sizeBytes: 100, inodes: 2, isOpaque: false, manifestDigest: undefined });
+  await store.layers.commit(temporary, {
+    id,
+    parent,
+    diffId: id,
+    digest: id,
+    compressedBytes: 1,
+    sizeBytes: 100,
+    inodes: 2,
+    isOpaque: false,
+    manifestDigest: undefined,
+  });
 }
 
-function addImage(store: ImageStore, id: string, layers: string[], repoTag: string | undefined, repoDigest = `docker.io/library/x@${id}`): void {
+function addImage(
+  store: ImageStore,
+  id: string,
+  layers: string[],
+  repoTag: string | undefined,
+  repoDigest = `docker.io/library/x@${id}`,
+): void {
   store.add({ id, manifestDigest: id, layers, pulledAtMs: 1, config }, { repoTag, repoDigest });
 }
 
@@ -55,10 +86,31 @@ test("an image is found by id, short id, tag and digest in all their forms", asy
   const store = await fixture(t).open();
   addImage(store, digest("a"), [], "docker.io/library/x:latest");
   addImage(store, digest("b"), [], "quay.io/y:v1", `quay.io/y@${digest("c")}`);
-  for (const name of [digest("a"), "a".repeat(64), "aaaaaaa", "sha256:aaaa", "x", "x:latest", "docker.io/x", `x@${digest("a")}`, `x:ignored@${digest("a")}`]) {
+  for (const name of [
+    digest("a"),
+    "a".repeat(64),
+    "aaaaaaa",
+    "sha256:aaaa",
+    "x",
+    "x:latest",
+    "docker.io/x",
+    `x@${digest("a")}`,
+    `x:ignored@${digest("a")}`,
+  ]) {
     assert.equal(store.find(name)?.id, digest("a"), name);
   }
-  for (const name of ["", "y", "x:v2", "quay.io/x", `quay.io/x@${digest("a")}`, "aaab", "!!", digest("c"), "A".repeat(64)]) assert.equal(store.find(name), undefined, name);
+  for (const name of [
+    "",
+    "y",
+    "x:v2",
+    "quay.io/x",
+    `quay.io/x@${digest("a")}`,
+    "aaab",
+    "!!",
+    digest("c"),
+    "A".repeat(64),
+  ])
+    assert.equal(store.find(name), undefined, name);
   assert.equal(store.find(`quay.io/y@${digest("c")}`)?.id, digest("b"));
 });
 
@@ -68,7 +120,11 @@ test("the same content under several names is one image; a tag that moves is tak
   addImage(store, digest("a"), [], "docker.io/library/x:latest");
   addImage(store, digest("a"), [], "k8s.gcr.io/x:1", `k8s.gcr.io/x@${digest("a")}`);
   assert.equal(store.list().length, 1);
-  assert.deepEqual(store.list()[0]?.repoTags, ["docker.io/library/x:1", "docker.io/library/x:latest", "k8s.gcr.io/x:1"]);
+  assert.deepEqual(store.list()[0]?.repoTags, [
+    "docker.io/library/x:1",
+    "docker.io/library/x:latest",
+    "k8s.gcr.io/x:1",
+  ]);
   assert.equal(store.list()[0]?.repoDigests.length, 2);
   const before = store.list();
   addImage(store, digest("b"), [], "docker.io/library/x:latest");
@@ -80,7 +136,10 @@ test("the same content under several names is one image; a tag that moves is tak
 test("a pull by digest gives a digest and no tag", async (t) => {
   const store = await fixture(t).open();
   addImage(store, digest("a"), [], undefined);
-  assert.deepEqual([store.list()[0]?.repoTags, store.list()[0]?.repoDigests], [[], [`docker.io/library/x@${digest("a")}`]]);
+  assert.deepEqual(
+    [store.list()[0]?.repoTags, store.list()[0]?.repoDigests],
+    [[], [`docker.io/library/x@${digest("a")}`]],
+  );
 });
 
 test("removing by one name removes all, twice is fine, and what another image needs stays", async (t) => {
@@ -93,7 +152,10 @@ test("removing by one name removes all, twice is fine, and what another image ne
   addImage(store, digest("a"), [digest("1"), digest("2")], "docker.io/library/x:2");
   addImage(store, digest("b"), [digest("1"), digest("3")], "docker.io/library/y:1");
   assert.deepEqual(imageFsUsage(store), { mountpoint: join(root, "layers"), usedBytes: 300, inodesUsed: 6 });
-  assert.deepEqual(store.lowerDirectories({ layers: [digest("1"), digest("2")] }), [join(root, "layers/222222222222/diff"), join(root, "layers/111111111111/diff")]);
+  assert.deepEqual(store.lowerDirectories({ layers: [digest("1"), digest("2")] }), [
+    join(root, "layers/222222222222/diff"),
+    join(root, "layers/111111111111/diff"),
+  ]);
   store.remove("x:2");
   store.remove("x:2");
   assert.equal(store.find("x:1"), undefined);
@@ -129,11 +191,17 @@ test("layers under a container or a pull outlive their image", async (t) => {
   assert.equal([...store.layers.all()].length, 2);
   inUse.clear();
   store.collectGarbage();
-  assert.deepEqual([...store.layers.all()].map((l) => l.id), [digest("1")]);
+  assert.deepEqual(
+    [...store.layers.all()].map((l) => l.id),
+    [digest("1")],
+  );
   pin[Symbol.dispose]();
   store.collectGarbage();
   assert.deepEqual([...store.layers.all()], []);
-  assert.throws(() => store.lowerDirectories({ layers: [digest("1")] }), (error) => error instanceof StatusError && error.code === Code.FailedPrecondition);
+  assert.throws(
+    () => store.lowerDirectories({ layers: [digest("1")] }),
+    (error) => error instanceof StatusError && error.code === Code.FailedPrecondition,
+  );
 });
 
 test("a start finds what was there and removes what a crash left", async (t) => {
@@ -160,15 +228,28 @@ test("an image whose layer is gone, or was not on the disk when the machine went
   addImage(first, digest("c"), [digest("3")], "docker.io/library/x:3");
   await first.close();
   rmSync(join(root, "layers/111111111111"), { recursive: true });
-  sql(`UPDATE layers SET record = json_set(record, '$.isDurable', json('false'), '$.bootId', 'another') WHERE id = '${digest("2")}'`);
+  sql(
+    `UPDATE layers SET record = json_set(record, '$.isDurable', json('false'), '$.bootId', 'another') WHERE id = '${digest("2")}'`,
+  );
   sql(`UPDATE images SET record = '{"broken":' WHERE id = '${digest("c")}'`);
   const lines: string[] = [];
-  const store = await open({ ...silentLog, warn: (fields, message) => void lines.push(`${message} ${JSON.stringify(fields)}`) });
+  const store = await open({
+    ...silentLog,
+    warn: (fields, message) => void lines.push(`${message} ${JSON.stringify(fields)}`),
+  });
   assert.deepEqual(store.list(), []);
-  assert.equal(lines.filter((line) => /^an image has not all of its layers|^dropped an image/.test(line)).length, 3, lines.join("\n"));
+  assert.equal(
+    lines.filter((line) => /^an image has not all of its layers|^dropped an image/.test(line)).length,
+    3,
+    lines.join("\n"),
+  );
   assert.match(lines.join("\n"), /went down before it was on the disk/);
   store.collectGarbage();
-  assert.deepEqual([...store.layers.all()].map((layer) => layer.id), [digest("4")], "what the next pull of x:1 need not fetch");
+  assert.deepEqual(
+    [...store.layers.all()].map((layer) => layer.id),
+    [digest("4")],
+    "what the next pull of x:1 need not fetch",
+  );
   sql(`UPDATE images SET record = json_set(record, '$.brokenSinceMs', 1)`);
   const later = await open();
   later.collectGarbage();
@@ -190,7 +271,10 @@ test("a layer that is marked as damaged hides its images until it was put right;
   rmSync(join(root, "layers/111111111111/damaged"));
   store.layers.repaired(digest("1"), digest("f"));
   addImage(store, digest("a"), [digest("1")], "docker.io/library/x:1");
-  assert.deepEqual(store.list().map(({ repoTags }) => repoTags), [["docker.io/library/x:1"], ["docker.io/library/y:1"]]);
+  assert.deepEqual(
+    store.list().map(({ repoTags }) => repoTags),
+    [["docker.io/library/x:1"], ["docker.io/library/y:1"]],
+  );
   assert.deepEqual((await open()).list(), store.list());
 });
 

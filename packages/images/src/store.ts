@@ -97,10 +97,13 @@ export class ImageStore {
     const changed = [record];
     const { repoTag } = name;
     for (const other of repoTag === undefined ? [] : this.#images.values()) {
-      if (other.id !== image.id && other.repoTags.includes(repoTag!)) changed.unshift({ ...other, repoTags: other.repoTags.filter((tag) => tag !== repoTag) });
+      if (other.id !== image.id && other.repoTags.includes(repoTag!))
+        changed.unshift({ ...other, repoTags: other.repoTags.filter((tag) => tag !== repoTag) });
     }
     for (const each of changed) this.#table.put(each.id, each);
-    this.#replace([...this.#images.values()].filter((each) => changed.every((other) => other.id !== each.id)).concat(changed));
+    this.#replace(
+      [...this.#images.values()].filter((each) => changed.every((other) => other.id !== each.id)).concat(changed),
+    );
     this.layers.syncSoon();
     return record;
   }
@@ -147,7 +150,8 @@ export class ImageStore {
     const needed = new Set<string>();
     const need = (id: string) => {
       // What is in the set has its parents in it.
-      for (let at: string | undefined = id; at !== undefined && !needed.has(at); at = this.layers.get(at)?.parent) needed.add(at);
+      for (let at: string | undefined = id; at !== undefined && !needed.has(at); at = this.layers.get(at)?.parent)
+        needed.add(at);
     };
     for (const image of this.#images.values()) for (const id of image.layers) need(id);
     for (const id of this.#layersInUse()) need(id);
@@ -158,7 +162,10 @@ export class ImageStore {
   #recover(log: Log): void {
     const { records, damaged } = this.#table.readAll();
     for (const row of damaged) {
-      log.warn({ image: row.id, error: row.error.message }, "dropped an image whose record cannot be read; the record is kept in the table `damaged`, and the image will be pulled again");
+      log.warn(
+        { image: row.id, error: row.error.message },
+        "dropped an image whose record cannot be read; the record is kept in the table `damaged`, and the image will be pulled again",
+      );
       this.#table.setAside(row);
     }
     const kept: ImageRecord[] = [];
@@ -174,7 +181,10 @@ export class ImageStore {
         log.warn(fields, "dropped an image without all of its layers, as nobody has pulled it for a day");
         this.#table.delete(image.id);
       } else {
-        log.warn(fields, "an image has not all of its layers and counts as absent; pulling it fetches only what is missing");
+        log.warn(
+          fields,
+          "an image has not all of its layers and counts as absent; pulling it fetches only what is missing",
+        );
         if (image.brokenSinceMs === undefined) this.#table.put(image.id, { ...image, brokenSinceMs });
         kept.push({ ...image, brokenSinceMs });
       }

@@ -22,7 +22,8 @@ export function* walkTree(top: string, enter: (entry: TreeEntry) => boolean = ()
     yield entry;
     if (!entry.stat.isDirectory() || !enter(entry)) continue;
     const names = fs.readdirSync(at, "latin1").sort();
-    for (let index = names.length - 1; index >= 0; index -= 1) open.push(path === "/" ? `/${names[index]}` : `${path}/${names[index]}`);
+    for (let index = names.length - 1; index >= 0; index -= 1)
+      open.push(path === "/" ? `/${names[index]}` : `${path}/${names[index]}`);
   }
 }
 

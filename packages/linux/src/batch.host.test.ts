@@ -22,7 +22,13 @@ describe("reads in one go", { skip: inOwnSandbox() ? false : "needs a sandbox of
   test("files, in order; null for what is not there, a directory, or may not be read", async () => {
     writeFileSync(join(dir, "a"), "one\n");
     writeFileSync(join(dir, "empty"), "");
-    assert.deepEqual(await readFiles([join(dir, "a"), join(dir, "none"), dir, join(dir, "empty"), join(dir, "a")]), ["one\n", null, null, "", "one\n"]);
+    assert.deepEqual(await readFiles([join(dir, "a"), join(dir, "none"), dir, join(dir, "empty"), join(dir, "a")]), [
+      "one\n",
+      null,
+      null,
+      "",
+      "one\n",
+    ]);
     assert.deepEqual(await readFiles([]), []);
     await assert.rejects(readFiles(["a\0b"]), TypeError);
   });
@@ -36,7 +42,11 @@ describe("reads in one go", { skip: inOwnSandbox() ? false : "needs a sandbox of
       assert.match(text!, /^ *lo:/m);
       assert.deepEqual(parseNetDev(text!), []);
       assert.deepEqual([gone, none], [null, null]);
-      for (let i = 0; i < 8; i += 1) assert.deepEqual((await readFiles(["/proc/thread-self/net/dev"]))[0]!.split("\n").length, own.split("\n").length);
+      for (let i = 0; i < 8; i += 1)
+        assert.deepEqual(
+          (await readFiles(["/proc/thread-self/net/dev"]))[0]!.split("\n").length,
+          own.split("\n").length,
+        );
     } finally {
       unpinNamespace(pin);
     }
@@ -59,13 +69,22 @@ describe("reads in one go", { skip: inOwnSandbox() ? false : "needs a sandbox of
   test("what a cgroup uses, as its own files say", async () => {
     const layout = detectCgroups();
     createCgroup(layout, "/keelson-batch");
-    const child = spawn("sh", ["-c", "read _; x=$(head -c 2000000 /dev/zero | tr '\\0' x); i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; read _"], { stdio: ["pipe", "ignore", "inherit"] });
+    const child = spawn(
+      "sh",
+      [
+        "-c",
+        "read _; x=$(head -c 2000000 /dev/zero | tr '\\0' x); i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; read _",
+      ],
+      { stdio: ["pipe", "ignore", "inherit"] },
+    );
     try {
-      for (const cgroup of cgroupDirs(layout, "/keelson-batch")) writeFileSync(join(cgroup, "cgroup.procs"), String(child.pid));
+      for (const cgroup of cgroupDirs(layout, "/keelson-batch"))
+        writeFileSync(join(cgroup, "cgroup.procs"), String(child.pid));
       const [idle] = await readCgroupUsages(layout, ["/keelson-batch"], "all");
       child.stdin.write("go\n");
       let busy = idle;
-      while (busy!.cpu!.usageNs < idle!.cpu!.usageNs + 50_000_000n) [busy] = await readCgroupUsages(layout, ["/keelson-batch"], "all");
+      while (busy!.cpu!.usageNs < idle!.cpu!.usageNs + 50_000_000n)
+        [busy] = await readCgroupUsages(layout, ["/keelson-batch"], "all");
       assert.equal(busy!.pids!.current, 1n);
       assert.ok(busy!.memory!.usageBytes > 0n && busy!.memory!.pageFaults! > 0n, "memory");
       const [brief, gone] = await readCgroupUsages(layout, ["/keelson-batch", "/keelson-none"], "cpu");

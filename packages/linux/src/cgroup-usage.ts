@@ -133,7 +133,12 @@ const pressureFiles = ["cpu.pressure", "memory.pressure", "io.pressure"];
  *
  * @param hugepageSizes as the CRI writes them: `2MB`.
  */
-export async function readCgroupUsages(layout: CgroupLayout, paths: readonly string[], detail: UsageDetail, hugepageSizes: readonly string[] = []): Promise<(CgroupUsage | undefined)[]> {
+export async function readCgroupUsages(
+  layout: CgroupLayout,
+  paths: readonly string[],
+  detail: UsageDetail,
+  hugepageSizes: readonly string[] = [],
+): Promise<(CgroupUsage | undefined)[]> {
   const plans = paths.map((path) => filesOf(layout, path, detail, hugepageSizes));
   const texts = await readFiles(plans.flatMap((files) => files.map(({ file }) => file)));
   let next = 0;
@@ -153,7 +158,12 @@ interface Template {
   readonly root: string;
 }
 
-function filesOf(layout: CgroupLayout, path: string, detail: UsageDetail, hugepageSizes: readonly string[]): { name: string; file: string }[] {
+function filesOf(
+  layout: CgroupLayout,
+  path: string,
+  detail: UsageDetail,
+  hugepageSizes: readonly string[],
+): { name: string; file: string }[] {
   checkPath(path);
   return templatesOf(layout, detail, hugepageSizes).map(({ name, root }) => ({ name, file: `${root}${path}/${name}` }));
 }
@@ -176,10 +186,18 @@ function newTemplates(layout: CgroupLayout, detail: UsageDetail, hugepageSizes: 
     const root = layout.hierarchies.find(({ controllers }) => controllers.includes(controller))?.dir;
     return root === undefined ? [] : [{ name, root }];
   };
-  const base = wanted(layout.kind === "v2" ? v2Files : v1Files).flatMap(([controller, name]) => inController(controller, name));
-  const hugetlb = detail === "all" ? hugepageSizes.flatMap((size) => hugepageFiles(size).flatMap((name) => inController("hugetlb", name))) : [];
+  const base = wanted(layout.kind === "v2" ? v2Files : v1Files).flatMap(([controller, name]) =>
+    inController(controller, name),
+  );
+  const hugetlb =
+    detail === "all"
+      ? hugepageSizes.flatMap((size) => hugepageFiles(size).flatMap((name) => inController("hugetlb", name)))
+      : [];
   // cpu.stat is in every v2 cgroup, also where the controller is not passed down.
-  const always = layout.kind === "v2" && base.every(({ name }) => name !== "cpu.stat") ? [{ name: "cpu.stat", root: layout.root }] : [];
+  const always =
+    layout.kind === "v2" && base.every(({ name }) => name !== "cpu.stat")
+      ? [{ name: "cpu.stat", root: layout.root }]
+      : [];
   return [...base, ...always, ...hugetlb, ...(detail === "cpu" ? [] : pressureOf(layout))];
 }
 
@@ -197,7 +215,10 @@ function hugepageFiles(size: string): string[] {
 
 /** The text of a cgroup's files, by name, of v1 or v2 or both → what they say. Pure. */
 export function usageOf(files: ReadonlyMap<string, string>, hugepageSizes: readonly string[] = []): CgroupUsage {
-  const pressures = files.has("cgroup.events") && field(files.get("cgroup.events"), "populated") !== 1n ? new Map<string, string>() : files;
+  const pressures =
+    files.has("cgroup.events") && field(files.get("cgroup.events"), "populated") !== 1n
+      ? new Map<string, string>()
+      : files;
   const cpu = files.has("cpuacct.usage") ? cpuOfV1(files) : cpuOfV2(files);
   const memory = files.has("memory.usage_in_bytes") ? memoryOfV1(files) : memoryOfV2(files);
   const swap = files.has("memory.usage_in_bytes") ? swapOfV1(files) : swapOfV2(files);
@@ -206,9 +227,13 @@ export function usageOf(files: ReadonlyMap<string, string>, hugepageSizes: reado
   const current = integer(files.get("pids.current"));
   return {
     ...(cpu === undefined ? {} : { cpu: { ...cpu, ...some("pressure", pressure(pressures.get("cpu.pressure"))) } }),
-    ...(memory === undefined ? {} : { memory: { ...memory, ...some("pressure", pressure(pressures.get("memory.pressure"))) } }),
+    ...(memory === undefined
+      ? {}
+      : { memory: { ...memory, ...some("pressure", pressure(pressures.get("memory.pressure"))) } }),
     ...some("swap", swap),
-    ...(io === undefined && ioPressure === undefined ? {} : { io: { devices: io ?? [], ...some("pressure", ioPressure) } }),
+    ...(io === undefined && ioPressure === undefined
+      ? {}
+      : { io: { devices: io ?? [], ...some("pressure", ioPressure) } }),
     ...(current === undefined ? {} : { pids: { current, ...some("limit", integer(files.get("pids.max"))) } }),
     hugepages: hugepageSizes.flatMap((size) => hugepagesOf(files, size)),
   };
@@ -305,7 +330,9 @@ function swapOfV1(files: ReadonlyMap<string, string>): SwapUsage | undefined {
 
 function swapOfV2(files: ReadonlyMap<string, string>): SwapUsage | undefined {
   const usageBytes = integer(files.get("memory.swap.current"));
-  return usageBytes === undefined ? undefined : { usageBytes, ...some("limitBytes", integer(files.get("memory.swap.max"))) };
+  return usageBytes === undefined
+    ? undefined
+    : { usageBytes, ...some("limitBytes", integer(files.get("memory.swap.max"))) };
 }
 
 function limitOfV1(text: string | undefined): bigint | undefined {
@@ -320,7 +347,9 @@ function ioOfV1(files: ReadonlyMap<string, string>): DeviceIo[] | undefined {
   if (bytes === undefined || operations === undefined) return undefined;
   const devices = new Map<string, DeviceIo>();
   const add = (text: string, read: "readBytes" | "reads", write: "writtenBytes" | "writes") => {
-    for (const [, major = "", minor = "", operation, value = ""] of text.matchAll(/^(\d+):(\d+) (Read|Write) (\d+)$/gm)) {
+    for (const [, major = "", minor = "", operation, value = ""] of text.matchAll(
+      /^(\d+):(\d+) (Read|Write) (\d+)$/gm,
+    )) {
       const device = deviceOf(devices, major, minor);
       device[operation === "Read" ? read : write] += BigInt(value);
     }
@@ -346,22 +375,39 @@ function ioOfV2(text: string): DeviceIo[] {
 
 function deviceOf(devices: Map<string, DeviceIo>, major: string, minor: string): DeviceIo {
   const key = `${major}:${minor}`;
-  const found = devices.get(key) ?? { major: Number(major), minor: Number(minor), readBytes: 0n, writtenBytes: 0n, reads: 0n, writes: 0n };
+  const found = devices.get(key) ?? {
+    major: Number(major),
+    minor: Number(minor),
+    readBytes: 0n,
+    writtenBytes: 0n,
+    reads: 0n,
+    writes: 0n,
+  };
   devices.set(key, found);
   return found;
 }
 
 function hugepagesOf(files: ReadonlyMap<string, string>, size: string): HugepageUsage[] {
-  const usageBytes = integer(files.get(`hugetlb.${size}.usage_in_bytes`)) ?? integer(files.get(`hugetlb.${size}.current`));
-  return usageBytes === undefined ? [] : [{ size, usageBytes, ...some("maxUsageBytes", integer(files.get(`hugetlb.${size}.max_usage_in_bytes`))) }];
+  const usageBytes =
+    integer(files.get(`hugetlb.${size}.usage_in_bytes`)) ?? integer(files.get(`hugetlb.${size}.current`));
+  return usageBytes === undefined
+    ? []
+    : [{ size, usageBytes, ...some("maxUsageBytes", integer(files.get(`hugetlb.${size}.max_usage_in_bytes`))) }];
 }
 
 /** Lines of `some avg10=0.00 avg60=0.00 avg300=0.00 total=0`. */
 export function pressure(text: string | undefined): PressurePair | undefined {
   if (text === undefined) return undefined;
   const pair: PressurePair = {};
-  for (const [, kind, avg10, avg60, avg300, total] of text.matchAll(/^(some|full) avg10=([\d.]+) avg60=([\d.]+) avg300=([\d.]+) total=(\d+)$/gm)) {
-    pair[kind === "full" ? "full" : "some"] = { avg10: Number(avg10), avg60: Number(avg60), avg300: Number(avg300), totalUs: BigInt(total!) };
+  for (const [, kind, avg10, avg60, avg300, total] of text.matchAll(
+    /^(some|full) avg10=([\d.]+) avg60=([\d.]+) avg300=([\d.]+) total=(\d+)$/gm,
+  )) {
+    pair[kind === "full" ? "full" : "some"] = {
+      avg10: Number(avg10),
+      avg60: Number(avg60),
+      avg300: Number(avg300),
+      totalUs: BigInt(total!),
+    };
   }
   return pair.some === undefined && pair.full === undefined ? undefined : pair;
 }

@@ -2,7 +2,16 @@ import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { cgroupDirs, cgroupProcs, controllerDir, createCgroup, detectCgroups, isCgroupEmpty, killCgroup, removeCgroup } from "./cgroup.ts";
+import {
+  cgroupDirs,
+  cgroupProcs,
+  controllerDir,
+  createCgroup,
+  detectCgroups,
+  isCgroupEmpty,
+  killCgroup,
+  removeCgroup,
+} from "./cgroup.ts";
 import { readCgroup } from "./procfs.ts";
 import { spawn } from "./spawn.ts";
 
@@ -36,7 +45,13 @@ test("children that keep forking are killed to the last", async () => {
   const pids = controllerDir(layout, path, "pids");
   if (pids !== undefined) writeFileSync(join(pids, "pids.max"), "200");
   const dirs = cgroupDirs(layout, path);
-  const children = Array.from({ length: 5 }, () => spawn({ file: "sh", args: ["-c", "trap '' TERM; while :; do sh -c 'sleep 0.01 & sleep 0.01 & exit' & sleep 0.001; done"], cgroups: dirs }));
+  const children = Array.from({ length: 5 }, () =>
+    spawn({
+      file: "sh",
+      args: ["-c", "trap '' TERM; while :; do sh -c 'sleep 0.01 & sleep 0.01 & exit' & sleep 0.001; done"],
+      cgroups: dirs,
+    }),
+  );
   await new Promise((resolve) => setTimeout(resolve, 150));
   assert.ok(cgroupProcs(layout, path).length > 5);
   await killCgroup(layout, path);

@@ -4,7 +4,15 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { test } from "node:test";
 import type { TestContext } from "node:test";
-import { cgroupDirs, cgroupProcs, controllerDir, createCgroup, detectCgroups, isCgroupEmpty, killCgroup } from "./cgroup.ts";
+import {
+  cgroupDirs,
+  cgroupProcs,
+  controllerDir,
+  createCgroup,
+  detectCgroups,
+  isCgroupEmpty,
+  killCgroup,
+} from "./cgroup.ts";
 
 function fakeTree(t: TestContext, files: Record<string, string>): string {
   const root = mkdtempSync(join(tmpdir(), "cgroup-"));
@@ -16,31 +24,57 @@ function fakeTree(t: TestContext, files: Record<string, string>): string {
   return root;
 }
 
-const v2Root = { "cgroup.controllers": "cpuset cpu io memory hugetlb pids rdma misc\n", "cgroup.subtree_control": "cpu memory\n", "cgroup.procs": "1\n" };
+const v2Root = {
+  "cgroup.controllers": "cpuset cpu io memory hugetlb pids rdma misc\n",
+  "cgroup.subtree_control": "cpu memory\n",
+  "cgroup.procs": "1\n",
+};
 
 test("v2 is known by its controllers file", (t) => {
   const layout = detectCgroups(fakeTree(t, v2Root));
   assert.equal(layout.kind, "v2");
-  assert.deepEqual(layout.hierarchies[0]?.controllers, ["cpuset", "cpu", "io", "memory", "hugetlb", "pids", "rdma", "misc"]);
+  assert.deepEqual(layout.hierarchies[0]?.controllers, [
+    "cpuset",
+    "cpu",
+    "io",
+    "memory",
+    "hugetlb",
+    "pids",
+    "rdma",
+    "misc",
+  ]);
   assert.equal(controllerDir(layout, "/kubepods/pod1", "memory"), join(layout.root, "kubepods/pod1"));
   assert.equal(controllerDir(layout, "/kubepods/pod1", "net_cls"), undefined);
 });
 
 test("v1 with joint and named hierarchies, symlinks and empty mount points", (t) => {
-  const root = fakeTree(t, { "cpu,cpuacct/cgroup.procs": "", "memory/cgroup.procs": "", "systemd/cgroup.procs": "", "stray/file": "" });
+  const root = fakeTree(t, {
+    "cpu,cpuacct/cgroup.procs": "",
+    "memory/cgroup.procs": "",
+    "systemd/cgroup.procs": "",
+    "stray/file": "",
+  });
   symlinkSync("cpu,cpuacct", join(root, "cpu"));
   const layout = detectCgroups(root);
   assert.equal(layout.kind, "v1");
-  assert.deepEqual(layout.hierarchies.map(({ dir, controllers, name }) => [dir.slice(root.length), controllers, name]), [
-    ["/cpu,cpuacct", ["cpu", "cpuacct"], undefined],
-    ["/memory", ["memory"], undefined],
-    ["/systemd", [], "systemd"],
-  ]);
-  assert.deepEqual(cgroupDirs(layout, "/a/b"), ["cpu,cpuacct", "memory", "systemd"].map((name) => join(root, name, "a/b")));
+  assert.deepEqual(
+    layout.hierarchies.map(({ dir, controllers, name }) => [dir.slice(root.length), controllers, name]),
+    [
+      ["/cpu,cpuacct", ["cpu", "cpuacct"], undefined],
+      ["/memory", ["memory"], undefined],
+      ["/systemd", [], "systemd"],
+    ],
+  );
+  assert.deepEqual(
+    cgroupDirs(layout, "/a/b"),
+    ["cpu,cpuacct", "memory", "systemd"].map((name) => join(root, name, "a/b")),
+  );
 });
 
 test("hybrid is v1 with a v2 tree beside it", (t) => {
-  const layout = detectCgroups(fakeTree(t, { "memory/cgroup.procs": "", "unified/cgroup.procs": "", "unified/cgroup.controllers": "hugetlb\n" }));
+  const layout = detectCgroups(
+    fakeTree(t, { "memory/cgroup.procs": "", "unified/cgroup.procs": "", "unified/cgroup.controllers": "hugetlb\n" }),
+  );
   assert.equal(layout.kind, "hybrid");
   assert.deepEqual(new Set(layout.hierarchies.map((h) => h.version)), new Set([1, 2]));
 });
@@ -59,7 +93,11 @@ test("a path that means the root or leads out is refused", async (t) => {
 });
 
 test("on v2 a new cgroup's parents pass every controller down", (t) => {
-  const root = fakeTree(t, { ...v2Root, "kubepods/cgroup.controllers": "cpu memory\n", "kubepods/cgroup.subtree_control": "" });
+  const root = fakeTree(t, {
+    ...v2Root,
+    "kubepods/cgroup.controllers": "cpu memory\n",
+    "kubepods/cgroup.subtree_control": "",
+  });
   createCgroup(detectCgroups(root), "/kubepods/pod1");
   // A fake file keeps the last write only; the kernel's adds them up.
   assert.equal(readFileSync(join(root, "cgroup.subtree_control"), "utf8"), "+misc");
@@ -68,8 +106,13 @@ test("on v2 a new cgroup's parents pass every controller down", (t) => {
 
 test("on v1 a new cpuset takes its parent's CPUs", (t) => {
   const root = fakeTree(t, {
-    "cpuset/cgroup.procs": "", "cpuset/cpuset.cpus": "0-3\n", "cpuset/cpuset.mems": "0\n",
-    "cpuset/a/cpuset.cpus": "\n", "cpuset/a/cpuset.mems": "", "cpuset/a/b/cpuset.cpus": "1\n", "cpuset/a/b/cpuset.mems": "\n",
+    "cpuset/cgroup.procs": "",
+    "cpuset/cpuset.cpus": "0-3\n",
+    "cpuset/cpuset.mems": "0\n",
+    "cpuset/a/cpuset.cpus": "\n",
+    "cpuset/a/cpuset.mems": "",
+    "cpuset/a/b/cpuset.cpus": "1\n",
+    "cpuset/a/b/cpuset.mems": "\n",
   });
   createCgroup(detectCgroups(root), "/a/b");
   assert.equal(readFileSync(join(root, "cpuset/a/cpuset.cpus"), "utf8"), "0-3");
@@ -78,14 +121,27 @@ test("on v1 a new cpuset takes its parent's CPUs", (t) => {
 });
 
 test("processes are collected from all hierarchies and levels", (t) => {
-  const layout = detectCgroups(fakeTree(t, { "memory/cgroup.procs": "1\n", "pids/cgroup.procs": "1\n", "memory/a/cgroup.procs": "30\n0\n4\n", "memory/a/b/cgroup.procs": "5\n", "pids/a/cgroup.procs": "4\n6\n" }));
+  const layout = detectCgroups(
+    fakeTree(t, {
+      "memory/cgroup.procs": "1\n",
+      "pids/cgroup.procs": "1\n",
+      "memory/a/cgroup.procs": "30\n0\n4\n",
+      "memory/a/b/cgroup.procs": "5\n",
+      "pids/a/cgroup.procs": "4\n6\n",
+    }),
+  );
   assert.deepEqual(cgroupProcs(layout, "/a"), [4, 5, 6, 30]);
   assert.equal(isCgroupEmpty(layout, "/a"), false);
   assert.equal(isCgroupEmpty(layout, "/missing"), true);
 });
 
 test("on v2 emptiness is what the kernel says, and cgroup.kill does the killing", async (t) => {
-  const root = fakeTree(t, { ...v2Root, "a/cgroup.events": "populated 1\nfrozen 0\n", "a/cgroup.kill": "", "a/cgroup.procs": "" });
+  const root = fakeTree(t, {
+    ...v2Root,
+    "a/cgroup.events": "populated 1\nfrozen 0\n",
+    "a/cgroup.kill": "",
+    "a/cgroup.procs": "",
+  });
   const layout = detectCgroups(root);
   assert.equal(isCgroupEmpty(layout, "/a"), false);
   await assert.rejects(killCgroup(layout, "/a", { timeoutMs: 0 }), { code: "EBUSY" });

@@ -27,11 +27,31 @@ export interface CgroupLayout {
   hierarchies: readonly CgroupHierarchy[];
 }
 
-const v1Controllers = new Set(["blkio", "cpu", "cpuacct", "cpuset", "debug", "devices", "freezer", "hugetlb", "memory", "misc", "net_cls", "net_prio", "perf_event", "pids", "rdma"]);
+const v1Controllers = new Set([
+  "blkio",
+  "cpu",
+  "cpuacct",
+  "cpuset",
+  "debug",
+  "devices",
+  "freezer",
+  "hugetlb",
+  "memory",
+  "misc",
+  "net_cls",
+  "net_prio",
+  "perf_event",
+  "pids",
+  "rdma",
+]);
 
 /** Reads the layout below root, as cgroups(7) and systemd have it. Throws Error when there are no cgroups. */
 export function detectCgroups(root = "/sys/fs/cgroup"): CgroupLayout {
-  const v2 = (dir: string): CgroupHierarchy => ({ version: 2, dir, controllers: words(readFileSync(join(dir, "cgroup.controllers"), "utf8")) });
+  const v2 = (dir: string): CgroupHierarchy => ({
+    version: 2,
+    dir,
+    controllers: words(readFileSync(join(dir, "cgroup.controllers"), "utf8")),
+  });
   // This file is in every v2 cgroup and in no other.
   if (existsSync(join(root, "cgroup.controllers"))) return { kind: "v2", root, hierarchies: [v2(root)] };
 
@@ -47,7 +67,8 @@ export function detectCgroups(root = "/sys/fs/cgroup"): CgroupLayout {
     const controllers = entry.name.split(",").filter((name) => v1Controllers.has(name));
     hierarchies.push({ version: 1, dir, controllers, ...(controllers.length > 0 ? {} : { name: entry.name }) });
   }
-  if (!hierarchies.some((hierarchy) => hierarchy.version === 1)) throw new Error(`no cgroups are mounted at ${root}: mount cgroup2 there`);
+  if (!hierarchies.some((hierarchy) => hierarchy.version === 1))
+    throw new Error(`no cgroups are mounted at ${root}: mount cgroup2 there`);
   return { kind: hierarchies.some((hierarchy) => hierarchy.version === 2) ? "hybrid" : "v1", root, hierarchies };
 }
 
@@ -135,7 +156,8 @@ function passDown(dir: string): void {
 }
 
 function inherit(parent: string, dir: string, name: string): void {
-  if (readFileSync(join(dir, name), "utf8").trim() === "") writeFileSync(join(dir, name), readFileSync(join(parent, name), "utf8").trim());
+  if (readFileSync(join(dir, name), "utf8").trim() === "")
+    writeFileSync(join(dir, name), readFileSync(join(parent, name), "utf8").trim());
 }
 
 /** A directory and all below it, parents first; none when it is gone. */
@@ -152,7 +174,9 @@ function subtree(dir: string): string[] {
 function procsOf(dir: string): number[] {
   try {
     // 0 is a process that our PID namespace does not see.
-    return words(readFileSync(join(dir, "cgroup.procs"), "utf8")).map(Number).filter((pid) => pid > 0);
+    return words(readFileSync(join(dir, "cgroup.procs"), "utf8"))
+      .map(Number)
+      .filter((pid) => pid > 0);
   } catch (error) {
     // EOPNOTSUPP: a threaded cgroup, whose processes its domain lists.
     if (isErrno(error, "ENOENT", "ENODEV", "EOPNOTSUPP", "ENOTSUP")) return [];
@@ -188,7 +212,12 @@ export interface WaitOptions {
  * Kills every process in a cgroup and below and waits until none is left. Nothing to do when it does not exist. Rejects
  * with code EBUSY when some are left after timeoutMs (a process in uninterruptible sleep), and with the signal's reason.
  */
-export async function killCgroup(layout: CgroupLayout, path: string, { timeoutMs = 5000 }: WaitOptions = {}, signal?: AbortSignal): Promise<void> {
+export async function killCgroup(
+  layout: CgroupLayout,
+  path: string,
+  { timeoutMs = 5000 }: WaitOptions = {},
+  signal?: AbortSignal,
+): Promise<void> {
   const deadline = performance.now() + timeoutMs;
   // What cannot be killed must not keep us busy: a look takes some hundred system calls on v1.
   for (let pauseMs = 1; ; pauseMs = Math.min(pauseMs * 2, 200)) {
@@ -197,7 +226,10 @@ export async function killCgroup(layout: CgroupLayout, path: string, { timeoutMs
     await sleep(pauseMs, undefined, signal === undefined ? {} : { signal });
     if (performance.now() > deadline && !isCgroupEmpty(layout, path)) {
       const left = cgroupProcs(layout, path).slice(0, 5).map(describeProcess).join(", ");
-      throw Object.assign(new Error(`kill cgroup ${path}: still there ${timeoutMs} ms after SIGKILL: ${left} (EBUSY)`), { code: "EBUSY", errno: 16, syscall: "kill", path });
+      throw Object.assign(
+        new Error(`kill cgroup ${path}: still there ${timeoutMs} ms after SIGKILL: ${left} (EBUSY)`),
+        { code: "EBUSY", errno: 16, syscall: "kill", path },
+      );
     }
   }
 }
@@ -217,7 +249,8 @@ function describeProcess(pid: number): string {
 
 function killOnce(layout: CgroupLayout, path: string): void {
   for (const hierarchy of layout.hierarchies) {
-    if (hierarchy.version === 2 && writeIfThere(join(hierarchy.dir, path, "cgroup.kill"), "1") && layout.kind === "v2") return;
+    if (hierarchy.version === 2 && writeIfThere(join(hierarchy.dir, path, "cgroup.kill"), "1") && layout.kind === "v2")
+      return;
   }
   // Frozen, they cannot fork faster than we kill. v1 delivers the signal on thawing.
   freeze(layout, path, true);
@@ -280,7 +313,12 @@ function killListed(layout: CgroupLayout, path: string): void {
  * Removes a cgroup and those below it from every hierarchy, waiting a little where the last process has only just ended.
  * Missing is fine. Rejects with EBUSY when processes are in it after timeoutMs, and with the signal's reason.
  */
-export async function removeCgroup(layout: CgroupLayout, path: string, { timeoutMs = 2000 }: WaitOptions = {}, signal?: AbortSignal): Promise<void> {
+export async function removeCgroup(
+  layout: CgroupLayout,
+  path: string,
+  { timeoutMs = 2000 }: WaitOptions = {},
+  signal?: AbortSignal,
+): Promise<void> {
   const deadline = performance.now() + timeoutMs;
   for (let pauseMs = 1; ; pauseMs = Math.min(pauseMs * 2, 50)) {
     let refused: unknown;

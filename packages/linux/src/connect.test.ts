@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { type AddressInfo, createServer, type Server, Socket } from "node:net";
 import { text } from "node:stream/consumers";
-import { setTimeout as delay } from "node:timers/promises";
 import { test, type TestContext } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import { connectLoopback } from "./connect.ts";
 
 const openFds = (): number => readdirSync("/proc/self/fd").length;
@@ -29,7 +29,11 @@ test("it connects to 127.0.0.1, or else to ::1, and each half closes by itself",
 test("nobody there is ECONNREFUSED, no such namespace ENOENT, and no fd is left", async () => {
   const before = openFds();
   await assert.rejects(connectLoopback(null, 1, never), { code: "ECONNREFUSED", syscall: "connect" });
-  await assert.rejects(connectLoopback("/nonexistent", 1, never), { code: "ENOENT", syscall: "open", path: "/nonexistent" });
+  await assert.rejects(connectLoopback("/nonexistent", 1, never), {
+    code: "ENOENT",
+    syscall: "open",
+    path: "/nonexistent",
+  });
   await assert.rejects(connectLoopback("/etc/passwd", 1, never), { code: "EINVAL", syscall: "setns" });
   await assert.rejects(connectLoopback(null, 1, AbortSignal.abort(new Error("enough"))), /enough/);
   await delay(10);
@@ -45,5 +49,8 @@ test("hundreds at once", async (t) => {
       return text(socket);
     }),
   );
-  assert.deepEqual(texts, texts.map((_, i) => String(i)));
+  assert.deepEqual(
+    texts,
+    texts.map((_, i) => String(i)),
+  );
 });

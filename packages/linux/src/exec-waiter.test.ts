@@ -25,7 +25,10 @@ test("it ends as the command does, though the runtime has ended before", async (
 
 test("the command has the streams, and nothing else holds them open", async (t) => {
   const startedMs = performance.now();
-  const { code, stdout } = await waitFor(t, "(sleep 0.1; echo words; exec >&- 2>&-; sleep 60) & echo $! >$PID_FILE; (sleep 0.3; kill $(cat $PID_FILE)) >/dev/null 2>&1 &");
+  const { code, stdout } = await waitFor(
+    t,
+    "(sleep 0.1; echo words; exec >&- 2>&-; sleep 60) & echo $! >$PID_FILE; (sleep 0.3; kill $(cat $PID_FILE)) >/dev/null 2>&1 &",
+  );
   assert.deepEqual([code, stdout.toString()], [143, "words\n"]);
   assert.ok(performance.now() - startedMs < 30_000);
 });
@@ -39,5 +42,8 @@ test("a runtime that fails, is killed or writes no number is told by its code", 
   // Somebody else's process.
   assert.equal((await waitFor(t, "echo 1 >$PID_FILE")).code, 255);
   const { file, args } = execWaiter("/tmp/none");
-  assert.match((await run({ file, args: [...args, "/no/such/runtime"] })).stderr.toString(), /^\/no\/such\/runtime: No such file/);
+  assert.match(
+    (await run({ file, args: [...args, "/no/such/runtime"] })).stderr.toString(),
+    /^\/no\/such\/runtime: No such file/,
+  );
 });

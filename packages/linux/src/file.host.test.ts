@@ -1,9 +1,34 @@
 import assert from "node:assert/strict";
-import { closeSync, constants, lstatSync, mkdtempSync, openSync, readFileSync, readlinkSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  lstatSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { flock, fsyncDir, fsyncDirAsync, lgetxattr, llistxattr, lremovexattr, lsetxattr, mknod, renameExchange, statfs, syncfs, utimensat } from "./file.ts";
+import {
+  flock,
+  fsyncDir,
+  fsyncDirAsync,
+  lgetxattr,
+  llistxattr,
+  lremovexattr,
+  lsetxattr,
+  mknod,
+  renameExchange,
+  statfs,
+  syncfs,
+  utimensat,
+} from "./file.ts";
 import { makeFifo } from "./pipe.ts";
 
 const base = mkdtempSync(join(tmpdir(), "file-"));
@@ -20,7 +45,12 @@ test("xattrs hold any bytes, and are the symlink's own", () => {
   assert.deepEqual(lgetxattr(file, "user.test"), value);
   assert.deepEqual(lgetxattr(file, "user.empty"), Buffer.alloc(0));
   assert.equal(lgetxattr(file, "user.none"), null);
-  assert.deepEqual(llistxattr(file).filter((name) => name.startsWith("user.")).sort(), ["user.empty", "user.test"]);
+  assert.deepEqual(
+    llistxattr(file)
+      .filter((name) => name.startsWith("user."))
+      .sort(),
+    ["user.empty", "user.test"],
+  );
   lremovexattr(file, "user.test");
   assert.throws(() => lremovexattr(file, "user.test"), { code: "ENODATA", path: file });
   lsetxattr(link, "trusted.of.link", Buffer.from("l"));
@@ -34,7 +64,7 @@ test("devices and FIFOs are made with their mode", () => {
   mknod(device, constants.S_IFCHR | 0o600, 259, 70000);
   const stat = statSync(device);
   assert.ok(stat.isCharacterDevice());
-  assert.equal(stat.rdev, Number((BigInt(70000 & 0xff) | (259n << 8n) | (BigInt(70000 & ~0xff) << 12n))));
+  assert.equal(stat.rdev, Number(BigInt(70000 & 0xff) | (259n << 8n) | (BigInt(70000 & ~0xff) << 12n)));
   mknod(join(base, "whiteout"), constants.S_IFCHR, 0, 0);
   makeFifo(join(base, "fifo"), 0o622);
   assert.equal(statSync(join(base, "fifo")).mode & 0o777, 0o622);

@@ -2,12 +2,19 @@ import assert from "node:assert/strict";
 import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, test } from "node:test";
-import { ownMounts } from "./testing/host-mounts.ts";
 import { bindMount, bindMountAsync, mount, mountsUnder, unmount } from "./mount.ts";
-import { createNamespaces, createNamespacesAsync, hostIdOf, namespaceId, type NamespaceOptions, unpinNamespace } from "./namespace.ts";
+import {
+  createNamespaces,
+  createNamespacesAsync,
+  hostIdOf,
+  namespaceId,
+  type NamespaceOptions,
+  unpinNamespace,
+} from "./namespace.ts";
 import { mountOverlay } from "./overlay.ts";
 import { readProcesses } from "./procfs.ts";
 import { run } from "./run.ts";
+import { ownMounts } from "./testing/host-mounts.ts";
 
 const base = ownMounts(import.meta.url);
 if (base !== undefined) {
@@ -16,23 +23,55 @@ if (base !== undefined) {
     return join(base, name);
   };
   const pins = { net: join(base, "net"), ipc: join(base, "ipc"), uts: join(base, "uts") };
-  const user = (hostId = 100_000, length = 65_536) => ({ pin: join(base, "user"), uids: [{ containerId: 0, hostId, length }], gids: [{ containerId: 0, hostId: hostId + 1, length }] });
+  const user = (hostId = 100_000, length = 65_536) => ({
+    pin: join(base, "user"),
+    uids: [{ containerId: 0, hostId, length }],
+    gids: [{ containerId: 0, hostId: hostId + 1, length }],
+  });
   const unpinAll = (): void => [...Object.values(pins), join(base, "user")].forEach(unpinNamespace);
   afterEach(unpinAll);
   /** What `sh -c` says as root of the pinned user namespace in those it owns. */
   const inside = async (script: string): Promise<string> => {
-    const namespaces = [`--user=${join(base, "user")}`, ...["net", "ipc", "uts"].map((kind) => `--${kind}=${join(base, kind)}`)];
-    const { stdout, stderr } = await run({ file: "nsenter", args: [...namespaces, "-S", "0", "-G", "0", "sh", "-c", script] });
+    const namespaces = [
+      `--user=${join(base, "user")}`,
+      ...["net", "ipc", "uts"].map((kind) => `--${kind}=${join(base, kind)}`),
+    ];
+    const { stdout, stderr } = await run({
+      file: "nsenter",
+      args: [...namespaces, "-S", "0", "-G", "0", "sh", "-c", script],
+    });
     return `${stdout.toString()}${stderr.toString()}`;
   };
   const ownerOf = (path: string) => [statSync(path).uid, statSync(path).gid];
-  const children = () => readProcesses().filter((p) => p.parentPid === process.pid).map((p) => p.pid);
+  const children = () =>
+    readProcesses()
+      .filter((p) => p.parentPid === process.pid)
+      .map((p) => p.pid);
 
   test("namespaces belong to the user namespace made with them, whose root has its capabilities over them", async () => {
-    createNamespaces({ ...pins, user: user(), hostname: "pod-1", loopbackUp: true, sysctls: { "net.ipv4.ip_unprivileged_port_start": "0", "kernel.shm_rmid_forced": "1", "fs.mqueue.msg_max": "99" } });
-    assert.match(await inside("cat /proc/self/uid_map /proc/self/gid_map"), /^\s*0\s+100000\s+65536\n\s*0\s+100001\s+65536\n$/);
-    assert.equal(await inside("hostname; cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/kernel/shm_rmid_forced /proc/sys/fs/mqueue/msg_max"), "pod-1\n0\n1\n99\n");
-    assert.equal(await inside("hostname changed; ip link set lo down; echo 5 > /proc/sys/net/ipv4/ip_unprivileged_port_start; hostname; ip -o link show lo | cut -d' ' -f3; cat /proc/sys/net/ipv4/ip_unprivileged_port_start"), "changed\n<LOOPBACK>\n5\n");
+    createNamespaces({
+      ...pins,
+      user: user(),
+      hostname: "pod-1",
+      loopbackUp: true,
+      sysctls: { "net.ipv4.ip_unprivileged_port_start": "0", "kernel.shm_rmid_forced": "1", "fs.mqueue.msg_max": "99" },
+    });
+    assert.match(
+      await inside("cat /proc/self/uid_map /proc/self/gid_map"),
+      /^\s*0\s+100000\s+65536\n\s*0\s+100001\s+65536\n$/,
+    );
+    assert.equal(
+      await inside(
+        "hostname; cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/kernel/shm_rmid_forced /proc/sys/fs/mqueue/msg_max",
+      ),
+      "pod-1\n0\n1\n99\n",
+    );
+    assert.equal(
+      await inside(
+        "hostname changed; ip link set lo down; echo 5 > /proc/sys/net/ipv4/ip_unprivileged_port_start; hostname; ip -o link show lo | cut -d' ' -f3; cat /proc/sys/net/ipv4/ip_unprivileged_port_start",
+      ),
+      "changed\n<LOOPBACK>\n5\n",
+    );
     unpinAll();
     assert.deepEqual(readdirSync(base), []);
     assert.deepEqual(children(), []);
@@ -41,10 +80,18 @@ if (base !== undefined) {
   const failures: [string, () => NamespaceOptions, object][] = [
     ["map of nothing", () => ({ ...pins, user: user(1, 0) }), { stage: "uid_map", code: "EINVAL" }],
     ["map of gids", () => ({ ...pins, user: { ...user(), gids: [] } }), { stage: "gid_map", code: "EINVAL" }],
-    ["user pin", () => ({ ...pins, user: { ...user(), pin: join(base, "none/user") } }), { stage: "pin", code: "ENOENT" }],
+    [
+      "user pin",
+      () => ({ ...pins, user: { ...user(), pin: join(base, "none/user") } }),
+      { stage: "pin", code: "ENOENT" },
+    ],
     ["last pin", () => ({ ...pins, user: user(), uts: join(base, "none/uts") }), { stage: "pin", code: "ENOENT" }],
     ["hostname", () => ({ ...pins, user: user(), hostname: "x".repeat(65) }), { stage: "hostname", code: "EINVAL" }],
-    ["sysctl", () => ({ ...pins, user: user(), sysctls: { "net.ipv4.nonsense": "1" } }), { stage: "sysctl", code: "ENOENT" }],
+    [
+      "sysctl",
+      () => ({ ...pins, user: user(), sysctls: { "net.ipv4.nonsense": "1" } }),
+      { stage: "sysctl", code: "ENOENT" },
+    ],
   ];
   for (const [name, options, expected] of failures) {
     test(`a failure at the ${name} leaves neither pin nor process`, async () => {
@@ -63,14 +110,21 @@ if (base !== undefined) {
     const all = Array.from({ length: 100 }, (_, i) => join(base, `user${i}`));
     await Promise.all(all.map((pin) => createNamespacesAsync({ user: { ...user(), pin } })));
     assert.equal(new Set(all.map(namespaceId)).size, 100);
-    for (const thread of readdirSync("/proc/self/task")) assert.equal(namespaceId(`/proc/self/task/${thread}/ns/user`), own);
+    for (const thread of readdirSync("/proc/self/task"))
+      assert.equal(namespaceId(`/proc/self/task/${thread}/ns/user`), own);
     assert.deepEqual(children(), []);
     all.forEach(unpinNamespace);
   });
 
   test("an id is found outside through the line that has it", () => {
-    const lines = [{ containerId: 0, hostId: 1000, length: 10 }, { containerId: 20, hostId: 5, length: 1 }];
-    assert.deepEqual([0, 9, 10, 20, 21].map((id) => hostIdOf(id, lines)), [1000, 1009, undefined, 5, undefined]);
+    const lines = [
+      { containerId: 0, hostId: 1000, length: 10 },
+      { containerId: 20, hostId: 5, length: 1 },
+    ];
+    assert.deepEqual(
+      [0, 9, 10, 20, 21].map((id) => hostIdOf(id, lines)),
+      [1000, 1009, undefined, 5, undefined],
+    );
   });
 
   test("an idmapped bind mount shows the owners of a user namespace, both ways, and changes nothing on disk", () => {
@@ -81,7 +135,13 @@ if (base !== undefined) {
     writeFileSync(join(source, "of-7"), "");
     chownSync(join(source, "of-7"), 7, 8);
     bindMount(source, target, { idmap: join(base, "user") });
-    assert.deepEqual([ownerOf(join(target, "of-root")), ownerOf(join(target, "of-7"))], [[100_000, 100_001], [100_007, 100_009]]);
+    assert.deepEqual(
+      [ownerOf(join(target, "of-root")), ownerOf(join(target, "of-7"))],
+      [
+        [100_000, 100_001],
+        [100_007, 100_009],
+      ],
+    );
     chownSync(join(target, "of-root"), 100_042, 100_044);
     assert.deepEqual(ownerOf(join(source, "of-root")), [42, 43]);
     // Who is not mapped leaves nothing there.
@@ -98,18 +158,35 @@ if (base !== undefined) {
     const source = dir("deep");
     const target = dir("deep-target");
     mount({ source: "t", target: dir("deep/tmpfs"), fstype: "tmpfs" });
-    bindMount(source, target, { recursive: true, idmap: join(base, "user"), readonly: "recursive", propagation: "rprivate" });
+    bindMount(source, target, {
+      recursive: true,
+      idmap: join(base, "user"),
+      readonly: "recursive",
+      propagation: "rprivate",
+    });
     assert.deepEqual(ownerOf(join(target, "tmpfs")), [100_000, 100_001]);
     assert.throws(() => writeFileSync(join(target, "tmpfs/x"), ""), { code: "EROFS" });
     unmount(target, { detach: true });
     mount({ source: "p", target: dir("deep/proc"), fstype: "proc" });
-    assert.throws(() => bindMount(source, target, { recursive: true, idmap: join(base, "user") }), { stage: "idmap", code: "EINVAL" });
-    await assert.rejects(bindMountAsync(source, target, { recursive: true, idmap: join(base, "user") }), { stage: "idmap", code: "EINVAL" });
+    assert.throws(() => bindMount(source, target, { recursive: true, idmap: join(base, "user") }), {
+      stage: "idmap",
+      code: "EINVAL",
+    });
+    await assert.rejects(bindMountAsync(source, target, { recursive: true, idmap: join(base, "user") }), {
+      stage: "idmap",
+      code: "EINVAL",
+    });
     await bindMountAsync(source, target, { idmap: join(base, "user") });
     assert.deepEqual(ownerOf(target), [100_000, 100_001]);
     unmount(target);
-    assert.throws(() => bindMount(join(source, "proc"), target, { recursive: true, idmap: join(base, "user") }), { stage: "idmap", code: "EINVAL" });
-    assert.throws(() => bindMount(source, target, { idmap: join(base, "user"), oldCalls: true }), { stage: "idmap", code: "ENOSYS" });
+    assert.throws(() => bindMount(join(source, "proc"), target, { recursive: true, idmap: join(base, "user") }), {
+      stage: "idmap",
+      code: "EINVAL",
+    });
+    assert.throws(() => bindMount(source, target, { idmap: join(base, "user"), oldCalls: true }), {
+      stage: "idmap",
+      code: "ENOSYS",
+    });
     assert.throws(() => bindMount(source, target, { idmap: "/proc/self/ns/user" }), { stage: "idmap", code: "EPERM" });
     assert.throws(() => bindMount(source, target, { idmap: join(base, "none") }), { code: "ENOENT" });
     assert.deepEqual(mountsUnder(target), []);
@@ -124,10 +201,21 @@ if (base !== undefined) {
     writeFileSync(join(base, "layers/b/diff/g"), "b");
     chownSync(join(base, "layers/b/diff/g"), 33, 33);
     bindMount(join(base, "layers"), join(base, "mapped"), { idmap: join(base, "user"), readonly: true });
-    mountOverlay({ lowerDirs: [join(base, "mapped/a/diff"), join(base, "mapped/b/diff")], upperDir: join(base, "upper"), workDir: join(base, "work"), target: join(base, "merged") });
+    mountOverlay({
+      lowerDirs: [join(base, "mapped/a/diff"), join(base, "mapped/b/diff")],
+      upperDir: join(base, "upper"),
+      workDir: join(base, "work"),
+      target: join(base, "merged"),
+    });
     unmount(join(base, "mapped"));
     unpinAll();
-    assert.deepEqual([ownerOf(join(base, "merged/f")), ownerOf(join(base, "merged/g"))], [[100_000, 100_001], [100_033, 100_034]]);
+    assert.deepEqual(
+      [ownerOf(join(base, "merged/f")), ownerOf(join(base, "merged/g"))],
+      [
+        [100_000, 100_001],
+        [100_033, 100_034],
+      ],
+    );
     writeFileSync(join(base, "merged/g"), "changed");
     assert.deepEqual(ownerOf(join(base, "upper/g")), [100_033, 100_034]);
     assert.equal(readFileSync(join(base, "layers/b/diff/g"), "utf8"), "b");

@@ -6,7 +6,8 @@ import { test } from "node:test";
 import { parseOomKill, readOomKills } from "./kernel-log.ts";
 
 // Linux 6.18.
-const limited = "6,119456,12489017428,-;oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg=/pod/a,task_memcg=/pod/a/child,task=dd,pid=30234,uid=0\n";
+const limited =
+  "6,119456,12489017428,-;oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg=/pod/a,task_memcg=/pod/a/child,task=dd,pid=30234,uid=0\n";
 
 test("the victim and the cgroup whose limit was reached", () => {
   assert.deepEqual(parseOomKill(limited), { name: "dd", pid: 30234, cgroup: "/pod/a/child", limitedCgroup: "/pod/a" });
@@ -26,7 +27,14 @@ test("what a program wrote into the log is not the kernel's", () => {
 });
 
 test("other records, and what is cut or empty, tell nothing", () => {
-  for (const record of ["", ";", "6,1,1,-;dd invoked oom-killer: order=0\n", "6,1,1,-;oom-kill:constraint=", limited.slice(0, 120)]) assert.equal(parseOomKill(record), undefined, record);
+  for (const record of [
+    "",
+    ";",
+    "6,1,1,-;dd invoked oom-killer: order=0\n",
+    "6,1,1,-;oom-kill:constraint=",
+    limited.slice(0, 120),
+  ])
+    assert.equal(parseOomKill(record), undefined, record);
 });
 
 test("a log that is not there has no kills", (t) => {

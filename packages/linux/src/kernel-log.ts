@@ -40,7 +40,8 @@ export function readOomKills(file = "/dev/kmsg"): OomKill[] {
 export function parseOomKill(record: string): OomKill | undefined {
   const [head, message] = splitOnce(record.split("\n", 1)[0]!, ";");
   if (Number.parseInt(head, 10) >> 3 !== 0) return undefined;
-  const match = /^oom-kill:constraint=.*?,(?:oom_memcg=(.*)|global_oom),task_memcg=(.*),task=(.*),pid=(\d+),uid=\d+$/.exec(message);
+  const match =
+    /^oom-kill:constraint=.*?,(?:oom_memcg=(.*)|global_oom),task_memcg=(.*),task=(.*),pid=(\d+),uid=\d+$/.exec(message);
   if (match === null) return undefined;
   const [, limitedCgroup, cgroup, name, pid] = match;
   return { name: name!, pid: Number(pid), cgroup: cgroup!, ...(limitedCgroup === undefined ? {} : { limitedCgroup }) };

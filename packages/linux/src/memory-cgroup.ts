@@ -54,7 +54,10 @@ function pressureV2(dir: string): MemoryPressure | undefined {
 function pressureV1(dir: string): MemoryPressure | undefined {
   const limit = numberIn(join(dir, "memory.limit_in_bytes"));
   if (limit === undefined) return undefined;
-  const oomKills = withThoseBelow(dir).reduce((sum, each) => sum + (keyedIn(join(each, "memory.oom_control")).get("oom_kill") ?? 0), 0);
+  const oomKills = withThoseBelow(dir).reduce(
+    (sum, each) => sum + (keyedIn(join(each, "memory.oom_control")).get("oom_kill") ?? 0),
+    0,
+  );
   if (limit >= v1Unlimited) return { oomKills, hasReachedLimit: false };
   const highest = numberIn(join(dir, "memory.max_usage_in_bytes")) ?? 0;
   return { oomKills, limitBytes: limit, hasReachedLimit: highest >= limit - v1BatchBytes };

@@ -2,9 +2,19 @@ import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { ownMounts } from "./testing/host-mounts.ts";
-import { MS, bindMount, mount, mountsUnder, readMounts, setPropagation, unmount, unmountAllUnder, unmountAsync } from "./mount.ts";
+import {
+  MS,
+  bindMount,
+  mount,
+  mountsUnder,
+  readMounts,
+  setPropagation,
+  unmount,
+  unmountAllUnder,
+  unmountAsync,
+} from "./mount.ts";
 import type { MountInfo } from "./mount.ts";
+import { ownMounts } from "./testing/host-mounts.ts";
 
 const base = ownMounts(import.meta.url);
 if (base !== undefined) {
@@ -17,7 +27,11 @@ if (base !== undefined) {
 
   test("a failed mount says what, where and why", () => {
     assert.throws(() => mount({ source: "x", target: join(base, "none"), fstype: "tmpfs" }), {
-      message: `mount tmpfs on ${base}/none: No such file or directory (ENOENT)`, code: "ENOENT", errno: 2, syscall: "mount", path: `${base}/none`,
+      message: `mount tmpfs on ${base}/none: No such file or directory (ENOENT)`,
+      code: "ENOENT",
+      errno: 2,
+      syscall: "mount",
+      path: `${base}/none`,
     });
     assert.throws(() => unmount(dir("plain")), { code: "EINVAL", syscall: "umount2" });
     assert.equal(unmount(dir("plain"), { ignoreMissing: true }), false);
@@ -82,7 +96,12 @@ if (base !== undefined) {
     mkdirSync(bytes);
     bindMount(dir("plain"), dir("hostile/stack"));
     bindMount(dir("plain"), dir("hostile/stack"));
-    assert.deepEqual(mountsUnder(top).map((info) => info.target.slice(top.length + 1)).slice(0, names.length), names);
+    assert.deepEqual(
+      mountsUnder(top)
+        .map((info) => info.target.slice(top.length + 1))
+        .slice(0, names.length),
+      names,
+    );
     assert.equal(await unmountAllUnder(top), names.length + 2);
     assert.deepEqual(mountsUnder(top), []);
     assert.equal(await unmountAllUnder(top), 0);

@@ -14,9 +14,18 @@ const sample = String.raw`22 27 0:21 / /proc rw,relatime - proc proc rw
 test("a mount table is parsed with its propagation", () => {
   const mounts = parseMountInfo(Buffer.from(sample));
   assert.equal(mounts.length, 7);
-  assert.deepEqual(mounts.map((m) => [m.shared, m.master, m.unbindable]), [
-    [undefined, undefined, false], [1, undefined, false], [undefined, 1, false], [undefined, undefined, true], [300, 2, false], [3, undefined, false], [undefined, undefined, false],
-  ]);
+  assert.deepEqual(
+    mounts.map((m) => [m.shared, m.master, m.unbindable]),
+    [
+      [undefined, undefined, false],
+      [1, undefined, false],
+      [undefined, 1, false],
+      [undefined, undefined, true],
+      [300, 2, false],
+      [3, undefined, false],
+      [undefined, undefined, false],
+    ],
+  );
   assert.equal(mounts[2]?.root, "/mnt1");
   assert.deepEqual(mounts[2]?.options, ["rw", "noatime"]);
   assert.equal(mounts[4]?.superOptions, "rw,lowerdir=/a,b:/c,upperdir=/u");
@@ -31,7 +40,10 @@ test("escapes are undone", () => {
 });
 
 test("a backslash that was escaped starts no escape of its own", () => {
-  assert.equal(parseMountInfo(Buffer.from(String.raw`1 1 0:1 / /x\134040y rw - tmpfs t rw`))[0]?.target, String.raw`/x\040y`);
+  assert.equal(
+    parseMountInfo(Buffer.from(String.raw`1 1 0:1 / /x\134040y rw - tmpfs t rw`))[0]?.target,
+    String.raw`/x\040y`,
+  );
 });
 
 test("a target that is no UTF-8 keeps its bytes", () => {
@@ -67,5 +79,8 @@ test("random bytes are no mounts and no exception", () => {
 
 test("what is under a directory does not include its neighbours", () => {
   const mounts = parseMountInfo(Buffer.from(sample));
-  assert.deepEqual(mountsUnder("/run/o", mounts).map((m) => m.target), ["/run/o", "/run/o/ns"]);
+  assert.deepEqual(
+    mountsUnder("/run/o", mounts).map((m) => m.target),
+    ["/run/o", "/run/o/ns"],
+  );
 });

@@ -55,7 +55,13 @@ export interface MountOptions {
 
 /** mount(2). Throws SystemError. */
 export function mount(options: MountOptions): void {
-  native.mount(options.source ?? null, options.target, options.fstype ?? null, options.flags ?? 0, options.data ?? null);
+  native.mount(
+    options.source ?? null,
+    options.target,
+    options.fstype ?? null,
+    options.flags ?? 0,
+    options.data ?? null,
+  );
 }
 
 export interface BindOptions {
@@ -89,7 +95,16 @@ export async function bindMountAsync(source: string, target: string, options: Bi
 function bindCall(source: string, target: string, options: BindOptions, async: boolean): Promise<void> | undefined {
   const readonly = options.readonly === "recursive" ? 2 : options.readonly ? 1 : 0;
   const propagation = options.propagation === undefined ? 0 : propagationFlags[options.propagation];
-  return native.bind(source, target, options.recursive ?? false, readonly, propagation, options.oldCalls ?? false, options.idmap ?? null, async);
+  return native.bind(
+    source,
+    target,
+    options.recursive ?? false,
+    readonly,
+    propagation,
+    options.oldCalls ?? false,
+    options.idmap ?? null,
+    async,
+  );
 }
 
 export interface UnmountOptions {
@@ -159,7 +174,10 @@ export interface MountInfo {
 
 /** The file says \040 for a space, and so on: undone byte by byte, on text read as latin1. */
 function unescape(text: string): Buffer {
-  return Buffer.from(text.replace(/\\([0-3][0-7]{2})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8))), "latin1");
+  return Buffer.from(
+    text.replace(/\\([0-3][0-7]{2})/g, (_, octal: string) => String.fromCharCode(Number.parseInt(octal, 8))),
+    "latin1",
+  );
 }
 
 function peerGroup(fields: string[], tag: string): number | undefined {
@@ -175,7 +193,15 @@ export function parseMountInfo(bytes: Buffer): MountInfo[] {
     const separator = fields.indexOf("-", 6);
     const [id, parentId, device, root, target, options] = fields;
     const [fstype, source, superOptions] = fields.slice(separator + 1);
-    if (separator < 0 || root === undefined || target === undefined || device === undefined || options === undefined || fstype === undefined) continue;
+    if (
+      separator < 0 ||
+      root === undefined ||
+      target === undefined ||
+      device === undefined ||
+      options === undefined ||
+      fstype === undefined
+    )
+      continue;
     if (!/^\d+$/.test(id ?? "") || !/^\d+$/.test(parentId ?? "")) continue;
     const optional = fields.slice(6, separator);
     const shared = peerGroup(optional, "shared:");
@@ -232,5 +258,10 @@ export async function unmountAllUnder(dir: string): Promise<number> {
   }
   const left = mountsUnder(dir)[0];
   if (left === undefined) return count;
-  throw Object.assign(new Error(`unmount all under ${dir}: ${left.target} is mounted again and again (EBUSY)`), { code: "EBUSY", errno: 16, syscall: "umount2", path: left.target });
+  throw Object.assign(new Error(`unmount all under ${dir}: ${left.target} is mounted again and again (EBUSY)`), {
+    code: "EBUSY",
+    errno: 16,
+    syscall: "umount2",
+    path: left.target,
+  });
 }

@@ -3,12 +3,18 @@ import { existsSync, mkdirSync, readFileSync, readdirSync, readlinkSync, writeFi
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { ownMounts } from "./testing/host-mounts.ts";
 import { mountsUnder } from "./mount.ts";
-import { createNamespaces, createNamespacesAsync, namespaceId, unpinNamespace, unpinNamespaceAsync } from "./namespace.ts";
+import {
+  createNamespaces,
+  createNamespacesAsync,
+  namespaceId,
+  unpinNamespace,
+  unpinNamespaceAsync,
+} from "./namespace.ts";
 import type { NamespaceOptions } from "./namespace.ts";
 import { warmThreadPool } from "./pool.ts";
 import { run } from "./run.ts";
+import { ownMounts } from "./testing/host-mounts.ts";
 
 const base = ownMounts(import.meta.url);
 if (base !== undefined) {
@@ -18,17 +24,38 @@ if (base !== undefined) {
   const threadNamespaces = (): Set<string> => {
     const all = new Set<string>();
     for (const thread of readdirSync("/proc/self/task")) {
-      all.add(["net", "ipc", "uts", "mnt", "user"].map((kind) => readlinkSync(`/proc/self/task/${thread}/ns/${kind}`)).join(" "));
+      all.add(
+        ["net", "ipc", "uts", "mnt", "user"]
+          .map((kind) => readlinkSync(`/proc/self/task/${thread}/ns/${kind}`))
+          .join(" "),
+      );
     }
     return all;
   };
 
   test("namespaces are new, set up, and live on without a process", async () => {
-    createNamespaces({ ...pins, hostname: "pod-1", loopbackUp: true, sysctls: { "net.ipv4.ip_unprivileged_port_start": "0", "kernel.shmmax": "4096", "net.ipv4.ping_group_range": "0 0" } });
-    for (const kind of ["net", "ipc", "uts"] as const) assert.notEqual(namespaceId(pins[kind]), namespaceId(`/proc/self/ns/${kind}`));
+    createNamespaces({
+      ...pins,
+      hostname: "pod-1",
+      loopbackUp: true,
+      sysctls: {
+        "net.ipv4.ip_unprivileged_port_start": "0",
+        "kernel.shmmax": "4096",
+        "net.ipv4.ping_group_range": "0 0",
+      },
+    });
+    for (const kind of ["net", "ipc", "uts"] as const)
+      assert.notEqual(namespaceId(pins[kind]), namespaceId(`/proc/self/ns/${kind}`));
     const inside = await run({
       file: "nsenter",
-      args: [`--net=${pins.net}`, `--ipc=${pins.ipc}`, `--uts=${pins.uts}`, "sh", "-c", "hostname; cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/kernel/shmmax; ip -o link show lo"],
+      args: [
+        `--net=${pins.net}`,
+        `--ipc=${pins.ipc}`,
+        `--uts=${pins.uts}`,
+        "sh",
+        "-c",
+        "hostname; cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/kernel/shmmax; ip -o link show lo",
+      ],
     });
     assert.match(inside.stdout.toString(), /^pod-1\n0\n4096\n1: lo: <LOOPBACK,UP/);
     assert.notEqual(readFileSync("/proc/sys/kernel/shmmax", "utf8").trim(), "4096");
@@ -41,8 +68,16 @@ if (base !== undefined) {
 
   const failures: [string, NamespaceOptions, object][] = [
     ["hostname", { ...pins, hostname: "x".repeat(65) }, { stage: "hostname", code: "EINVAL", syscall: "sethostname" }],
-    ["sysctl that is not there", { ...pins, sysctls: { "net.ipv4.nonsense": "1" } }, { stage: "sysctl", code: "ENOENT" }],
-    ["sysctl value", { ...pins, sysctls: { "net.ipv4.ip_forward": "1", "net.ipv4.ip_local_port_range": "garbage" } }, { stage: "sysctl", code: "EINVAL", path: "/proc/sys/net/ipv4/ip_local_port_range" }],
+    [
+      "sysctl that is not there",
+      { ...pins, sysctls: { "net.ipv4.nonsense": "1" } },
+      { stage: "sysctl", code: "ENOENT" },
+    ],
+    [
+      "sysctl value",
+      { ...pins, sysctls: { "net.ipv4.ip_forward": "1", "net.ipv4.ip_local_port_range": "garbage" } },
+      { stage: "sysctl", code: "EINVAL", path: "/proc/sys/net/ipv4/ip_local_port_range" },
+    ],
     ["first pin", { ...pins, net: join(base, "none/net") }, { stage: "pin", code: "ENOENT" }],
     ["second pin", { ...pins, ipc: join(base, "none/ipc") }, { stage: "pin", code: "ENOENT" }],
     ["third pin", { ...pins, uts: join(base, "none/uts") }, { stage: "pin", code: "ENOENT" }],
@@ -71,10 +106,19 @@ if (base !== undefined) {
     const before = threadNamespaces();
     assert.equal(before.size, 1);
     mkdirSync(join(base, "many"));
-    for (let i = 0; i < 100; i++) createNamespaces({ net: join(base, "many", `net${i}`), uts: join(base, "many", `uts${i}`), hostname: `h${i}` });
+    for (let i = 0; i < 100; i++)
+      createNamespaces({ net: join(base, "many", `net${i}`), uts: join(base, "many", `uts${i}`), hostname: `h${i}` });
     const ids = new Set(Array.from({ length: 100 }, (_, i) => namespaceId(join(base, "many", `net${i}`))));
     assert.equal(ids.size, 100);
-    await Promise.all(Array.from({ length: 100 }, (_, i) => createNamespacesAsync({ ipc: join(base, "many", `ipc${i}`), uts: join(base, "many", `u${i}`), hostname: "other" })));
+    await Promise.all(
+      Array.from({ length: 100 }, (_, i) =>
+        createNamespacesAsync({
+          ipc: join(base, "many", `ipc${i}`),
+          uts: join(base, "many", `u${i}`),
+          hostname: "other",
+        }),
+      ),
+    );
     assert.deepEqual(threadNamespaces(), before);
     await Promise.all(readdirSync(join(base, "many")).map((name) => unpinNamespaceAsync(join(base, "many", name))));
     assert.deepEqual(mountsUnder(base), []);

@@ -6,7 +6,8 @@ test("sysctl names become paths as sysctl(8) reads them", () => {
   assert.equal(sysctlPath("net.ipv4.ip_forward"), "net/ipv4/ip_forward");
   assert.equal(sysctlPath("net.ipv4.conf.eth0/1.rp_filter"), "net/ipv4/conf/eth0.1/rp_filter");
   assert.equal(sysctlPath("net/ipv4/conf/eth0.1/rp_filter"), "net/ipv4/conf/eth0.1/rp_filter");
-  for (const name of ["", "/etc/passwd", "net/../../etc/passwd", "net.//.x", "net/ipv4/", "..", "net..x"]) assert.throws(() => sysctlPath(name), TypeError, name);
+  for (const name of ["", "/etc/passwd", "net/../../etc/passwd", "net.//.x", "net/ipv4/", "..", "net..x"])
+    assert.throws(() => sysctlPath(name), TypeError, name);
 });
 
 test("what would change the host is refused before anything is made", () => {
@@ -19,5 +20,6 @@ test("what would change the host is refused before anything is made", () => {
     { net: path, sysctls: { "net/../kernel/panic": "1" } },
     { net: path, hostname: "x" },
     { ipc: path, loopbackUp: true },
-  ]) assert.throws(() => createNamespaces(options), TypeError, JSON.stringify(options));
+  ])
+    assert.throws(() => createNamespaces(options), TypeError, JSON.stringify(options));
 });

@@ -47,11 +47,13 @@ function sysctlNamespace(path: string): "net" | "ipc" | "uts" | undefined {
 export function sysctlPath(name: string): string {
   const first = /[./]/.exec(name)?.[0];
   const path = first === "." ? name.replace(/[./]/g, (c) => (c === "." ? "/" : ".")) : name;
-  if (path.split("/").some((segment) => segment === "" || segment === "." || segment === "..")) throw new TypeError(`${name} is no sysctl name`);
+  if (path.split("/").some((segment) => segment === "" || segment === "." || segment === ".."))
+    throw new TypeError(`${name} is no sysctl name`);
   return path;
 }
 
-const mapText = (mappings: readonly IdMapping[]): string => mappings.map((m) => `${m.containerId} ${m.hostId} ${m.length}\n`).join("");
+const mapText = (mappings: readonly IdMapping[]): string =>
+  mappings.map((m) => `${m.containerId} ${m.hostId} ${m.length}\n`).join("");
 
 /** What an id of a user namespace is outside of it; undefined when it is not mapped. */
 export function hostIdOf(id: number, mappings: readonly IdMapping[]): number | undefined {
@@ -65,15 +67,28 @@ function create(options: NamespaceOptions, async: boolean): Promise<void> | unde
     const path = sysctlPath(name);
     const namespace = sysctlNamespace(path);
     if (namespace === undefined || options[namespace] === undefined) {
-      throw new TypeError(`sysctl ${name} belongs to ${namespace === undefined ? "no namespace that is made here" : `a ${namespace} namespace, and none is made`}`);
+      throw new TypeError(
+        `sysctl ${name} belongs to ${namespace === undefined ? "no namespace that is made here" : `a ${namespace} namespace, and none is made`}`,
+      );
     }
     sysctls.push(`/proc/sys/${path}`, value);
   }
-  return native.createNamespaces(options.net ?? null, options.ipc ?? null, options.uts ?? null, options.hostname ?? null, sysctls, options.loopbackUp ?? false, ...userArguments(options.user), async);
+  return native.createNamespaces(
+    options.net ?? null,
+    options.ipc ?? null,
+    options.uts ?? null,
+    options.hostname ?? null,
+    sysctls,
+    options.loopbackUp ?? false,
+    ...userArguments(options.user),
+    async,
+  );
 }
 
 function userArguments(user: UserNamespaceOptions | undefined): [string | null, string | null, string | null, number] {
-  return user === undefined ? [null, null, null, -1] : [user.pin, mapText(user.uids), mapText(user.gids), hostIdOf(0, user.uids) ?? -1];
+  return user === undefined
+    ? [null, null, null, -1]
+    : [user.pin, mapText(user.uids), mapText(user.gids), hostIdOf(0, user.uids) ?? -1];
 }
 
 /**

@@ -7,11 +7,51 @@ interface Native {
   mount(source: Path | null, target: Path, fstype: string | null, flags: number, data: Path | null): void;
   unmount(target: Path, flags: number, async: false): void;
   unmount(target: Path, flags: number, async: true): Promise<void>;
-  bind(source: Path, target: Path, recursive: boolean, readonly: number, propagation: number, oldCalls: boolean, idmap: string | null, async: boolean): Promise<void> | undefined;
-  overlay(target: string, lower: readonly string[], upper: string | null, work: string | null, options: readonly string[], readonly: boolean, method: number, async: boolean): Promise<void> | undefined;
-  createNamespaces(net: string | null, ipc: string | null, uts: string | null, hostname: string | null, sysctls: readonly string[], loopbackUp: boolean, user: string | null, uidMap: string | null, gidMap: string | null, rootUid: number, async: boolean): Promise<void> | undefined;
+  bind(
+    source: Path,
+    target: Path,
+    recursive: boolean,
+    readonly: number,
+    propagation: number,
+    oldCalls: boolean,
+    idmap: string | null,
+    async: boolean,
+  ): Promise<void> | undefined;
+  overlay(
+    target: string,
+    lower: readonly string[],
+    upper: string | null,
+    work: string | null,
+    options: readonly string[],
+    readonly: boolean,
+    method: number,
+    async: boolean,
+  ): Promise<void> | undefined;
+  createNamespaces(
+    net: string | null,
+    ipc: string | null,
+    uts: string | null,
+    hostname: string | null,
+    sysctls: readonly string[],
+    loopbackUp: boolean,
+    user: string | null,
+    uidMap: string | null,
+    gidMap: string | null,
+    rootUid: number,
+    async: boolean,
+  ): Promise<void> | undefined;
   unpinNamespace(path: string, async: boolean): Promise<void> | undefined;
-  spawn(file: string, argv: readonly string[], env: readonly string[], cwd: string | null, fds: Int32Array, newSession: boolean, cgroupProcs: readonly string[], oomScoreAdj: string | null, takesTerminal: boolean): { pid: number; pidfd: number };
+  spawn(
+    file: string,
+    argv: readonly string[],
+    env: readonly string[],
+    cwd: string | null,
+    fds: Int32Array,
+    newSession: boolean,
+    cgroupProcs: readonly string[],
+    oomScoreAdj: string | null,
+    takesTerminal: boolean,
+  ): { pid: number; pidfd: number };
   pidfdOpen(pid: number): number;
   pidfdSendSignal(pidfd: number, signal: number): boolean;
   waitPidfd(pidfd: number): { code: number; signal: number; cpuUserUs: number; cpuSystemUs: number } | null;
@@ -32,7 +72,15 @@ interface Native {
   receiveFd(fd: number): number;
   connectLoopback(netns: string | null, isIpv6: boolean, port: number): { fd: number; isConnected: boolean };
   socketError(fd: number): number;
-  statfs(path: string): { type: bigint; blockSizeBytes: bigint; blocks: bigint; blocksFree: bigint; blocksAvailable: bigint; inodes: bigint; inodesFree: bigint };
+  statfs(path: string): {
+    type: bigint;
+    blockSizeBytes: bigint;
+    blocks: bigint;
+    blocksFree: bigint;
+    blocksAvailable: bigint;
+    inodes: bigint;
+    inodesFree: bigint;
+  };
   flock(fd: number, operation: number): boolean;
   lsetxattr(path: Path, name: string, value: Uint8Array, flags: number): void;
   lremovexattr(path: Path, name: string): void;
@@ -71,7 +119,8 @@ export interface PollHandle {
 export function builtFile(name: string): string {
   const places = ["../build/", "./"].map((place) => fileURLToPath(new URL(place + name, import.meta.url)));
   const found = places.find((place) => existsSync(place));
-  if (found === undefined) throw new Error(`${name} is not built (looked at ${places.join(", ")}): run node packages/linux/build.mjs`);
+  if (found === undefined)
+    throw new Error(`${name} is not built (looked at ${places.join(", ")}): run node packages/linux/build.mjs`);
   return found;
 }
 

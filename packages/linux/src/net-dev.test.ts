@@ -11,8 +11,28 @@ eth1.5:       1       2    3    4    0     0          0         0        5      
 
 test("interfaces are read but the loopback", () => {
   assert.deepEqual(parseNetDev(text), [
-    { name: "eth0", rxBytes: 1984852168n, rxPackets: 46452n, rxErrors: 1n, rxDropped: 2n, txBytes: 3066326n, txPackets: 29984n, txErrors: 3n, txDropped: 4n },
-    { name: "eth1.5", rxBytes: 1n, rxPackets: 2n, rxErrors: 3n, rxDropped: 4n, txBytes: 5n, txPackets: 6n, txErrors: 7n, txDropped: 8n },
+    {
+      name: "eth0",
+      rxBytes: 1984852168n,
+      rxPackets: 46452n,
+      rxErrors: 1n,
+      rxDropped: 2n,
+      txBytes: 3066326n,
+      txPackets: 29984n,
+      txErrors: 3n,
+      txDropped: 4n,
+    },
+    {
+      name: "eth1.5",
+      rxBytes: 1n,
+      rxPackets: 2n,
+      rxErrors: 3n,
+      rxDropped: 4n,
+      txBytes: 5n,
+      txPackets: 6n,
+      txErrors: 7n,
+      txDropped: 8n,
+    },
   ]);
 });
 

@@ -19,8 +19,10 @@ export function parseNetDev(text: string): InterfaceCounters[] {
     const n = numbers.trim().split(/\s+/).map(BigInt);
     const [rxBytes, rxPackets, rxErrors, rxDropped] = n;
     const [txBytes, txPackets, txErrors, txDropped] = n.slice(8);
-    if (rxBytes === undefined || rxPackets === undefined || rxErrors === undefined || rxDropped === undefined) return [];
-    if (txBytes === undefined || txPackets === undefined || txErrors === undefined || txDropped === undefined) return [];
+    if (rxBytes === undefined || rxPackets === undefined || rxErrors === undefined || rxDropped === undefined)
+      return [];
+    if (txBytes === undefined || txPackets === undefined || txErrors === undefined || txDropped === undefined)
+      return [];
     return [{ name, rxBytes, rxPackets, rxErrors, rxDropped, txBytes, txPackets, txErrors, txDropped }];
   });
 }

@@ -3,10 +3,10 @@ import { mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { release } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { ownMounts } from "./testing/host-mounts.ts";
 import { mount, readMounts, unmount } from "./mount.ts";
 import { mountOverlay, mountOverlayAsync } from "./overlay.ts";
 import type { OverlayOptions } from "./overlay.ts";
+import { ownMounts } from "./testing/host-mounts.ts";
 
 const base = ownMounts(import.meta.url);
 if (base !== undefined) {
@@ -18,10 +18,18 @@ if (base !== undefined) {
   };
   const target = dir("target");
   let count = 0;
-  const upper = (): { upperDir: string; workDir: string } => ({ upperDir: dir(`upper${++count}`), workDir: dir(`work${count}`) });
+  const upper = (): { upperDir: string; workDir: string } => ({
+    upperDir: dir(`upper${++count}`),
+    workDir: dir(`work${count}`),
+  });
   const [major = 0, minor = 0] = release().split(".").map(Number);
   const takesLayersOneByOne = major > 6 || (major === 6 && minor >= 7);
-  const methods: NonNullable<OverlayOptions["method"]>[] = ["auto", ...(takesLayersOneByOne ? ["fsconfig" as const] : []), "mount", "mount-fds"];
+  const methods: NonNullable<OverlayOptions["method"]>[] = [
+    "auto",
+    ...(takesLayersOneByOne ? ["fsconfig" as const] : []),
+    "mount",
+    "mount-fds",
+  ];
 
   for (const method of methods) {
     test(`100 layers of long paths are one mount (${method})`, async () => {
@@ -72,14 +80,24 @@ if (base !== undefined) {
 
     test(`a missing layer is named, and nothing is mounted (${method})`, () => {
       const missing = join(base, "missing");
-      assert.throws(() => mountOverlay({ lowerDirs: [dir("l"), missing], ...upper(), target, method }), { code: "ENOENT" });
-      assert.throws(() => mountOverlay({ lowerDirs: [dir("l")], ...upper(), target: missing, method }), { code: "ENOENT" });
-      assert.equal(readMounts().some((info) => info.target === target), false);
+      assert.throws(() => mountOverlay({ lowerDirs: [dir("l"), missing], ...upper(), target, method }), {
+        code: "ENOENT",
+      });
+      assert.throws(() => mountOverlay({ lowerDirs: [dir("l")], ...upper(), target: missing, method }), {
+        code: "ENOENT",
+      });
+      assert.equal(
+        readMounts().some((info) => info.target === target),
+        false,
+      );
     });
   }
 
   test("what overlayfs says of a failure is in the message", () => {
-    assert.throws(() => mountOverlay({ lowerDirs: [dir("l")], ...upper(), target, options: ["nonsense=1"] }), takesLayersOneByOne ? /\(EINVAL\): .*nonsense/ : /\(EINVAL\)/);
+    assert.throws(
+      () => mountOverlay({ lowerDirs: [dir("l")], ...upper(), target, options: ["nonsense=1"] }),
+      takesLayersOneByOne ? /\(EINVAL\): .*nonsense/ : /\(EINVAL\)/,
+    );
     assert.throws(() => mountOverlay({ lowerDirs: [dir("l")], upperDir: dir("u"), target }), TypeError);
   });
 

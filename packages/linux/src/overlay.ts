@@ -24,12 +24,22 @@ function overlay(options: OverlayOptions, async: boolean): Promise<void> | undef
   for (const path of [target, ...options.lowerDirs, upperDir ?? "/", workDir ?? "/"]) {
     if (!path.startsWith("/")) throw new TypeError(`mount overlay on ${target}: ${path} must be an absolute path`);
   }
-  if ((upperDir === null) !== (workDir === null)) throw new TypeError(`mount overlay on ${target}: upperDir and workDir go together`);
+  if ((upperDir === null) !== (workDir === null))
+    throw new TypeError(`mount overlay on ${target}: upperDir and workDir go together`);
   // index=off: with the index a lower layer cannot be shared by several mounts that have other layers below it,
   // and a copied upper layer is refused.
   const mountOptions = upperDir === null ? [] : ["index=off", ...(options.volatile ? ["volatile"] : [])];
   mountOptions.push(...(options.options ?? []));
-  return native.overlay(target, options.lowerDirs, upperDir, workDir, mountOptions, options.readonly ?? false, methods[options.method ?? "auto"], async);
+  return native.overlay(
+    target,
+    options.lowerDirs,
+    upperDir,
+    workDir,
+    mountOptions,
+    options.readonly ?? false,
+    methods[options.method ?? "auto"],
+    async,
+  );
 }
 
 /** Mounts an overlay of any number of layers with paths of any length and characters. Throws SystemError, with what overlayfs said of it. */

@@ -4,7 +4,6 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { cgroupDirs, cgroupProcs, createCgroup, detectCgroups, removeCgroup } from "./cgroup.ts";
-import { ownMounts } from "./testing/host-mounts.ts";
 import { mountsUnder } from "./mount.ts";
 import { createNamespaces, namespaceId, unpinNamespace } from "./namespace.ts";
 import { startPodInit } from "./pod-init.ts";
@@ -13,10 +12,10 @@ import { signalProcess, watchProcess } from "./process.ts";
 import { pssBytes, readProcesses, readStat, readStatus } from "./procfs.ts";
 import { run } from "./run.ts";
 import { spawn } from "./spawn.ts";
+import { ownMounts } from "./testing/host-mounts.ts";
 
 const base = ownMounts(import.meta.url);
 if (base !== undefined) {
-
   async function end(init: PodInit, signal = 15): Promise<void> {
     const keepAlive = setTimeout(() => assert.fail("pod init did not end"), 5000);
     const ended = new Promise<void>((resolve) => watchProcess(init.pid, init.startTicks, resolve));
@@ -40,7 +39,10 @@ if (base !== undefined) {
     assert.equal(readlinkSync(`${proc}/cwd`), "/");
     // What it reported through closes with the report, a moment after that is read.
     for (let i = 0; i < 200 && readdirSync(`${proc}/fd`).length > 3; i += 1) await sleep(5);
-    assert.deepEqual(readdirSync(`${proc}/fd`).map((fd) => readlinkSync(`${proc}/fd/${fd}`)), ["/dev/null", "/dev/null", "/dev/null"]);
+    assert.deepEqual(
+      readdirSync(`${proc}/fd`).map((fd) => readlinkSync(`${proc}/fd/${fd}`)),
+      ["/dev/null", "/dev/null", "/dev/null"],
+    );
     assert.equal(readFileSync(`${proc}/cmdline`, "utf8"), "keelson-pod-init\0pod-1\0");
     assert.equal(readFileSync(`${proc}/environ`, "utf8").replaceAll("\0", ""), "");
     assert.equal(readFileSync(`${proc}/oom_score_adj`, "utf8").trim(), "123");
@@ -49,8 +51,10 @@ if (base !== undefined) {
     assert.equal(stat.startTicks, init.startTicks);
     assert.notEqual(stat.parentPid, process.pid);
     assert.notEqual(stat.session, readStat(process.pid)?.session);
-    for (const kind of ["pid", "mnt"]) assert.notEqual(readlinkSync(`${proc}/ns/${kind}`), readlinkSync(`/proc/self/ns/${kind}`));
-    for (const kind of ["net", "ipc", "uts", "user"]) assert.equal(readlinkSync(`${proc}/ns/${kind}`), readlinkSync(`/proc/self/ns/${kind}`));
+    for (const kind of ["pid", "mnt"])
+      assert.notEqual(readlinkSync(`${proc}/ns/${kind}`), readlinkSync(`/proc/self/ns/${kind}`));
+    for (const kind of ["net", "ipc", "uts", "user"])
+      assert.equal(readlinkSync(`${proc}/ns/${kind}`), readlinkSync(`/proc/self/ns/${kind}`));
     await end(init);
   });
 
@@ -61,9 +65,17 @@ if (base !== undefined) {
     const pins = { net: join(base, "net"), ipc: join(base, "ipc"), uts: join(base, "uts") };
     createNamespaces(pins);
     const pin = join(base, "pid");
-    const init = await startPodInit({ podId: "pod-2", netns: pins.net, ipcns: pins.ipc, utsns: pins.uts, cgroups: cgroupDirs(layout, path), pin });
+    const init = await startPodInit({
+      podId: "pod-2",
+      netns: pins.net,
+      ipcns: pins.ipc,
+      utsns: pins.uts,
+      cgroups: cgroupDirs(layout, path),
+      pin,
+    });
     assert.deepEqual(cgroupProcs(layout, path), [init.pid]);
-    for (const kind of ["net", "ipc", "uts"] as const) assert.equal(namespaceId(`/proc/${init.pid}/ns/${kind}`), namespaceId(pins[kind]));
+    for (const kind of ["net", "ipc", "uts"] as const)
+      assert.equal(namespaceId(`/proc/${init.pid}/ns/${kind}`), namespaceId(pins[kind]));
     assert.equal(namespaceId(pin), namespaceId(`/proc/${init.pid}/ns/pid`));
     await end(init, 2);
     await removeCgroup(layout, path);
@@ -73,10 +85,16 @@ if (base !== undefined) {
 
   test("orphans that end in its namespace leave no zombie, and its end is theirs", async () => {
     const init = await startPodInit({ podId: "pod-3" });
-    const inPod = (script: string) => spawn({ file: "nsenter", args: [`--target=${init.pid}`, "--pid", "sh", "-c", script] });
-    await inPod("for i in 1 2 3 4 5 6 7 8 9 10; do (sleep 0.02 &) ; (setsid sh -c 'sleep 0.05; exit 3' &); done; sleep 0.01").exited;
+    const inPod = (script: string) =>
+      spawn({ file: "nsenter", args: [`--target=${init.pid}`, "--pid", "sh", "-c", script] });
+    await inPod(
+      "for i in 1 2 3 4 5 6 7 8 9 10; do (sleep 0.02 &) ; (setsid sh -c 'sleep 0.05; exit 3' &); done; sleep 0.01",
+    ).exited;
     await new Promise((resolve) => setTimeout(resolve, 200));
-    assert.deepEqual(readProcesses().filter((process) => process.parentPid === init.pid), []);
+    assert.deepEqual(
+      readProcesses().filter((process) => process.parentPid === init.pid),
+      [],
+    );
     const sleeper = inPod("trap '' TERM; exec sleep 1000");
     await new Promise((resolve) => setTimeout(resolve, 50));
     // What a container may send to its pid 1 does not take the pod down, except SIGTERM and SIGINT.
@@ -99,19 +117,43 @@ if (base !== undefined) {
   });
 
   const failures: [PodInitOptions, object][] = [
-    [{ podId: "x", netns: "/nonexistent" }, { stage: "netns", code: "ENOENT", message: "start pod init: netns: no such file or directory (ENOENT)" }],
-    [{ podId: "x", ipcns: "/proc/self/ns/net" }, { stage: "ipcns", code: "EINVAL" }],
-    [{ podId: "x", cgroups: ["/nonexistent"] }, { stage: "cgroup", code: "ENOENT" }],
-    [{ podId: "x", pin: "/nonexistent/pin" }, { stage: "pin", code: "ENOENT" }],
-    [{ podId: "x", oomScoreAdj: 5000 }, { stage: "oom_score_adj", code: "EINVAL" }],
+    [
+      { podId: "x", netns: "/nonexistent" },
+      { stage: "netns", code: "ENOENT", message: "start pod init: netns: no such file or directory (ENOENT)" },
+    ],
+    [
+      { podId: "x", ipcns: "/proc/self/ns/net" },
+      { stage: "ipcns", code: "EINVAL" },
+    ],
+    [
+      { podId: "x", cgroups: ["/nonexistent"] },
+      { stage: "cgroup", code: "ENOENT" },
+    ],
+    [
+      { podId: "x", pin: "/nonexistent/pin" },
+      { stage: "pin", code: "ENOENT" },
+    ],
+    [
+      { podId: "x", oomScoreAdj: 5000 },
+      { stage: "oom_score_adj", code: "EINVAL" },
+    ],
   ];
   for (const [options, expected] of failures) {
     test(`a failure is told with its stage and leaves no process: ${JSON.stringify(options)}`, async () => {
       const fds = readdirSync("/proc/self/fd").length;
-      const before = new Set(readProcesses().filter((process) => process.name === "pod-init").map((process) => process.pid));
+      const before = new Set(
+        readProcesses()
+          .filter((process) => process.name === "pod-init")
+          .map((process) => process.pid),
+      );
       await assert.rejects(startPodInit(options), expected);
       await new Promise((resolve) => setTimeout(resolve, 20));
-      assert.deepEqual(readProcesses().filter((process) => process.name === "pod-init" && process.state !== "Z" && !before.has(process.pid)), []);
+      assert.deepEqual(
+        readProcesses().filter(
+          (process) => process.name === "pod-init" && process.state !== "Z" && !before.has(process.pid),
+        ),
+        [],
+      );
       assert.equal(readdirSync("/proc/self/fd").length, fds);
     });
   }

@@ -59,7 +59,14 @@ export async function startPodInit(options: PodInitOptions): Promise<PodInit> {
   try {
     const child = (() => {
       try {
-        return spawn({ file: podInitProgram(), argv0: "keelson-pod-init", args: [options.podId], env, fds: ["null", "null", "null", writeFd], newSession: true });
+        return spawn({
+          file: podInitProgram(),
+          argv0: "keelson-pod-init",
+          args: [options.podId],
+          env,
+          fds: ["null", "null", "null", writeFd],
+          newSession: true,
+        });
       } finally {
         closeFd(writeFd);
       }
@@ -72,7 +79,12 @@ export async function startPodInit(options: PodInitOptions): Promise<PodInit> {
     if (ok !== null) return { pid: Number(ok[1]), startTicks: Number(ok[2]), oomScoreAdj: Number(ok[3]) };
     const error = /^error (.+) (\d+)$/.exec(report);
     if (error !== null) throw systemError(`start pod init: ${error[1]}`, Number(error[2]), "pod-init", error[1]);
-    throw systemError(`start pod init: it ended without a word (code ${code}, signal ${signal})`, 5, "pod-init", "start");
+    throw systemError(
+      `start pod init: it ended without a word (code ${code}, signal ${signal})`,
+      5,
+      "pod-init",
+      "start",
+    );
   } finally {
     closeFd(readFd);
   }

@@ -25,8 +25,16 @@ test("all threads of the pool exist afterwards, and no more are made", async () 
 });
 
 test("UV_THREADPOOL_SIZE is honoured", async () => {
-  for (const [size, want] of [["9", 9], ["0", 1], ["1", 1]] as const) {
-    const { stdout } = await run({ file: process.execPath, args: script(5000), env: { ...process.env, UV_THREADPOOL_SIZE: size } });
+  for (const [size, want] of [
+    ["9", 9],
+    ["0", 1],
+    ["1", 1],
+  ] as const) {
+    const { stdout } = await run({
+      file: process.execPath,
+      args: script(5000),
+      env: { ...process.env, UV_THREADPOOL_SIZE: size },
+    });
     // Importing may have made them already, all at once.
     assert.ok([`${want}\n`, "0\n"].includes(stdout.toString()), stdout.toString());
   }
@@ -34,6 +42,11 @@ test("UV_THREADPOOL_SIZE is honoured", async () => {
 
 test("a pool that is busy is an error in time, not a hang", async () => {
   const busy = 'for (let i = 0; i < 4; i++) pbkdf2("x", "y", 500_000, 32, "sha512", () => {});';
-  const { stdout } = await run({ file: process.execPath, args: script(50, busy), env: { ...process.env, UV_THREADPOOL_SIZE: "2" }, timeoutMs: 60_000 });
+  const { stdout } = await run({
+    file: process.execPath,
+    args: script(50, busy),
+    env: { ...process.env, UV_THREADPOOL_SIZE: "2" },
+    timeoutMs: 60_000,
+  });
   assert.match(stdout.toString(), /^warm the thread pool: [01] of 2 threads came within 50 ms$/m);
 });

@@ -79,8 +79,16 @@ test("an exception in the callback is an uncaught one, not lost", async () => {
     setTimeout(() => {}, 2000);`;
   const { code, stdout } = await run({ file: process.execPath, args: ["--input-type=module", "-e", script] });
   assert.deepEqual([code, stdout.toString()], [3, "from the callback\n"]);
-  const native = script.replace('watchProcess(1, 0,', 'const child = spawn({ file: "sleep", args: ["0.05"] }); watchProcess(child.pid, processStartTicks(child.pid),');
-  const imports = ["spawn", "procfs"].map((name) => `import { ${name === "spawn" ? name : "processStartTicks"} } from ${JSON.stringify(new URL(`./${name}.ts`, import.meta.url).href)};`).join("\n");
+  const native = script.replace(
+    "watchProcess(1, 0,",
+    'const child = spawn({ file: "sleep", args: ["0.05"] }); watchProcess(child.pid, processStartTicks(child.pid),',
+  );
+  const imports = ["spawn", "procfs"]
+    .map(
+      (name) =>
+        `import { ${name === "spawn" ? name : "processStartTicks"} } from ${JSON.stringify(new URL(`./${name}.ts`, import.meta.url).href)};`,
+    )
+    .join("\n");
   const second = await run({ file: process.execPath, args: ["--input-type=module", "-e", imports + native] });
   assert.deepEqual([second.code, second.stdout.toString()], [3, "from the callback\n"]);
 });

@@ -1,6 +1,16 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { bootId, descendants, parseCgroup, parseStat, parseStatus, processStartTicks, pssBytes, readStat, readStatus } from "./procfs.ts";
+import {
+  bootId,
+  descendants,
+  parseCgroup,
+  parseStat,
+  parseStatus,
+  processStartTicks,
+  pssBytes,
+  readStat,
+  readStatus,
+} from "./procfs.ts";
 import type { ProcessStat } from "./procfs.ts";
 
 const tail = "S 1 12 13 0 -1 4194560 1 2 3 4 55 66 0 0 20 0 7 0 168059 1 2 3";
@@ -8,7 +18,18 @@ const tail = "S 1 12 13 0 -1 4194560 1 2 3 4 55 66 0 0 20 0 7 0 168059 1 2 3";
 test("a process's name may hold whatever it likes", () => {
   for (const name of ["bash", "a b", "a) R 9 9 9", "((((", "))))", ") S 1 (", "line\nbreak", ""]) {
     const stat = parseStat(`42 (${name}) ${tail}\n`);
-    assert.deepEqual(stat, { pid: 42, name, state: "S", parentPid: 1, processGroup: 12, session: 13, userTicks: 55, systemTicks: 66, threads: 7, startTicks: 168059 });
+    assert.deepEqual(stat, {
+      pid: 42,
+      name,
+      state: "S",
+      parentPid: 1,
+      processGroup: 12,
+      session: 13,
+      userTicks: 55,
+      systemTicks: 66,
+      threads: 7,
+      startTicks: 168059,
+    });
   }
 });
 
@@ -24,7 +45,9 @@ test("every truncation of stat is a SyntaxError or complete", () => {
 });
 
 test("status is read with its capabilities, and a name cannot stand in for a field", () => {
-  const status = parseStatus("Name:\tx\\nUid:\t0\nUmask:\t0022\nUid:\t1000\t1001\t1002\t1003\nGid:\t5\t6\t7\t8\nGroups:\t4 24 \nNSpid:\t3366\t1\nVmRSS:\t     312 kB\nCapInh:\t0000000000000000\nCapPrm:\t000001ffffffffff\nCapEff:\t0000000000000001\nCapBnd:\tffffffffffffffff\nCapAmb:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n");
+  const status = parseStatus(
+    "Name:\tx\\nUid:\t0\nUmask:\t0022\nUid:\t1000\t1001\t1002\t1003\nGid:\t5\t6\t7\t8\nGroups:\t4 24 \nNSpid:\t3366\t1\nVmRSS:\t     312 kB\nCapInh:\t0000000000000000\nCapPrm:\t000001ffffffffff\nCapEff:\t0000000000000001\nCapBnd:\tffffffffffffffff\nCapAmb:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n",
+  );
   assert.deepEqual(status.uids, [1000, 1001, 1002, 1003]);
   assert.deepEqual(status.groups, [4, 24]);
   assert.deepEqual(status.pids, [3366, 1]);
@@ -45,9 +68,23 @@ test("cgroup lines of v1, named and v2", () => {
 });
 
 test("descendants are found once, in circles too", () => {
-  const process = (pid: number, parentPid: number): ProcessStat => ({ pid, parentPid, name: "", state: "S", processGroup: 0, session: 0, userTicks: 0, systemTicks: 0, threads: 1, startTicks: 0 });
+  const process = (pid: number, parentPid: number): ProcessStat => ({
+    pid,
+    parentPid,
+    name: "",
+    state: "S",
+    processGroup: 0,
+    session: 0,
+    userTicks: 0,
+    systemTicks: 0,
+    threads: 1,
+    startTicks: 0,
+  });
   const processes = [process(2, 1), process(3, 2), process(4, 3), process(5, 9), process(9, 5), process(1, 4)];
-  assert.deepEqual(descendants(1, processes).map((p) => p.pid), [2, 3, 4]);
+  assert.deepEqual(
+    descendants(1, processes).map((p) => p.pid),
+    [2, 3, 4],
+  );
 });
 
 test("this process reads itself", () => {

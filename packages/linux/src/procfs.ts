@@ -22,7 +22,10 @@ export interface ProcessStat {
 export function parseStat(text: string): ProcessStat {
   const open = text.indexOf("(");
   const close = text.lastIndexOf(")");
-  const fields = text.slice(close + 2).trim().split(" ");
+  const fields = text
+    .slice(close + 2)
+    .trim()
+    .split(" ");
   const number = (field: number): number => Number(fields[field - 3]);
   const stat = {
     pid: Number(text.slice(0, open)),
@@ -36,7 +39,12 @@ export function parseStat(text: string): ProcessStat {
     threads: number(20),
     startTicks: number(22),
   };
-  if (open < 1 || close < open || !/^[A-Za-z]$/.test(stat.state) || Object.values(stat).some((value) => Number.isNaN(value))) {
+  if (
+    open < 1 ||
+    close < open ||
+    !/^[A-Za-z]$/.test(stat.state) ||
+    Object.values(stat).some((value) => Number.isNaN(value))
+  ) {
     throw new SyntaxError("not the content of /proc/PID/stat");
   }
   return stat;
@@ -66,8 +74,13 @@ export function parseStatus(text: string): ProcessStatus {
     // The first of a name counts: Name comes first, its newlines are escaped, and no later line can stand in for it.
     if (colon > 0 && !fields.has(line.slice(0, colon))) fields.set(line.slice(0, colon), line.slice(colon + 1).trim());
   }
-  const numbers = (name: string): number[] => (fields.get(name) ?? "").split(/\s+/).filter((word) => /^\d+$/.test(word)).map(Number);
-  const mask = (name: string): bigint => (/^[0-9a-f]{1,16}$/.test(fields.get(name) ?? "") ? BigInt(`0x${fields.get(name)}`) : 0n);
+  const numbers = (name: string): number[] =>
+    (fields.get(name) ?? "")
+      .split(/\s+/)
+      .filter((word) => /^\d+$/.test(word))
+      .map(Number);
+  const mask = (name: string): bigint =>
+    /^[0-9a-f]{1,16}$/.test(fields.get(name) ?? "") ? BigInt(`0x${fields.get(name)}`) : 0n;
   return {
     name: fields.get("Name") ?? "",
     uids: numbers("Uid"),
@@ -75,7 +88,13 @@ export function parseStatus(text: string): ProcessStatus {
     groups: numbers("Groups"),
     pids: numbers("NSpid"),
     rssBytes: (numbers("VmRSS")[0] ?? 0) * 1024,
-    capabilities: { inheritable: mask("CapInh"), permitted: mask("CapPrm"), effective: mask("CapEff"), bounding: mask("CapBnd"), ambient: mask("CapAmb") },
+    capabilities: {
+      inheritable: mask("CapInh"),
+      permitted: mask("CapPrm"),
+      effective: mask("CapEff"),
+      bounding: mask("CapBnd"),
+      ambient: mask("CapAmb"),
+    },
     noNewPrivileges: numbers("NoNewPrivs")[0] === 1,
     seccomp: numbers("Seccomp")[0] ?? 0,
   };
@@ -165,7 +184,7 @@ export function readProcesses(): ProcessStat[] {
 export function descendants(pid: number, processes: ProcessStat[] = readProcesses()): ProcessStat[] {
   const found: ProcessStat[] = [];
   const seen = new Set([pid]);
-  for (let parents = [pid]; parents.length > 0; ) {
+  for (let parents = [pid]; parents.length > 0;) {
     const next = processes.filter((process) => parents.includes(process.parentPid) && !seen.has(process.pid));
     for (const process of next) seen.add(process.pid);
     found.push(...next);

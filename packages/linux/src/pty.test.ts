@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
-import { setTimeout as delay } from "node:timers/promises";
 import { test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import type { ReadStream } from "node:tty";
 import { Pty, terminalStream } from "./pty.ts";
 import { spawn } from "./spawn.ts";
@@ -20,7 +20,12 @@ test("a child has a raw terminal of the given size, and its end is the stream's"
   {
     using pty = new Pty();
     pty.master.resize({ rows: 43, columns: 101 });
-    const child = spawn({ file: "sh", args: ["-c", "tty >/dev/null && stty size; read line; echo got $line; exit 3"], fds: [pty.slaveFd, pty.slaveFd, pty.slaveFd], newSession: true });
+    const child = spawn({
+      file: "sh",
+      args: ["-c", "tty >/dev/null && stty size; read line; echo got $line; exit 3"],
+      fds: [pty.slaveFd, pty.slaveFd, pty.slaveFd],
+      newSession: true,
+    });
     pty.closeSlave();
     const stream = terminalStream(pty.master.duplicate());
     const output = outputOf(stream);

@@ -1,15 +1,19 @@
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import { test } from "node:test";
-import { ownMounts } from "./testing/host-mounts.ts";
 import { run } from "./run.ts";
+import { ownMounts } from "./testing/host-mounts.ts";
 
 const base = ownMounts(import.meta.url);
 if (base !== undefined) {
   test("the README's example runs", async () => {
     const readme = readFileSync(new URL("../README.md", import.meta.url), "utf8");
     const example = /```ts\n([^]*?)```/.exec(readme)?.[1] ?? assert.fail();
-    const result = await run({ file: process.execPath, args: ["--input-type=module", "-e", `const dir = ${JSON.stringify(base)};\n${example}`], cwd: new URL(".", import.meta.url).pathname });
+    const result = await run({
+      file: process.execPath,
+      args: ["--input-type=module", "-e", `const dir = ${JSON.stringify(base)};\n${example}`],
+      cwd: new URL(".", import.meta.url).pathname,
+    });
     assert.equal(result.code, 0, result.stderr.toString());
     assert.match(result.stdout.toString(), /^\d+:\d+ 1: lo: <LOOPBACK,UP/);
     assert.deepEqual(readdirSync(base), []);
@@ -17,7 +21,12 @@ if (base !== undefined) {
 
   test("it names every module", () => {
     const readme = readFileSync(new URL("../README.md", import.meta.url), "utf8");
-    const modules = readdirSync(new URL(".", import.meta.url)).filter((name) => !name.endsWith(".test.ts") && !["native.ts", "host-mounts.ts"].includes(name));
-    assert.deepEqual(modules.filter((name) => !readme.includes(`\`${name}\``)), []);
+    const modules = readdirSync(new URL(".", import.meta.url)).filter(
+      (name) => !name.endsWith(".test.ts") && !["native.ts", "host-mounts.ts"].includes(name),
+    );
+    assert.deepEqual(
+      modules.filter((name) => !readme.includes(`\`${name}\``)),
+      [],
+    );
   });
 }

@@ -11,7 +11,8 @@ function directory(t: TestContext): string {
   return dir;
 }
 
-const outcome = (result: ResolvedPath) => ("path" in result ? result.path : `${result.error.code} ${result.error.stage}`);
+const outcome = (result: ResolvedPath) =>
+  "path" in result ? result.path : `${result.error.code} ${result.error.stage}`;
 
 test("links are followed; a path that leads nowhere is no error of the others", async (t) => {
   const dir = directory(t);
@@ -19,9 +20,26 @@ test("links are followed; a path that leads nowhere is no error of the others", 
   writeFileSync(join(dir, "file"), "");
   symlinkSync("a b\nc", join(dir, "link"));
   symlinkSync("loop", join(dir, "loop"));
-  const results = await resolvePaths([join(dir, "link"), join(dir, "none"), join(dir, "loop"), join(dir, "file/x"), join(dir, "file"), "/"]);
-  assert.deepEqual(results.map(outcome), [join(dir, "a b\nc"), "ENOENT resolve", "ELOOP resolve", "ENOTDIR resolve", join(dir, "file"), "/"]);
-  assert.deepEqual(results.flatMap((result) => ("path" in result ? result.isDirectory : [])), [true, false, true]);
+  const results = await resolvePaths([
+    join(dir, "link"),
+    join(dir, "none"),
+    join(dir, "loop"),
+    join(dir, "file/x"),
+    join(dir, "file"),
+    "/",
+  ]);
+  assert.deepEqual(results.map(outcome), [
+    join(dir, "a b\nc"),
+    "ENOENT resolve",
+    "ELOOP resolve",
+    "ENOTDIR resolve",
+    join(dir, "file"),
+    "/",
+  ]);
+  assert.deepEqual(
+    results.flatMap((result) => ("path" in result ? result.isDirectory : [])),
+    [true, false, true],
+  );
 });
 
 test("what is not there is made on request, with all above it", async (t) => {
@@ -37,7 +55,10 @@ test("what is not there is made on request, with all above it", async (t) => {
 test("thousands of long paths are answered in order", async () => {
   const paths = Array.from({ length: 2000 }, (_, i) => `/${"./".repeat(500)}${i % 2 === 0 ? "dev" : "none"}`);
   const results = await resolvePaths(paths);
-  assert.deepEqual(results.map(outcome), paths.map((_, i) => (i % 2 === 0 ? "/dev" : "ENOENT resolve")));
+  assert.deepEqual(
+    results.map(outcome),
+    paths.map((_, i) => (i % 2 === 0 ? "/dev" : "ENOENT resolve")),
+  );
 });
 
 test("a relative path and one with a NUL are refused, and none needs no process", async () => {

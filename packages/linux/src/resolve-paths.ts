@@ -20,18 +20,43 @@ const maxAnswerBytes = 4200;
  * signal aborts and rejects with its reason, and nothing of this process hangs. An error of one path, whose `stage` is
  * `resolve` or `make`, is no error of the others.
  */
-export async function resolvePaths(paths: readonly string[], makeMode?: number, signal?: AbortSignal): Promise<ResolvedPath[]> {
+export async function resolvePaths(
+  paths: readonly string[],
+  makeMode?: number,
+  signal?: AbortSignal,
+): Promise<ResolvedPath[]> {
   const wrong = paths.find((path) => !path.startsWith("/") || path.includes("\0"));
   if (wrong !== undefined) throw new TypeError(`${JSON.stringify(wrong)} is no absolute path`);
   if (paths.length === 0) return [];
   const stdin = Buffer.from(paths.map((path) => `${path}\0`).join(""));
   const stdoutLimitBytes = paths.length * maxAnswerBytes;
-  const { stdout, code, signal: endedBy } = await run({ file: builtFile("resolve-paths"), args: makeMode === undefined ? [] : [makeMode.toString(8)], env: {}, cwd: "/", stdin, stdoutLimitBytes }, signal);
+  const {
+    stdout,
+    code,
+    signal: endedBy,
+  } = await run(
+    {
+      file: builtFile("resolve-paths"),
+      args: makeMode === undefined ? [] : [makeMode.toString(8)],
+      env: {},
+      cwd: "/",
+      stdin,
+      stdoutLimitBytes,
+    },
+    signal,
+  );
   const answers = stdout.toString().split("\0").slice(0, -1);
-  if (answers.length !== paths.length) throw systemError(`resolve ${paths[answers.length]}: the process ended without a word (code ${code}, signal ${endedBy})`, 5, "realpath");
+  if (answers.length !== paths.length)
+    throw systemError(
+      `resolve ${paths[answers.length]}: the process ended without a word (code ${code}, signal ${endedBy})`,
+      5,
+      "realpath",
+    );
   return answers.map((answer, index) => {
     const [number, rest] = [answer.slice(0, answer.indexOf(" ")), answer.slice(answer.indexOf(" ") + 1)];
     if (number === "0") return { path: rest.slice(2), isDirectory: rest.startsWith("d ") };
-    return { error: systemError(`${rest} ${paths[index]}`, Number(number), rest === "make" ? "mkdir" : "realpath", rest) };
+    return {
+      error: systemError(`${rest} ${paths[index]}`, Number(number), rest === "make" ? "mkdir" : "realpath", rest),
+    };
   });
 }

@@ -1,5 +1,15 @@
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -44,7 +54,10 @@ async function onWorker(body: string): Promise<unknown> {
 
 test("it is refused on the main thread and before the pool is warm", async () => {
   assert.throws(() => enterRoot(layer), { code: "EPERM" });
-  assert.deepEqual(await onWorker("enterRoot(layer)"), { message: `enter root ${layer} before warmThreadPool() was called: Operation not permitted (EPERM)`, code: "EPERM" });
+  assert.deepEqual(await onWorker("enterRoot(layer)"), {
+    message: `enter root ${layer} before warmThreadPool() was called: Operation not permitted (EPERM)`,
+    code: "EPERM",
+  });
   await warmThreadPool();
 });
 
@@ -62,7 +75,16 @@ test("no path leads out, by link, .. or /proc", async () => {
       through: attempt(() => fs.writeFileSync("/absolute", "overwritten")),
     };`);
   const names = ["absolute", "made", "relative", "selfroot", "slash", "up"];
-  assert.deepEqual(found, { root: names, dots: names, slash: names, absolute: "ENOENT", relative: "ENOENT", selfroot: "ENOENT", base: "ENOENT", through: "ENOENT" });
+  assert.deepEqual(found, {
+    root: names,
+    dots: names,
+    slash: names,
+    absolute: "ENOENT",
+    relative: "ENOENT",
+    selfroot: "ENOENT",
+    base: "ENOENT",
+    through: "ENOENT",
+  });
   assert.equal(readFileSync(join(base, "secret"), "utf8"), "secret");
   assert.equal(readFileSync(join(layer, "made/file"), "utf8"), "x");
 });
@@ -85,13 +107,19 @@ test("leaving brings back the real root and directory, again and again", async (
 });
 
 test("other threads keep their root while and after a worker is in another", async () => {
-  const inside = onWorker("enterRoot(layer); await new Promise((resolve) => setTimeout(resolve, 300)); return (await fs.promises.readFile(base + '/secret', 'utf8'));");
+  const inside = onWorker(
+    "enterRoot(layer); await new Promise((resolve) => setTimeout(resolve, 300)); return (await fs.promises.readFile(base + '/secret', 'utf8'));",
+  );
   await new Promise((resolve) => setTimeout(resolve, 150));
   assert.equal(existsSync(base), true);
-  assert.deepEqual(await Promise.all(Array.from({ length: 16 }, () => readFile(join(base, "secret"), "utf8"))), Array.from({ length: 16 }, () => "secret"));
+  assert.deepEqual(
+    await Promise.all(Array.from({ length: 16 }, () => readFile(join(base, "secret"), "utf8"))),
+    Array.from({ length: 16 }, () => "secret"),
+  );
   assert.equal(await onWorker("return fs.existsSync(base)"), true);
   const roots = readdirSync("/proc/self/task").map((thread) => readlinkSync(`/proc/self/task/${thread}/root`));
   assert.equal(roots.filter((root) => root !== "/").length, 1);
   assert.equal(await inside, "secret"); // a promise's work is done by the pool, outside: as documented
-  for (const thread of readdirSync("/proc/self/task")) assert.equal(readlinkSync(`/proc/self/task/${thread}/root`), "/");
+  for (const thread of readdirSync("/proc/self/task"))
+    assert.equal(readlinkSync(`/proc/self/task/${thread}/root`), "/");
 });

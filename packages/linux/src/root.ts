@@ -10,7 +10,13 @@ import { native } from "./native.ts";
  * chroot(2) after unshare(2) CLONE_FS. It holds against paths, not against code: root can leave a chroot.
  */
 export function enterRoot(dir: string): Disposable {
-  if (isMainThread) throw Object.assign(new Error(`enter root ${dir} on the main thread (EPERM)`), { code: "EPERM", errno: 1, syscall: "chroot", path: dir });
+  if (isMainThread)
+    throw Object.assign(new Error(`enter root ${dir} on the main thread (EPERM)`), {
+      code: "EPERM",
+      errno: 1,
+      syscall: "chroot",
+      path: dir,
+    });
   native.enterRoot(dir);
   return { [Symbol.dispose]: leaveRoot };
 }

@@ -109,7 +109,10 @@ export async function run(options: RunOptions, signal?: AbortSignal): Promise<Ru
   signal?.addEventListener("abort", onAbort, { once: true });
   ours.defer(() => signal?.removeEventListener("abort", onAbort));
   if (options.timeoutMs !== undefined) {
-    const timer = setTimeout(() => abort(new DOMException(`${options.file} did not end within ${options.timeoutMs} ms`, "TimeoutError")), options.timeoutMs);
+    const timer = setTimeout(
+      () => abort(new DOMException(`${options.file} did not end within ${options.timeoutMs} ms`, "TimeoutError")),
+      options.timeoutMs,
+    );
     ours.defer(() => clearTimeout(timer));
   }
 
@@ -120,5 +123,11 @@ export async function run(options: RunOptions, signal?: AbortSignal): Promise<Ru
   let timer: NodeJS.Timeout | undefined;
   await Promise.race([drained, new Promise((resolve) => (timer = setTimeout(resolve, options.drainMs ?? 1000)))]);
   clearTimeout(timer);
-  return { code, signal: endedBy, stdout: stdout.bytes(), stderr: stderr.bytes(), truncated: stdout.isTruncated() || stderr.isTruncated() };
+  return {
+    code,
+    signal: endedBy,
+    stdout: stdout.bytes(),
+    stderr: stderr.bytes(),
+    truncated: stdout.isTruncated() || stderr.isTruncated(),
+  };
 }

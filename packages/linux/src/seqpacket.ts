@@ -25,7 +25,9 @@ export class SeqpacketSocket extends Duplex {
   readonly #poll: Poll;
   readonly #buffer: Buffer;
   #wantsToRead = false;
-  #writing: { readonly packets: readonly Buffer[]; sent: number; readonly done: (error?: Error | null) => void } | undefined;
+  #writing:
+    | { readonly packets: readonly Buffer[]; sent: number; readonly done: (error?: Error | null) => void }
+    | undefined;
 
   /**
    * Takes the fd over. Throws SystemError; then the fd is closed.
@@ -71,7 +73,8 @@ export class SeqpacketSocket extends Duplex {
   }
 
   #ask(): void {
-    if (!this.destroyed) this.#poll.want((this.#wantsToRead ? pollReadable : 0) | (this.#writing === undefined ? 0 : pollWritable));
+    if (!this.destroyed)
+      this.#poll.want((this.#wantsToRead ? pollReadable : 0) | (this.#writing === undefined ? 0 : pollWritable));
   }
 
   #ready(events: number): void {

@@ -4,8 +4,25 @@ import { signalName, signalNumber } from "./signals.ts";
 
 test("signals are known by every way an image may write them", () => {
   const cases: [string, number | undefined][] = [
-    ["SIGTERM", 15], ["term", 15], ["15", 15], ["sigkill", 9], ["SIGRTMIN", 34], ["SIGRTMIN+3", 37], ["rtmin+30", 64], ["SIGRTMAX", 64], ["SIGRTMAX-1", 63],
-    ["SIGRTMIN+31", undefined], ["SIGRTMAX-31", undefined], ["SIGRTMIN-1", undefined], ["0", undefined], ["65", undefined], ["-9", undefined], ["", undefined], ["SIG", undefined], ["9.5", undefined], ["constructor", undefined],
+    ["SIGTERM", 15],
+    ["term", 15],
+    ["15", 15],
+    ["sigkill", 9],
+    ["SIGRTMIN", 34],
+    ["SIGRTMIN+3", 37],
+    ["rtmin+30", 64],
+    ["SIGRTMAX", 64],
+    ["SIGRTMAX-1", 63],
+    ["SIGRTMIN+31", undefined],
+    ["SIGRTMAX-31", undefined],
+    ["SIGRTMIN-1", undefined],
+    ["0", undefined],
+    ["65", undefined],
+    ["-9", undefined],
+    ["", undefined],
+    ["SIG", undefined],
+    ["9.5", undefined],
+    ["constructor", undefined],
   ];
   for (const [name, number] of cases) assert.equal(signalNumber(name), number, name);
 });

@@ -34,6 +34,7 @@ export function signalNumber(name: string): number | undefined {
 export function signalName(number: number): string {
   const known = names.get(number);
   if (known !== undefined) return known;
-  if (number >= SIGRTMIN && number <= SIGRTMAX) return number === SIGRTMIN ? "SIGRTMIN" : `SIGRTMIN+${number - SIGRTMIN}`;
+  if (number >= SIGRTMIN && number <= SIGRTMAX)
+    return number === SIGRTMIN ? "SIGRTMIN" : `SIGRTMIN+${number - SIGRTMIN}`;
   return `SIG${number}`;
 }

@@ -22,8 +22,15 @@ test("fds stand in the child where the map puts them, and no others are open", a
   fds[b] = a;
   fds[c] = c;
   fds[1] = d;
-  const child = spawn({ file: "/bin/bash", args: ["-c", `echo a >&${a}; echo b >&${b}; echo c >&${c}; ls /proc/self/fd | wc -l`], fds });
-  assert.deepEqual({ ...(await child.exited), cpuUserUs: 0, cpuSystemUs: 0 }, { code: 0, signal: null, cpuUserUs: 0, cpuSystemUs: 0 });
+  const child = spawn({
+    file: "/bin/bash",
+    args: ["-c", `echo a >&${a}; echo b >&${b}; echo c >&${c}; ls /proc/self/fd | wc -l`],
+    fds,
+  });
+  assert.deepEqual(
+    { ...(await child.exited), cpuUserUs: 0, cpuSystemUs: 0 },
+    { code: 0, signal: null, cpuUserUs: 0, cpuSystemUs: 0 },
+  );
   const texts = pipes.map(({ readFd, writeFd }) => {
     closeSync(writeFd);
     const buffer = Buffer.alloc(100);
@@ -39,7 +46,10 @@ test("without a map the child has /dev/null three times and nothing else", async
   const child = spawn({ file: "sleep", args: ["100"] });
   const dir = `/proc/${child.pid}/fd`;
   await new Promise((resolve) => setTimeout(resolve, 100)); // the loader has libraries open at first
-  assert.deepEqual(readdirSync(dir).map((fd) => readlinkSync(join(dir, fd))), ["/dev/null", "/dev/null", "/dev/null"]);
+  assert.deepEqual(
+    readdirSync(dir).map((fd) => readlinkSync(join(dir, fd))),
+    ["/dev/null", "/dev/null", "/dev/null"],
+  );
   child.kill();
   await child.exited;
 });
@@ -65,13 +75,26 @@ test("CPU time is counted", async () => {
 
 test("what cannot be executed throws and leaves no process", () => {
   const before = openFds();
-  assert.throws(() => spawn({ file: "/nonexistent" }), { code: "ENOENT", errno: 2, syscall: "execve", path: "/nonexistent", message: "spawn /nonexistent: No such file or directory (ENOENT)" });
+  assert.throws(() => spawn({ file: "/nonexistent" }), {
+    code: "ENOENT",
+    errno: 2,
+    syscall: "execve",
+    path: "/nonexistent",
+    message: "spawn /nonexistent: No such file or directory (ENOENT)",
+  });
   assert.throws(() => spawn({ file: "nonexistent-program", env: { PATH: "/usr/bin:/bin" } }), { code: "ENOENT" });
   assert.throws(() => spawn({ file: "true", env: { PATH: "" } }), { code: "ENOENT" });
   assert.throws(() => spawn({ file: "true", env: { PATH: ":/nonexistent:" }, cwd: "/bin" }), { code: "ENOENT" });
   assert.throws(() => spawn({ file: "/etc/passwd" }), { code: "EACCES" });
-  assert.throws(() => spawn({ file: "/bin/true", cwd: "/nonexistent" }), { code: "ENOENT", syscall: "chdir", path: "/nonexistent" });
-  assert.throws(() => spawn({ file: "/bin/true", cgroups: ["/nonexistent"] }), { syscall: "join cgroup", path: "/nonexistent/cgroup.procs" });
+  assert.throws(() => spawn({ file: "/bin/true", cwd: "/nonexistent" }), {
+    code: "ENOENT",
+    syscall: "chdir",
+    path: "/nonexistent",
+  });
+  assert.throws(() => spawn({ file: "/bin/true", cgroups: ["/nonexistent"] }), {
+    syscall: "join cgroup",
+    path: "/nonexistent/cgroup.procs",
+  });
   assert.throws(() => spawn({ file: "/bin/true", fds: [0, 1, 2, 9999] }), { code: "EBADF" });
   assert.throws(() => spawn({ file: "/bin/true\0x" }), TypeError);
   assert.equal(openFds(), before);
@@ -79,13 +102,21 @@ test("what cannot be executed throws and leaves no process", () => {
 });
 
 test("environment, arguments and directory arrive", async () => {
-  const result = await run({ file: "sh", args: ["-c", 'echo "$A|$1|$2|$(pwd)"; tr "\\0" "\\n" </proc/$$/environ', "sh", "", "x y"], env: ["A=1", "B=2", "A=3", "PATH=/usr/bin:/bin"], cwd: tmpdir() });
+  const result = await run({
+    file: "sh",
+    args: ["-c", 'echo "$A|$1|$2|$(pwd)"; tr "\\0" "\\n" </proc/$$/environ', "sh", "", "x y"],
+    env: ["A=1", "B=2", "A=3", "PATH=/usr/bin:/bin"],
+    cwd: tmpdir(),
+  });
   assert.match(result.stdout.toString(), new RegExp(`^(1|3)\\|\\|x y\\|${tmpdir()}\nA=1\nB=2\nA=3\nPATH`));
 });
 
 test("signal mask and dispositions are the default ones", async () => {
   const { stdout } = await run({ file: "sed", args: ["-nE", "/Sig(Blk|Ign|Cgt)/p", "/proc/self/status"] });
-  assert.equal(stdout.toString().replace(/\s+/g, " "), "SigBlk: 0000000000000000 SigIgn: 0000000000000000 SigCgt: 0000000000000000 ");
+  assert.equal(
+    stdout.toString().replace(/\s+/g, " "),
+    "SigBlk: 0000000000000000 SigIgn: 0000000000000000 SigCgt: 0000000000000000 ",
+  );
 });
 
 test("a new session is one", async () => {
@@ -98,7 +129,9 @@ test("a new session is one", async () => {
 test("200 at once all end with their own code, and leave no fd", async () => {
   await shell("true");
   const before = openFds();
-  const results = await Promise.all(Array.from({ length: 200 }, (_, i) => shell(`echo ${i}; echo e${i} >&2; exit ${i}`)));
+  const results = await Promise.all(
+    Array.from({ length: 200 }, (_, i) => shell(`echo ${i}; echo e${i} >&2; exit ${i}`)),
+  );
   results.forEach((result, i) => {
     assert.equal(result.code, i);
     assert.equal(result.stdout.toString(), `${i}\n`);
@@ -112,11 +145,16 @@ test("Node's own children and ours do not take each other's exits", async () => 
   const { execFile } = await import("node:child_process");
   const codes = await Promise.all(
     Array.from({ length: 50 }, (_, i) => [
-      new Promise((resolve) => execFile("sh", ["-c", `exit ${i}`], (error) => resolve(error === null ? 0 : error.code))),
+      new Promise((resolve) =>
+        execFile("sh", ["-c", `exit ${i}`], (error) => resolve(error === null ? 0 : error.code)),
+      ),
       shell(`exit ${i}`).then((result) => result.code),
     ]).flat(),
   );
-  assert.deepEqual(codes, Array.from({ length: 100 }, (_, i) => Math.floor(i / 2)));
+  assert.deepEqual(
+    codes,
+    Array.from({ length: 100 }, (_, i) => Math.floor(i / 2)),
+  );
 });
 
 test("stdin is written, also when the child doesn't read it", async () => {
@@ -127,7 +165,12 @@ test("stdin is written, also when the child doesn't read it", async () => {
 });
 
 test("output beyond the limit is read and thrown away", async () => {
-  const result = await run({ file: "sh", args: ["-c", "head -c 1000000 /dev/zero; head -c 50 /dev/zero >&2"], stdoutLimitBytes: 1000, stderrLimitBytes: 50 });
+  const result = await run({
+    file: "sh",
+    args: ["-c", "head -c 1000000 /dev/zero; head -c 50 /dev/zero >&2"],
+    stdoutLimitBytes: 1000,
+    stderrLimitBytes: 50,
+  });
   assert.equal(result.stdout.length, 1000);
   assert.equal(result.stderr.length, 50);
   assert.equal(result.truncated, true);
@@ -142,7 +185,9 @@ test("stdout can be opened again by the child", async () => {
 test("a timeout and an abort kill the whole group, at once", async () => {
   const before = openFds();
   const started = performance.now();
-  await assert.rejects(run({ file: "sh", args: ["-c", "sleep 100 & sleep 100"], timeoutMs: 50 }), { name: "TimeoutError" });
+  await assert.rejects(run({ file: "sh", args: ["-c", "sleep 100 & sleep 100"], timeoutMs: 50 }), {
+    name: "TimeoutError",
+  });
   const controller = new AbortController();
   const aborted = run({ file: "sleep", args: ["100"] }, controller.signal);
   controller.abort(new Error("enough"));
@@ -187,7 +232,11 @@ test("a real pipe carries bytes", () => {
 test("a child has the oom_score_adj that it is given, and we keep ours", async () => {
   const own = readFileSync("/proc/self/oom_score_adj", "utf8").trim();
   const score = String(Math.min(1000, Number(own) + 100));
-  const { stdout } = await run({ file: "/bin/sh", args: ["-c", "cat /proc/self/oom_score_adj"], oomScoreAdj: Number(score) });
+  const { stdout } = await run({
+    file: "/bin/sh",
+    args: ["-c", "cat /proc/self/oom_score_adj"],
+    oomScoreAdj: Number(score),
+  });
   assert.equal(stdout.toString().trim(), score);
   assert.equal(readFileSync("/proc/self/oom_score_adj", "utf8").trim(), own);
   assert.throws(() => spawn({ file: "/bin/true", oomScoreAdj: 1001 }), { code: "EINVAL" });

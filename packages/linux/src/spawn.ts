@@ -118,7 +118,12 @@ function reap(pidfd: number): ExitStatus {
     const status = native.waitPidfd(pidfd);
     if (status === null) return { code: null, signal: null, cpuUserUs: 0, cpuSystemUs: 0 };
     const { code, signal, cpuUserUs, cpuSystemUs } = status;
-    return { code: signal === 0 ? code : null, signal: signal === 0 ? null : signalName(signal), cpuUserUs, cpuSystemUs };
+    return {
+      code: signal === 0 ? code : null,
+      signal: signal === 0 ? null : signalName(signal),
+      cpuUserUs,
+      cpuSystemUs,
+    };
   } catch (error) {
     if (isErrno(error, "ECHILD")) return { code: null, signal: null, cpuUserUs: 0, cpuSystemUs: 0 };
     throw error;

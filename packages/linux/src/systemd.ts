@@ -15,7 +15,19 @@ const notLoaded = /Unit \S+ not loaded/;
  * @param slice name of the unit, such as `kubepods-pod1234.slice`
  */
 export async function moveToScope(pid: number, scope: string, slice: string, signal: AbortSignal): Promise<void> {
-  const properties = ["3", "PIDs", "au", "1", String(pid), "Slice", "s", slice, "CollectMode", "s", "inactive-or-failed"];
+  const properties = [
+    "3",
+    "PIDs",
+    "au",
+    "1",
+    String(pid),
+    "Slice",
+    "s",
+    slice,
+    "CollectMode",
+    "s",
+    "inactive-or-failed",
+  ];
   const problem = await call(["StartTransientUnit", "ssa(sv)a(sa(sv))", scope, "fail", ...properties, "0"], signal);
   if (problem !== "") throw new Error(`start ${scope} in ${slice}: ${problem}`);
   // The answer is a job that has yet to run.
@@ -30,7 +42,10 @@ export async function stopUnit(name: string, signal: AbortSignal): Promise<void>
 
 /** What busctl says on stderr when it failed; empty when all went well. */
 async function call(args: readonly string[], signal: AbortSignal): Promise<string> {
-  const { code, stderr } = await run({ file: "busctl", args: ["--system", "--quiet", "call", ...manager, ...args], env: { PATH: process.env["PATH"] } }, signal);
+  const { code, stderr } = await run(
+    { file: "busctl", args: ["--system", "--quiet", "call", ...manager, ...args], env: { PATH: process.env["PATH"] } },
+    signal,
+  );
   if (code === 0) return "";
   return stderr.toString().trim() || `busctl ended with ${code}`;
 }

@@ -1,12 +1,22 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
-import { chmodSync, existsSync, linkSync, mkdirSync, readFileSync, readdirSync, symlinkSync, truncateSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { Worker } from "node:worker_threads";
-import { ownMounts } from "./testing/host-mounts.ts";
 import { bindMount, mount, unmount } from "./mount.ts";
 import { run } from "./run.ts";
+import { ownMounts } from "./testing/host-mounts.ts";
 import { diskUsage, diskUsageAsync, removeTree, removeTreeAsync } from "./tree.ts";
 
 const base = ownMounts(import.meta.url);
@@ -22,7 +32,11 @@ if (base !== undefined) {
   const deep = (name: string, levels: number): string => {
     const top = dir(name);
     // -P: cd must not build the whole path
-    const result = spawnSync("python3", ["-c", `
+    const result = spawnSync(
+      "python3",
+      [
+        "-c",
+        `
 import os
 os.chdir(${JSON.stringify(top)})
 for i in range(${levels}):
@@ -30,7 +44,10 @@ for i in range(${levels}):
     open("f", "w").write("x")
     os.mkdir("empty")
     os.chdir("d" * 50)
-`], { encoding: "utf8" });
+`,
+      ],
+      { encoding: "utf8" },
+    );
     assert.equal(result.status, 0, result.stderr);
     return top;
   };
@@ -46,7 +63,19 @@ for i in range(${levels}):
     // The same with hardly any fds to be had.
     deep("deep2", 300);
     const script = `import { removeTree, diskUsage } from ${JSON.stringify(new URL("./tree.ts", import.meta.url).href)}; diskUsage(process.argv[1]); removeTree(process.argv[1]);`;
-    const result = await run({ file: "sh", args: ["-c", 'ulimit -n 110; exec "$@"', "sh", process.execPath, "--input-type=module", "-e", script, join(base, "deep2")] });
+    const result = await run({
+      file: "sh",
+      args: [
+        "-c",
+        'ulimit -n 110; exec "$@"',
+        "sh",
+        process.execPath,
+        "--input-type=module",
+        "-e",
+        script,
+        join(base, "deep2"),
+      ],
+    });
     assert.equal(result.code, 0, result.stderr.toString());
     assert.equal(existsSync(join(base, "deep2")), false);
   });
@@ -99,7 +128,8 @@ for i in range(${levels}):
     chmodSync(dir("odd/closed"), 0);
     removeTree(`${top}//`);
     assert.equal(existsSync(top), false);
-    for (const path of ["/", `${base}/..`, `${base}/.`, ""]) assert.throws(() => removeTree(path), { code: "EINVAL" }, path);
+    for (const path of ["/", `${base}/..`, `${base}/.`, ""])
+      assert.throws(() => removeTree(path), { code: "EINVAL" }, path);
   });
 
   test("usage counts blocks, holes not, and hard links once", () => {
@@ -129,7 +159,10 @@ for i in range(${levels}):
 
   test("it works in a worker", async () => {
     dir("worker/a/b");
-    const worker = new Worker(`import(${JSON.stringify(new URL("./tree.ts", import.meta.url).href)}).then(({ removeTree }) => removeTree(${JSON.stringify(join(base, "worker"))}));`, { eval: true });
+    const worker = new Worker(
+      `import(${JSON.stringify(new URL("./tree.ts", import.meta.url).href)}).then(({ removeTree }) => removeTree(${JSON.stringify(join(base, "worker"))}));`,
+      { eval: true },
+    );
     await new Promise((resolve) => worker.once("exit", resolve));
     assert.equal(existsSync(join(base, "worker")), false);
   });

@@ -15,7 +15,11 @@ export interface AttachedPod {
     readonly hostIP: string;
   }[];
   readonly annotations: Readonly<Record<string, string>>;
-  readonly dns?: { readonly servers: readonly string[]; readonly searches: readonly string[]; readonly options: readonly string[] };
+  readonly dns?: {
+    readonly servers: readonly string[];
+    readonly searches: readonly string[];
+    readonly options: readonly string[];
+  };
   /** The pod's cgroup parent as the kubelet wrote it. */
   readonly cgroupPath?: string;
   /** Where its network is configured; without it that is the default. */

@@ -1,10 +1,18 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Code, type StatusError } from "@keelson/base/status.ts";
-import { capabilityArgs, cniArgs, parseQuantity } from "./capability-args.ts";
 import type { AttachedPod } from "./attached-pod.ts";
+import { capabilityArgs, cniArgs, parseQuantity } from "./capability-args.ts";
 
-const pod: AttachedPod = { id: "3f2a", name: "web", namespace: "default", uid: "u1", netnsPath: "/run/pin", portMappings: [], annotations: {} };
+const pod: AttachedPod = {
+  id: "3f2a",
+  name: "web",
+  namespace: "default",
+  uid: "u1",
+  netnsPath: "/run/pin",
+  portMappings: [],
+  annotations: {},
+};
 
 test("plugins learn which pod it is", () => {
   assert.deepEqual(Object.fromEntries(cniArgs(pod)), {
@@ -34,17 +42,30 @@ test("only what a pod has becomes an argument", () => {
 });
 
 test("quantities are Kubernetes's", () => {
-  for (const [text, value] of [["10M", 1e7], ["1.5Ki", 1536], ["1e6", 1e6], ["2E3", 2000], ["100m", 1], [".5k", 500], ["5.", 5], ["-1", -1], ["1E", 1e18]] as const) {
+  for (const [text, value] of [
+    ["10M", 1e7],
+    ["1.5Ki", 1536],
+    ["1e6", 1e6],
+    ["2E3", 2000],
+    ["100m", 1],
+    [".5k", 500],
+    ["5.", 5],
+    ["-1", -1],
+    ["1E", 1e18],
+  ] as const) {
     assert.equal(parseQuantity(text), value, text);
   }
-  for (const text of ["", "10 M", "M", "1KB", "0x10", "1e", "1.2.3", "Infinity", "NaN", "1Mi "]) assert.equal(parseQuantity(text), undefined, text);
+  for (const text of ["", "10 M", "M", "1KB", "0x10", "1e", "1.2.3", "Infinity", "NaN", "1Mi "])
+    assert.equal(parseQuantity(text), undefined, text);
 });
 
 test("a bandwidth that is none, too small or too large is refused", () => {
   for (const value of ["fast", "999", "2P", "-10M", "1e999", ""]) {
     assert.throws(
       () => capabilityArgs({ ...pod, annotations: { "kubernetes.io/egress-bandwidth": value } }),
-      (error: StatusError) => error.code === Code.InvalidArgument && /^annotation kubernetes.io\/egress-bandwidth: ".*" must be a quantity from 1k to 1P/.test(error.message),
+      (error: StatusError) =>
+        error.code === Code.InvalidArgument &&
+        /^annotation kubernetes.io\/egress-bandwidth: ".*" must be a quantity from 1k to 1P/.test(error.message),
       value,
     );
   }

@@ -23,7 +23,16 @@ export function capabilityArgs(pod: AttachedPod): Record<string, unknown> {
   const ports = pod.portMappings.filter((port) => port.hostPort > 0);
   const bandwidth = bandwidthOf(pod.annotations);
   return {
-    ...(ports.length === 0 ? {} : { portMappings: ports.map(({ hostPort, containerPort, protocol, hostIP }) => ({ hostPort, containerPort, protocol, hostIP })) }),
+    ...(ports.length === 0
+      ? {}
+      : {
+          portMappings: ports.map(({ hostPort, containerPort, protocol, hostIP }) => ({
+            hostPort,
+            containerPort,
+            protocol,
+            hostIP,
+          })),
+        }),
     ...(bandwidth === undefined ? {} : { bandwidth }),
     ...(pod.dns === undefined ? {} : { dns: pod.dns }),
     ...(pod.cgroupPath === undefined ? {} : { cgroupPath: pod.cgroupPath }),
@@ -51,14 +60,31 @@ function rateOf(annotations: Readonly<Record<string, string>>, name: string): nu
   if (text === undefined) return undefined;
   const rate = parseQuantity(text);
   if (rate === undefined || rate < 1e3 || rate > 1e15) {
-    throw new StatusError(Code.InvalidArgument, `annotation ${name}: ${JSON.stringify(text.slice(0, 40))} must be a quantity from 1k to 1P, such as 10M`);
+    throw new StatusError(
+      Code.InvalidArgument,
+      `annotation ${name}: ${JSON.stringify(text.slice(0, 40))} must be a quantity from 1k to 1P, such as 10M`,
+    );
   }
   return rate;
 }
 
 const suffixes: Readonly<Record<string, number>> = {
-  n: 1e-9, u: 1e-6, m: 1e-3, "": 1, k: 1e3, M: 1e6, G: 1e9, T: 1e12, P: 1e15, E: 1e18,
-  Ki: 2 ** 10, Mi: 2 ** 20, Gi: 2 ** 30, Ti: 2 ** 40, Pi: 2 ** 50, Ei: 2 ** 60,
+  n: 1e-9,
+  u: 1e-6,
+  m: 1e-3,
+  "": 1,
+  k: 1e3,
+  M: 1e6,
+  G: 1e9,
+  T: 1e12,
+  P: 1e15,
+  E: 1e18,
+  Ki: 2 ** 10,
+  Mi: 2 ** 20,
+  Gi: 2 ** 30,
+  Ti: 2 ** 40,
+  Pi: 2 ** 50,
+  Ei: 2 ** 60,
 };
 
 /** A Kubernetes quantity ("10M", "1.5Gi", "1e6"), rounded up to a whole number; undefined when it is none. */

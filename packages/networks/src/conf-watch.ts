@@ -45,7 +45,7 @@ export function watchDirectory(dir: string, onChange: () => void, onError: (erro
 
 /** Watches `dir`, or its nearest ancestor that exists for the next step on the way to it. */
 function watchNearest(dir: string, onEvent: () => void): FSWatcher {
-  for (let at = dir; ; ) {
+  for (let at = dir; ;) {
     let watcher: FSWatcher;
     try {
       watcher = watch(at, { persistent: false });

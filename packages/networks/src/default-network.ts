@@ -98,13 +98,19 @@ export class DefaultNetwork {
     for (const reason of invalid.values()) this.#logOnce(reason);
     if (first === undefined) {
       const found = invalid.size === 0 ? "" : ` (not usable: ${[...invalid.values()].join("; ")})`;
-      this.#use(undefined, `there is no CNI network configuration in ${this.#d.confDir}; put a .conflist there${found}`);
+      this.#use(
+        undefined,
+        `there is no CNI network configuration in ${this.#d.confDir}; put a .conflist there${found}`,
+      );
       return;
     }
     const identity = `${first.file}\n${encodeConfigList(first.list)}`;
     if (identity !== this.#identity) {
       this.#use(first.list, `network ${first.list.name}: its plugins have not answered yet`, identity);
-      this.#d.log.info({ file: first.file, network: first.list.name, cniVersion: first.list.cniVersion }, "use the CNI network");
+      this.#d.log.info(
+        { file: first.file, network: first.list.name, cniVersion: first.list.cniVersion },
+        "use the CNI network",
+      );
     }
     // The binaries are looked for here, which is quick; a plugin's STATUS may hang and is not waited for.
     await this.#probePlugins(this.#list ?? first.list);
@@ -166,7 +172,14 @@ function binariesOf(list: ConfigList): Set<string> {
   for (const { type, raw } of list.plugins) {
     types.add(type);
     const ipam = raw["ipam"];
-    if (typeof ipam === "object" && ipam !== null && "type" in ipam && typeof ipam.type === "string" && /^[^/\\\0]+$/.test(ipam.type)) types.add(ipam.type);
+    if (
+      typeof ipam === "object" &&
+      ipam !== null &&
+      "type" in ipam &&
+      typeof ipam.type === "string" &&
+      /^[^/\\\0]+$/.test(ipam.type)
+    )
+      types.add(ipam.type);
   }
   return types;
 }

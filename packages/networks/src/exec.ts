@@ -12,8 +12,20 @@ export function createPluginExec(base: Readonly<Record<string, string | undefine
   // A CNI_NETNS of whoever started the daemon is no parameter of ours.
   const own = Object.fromEntries(Object.entries(base).filter(([name]) => !name.startsWith("CNI_")));
   return async ({ file, env, stdin }, signal) => {
-    const { code, signal: endedBy, stdout, stderr } = await run(
-      { file, env: { ...own, PATH: base["PATH"] || defaultPath, ...env }, stdin: Buffer.from(stdin), cwd: "/", stdoutLimitBytes, stderrLimitBytes },
+    const {
+      code,
+      signal: endedBy,
+      stdout,
+      stderr,
+    } = await run(
+      {
+        file,
+        env: { ...own, PATH: base["PATH"] || defaultPath, ...env },
+        stdin: Buffer.from(stdin),
+        cwd: "/",
+        stdoutLimitBytes,
+        stderrLimitBytes,
+      },
       signal,
     );
     return { code, signal: endedBy, stdout: stdout.toString(), stderr: stderr.toString() };

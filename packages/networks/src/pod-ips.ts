@@ -13,6 +13,10 @@ export function podIps(result: Result, ifName: string): string[] {
   });
   const ips = addresses.map((ip) => ip.address.slice(0, ip.address.indexOf("/")));
   const primary = ips.find((ip) => !ip.includes(":")) ?? ips[0];
-  if (primary === undefined) throw new StatusError(Code.FailedPrecondition, `the plugins gave ${ifName} no address; does the configuration have an "ipam"?`);
+  if (primary === undefined)
+    throw new StatusError(
+      Code.FailedPrecondition,
+      `the plugins gave ${ifName} no address; does the configuration have an "ipam"?`,
+    );
   return [primary, ...ips.filter((ip) => ip !== primary)];
 }

@@ -13,9 +13,9 @@ import { warmThreadPool } from "@keelson/linux/pool.ts";
 import { inOwnSandbox } from "@keelson/testkit/host-sandbox.ts";
 import { leftBehind, type Snapshot, takeSnapshot } from "@keelson/testkit/leaks.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
+import type { AttachedPod } from "./attached-pod.ts";
 import { createPluginExec } from "./exec.ts";
 import { PodNetworks } from "./pod-networks.ts";
-import type { AttachedPod } from "./attached-pod.ts";
 
 const skip = inOwnSandbox() ? false : "needs a sandbox: bin/node --import @keelson/testkit/sandboxed.ts FILE";
 const never = new AbortController().signal;
@@ -23,7 +23,13 @@ const binDirs = ["/opt/cni/bin", "/usr/lib/cni"];
 /** An address of the host that is not loopback, for host ports. */
 const hostAddress = "192.0.2.1";
 
-const bridge = { type: "bridge", bridge: "cni0", isGateway: true, ipMasq: true, ipam: { type: "host-local", ranges: [[{ subnet: "10.88.0.0/16" }]], routes: [{ dst: "0.0.0.0/0" }] } };
+const bridge = {
+  type: "bridge",
+  bridge: "cni0",
+  isGateway: true,
+  ipMasq: true,
+  ipam: { type: "host-local", ranges: [[{ subnet: "10.88.0.0/16" }]], routes: [{ dst: "0.0.0.0/0" }] },
+};
 const portmap = { type: "portmap", capabilities: { portMappings: true } };
 
 let base: string;
@@ -32,12 +38,24 @@ let networks: PodNetworks;
 let baseline: Snapshot;
 
 const ip = (...args: string[]): string => execFileSync("ip", args, { encoding: "utf8" });
-const inPod = (pod: AttachedPod, ...command: string[]): string => execFileSync("nsenter", [`--net=${pod.netnsPath}`, ...command], { encoding: "utf8" });
+const inPod = (pod: AttachedPod, ...command: string[]): string =>
+  execFileSync("nsenter", [`--net=${pod.netnsPath}`, ...command], { encoding: "utf8" });
 const writeList = (plugins: object[]): void =>
-  writeFileSync(join(base, "net.d", "10-podnet.conflist"), JSON.stringify({ cniVersion: "1.0.0", name: "podnet", plugins }));
+  writeFileSync(
+    join(base, "net.d", "10-podnet.conflist"),
+    JSON.stringify({ cniVersion: "1.0.0", name: "podnet", plugins }),
+  );
 
 function openNetworks(options: { binDirs?: string[]; confDir?: string } = {}): PodNetworks {
-  return new PodNetworks({ log: silentLog, confDir: join(base, "net.d"), binDirs, cacheDir: join(base, "cache"), exec: createPluginExec(process.env), cleanupTimeoutMs: 10_000, ...options });
+  return new PodNetworks({
+    log: silentLog,
+    confDir: join(base, "net.d"),
+    binDirs,
+    cacheDir: join(base, "cache"),
+    exec: createPluginExec(process.env),
+    cleanupTimeoutMs: 10_000,
+    ...options,
+  });
 }
 
 /** A pod's namespace and what is told of it, until it is disposed of. */
@@ -45,7 +63,16 @@ async function makePod(overrides: Partial<AttachedPod> = {}): Promise<AttachedPo
   const id = randomBytes(32).toString("hex");
   const netnsPath = join(base, "pins", id);
   await createNamespacesAsync({ net: netnsPath, loopbackUp: true });
-  const pod = { id, name: "web", namespace: "default", uid: `uid-${id.slice(0, 8)}`, netnsPath, portMappings: [], annotations: {}, ...overrides };
+  const pod = {
+    id,
+    name: "web",
+    namespace: "default",
+    uid: `uid-${id.slice(0, 8)}`,
+    netnsPath,
+    portMappings: [],
+    annotations: {},
+    ...overrides,
+  };
   return { ...pod, [Symbol.asyncDispose]: () => unpinNamespaceAsync(netnsPath) };
 }
 
@@ -74,7 +101,9 @@ before(async () => {
   writeList([bridge, portmap]);
   networks = openNetworks();
   await networks.start();
-  await using first = await makePod({ portMappings: [{ protocol: "tcp", containerPort: 80, hostPort: 8080, hostIP: "" }] });
+  await using first = await makePod({
+    portMappings: [{ protocol: "tcp", containerPort: 80, hostPort: 8080, hostIP: "" }],
+  });
   await networks.attach(first, never);
   await networks.detach(first, never);
   await first[Symbol.asyncDispose]();
@@ -86,7 +115,8 @@ after(() => {
   networks.close();
   for (const link of ["cni0", "uplink"]) ip("link", "del", link);
   for (const command of ["iptables", "ip6tables"]) {
-    for (const table of ["nat", "filter", "mangle"]) for (const what of ["-F", "-X"]) execFileSync(command, ["-t", table, what]);
+    for (const table of ["nat", "filter", "mangle"])
+      for (const what of ["-F", "-X"]) execFileSync(command, ["-t", table, what]);
   }
   rmSync(base, { recursive: true });
 });
@@ -96,7 +126,10 @@ test("a pod gets an address, reaches the host, and leaves nothing", { skip }, as
   const stages: string[] = [];
   const { ips } = await networks.attach(pod, never, (stage) => stages.push(stage));
   assert.match(ips.join(), /^10\.88\.\d+\.\d+$/);
-  assert.deepEqual(stages, ["attach to network podnet: plugin bridge: ADD", "attach to network podnet: plugin portmap: ADD"]);
+  assert.deepEqual(stages, [
+    "attach to network podnet: plugin bridge: ADD",
+    "attach to network podnet: plugin portmap: ADD",
+  ]);
   assert.match(inPod(pod, "ip", "-o", "addr", "show", "eth0"), new RegExp(`inet ${ips[0]}/16`));
   inPod(pod, "busybox", "ping", "-c", "1", "-W", "2", "10.88.0.1");
   inPod(pod, "busybox", "ping", "-c", "1", "-W", "2", hostAddress);
@@ -115,11 +148,18 @@ test("a host port leads into the pod", { skip }, async () => {
     ],
   });
   await networks.attach(pod, never);
-  const server = spawn("nsenter", [`--net=${pod.netnsPath}`, "socat", "TCP-LISTEN:80,fork,reuseaddr", "SYSTEM:echo hello"], { stdio: "ignore" });
+  const server = spawn(
+    "nsenter",
+    [`--net=${pod.netnsPath}`, "socat", "TCP-LISTEN:80,fork,reuseaddr", "SYSTEM:echo hello"],
+    { stdio: "ignore" },
+  );
   try {
     const answer = await waitFor(() => {
       try {
-        return execFileSync("socat", ["-T2", "-", `TCP:${hostAddress}:8081,connect-timeout=2`], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
+        return execFileSync("socat", ["-T2", "-", `TCP:${hostAddress}:8081,connect-timeout=2`], {
+          encoding: "utf8",
+          stdio: ["ignore", "pipe", "ignore"],
+        });
       } catch {
         return ""; // it does not listen yet
       }
@@ -135,7 +175,9 @@ test("a host port leads into the pod", { skip }, async () => {
 });
 
 test("a namespace that is gone does not keep the pod's address and rules", { skip }, async () => {
-  await using pod = await makePod({ portMappings: [{ protocol: "udp", containerPort: 53, hostPort: 5353, hostIP: "" }] });
+  await using pod = await makePod({
+    portMappings: [{ protocol: "udp", containerPort: 53, hostPort: 5353, hostIP: "" }],
+  });
   await networks.attach(pod, never);
   await pod[Symbol.asyncDispose]();
   await networks.detach(pod, never);
@@ -152,7 +194,9 @@ test("a pin that lost its mount counts as gone", { skip }, async () => {
 });
 
 test("a pod is detached without its cache, and without its configuration", { skip }, async () => {
-  await using withoutCache = await makePod({ portMappings: [{ protocol: "tcp", containerPort: 80, hostPort: 8082, hostIP: "" }] });
+  await using withoutCache = await makePod({
+    portMappings: [{ protocol: "tcp", containerPort: 80, hostPort: 8082, hostIP: "" }],
+  });
   await networks.attach(withoutCache, never);
   rmSync(join(base, "cache"), { recursive: true });
   await networks.detach(withoutCache, never);
@@ -170,14 +214,20 @@ test("a pod is detached without its cache, and without its configuration", { ski
 });
 
 test("when the second plugin fails, the first is undone", { skip }, async () => {
-  const dir = writePlugin("broken", 'echo $CNI_COMMAND >>"$1"; cat >/dev/null\n[ $CNI_COMMAND = DEL ] || { echo \'{"cniVersion":"1.0.0","code":11,"msg":"no luck"}\'; exit 1; }');
+  const dir = writePlugin(
+    "broken",
+    'echo $CNI_COMMAND >>"$1"; cat >/dev/null\n[ $CNI_COMMAND = DEL ] || { echo \'{"cniVersion":"1.0.0","code":11,"msg":"no luck"}\'; exit 1; }',
+  );
   writeList([bridge, { type: "broken" }]);
   const broken = openNetworks({ binDirs: [dir, ...binDirs] });
   await broken.start();
   await using pod = await makePod();
   await assert.rejects(broken.attach(pod, never), (error: StatusError) => {
     assert.equal(error.code, Code.Unavailable);
-    assert.match(error.message, /^attach pod [0-9a-f]{13} to network podnet: plugin broken: ADD: no luck \(CNI error 11\)$/);
+    assert.match(
+      error.message,
+      /^attach pod [0-9a-f]{13} to network podnet: plugin broken: ADD: no luck \(CNI error 11\)$/,
+    );
     return true;
   });
   assert.doesNotMatch(inPod(pod, "ip", "-o", "link"), /eth0/);
@@ -199,7 +249,10 @@ test("a plugin that hangs is killed with its children when the call ends, and un
   abort.abort(new DOMException("the client's deadline is over", "TimeoutError"));
   await assert.rejects(attached, (error: StatusError) => {
     assert.equal(error.code, Code.DeadlineExceeded);
-    assert.match(error.message, /network podnet: plugin hanging: ADD: was running for \d+\.\d s when the deadline was over, and was killed$/);
+    assert.match(
+      error.message,
+      /network podnet: plugin hanging: ADD: was running for \d+\.\d s when the deadline was over, and was killed$/,
+    );
     return true;
   });
   await pod[Symbol.asyncDispose]();
@@ -228,7 +281,11 @@ test("what is left of an ADD that was cut off by a crash is found and taken down
 
 test("twenty pods at once come and go", { skip, timeout: 120_000 }, async (t) => {
   const pods = await Promise.all(
-    Array.from({ length: 20 }, (_, i) => makePod({ portMappings: i % 2 === 0 ? [{ protocol: "tcp", containerPort: 80, hostPort: 9000 + i, hostIP: "" }] : [] })),
+    Array.from({ length: 20 }, (_, i) =>
+      makePod({
+        portMappings: i % 2 === 0 ? [{ protocol: "tcp", containerPort: 80, hostPort: 9000 + i, hostIP: "" }] : [],
+      }),
+    ),
   );
   const upMs = performance.now();
   const attached = await Promise.all(pods.map((pod) => networks.attach(pod, never)));

@@ -6,13 +6,18 @@ import { type Log, silentLog } from "@keelson/base/log.ts";
 import { Code, type StatusError } from "@keelson/base/status.ts";
 import { answer, type FakePlugin, makeFakePlugins } from "@keelson/cni/testing/fake-plugins.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
-import { PodNetworks, type PodNetworksDeps } from "./pod-networks.ts";
 import type { AttachedPod } from "./attached-pod.ts";
+import { PodNetworks, type PodNetworksDeps } from "./pod-networks.ts";
 
 const never = new AbortController().signal;
 const id = "3f2a1b".padEnd(64, "0");
 const pod: AttachedPod = {
-  id, name: "web", namespace: "default", uid: "u1", netnsPath: "/nonexistent/pin", annotations: { a: "b" },
+  id,
+  name: "web",
+  namespace: "default",
+  uid: "u1",
+  netnsPath: "/nonexistent/pin",
+  annotations: { a: "b" },
   portMappings: [{ protocol: "tcp", containerPort: 80, hostPort: 8080, hostIP: "" }],
 };
 const bridge: FakePlugin = (call) => answer(call, "10.1.0.5/16");
@@ -23,7 +28,11 @@ const lists = (cniVersion = "1.0.0") => ({
   plugins: [{ type: "bridge" }, { type: "portmap", capabilities: { portMappings: true } }],
 });
 
-function setUp(plugins: Record<string, FakePlugin> = { bridge, portmap }, list: object | null = lists(), overrides: Partial<PodNetworksDeps> = {}) {
+function setUp(
+  plugins: Record<string, FakePlugin> = { bridge, portmap },
+  list: object | null = lists(),
+  overrides: Partial<PodNetworksDeps> = {},
+) {
   const fake = makeFakePlugins(plugins);
   const confDir = join(fake.dir, "etc", "net.d");
   const put = (value: object | string, name = "10-podnet.conflist"): void => {
@@ -34,7 +43,14 @@ function setUp(plugins: Record<string, FakePlugin> = { bridge, portmap }, list: 
   const logged: string[] = [];
   const note = (_: object, message: string) => void logged.push(message);
   const log: Log = { debug: () => {}, info: () => {}, warn: note, error: note };
-  const networks = new PodNetworks({ log, confDir, binDirs: fake.deps.binDirs, cacheDir: join(fake.dir, "cache"), exec: fake.deps.exec, ...overrides });
+  const networks = new PodNetworks({
+    log,
+    confDir,
+    binDirs: fake.deps.binDirs,
+    cacheDir: join(fake.dir, "cache"),
+    exec: fake.deps.exec,
+    ...overrides,
+  });
   return {
     ...fake,
     confDir,
@@ -62,9 +78,17 @@ test("a pod is attached with what its plugins ask for, and detached with the sam
   const stages: string[] = [];
   const { ips } = await f.networks.attach(pod, never, (stage) => stages.push(stage));
   assert.deepEqual(ips, ["10.1.0.5"]);
-  assert.deepEqual(stages, ["attach to network podnet: plugin bridge: ADD", "attach to network podnet: plugin portmap: ADD"]);
-  assert.deepEqual(f.calls[1]?.config["runtimeConfig"], { portMappings: [{ hostPort: 8080, containerPort: 80, protocol: "tcp", hostIP: "" }] });
-  assert.match(f.calls[0]?.env["CNI_ARGS"] ?? "", /K8S_POD_NAMESPACE=default;K8S_POD_NAME=web;K8S_POD_INFRA_CONTAINER_ID=3f2a1b0+;K8S_POD_UID=u1$/);
+  assert.deepEqual(stages, [
+    "attach to network podnet: plugin bridge: ADD",
+    "attach to network podnet: plugin portmap: ADD",
+  ]);
+  assert.deepEqual(f.calls[1]?.config["runtimeConfig"], {
+    portMappings: [{ hostPort: 8080, containerPort: 80, protocol: "tcp", hostIP: "" }],
+  });
+  assert.match(
+    f.calls[0]?.env["CNI_ARGS"] ?? "",
+    /K8S_POD_NAMESPACE=default;K8S_POD_NAME=web;K8S_POD_INFRA_CONTAINER_ID=3f2a1b0+;K8S_POD_UID=u1$/,
+  );
   await f.networks.detach(pod, never);
   assert.deepEqual(f.story().slice(2), ["portmap DEL", "bridge DEL"]);
   assert.equal(f.calls.at(-1)?.env["CNI_NETNS"], "");
@@ -118,15 +142,25 @@ test("a pod stays attached to the network that it was attached to", async () => 
 test("errors say what was being done for whom", async () => {
   using f = setUp({ bridge: () => ({ code: 1, stdout: '{"code":100,"msg":"no addresses"}' }), portmap });
   await f.networks.start();
-  await assert.rejects(f.networks.attach(pod, never), /^StatusError: attach pod 3f2a1b0000000 to network podnet: plugin bridge: ADD: no addresses \(CNI error 100\)/);
-  await assert.rejects(f.networks.detach(pod, never), /^StatusError: detach pod 3f2a1b0000000 from network podnet: plugin bridge: DEL: no addresses/);
+  await assert.rejects(
+    f.networks.attach(pod, never),
+    /^StatusError: attach pod 3f2a1b0000000 to network podnet: plugin bridge: ADD: no addresses \(CNI error 100\)/,
+  );
+  await assert.rejects(
+    f.networks.detach(pod, never),
+    /^StatusError: detach pod 3f2a1b0000000 from network podnet: plugin bridge: DEL: no addresses/,
+  );
 });
 
 test("what a pod asks wrongly is InvalidArgument, and nothing runs", async () => {
   using f = setUp();
   await f.networks.start();
   for (const change of [{ annotations: { "kubernetes.io/ingress-bandwidth": "x" } }, { name: "a;b" }]) {
-    await assert.rejects(f.networks.attach({ ...pod, ...change }, never), (error: StatusError) => error.code === Code.InvalidArgument && error.message.startsWith("attach pod 3f2a1b0000000 to network podnet: "));
+    await assert.rejects(
+      f.networks.attach({ ...pod, ...change }, never),
+      (error: StatusError) =>
+        error.code === Code.InvalidArgument && error.message.startsWith("attach pod 3f2a1b0000000 to network podnet: "),
+    );
   }
   assert.deepEqual(f.calls, []);
 });
@@ -143,8 +177,16 @@ test("an attachment without an address is undone", async () => {
 test("without a configuration the reason is told, and a file that appears makes it ready by itself", async () => {
   using f = setUp({ bridge, portmap }, null, { nowMs: () => 0 }); // a clock that stands: only the watch can tell
   await f.networks.start();
-  assert.deepEqual(f.networks.status(), { ready: false, reason: "NetworkPluginNotReady", message: `there is no CNI network configuration in ${f.confDir}; put a .conflist there` });
-  await assert.rejects(f.networks.attach(pod, never), (error: StatusError) => error.code === Code.FailedPrecondition && error.message.startsWith("attach pod 3f2a1b0000000: there is no CNI"));
+  assert.deepEqual(f.networks.status(), {
+    ready: false,
+    reason: "NetworkPluginNotReady",
+    message: `there is no CNI network configuration in ${f.confDir}; put a .conflist there`,
+  });
+  await assert.rejects(
+    f.networks.attach(pod, never),
+    (error: StatusError) =>
+      error.code === Code.FailedPrecondition && error.message.startsWith("attach pod 3f2a1b0000000: there is no CNI"),
+  );
   f.put(lists());
   await waitFor(() => f.networks.status().ready);
   rmSync(f.confDir, { recursive: true });
@@ -182,7 +224,10 @@ test("a missing plugin is told by status, as is the missing IPAM plugin of anoth
   using f = setUp({ bridge }, lists());
   await f.networks.start();
   assert.match(f.networks.status().message, /^network podnet: plugin portmap: there is no such binary in /);
-  using g = setUp({ bridge }, { cniVersion: "1.0.0", name: "podnet", plugins: [{ type: "bridge", ipam: { type: "host-local" } }] });
+  using g = setUp(
+    { bridge },
+    { cniVersion: "1.0.0", name: "podnet", plugins: [{ type: "bridge", ipam: { type: "host-local" } }] },
+  );
   await g.networks.start();
   assert.match(g.networks.status().message, /^network podnet: plugin host-local: there is no such binary in /);
 });
@@ -205,7 +250,8 @@ test("what is wrong is logged once", async () => {
 test("a list of CNI 1.1 is ready when its plugins say so, and a plugin that hangs holds up no answer", async () => {
   let nowMs = 0;
   let answerStatus: (exit: { code?: number; stdout?: string }) => void = () => {};
-  const slow: FakePlugin = (call) => (call.command === "STATUS" ? new Promise((resolve) => (answerStatus = resolve)) : bridge(call));
+  const slow: FakePlugin = (call) =>
+    call.command === "STATUS" ? new Promise((resolve) => (answerStatus = resolve)) : bridge(call);
   using f = setUp({ bridge: slow, portmap }, lists("1.1.0"), { nowMs: () => nowMs });
   await f.networks.start();
   assert.match(f.networks.status().message, /network podnet: its plugins have not answered yet/);
@@ -230,7 +276,10 @@ test("what belongs to no pod any more is collected, and the plugins are told wha
   const before = f.calls.length;
   await f.networks.collectGarbage(new Set([id]), never);
   const calls = f.calls.slice(before).filter((call) => call.command !== "STATUS");
-  assert.deepEqual(calls.map(({ type, command }) => `${type} ${command}`), ["portmap DEL", "bridge DEL", "bridge GC", "portmap GC"]);
+  assert.deepEqual(
+    calls.map(({ type, command }) => `${type} ${command}`),
+    ["portmap DEL", "bridge DEL", "bridge GC", "portmap GC"],
+  );
   assert.match(calls[0]?.env["CNI_CONTAINERID"] ?? "", /^dead/);
   assert.deepEqual(calls[2]?.config["cni.dev/valid-attachments"], [{ containerID: id, ifname: "eth0" }]);
   writeFileSync(join(f.dir, "cache/results", "podnet-x-eth0"), "{");
@@ -242,25 +291,58 @@ test("a handler's pods have the network of their own directory, and are told apa
   using f = setUp({ bridge, portmap, macvlan: bridge }, lists("1.1.0"));
   const other = join(f.dir, "other.d");
   mkdirSync(other);
-  writeFileSync(join(other, "1.conflist"), JSON.stringify({ cniVersion: "1.1.0", name: "othernet", plugins: [{ type: "macvlan" }] }));
-  using networks = closing(new PodNetworks({ log: silentLog, confDir: f.confDir, otherConfDirs: [other, f.confDir], binDirs: f.deps.binDirs, cacheDir: join(f.dir, "cache"), exec: f.deps.exec }));
+  writeFileSync(
+    join(other, "1.conflist"),
+    JSON.stringify({ cniVersion: "1.1.0", name: "othernet", plugins: [{ type: "macvlan" }] }),
+  );
+  using networks = closing(
+    new PodNetworks({
+      log: silentLog,
+      confDir: f.confDir,
+      otherConfDirs: [other, f.confDir],
+      binDirs: f.deps.binDirs,
+      cacheDir: join(f.dir, "cache"),
+      exec: f.deps.exec,
+    }),
+  );
   await networks.start();
   const second = { ...pod, id: "4".repeat(64), confDir: other };
   await networks.attach(pod, never);
   await networks.attach(second, never);
-  assert.deepEqual(f.story().filter((line) => line.endsWith("ADD")), ["bridge ADD", "portmap ADD", "macvlan ADD"]);
+  assert.deepEqual(
+    f.story().filter((line) => line.endsWith("ADD")),
+    ["bridge ADD", "portmap ADD", "macvlan ADD"],
+  );
   await networks.collectGarbage(new Set([pod.id, second.id]), never);
-  const kept = f.calls.filter((call) => call.env["CNI_COMMAND"] === "GC").map((call) => [call.config["type"], (call.config["cni.dev/valid-attachments"] as object[]).length]);
-  assert.deepEqual(kept, [["bridge", 1], ["portmap", 1], ["macvlan", 1]]);
+  const kept = f.calls
+    .filter((call) => call.env["CNI_COMMAND"] === "GC")
+    .map((call) => [call.config["type"], (call.config["cni.dev/valid-attachments"] as object[]).length]);
+  assert.deepEqual(kept, [
+    ["bridge", 1],
+    ["portmap", 1],
+    ["macvlan", 1],
+  ]);
   await networks.detach(second, never);
   assert.equal(f.story().at(-1), "macvlan DEL");
 });
 
 test("a handler's directory without a network is an error that names it; the default network is ready all the same", async () => {
   using f = setUp();
-  using networks = closing(new PodNetworks({ log: silentLog, confDir: f.confDir, otherConfDirs: ["/nonexistent/net.d"], binDirs: f.deps.binDirs, cacheDir: join(f.dir, "cache"), exec: f.deps.exec }));
+  using networks = closing(
+    new PodNetworks({
+      log: silentLog,
+      confDir: f.confDir,
+      otherConfDirs: ["/nonexistent/net.d"],
+      binDirs: f.deps.binDirs,
+      cacheDir: join(f.dir, "cache"),
+      exec: f.deps.exec,
+    }),
+  );
   await networks.start();
-  await assert.rejects(networks.attach({ ...pod, confDir: "/nonexistent/net.d" }, never), /no CNI network configuration in \/nonexistent\/net\.d/);
+  await assert.rejects(
+    networks.attach({ ...pod, confDir: "/nonexistent/net.d" }, never),
+    /no CNI network configuration in \/nonexistent\/net\.d/,
+  );
   assert.deepEqual(networks.status(), ready);
 });
 

@@ -9,8 +9,8 @@ import type { Result } from "@keelson/cni/result.ts";
 import type { AttachedPod } from "./attached-pod.ts";
 import { capabilityArgs, cniArgs } from "./capability-args.ts";
 import { DefaultNetwork } from "./default-network.ts";
-import type { NetworkStatus, PodAddresses, PodNetwork, Stage } from "./pod-network.ts";
 import { podIps } from "./pod-ips.ts";
+import type { NetworkStatus, PodAddresses, PodNetwork, Stage } from "./pod-network.ts";
 import { makeStandIn, needsStandIn, restoreInterface } from "./stand-in.ts";
 
 export interface PodNetworksDeps {
@@ -53,9 +53,12 @@ export class PodNetworks implements PodNetwork {
   constructor(d: PodNetworksDeps) {
     this.#d = d;
     this.#cache = new AttachmentCache(d.cacheDir);
-    const networkOf = (confDir: string) => new DefaultNetwork({ ...d, confDir, nowMs: d.nowMs ?? (() => performance.now()) });
+    const networkOf = (confDir: string) =>
+      new DefaultNetwork({ ...d, confDir, nowMs: d.nowMs ?? (() => performance.now()) });
     this.#default = networkOf(d.confDir);
-    this.#others = new Map((d.otherConfDirs ?? []).filter((dir) => dir !== d.confDir).map((dir) => [dir, networkOf(dir)]));
+    this.#others = new Map(
+      (d.otherConfDirs ?? []).filter((dir) => dir !== d.confDir).map((dir) => [dir, networkOf(dir)]),
+    );
   }
 
   /** Reads the configuration and follows it from now on. Call it once, before anything is attached. Never rejects. */
@@ -76,7 +79,9 @@ export class PodNetworks implements PodNetwork {
   /** Whether pods can be attached. Answers at once from what is known. */
   status(): NetworkStatus {
     const problem = this.#default.problem();
-    return problem === undefined ? { ready: true, reason: "", message: "" } : { ready: false, reason: "NetworkPluginNotReady", message: problem };
+    return problem === undefined
+      ? { ready: true, reason: "", message: "" }
+      : { ready: false, reason: "NetworkPluginNotReady", message: problem };
   }
 
   /**
@@ -102,9 +107,11 @@ export class PodNetworks implements PodNetwork {
    */
   async detach(pod: AttachedPod, signal: AbortSignal, stage?: Stage): Promise<void> {
     const { attachments, damaged } = await this.#cache.list(pod.id);
-    for (const [file, reason] of damaged) this.#d.log.warn({ pod: pod.id, file }, `cached network attachment: ${reason}`);
+    for (const [file, reason] of damaged)
+      this.#d.log.warn({ pod: pod.id, file }, `cached network attachment: ${reason}`);
     if (attachments.length === 0 && this.#detached.has(pod.id)) return;
-    for (const entry of attachments.length > 0 ? attachments : await this.#guess(pod)) await this.#del(entry, pod.netnsPath, signal, stage);
+    for (const entry of attachments.length > 0 ? attachments : await this.#guess(pod))
+      await this.#del(entry, pod.netnsPath, signal, stage);
     this.#noteDetached(pod.id);
   }
 
@@ -137,7 +144,14 @@ export class PodNetworks implements PodNetwork {
     const lists = new Map(this.#all().flatMap(({ list }) => (list === undefined ? [] : [[list.name, list]])));
     for (const list of lists.values()) {
       const valid = attachments.filter((entry) => !stale.includes(entry) && entry.list.name === list.name);
-      await this.#orLog(gcNetwork(this.#d, list, valid.map((entry) => entry.attachment), signal));
+      await this.#orLog(
+        gcNetwork(
+          this.#d,
+          list,
+          valid.map((entry) => entry.attachment),
+          signal,
+        ),
+      );
     }
   }
 
@@ -181,7 +195,14 @@ export class PodNetworks implements PodNetwork {
       const hasNamespace = await isNamespace(netnsPath);
       await using standIn = hasNamespace ? undefined : await this.#standIn(entry, netnsPath, signal);
       const netns = hasNamespace || standIn !== undefined ? netnsPath : "";
-      const del = () => delNetwork(this.#networkDeps(stage, `detach from network ${list.name}`), list, { ...attachment, netns }, result, signal);
+      const del = () =>
+        delNetwork(
+          this.#networkDeps(stage, `detach from network ${list.name}`),
+          list,
+          { ...attachment, netns },
+          result,
+          signal,
+        );
       const isIntact = this.#intact.delete(attachment.containerId);
       if (isIntact || !hasNamespace || !needsStandIn(entry)) return await del();
       // An earlier DEL may have ended anywhere. With the interface back the plugins find what they left; where they had
@@ -202,7 +223,11 @@ export class PodNetworks implements PodNetwork {
   }
 
   /** For plugins that clean up too little without a namespace; undefined when that is not so, or there can be none. */
-  async #standIn(entry: CachedAttachment, netnsPath: string, signal: AbortSignal): Promise<AsyncDisposable | undefined> {
+  async #standIn(
+    entry: CachedAttachment,
+    netnsPath: string,
+    signal: AbortSignal,
+  ): Promise<AsyncDisposable | undefined> {
     if (!needsStandIn(entry)) return undefined;
     try {
       return await makeStandIn(entry, netnsPath, signal);
@@ -222,12 +247,17 @@ export class PodNetworks implements PodNetwork {
     try {
       for (const plugin of list.plugins) await findPlugin(this.#d, plugin.type);
     } catch (error) {
-      this.#d.log.warn({ pod: pod.id }, `detach pod ${shortId(pod.id)}, of which no attachment is known, from network ${list.name}: left out: ${messageOf(error)}`);
+      this.#d.log.warn(
+        { pod: pod.id },
+        `detach pod ${shortId(pod.id)}, of which no attachment is known, from network ${list.name}: left out: ${messageOf(error)}`,
+      );
       return [];
     }
     // Without what ADD would have refused: it must not keep the pod from being taken down.
     const { args, ...attachment } = this.#attachmentOf({ ...pod, annotations: {} }, list);
-    return [{ attachment: { ...attachment, args: args.filter(([, value]) => isArgument(value)) }, list, result: undefined }];
+    return [
+      { attachment: { ...attachment, args: args.filter(([, value]) => isArgument(value)) }, list, result: undefined },
+    ];
   }
 
   #all(): DefaultNetwork[] {
@@ -240,13 +270,27 @@ export class PodNetworks implements PodNetwork {
   }
 
   #attachmentOf(pod: AttachedPod, list: ConfigList): Attachment {
-    const declared = Object.entries(capabilityArgs(pod)).filter(([name]) => list.plugins.some((plugin) => plugin.capabilities.has(name)));
-    return { containerId: pod.id, netns: pod.netnsPath, ifName, args: cniArgs(pod), capabilityArgs: Object.fromEntries(declared) };
+    const declared = Object.entries(capabilityArgs(pod)).filter(([name]) =>
+      list.plugins.some((plugin) => plugin.capabilities.has(name)),
+    );
+    return {
+      containerId: pod.id,
+      netns: pod.netnsPath,
+      ifName,
+      args: cniArgs(pod),
+      capabilityArgs: Object.fromEntries(declared),
+    };
   }
 
   #networkDeps(stage: Stage | undefined, doing: string): NetworkDeps {
     const { binDirs, exec, cleanupTimeoutMs = 60_000 } = this.#d;
-    return { binDirs, exec, cache: this.#cache, cleanupTimeoutMs, stage: stage && ((name) => stage(`${doing}: ${name}`)) };
+    return {
+      binDirs,
+      exec,
+      cache: this.#cache,
+      cleanupTimeoutMs,
+      stage: stage && ((name) => stage(`${doing}: ${name}`)),
+    };
   }
 
   /** After an attach that failed, when all of it was undone. */

@@ -20,16 +20,25 @@ export function needsStandIn({ list, result }: CachedAttachment): boolean {
  * addresses: enough for plugins to clean up after the one that is gone. Unpins it when disposed of. Needs iproute2 and
  * util-linux. Throws when it cannot be made, as after a reboot, which takes the rules along with the path's directory.
  */
-export async function makeStandIn({ attachment, result }: CachedAttachment, path: string, signal: AbortSignal): Promise<AsyncDisposable> {
+export async function makeStandIn(
+  { attachment, result }: CachedAttachment,
+  path: string,
+  signal: AbortSignal,
+): Promise<AsyncDisposable> {
   await using undo = new AsyncDisposableStack();
   // The path may come from a damaged file: what is removed here is a pin that lost its mount and nothing else.
   const found = await lstat(path).catch(() => undefined);
-  if (found !== undefined && !(found.isFile() && found.size === 0)) throw new StatusError(Code.FailedPrecondition, `${path} is no pin of a namespace`);
+  if (found !== undefined && !(found.isFile() && found.size === 0))
+    throw new StatusError(Code.FailedPrecondition, `${path} is no pin of a namespace`);
   await unpinNamespaceAsync(path);
   await createNamespacesAsync({ net: path });
   undo.defer(() => unpinNamespaceAsync(path));
   const { code, stderr } = await addInterface({ attachment, result }, path, signal);
-  if (code !== 0) throw new StatusError(Code.Internal, `make a stand-in for the network namespace ${path}: ip: ${stderr.toString().trim().slice(0, 200)}`);
+  if (code !== 0)
+    throw new StatusError(
+      Code.Internal,
+      `make a stand-in for the network namespace ${path}: ip: ${stderr.toString().trim().slice(0, 200)}`,
+    );
   return undo.move();
 }
 
@@ -42,8 +51,16 @@ export async function restoreInterface(entry: CachedAttachment, path: string, si
   await addInterface(entry, path, signal, ["-force"]);
 }
 
-function addInterface({ attachment: { ifName }, result }: Pick<CachedAttachment, "attachment" | "result">, path: string, signal: AbortSignal, options: readonly string[] = []): Promise<RunResult> {
+function addInterface(
+  { attachment: { ifName }, result }: Pick<CachedAttachment, "attachment" | "result">,
+  path: string,
+  signal: AbortSignal,
+  options: readonly string[] = [],
+): Promise<RunResult> {
   const addresses = (result?.ips ?? []).map((ip) => `addr add ${ip.address} dev ${ifName}\n`);
   const batch = `link add ${ifName} type veth peer name peer0\n${addresses.join("")}`;
-  return run({ file: "nsenter", args: [`--net=${path}`, "ip", ...options, "-batch", "-"], stdin: Buffer.from(batch) }, signal);
+  return run(
+    { file: "nsenter", args: [`--net=${path}`, "ip", ...options, "-batch", "-"], stdin: Buffer.from(batch) },
+    signal,
+  );
 }

@@ -14,6 +14,8 @@ test("the README's example works", async (t) => {
   await using registry = await Registry.start();
   const image = makeImage([makeLayer([])]);
   const name = registry.add("a/b", "v1", image);
-  const example = (await import(join(dir, "example.ts"))) as { digestOfImage: (name: string, signal: AbortSignal) => Promise<string> };
+  const example = (await import(join(dir, "example.ts"))) as {
+    digestOfImage: (name: string, signal: AbortSignal) => Promise<string>;
+  };
   assert.equal(await example.digestOfImage(name, AbortSignal.timeout(10_000)), image.manifest.digest);
 });

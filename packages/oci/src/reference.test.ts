@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import * as fc from "fast-check";
 import { Code, StatusError } from "@keelson/base/status.ts";
+import * as fc from "fast-check";
 import { formatReference, parseReference } from "./reference.ts";
 
 const hex = "0123456789abcdef".repeat(4);
@@ -23,7 +23,8 @@ for (const [written, normal] of [
   [`quay.io/x:v1@sha256:${hex}`, `quay.io/x:v1@sha256:${hex}`],
   [`busybox@sha512:${hex}${hex}`, `docker.io/library/busybox@sha512:${hex}${hex}`],
 ] as const) {
-  test(`${written.slice(0, 60)} means ${normal.slice(0, 60)}`, () => assert.equal(formatReference(parseReference(written)), normal));
+  test(`${written.slice(0, 60)} means ${normal.slice(0, 60)}`, () =>
+    assert.equal(formatReference(parseReference(written)), normal));
 }
 
 for (const [written, why] of [
@@ -49,12 +50,18 @@ for (const [written, why] of [
   ["quay.io/x\n", /not a repository/],
 ] as const) {
   test(`${JSON.stringify(written.slice(0, 40))} is refused with the reason`, () => {
-    assert.throws(() => parseReference(written), (error) => error instanceof StatusError && error.code === Code.InvalidArgument && why.test(error.message));
+    assert.throws(
+      () => parseReference(written),
+      (error) => error instanceof StatusError && error.code === Code.InvalidArgument && why.test(error.message),
+    );
   });
 }
 
 test("a normal form is read as itself, and nothing throws but StatusError", () => {
-  const part = fc.oneof(fc.string(), fc.constantFrom("a", "/", ":", "@", ".", "-", "_", "localhost", "sha256:", hex, "A"));
+  const part = fc.oneof(
+    fc.string(),
+    fc.constantFrom("a", "/", ":", "@", ".", "-", "_", "localhost", "sha256:", hex, "A"),
+  );
   fc.assert(
     fc.property(fc.array(part, { maxLength: 8 }), (parts) => {
       try {

@@ -18,7 +18,8 @@ export interface Reference {
 }
 
 const pathComponent = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$/;
-const domainPattern = /^(?:(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])(?:\.(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9]))*|\[[a-fA-F0-9:]+\])(?::[0-9]{1,5})?$/;
+const domainPattern =
+  /^(?:(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])(?:\.(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9]))*|\[[a-fA-F0-9:]+\])(?::[0-9]{1,5})?$/;
 const tagPattern = /^[\w][\w.-]{0,127}$/;
 /** The longest `domain/path`, as distribution has it. */
 const nameLimit = 255;
@@ -60,7 +61,8 @@ function splitTag(text: string, name: string): [string, string | undefined] {
   const colon = name.indexOf(":", name.lastIndexOf("/") + 1);
   if (colon === -1) return [name, undefined];
   const tag = name.slice(colon + 1);
-  if (!tagPattern.test(tag)) throw invalid(text, "a tag has 1 to 128 letters, digits, '_', '.' and '-' and does not begin with '.' or '-'");
+  if (!tagPattern.test(tag))
+    throw invalid(text, "a tag has 1 to 128 letters, digits, '_', '.' and '-' and does not begin with '.' or '-'");
   return [name.slice(0, colon), tag];
 }
 
@@ -78,9 +80,13 @@ function checkName(text: string, domain: string, path: string): void {
   if (!domainPattern.test(domain)) throw invalid(text, `"${clip(domain)}" is not a registry host`);
   if (path !== path.toLowerCase()) throw invalid(text, "a repository has no capital letters");
   if (!path.split("/").every((component) => pathComponent.test(component))) {
-    throw invalid(text, `"${clip(path)}" is not a repository: lower-case letters and digits, with '.', '_', '-' or '/' between them`);
+    throw invalid(
+      text,
+      `"${clip(path)}" is not a repository: lower-case letters and digits, with '.', '_', '-' or '/' between them`,
+    );
   }
-  if (domain.length + 1 + path.length > nameLimit) throw invalid(text, `registry and repository have more than ${nameLimit} characters`);
+  if (domain.length + 1 + path.length > nameLimit)
+    throw invalid(text, `registry and repository have more than ${nameLimit} characters`);
 }
 
 function invalid(text: string, why: string): StatusError {

@@ -2,11 +2,21 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { isAnnotationGlob, passedAnnotations } from "./annotation-globs.ts";
 
-const keysPassed = (glob: string, ...keys: string[]) => Object.keys(passedAnnotations({ pod: [glob], container: [] }, Object.fromEntries(keys.map((key) => [key, "v"]))));
+const keysPassed = (glob: string, ...keys: string[]) =>
+  Object.keys(passedAnnotations({ pod: [glob], container: [] }, Object.fromEntries(keys.map((key) => [key, "v"]))));
 
 test("* stands for any characters but a slash, ? for one, all else for itself", () => {
   for (const [glob, keys, expected] of [
-    ["io.katacontainers.*", ["io.katacontainers.config.hypervisor.default_memory", "io.katacontainers.", "io_katacontainers.x", "io.katacontainers.a/b"], ["io.katacontainers.", "io.katacontainers.config.hypervisor.default_memory"]],
+    [
+      "io.katacontainers.*",
+      [
+        "io.katacontainers.config.hypervisor.default_memory",
+        "io.katacontainers.",
+        "io_katacontainers.x",
+        "io.katacontainers.a/b",
+      ],
+      ["io.katacontainers.", "io.katacontainers.config.hypervisor.default_memory"],
+    ],
     ["*", ["plain", "a/b"], ["plain"]],
     ["*/*", ["plain", "a/b", "a/b/c"], ["a/b"]],
     ["a?c", ["abc", "a/c", "ac", "abbc"], ["abc"]],
@@ -31,10 +41,14 @@ test("of pods and containers each have their own patterns, and the container's v
 });
 
 test("nobody passes for the runtime that says what a container is", () => {
-  assert.deepEqual(keysPassed("*", "io.kubernetes.cri.container-type", "io.kubernetes.cri-o.SandboxID", "io.kubernetes.cri-other"), ["io.kubernetes.cri-other"]);
+  assert.deepEqual(
+    keysPassed("*", "io.kubernetes.cri.container-type", "io.kubernetes.cri-o.SandboxID", "io.kubernetes.cri-other"),
+    ["io.kubernetes.cri-other"],
+  );
 });
 
 test("what can be no pattern is known", () => {
-  for (const text of ["", "a b", "[ab]", "a\\b", "a\n", "a".repeat(318)]) assert.equal(isAnnotationGlob(text), false, text);
+  for (const text of ["", "a b", "[ab]", "a\\b", "a\n", "a".repeat(318)])
+    assert.equal(isAnnotationGlob(text), false, text);
   assert.equal(isAnnotationGlob("io.kubernetes.cri-o.*/?"), true);
 });

@@ -19,20 +19,26 @@ const ours = /^io\.kubernetes\.cri(-o)?\./;
  * The annotations that a container's spec has from its pod and from itself, whose own win; sorted. As in containerd's
  * configuration, `*` stands for any characters but `/`, and `?` for one.
  */
-export function passedAnnotations(globs: AnnotationGlobs, pod: Readonly<Record<string, string>>, container: Readonly<Record<string, string>> = {}): Record<string, string> {
+export function passedAnnotations(
+  globs: AnnotationGlobs,
+  pod: Readonly<Record<string, string>>,
+  container: Readonly<Record<string, string>> = {},
+): Record<string, string> {
   const passed = { ...matching(globs.pod, pod), ...matching(globs.container, container) };
   return Object.fromEntries(Object.entries(passed).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
 function matching(globs: readonly string[], annotations: Readonly<Record<string, string>>): Record<string, string> {
-  return Object.fromEntries(Object.entries(annotations).filter(([key]) => !ours.test(key) && globs.some((glob) => matches(glob, key))));
+  return Object.fromEntries(
+    Object.entries(annotations).filter(([key]) => !ours.test(key) && globs.some((glob) => matches(glob, key))),
+  );
 }
 
 /** Goes back to the last `*` only, so the time is bounded by the product of the lengths. */
 function matches(glob: string, key: string): boolean {
   let at = 0;
   let star: { glob: number; key: number } | undefined;
-  for (let i = 0; i < key.length; ) {
+  for (let i = 0; i < key.length;) {
     if (glob[at] === "*") {
       star = { glob: at, key: i };
       at += 1;

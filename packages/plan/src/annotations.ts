@@ -17,7 +17,11 @@ export interface ContainerIdentity {
  * CRI-O's, because runtimes look for either. Sorted, so that the same plan is the same JSON. Those that the handler's
  * globs let through come first, so that none of them takes the place of ours.
  */
-export function containerAnnotations(pod: PodPlan, container: ContainerIdentity, globs: AnnotationGlobs = noAnnotations): Record<string, string> {
+export function containerAnnotations(
+  pod: PodPlan,
+  container: ContainerIdentity,
+  globs: AnnotationGlobs = noAnnotations,
+): Record<string, string> {
   return {
     ...passedAnnotations(globs, pod.annotations, container.annotations),
     "io.kubernetes.cri-o.ContainerType": "container",
@@ -35,7 +39,11 @@ export function containerAnnotations(pod: PodPlan, container: ContainerIdentity,
  * The same of a container that is its pod's sandbox. What the pod's containers come to, which a kubelet tells in
  * advance, is what Kata makes its machine as large as.
  */
-export function sandboxAnnotations(pod: PodPlan, resources: LinuxContainerResources | undefined, globs: AnnotationGlobs): Record<string, string> {
+export function sandboxAnnotations(
+  pod: PodPlan,
+  resources: LinuxContainerResources | undefined,
+  globs: AnnotationGlobs,
+): Record<string, string> {
   return {
     ...passedAnnotations(globs, pod.annotations),
     "io.kubernetes.cri-o.ContainerType": "sandbox",

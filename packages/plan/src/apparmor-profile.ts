@@ -5,11 +5,35 @@ export const defaultAppArmorName = "keelson-default";
 const procDirectories = ["acpi", "asound", "bus", "driver", "fs", "irq", "mtrr", "scsi", "tty"];
 /** All settings but those that a namespace has for itself: net, fs.mqueue, kernel.{domainname,hostname,msg*,sem*,shm*}. */
 const sysctls = [
-  "abi/**", "debug/**", "dev/**", "fs/[^m]**", "fs/m[^q]**", "kernel/[^dhms]**", "kernel/d[^o]**", "kernel/h[^o]**", "kernel/hotplug", "kernel/m[^s]**",
-  "kernel/s[^eh]**", "kernel/seccomp/**", "user/**", "vm/**",
+  "abi/**",
+  "debug/**",
+  "dev/**",
+  "fs/[^m]**",
+  "fs/m[^q]**",
+  "kernel/[^dhms]**",
+  "kernel/d[^o]**",
+  "kernel/h[^o]**",
+  "kernel/hotplug",
+  "kernel/m[^s]**",
+  "kernel/s[^eh]**",
+  "kernel/seccomp/**",
+  "user/**",
+  "vm/**",
 ];
 /** All of /sys but the container's cgroup. */
-const sysDirectories = ["block", "bus", "class", "dev", "devices", "firmware", "fs/[^c]*", "hypervisor", "kernel", "module", "power"];
+const sysDirectories = [
+  "block",
+  "bus",
+  "class",
+  "dev",
+  "devices",
+  "firmware",
+  "fs/[^c]*",
+  "hypervisor",
+  "kernel",
+  "module",
+  "power",
+];
 
 /**
  * What AppArmor is to enforce for a container that asks for nothing (apparmor.d(5)): everything that capabilities,

@@ -5,7 +5,14 @@ import { parseBaseSpec, withBaseSpec } from "./base-spec.ts";
 
 const own: Spec = {
   ociVersion: "1.0.2",
-  process: { cwd: "/", user: { uid: 1000, gid: 1000 }, args: ["app"], env: ["PATH=/bin", "A=own"], noNewPrivileges: false, rlimits: [{ type: "RLIMIT_NOFILE", soft: 10, hard: 10 }] },
+  process: {
+    cwd: "/",
+    user: { uid: 1000, gid: 1000 },
+    args: ["app"],
+    env: ["PATH=/bin", "A=own"],
+    noNewPrivileges: false,
+    rlimits: [{ type: "RLIMIT_NOFILE", soft: 10, hard: 10 }],
+  },
   root: { path: "rootfs" },
   mounts: [
     { destination: "/proc", type: "proc" },
@@ -25,7 +32,19 @@ const base = parseBaseSpec(
   JSON.stringify({
     ociVersion: "1.2.0",
     hostname: "not-taken",
-    process: { terminal: true, user: { uid: 0, gid: 0 }, args: ["sh"], cwd: "/tmp", env: ["A=base", "B=base"], noNewPrivileges: true, rlimits: [{ type: "RLIMIT_NOFILE", soft: 1, hard: 1 }, { type: "RLIMIT_CORE", soft: 0, hard: 0 }], ioPriority: { class: "IOPRIO_CLASS_BE" } },
+    process: {
+      terminal: true,
+      user: { uid: 0, gid: 0 },
+      args: ["sh"],
+      cwd: "/tmp",
+      env: ["A=base", "B=base"],
+      noNewPrivileges: true,
+      rlimits: [
+        { type: "RLIMIT_NOFILE", soft: 1, hard: 1 },
+        { type: "RLIMIT_CORE", soft: 0, hard: 0 },
+      ],
+      ioPriority: { class: "IOPRIO_CLASS_BE" },
+    },
     root: { path: "/not-taken", readonly: true },
     mounts: [
       { destination: "/proc/", type: "tmpfs" },
@@ -39,7 +58,10 @@ const base = parseBaseSpec(
       cgroupsPath: "/not-taken",
       sysctl: { "net.core.somaxconn": "1024" },
       resources: { memory: { limit: 1, swappiness: 0 }, devices: [{ allow: true }], pids: { limit: 100 } },
-      devices: [{ type: "c", path: "/dev/fuse", major: 1, minor: 1 }, { type: "c", path: "/dev/kvm", major: 10, minor: 232 }],
+      devices: [
+        { type: "c", path: "/dev/fuse", major: 1, minor: 1 },
+        { type: "c", path: "/dev/kvm", major: 10, minor: 232 },
+      ],
       maskedPaths: [],
     },
   }),
@@ -55,7 +77,10 @@ test("what the container's own spec says wins; what it does not say is the base'
       user: { uid: 1000, gid: 1000 },
       args: ["app"],
       env: ["B=base", "PATH=/bin", "A=own"],
-      rlimits: [{ type: "RLIMIT_CORE", soft: 0, hard: 0 }, { type: "RLIMIT_NOFILE", soft: 10, hard: 10 }],
+      rlimits: [
+        { type: "RLIMIT_CORE", soft: 0, hard: 0 },
+        { type: "RLIMIT_NOFILE", soft: 10, hard: 10 },
+      ],
     },
     root: { path: "rootfs" },
     mounts: [
@@ -69,7 +94,10 @@ test("what the container's own spec says wins; what it does not say is the base'
       namespaces: [{ type: "mount" }],
       sysctl: { "net.core.somaxconn": "1024" },
       resources: { memory: { limit: 5, swappiness: 0 }, devices: [{ allow: false }], pids: { limit: 100 } },
-      devices: [{ type: "c", path: "/dev/kvm", major: 10, minor: 232 }, { type: "c", path: "/dev/fuse", major: 10, minor: 229 }],
+      devices: [
+        { type: "c", path: "/dev/kvm", major: 10, minor: 232 },
+        { type: "c", path: "/dev/fuse", major: 10, minor: 229 },
+      ],
       maskedPaths: ["/proc/kcore"],
     },
   } satisfies Spec);

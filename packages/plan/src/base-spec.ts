@@ -7,17 +7,43 @@ export type BaseSpec = Omit<Partial<Spec>, "process"> & { process?: Partial<Proc
 
 const strings = v.array(v.string());
 const absolute = v.pipe(v.string(), v.startsWith("/", "must be an absolute path"));
-const hooks = v.array(v.looseObject({ path: absolute, args: v.optional(strings), env: v.optional(strings), timeout: v.optional(v.number()) }));
+const hooks = v.array(
+  v.looseObject({
+    path: absolute,
+    args: v.optional(strings),
+    env: v.optional(strings),
+    timeout: v.optional(v.number()),
+  }),
+);
 
 /** Checked where it is merged by more than its names; the rest is the runtime's to judge. */
 const baseSpecSchema = v.pipe(
   v.custom<object>((value) => isObject(value), "must be an object"),
   v.looseObject({
-    process: v.optional(v.looseObject({ env: v.optional(strings), rlimits: v.optional(v.array(v.looseObject({ type: v.string(), soft: v.number(), hard: v.number() }))) })),
+    process: v.optional(
+      v.looseObject({
+        env: v.optional(strings),
+        rlimits: v.optional(v.array(v.looseObject({ type: v.string(), soft: v.number(), hard: v.number() }))),
+      }),
+    ),
     mounts: v.optional(v.array(v.looseObject({ destination: absolute }))),
-    hooks: v.optional(v.strictObject({ prestart: v.optional(hooks), createRuntime: v.optional(hooks), createContainer: v.optional(hooks), startContainer: v.optional(hooks), poststart: v.optional(hooks), poststop: v.optional(hooks) })),
+    hooks: v.optional(
+      v.strictObject({
+        prestart: v.optional(hooks),
+        createRuntime: v.optional(hooks),
+        createContainer: v.optional(hooks),
+        startContainer: v.optional(hooks),
+        poststart: v.optional(hooks),
+        poststop: v.optional(hooks),
+      }),
+    ),
     annotations: v.optional(v.record(v.string(), v.string())),
-    linux: v.optional(v.looseObject({ devices: v.optional(v.array(v.looseObject({ path: absolute, type: v.string() }))), sysctl: v.optional(v.record(v.string(), v.string())) })),
+    linux: v.optional(
+      v.looseObject({
+        devices: v.optional(v.array(v.looseObject({ path: absolute, type: v.string() }))),
+        sysctl: v.optional(v.record(v.string(), v.string())),
+      }),
+    ),
   }),
 );
 
@@ -41,9 +67,18 @@ const notOfBase = {
  * hooks, which run before its own.
  */
 export function withBaseSpec(spec: Spec, base: BaseSpec): Spec {
-  const { process: baseProcess = {}, mounts = [], linux = {}, hooks: baseHooks = {}, ...rest } = without(base, notOfBase.spec);
+  const {
+    process: baseProcess = {},
+    mounts = [],
+    linux = {},
+    hooks: baseHooks = {},
+    ...rest
+  } = without(base, notOfBase.spec);
   const { process: ownProcess, linux: ownLinux = {} } = spec;
-  const merged: Spec = merge({ ...rest, process: without(baseProcess, notOfBase.process), linux: without(linux, notOfBase.linux) }, spec);
+  const merged: Spec = merge(
+    { ...rest, process: without(baseProcess, notOfBase.process), linux: without(linux, notOfBase.linux) },
+    spec,
+  );
   const hooksOfBoth = joinHooks(baseHooks, spec.hooks ?? {});
   const env = added(baseProcess.env ?? [], ownProcess?.env ?? [], (entry) => entry.slice(0, entry.indexOf("=")));
   const rlimits = added(baseProcess.rlimits ?? [], ownProcess?.rlimits ?? [], (limit) => limit.type);
@@ -66,10 +101,12 @@ function without<T extends object>(object: T, keys: readonly string[]): T {
 /** Objects by their keys, anything else is `own`. */
 function merge<T extends object>(base: object, own: T): T {
   const below = new Map<string, unknown>(Object.entries(base));
-  const entries = Object.entries(own).filter(([, value]) => value !== undefined).map(([key, value]: [string, unknown]): [string, unknown] => {
-    const other = below.get(key);
-    return [key, isObject(other) && isObject(value) ? merge(other, value) : value];
-  });
+  const entries = Object.entries(own)
+    .filter(([, value]) => value !== undefined)
+    .map(([key, value]: [string, unknown]): [string, unknown] => {
+      const other = below.get(key);
+      return [key, isObject(other) && isObject(value) ? merge(other, value) : value];
+    });
   return Object.fromEntries([...below, ...entries]) as T;
 }
 
@@ -85,7 +122,14 @@ function added<T>(base: readonly T[], own: readonly T[], keyOf: (item: T) => str
 
 function joinHooks(base: HooksSpec, own: HooksSpec): HooksSpec {
   const joined: HooksSpec = {};
-  for (const kind of ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"] as const) {
+  for (const kind of [
+    "prestart",
+    "createRuntime",
+    "createContainer",
+    "startContainer",
+    "poststart",
+    "poststop",
+  ] as const) {
     const both = [...(base[kind] ?? []), ...(own[kind] ?? [])];
     if (both.length > 0) joined[kind] = both;
   }

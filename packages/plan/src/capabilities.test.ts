@@ -5,7 +5,8 @@ import { Capability } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { capabilitiesSpec, capabilityNames, planCapabilities } from "./capabilities.ts";
 
 const all = [...capabilityNames];
-const asked = (add: string[], drop: string[] = [], ambient: string[] = []) => Capability.fromPartial({ addCapabilities: add, dropCapabilities: drop, addAmbientCapabilities: ambient });
+const asked = (add: string[], drop: string[] = [], ambient: string[] = []) =>
+  Capability.fromPartial({ addCapabilities: add, dropCapabilities: drop, addAmbientCapabilities: ambient });
 const granted = (...args: Parameters<typeof planCapabilities>) => planCapabilities(...args).granted;
 
 test("nothing asked: the list that everyone has", () => {
@@ -31,7 +32,10 @@ test("what the daemon lacks is left out of lists, but not when asked for by name
   assert.equal(granted(asked(["ALL"]), false, host).length, 39);
   assert.equal(granted(undefined, true, host).length, 39);
   assert.equal(granted(undefined, false, host).length, 13);
-  assert.throws(() => planCapabilities(asked(["SYS_RESOURCE"]), false, host), { code: Code.FailedPrecondition, message: /CAP_SYS_RESOURCE/ });
+  assert.throws(() => planCapabilities(asked(["SYS_RESOURCE"]), false, host), {
+    code: Code.FailedPrecondition,
+    message: /CAP_SYS_RESOURCE/,
+  });
   assert.deepEqual(granted(asked([], ["SYS_RESOURCE", "ALL"]), false, host), []);
 });
 
@@ -40,6 +44,13 @@ test("privileged is everything, whatever is dropped", () => {
 });
 
 test("an unknown name is refused", () => {
-  for (const name of ["", "CAP_", "SYS_FOO", "CAP_CAP_CHOWN", "__proto__"]) assert.throws(() => planCapabilities(asked([name]), false, all), { code: Code.InvalidArgument, message: /add_capabilities/ });
-  assert.throws(() => planCapabilities(asked([], ["FOO"]), false, all), { code: Code.InvalidArgument, message: /drop_capabilities/ });
+  for (const name of ["", "CAP_", "SYS_FOO", "CAP_CAP_CHOWN", "__proto__"])
+    assert.throws(() => planCapabilities(asked([name]), false, all), {
+      code: Code.InvalidArgument,
+      message: /add_capabilities/,
+    });
+  assert.throws(() => planCapabilities(asked([], ["FOO"]), false, all), {
+    code: Code.InvalidArgument,
+    message: /drop_capabilities/,
+  });
 });

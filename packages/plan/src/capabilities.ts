@@ -4,20 +4,67 @@ import { invalidField, quote, unsupportedHere } from "./field-check.ts";
 
 /** capabilities(7), in the order of their bits (linux/capability.h, as of Linux 6.18). */
 export const capabilityNames: readonly string[] = [
-  "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_SETGID", "CAP_SETUID",
-  "CAP_SETPCAP", "CAP_LINUX_IMMUTABLE", "CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST", "CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_IPC_LOCK",
-  "CAP_IPC_OWNER", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_CHROOT", "CAP_SYS_PTRACE", "CAP_SYS_PACCT", "CAP_SYS_ADMIN", "CAP_SYS_BOOT",
-  "CAP_SYS_NICE", "CAP_SYS_RESOURCE", "CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_MKNOD", "CAP_LEASE", "CAP_AUDIT_WRITE",
-  "CAP_AUDIT_CONTROL", "CAP_SETFCAP", "CAP_MAC_OVERRIDE", "CAP_MAC_ADMIN", "CAP_SYSLOG", "CAP_WAKE_ALARM", "CAP_BLOCK_SUSPEND",
-  "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE",
+  "CAP_CHOWN",
+  "CAP_DAC_OVERRIDE",
+  "CAP_DAC_READ_SEARCH",
+  "CAP_FOWNER",
+  "CAP_FSETID",
+  "CAP_KILL",
+  "CAP_SETGID",
+  "CAP_SETUID",
+  "CAP_SETPCAP",
+  "CAP_LINUX_IMMUTABLE",
+  "CAP_NET_BIND_SERVICE",
+  "CAP_NET_BROADCAST",
+  "CAP_NET_ADMIN",
+  "CAP_NET_RAW",
+  "CAP_IPC_LOCK",
+  "CAP_IPC_OWNER",
+  "CAP_SYS_MODULE",
+  "CAP_SYS_RAWIO",
+  "CAP_SYS_CHROOT",
+  "CAP_SYS_PTRACE",
+  "CAP_SYS_PACCT",
+  "CAP_SYS_ADMIN",
+  "CAP_SYS_BOOT",
+  "CAP_SYS_NICE",
+  "CAP_SYS_RESOURCE",
+  "CAP_SYS_TIME",
+  "CAP_SYS_TTY_CONFIG",
+  "CAP_MKNOD",
+  "CAP_LEASE",
+  "CAP_AUDIT_WRITE",
+  "CAP_AUDIT_CONTROL",
+  "CAP_SETFCAP",
+  "CAP_MAC_OVERRIDE",
+  "CAP_MAC_ADMIN",
+  "CAP_SYSLOG",
+  "CAP_WAKE_ALARM",
+  "CAP_BLOCK_SUSPEND",
+  "CAP_AUDIT_READ",
+  "CAP_PERFMON",
+  "CAP_BPF",
+  "CAP_CHECKPOINT_RESTORE",
 ];
 
 const known: ReadonlySet<string> = new Set(capabilityNames);
 
 /** What a container gets that asks for nothing: Docker's list, which containerd and CRI-O (but for two) share. */
 const defaultCapabilities = [
-  "CAP_AUDIT_WRITE", "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_MKNOD", "CAP_NET_BIND_SERVICE",
-  "CAP_NET_RAW", "CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
+  "CAP_AUDIT_WRITE",
+  "CAP_CHOWN",
+  "CAP_DAC_OVERRIDE",
+  "CAP_FOWNER",
+  "CAP_FSETID",
+  "CAP_KILL",
+  "CAP_MKNOD",
+  "CAP_NET_BIND_SERVICE",
+  "CAP_NET_RAW",
+  "CAP_SETFCAP",
+  "CAP_SETGID",
+  "CAP_SETPCAP",
+  "CAP_SETUID",
+  "CAP_SYS_CHROOT",
 ];
 
 const field = "linux.security_context.capabilities";
@@ -37,16 +84,28 @@ export interface CapabilityPlan {
  * are cut down to `hostCapabilities`, but one asked for by name that is not there is
  * FailedPrecondition. An unknown name is InvalidArgument.
  */
-export function planCapabilities(asked: Capability | undefined, privileged: boolean, hostCapabilities: readonly string[]): CapabilityPlan {
+export function planCapabilities(
+  asked: Capability | undefined,
+  privileged: boolean,
+  hostCapabilities: readonly string[],
+): CapabilityPlan {
   const host = hostCapabilities.filter((name) => known.has(name));
   const add = named(`${field}.add_capabilities`, asked?.addCapabilities, host);
   const drop = named(`${field}.drop_capabilities`, asked?.dropCapabilities, undefined);
   const ambient = named(`${field}.add_ambient_capabilities`, asked?.addAmbientCapabilities, host);
   if (privileged) return { granted: host.sort(), ambient: (ambient.all ? host : [...ambient.names]).sort() };
 
-  const base = drop.all ? [] : add.all || ambient.all ? host : defaultCapabilities.filter((name) => host.includes(name));
-  const kept = (names: Iterable<string>): string[] => [...new Set(names)].filter((name) => !drop.names.has(name)).sort();
-  return { granted: kept([...base, ...add.names, ...ambient.names]), ambient: kept([...(ambient.all && !drop.all ? host : []), ...ambient.names]) };
+  const base = drop.all
+    ? []
+    : add.all || ambient.all
+      ? host
+      : defaultCapabilities.filter((name) => host.includes(name));
+  const kept = (names: Iterable<string>): string[] =>
+    [...new Set(names)].filter((name) => !drop.names.has(name)).sort();
+  return {
+    granted: kept([...base, ...add.names, ...ambient.names]),
+    ambient: kept([...(ambient.all && !drop.all ? host : []), ...ambient.names]),
+  };
 }
 
 /**
@@ -73,7 +132,8 @@ function named(field: string, texts: readonly string[] | undefined, host: readon
     }
     const name = upper.startsWith("CAP_") ? upper : `CAP_${upper}`;
     if (!known.has(name)) throw invalidField(field, `${quote(text)} is not a capability`);
-    if (host !== undefined && !host.includes(name)) throw unsupportedHere(field, `${name} cannot be given: this runtime itself runs without it`);
+    if (host !== undefined && !host.includes(name))
+      throw unsupportedHere(field, `${name} cannot be given: this runtime itself runs without it`);
     result.names.add(name);
   }
   return result;

@@ -9,18 +9,46 @@ const none: CdiEdits = { env: [], deviceNodes: [], netDevices: [], mounts: [], h
 const spec: Spec = {
   ociVersion: "1.0.2",
   process: { cwd: "/", user: { uid: 1000, gid: 100, additionalGids: [100] }, env: ["PATH=/bin", "A=0"] },
-  mounts: [{ destination: "/proc", type: "proc" }, { destination: "/dev/pts", type: "devpts" }, { destination: "/data/deep", type: "bind", source: "/y" }],
-  linux: { devices: [{ path: "/dev/a", type: "c", major: 9, minor: 9 }], resources: { devices: [{ allow: false, access: "rwm" }] } },
+  mounts: [
+    { destination: "/proc", type: "proc" },
+    { destination: "/dev/pts", type: "devpts" },
+    { destination: "/data/deep", type: "bind", source: "/y" },
+  ],
+  linux: {
+    devices: [{ path: "/dev/a", type: "c", major: 9, minor: 9 }],
+    resources: { devices: [{ allow: false, access: "rwm" }] },
+  },
 };
 const edit = (edits: Partial<CdiEdits>, from = spec) => withCdiEdits(from, { ...none, ...edits }, hostFrom());
 
 test("devices of the field come before those of annotations, each once", () => {
   const devices = [{ name: "v.com/gpu=0" }, { name: "v.com/gpu=1:2" }, { name: "v.com/gpu=0" }];
-  assert.deepEqual(planCdiDevices(devices, { "cdi.k8s.io/plugin": "v.com/net=a,v.com/gpu=0", other: "x" }), ["v.com/gpu=0", "v.com/gpu=1:2", "v.com/net=a"]);
-  for (const name of ["", "gpu", "v.com/gpu", "v.com/gpu=", "/gpu=0", "v.com/gpu=a/b", "v.com/../gpu=0", "v.com/gpu=0\n", `v.com/gpu=${"x".repeat(600)}`]) {
-    assert.throws(() => planCdiDevices([{ name }], {}), { code: Code.InvalidArgument, message: /^CDI_devices\[0\]\.name / }, name);
+  assert.deepEqual(planCdiDevices(devices, { "cdi.k8s.io/plugin": "v.com/net=a,v.com/gpu=0", other: "x" }), [
+    "v.com/gpu=0",
+    "v.com/gpu=1:2",
+    "v.com/net=a",
+  ]);
+  for (const name of [
+    "",
+    "gpu",
+    "v.com/gpu",
+    "v.com/gpu=",
+    "/gpu=0",
+    "v.com/gpu=a/b",
+    "v.com/../gpu=0",
+    "v.com/gpu=0\n",
+    `v.com/gpu=${"x".repeat(600)}`,
+  ]) {
+    assert.throws(
+      () => planCdiDevices([{ name }], {}),
+      { code: Code.InvalidArgument, message: /^CDI_devices\[0\]\.name / },
+      name,
+    );
   }
-  assert.throws(() => planCdiDevices([], { "cdi.k8s.io/x": "v.com/gpu=0," }), { code: Code.InvalidArgument, message: /^annotations\[cdi\.k8s\.io\/x\] / });
+  assert.throws(() => planCdiDevices([], { "cdi.k8s.io/x": "v.com/gpu=0," }), {
+    code: Code.InvalidArgument,
+    message: /^annotations\[cdi\.k8s\.io\/x\] /,
+  });
 });
 
 test("without edits the spec stays as it is", () => assert.deepEqual(edit({}), spec));
@@ -51,7 +79,13 @@ test("nodes replace those at the same path, are allowed in the cgroup, and belon
 });
 
 test("mounts replace those at the same place and hide none", () => {
-  const { mounts } = edit({ mounts: [{ hostPath: "/lib/x", containerPath: "/data/" }, { hostPath: "/p", containerPath: "/proc", options: ["ro", "bind"] }, { hostPath: "tmpfs", containerPath: "/t/u/v", type: "tmpfs", options: ["size=1k"] }] });
+  const { mounts } = edit({
+    mounts: [
+      { hostPath: "/lib/x", containerPath: "/data/" },
+      { hostPath: "/p", containerPath: "/proc", options: ["ro", "bind"] },
+      { hostPath: "tmpfs", containerPath: "/t/u/v", type: "tmpfs", options: ["size=1k"] },
+    ],
+  });
   assert.deepEqual(mounts, [
     { destination: "/data", type: "bind", source: "/lib/x", options: ["rbind"] },
     { destination: "/proc", type: "bind", source: "/p", options: ["ro", "bind"] },
@@ -62,14 +96,27 @@ test("mounts replace those at the same place and hide none", () => {
 });
 
 test("hooks and groups are added; group 0 is not", () => {
-  const edited = edit({ hooks: [{ hookName: "poststop", path: "/h", args: ["h"], timeout: undefined }, { hookName: "poststop", path: "/i" }], additionalGids: [0, 44, 100] });
+  const edited = edit({
+    hooks: [
+      { hookName: "poststop", path: "/h", args: ["h"], timeout: undefined },
+      { hookName: "poststop", path: "/i" },
+    ],
+    additionalGids: [0, 44, 100],
+  });
   assert.deepEqual(edited.hooks, { poststop: [{ path: "/h", args: ["h"] }, { path: "/i" }] });
   assert.deepEqual(edited.process?.user.additionalGids, [100, 44]);
 });
 
 test("what this machine does not have is refused by name", () => {
-  assert.throws(() => edit({ netDevices: [{ hostInterfaceName: "a", name: "b" }] }), { code: Code.FailedPrecondition, message: /netDevices/ });
+  assert.throws(() => edit({ netDevices: [{ hostInterfaceName: "a", name: "b" }] }), {
+    code: Code.FailedPrecondition,
+    message: /netDevices/,
+  });
   assert.throws(() => edit({ intelRdt: { closID: "gold" } }), { code: Code.FailedPrecondition, message: /resctrl/ });
-  const withResctrl = withCdiEdits(spec, { ...none, intelRdt: { closID: "gold", l3CacheSchema: undefined } }, hostFrom({ resctrlMounted: true }));
+  const withResctrl = withCdiEdits(
+    spec,
+    { ...none, intelRdt: { closID: "gold", l3CacheSchema: undefined } },
+    hostFrom({ resctrlMounted: true }),
+  );
   assert.deepEqual(withResctrl.linux?.intelRdt, { closID: "gold" });
 });

@@ -10,8 +10,19 @@ export interface CdiEdits {
   env: readonly string[];
   deviceNodes: readonly (DeviceSpec & { permissions: string })[];
   netDevices: readonly { hostInterfaceName: string; name: string }[];
-  mounts: readonly { hostPath: string; containerPath: string; type?: string | undefined; options?: string[] | undefined }[];
-  hooks: readonly { hookName: keyof HooksSpec; path: string; args?: string[] | undefined; env?: string[] | undefined; timeout?: number | undefined }[];
+  mounts: readonly {
+    hostPath: string;
+    containerPath: string;
+    type?: string | undefined;
+    options?: string[] | undefined;
+  }[];
+  hooks: readonly {
+    hookName: keyof HooksSpec;
+    path: string;
+    args?: string[] | undefined;
+    env?: string[] | undefined;
+    timeout?: number | undefined;
+  }[];
   additionalGids: readonly number[];
   intelRdt?: { [K in keyof IntelRdtSpec]?: IntelRdtSpec[K] | undefined };
 }
@@ -19,7 +30,8 @@ export interface CdiEdits {
 /** Prefix of the annotations by which device plugins asked before the CRI had a field for it. */
 const annotationPrefix = "cdi.k8s.io/";
 
-const qualifiedName = /^[A-Za-z](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?\/[A-Za-z](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?=[A-Za-z0-9](?:[A-Za-z0-9_.:-]*[A-Za-z0-9])?$/;
+const qualifiedName =
+  /^[A-Za-z](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?\/[A-Za-z](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?=[A-Za-z0-9](?:[A-Za-z0-9_.:-]*[A-Za-z0-9])?$/;
 
 /**
  * The CDI devices that a container asks for, each once: ContainerConfig.CDI_devices, then those of its annotations, as
@@ -34,7 +46,8 @@ export function planCdiDevices(devices: readonly CDIDevice[], annotations: Reado
 }
 
 function checkName(field: string, name: string): string {
-  if (name.length > 600 || !qualifiedName.test(name)) throw invalidField(field, `${quote(name)} must be a CDI device such as vendor.com/class=name`);
+  if (name.length > 600 || !qualifiedName.test(name))
+    throw invalidField(field, `${quote(name)} must be a CDI device such as vendor.com/class=name`);
   return name;
 }
 
@@ -43,8 +56,13 @@ function checkName(field: string, name: string): string {
  * this machine or its OCI runtimes do not have.
  */
 export function withCdiEdits(spec: Spec, edits: CdiEdits, host: HostFacts): Spec {
-  if (edits.netDevices.length > 0) throw unsupportedHere("CDI netDevices", "cannot be honoured: moving network devices needs an OCI runtime for version 1.3 of the runtime specification");
-  if (edits.intelRdt !== undefined && !host.resctrlMounted) throw unsupportedHere("CDI intelRdt", "cannot be honoured: resctrl is not mounted at /sys/fs/resctrl");
+  if (edits.netDevices.length > 0)
+    throw unsupportedHere(
+      "CDI netDevices",
+      "cannot be honoured: moving network devices needs an OCI runtime for version 1.3 of the runtime specification",
+    );
+  if (edits.intelRdt !== undefined && !host.resctrlMounted)
+    throw unsupportedHere("CDI intelRdt", "cannot be honoured: resctrl is not mounted at /sys/fs/resctrl");
   const process = spec.process === undefined ? undefined : editProcess(spec.process, edits);
   const hooks = editHooks(spec.hooks, edits);
   return {
@@ -52,7 +70,11 @@ export function withCdiEdits(spec: Spec, edits: CdiEdits, host: HostFacts): Spec
     ...(process === undefined ? {} : { process }),
     mounts: editMounts(spec.mounts ?? [], edits),
     ...(hooks === undefined ? {} : { hooks }),
-    linux: { ...spec.linux, ...editDevices(spec, edits), ...(edits.intelRdt === undefined ? {} : { intelRdt: withoutUndefined(edits.intelRdt) }) },
+    linux: {
+      ...spec.linux,
+      ...editDevices(spec, edits),
+      ...(edits.intelRdt === undefined ? {} : { intelRdt: withoutUndefined(edits.intelRdt) }),
+    },
   };
 }
 
@@ -61,20 +83,33 @@ function editProcess(first: ProcessSpec, { env, additionalGids }: CdiEdits): Pro
   const variables = new Map([...(first.env ?? []), ...env].map((entry) => [nameOf(entry), entry]));
   // SPEC.md: a group 0 is ignored.
   const groups = [...new Set([...(first.user.additionalGids ?? []), ...additionalGids.filter((gid) => gid !== 0)])];
-  return { ...first, env: [...variables.values()], user: { ...first.user, ...(groups.length > 0 ? { additionalGids: groups } : {}) } };
+  return {
+    ...first,
+    env: [...variables.values()],
+    user: { ...first.user, ...(groups.length > 0 ? { additionalGids: groups } : {}) },
+  };
 }
 
 /** A node takes the place of one at the same path. Without an owner it is the process's, as with containerd and CRI-O. */
-function editDevices({ linux, process }: Spec, { deviceNodes }: CdiEdits): Pick<NonNullable<Spec["linux"]>, "devices" | "resources"> {
+function editDevices(
+  { linux, process }: Spec,
+  { deviceNodes }: CdiEdits,
+): Pick<NonNullable<Spec["linux"]>, "devices" | "resources"> {
   if (deviceNodes.length === 0) return {};
-  const owner = { ...(process?.user.uid ? { uid: process.user.uid } : {}), ...(process?.user.gid ? { gid: process.user.gid } : {}) };
+  const owner = {
+    ...(process?.user.uid ? { uid: process.user.uid } : {}),
+    ...(process?.user.gid ? { gid: process.user.gid } : {}),
+  };
   const nodes = new Map((linux?.devices ?? []).map((node) => [node.path, node]));
   for (const { permissions: _, ...node } of deviceNodes) nodes.set(node.path, { ...owner, ...node });
   const rules = deviceNodes.flatMap(({ type, major, minor, permissions }) => {
     if (type === "p" || major === undefined || minor === undefined) return [];
     return [{ allow: true, type: type === "b" ? ("b" as const) : ("c" as const), major, minor, access: permissions }];
   });
-  return { devices: [...nodes.values()], resources: { ...linux?.resources, devices: [...(linux?.resources?.devices ?? []), ...rules] } };
+  return {
+    devices: [...nodes.values()],
+    resources: { ...linux?.resources, devices: [...(linux?.resources?.devices ?? []), ...rules] },
+  };
 }
 
 /** Mounts take the place of those at the same path; all stay in an order in which none hides another. */
@@ -83,17 +118,25 @@ function editMounts(mounts: readonly MountSpec[], edits: CdiEdits): MountSpec[] 
   const added = edits.mounts.map(({ hostPath, containerPath, type, options }) => {
     const isBind = type === undefined || type === "" || type === "none" || type === "bind";
     const bind = isBind && !(options ?? []).some((o) => o === "bind" || o === "rbind") ? ["rbind"] : [];
-    return { destination: cleanPath(containerPath), type: isBind ? "bind" : type, source: hostPath, options: [...(options ?? []), ...bind] };
+    return {
+      destination: cleanPath(containerPath),
+      type: isBind ? "bind" : type,
+      source: hostPath,
+      options: [...(options ?? []), ...bind],
+    };
   });
   const places = new Set(added.map((m) => m.destination));
   const last = new Map(added.map((m) => [m.destination, m]));
-  return [...mounts.filter((m) => !places.has(cleanPath(m.destination))), ...last.values()].sort((a, b) => pathDepth(cleanPath(a.destination)) - pathDepth(cleanPath(b.destination)));
+  return [...mounts.filter((m) => !places.has(cleanPath(m.destination))), ...last.values()].sort(
+    (a, b) => pathDepth(cleanPath(a.destination)) - pathDepth(cleanPath(b.destination)),
+  );
 }
 
 function editHooks(hooks: HooksSpec | undefined, edits: CdiEdits): HooksSpec | undefined {
   if (edits.hooks.length === 0) return hooks;
   const edited: HooksSpec = { ...hooks };
-  for (const { hookName, ...hook } of edits.hooks) edited[hookName] = [...(edited[hookName] ?? []), withoutUndefined<HookSpec>(hook)];
+  for (const { hookName, ...hook } of edits.hooks)
+    edited[hookName] = [...(edited[hookName] ?? []), withoutUndefined<HookSpec>(hook)];
   return edited;
 }
 

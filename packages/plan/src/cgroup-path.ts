@@ -1,6 +1,6 @@
-import type { HostFacts } from "./host-facts.ts";
 import { cleanPath } from "./clean-path.ts";
 import { checkSingleLine, invalidField, quote } from "./field-check.ts";
+import type { HostFacts } from "./host-facts.ts";
 
 /** Where a pod lives in the cgroup hierarchy. */
 export interface PodCgroup {
@@ -65,7 +65,10 @@ export function planSandboxCgroup({ id, cgroup }: { id: string; cgroup: PodCgrou
 export function expandSlice(name: string): string {
   if (name === "-.slice") return "/";
   if (!/^[A-Za-z0-9:_.\\@]+(?:-[A-Za-z0-9:_.\\@]+)*\.slice$/.test(name)) {
-    throw invalidField("linux.cgroup_parent", `${quote(name)} is neither an absolute path nor the name of a slice such as kubepods-burstable.slice`);
+    throw invalidField(
+      "linux.cgroup_parent",
+      `${quote(name)} is neither an absolute path nor the name of a slice such as kubepods-burstable.slice`,
+    );
   }
   const parts = name.slice(0, -".slice".length).split("-");
   return parts.map((_, i) => `/${parts.slice(0, i + 1).join("-")}.slice`).join("");
@@ -80,18 +83,25 @@ function ownCgroup(driver: HostFacts["cgroupDriver"], podId: string): PodCgroup 
 function sliceCgroup(cgroupParent: string): PodCgroup {
   const slice = cgroupParent.slice(cgroupParent.lastIndexOf("/") + 1);
   if (!slice.endsWith(".slice")) {
-    throw invalidField("linux.cgroup_parent", `${quote(cgroupParent)} is not a slice, and this runtime uses the systemd cgroup driver; set the same cgroupDriver for the kubelet`);
+    throw invalidField(
+      "linux.cgroup_parent",
+      `${quote(cgroupParent)} is not a slice, and this runtime uses the systemd cgroup driver; set the same cgroupDriver for the kubelet`,
+    );
   }
   const path = expandSlice(slice);
   // systemd places a slice by its name alone: any other path would not be where the pod runs.
   if (cgroupParent.includes("/") && plainPath(cgroupParent) !== path) {
-    throw invalidField("linux.cgroup_parent", `${quote(cgroupParent)} is not where systemd places ${slice}, which is ${path}`);
+    throw invalidField(
+      "linux.cgroup_parent",
+      `${quote(cgroupParent)} is not where systemd places ${slice}, which is ${path}`,
+    );
   }
   return { driver: "systemd", path, slice, own: false };
 }
 
 function plainPath(path: string): string {
   if (!path.startsWith("/")) throw invalidField("linux.cgroup_parent", `${quote(path)} must be absolute`);
-  if (path.split("/").some((part) => part === ".." || part === ".")) throw invalidField("linux.cgroup_parent", `${quote(path)} must not have . or .. in it`);
+  if (path.split("/").some((part) => part === ".." || part === "."))
+    throw invalidField("linux.cgroup_parent", `${quote(path)} must not have . or .. in it`);
   return cleanPath(path);
 }

@@ -5,7 +5,15 @@ import * as fc from "fast-check";
 import { checkHostPath, cleanPath, containerPath, isAtOrBelow, pathDepth } from "./clean-path.ts";
 
 test("paths are cleaned textually and never leave the root", () => {
-  for (const [path, clean] of [["/a//b/./c/", "/a/b/c"], ["a/b", "/a/b"], ["/a/../../b", "/b"], ["..", "/"], ["", "/"], ["/", "/"], ["/a/b/..", "/a"]]) {
+  for (const [path, clean] of [
+    ["/a//b/./c/", "/a/b/c"],
+    ["a/b", "/a/b"],
+    ["/a/../../b", "/b"],
+    ["..", "/"],
+    ["", "/"],
+    ["/", "/"],
+    ["/a/b/..", "/a"],
+  ]) {
     assert.equal(cleanPath(path!), clean);
   }
 });
@@ -13,12 +21,20 @@ test("paths are cleaned textually and never leave the root", () => {
 test("cleaning any text gives an absolute path without dots, and cleaning twice changes nothing", () => {
   const piece = fc.constantFrom("..", ".", "", "a", "b c", "\n", "…");
   fc.assert(
-    fc.property(fc.array(piece).map((parts) => parts.join("/")), (path) => {
-      const clean = cleanPath(path);
-      assert.ok(clean.startsWith("/"));
-      assert.ok(!clean.split("/").slice(1).some((part) => part === ".." || part === "."));
-      assert.equal(cleanPath(clean), clean);
-    }),
+    fc.property(
+      fc.array(piece).map((parts) => parts.join("/")),
+      (path) => {
+        const clean = cleanPath(path);
+        assert.ok(clean.startsWith("/"));
+        assert.ok(
+          !clean
+            .split("/")
+            .slice(1)
+            .some((part) => part === ".." || part === "."),
+        );
+        assert.equal(cleanPath(clean), clean);
+      },
+    ),
   );
 });
 
@@ -31,7 +47,11 @@ test("below is by directory, not by text", () => {
 });
 
 test("host paths must be absolute; both kinds free of NUL and within PATH_MAX", () => {
-  for (const path of ["", "a", "/a\0", `/${"x".repeat(4096)}`]) assert.throws(() => checkHostPath("mounts[0].host_path", path), { code: Code.InvalidArgument, message: /^mounts\[0\]\.host_path/ });
+  for (const path of ["", "a", "/a\0", `/${"x".repeat(4096)}`])
+    assert.throws(() => checkHostPath("mounts[0].host_path", path), {
+      code: Code.InvalidArgument,
+      message: /^mounts\[0\]\.host_path/,
+    });
   assert.throws(() => containerPath("f", "/a\0"), { code: Code.InvalidArgument });
   checkHostPath("f", "/a/../b");
 });

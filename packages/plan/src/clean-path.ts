@@ -42,5 +42,6 @@ export function containerPath(field: string, path: string): string {
 function checkPathText(field: string, path: string): void {
   if (path === "") throw invalidField(field, "must not be empty");
   checkNoNul(field, path);
-  if (path.length > maxPathLength) throw invalidField(field, `has ${path.length} characters; at most ${maxPathLength} are allowed`);
+  if (path.length > maxPathLength)
+    throw invalidField(field, `has ${path.length} characters; at most ${maxPathLength} are allowed`);
 }

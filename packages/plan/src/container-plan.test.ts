@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
-import { containerFrom, podFrom, type PlanFixture } from "./testing/plan-fixture.ts";
 import { execProcess } from "./process.ts";
+import { containerFrom, podFrom, type PlanFixture } from "./testing/plan-fixture.ts";
 
 const plan = (fixture: PlanFixture) => containerFrom(fixture).plan;
 const security = (context: object) => ({ linux: { security_context: context } });
@@ -57,19 +57,38 @@ test("mounts are checked", () => {
   refused(mount({ container_path: "" }), Code.InvalidArgument, /container_path/);
   refused(mount({ host_path: "y" }), Code.InvalidArgument, /host_path/);
   refused(mount({ recursive_read_only: true }), Code.InvalidArgument, /recursive_read_only needs readonly/);
-  for (const propagation of ["PROPAGATION_HOST_TO_CONTAINER", "PROPAGATION_BIDIRECTIONAL"]) refused(mount({ readonly: true, recursive_read_only: true, propagation }), Code.InvalidArgument, /PROPAGATION_PRIVATE/);
-  refused(mount({ readonly: true, recursive_read_only: true }), Code.FailedPrecondition, /recursive_read_only.*"crun"/, { handler: { recursiveReadOnlyMounts: false } });
+  for (const propagation of ["PROPAGATION_HOST_TO_CONTAINER", "PROPAGATION_BIDIRECTIONAL"])
+    refused(
+      mount({ readonly: true, recursive_read_only: true, propagation }),
+      Code.InvalidArgument,
+      /PROPAGATION_PRIVATE/,
+    );
+  refused(
+    mount({ readonly: true, recursive_read_only: true }),
+    Code.FailedPrecondition,
+    /recursive_read_only.*"crun"/,
+    { handler: { recursiveReadOnlyMounts: false } },
+  );
 });
 
 test("a thousand mounts in any order come out parents first", () => {
-  const mounts = Array.from({ length: 1000 }, (_, i) => ({ container_path: `/m${"/d".repeat((i * 7) % 13)}/${i}`, host_path: "/y" }));
+  const mounts = Array.from({ length: 1000 }, (_, i) => ({
+    container_path: `/m${"/d".repeat((i * 7) % 13)}/${i}`,
+    host_path: "/y",
+  }));
   const depths = plan({ container: { mounts } }).mounts.map((m) => m.destination.split("/").length);
-  assert.deepEqual(depths, depths.toSorted((a, b) => a - b));
+  assert.deepEqual(
+    depths,
+    depths.toSorted((a, b) => a - b),
+  );
 });
 
 test("devices need paths and permissions", () => {
-  assert.deepEqual(plan({ container: { devices: [{ host_path: "/dev/fuse" }] } }).devices, [{ hostPath: "/dev/fuse", containerPath: "/dev/fuse", permissions: "rwm" }]);
-  for (const permissions of ["x", "rr", "r w", "rwmx"]) refused({ devices: [{ host_path: "/dev/fuse", permissions }] }, Code.InvalidArgument, /permissions/);
+  assert.deepEqual(plan({ container: { devices: [{ host_path: "/dev/fuse" }] } }).devices, [
+    { hostPath: "/dev/fuse", containerPath: "/dev/fuse", permissions: "rwm" },
+  ]);
+  for (const permissions of ["x", "rr", "r w", "rwmx"])
+    refused({ devices: [{ host_path: "/dev/fuse", permissions }] }, Code.InvalidArgument, /permissions/);
   refused({ devices: [{ host_path: "dev/fuse" }] }, Code.InvalidArgument, /host_path/);
 });
 
@@ -80,23 +99,34 @@ test("limits are checked and converted", () => {
   refused(resources({ cpuset_cpus: "0-" }), Code.InvalidArgument, /cpuset_cpus/);
   refused(resources({ memory_limit_in_bytes: "-2" }), Code.InvalidArgument, /memory_limit/);
   refused(resources({ oom_score_adj: "1001" }), Code.InvalidArgument, /oom_score_adj/);
-  assert.deepEqual(plan({ container: resources({ memory_limit_in_bytes: "9223372036854775807" }) }).resources.memory, { limit: Number.MAX_SAFE_INTEGER, swap: Number.MAX_SAFE_INTEGER });
+  assert.deepEqual(plan({ container: resources({ memory_limit_in_bytes: "9223372036854775807" }) }).resources.memory, {
+    limit: Number.MAX_SAFE_INTEGER,
+    swap: Number.MAX_SAFE_INTEGER,
+  });
 });
 
 test("shares are what the kernel makes of them, and no quota is not spelt out to cgroup v1", () => {
-  const cpu = (r: object, cgroupVersion: "v1" | "v2" = "v2") => plan({ host: { cgroupVersion }, container: resources(r) }).resources.cpu;
+  const cpu = (r: object, cgroupVersion: "v1" | "v2" = "v2") =>
+    plan({ host: { cgroupVersion }, container: resources(r) }).resources.cpu;
   assert.deepEqual([cpu({ cpu_shares: "1" }), cpu({ cpu_shares: "2000000" })], [{ shares: 2 }, { shares: 262_144 }]);
   assert.deepEqual([cpu({ cpu_quota: "-1" }), cpu({ cpu_quota: "-1" }, "v1")], [{ quota: -1 }, undefined]);
 });
 
 test("swap: none by default, as asked where it is accounted, refused where it is not", () => {
-  const swap = (memory: string, swap: string, hasSwapAccounting: boolean) => plan({ host: { hasSwapAccounting }, container: resources({ memory_limit_in_bytes: memory, memory_swap_limit_in_bytes: swap }) }).resources.memory;
+  const swap = (memory: string, swap: string, hasSwapAccounting: boolean) =>
+    plan({
+      host: { hasSwapAccounting },
+      container: resources({ memory_limit_in_bytes: memory, memory_swap_limit_in_bytes: swap }),
+    }).resources.memory;
   assert.deepEqual(swap("100", "0", true), { limit: 100, swap: 100 });
   assert.deepEqual(swap("100", "0", false), { limit: 100 });
   assert.deepEqual(swap("100", "200", true), { limit: 100, swap: 200 });
   assert.deepEqual(swap("100", "-1", true), { limit: 100, swap: -1 });
   assert.deepEqual(swap("100", "100", false), { limit: 100 });
-  assert.throws(() => swap("100", "200", false), { code: Code.FailedPrecondition, message: /memory_swap_limit_in_bytes/ });
+  assert.throws(() => swap("100", "200", false), {
+    code: Code.FailedPrecondition,
+    message: /memory_swap_limit_in_bytes/,
+  });
   assert.throws(() => swap("100", "50", true), { code: Code.InvalidArgument });
   assert.throws(() => swap("0", "50", true), { code: Code.InvalidArgument });
 });
@@ -107,12 +137,18 @@ test("huge pages and unified need their cgroups", () => {
   refused(huge("2MB", "1"), Code.FailedPrecondition, /hugetlb/, { host: { controllers: [] } });
   refused(huge("2 MB", "1"), Code.InvalidArgument, /page_size/);
   assert.deepEqual(plan({ host: { controllers: [] }, container: huge("2MB", "0") }).resources, {});
-  refused(resources({ unified: { "memory.high": "1" } }), Code.InvalidArgument, /unified.*v2/, { host: { cgroupVersion: "hybrid" } });
-  for (const file of ["../x", "cgroup", "memory.high/x", "a.b\n"]) refused(resources({ unified: { [file]: "1" } }), Code.InvalidArgument, /unified/);
+  refused(resources({ unified: { "memory.high": "1" } }), Code.InvalidArgument, /unified.*v2/, {
+    host: { cgroupVersion: "hybrid" },
+  });
+  for (const file of ["../x", "cgroup", "memory.high/x", "a.b\n"])
+    refused(resources({ unified: { [file]: "1" } }), Code.InvalidArgument, /unified/);
 });
 
 test("oom_score_adj is raised to what this daemon may give; without resources it is 0", () => {
-  assert.deepEqual(plan({ host: { oomScoreAdjMin: -500 }, container: resources({ oom_score_adj: "-998" }) }).oomScoreAdj, { value: -500, raisedFrom: -998 });
+  assert.deepEqual(
+    plan({ host: { oomScoreAdjMin: -500 }, container: resources({ oom_score_adj: "-998" }) }).oomScoreAdj,
+    { value: -500, raisedFrom: -998 },
+  );
   assert.deepEqual(plan({}).oomScoreAdj, { value: 0 });
 });
 
@@ -124,13 +160,26 @@ test("seccomp: unset is none, the deprecated field is understood, privileged is 
   const seccomp = (context: object, rest: PlanFixture = {}) => plan({ ...rest, container: security(context) }).seccomp;
   assert.deepEqual(seccomp({}), { is: "none" });
   assert.deepEqual(seccomp({ seccomp: { profile_type: "RuntimeDefault" } }), { is: "default" });
-  assert.deepEqual(seccomp({ seccomp: { profile_type: "Unconfined" }, seccomp_profile_path: "runtime/default" }), { is: "none" });
-  assert.deepEqual(seccomp({ seccomp: { profile_type: "Localhost", localhost_ref: "localhost//a.json" } }), { is: "localhost", path: "/a.json" });
-  for (const path of ["runtime/default", "docker/default"]) assert.deepEqual(seccomp({ seccomp_profile_path: path }), { is: "default" });
+  assert.deepEqual(seccomp({ seccomp: { profile_type: "Unconfined" }, seccomp_profile_path: "runtime/default" }), {
+    is: "none",
+  });
+  assert.deepEqual(seccomp({ seccomp: { profile_type: "Localhost", localhost_ref: "localhost//a.json" } }), {
+    is: "localhost",
+    path: "/a.json",
+  });
+  for (const path of ["runtime/default", "docker/default"])
+    assert.deepEqual(seccomp({ seccomp_profile_path: path }), { is: "default" });
   assert.deepEqual(seccomp({ seccomp_profile_path: "localhost//a.json" }), { is: "localhost", path: "/a.json" });
-  assert.deepEqual(seccomp({ privileged: true, seccomp: { profile_type: "RuntimeDefault" } }, { pod: security({ privileged: true }) }), { is: "none" });
+  assert.deepEqual(
+    seccomp({ privileged: true, seccomp: { profile_type: "RuntimeDefault" } }, { pod: security({ privileged: true }) }),
+    { is: "none" },
+  );
   refused(security({ seccomp_profile_path: "foo" }), Code.InvalidArgument, /seccomp_profile_path/);
-  refused(security({ seccomp: { profile_type: "Localhost", localhost_ref: "a.json" } }), Code.InvalidArgument, /absolute/);
+  refused(
+    security({ seccomp: { profile_type: "Localhost", localhost_ref: "a.json" } }),
+    Code.InvalidArgument,
+    /absolute/,
+  );
   refused(security({ seccomp: { localhost_ref: "/a.json" } }), Code.InvalidArgument, /localhost_ref/);
   refused(security({ seccomp: {} }), Code.FailedPrecondition, /seccomp/, { host: { seccompEnabled: false } });
 });
@@ -141,21 +190,32 @@ test("AppArmor: applied where the kernel has it, a profile by name refused where
   assert.equal(profile({ apparmor: { profile_type: "RuntimeDefault" } }), undefined);
   assert.equal(profile({}, on), "keelson");
   assert.equal(profile({ apparmor_profile: "unconfined" }, on), undefined);
-  assert.equal(profile({ apparmor: { profile_type: "Localhost", localhost_ref: "mine" }, apparmor_profile: "unconfined" }, on), "mine");
+  assert.equal(
+    profile({ apparmor: { profile_type: "Localhost", localhost_ref: "mine" }, apparmor_profile: "unconfined" }, on),
+    "mine",
+  );
   refused(security({ apparmor_profile: "localhost/mine" }), Code.FailedPrecondition, /"mine".*AppArmor/);
-  refused(security({ apparmor: { profile_type: "RuntimeDefault" } }), Code.FailedPrecondition, /apparmor/, { host: { ...on, appArmorDefaultProfile: "" } });
+  refused(security({ apparmor: { profile_type: "RuntimeDefault" } }), Code.FailedPrecondition, /apparmor/, {
+    host: { ...on, appArmorDefaultProfile: "" },
+  });
 });
 
 test("masked and read-only paths: defaults only without a security context", () => {
   assert.ok(plan({}).protectedPaths.masked.includes("/proc/kcore"));
   assert.deepEqual(plan({ container: security({}) }).protectedPaths, { masked: [], readonly: [] });
-  assert.deepEqual(plan({ container: security({ masked_paths: ["/a/"], readonly_paths: ["/b"] }) }).protectedPaths, { masked: ["/a"], readonly: ["/b"] });
+  assert.deepEqual(plan({ container: security({ masked_paths: ["/a/"], readonly_paths: ["/b"] }) }).protectedPaths, {
+    masked: ["/a"],
+    readonly: ["/b"],
+  });
   refused(security({ masked_paths: ["a"] }), Code.InvalidArgument, /masked_paths\[0\]/);
 });
 
 test("namespaces follow the pod", () => {
   const pid = (pod: object, options?: object) =>
-    plan({ pod: security({ namespace_options: pod }), container: options === undefined ? {} : security({ namespace_options: options }) }).pidNamespace;
+    plan({
+      pod: security({ namespace_options: pod }),
+      container: options === undefined ? {} : security({ namespace_options: options }),
+    }).pidNamespace;
   assert.deepEqual(pid({ pid: "CONTAINER" }), { is: "own" });
   assert.deepEqual(pid({ pid: "POD" }), { is: "pod" });
   assert.deepEqual(pid({ pid: "POD" }, { pid: "CONTAINER" }), { is: "own" });
@@ -175,7 +235,14 @@ test("a plan is plain JSON", () => {
 });
 
 test("an exec runs as the container does, with its own command and terminal", () => {
-  const process = { cwd: "/w", user: { uid: 1, gid: 2, additionalGids: [2, 3] }, args: ["x"], env: ["A=b"], terminal: true, oomScoreAdj: 5 };
+  const process = {
+    cwd: "/w",
+    user: { uid: 1, gid: 2, additionalGids: [2, 3] },
+    args: ["x"],
+    env: ["A=b"],
+    terminal: true,
+    oomScoreAdj: 5,
+  };
   assert.deepEqual(execProcess(process, ["id"], false), { ...process, args: ["id"], terminal: false });
   assert.deepEqual(execProcess(process, ["sh"], true).env, ["A=b", "TERM=xterm"]);
   assert.throws(() => execProcess(process, [], false), { code: Code.InvalidArgument, message: /^cmd / });

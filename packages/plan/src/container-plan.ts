@@ -1,10 +1,14 @@
-import type { ContainerConfig, ContainerMetadata, LinuxContainerSecurityContext } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type {
+  ContainerConfig,
+  ContainerMetadata,
+  LinuxContainerSecurityContext,
+} from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { ResourcesSpec } from "@keelson/oci/runtime-spec/resources.ts";
 import type { RlimitSpec } from "@keelson/oci/runtime-spec/spec.ts";
 import type { AnnotationGlobs } from "./annotation-globs.ts";
 import { containerAnnotations } from "./annotations.ts";
-import { planCdiDevices } from "./cdi.ts";
 import { planCapabilities, type CapabilityPlan } from "./capabilities.ts";
+import { planCdiDevices } from "./cdi.ts";
 import { planContainerCgroup, type ContainerCgroup } from "./cgroup-path.ts";
 import { cleanPath } from "./clean-path.ts";
 import { planDevices, type DeviceRequest } from "./devices.ts";
@@ -118,7 +122,11 @@ export function planContainer(input: ContainerPlanInput): ContainerPlan {
     mounts: planMounts(config.mounts, image.config.volumes, pod, handler, host),
     devices: planDevices(config.devices),
     cdiDevices: planCdiDevices(config.CDIDevices, config.annotations),
-    specAnnotations: containerAnnotations(pod, { name: metadata.name, imageName: imageNameOf(config), annotations: config.annotations }, input.annotationGlobs),
+    specAnnotations: containerAnnotations(
+      pod,
+      { name: metadata.name, imageName: imageNameOf(config), annotations: config.annotations },
+      input.annotationGlobs,
+    ),
   };
 }
 
@@ -137,7 +145,8 @@ function planStreams(config: ContainerConfig): Pick<ContainerPlan, "stdin" | "st
 function planLogPath(directory: string, path: string): string | undefined {
   if (path === "") return undefined;
   checkSingleLine("log_path", path, 4095);
-  if (directory === "") throw invalidField("log_path", `${quote(path)} is relative to log_directory, which the pod's config does not have`);
+  if (directory === "")
+    throw invalidField("log_path", `${quote(path)} is relative to log_directory, which the pod's config does not have`);
   const inside = cleanPath(path);
   if (inside === "/") throw invalidField("log_path", `${quote(path)} does not name a file`);
   if (path.split("/").includes("..")) throw invalidField("log_path", `${quote(path)} must not have .. in it`);
@@ -146,15 +155,41 @@ function planLogPath(directory: string, path: string): string | undefined {
 
 type SecurityPlan = Pick<
   ContainerPlan,
-  "user" | "capabilities" | "privileged" | "noNewPrivileges" | "readonlyRootfs" | "seccomp" | "appArmorProfile" | "seLinux" | "pidNamespace" | "ownCgroupNamespace" | "protectedPaths"
+  | "user"
+  | "capabilities"
+  | "privileged"
+  | "noNewPrivileges"
+  | "readonlyRootfs"
+  | "seccomp"
+  | "appArmorProfile"
+  | "seLinux"
+  | "pidNamespace"
+  | "ownCgroupNamespace"
+  | "protectedPaths"
 >;
 
-function planSecurity(security: LinuxContainerSecurityContext | undefined, image: ImageDefaults, pod: PodPlan, host: HostFacts): SecurityPlan {
+function planSecurity(
+  security: LinuxContainerSecurityContext | undefined,
+  image: ImageDefaults,
+  pod: PodPlan,
+  host: HostFacts,
+): SecurityPlan {
   const field = "linux.security_context";
   const privileged = security?.privileged ?? false;
-  if (privileged && !pod.privileged) throw invalidField(`${field}.privileged`, "is only allowed in a pod whose own security_context is privileged");
-  const seLinux = planContainerSeLinux(`${field}.selinux_options`, security?.selinuxOptions, pod.seLinux, privileged, host);
-  const appArmorProfile = planAppArmor(field, security ?? { privileged, apparmor: undefined, apparmorProfile: "" }, host);
+  if (privileged && !pod.privileged)
+    throw invalidField(`${field}.privileged`, "is only allowed in a pod whose own security_context is privileged");
+  const seLinux = planContainerSeLinux(
+    `${field}.selinux_options`,
+    security?.selinuxOptions,
+    pod.seLinux,
+    privileged,
+    host,
+  );
+  const appArmorProfile = planAppArmor(
+    field,
+    security ?? { privileged, apparmor: undefined, apparmorProfile: "" },
+    host,
+  );
   return {
     user: planUser(security, image.user),
     capabilities: planCapabilities(security?.capabilities, privileged, host.capabilities),

@@ -48,7 +48,17 @@ export function containerSpec(input: ContainerSpecInput): Spec {
     process: processOf(input),
     root: rootOf(input),
     // No hostname: the pod's UTS namespace has it already, and the host's is not ours to change.
-    mounts: mountsSpec({ mounts: plan.mounts, pod, podFiles, mountSources, sourceTraits: input.sourceTraits, privileged: plan.privileged, readonlyRootfs: plan.readonlyRootfs, ownCgroupNamespace: plan.ownCgroupNamespace, host }),
+    mounts: mountsSpec({
+      mounts: plan.mounts,
+      pod,
+      podFiles,
+      mountSources,
+      sourceTraits: input.sourceTraits,
+      privileged: plan.privileged,
+      readonlyRootfs: plan.readonlyRootfs,
+      ownCgroupNamespace: plan.ownCgroupNamespace,
+      host,
+    }),
     annotations: plan.specAnnotations,
     linux: linuxOf(input),
   };
@@ -80,7 +90,9 @@ function linuxOf(input: ContainerSpecInput): LinuxSpec {
   const seccomp = seccompOf(input);
   const propagation = rootfsPropagation(plan.mounts);
   return {
-    ...(pod.userNamespace === undefined ? {} : { uidMappings: mappingsSpec(pod.userNamespace.uids), gidMappings: mappingsSpec(pod.userNamespace.gids) }),
+    ...(pod.userNamespace === undefined
+      ? {}
+      : { uidMappings: mappingsSpec(pod.userNamespace.uids), gidMappings: mappingsSpec(pod.userNamespace.gids) }),
     namespaces: namespacesSpec(plan.pidNamespace, pod, namespacePaths, plan.ownCgroupNamespace),
     ...(nodes.length > 0 ? { devices: nodes } : {}),
     cgroupsPath: plan.cgroup.cgroupsPath,

@@ -30,9 +30,15 @@ export interface ResolvedDevice {
  * Whose the devices are where the configuration gives them to the container's user (as containerd's and CRI-O's
  * device_ownership_from_security_context): what the security context says, and nothing of what it does not say.
  */
-export function deviceOwner(security: Pick<LinuxContainerSecurityContext, "runAsUser" | "runAsGroup"> | undefined): { uid?: number; gid?: number } {
+export function deviceOwner(security: Pick<LinuxContainerSecurityContext, "runAsUser" | "runAsGroup"> | undefined): {
+  uid?: number;
+  gid?: number;
+} {
   const { runAsUser, runAsGroup } = security ?? {};
-  return { ...(runAsUser === undefined ? {} : { uid: Number(runAsUser.value) }), ...(runAsGroup === undefined ? {} : { gid: Number(runAsGroup.value) }) };
+  return {
+    ...(runAsUser === undefined ? {} : { uid: Number(runAsUser.value) }),
+    ...(runAsGroup === undefined ? {} : { gid: Number(runAsGroup.value) }),
+  };
 }
 
 /** CRI: ContainerConfig.devices. Throws InvalidArgument for bad paths and permissions. */
@@ -40,10 +46,14 @@ export function planDevices(devices: readonly Device[]): DeviceRequest[] {
   return devices.map((device, i) => {
     const field = `devices[${i}]`;
     checkHostPath(`${field}.host_path`, device.hostPath);
-    const path = containerPath(`${field}.container_path`, device.containerPath === "" ? device.hostPath : device.containerPath);
+    const path = containerPath(
+      `${field}.container_path`,
+      device.containerPath === "" ? device.hostPath : device.containerPath,
+    );
     // containerd and CRI-O, too, take no permissions for all of them.
     const permissions = device.permissions === "" ? "rwm" : device.permissions;
-    if (!/^(?!.*(.).*\1)[rwm]+$/.test(permissions)) throw invalidField(`${field}.permissions`, `${quote(permissions)} must be made of r, w and m`);
+    if (!/^(?!.*(.).*\1)[rwm]+$/.test(permissions))
+      throw invalidField(`${field}.permissions`, `${quote(permissions)} must be made of r, w and m`);
     return { hostPath: device.hostPath, containerPath: path, permissions };
   });
 }
@@ -51,7 +61,8 @@ export function planDevices(devices: readonly Device[]): DeviceRequest[] {
 /** The nodes to make. Those asked for win over those that a privileged container gets anyway. */
 export function devicesSpec(asked: readonly ResolvedDevice[], ofHost: readonly ResolvedDevice[]): DeviceSpec[] {
   const nodes = new Map<string, DeviceSpec>();
-  for (const { path, type, major, minor, fileMode, uid, gid } of [...ofHost, ...asked]) nodes.set(path, { path, type, major, minor, fileMode, uid, gid });
+  for (const { path, type, major, minor, fileMode, uid, gid } of [...ofHost, ...asked])
+    nodes.set(path, { path, type, major, minor, fileMode, uid, gid });
   return [...nodes.values()];
 }
 
@@ -62,5 +73,14 @@ export function devicesSpec(asked: readonly ResolvedDevice[], ofHost: readonly R
 export function deviceRules(asked: readonly ResolvedDevice[], allAreAllowed: boolean): DeviceRuleSpec[] {
   if (allAreAllowed) return [{ allow: true, access: "rwm" }];
   const made = new Map(asked.map((device) => [device.path, device]));
-  return [{ allow: false, access: "rwm" }, ...[...made.values()].map(({ type, major, minor, permissions }) => ({ allow: true, type, major, minor, access: permissions }))];
+  return [
+    { allow: false, access: "rwm" },
+    ...[...made.values()].map(({ type, major, minor, permissions }) => ({
+      allow: true,
+      type,
+      major,
+      minor,
+      access: permissions,
+    })),
+  ];
 }

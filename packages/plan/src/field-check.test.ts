@@ -6,7 +6,8 @@ import { checkInteger, checkNamePart, checkSingleLine, quote } from "./field-che
 const invalid = (message: RegExp) => ({ code: Code.InvalidArgument, message });
 
 test("a name with a newline, NUL, slash or nothing is refused", () => {
-  for (const name of ["a\nb", "a\0b", "a/b", "", "a\u007fb"]) assert.throws(() => checkNamePart("metadata.name", name, 253), invalid(/^metadata\.name /));
+  for (const name of ["a\nb", "a\0b", "a/b", "", "a\u007fb"])
+    assert.throws(() => checkNamePart("metadata.name", name, 253), invalid(/^metadata\.name /));
   checkNamePart("metadata.name", "Üben.1_x-y", 253);
 });
 

@@ -19,8 +19,10 @@ const controlCharacter = /[\u0000-\u001f\u007f]/;
  * characters.
  */
 export function checkSingleLine(field: string, value: string, maxLength: number): void {
-  if (value.length > maxLength) throw invalidField(field, `has ${value.length} characters; at most ${maxLength} are allowed`);
-  if (controlCharacter.test(value)) throw invalidField(field, `${quote(value)} must not have newlines or other control characters`);
+  if (value.length > maxLength)
+    throw invalidField(field, `has ${value.length} characters; at most ${maxLength} are allowed`);
+  if (controlCharacter.test(value))
+    throw invalidField(field, `${quote(value)} must not have newlines or other control characters`);
 }
 
 /** A part of a name or file name: one line, not empty, no slash. Throws InvalidArgument. */
@@ -48,12 +50,18 @@ const metadataLimitBytes = 1024 * 1024;
  * Labels and annotations are kept in the record and told in each list, so they are bounded: 1 MiB of
  * UTF-8 for both together, names and values. Throws InvalidArgument naming the larger of the two.
  */
-export function checkMetadataSize(labels: Readonly<Record<string, string>>, annotations: Readonly<Record<string, string>>): void {
+export function checkMetadataSize(
+  labels: Readonly<Record<string, string>>,
+  annotations: Readonly<Record<string, string>>,
+): void {
   const labelBytes = mapBytes(labels);
   const annotationBytes = mapBytes(annotations);
   if (labelBytes + annotationBytes <= metadataLimitBytes) return;
   const field = labelBytes > annotationBytes ? "labels" : "annotations";
-  throw invalidField(field, `has ${Math.max(labelBytes, annotationBytes)} bytes; labels and annotations together may have ${metadataLimitBytes}`);
+  throw invalidField(
+    field,
+    `has ${Math.max(labelBytes, annotationBytes)} bytes; labels and annotations together may have ${metadataLimitBytes}`,
+  );
 }
 
 function mapBytes(map: Readonly<Record<string, string>>): number {

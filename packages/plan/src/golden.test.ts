@@ -3,17 +3,17 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { codeName, StatusError } from "@keelson/base/status.ts";
+import { PodSandboxConfig } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { fieldsOf, fromJson } from "@keelson/cri/json.ts";
 import { noAnnotations } from "./annotation-globs.ts";
 import { parseBaseSpec, withBaseSpec } from "./base-spec.ts";
 import { withCdiEdits } from "./cdi.ts";
-import { PodSandboxConfig } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { fieldsOf, fromJson } from "@keelson/cri/json.ts";
-import { type ConfigType, fieldState } from "./refused-fields.ts";
-import { containerFrom, hostFrom, podFrom, type PlanFixture } from "./testing/plan-fixture.ts";
-import type { PodPlan } from "./pod-plan.ts";
-import { sandboxSpec } from "./sandbox-spec.ts";
 import { containerSpec } from "./container-spec.ts";
 import type { MountSource } from "./mounts.ts";
+import type { PodPlan } from "./pod-plan.ts";
+import { type ConfigType, fieldState } from "./refused-fields.ts";
+import { sandboxSpec } from "./sandbox-spec.ts";
+import { containerFrom, hostFrom, podFrom, type PlanFixture } from "./testing/plan-fixture.ts";
 import { resolveUser } from "./user.ts";
 
 // KEELSON_UPDATE_GOLDEN=1 writes what comes out, for a review of the difference.
@@ -33,12 +33,26 @@ for (const name of readdirSync(testdata)) {
 }
 
 test("every field that is honoured is in a golden case", () => {
-  const fixtures = readdirSync(testdata).map((name) => JSON.parse(readFileSync(new URL(`${name}/input.json`, testdata), "utf8")) as PlanFixture);
+  const fixtures = readdirSync(testdata).map(
+    (name) => JSON.parse(readFileSync(new URL(`${name}/input.json`, testdata), "utf8")) as PlanFixture,
+  );
   const missing = (type: ConfigType, jsons: (object | undefined)[]) => {
     const set = new Set(jsons.flatMap((json) => pathsIn(type, json ?? {})));
     return honouredLeaves(type, type).filter((path) => !set.has(path));
   };
-  assert.deepEqual([...missing("PodSandboxConfig", fixtures.map((fixture) => fixture.pod)), ...missing("ContainerConfig", fixtures.map((fixture) => fixture.container))], []);
+  assert.deepEqual(
+    [
+      ...missing(
+        "PodSandboxConfig",
+        fixtures.map((fixture) => fixture.pod),
+      ),
+      ...missing(
+        "ContainerConfig",
+        fixtures.map((fixture) => fixture.container),
+      ),
+    ],
+    [],
+  );
 });
 
 function honouredLeaves(type: ConfigType, message: string, parent = ""): string[] {
@@ -59,11 +73,22 @@ function pathsIn(message: string, json: object, parent = ""): string[] {
   });
 }
 
-function sandboxSpecFrom({ host, pod: json, annotationGlobs = noAnnotations, baseSpec = {} }: PlanFixture, pod: PodPlan): object {
+function sandboxSpecFrom(
+  { host, pod: json, annotationGlobs = noAnnotations, baseSpec = {} }: PlanFixture,
+  pod: PodPlan,
+): object {
   const config = PodSandboxConfig.fromPartial(fromJson("PodSandboxConfig", json ?? {}));
   const pins = { user: "/run/pod/userns", network: "/run/pod/netns", ipc: "/run/pod/ipcns", uts: "/run/pod/utsns" };
   const podFiles = { hostname: "/run/pod/hostname", resolvConf: "/run/pod/resolv.conf", shm: "/run/pod/shm" };
-  const spec = sandboxSpec({ pod, host: hostFrom(host), rootfsPath: "/run/pod/sandbox/pod1/rootfs", namespacePaths: pins, podFiles, resources: config.linux?.resources, annotationGlobs });
+  const spec = sandboxSpec({
+    pod,
+    host: hostFrom(host),
+    rootfsPath: "/run/pod/sandbox/pod1/rootfs",
+    namespacePaths: pins,
+    podFiles,
+    resources: config.linux?.resources,
+    annotationGlobs,
+  });
   return withBaseSpec(spec, parseBaseSpec(JSON.stringify(baseSpec)));
 }
 
@@ -87,8 +112,20 @@ function specFrom(fixture: PlanFixture, pod: ReturnType<typeof podFrom>): object
     host,
     rootfsPath: `/run/keelson/containers/${plan.id}/rootfs`,
     user: resolveUser(plan.user, fixture.passwd, fixture.group),
-    namespacePaths: { user: `${dir}/userns`, network: `${dir}/netns`, ipc: `${dir}/ipcns`, uts: `${dir}/utsns`, pid: fixture.pidNamespacePath ?? `${dir}/pidns` },
-    podFiles: { hosts: `${dir}/hosts`, hostname: `${dir}/hostname`, resolvConf: `${dir}/resolv.conf`, shm: pod.ipc === "own" ? `${dir}/shm` : "/dev/shm", sysfs: `${dir}/sysfs` },
+    namespacePaths: {
+      user: `${dir}/userns`,
+      network: `${dir}/netns`,
+      ipc: `${dir}/ipcns`,
+      uts: `${dir}/utsns`,
+      pid: fixture.pidNamespacePath ?? `${dir}/pidns`,
+    },
+    podFiles: {
+      hosts: `${dir}/hosts`,
+      hostname: `${dir}/hostname`,
+      resolvConf: `${dir}/resolv.conf`,
+      shm: pod.ipc === "own" ? `${dir}/shm` : "/dev/shm",
+      sysfs: `${dir}/sysfs`,
+    },
     mountSources: plan.mounts.map((mount, i) => sourceIn(fixture, mount.source, i)),
     sourceTraits: fixture.sourceTraits ?? {},
     devices: fixture.devices ?? [],
@@ -96,7 +133,8 @@ function specFrom(fixture: PlanFixture, pod: ReturnType<typeof podFrom>): object
     allDevicesAllowed: plan.privileged,
     ...(fixture.localhostSeccomp === undefined ? {} : { localhostSeccomp: fixture.localhostSeccomp }),
   });
-  const based = fixture.baseSpec === undefined ? spec : withBaseSpec(spec, parseBaseSpec(JSON.stringify(fixture.baseSpec)));
+  const based =
+    fixture.baseSpec === undefined ? spec : withBaseSpec(spec, parseBaseSpec(JSON.stringify(fixture.baseSpec)));
   return fixture.cdi === undefined ? based : withCdiEdits(based, fixture.cdi, host);
 }
 

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
-import { containerFrom } from "./testing/plan-fixture.ts";
 import type { MountPlan } from "./mounts.ts";
+import { containerFrom } from "./testing/plan-fixture.ts";
 
 function planned(mounts: object[], volumes: string[] = []): MountPlan[] {
   return containerFrom({ container: { mounts }, image: { volumes } }).plan.mounts;
@@ -16,19 +16,45 @@ function refused(mount: object, message: RegExp): void {
 
 test("parents come before what is in them, else the order stays", () => {
   const paths = ["/a/b/c", "/z", "/a/b", "/a", "/z/y"];
-  assert.deepEqual(destinations(planned(paths.map((path) => ({ container_path: path, host_path: "/srv" })))), ["/z", "/a", "/a/b", "/z/y", "/a/b/c"]);
+  assert.deepEqual(destinations(planned(paths.map((path) => ({ container_path: path, host_path: "/srv" })))), [
+    "/z",
+    "/a",
+    "/a/b",
+    "/z/y",
+    "/a/b/c",
+  ]);
 });
 
 test("of several mounts at the same place the last one counts", () => {
-  const [only, ...rest] = planned([{ container_path: "/a", host_path: "/first" }, { container_path: "/a/../a/", host_path: "/last", readonly: true }]);
-  assert.deepEqual([only?.destination, only?.source, only?.readonly, rest], ["/a", { is: "host", path: "/last" }, true, []]);
+  const [only, ...rest] = planned([
+    { container_path: "/a", host_path: "/first" },
+    { container_path: "/a/../a/", host_path: "/last", readonly: true },
+  ]);
+  assert.deepEqual(
+    [only?.destination, only?.source, only?.readonly, rest],
+    ["/a", { is: "host", path: "/last" }, true, []],
+  );
 });
 
 test("an image is mounted read-only in the place of a host path", () => {
   const image = { container_path: "/models", readonly: true, image: { image: "models:1" } };
-  assert.deepEqual(planned([image])[0], { destination: "/models", source: { is: "image", image: "models:1", subPath: "" }, readonly: true, recursiveReadOnly: false, propagation: "rprivate" });
-  for (const [sent, subPath] of [["a/b", "a/b"], ["/a//./b/", "a/b"], [".", ""]] as const) {
-    assert.deepEqual(planned([{ ...image, image_sub_path: sent }])[0]?.source, { is: "image", image: "models:1", subPath });
+  assert.deepEqual(planned([image])[0], {
+    destination: "/models",
+    source: { is: "image", image: "models:1", subPath: "" },
+    readonly: true,
+    recursiveReadOnly: false,
+    propagation: "rprivate",
+  });
+  for (const [sent, subPath] of [
+    ["a/b", "a/b"],
+    ["/a//./b/", "a/b"],
+    [".", ""],
+  ] as const) {
+    assert.deepEqual(planned([{ ...image, image_sub_path: sent }])[0]?.source, {
+      is: "image",
+      image: "models:1",
+      subPath,
+    });
   }
   refused({ ...image, readonly: false }, /^mounts\[0\]\.readonly /);
   refused({ ...image, host_path: "/srv" }, /^mounts\[0\]\.host_path /);
@@ -46,18 +72,41 @@ test("without an image a host path is needed, and no path in an image", () => {
 });
 
 test("the root of the container is no place for a mount", () => {
-  for (const path of ["/", "//", "/a/..", "..", "../../.."]) refused({ container_path: path, host_path: "/srv" }, /^mounts\[0\]\.container_path /);
+  for (const path of ["/", "//", "/a/..", "..", "../../.."])
+    refused({ container_path: path, host_path: "/srv" }, /^mounts\[0\]\.container_path /);
 });
 
 test("volumes of the image are made where no mount of the config covers them", () => {
   const volumes = ["/data/db", "/data/db/", "/var/lib/x", "/logs"];
-  assert.deepEqual(planned([], volumes).map((mount) => [mount.destination, mount.source.is]), [["/logs", "volume"], ["/data/db", "volume"], ["/var/lib/x", "volume"]]);
-  const asked = [{ container_path: "/data", host_path: "/srv" }, { container_path: "/var/lib/x", host_path: "/srv" }, { container_path: "/logs/today", host_path: "/srv" }];
-  assert.deepEqual(planned(asked, volumes).map((mount) => [mount.destination, mount.source.is]), [["/data", "host"], ["/logs", "volume"], ["/logs/today", "host"], ["/var/lib/x", "host"]]);
+  assert.deepEqual(
+    planned([], volumes).map((mount) => [mount.destination, mount.source.is]),
+    [
+      ["/logs", "volume"],
+      ["/data/db", "volume"],
+      ["/var/lib/x", "volume"],
+    ],
+  );
+  const asked = [
+    { container_path: "/data", host_path: "/srv" },
+    { container_path: "/var/lib/x", host_path: "/srv" },
+    { container_path: "/logs/today", host_path: "/srv" },
+  ];
+  assert.deepEqual(
+    planned(asked, volumes).map((mount) => [mount.destination, mount.source.is]),
+    [
+      ["/data", "host"],
+      ["/logs", "volume"],
+      ["/logs/today", "host"],
+      ["/var/lib/x", "host"],
+    ],
+  );
 });
 
 test("a volume of the image never takes the place of the kernel's file systems", () => {
-  assert.deepEqual(planned([], ["/sys/fs/cgroup", "/proc", "/dev/shm", "/run"]).map((mount) => mount.destination), ["/run"]);
+  assert.deepEqual(
+    planned([], ["/sys/fs/cgroup", "/proc", "/dev/shm", "/run"]).map((mount) => mount.destination),
+    ["/run"],
+  );
 });
 
 test("an image whose volumes make no sense is refused", () => {

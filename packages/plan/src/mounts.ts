@@ -40,7 +40,13 @@ type PlannedPod = Pick<PodPlan, "userNamespace" | "network">;
  * InvalidArgument for bad paths and combinations, FailedPrecondition for recursive_read_only where
  * the machine cannot.
  */
-export function planMounts(mounts: readonly Mount[], imageVolumes: readonly string[], pod: PlannedPod, handler: HandlerFacts, host: HostFacts): MountPlan[] {
+export function planMounts(
+  mounts: readonly Mount[],
+  imageVolumes: readonly string[],
+  pod: PlannedPod,
+  handler: HandlerFacts,
+  host: HostFacts,
+): MountPlan[] {
   const planned = mounts.map((mount, i) => planMount(`mounts[${i}]`, mount, pod, handler, host));
   const last = new Map(planned.map((mount) => [mount.destination, mount]));
   const asked = planned.filter((mount) => last.get(mount.destination) === mount);
@@ -49,26 +55,49 @@ export function planMounts(mounts: readonly Mount[], imageVolumes: readonly stri
 
 function planMount(field: string, mount: Mount, pod: PlannedPod, handler: HandlerFacts, host: HostFacts): MountPlan {
   const destination = containerPath(`${field}.container_path`, mount.containerPath);
-  if (destination === "/") throw invalidField(`${field}.container_path`, `${quote(mount.containerPath)} is the container's root; mount over a directory in it`);
+  if (destination === "/")
+    throw invalidField(
+      `${field}.container_path`,
+      `${quote(mount.containerPath)} is the container's root; mount over a directory in it`,
+    );
   const source = sourceOf(field, mount);
   checkRecursiveReadOnly(field, mount, handler);
   const propagation = propagationOf(field, mount.propagation);
-  const idMappings = planMountMappings(field, mount.uidMappings, mount.gidMappings) ?? (source.is === "image" ? pod.userNamespace : undefined);
+  const idMappings =
+    planMountMappings(field, mount.uidMappings, mount.gidMappings) ??
+    (source.is === "image" ? pod.userNamespace : undefined);
   if (propagation === "rshared") checkBidirectional(field, pod, idMappings);
   const relabel = mount.selinuxRelabel && host.seLinuxEnabled && source.is === "host";
-  return { destination, source, readonly: mount.readonly, recursiveReadOnly: mount.recursiveReadOnly && handler.readOnlyIsRecursive !== true, propagation, ...(relabel ? { relabel } : {}), ...(idMappings === undefined ? {} : { idMappings }) };
+  return {
+    destination,
+    source,
+    readonly: mount.readonly,
+    recursiveReadOnly: mount.recursiveReadOnly && handler.readOnlyIsRecursive !== true,
+    propagation,
+    ...(relabel ? { relabel } : {}),
+    ...(idMappings === undefined ? {} : { idMappings }),
+  };
 }
 
 /** mount_namespaces(7): what is mounted in a user namespace never leaves it, and a mapped mount is no peer of its source. */
 function checkBidirectional(field: string, pod: PlannedPod, idMappings: IdMappings | undefined): void {
-  if (pod.userNamespace !== undefined) throw invalidField(`${field}.propagation`, "must not be PROPAGATION_BIDIRECTIONAL in a pod with a user namespace: what is mounted in it cannot be seen outside");
-  if (idMappings !== undefined) throw invalidField(`${field}.propagation`, "must not be PROPAGATION_BIDIRECTIONAL when uidMappings and gidMappings are set");
+  if (pod.userNamespace !== undefined)
+    throw invalidField(
+      `${field}.propagation`,
+      "must not be PROPAGATION_BIDIRECTIONAL in a pod with a user namespace: what is mounted in it cannot be seen outside",
+    );
+  if (idMappings !== undefined)
+    throw invalidField(
+      `${field}.propagation`,
+      "must not be PROPAGATION_BIDIRECTIONAL when uidMappings and gidMappings are set",
+    );
 }
 
 /** CRI: Mount.image takes the place of host_path. */
 function sourceOf(field: string, mount: Mount): MountSource {
   if (mount.image !== undefined && isNamed(mount.image)) return imageSource(field, mount, mount.image);
-  if (mount.imageSubPath !== "") throw invalidField(`${field}.image_sub_path`, "is only for an image as a volume; set image too");
+  if (mount.imageSubPath !== "")
+    throw invalidField(`${field}.image_sub_path`, "is only for an image as a volume; set image too");
   checkHostPath(`${field}.host_path`, mount.hostPath);
   return { is: "host", path: mount.hostPath };
 }
@@ -82,11 +111,15 @@ function isNamed({ image, userSpecifiedImage, imageRef }: ImageSpec): boolean {
 function imageSource(field: string, mount: Mount, { image }: ImageSpec): MountSource {
   if (image === "") throw invalidField(`${field}.image.image`, "is missing: it names the image to mount");
   checkSingleLine(`${field}.image.image`, image, 4096);
-  if (mount.hostPath !== "") throw invalidField(`${field}.host_path`, "must be empty when image is set: a mount has one source");
-  if (!mount.readonly) throw invalidField(`${field}.readonly`, "must be true when image is set: images are only mounted read-only");
-  if (mount.propagation === MountPropagation.PROPAGATION_BIDIRECTIONAL) throw invalidField(`${field}.propagation`, "must not be PROPAGATION_BIDIRECTIONAL when image is set");
+  if (mount.hostPath !== "")
+    throw invalidField(`${field}.host_path`, "must be empty when image is set: a mount has one source");
+  if (!mount.readonly)
+    throw invalidField(`${field}.readonly`, "must be true when image is set: images are only mounted read-only");
+  if (mount.propagation === MountPropagation.PROPAGATION_BIDIRECTIONAL)
+    throw invalidField(`${field}.propagation`, "must not be PROPAGATION_BIDIRECTIONAL when image is set");
   const subPath = mount.imageSubPath === "" ? "/" : containerPath(`${field}.image_sub_path`, mount.imageSubPath);
-  if (mount.imageSubPath.split("/").includes("..")) throw invalidField(`${field}.image_sub_path`, `${quote(mount.imageSubPath)} must not have .. in it`);
+  if (mount.imageSubPath.split("/").includes(".."))
+    throw invalidField(`${field}.image_sub_path`, `${quote(mount.imageSubPath)} must not have .. in it`);
   return { is: "image", image, subPath: subPath.slice(1) };
 }
 
@@ -101,20 +134,32 @@ const maxImageVolumes = 100;
  * written to `/data/db` is meant to last when the pod mounts a disk at `/data`.
  */
 function planImageVolumes(paths: readonly string[], asked: readonly MountPlan[]): MountPlan[] {
-  if (paths.length > maxImageVolumes) throw invalidField("image", `declares ${paths.length} volumes; at most ${maxImageVolumes} are allowed`);
+  if (paths.length > maxImageVolumes)
+    throw invalidField("image", `declares ${paths.length} volumes; at most ${maxImageVolumes} are allowed`);
   const destinations = new Set(paths.map((path) => containerPath("image volume", path)));
   if (destinations.has("/")) throw invalidField("image", "declares a volume at /, which is the container's root");
   const covers = [...kernelDirectories, ...asked.map((mount) => mount.destination)];
   const own = [...destinations].filter((destination) => !covers.some((cover) => isAtOrBelow(destination, cover)));
-  return own.map((destination) => ({ destination, source: { is: "volume" }, readonly: false, recursiveReadOnly: false, propagation: "rprivate" }));
+  return own.map((destination) => ({
+    destination,
+    source: { is: "volume" },
+    readonly: false,
+    recursiveReadOnly: false,
+    propagation: "rprivate",
+  }));
 }
 
 /** CRI: Mount.recursive_read_only needs readonly and PROPAGATION_PRIVATE. */
 function checkRecursiveReadOnly(field: string, mount: Mount, handler: HandlerFacts): void {
   if (!mount.recursiveReadOnly) return;
   if (!mount.readonly) throw invalidField(`${field}.recursive_read_only`, "needs readonly too");
-  if (mount.propagation !== MountPropagation.PROPAGATION_PRIVATE) throw invalidField(`${field}.recursive_read_only`, "needs PROPAGATION_PRIVATE");
-  if (!handler.recursiveReadOnlyMounts) throw unsupportedHere(`${field}.recursive_read_only`, `is not supported by the runtime handler ${quote(handler.name)} on this machine; it needs Linux 5.12`);
+  if (mount.propagation !== MountPropagation.PROPAGATION_PRIVATE)
+    throw invalidField(`${field}.recursive_read_only`, "needs PROPAGATION_PRIVATE");
+  if (!handler.recursiveReadOnlyMounts)
+    throw unsupportedHere(
+      `${field}.recursive_read_only`,
+      `is not supported by the runtime handler ${quote(handler.name)} on this machine; it needs Linux 5.12`,
+    );
 }
 
 function propagationOf(field: string, propagation: MountPropagation): MountPlan["propagation"] {
@@ -175,7 +220,9 @@ export interface MountsSpecInput {
  */
 export function mountsSpec(input: MountsSpecInput): MountSpec[] {
   const asked = input.mounts.map((mount) => mount.destination);
-  const kernel = kernelMounts(input).filter((mount) => !asked.some((destination) => isAtOrBelow(mount.destination, destination)));
+  const kernel = kernelMounts(input).filter(
+    (mount) => !asked.some((destination) => isAtOrBelow(mount.destination, destination)),
+  );
   const files = podFileMounts(input).filter((mount) => !asked.includes(mount.destination));
   const own = input.mounts.map((mount, i) => bindMount(mount, input.mountSources[i]!));
   return [...kernel, ...sorted([...files, ...own]).flatMap((mount) => withTraits(mount, input.sourceTraits))];
@@ -187,13 +234,21 @@ export function mountsSpec(input: MountsSpecInput): MountSpec[] {
  * though the specification has only the plain words.
  */
 export function rootfsPropagation(mounts: readonly MountPlan[]): LinuxSpec["rootfsPropagation"] {
-  const has = (propagation: MountPlan["propagation"]): boolean => mounts.some((mount) => mount.propagation === propagation);
+  const has = (propagation: MountPlan["propagation"]): boolean =>
+    mounts.some((mount) => mount.propagation === propagation);
   const needed: string | undefined = has("rshared") ? "rshared" : has("rslave") ? "rslave" : undefined;
   return needed as LinuxSpec["rootfsPropagation"];
 }
 
 /** cgroup-v2.rst, "Mounting": those that belong to the whole hierarchy. */
-const cgroup2Options = new Set(["nsdelegate", "favordynmods", "memory_localevents", "memory_recursiveprot", "memory_hugetlb_accounting", "pids_localevents"]);
+const cgroup2Options = new Set([
+  "nsdelegate",
+  "favordynmods",
+  "memory_localevents",
+  "memory_recursiveprot",
+  "memory_hugetlb_accounting",
+  "pids_localevents",
+]);
 
 /** runtime-spec config-linux.md#default-filesystems, and what Docker adds. */
 function kernelMounts(input: MountsSpecInput): MountSpec[] {
@@ -202,29 +257,58 @@ function kernelMounts(input: MountsSpecInput): MountSpec[] {
   const ttyGroup = pod.userNamespace !== undefined && pod.userNamespace.gids[0]!.length <= 5 ? [] : ["gid=5"];
   const readWrite = privileged ? "rw" : "ro";
   // See HostFacts.cgroup2MountOptions.
-  const cgroup2 = host.cgroupVersion === "v2" && !ownCgroupNamespace ? host.cgroup2MountOptions.filter((option) => cgroup2Options.has(option)) : [];
+  const cgroup2 =
+    host.cgroupVersion === "v2" && !ownCgroupNamespace
+      ? host.cgroup2MountOptions.filter((option) => cgroup2Options.has(option))
+      : [];
   return [
     { destination: "/proc", type: "proc", source: "proc", options: ["nosuid", "noexec", "nodev"] },
-    { destination: "/dev", type: "tmpfs", source: "tmpfs", options: ["nosuid", "strictatime", "mode=755", "size=65536k"] },
-    { destination: "/dev/pts", type: "devpts", source: "devpts", options: ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", ...ttyGroup] },
+    {
+      destination: "/dev",
+      type: "tmpfs",
+      source: "tmpfs",
+      options: ["nosuid", "strictatime", "mode=755", "size=65536k"],
+    },
+    {
+      destination: "/dev/pts",
+      type: "devpts",
+      source: "devpts",
+      options: ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", ...ttyGroup],
+    },
     { destination: "/dev/mqueue", type: "mqueue", source: "mqueue", options: ["nosuid", "noexec", "nodev"] },
     sysfsMount(input, readWrite),
-    { destination: "/sys/fs/cgroup", type: "cgroup", source: "cgroup", options: ["nosuid", "noexec", "nodev", "relatime", readWrite, ...cgroup2] },
+    {
+      destination: "/sys/fs/cgroup",
+      type: "cgroup",
+      source: "cgroup",
+      options: ["nosuid", "noexec", "nodev", "relatime", readWrite, ...cgroup2],
+    },
   ];
 }
 
 /** sysfs shows a network namespace and is mounted by those who own it: not from a user namespace in the host's network. */
 function sysfsMount({ pod, podFiles }: MountsSpecInput, readWrite: string): MountSpec {
   const options = ["nosuid", "noexec", "nodev"];
-  if (pod.userNamespace === undefined || pod.network === "own") return { destination: "/sys", type: "sysfs", source: "sysfs", options: [...options, readWrite] };
-  return { destination: "/sys", type: "bind", source: podFiles.sysfs, options: ["rbind", "rprivate", ...options, "ro"] };
+  if (pod.userNamespace === undefined || pod.network === "own")
+    return { destination: "/sys", type: "sysfs", source: "sysfs", options: [...options, readWrite] };
+  return {
+    destination: "/sys",
+    type: "bind",
+    source: podFiles.sysfs,
+    options: ["rbind", "rprivate", ...options, "ro"],
+  };
 }
 
 /** A bind mount that names its flags loses those of its source: /dev/shm must keep them. */
 const shmFlags = ["nosuid", "noexec", "nodev"];
 
 function podFileMounts({ podFiles, readonlyRootfs }: MountsSpecInput): MountSpec[] {
-  const file = (destination: string, source: string): MountSpec => ({ destination, type: "bind", source, options: ["rbind", "rprivate", readonlyRootfs ? "ro" : "rw"] });
+  const file = (destination: string, source: string): MountSpec => ({
+    destination,
+    type: "bind",
+    source,
+    options: ["rbind", "rprivate", readonlyRootfs ? "ro" : "rw"],
+  });
   return [
     file("/etc/hostname", podFiles.hostname),
     file("/etc/hosts", podFiles.hosts),
@@ -240,7 +324,12 @@ function withTraits(mount: MountSpec, traits: MountsSpecInput["sourceTraits"]): 
   const options = mount.options ?? [];
   // Of two that say the opposite the last counts: "ro" over "rw".
   const own = { ...mount, options: [...options, ...flags.filter((flag) => !options.includes(flag))] };
-  return [own, ...below.flatMap((inner) => withTraits({ ...mount, source: inner.source, destination: `${mount.destination}/${inner.path}` }, traits))];
+  return [
+    own,
+    ...below.flatMap((inner) =>
+      withTraits({ ...mount, source: inner.source, destination: `${mount.destination}/${inner.path}` }, traits),
+    ),
+  ];
 }
 
 function bindMount(mount: MountPlan, source: string): MountSpec {

@@ -30,12 +30,18 @@ export function planContainerNamespaces(options: NamespaceOption | undefined, po
   checkContainerUserNamespace(`${field}.userns_options`, options.usernsOptions, pod.userNamespace);
   checkShared(`${field}.network`, options.network, pod.network);
   checkShared(`${field}.ipc`, options.ipc, pod.ipc);
-  if (options.targetId !== "" && options.pid !== NamespaceMode.TARGET) throw invalidField(`${field}.target_id`, "is only for the pid mode TARGET");
+  if (options.targetId !== "" && options.pid !== NamespaceMode.TARGET)
+    throw invalidField(`${field}.target_id`, "is only for the pid mode TARGET");
   return containerPid(field, options, pod);
 }
 
 /** The namespaces of the runtime spec: what is not listed is the host's. */
-export function namespacesSpec(pid: PidNamespacePlan, pod: Pick<PodPlan, "userNamespace" | "network" | "ipc" | "uts">, paths: NamespacePaths, ownCgroup: boolean): NamespaceSpec[] {
+export function namespacesSpec(
+  pid: PidNamespacePlan,
+  pod: Pick<PodPlan, "userNamespace" | "network" | "ipc" | "uts">,
+  paths: NamespacePaths,
+  ownCgroup: boolean,
+): NamespaceSpec[] {
   const namespaces: NamespaceSpec[] = [];
   if (pod.userNamespace !== undefined) namespaces.push(joined("user", paths.user));
   if (pid.is === "own") namespaces.push({ type: "pid" });
@@ -70,7 +76,8 @@ function podsPid(pod: PodPlan): PidNamespacePlan {
 function checkShared(field: string, mode: NamespaceMode, pods: "own" | "host"): void {
   // POD is the pod's, which may be the host's: the config of the pod has said so.
   if (mode === NamespaceMode.POD || (mode === NamespaceMode.NODE && pods === "host")) return;
-  if (mode === NamespaceMode.NODE) throw invalidField(field, "is NODE, but the pod has its own; ask for NODE in the config of the pod too");
+  if (mode === NamespaceMode.NODE)
+    throw invalidField(field, "is NODE, but the pod has its own; ask for NODE in the config of the pod too");
   throw invalidField(field, "must be POD or NODE");
 }
 
@@ -79,13 +86,18 @@ function containerPid(field: string, options: NamespaceOption, pod: PodPlan): Pi
     case NamespaceMode.CONTAINER:
       return { is: "own" };
     case NamespaceMode.NODE:
-      if (pod.pid !== "host") throw invalidField(`${field}.pid`, "is NODE, but the pod's is not; ask for NODE in the config of the pod too");
+      if (pod.pid !== "host")
+        throw invalidField(`${field}.pid`, "is NODE, but the pod's is not; ask for NODE in the config of the pod too");
       return { is: "host" };
     case NamespaceMode.TARGET:
       checkNamePart(`${field}.target_id`, options.targetId, 256);
       return { is: "target", targetId: options.targetId };
     case NamespaceMode.POD:
-      if (pod.pid === "container") throw unsupportedHere(`${field}.pid`, "is POD, but the pod was made with CONTAINER and has no PID namespace to share");
+      if (pod.pid === "container")
+        throw unsupportedHere(
+          `${field}.pid`,
+          "is POD, but the pod was made with CONTAINER and has no PID namespace to share",
+        );
       return podsPid(pod);
     default:
       throw invalidField(`${field}.pid`, `${String(options.pid)} is not a mode of the CRI`);

@@ -19,5 +19,15 @@ test("in the host's network it is the host's", () => {
 
 test("addresses are recognised as Node does it", () => {
   const part = fc.constantFrom("", ":", "::", ".", "0", "255", "256", "01", "1.2.3.4", "ffff", "fffff", "g", "10");
-  fc.assert(fc.property(fc.oneof(fc.ipV4(), fc.ipV6(), fc.array(part).map((parts) => parts.join(""))), (text) => assert.equal(isIpAddress(text), isIP(text) !== 0, text)), { numRuns: 2000 });
+  fc.assert(
+    fc.property(
+      fc.oneof(
+        fc.ipV4(),
+        fc.ipV6(),
+        fc.array(part).map((parts) => parts.join("")),
+      ),
+      (text) => assert.equal(isIpAddress(text), isIP(text) !== 0, text),
+    ),
+    { numRuns: 2000 },
+  );
 });

@@ -8,7 +8,8 @@ import { invalidField, quote } from "./field-check.ts";
 export function resolvConf(dns: DNSConfig): string {
   for (const [key, values] of Object.entries({ servers: dns.servers, searches: dns.searches, options: dns.options })) {
     for (const value of values) {
-      if (!/^[\x21-\x7e\u00a1-\uffff]{1,1024}$/.test(value)) throw invalidField(`dns_config.${key}`, `${quote(value)} must be one word of at most 1024 characters`);
+      if (!/^[\x21-\x7e\u00a1-\uffff]{1,1024}$/.test(value))
+        throw invalidField(`dns_config.${key}`, `${quote(value)} must be one word of at most 1024 characters`);
     }
   }
   const lines = dns.servers.map((server) => `nameserver ${server}`);
@@ -32,7 +33,14 @@ export interface HostsFileInput {
  */
 export function hostsFile(input: HostsFileInput): string {
   if (input.hostNetwork && input.hostHosts !== undefined) return input.hostHosts;
-  const loopback = ["127.0.0.1\tlocalhost", "::1\tlocalhost ip6-localhost ip6-loopback", "fe00::0\tip6-localnet", "ff00::0\tip6-mcastprefix", "ff02::1\tip6-allnodes", "ff02::2\tip6-allrouters"];
+  const loopback = [
+    "127.0.0.1\tlocalhost",
+    "::1\tlocalhost ip6-localhost ip6-loopback",
+    "fe00::0\tip6-localnet",
+    "ff00::0\tip6-mcastprefix",
+    "ff02::1\tip6-allnodes",
+    "ff02::2\tip6-allrouters",
+  ];
   const own = input.ips.map((ip) => `${ip}\t${namesOf(input.hostname)}`);
   return [...loopback, ...own].map((line) => `${line}\n`).join("");
 }

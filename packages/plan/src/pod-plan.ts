@@ -1,4 +1,10 @@
-import { NamespaceMode, type LinuxSandboxSecurityContext, type NamespaceOption, type PodSandboxConfig, type PodSandboxMetadata } from "@keelson/cri/gen/runtime/v1/api.ts";
+import {
+  NamespaceMode,
+  type LinuxSandboxSecurityContext,
+  type NamespaceOption,
+  type PodSandboxConfig,
+  type PodSandboxMetadata,
+} from "@keelson/cri/gen/runtime/v1/api.ts";
 import { planPodCgroup, type PodCgroup } from "./cgroup-path.ts";
 import { checkHostPath, cleanPath } from "./clean-path.ts";
 import { checkMetadataSize, checkNamePart, checkSingleLine, invalidField, quote } from "./field-check.ts";
@@ -66,7 +72,14 @@ export const defaultPodPolicy: PodPolicy = {
  * InvalidArgument for a bad value and FailedPrecondition for what this machine or handler cannot do,
  * each beginning with the field's name.
  */
-export function planPodSandbox(config: PodSandboxConfig, runtimeHandler: string, host: HostFacts, handler: HandlerFacts, id: string, policy: PodPolicy = defaultPodPolicy): PodPlan {
+export function planPodSandbox(
+  config: PodSandboxConfig,
+  runtimeHandler: string,
+  host: HostFacts,
+  handler: HandlerFacts,
+  id: string,
+  policy: PodPolicy = defaultPodPolicy,
+): PodPlan {
   refuseUnhonouredFields("PodSandboxConfig", config);
   const metadata = checkMetadata(config.metadata);
   checkMetadataSize(config.labels, config.annotations);
@@ -77,7 +90,12 @@ export function planPodSandbox(config: PodSandboxConfig, runtimeHandler: string,
   const namespaces = planPodNamespaces(config, host, handler);
   const ownNetwork = namespaces.network === "own";
   const sharesWithHost = namespaces.pid === "host" || namespaces.ipc === "host";
-  const seLinux = planPodSeLinux("linux.security_context.selinux_options", security?.selinuxOptions, sharesWithHost, host);
+  const seLinux = planPodSeLinux(
+    "linux.security_context.selinux_options",
+    security?.selinuxOptions,
+    sharesWithHost,
+    host,
+  );
   return {
     id,
     metadata,
@@ -87,7 +105,11 @@ export function planPodSandbox(config: PodSandboxConfig, runtimeHandler: string,
     annotations: { ...config.annotations },
     logDirectory: planLogDirectory(config.logDirectory),
     ...namespaces,
-    sysctls: planSysctls(config.linux?.sysctls ?? {}, { network: ownNetwork, ipc: namespaces.ipc === "own" }, policy.sysctls),
+    sysctls: planSysctls(
+      config.linux?.sysctls ?? {},
+      { network: ownNetwork, ipc: namespaces.ipc === "own" },
+      policy.sysctls,
+    ),
     ...(config.dnsConfig === undefined ? {} : { resolvConf: resolvConf(config.dnsConfig) }),
     portMappings: planPortMappings(config.portMappings, ownNetwork),
     cgroup: planPodCgroup(config.linux?.cgroupParent ?? "", host.cgroupDriver, id),
@@ -114,7 +136,8 @@ function planPodNamespaces(config: PodSandboxConfig, host: HostFacts, handler: H
   const options = config.linux?.securityContext?.namespaceOptions;
   const field = "linux.security_context.namespace_options";
   const userNamespace = planPodUserNamespace(`${field}.userns_options`, options?.usernsOptions, host, handler);
-  if (options !== undefined && options.targetId !== "") throw invalidField(`${field}.target_id`, "is only for containers");
+  if (options !== undefined && options.targetId !== "")
+    throw invalidField(`${field}.target_id`, "is only for containers");
   const network = ownOrHost(`${field}.network`, options?.network);
   const hostname = config.hostname === "" ? host.hostname : config.hostname;
   const ipc = ownOrHost(`${field}.ipc`, options?.ipc);
@@ -133,7 +156,11 @@ function planPodNamespaces(config: PodSandboxConfig, host: HostFacts, handler: H
 /** The file systems of these namespaces, /dev/mqueue and /proc, can only be mounted by those who own them (as for Kubernetes, whose API refuses it). */
 function checkOwned(field: string, namespaces: Pick<PodPlan, "ipc" | "pid">): void {
   for (const kind of ["ipc", "pid"] as const) {
-    if (namespaces[kind] === "host") throw invalidField(`${field}.${kind}`, "must not be NODE in a pod with a user namespace: nothing there could be used");
+    if (namespaces[kind] === "host")
+      throw invalidField(
+        `${field}.${kind}`,
+        "must not be NODE in a pod with a user namespace: nothing there could be used",
+      );
   }
 }
 
@@ -162,7 +189,10 @@ function podPid(field: string, options: NamespaceOption | undefined): PodPlan["p
 function checkHostname(hostname: string): void {
   if (hostname === "") return;
   if (hostname.length > 64 || !/^[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?$/.test(hostname)) {
-    throw invalidField("hostname", `${quote(hostname)} must be 1 to 64 letters, digits, dots, hyphens or underscores that begin and end with a letter or digit`);
+    throw invalidField(
+      "hostname",
+      `${quote(hostname)} must be 1 to 64 letters, digits, dots, hyphens or underscores that begin and end with a letter or digit`,
+    );
   }
 }
 
@@ -180,6 +210,7 @@ function planLogDirectory(directory: string): string {
 function checkSecurity(security: LinuxSandboxSecurityContext | undefined, host: HostFacts): void {
   if (security === undefined) return;
   const field = "linux.security_context";
-  if (security.runAsGroup !== undefined && security.runAsUser === undefined) throw invalidField(`${field}.run_as_group`, "needs run_as_user");
+  if (security.runAsGroup !== undefined && security.runAsUser === undefined)
+    throw invalidField(`${field}.run_as_group`, "needs run_as_user");
   planSeccomp(field, security, host);
 }

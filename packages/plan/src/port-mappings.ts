@@ -29,7 +29,8 @@ export function planPortMappings(mappings: readonly PortMapping[], ownNetwork: b
 
 function planPortMapping(mapping: PortMapping, index: number): PortMappingPlan {
   const field = `port_mappings[${index}]`;
-  if (mapping.hostIp !== "" && !isIpAddress(mapping.hostIp)) throw invalidField(`${field}.host_ip`, `${quote(mapping.hostIp)} is not an IP address`);
+  if (mapping.hostIp !== "" && !isIpAddress(mapping.hostIp))
+    throw invalidField(`${field}.host_ip`, `${quote(mapping.hostIp)} is not an IP address`);
   const hostPort = checkInteger(`${field}.host_port`, mapping.hostPort, 0, 65535);
   const containerPort = checkInteger(`${field}.container_port`, mapping.containerPort, hostPort > 0 ? 1 : 0, 65535);
   return { protocol: protocolOf(field, mapping.protocol), containerPort, hostPort, hostIP: mapping.hostIp };

@@ -5,7 +5,9 @@ import { cleanPath } from "./clean-path.ts";
 import { checkNoNul, checkSingleLine, invalidField, quote } from "./field-check.ts";
 
 /** What planning looks at in an image's configuration. Empty means "not set". */
-export type ImageDefaults = Readonly<Pick<ImageConfig, "user" | "env" | "entrypoint" | "cmd" | "workingDir" | "stopSignal" | "volumes">>;
+export type ImageDefaults = Readonly<
+  Pick<ImageConfig, "user" | "env" | "entrypoint" | "cmd" | "workingDir" | "stopSignal" | "volumes">
+>;
 
 /** execvp's and Docker's own. */
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -18,8 +20,15 @@ const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 export function planArgs(config: Pick<ContainerConfig, "command" | "args">, image: ImageDefaults): string[] {
   config.command.forEach((text, i) => checkNoNul(`command[${i}]`, text));
   config.args.forEach((text, i) => checkNoNul(`args[${i}]`, text));
-  const args = config.command.length > 0 ? [...config.command, ...config.args] : [...entrypointOf(image), ...(config.args.length > 0 ? config.args : image.cmd)];
-  if (args.length === 0) throw invalidField("command", "is missing, and the image has neither Entrypoint nor Cmd; say what the container is to run");
+  const args =
+    config.command.length > 0
+      ? [...config.command, ...config.args]
+      : [...entrypointOf(image), ...(config.args.length > 0 ? config.args : image.cmd)];
+  if (args.length === 0)
+    throw invalidField(
+      "command",
+      "is missing, and the image has neither Entrypoint nor Cmd; say what the container is to run",
+    );
   return args;
 }
 
@@ -28,7 +37,11 @@ export function planArgs(config: Pick<ContainerConfig, "command" | "args">, imag
  * then the config's; a later one takes the place of an earlier. Throws InvalidArgument for a key
  * that is empty or has `=`, for NUL and for values that are not UTF-8 (config.json is UTF-8).
  */
-export function planEnv(config: Pick<ContainerConfig, "envs" | "tty">, image: ImageDefaults, hostname: string): string[] {
+export function planEnv(
+  config: Pick<ContainerConfig, "envs" | "tty">,
+  image: ImageDefaults,
+  hostname: string,
+): string[] {
   const env = new Map<string, string>([["PATH", defaultPath]]);
   if (config.tty) env.set("TERM", "xterm");
   env.set("HOSTNAME", hostname);
@@ -71,7 +84,8 @@ function entrypointOf(image: ImageDefaults): readonly string[] {
 }
 
 function checkKey(field: string, key: string): string {
-  if (key === "" || key.includes("=")) throw invalidField(field, `${quote(key)} must not be empty or have an equals sign`);
+  if (key === "" || key.includes("="))
+    throw invalidField(field, `${quote(key)} must not be empty or have an equals sign`);
   checkNoNul(field, key);
   return key;
 }
@@ -82,7 +96,11 @@ function valueOf(field: string, entry: KeyValue): string {
     checkNoNul(field, value);
     return value;
   } catch (error) {
-    if (error instanceof TypeError) throw invalidField(field, `of ${quote(entry.key)} is not UTF-8, and the runtime's configuration can hold nothing else`);
+    if (error instanceof TypeError)
+      throw invalidField(
+        field,
+        `of ${quote(entry.key)} is not UTF-8, and the runtime's configuration can hold nothing else`,
+      );
     throw error;
   }
 }

@@ -20,26 +20,48 @@ for (const type of types) {
     const stated = statedPaths(type);
     for (const leaf of leaves) {
       assert.ok(fieldState(type, leaf) !== undefined, `${leaf} has no state`);
-      assert.equal(stated.filter((path) => leaf === path || leaf.startsWith(`${path}.`)).length, 1, `${leaf} has more than one state`);
+      assert.equal(
+        stated.filter((path) => leaf === path || leaf.startsWith(`${path}.`)).length,
+        1,
+        `${leaf} has more than one state`,
+      );
     }
-    for (const path of stated) assert.ok(leaves.some((leaf) => leaf === path || leaf.startsWith(`${path}.`)), `${path} is not a field of ${type}`);
+    for (const path of stated)
+      assert.ok(
+        leaves.some((leaf) => leaf === path || leaf.startsWith(`${path}.`)),
+        `${path} is not a field of ${type}`,
+      );
   });
 }
 
-const pod = (json: object) => refuseUnhonouredFields("PodSandboxConfig", PodSandboxConfig.fromPartial(fromJson("PodSandboxConfig", json)));
-const container = (json: object) => refuseUnhonouredFields("ContainerConfig", ContainerConfig.fromPartial(fromJson("ContainerConfig", json)));
+const pod = (json: object) =>
+  refuseUnhonouredFields("PodSandboxConfig", PodSandboxConfig.fromPartial(fromJson("PodSandboxConfig", json)));
+const container = (json: object) =>
+  refuseUnhonouredFields("ContainerConfig", ContainerConfig.fromPartial(fromJson("ContainerConfig", json)));
 
 test("a field of Windows is refused", () => {
-  assert.throws(() => pod({ windows: { security_context: { host_process: true } } }), { code: Code.InvalidArgument, message: /^windows / });
-  assert.throws(() => container({ windows: { resources: { cpu_count: "2" } } }), { code: Code.InvalidArgument, message: /^windows / });
+  assert.throws(() => pod({ windows: { security_context: { host_process: true } } }), {
+    code: Code.InvalidArgument,
+    message: /^windows /,
+  });
+  assert.throws(() => container({ windows: { resources: { cpu_count: "2" } } }), {
+    code: Code.InvalidArgument,
+    message: /^windows /,
+  });
 });
 
 test("empty messages, defaults and hints pass", () => {
-  pod({ windows: {}, linux: { overhead: { memory_limit_in_bytes: "1" }, security_context: { run_as_user: { value: "1" } } } });
+  pod({
+    windows: {},
+    linux: { overhead: { memory_limit_in_bytes: "1" }, security_context: { run_as_user: { value: "1" } } },
+  });
   container({ windows: { security_context: { run_as_username: "" } }, mounts: [{ image: {} }] });
 });
 
 test("a number that is no value of its enum is refused", () => {
   const config = PodSandboxConfig.fromPartial({ portMappings: [{ protocol: 9 as never }] });
-  assert.throws(() => refuseUnhonouredFields("PodSandboxConfig", config), { code: Code.InvalidArgument, message: /^port_mappings\[0\]\.protocol 9 / });
+  assert.throws(() => refuseUnhonouredFields("PodSandboxConfig", config), {
+    code: Code.InvalidArgument,
+    message: /^port_mappings\[0\]\.protocol 9 /,
+  });
 });

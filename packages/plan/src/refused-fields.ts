@@ -1,5 +1,5 @@
-import { enumName, fieldsOf } from "@keelson/cri/json.ts";
 import type { FieldDescriptor } from "@keelson/cri/descriptor.ts";
+import { enumName, fieldsOf } from "@keelson/cri/json.ts";
 import { invalidField } from "./field-check.ts";
 
 /**
@@ -17,8 +17,10 @@ function hint(why: string): FieldState {
   return { is: "hint", why };
 }
 
-const podProcess = "says as whom and how confined the pod's own process runs: there is none, or an init of ours that runs nothing of the pod's";
-const podSizing = "is checked, noted and shown by the pod's verbose status: the kubelet itself sets the limits of the pod's cgroup";
+const podProcess =
+  "says as whom and how confined the pod's own process runs: there is none, or an init of ours that runs nothing of the pod's";
+const podSizing =
+  "is checked, noted and shown by the pod's verbose status: the kubelet itself sets the limits of the pod's cgroup";
 
 /** CRI: ImageSpec, for an image that has been pulled. */
 function imageSpec(path: string): Record<string, FieldState> {
@@ -46,7 +48,9 @@ const fieldStates: Readonly<Record<string, Readonly<Record<string, FieldState>>>
     "linux.security_context.selinux_options": honoured,
     "linux.security_context.run_as_user": hint(podProcess),
     "linux.security_context.run_as_group": hint(podProcess),
-    "linux.security_context.readonly_rootfs": hint("is the root of the pod's own process: it has no file system of its own"),
+    "linux.security_context.readonly_rootfs": hint(
+      "is the root of the pod's own process: it has no file system of its own",
+    ),
     "linux.security_context.supplemental_groups": hint(podProcess),
     "linux.security_context.supplemental_groups_policy": hint(podProcess),
     "linux.security_context.privileged": honoured,
@@ -135,12 +139,15 @@ function checkMessage(place: Place, message: object): void {
     const shown = join(place.shown, field.name);
     refuse(fieldState(place.type, path), shown);
     const values = field.repeated === true ? (value as unknown[]) : [value];
-    values.forEach((v, i) => checkValue(place.type, field, v, path, field.repeated === true ? `${shown}[${i}]` : shown));
+    values.forEach((v, i) =>
+      checkValue(place.type, field, v, path, field.repeated === true ? `${shown}[${i}]` : shown),
+    );
   }
 }
 
 function checkValue(type: ConfigType, field: FieldDescriptor, value: unknown, path: string, shown: string): void {
-  if (field.kind === "message" && value !== undefined) checkMessage({ type, message: field.of!, path, shown }, value as object);
+  if (field.kind === "message" && value !== undefined)
+    checkMessage({ type, message: field.of!, path, shown }, value as object);
   if (field.kind === "enum" && enumName(field.of!, value as number) === String(value)) {
     throw invalidField(shown, `${String(value)} is not a value of ${field.of!}`);
   }

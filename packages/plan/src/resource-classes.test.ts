@@ -6,7 +6,8 @@ import { blockIoSpec, parseBlockIoClasses, parseRdtClasses, planResourceClasses 
 test("a container's own annotation wins over the pod's for it, and that over the pod's for all", () => {
   const pod = { "blockio.resources.beta.kubernetes.io/pod": "slow", "rdt.resources.beta.kubernetes.io/pod": "bronze" };
   const forOne = { ...pod, "blockio.resources.beta.kubernetes.io/container.app": "fast" };
-  const blockIo = (container: Record<string, string>, pod: Record<string, string>) => planResourceClasses("app", container, pod).blockIo;
+  const blockIo = (container: Record<string, string>, pod: Record<string, string>) =>
+    planResourceClasses("app", container, pod).blockIo;
   assert.deepEqual(planResourceClasses("app", {}, {}), {});
   assert.deepEqual(planResourceClasses("app", {}, pod), {
     blockIo: { name: "slow", annotation: "blockio.resources.beta.kubernetes.io/pod" },
@@ -19,7 +20,11 @@ test("a container's own annotation wins over the pod's for it, and that over the
 
 test("names that could be no class's are refused by annotation", () => {
   for (const name of ["", "..", "a/b", "a b", "x".repeat(256)]) {
-    assert.throws(() => planResourceClasses("app", { "io.kubernetes.cri.rdt-class": name }, {}), { code: Code.InvalidArgument, message: /^annotations\[io\.kubernetes\.cri\.rdt-class\] / }, name);
+    assert.throws(
+      () => planResourceClasses("app", { "io.kubernetes.cri.rdt-class": name }, {}),
+      { code: Code.InvalidArgument, message: /^annotations\[io\.kubernetes\.cri\.rdt-class\] / },
+      name,
+    );
   }
 });
 
@@ -38,8 +43,14 @@ test("classes of block I/O become weights and limits of the devices that are the
   assert.deepEqual(spec, {
     weight: 400,
     weightDevice: [{ major: 8, minor: 16, weight: 80 }],
-    throttleReadBpsDevice: [{ major: 8, minor: 0, rate: 50_000_000 }, { major: 8, minor: 16, rate: 1_073_741_824 }],
-    throttleWriteIOPSDevice: [{ major: 8, minor: 0, rate: 100 }, { major: 8, minor: 16, rate: 100 }],
+    throttleReadBpsDevice: [
+      { major: 8, minor: 0, rate: 50_000_000 },
+      { major: 8, minor: 16, rate: 1_073_741_824 },
+    ],
+    throttleWriteIOPSDevice: [
+      { major: 8, minor: 0, rate: 100 },
+      { major: 8, minor: 16, rate: 100 },
+    ],
   });
 });
 
@@ -56,6 +67,11 @@ test("a wrong file is refused by its key", () => {
   ] as const) {
     assert.throws(() => parseBlockIoClasses(value), { code: Code.InvalidArgument, message }, JSON.stringify(value));
   }
-  assert.throws(() => parseRdtClasses({ classes: { a: { l2: "x" } } }), { code: Code.InvalidArgument, message: /^classes\.a\.l2 / });
-  assert.deepEqual(parseRdtClasses({ classes: { gold: { l3CacheSchema: "L3:0=ff" } } }), { gold: { closID: "gold", l3CacheSchema: "L3:0=ff" } });
+  assert.throws(() => parseRdtClasses({ classes: { a: { l2: "x" } } }), {
+    code: Code.InvalidArgument,
+    message: /^classes\.a\.l2 /,
+  });
+  assert.deepEqual(parseRdtClasses({ classes: { gold: { l3CacheSchema: "L3:0=ff" } } }), {
+    gold: { closID: "gold", l3CacheSchema: "L3:0=ff" },
+  });
 });

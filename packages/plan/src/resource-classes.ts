@@ -31,7 +31,12 @@ export function planResourceClasses(containerName: string, container: Annotation
   return { ...(blockIo === undefined ? {} : { blockIo }), ...(rdt === undefined ? {} : { rdt }) };
 }
 
-function classOf(kind: keyof typeof annotationsOf, containerName: string, container: Annotations, pod: Annotations): ClassRequest | undefined {
+function classOf(
+  kind: keyof typeof annotationsOf,
+  containerName: string,
+  container: Annotations,
+  pod: Annotations,
+): ClassRequest | undefined {
   const keys = annotationsOf[kind];
   const places: [string, Annotations][] = [
     [keys.container, container],
@@ -42,7 +47,8 @@ function classOf(kind: keyof typeof annotationsOf, containerName: string, contai
   const name = from[key];
   if (name === undefined) return undefined;
   // A class of RDT is a directory in /sys/fs/resctrl.
-  if (!/^(?!\.{1,2}$)[^/\s]{1,255}$/.test(name)) throw invalidField(`annotations[${key}]`, `${quote(name)} cannot be the name of a class`);
+  if (!/^(?!\.{1,2}$)[^/\s]{1,255}$/.test(name))
+    throw invalidField(`annotations[${key}]`, `${quote(name)} cannot be the name of a class`);
   return { name, annotation: key };
 }
 
@@ -53,7 +59,9 @@ const quantity = v.pipe(
   v.regex(/^\d{1,15}(?:[kKMGT]i?)?$/, "must be a number such as 1000, 50M or 1Gi"),
   v.transform((text) => {
     const [, digits, unit = "", binary] = /^(\d+)([kKMGT])?(i)?$/.exec(text)!;
-    return Number(digits) * (binary === undefined ? 1000 : 1024) ** ["", "K", "M", "G", "T"].indexOf(unit.toUpperCase());
+    return (
+      Number(digits) * (binary === undefined ? 1000 : 1024) ** ["", "K", "M", "G", "T"].indexOf(unit.toUpperCase())
+    );
   }),
   v.safeInteger("is too large"),
 );
@@ -71,7 +79,10 @@ const blockIoPart = v.strictObject({
 const blockIoFile = v.strictObject({ Classes: v.record(v.string(), v.array(blockIoPart)) });
 
 const rdtFile = v.strictObject({
-  classes: v.record(v.string(), v.strictObject({ l3CacheSchema: v.optional(v.string()), memBwSchema: v.optional(v.string()) })),
+  classes: v.record(
+    v.string(),
+    v.strictObject({ l3CacheSchema: v.optional(v.string()), memBwSchema: v.optional(v.string()) }),
+  ),
 });
 
 export type BlockIoClass = v.InferOutput<typeof blockIoFile>["Classes"][string];
@@ -81,7 +92,8 @@ export function parseBlockIoClasses(value: unknown): Record<string, BlockIoClass
   const { Classes: classes } = parse(blockIoFile, value);
   for (const [name, parts] of Object.entries(classes)) {
     for (const [i, { Devices: devices, ...limits }] of parts.entries()) {
-      if (devices === undefined && Object.keys(limits).some((key) => key !== "Weight")) throw invalidField(`Classes.${name}[${i}]`, "has limits for no Devices; only Weight goes without");
+      if (devices === undefined && Object.keys(limits).some((key) => key !== "Weight"))
+        throw invalidField(`Classes.${name}[${i}]`, "has limits for no Devices; only Weight goes without");
     }
   }
   return classes;
@@ -93,7 +105,11 @@ export function parseRdtClasses(value: unknown): Record<string, IntelRdtSpec> {
   return Object.fromEntries(
     Object.entries(classes).map(([closID, { l3CacheSchema, memBwSchema }]) => [
       closID,
-      { closID, ...(l3CacheSchema === undefined ? {} : { l3CacheSchema }), ...(memBwSchema === undefined ? {} : { memBwSchema }) },
+      {
+        closID,
+        ...(l3CacheSchema === undefined ? {} : { l3CacheSchema }),
+        ...(memBwSchema === undefined ? {} : { memBwSchema }),
+      },
     ]),
   );
 }
@@ -111,8 +127,13 @@ export type DeviceFinder = (pattern: string) => readonly { major: number; minor:
 /** A class as the runtime spec has it. A device that several parts of the class name gets what the last says. */
 export function blockIoSpec(parts: BlockIoClass, find: DeviceFinder): BlockIoSpec {
   const weight = parts.findLast((part) => part.Devices === undefined)?.Weight;
-  const each = parts.flatMap((part) => (part.Devices ?? []).flatMap((pattern) => find(pattern).map((device) => ({ part, device }))));
-  const perDevice = <T>(of: (part: BlockIoClass[number]) => number | undefined, make: (device: { major: number; minor: number }, value: number) => T): T[] => {
+  const each = parts.flatMap((part) =>
+    (part.Devices ?? []).flatMap((pattern) => find(pattern).map((device) => ({ part, device }))),
+  );
+  const perDevice = <T>(
+    of: (part: BlockIoClass[number]) => number | undefined,
+    make: (device: { major: number; minor: number }, value: number) => T,
+  ): T[] => {
     const found = new Map<string, T>();
     for (const { part, device } of each) {
       const value = of(part);
@@ -120,21 +141,35 @@ export function blockIoSpec(parts: BlockIoClass, find: DeviceFinder): BlockIoSpe
     }
     return [...found.values()];
   };
-  const throttle = (of: (part: BlockIoClass[number]) => number | undefined): ThrottleSpec[] => perDevice(of, (device, rate) => ({ ...device, rate }));
+  const throttle = (of: (part: BlockIoClass[number]) => number | undefined): ThrottleSpec[] =>
+    perDevice(of, (device, rate) => ({ ...device, rate }));
   const lists = {
-    weightDevice: perDevice((part) => part.Weight, (device, weight) => ({ ...device, weight })),
+    weightDevice: perDevice(
+      (part) => part.Weight,
+      (device, weight) => ({ ...device, weight }),
+    ),
     throttleReadBpsDevice: throttle((part) => part.ThrottleReadBps),
     throttleWriteBpsDevice: throttle((part) => part.ThrottleWriteBps),
     throttleReadIOPSDevice: throttle((part) => part.ThrottleReadIOPS),
     throttleWriteIOPSDevice: throttle((part) => part.ThrottleWriteIOPS),
   };
-  return { ...(weight === undefined ? {} : { weight }), ...Object.fromEntries(Object.entries(lists).filter(([, list]) => list.length > 0)) };
+  return {
+    ...(weight === undefined ? {} : { weight }),
+    ...Object.fromEntries(Object.entries(lists).filter(([, list]) => list.length > 0)),
+  };
 }
 
 /** Gives a container's spec what its classes stand for. */
-export function withResourceClasses(spec: Spec, { blockIO, intelRdt }: { blockIO?: BlockIoSpec; intelRdt?: IntelRdtSpec }): Spec {
+export function withResourceClasses(
+  spec: Spec,
+  { blockIO, intelRdt }: { blockIO?: BlockIoSpec; intelRdt?: IntelRdtSpec },
+): Spec {
   return {
     ...spec,
-    linux: { ...spec.linux, ...(blockIO === undefined ? {} : { resources: { ...spec.linux?.resources, blockIO } }), ...(intelRdt === undefined ? {} : { intelRdt }) },
+    linux: {
+      ...spec.linux,
+      ...(blockIO === undefined ? {} : { resources: { ...spec.linux?.resources, blockIO } }),
+      ...(intelRdt === undefined ? {} : { intelRdt }),
+    },
   };
 }

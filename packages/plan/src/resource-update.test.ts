@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import { LinuxContainerResources } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { hostFrom } from "./testing/plan-fixture.ts";
 import { checkMemoryInUse, checkPodResources, limitFiles, mergeResources, resourcesBefore } from "./resource-update.ts";
+import { hostFrom } from "./testing/plan-fixture.ts";
 
 const r = (fields: Partial<LinuxContainerResources>) => LinuxContainerResources.fromPartial(fields);
 
@@ -35,17 +35,25 @@ test("an update changes the fields that are set", () => {
     { memorySwapLimitInBytes: -1n },
     { memoryLimitInBytes: 200n, memorySwapLimitInBytes: 200n },
   ];
-  for (const change of changes) assert.deepEqual(mergeResources(full, r(change)), { ...full, ...change }, Object.keys(change).join());
+  for (const change of changes)
+    assert.deepEqual(mergeResources(full, r(change)), { ...full, ...change }, Object.keys(change).join());
 });
 
 test("page sizes and files of unified that it does not name stay", () => {
-  const merged = mergeResources(full, r({ hugepageLimits: [{ pageSize: "1GB", limit: 2n }], unified: { "io.weight": "10" } }));
-  assert.deepEqual(merged.hugepageLimits, [{ pageSize: "2MB", limit: 1n }, { pageSize: "1GB", limit: 2n }]);
+  const merged = mergeResources(
+    full,
+    r({ hugepageLimits: [{ pageSize: "1GB", limit: 2n }], unified: { "io.weight": "10" } }),
+  );
+  assert.deepEqual(merged.hugepageLimits, [
+    { pageSize: "2MB", limit: 1n },
+    { pageSize: "1GB", limit: 2n },
+  ]);
   assert.deepEqual(merged.unified, { "memory.high": "1", "io.weight": "10" });
 });
 
 test("with another memory limit the swap beside it stays what it was", () => {
-  const swapOf = (before: Partial<LinuxContainerResources>, limit: bigint) => mergeResources(r(before), r({ memoryLimitInBytes: limit })).memorySwapLimitInBytes;
+  const swapOf = (before: Partial<LinuxContainerResources>, limit: bigint) =>
+    mergeResources(r(before), r({ memoryLimitInBytes: limit })).memorySwapLimitInBytes;
   assert.equal(swapOf({ memoryLimitInBytes: 100n, memorySwapLimitInBytes: 150n }, 300n), 350n);
   assert.equal(swapOf({ memoryLimitInBytes: 100n, memorySwapLimitInBytes: 100n }, 50n), 50n);
   assert.equal(swapOf({ memoryLimitInBytes: 100n, memorySwapLimitInBytes: -1n }, 50n), -1n);
@@ -56,18 +64,31 @@ test("with another memory limit the swap beside it stays what it was", () => {
 test("what undoes an update has the old values, and no limit where there was none", () => {
   assert.deepEqual(resourcesBefore(full, mergeResources(full, r({ memoryLimitInBytes: 300n }))), full);
   const none = resourcesBefore(undefined, full);
-  assert.deepEqual([none.cpuPeriod, none.cpuQuota, none.cpuShares, none.memoryLimitInBytes, none.memorySwapLimitInBytes], [100_000n, -1n, 1024n, -1n, -1n]);
+  assert.deepEqual(
+    [none.cpuPeriod, none.cpuQuota, none.cpuShares, none.memoryLimitInBytes, none.memorySwapLimitInBytes],
+    [100_000n, -1n, 1024n, -1n, -1n],
+  );
   assert.deepEqual(none.hugepageLimits, [{ pageSize: "2MB", limit: 2n ** 63n - 1n }]);
   assert.deepEqual(resourcesBefore(undefined, r({ cpuShares: 5n })), r({ cpuShares: 1024n }));
 });
 
 test("files are written where the runtimes leave something undone", () => {
-  const files = (cgroupVersion: "v1" | "hybrid" | "v2", resources: Partial<LinuxContainerResources>) => limitFiles(r(resources), hostFrom({ cgroupVersion })).map(({ file, value }) => `${file}=${value}`);
+  const files = (cgroupVersion: "v1" | "hybrid" | "v2", resources: Partial<LinuxContainerResources>) =>
+    limitFiles(r(resources), hostFrom({ cgroupVersion })).map(({ file, value }) => `${file}=${value}`);
   assert.deepEqual(files("v2", { cpuQuota: -1n }), ["cpu.max=max"]);
-  for (const version of ["v1", "hybrid"] as const) assert.deepEqual(files(version, { cpuQuota: -1n }), ["cpu.cfs_quota_us=-1"]);
-  const pages = { hugepageLimits: [{ pageSize: "2MB", limit: 4_194_304n }, { pageSize: "64KB", limit: 0n }] };
+  for (const version of ["v1", "hybrid"] as const)
+    assert.deepEqual(files(version, { cpuQuota: -1n }), ["cpu.cfs_quota_us=-1"]);
+  const pages = {
+    hugepageLimits: [
+      { pageSize: "2MB", limit: 4_194_304n },
+      { pageSize: "64KB", limit: 0n },
+    ],
+  };
   assert.deepEqual(files("v2", pages), ["hugetlb.2MB.max=4194304", "hugetlb.2MB.rsvd.max=4194304"]);
-  assert.deepEqual(files("hybrid", pages), ["hugetlb.2MB.limit_in_bytes=4194304", "hugetlb.2MB.rsvd.limit_in_bytes=4194304"]);
+  assert.deepEqual(files("hybrid", pages), [
+    "hugetlb.2MB.limit_in_bytes=4194304",
+    "hugetlb.2MB.rsvd.limit_in_bytes=4194304",
+  ]);
 });
 
 test("less memory than is in use is refused with both numbers", () => {
@@ -75,7 +96,10 @@ test("less memory than is in use is refused with both numbers", () => {
   checkMemoryInUse("linux", 10n, undefined);
   checkMemoryInUse("linux", -1n, 10);
   checkMemoryInUse("linux", 0n, 10);
-  assert.throws(() => checkMemoryInUse("linux", 10n, 1_572_864), { code: Code.FailedPrecondition, message: /^linux\.memory_limit_in_bytes is 10 \(10 bytes\), less than the 1572864 bytes \(1\.5 MiB\)/ });
+  assert.throws(() => checkMemoryInUse("linux", 10n, 1_572_864), {
+    code: Code.FailedPrecondition,
+    message: /^linux\.memory_limit_in_bytes is 10 \(10 bytes\), less than the 1572864 bytes \(1\.5 MiB\)/,
+  });
 });
 
 test("a pod's resources are checked, also those that this machine could not enforce", () => {

@@ -8,9 +8,14 @@ import { planOomScoreAdj, planResources } from "./resources.ts";
  * CRI: UpdateContainerResources changes the fields that are set. Swap is counted with memory: where only the memory
  * limit changes, what may be swapped beside it stays what it was.
  */
-export function mergeResources(now: LinuxContainerResources | undefined, update: LinuxContainerResources): LinuxContainerResources {
+export function mergeResources(
+  now: LinuxContainerResources | undefined,
+  update: LinuxContainerResources,
+): LinuxContainerResources {
   const before = now ?? LinuxContainerResources.fromPartial({});
-  const pageSizes = new Map([...before.hugepageLimits, ...update.hugepageLimits].map((limit) => [limit.pageSize, limit]));
+  const pageSizes = new Map(
+    [...before.hugepageLimits, ...update.hugepageLimits].map((limit) => [limit.pageSize, limit]),
+  );
   return {
     cpuPeriod: update.cpuPeriod || before.cpuPeriod,
     cpuQuota: update.cpuQuota || before.cpuQuota,
@@ -38,10 +43,15 @@ function mergeSwap(before: LinuxContainerResources, update: LinuxContainerResour
  * value that means no limit. CPUs and NUMA nodes and files of `unified` have no such value: what was written of them
  * stays.
  */
-export function resourcesBefore(now: LinuxContainerResources | undefined, attempted: LinuxContainerResources): LinuxContainerResources {
+export function resourcesBefore(
+  now: LinuxContainerResources | undefined,
+  attempted: LinuxContainerResources,
+): LinuxContainerResources {
   const before = now ?? LinuxContainerResources.fromPartial({});
   const known = new Set(before.hugepageLimits.map((limit) => limit.pageSize));
-  const unlimited = attempted.hugepageLimits.filter(({ pageSize }) => !known.has(pageSize)).map(({ pageSize }) => ({ pageSize, limit: 2n ** 63n - 1n }));
+  const unlimited = attempted.hugepageLimits
+    .filter(({ pageSize }) => !known.has(pageSize))
+    .map(({ pageSize }) => ({ pageSize, limit: 2n ** 63n - 1n }));
   const or = (value: bigint, attempt: bigint, none: bigint) => (value === 0n && attempt !== 0n ? none : value);
   const limit = or(before.memoryLimitInBytes, attempted.memoryLimitInBytes, -1n);
   return {
@@ -73,7 +83,9 @@ export function limitFiles(resources: LinuxContainerResources, host: HostFacts):
   const noQuota = isV2 ? { file: "cpu.max", value: "max" } : { file: "cpu.cfs_quota_us", value: "-1" };
   const quota = resources.cpuQuota === -1n ? [{ controller: "cpu", ...noQuota, isOptional: false }] : [];
   const suffix = isV2 ? "max" : "limit_in_bytes";
-  const pages = resources.hugepageLimits.filter(({ pageSize }) => host.controllers.includes("hugetlb") && host.hugepageSizes.includes(pageSize));
+  const pages = resources.hugepageLimits.filter(
+    ({ pageSize }) => host.controllers.includes("hugetlb") && host.hugepageSizes.includes(pageSize),
+  );
   return [
     ...quota,
     ...pages.flatMap(({ pageSize, limit }) => [
@@ -101,9 +113,19 @@ export function checkMemoryInUse(field: string, limit: bigint, inUse: number | u
  * sets the limits of its cgroup itself. So they are only checked, as on a machine that has everything. Throws
  * InvalidArgument.
  */
-export function checkPodResources(field: string, resources: LinuxContainerResources | undefined, host: HostFacts): void {
+export function checkPodResources(
+  field: string,
+  resources: LinuxContainerResources | undefined,
+  host: HostFacts,
+): void {
   const hugepageSizes = (resources?.hugepageLimits ?? []).map((limit) => limit.pageSize);
-  const everything: HostFacts = { ...host, cgroupVersion: "v2", hasSwapAccounting: true, controllers: ["hugetlb"], hugepageSizes };
+  const everything: HostFacts = {
+    ...host,
+    cgroupVersion: "v2",
+    hasSwapAccounting: true,
+    controllers: ["hugetlb"],
+    hugepageSizes,
+  };
   planResources(field, resources, everything);
   planOomScoreAdj(field, resources, everything);
 }

@@ -1,13 +1,13 @@
 import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { test } from "node:test";
+import { StatusError } from "@keelson/base/status.ts";
 import { LinuxContainerResources } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { fieldsOf } from "@keelson/cri/json.ts";
-import { StatusError } from "@keelson/base/status.ts";
 import { deviceRules } from "./devices.ts";
 import type { HostFacts } from "./host-facts.ts";
-import { containerFrom, hostFrom, podFrom, type PlanFixture } from "./testing/plan-fixture.ts";
 import { limitFiles } from "./resource-update.ts";
+import { containerFrom, hostFrom, podFrom, type PlanFixture } from "./testing/plan-fixture.ts";
 
 // KEELSON_UPDATE_GOLDEN=1 writes what comes out, for a review of the difference.
 const update = process.env["KEELSON_UPDATE_GOLDEN"] === "1";
@@ -15,10 +15,22 @@ const testdata = new URL("./resources-testdata/", import.meta.url);
 
 /** What users have. systemd's slices are sent as a kubelet with that driver does. */
 const layouts: Record<string, { host: Partial<HostFacts>; cgroupParent: string }> = {
-  v1: { host: { cgroupVersion: "v1", controllers: ["blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "hugetlb", "memory", "pids"] }, cgroupParent: "/kubepods/burstable/pod0f3a" },
-  hybrid: { host: { cgroupVersion: "hybrid", controllers: ["blkio", "cpu", "cpuset", "devices", "hugetlb", "memory", "pids"] }, cgroupParent: "/kubepods/burstable/pod0f3a" },
+  v1: {
+    host: {
+      cgroupVersion: "v1",
+      controllers: ["blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "hugetlb", "memory", "pids"],
+    },
+    cgroupParent: "/kubepods/burstable/pod0f3a",
+  },
+  hybrid: {
+    host: { cgroupVersion: "hybrid", controllers: ["blkio", "cpu", "cpuset", "devices", "hugetlb", "memory", "pids"] },
+    cgroupParent: "/kubepods/burstable/pod0f3a",
+  },
   "v2, cgroupfs": { host: { cgroupVersion: "v2" }, cgroupParent: "/kubepods/burstable/pod0f3a" },
-  "v2, systemd": { host: { cgroupVersion: "v2", cgroupDriver: "systemd" }, cgroupParent: "kubepods-burstable-pod0f3a.slice" },
+  "v2, systemd": {
+    host: { cgroupVersion: "v2", cgroupDriver: "systemd" },
+    cgroupParent: "kubepods-burstable-pod0f3a.slice",
+  },
 };
 
 interface Input extends PlanFixture {
@@ -34,7 +46,11 @@ function inputOf(name: string): Input {
 function limitsOn(layout: string, fixture: Input): object {
   const { host, cgroupParent } = layouts[layout]!;
   const facts = { ...host, ...fixture.host };
-  const pod = podFrom({ ...fixture, host: facts, pod: { ...fixture.pod, linux: { ...fixture.pod?.linux, cgroup_parent: cgroupParent } } });
+  const pod = podFrom({
+    ...fixture,
+    host: facts,
+    pod: { ...fixture.pod, linux: { ...fixture.pod?.linux, cgroup_parent: cgroupParent } },
+  });
   try {
     const { plan, config } = containerFrom({ ...fixture, host: facts }, pod);
     const files = limitFiles(config.linux?.resources ?? LinuxContainerResources.fromPartial({}), hostFrom(facts));
@@ -69,6 +85,11 @@ test("every field of LinuxContainerResources has a case of its own", () => {
     return keys.length === 1 ? keys : [];
   });
   // Swap is counted with memory, and there is none of it without.
-  const fields = fieldsOf("LinuxContainerResources").map((field) => field.name).filter((field) => field !== "memory_swap_limit_in_bytes");
-  assert.deepEqual(fields.filter((field) => !alone.includes(field)), []);
+  const fields = fieldsOf("LinuxContainerResources")
+    .map((field) => field.name)
+    .filter((field) => field !== "memory_swap_limit_in_bytes");
+  assert.deepEqual(
+    fields.filter((field) => !alone.includes(field)),
+    [],
+  );
 });

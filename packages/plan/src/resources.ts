@@ -10,7 +10,11 @@ import type { HostFacts } from "./host-facts.ts";
  *
  * @param field path of the message, such as `linux.resources`
  */
-export function planResources(field: string, resources: LinuxContainerResources | undefined, host: HostFacts): ResourcesSpec {
+export function planResources(
+  field: string,
+  resources: LinuxContainerResources | undefined,
+  host: HostFacts,
+): ResourcesSpec {
   if (resources === undefined) return {};
   const cpu = planCpu(field, resources, host);
   const memory = planMemory(field, resources, host);
@@ -34,7 +38,11 @@ export interface OomScoreAdjPlan {
  * proc_pid_oom_score_adj(5): going below one's own score needs CAP_SYS_RESOURCE. Without resources
  * it is 0: a container must not inherit the daemon's protection. Throws InvalidArgument.
  */
-export function planOomScoreAdj(field: string, resources: LinuxContainerResources | undefined, host: HostFacts): OomScoreAdjPlan {
+export function planOomScoreAdj(
+  field: string,
+  resources: LinuxContainerResources | undefined,
+  host: HostFacts,
+): OomScoreAdjPlan {
   const asked = checkInteger(`${field}.oom_score_adj`, resources?.oomScoreAdj ?? 0n, -1000, 1000);
   return asked < host.oomScoreAdjMin ? { value: host.oomScoreAdjMin, raisedFrom: asked } : { value: asked };
 }
@@ -48,11 +56,16 @@ const sharesRange = { min: 2, max: 262_144 };
  */
 function planCpu(field: string, r: LinuxContainerResources, host: HostFacts): CpuSpec {
   const cpu: CpuSpec = {};
-  if (r.cpuShares !== 0n) cpu.shares = Math.min(Math.max(checkInteger(`${field}.cpu_shares`, r.cpuShares, 1, Number.MAX_SAFE_INTEGER), sharesRange.min), sharesRange.max);
+  if (r.cpuShares !== 0n)
+    cpu.shares = Math.min(
+      Math.max(checkInteger(`${field}.cpu_shares`, r.cpuShares, 1, Number.MAX_SAFE_INTEGER), sharesRange.min),
+      sharesRange.max,
+    );
   if (r.cpuQuota === -1n) {
     // crun 1.8 writes it unsigned to cgroup v1, and fails. None is the default; updates have `limitFiles`.
     if (host.cgroupVersion === "v2") cpu.quota = -1;
-  } else if (r.cpuQuota !== 0n) cpu.quota = checkInteger(`${field}.cpu_quota`, r.cpuQuota, 1000, Number.MAX_SAFE_INTEGER);
+  } else if (r.cpuQuota !== 0n)
+    cpu.quota = checkInteger(`${field}.cpu_quota`, r.cpuQuota, 1000, Number.MAX_SAFE_INTEGER);
   if (r.cpuPeriod !== 0n) cpu.period = checkInteger(`${field}.cpu_period`, r.cpuPeriod, 1000, 1_000_000);
   if (r.cpusetCpus !== "") cpu.cpus = checkList(`${field}.cpuset_cpus`, r.cpusetCpus);
   if (r.cpusetMems !== "") cpu.mems = checkList(`${field}.cpuset_mems`, r.cpusetMems);
@@ -61,7 +74,8 @@ function planCpu(field: string, r: LinuxContainerResources, host: HostFacts): Cp
 
 /** cpuset(7), "List format". */
 function checkList(field: string, list: string): string {
-  if (list.length > 4096 || !/^\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*$/.test(list)) throw invalidField(field, `${quote(list)} must be a list such as 0-3,7`);
+  if (list.length > 4096 || !/^\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*$/.test(list))
+    throw invalidField(field, `${quote(list)} must be a list such as 0-3,7`);
   return list;
 }
 
@@ -78,11 +92,19 @@ function planSwap(field: string, asked: bigint, limit: number | undefined, host:
   const name = `${field}.memory_swap_limit_in_bytes`;
   if (asked === 0n) return host.hasSwapAccounting ? limit : undefined;
   const swap = checkBytes(name, asked);
-  if (swap !== -1 && limit === undefined) throw invalidField(name, "needs memory_limit_in_bytes, which it is counted from");
-  if (swap !== -1 && (limit === -1 || swap < limit!)) throw invalidField(name, `is ${swap}, which is less than memory_limit_in_bytes: it counts memory and swap together`);
+  if (swap !== -1 && limit === undefined)
+    throw invalidField(name, "needs memory_limit_in_bytes, which it is counted from");
+  if (swap !== -1 && (limit === -1 || swap < limit!))
+    throw invalidField(
+      name,
+      `is ${swap}, which is less than memory_limit_in_bytes: it counts memory and swap together`,
+    );
   if (host.hasSwapAccounting) return swap;
   if (swap === -1 || swap === limit) return undefined;
-  throw unsupportedHere(name, "cannot be enforced: this kernel does not account for swap (see swapaccount= in its parameters)");
+  throw unsupportedHere(
+    name,
+    "cannot be enforced: this kernel does not account for swap (see swapaccount= in its parameters)",
+  );
 }
 
 /** Over 2^53 bytes, 8 PiB, a limit and none are the same; JSON numbers end there. */
@@ -95,22 +117,37 @@ function checkBytes(field: string, bytes: bigint): number {
  * A kubelet sends a limit for every page size, 0 for those that the container may not use. Where the
  * kernel cannot count huge pages a 0 is passed over, as containerd does; a real limit is not.
  */
-function planHugepages(field: string, limits: readonly HugepageLimit[], host: HostFacts): { pageSize: string; limit: number }[] {
+function planHugepages(
+  field: string,
+  limits: readonly HugepageLimit[],
+  host: HostFacts,
+): { pageSize: string; limit: number }[] {
   return limits.flatMap(({ pageSize, limit }, i) => {
     const name = `${field}.hugepage_limits[${i}]`;
-    if (!/^[1-9]\d{0,5}[KMG]B$/.test(pageSize)) throw invalidField(`${name}.page_size`, `${quote(pageSize)} must be a size such as 2MB`);
-    if (host.controllers.includes("hugetlb") && host.hugepageSizes.includes(pageSize)) return [{ pageSize, limit: checkBytes(`${name}.limit`, limit) }];
+    if (!/^[1-9]\d{0,5}[KMG]B$/.test(pageSize))
+      throw invalidField(`${name}.page_size`, `${quote(pageSize)} must be a size such as 2MB`);
+    if (host.controllers.includes("hugetlb") && host.hugepageSizes.includes(pageSize))
+      return [{ pageSize, limit: checkBytes(`${name}.limit`, limit) }];
     if (limit === 0n) return [];
-    throw unsupportedHere(name, `(${pageSize}) cannot be enforced: this machine ${host.controllers.includes("hugetlb") ? `has only ${host.hugepageSizes.join(", ") || "no huge pages"}` : "has no hugetlb controller"}`);
+    throw unsupportedHere(
+      name,
+      `(${pageSize}) cannot be enforced: this machine ${host.controllers.includes("hugetlb") ? `has only ${host.hugepageSizes.join(", ") || "no huge pages"}` : "has no hugetlb controller"}`,
+    );
   });
 }
 
 /** Files of the cgroup v2 interface (cgroup-v2.rst). */
-function planUnified(field: string, unified: Readonly<Record<string, string>>, host: HostFacts): Record<string, string> {
+function planUnified(
+  field: string,
+  unified: Readonly<Record<string, string>>,
+  host: HostFacts,
+): Record<string, string> {
   const entries = Object.entries(unified);
-  if (entries.length > 0 && host.cgroupVersion !== "v2") throw invalidField(`${field}.unified`, "is for cgroup v2; this machine has its controllers on v1");
+  if (entries.length > 0 && host.cgroupVersion !== "v2")
+    throw invalidField(`${field}.unified`, "is for cgroup v2; this machine has its controllers on v1");
   for (const [file, value] of entries) {
-    if (!/^[a-z0-9_]+(?:\.[A-Za-z0-9_]+)+$/.test(file)) throw invalidField(`${field}.unified`, `${quote(file)} is not a file of cgroup v2 such as memory.high`);
+    if (!/^[a-z0-9_]+(?:\.[A-Za-z0-9_]+)+$/.test(file))
+      throw invalidField(`${field}.unified`, `${quote(file)} is not a file of cgroup v2 such as memory.high`);
     checkSingleLine(`${field}.unified[${file}]`, value, 4096);
   }
   return Object.fromEntries(entries.sort(([a], [b]) => (a < b ? -1 : 1)));

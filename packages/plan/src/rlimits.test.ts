@@ -5,12 +5,30 @@ import { parseRlimit, rlimitOverOwn } from "./rlimits.ts";
 test("a limit is a name with one or two numbers", () => {
   assert.deepEqual(parseRlimit("nofile=1024:2048"), { type: "RLIMIT_NOFILE", soft: 1024, hard: 2048 });
   assert.deepEqual(parseRlimit("core=0"), { type: "RLIMIT_CORE", soft: 0, hard: 0 });
-  for (const text of ["", "nofile", "nofile=", "nofile=-1", "nofile=2:1", "nofiles=1", "nofile=1:2:3", "NOFILE=1", "nofile=1e3", "toString=1", "nofile=9999999999999999"]) assert.equal(parseRlimit(text), undefined, text);
+  for (const text of [
+    "",
+    "nofile",
+    "nofile=",
+    "nofile=-1",
+    "nofile=2:1",
+    "nofiles=1",
+    "nofile=1:2:3",
+    "NOFILE=1",
+    "nofile=1e3",
+    "toString=1",
+    "nofile=9999999999999999",
+  ])
+    assert.equal(parseRlimit(text), undefined, text);
 });
 
 test("what is over our own hard limit is found", () => {
-  const own = "Limit                     Soft Limit           Hard Limit           Units     \nMax cpu time              unlimited            unlimited            seconds   \nMax open files            20000                20480                files     \nMax nice priority         0                    5                    \n";
-  const over = (...texts: string[]) => rlimitOverOwn(texts.map((text) => parseRlimit(text)!), own);
+  const own =
+    "Limit                     Soft Limit           Hard Limit           Units     \nMax cpu time              unlimited            unlimited            seconds   \nMax open files            20000                20480                files     \nMax nice priority         0                    5                    \n";
+  const over = (...texts: string[]) =>
+    rlimitOverOwn(
+      texts.map((text) => parseRlimit(text)!),
+      own,
+    );
   assert.deepEqual(over("cpu=99", "nofile=1:20481"), { name: "nofile", ownHard: 20_480 });
   assert.deepEqual(over("nice=6"), { name: "nice", ownHard: 5 });
   assert.equal(over("nofile=20480", "cpu=999999", "rss=5"), undefined);

@@ -28,7 +28,10 @@ export function parseRlimit(text: string): RlimitSpec | undefined {
 }
 
 /** The first that only a process with CAP_SYS_RESOURCE could give, by our own limits as /proc/self/limits has them; with its hard limit. */
-export function rlimitOverOwn(rlimits: readonly RlimitSpec[], ownLimits: string): { name: string; ownHard: number } | undefined {
+export function rlimitOverOwn(
+  rlimits: readonly RlimitSpec[],
+  ownLimits: string,
+): { name: string; ownHard: number } | undefined {
   for (const { type, hard } of rlimits) {
     const name = type.slice("RLIMIT_".length).toLowerCase();
     const line = ownLimits.split("\n").find((l) => l.startsWith(names[name]!)) ?? "";

@@ -29,7 +29,15 @@ export interface SandboxSpecInput {
 const oomScoreAdj = -998;
 
 /** The spec of the container that is a pod's sandbox. Same input, same JSON. It has no limits: those of the pod are on its cgroup. */
-export function sandboxSpec({ pod, host, rootfsPath, namespacePaths, podFiles, resources, annotationGlobs }: SandboxSpecInput): Spec {
+export function sandboxSpec({
+  pod,
+  host,
+  rootfsPath,
+  namespacePaths,
+  podFiles,
+  resources,
+  annotationGlobs,
+}: SandboxSpecInput): Spec {
   const nobody = pod.userNamespace === undefined ? 65_535 : nobodyOf(pod.userNamespace);
   return {
     ociVersion: "1.0.2",
@@ -49,12 +57,16 @@ export function sandboxSpec({ pod, host, rootfsPath, namespacePaths, podFiles, r
     mounts: mountsOf(pod, podFiles),
     annotations: sandboxAnnotations(pod, resources, annotationGlobs),
     linux: {
-      ...(pod.userNamespace === undefined ? {} : { uidMappings: mappingsSpec(pod.userNamespace.uids), gidMappings: mappingsSpec(pod.userNamespace.gids) }),
+      ...(pod.userNamespace === undefined
+        ? {}
+        : { uidMappings: mappingsSpec(pod.userNamespace.uids), gidMappings: mappingsSpec(pod.userNamespace.gids) }),
       namespaces: namespacesSpec({ is: pod.pid === "host" ? "host" : "own" }, pod, namespacePaths, false),
       cgroupsPath: planSandboxCgroup(pod).cgroupsPath,
       // Set in the pod's namespaces already; a kernel of the sandbox's own learns of them here. The runtime would set
       // them from within a user namespace, where ids of the host are none.
-      ...(pod.sysctls.length > 0 && pod.userNamespace === undefined ? { sysctl: Object.fromEntries(pod.sysctls.map((s) => [s.name, s.value])) } : {}),
+      ...(pod.sysctls.length > 0 && pod.userNamespace === undefined
+        ? { sysctl: Object.fromEntries(pod.sysctls.map((s) => [s.name, s.value])) }
+        : {}),
       resources: { devices: [{ allow: false, access: "rwm" }] },
       ...(host.seccompEnabled ? { seccomp: defaultSeccomp(host.arch, []) } : {}),
     },
@@ -63,11 +75,30 @@ export function sandboxSpec({ pod, host, rootfsPath, namespacePaths, podFiles, r
 
 /** A guest takes its resolver settings and the size of /dev/shm from these. */
 function mountsOf(pod: PodPlan, podFiles: SandboxSpecInput["podFiles"]): MountSpec[] {
-  const file = (destination: string, source: string): MountSpec => ({ destination, type: "bind", source, options: ["bind", "ro", "nosuid", "nodev", "noexec"] });
+  const file = (destination: string, source: string): MountSpec => ({
+    destination,
+    type: "bind",
+    source,
+    options: ["bind", "ro", "nosuid", "nodev", "noexec"],
+  });
   return [
     { destination: "/proc", type: "proc", source: "proc", options: ["nosuid", "noexec", "nodev"] },
-    { destination: "/dev", type: "tmpfs", source: "tmpfs", options: ["nosuid", "noexec", "strictatime", "mode=755", "size=64k"] },
-    ...(pod.ipc === "own" ? [{ destination: "/dev/shm", type: "bind", source: podFiles.shm, options: ["bind", "rw", "nosuid", "nodev", "noexec"] }] : []),
+    {
+      destination: "/dev",
+      type: "tmpfs",
+      source: "tmpfs",
+      options: ["nosuid", "noexec", "strictatime", "mode=755", "size=64k"],
+    },
+    ...(pod.ipc === "own"
+      ? [
+          {
+            destination: "/dev/shm",
+            type: "bind",
+            source: podFiles.shm,
+            options: ["bind", "rw", "nosuid", "nodev", "noexec"],
+          },
+        ]
+      : []),
     file("/etc/hostname", podFiles.hostname),
     file("/etc/resolv.conf", podFiles.resolvConf),
   ];

@@ -27,10 +27,12 @@ export function planSeccomp(field: string, security: SeccompFields, host: HostFa
   if (profile === undefined) return { is: "none" };
   checkProfile(`${field}.seccomp`, profile);
   if (security.privileged || profile.profileType === ProfileType.Unconfined) return { is: "none" };
-  if (!host.seccompEnabled) throw unsupportedHere(`${field}.seccomp`, "needs a kernel with seccomp, and this one has none");
+  if (!host.seccompEnabled)
+    throw unsupportedHere(`${field}.seccomp`, "needs a kernel with seccomp, and this one has none");
   if (profile.profileType === ProfileType.RuntimeDefault) return { is: "default" };
   const path = localhostRef(profile);
-  if (!path.startsWith("/")) throw invalidField(`${field}.seccomp.localhost_ref`, `${quote(path)} must be an absolute path`);
+  if (!path.startsWith("/"))
+    throw invalidField(`${field}.seccomp.localhost_ref`, `${quote(path)} must be an absolute path`);
   return { is: "localhost", path };
 }
 
@@ -46,7 +48,11 @@ export function planAppArmor(field: string, security: AppArmorFields, host: Host
     case ProfileType.Unconfined:
       return undefined;
     case ProfileType.Localhost:
-      if (!host.appArmorEnabled) throw unsupportedHere(`${field}.apparmor`, `${quote(localhostRef(asked))} cannot be enforced: this kernel has no AppArmor`);
+      if (!host.appArmorEnabled)
+        throw unsupportedHere(
+          `${field}.apparmor`,
+          `${quote(localhostRef(asked))} cannot be enforced: this kernel has no AppArmor`,
+        );
       return localhostRef(asked);
     case ProfileType.RuntimeDefault:
     case undefined:
@@ -57,28 +63,39 @@ export function planAppArmor(field: string, security: AppArmorFields, host: Host
 function defaultAppArmor(field: string, explicit: boolean, privileged: boolean, host: HostFacts): string | undefined {
   if (!host.appArmorEnabled || privileged) return undefined;
   if (host.appArmorDefaultProfile !== "") return host.appArmorDefaultProfile;
-  if (explicit) throw unsupportedHere(`${field}.apparmor`, "RuntimeDefault cannot be enforced: keelsond could not load its profile (its log says why; mostly the package apparmor is missing); name one that is loaded, or use Unconfined");
+  if (explicit)
+    throw unsupportedHere(
+      `${field}.apparmor`,
+      "RuntimeDefault cannot be enforced: keelsond could not load its profile (its log says why; mostly the package apparmor is missing); name one that is loaded, or use Unconfined",
+    );
   return undefined;
 }
 
 /** The words of the deprecated fields: runtime/default, docker/default, unconfined, localhost/NAME. */
 function deprecatedProfile(field: string, text: string): SecurityProfile | undefined {
   if (text === "") return undefined;
-  if (text === "runtime/default" || text === "docker/default") return { profileType: ProfileType.RuntimeDefault, localhostRef: "" };
+  if (text === "runtime/default" || text === "docker/default")
+    return { profileType: ProfileType.RuntimeDefault, localhostRef: "" };
   if (text === "unconfined") return { profileType: ProfileType.Unconfined, localhostRef: "" };
-  if (text.startsWith("localhost/")) return { profileType: ProfileType.Localhost, localhostRef: text.slice("localhost/".length) };
+  if (text.startsWith("localhost/"))
+    return { profileType: ProfileType.Localhost, localhostRef: text.slice("localhost/".length) };
   throw invalidField(field, `${quote(text)} must be runtime/default, unconfined or localhost/NAME`);
 }
 
 function checkProfile(field: string, profile: SecurityProfile): void {
-  if (!Object.values<number>(ProfileType).includes(profile.profileType)) throw invalidField(`${field}.profile_type`, `${profile.profileType} is not a type of the CRI`);
+  if (!Object.values<number>(ProfileType).includes(profile.profileType))
+    throw invalidField(`${field}.profile_type`, `${profile.profileType} is not a type of the CRI`);
   const isLocalhost = profile.profileType === ProfileType.Localhost;
   checkSingleLine(`${field}.localhost_ref`, profile.localhostRef, 4095);
-  if (isLocalhost && localhostRef(profile) === "") throw invalidField(`${field}.localhost_ref`, "must not be empty with Localhost");
-  if (!isLocalhost && profile.localhostRef !== "") throw invalidField(`${field}.localhost_ref`, "is only for Localhost");
+  if (isLocalhost && localhostRef(profile) === "")
+    throw invalidField(`${field}.localhost_ref`, "must not be empty with Localhost");
+  if (!isLocalhost && profile.localhostRef !== "")
+    throw invalidField(`${field}.localhost_ref`, "is only for Localhost");
 }
 
 /** Older kubelets send the prefix of the deprecated field here too. */
 function localhostRef(profile: SecurityProfile): string {
-  return profile.localhostRef.startsWith("localhost/") ? profile.localhostRef.slice("localhost/".length) : profile.localhostRef;
+  return profile.localhostRef.startsWith("localhost/")
+    ? profile.localhostRef.slice("localhost/".length)
+    : profile.localhostRef;
 }

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
-import { containerFrom, hostFrom, podFrom, type PlanFixture } from "./testing/plan-fixture.ts";
 import { withFreeLevel } from "./selinux.ts";
+import { containerFrom, hostFrom, podFrom, type PlanFixture } from "./testing/plan-fixture.ts";
 
 const on = { seLinuxEnabled: true };
 const security = (context: object) => ({ linux: { security_context: context } });
@@ -11,7 +11,8 @@ const options = (selinux: object) => security({ selinux_options: selinux });
 /** The labels of a container in a pod whose level is chosen. */
 function labels(fixture: PlanFixture) {
   const pod = podFrom({ host: on, ...fixture });
-  const whole = pod.seLinux === undefined ? pod : { ...pod, seLinux: withFreeLevel(pod.seLinux, "seed", new Set(), hostFrom(on)) };
+  const whole =
+    pod.seLinux === undefined ? pod : { ...pod, seLinux: withFreeLevel(pod.seLinux, "seed", new Set(), hostFrom(on)) };
   return containerFrom({ host: on, ...fixture }, whole).plan.seLinux;
 }
 
@@ -24,21 +25,40 @@ test("the containers of a pod share the machine's label and a level of the pod's
 
 test("what the pod asks for is its containers', and what a container asks for goes over it", () => {
   const pod = options({ level: "s0:c4,c5" });
-  assert.deepEqual(labels({ pod }), { process: "system_u:system_r:container_t:s0:c4,c5", mount: "system_u:object_r:container_file_t:s0:c4,c5" });
+  assert.deepEqual(labels({ pod }), {
+    process: "system_u:system_r:container_t:s0:c4,c5",
+    mount: "system_u:object_r:container_file_t:s0:c4,c5",
+  });
   assert.equal(labels({ pod, container: options({ type: "my_t" }) })?.process, "system_u:system_r:my_t:s0:c4,c5");
   const full = { user: "u_u", role: "r_r", type: "t_t", level: "s0:c7" };
-  assert.deepEqual(labels({ pod, container: options(full) }), { process: "u_u:r_r:t_t:s0:c7", mount: "u_u:object_r:container_file_t:s0:c7" });
+  assert.deepEqual(labels({ pod, container: options(full) }), {
+    process: "u_u:r_r:t_t:s0:c7",
+    mount: "u_u:object_r:container_file_t:s0:c7",
+  });
 });
 
 test("a level or part that is none is refused, with SELinux or without", () => {
   for (const level of ["s0,c4,c5", "c4", "s0:", "s0:c1024", "s0:c1,", "s0:c1 ", "s0:c1:c2", "x"]) {
     for (const host of [on, {}]) {
-      assert.throws(() => podFrom({ host, pod: options({ level }) }), { code: Code.InvalidArgument, message: /^linux\.security_context\.selinux_options\.level / }, level);
-      assert.throws(() => containerFrom({ host, container: options({ level }) }), { code: Code.InvalidArgument, message: /selinux_options\.level/ }, level);
+      assert.throws(
+        () => podFrom({ host, pod: options({ level }) }),
+        { code: Code.InvalidArgument, message: /^linux\.security_context\.selinux_options\.level / },
+        level,
+      );
+      assert.throws(
+        () => containerFrom({ host, container: options({ level }) }),
+        { code: Code.InvalidArgument, message: /selinux_options\.level/ },
+        level,
+      );
     }
   }
-  for (const level of ["s0", "s15", "s0:c0", "s0:c0.c1023", "s0:c1,c5.c7", "s0-s15:c0.c1023"]) podFrom({ host: on, pod: options({ level }) });
-  for (const part of ["user", "role", "type"]) assert.throws(() => podFrom({ pod: options({ [part]: "a:b" }) }), { code: Code.InvalidArgument, message: new RegExp(`selinux_options\\.${part}`) });
+  for (const level of ["s0", "s15", "s0:c0", "s0:c0.c1023", "s0:c1,c5.c7", "s0-s15:c0.c1023"])
+    podFrom({ host: on, pod: options({ level }) });
+  for (const part of ["user", "role", "type"])
+    assert.throws(() => podFrom({ pod: options({ [part]: "a:b" }) }), {
+      code: Code.InvalidArgument,
+      message: new RegExp(`selinux_options\\.${part}`),
+    });
 });
 
 test("there are no labels without SELinux, for privileged containers, and in the host's namespaces when none are asked for", () => {
@@ -48,7 +68,10 @@ test("there are no labels without SELinux, for privileged containers, and in the
   for (const namespace of ["pid", "ipc"]) {
     const pod = security({ namespace_options: { [namespace]: "NODE" } });
     assert.equal(labels({ pod }), undefined);
-    assert.equal(labels({ pod, container: options({ type: "x_t", level: "s0:c1" }) })?.process, "system_u:system_r:x_t:s0:c1");
+    assert.equal(
+      labels({ pod, container: options({ type: "x_t", level: "s0:c1" }) })?.process,
+      "system_u:system_r:x_t:s0:c1",
+    );
   }
 });
 
@@ -62,11 +85,26 @@ test("no two pods have the same pair of categories, also when their ids begin at
     assert.ok(!used.has(level), level);
     used.add(level);
   }
-  assert.equal(withFreeLevel({ ...label, level: "s0:c1" }, "x", new Set(["s0:c1"]), hostFrom(on)).level, "s0:c1", "a level that is asked for may be shared");
+  assert.equal(
+    withFreeLevel({ ...label, level: "s0:c1" }, "x", new Set(["s0:c1"]), hostFrom(on)).level,
+    "s0:c1",
+    "a level that is asked for may be shared",
+  );
 });
 
 test("mounts are relabelled when they say so and the kernel has SELinux", () => {
-  const container = { mounts: [{ container_path: "/a", host_path: "/a", selinux_relabel: true }, { container_path: "/b", host_path: "/b" }] };
-  assert.deepEqual(containerFrom({ host: on, container }).plan.mounts.map((mount) => mount.relabel), [true, undefined]);
-  assert.deepEqual(containerFrom({ container }).plan.mounts.map((mount) => mount.relabel), [undefined, undefined]);
+  const container = {
+    mounts: [
+      { container_path: "/a", host_path: "/a", selinux_relabel: true },
+      { container_path: "/b", host_path: "/b" },
+    ],
+  };
+  assert.deepEqual(
+    containerFrom({ host: on, container }).plan.mounts.map((mount) => mount.relabel),
+    [true, undefined],
+  );
+  assert.deepEqual(
+    containerFrom({ container }).plan.mounts.map((mount) => mount.relabel),
+    [undefined, undefined],
+  );
 });

@@ -32,7 +32,12 @@ const pairs = (categories * (categories - 1)) / 2;
  * namespace when no label is asked for: with one the processes could not be reached (Docker, CRI-O). Throws
  * InvalidArgument for a part that is not one.
  */
-export function planPodSeLinux(field: string, options: SELinuxOption | undefined, sharesWithHost: boolean, host: HostFacts): SeLinuxLabel | undefined {
+export function planPodSeLinux(
+  field: string,
+  options: SELinuxOption | undefined,
+  sharesWithHost: boolean,
+  host: HostFacts,
+): SeLinuxLabel | undefined {
   const asked = checkParts(field, options);
   if (!host.seLinuxEnabled || (sharesWithHost && isEmpty(asked))) return undefined;
   return merge({ ...parseLabel(host.seLinuxProcessLabel), level: "" }, asked);
@@ -42,7 +47,13 @@ export function planPodSeLinux(field: string, options: SELinuxOption | undefined
  * The labels of a container: the pod's, and what its own config says of them. None for a privileged one, as with
  * Docker and containerd: the policy then confines it as little as the daemon. Throws InvalidArgument.
  */
-export function planContainerSeLinux(field: string, options: SELinuxOption | undefined, pods: SeLinuxLabel | undefined, privileged: boolean, host: HostFacts): SeLinuxSpec | undefined {
+export function planContainerSeLinux(
+  field: string,
+  options: SELinuxOption | undefined,
+  pods: SeLinuxLabel | undefined,
+  privileged: boolean,
+  host: HostFacts,
+): SeLinuxSpec | undefined {
   const asked = checkParts(field, options);
   if (!host.seLinuxEnabled || privileged || (pods === undefined && isEmpty(asked))) return undefined;
   const label = merge(pods ?? parseLabel(host.seLinuxProcessLabel), asked);
@@ -57,7 +68,12 @@ export function planContainerSeLinux(field: string, options: SELinuxOption | und
  * @param seed chooses where to begin, so that levels are not used again soon: the pod's id
  * @param used the levels of all other pods
  */
-export function withFreeLevel(label: SeLinuxLabel, seed: string, used: ReadonlySet<string>, host: HostFacts): SeLinuxLabel {
+export function withFreeLevel(
+  label: SeLinuxLabel,
+  seed: string,
+  used: ReadonlySet<string>,
+  host: HostFacts,
+): SeLinuxLabel {
   if (label.level !== "") return label;
   const sensitivity = parseLabel(host.seLinuxProcessLabel).level.split(":")[0]!;
   const start = hash(seed) % pairs;
@@ -65,7 +81,10 @@ export function withFreeLevel(label: SeLinuxLabel, seed: string, used: ReadonlyS
     const level = `${sensitivity}:${categoryPair((start + i) % pairs)}`;
     if (!used.has(level)) return { ...label, level };
   }
-  throw invalidField("linux.security_context.selinux_options.level", `is needed: all ${pairs} pairs of categories are in use`);
+  throw invalidField(
+    "linux.security_context.selinux_options.level",
+    `is needed: all ${pairs} pairs of categories are in use`,
+  );
 }
 
 /** `user:role:type:level`; the level has colons of its own. Throws InvalidArgument for less than four parts. */
@@ -92,10 +111,15 @@ function checkParts(field: string, options: SELinuxOption | undefined): SeLinuxL
   const { user = "", role = "", type = "", level = "" } = options ?? {};
   for (const [part, value] of Object.entries({ user, role, type })) {
     checkSingleLine(`${field}.${part}`, value, 256);
-    if (!/^[A-Za-z0-9_.-]*$/.test(value)) throw invalidField(`${field}.${part}`, `${quote(value)} must be a name of letters, digits, dots, hyphens and underscores`);
+    if (!/^[A-Za-z0-9_.-]*$/.test(value))
+      throw invalidField(
+        `${field}.${part}`,
+        `${quote(value)} must be a name of letters, digits, dots, hyphens and underscores`,
+      );
   }
   checkSingleLine(`${field}.level`, level, 4096);
-  if (level !== "" && !isLevel(level)) throw invalidField(`${field}.level`, `${quote(level)} must be a level such as s0 or s0:c1,c2`);
+  if (level !== "" && !isLevel(level))
+    throw invalidField(`${field}.level`, `${quote(level)} must be a level such as s0 or s0:c1,c2`);
   return { user, role, type, level };
 }
 

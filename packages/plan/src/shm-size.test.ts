@@ -9,15 +9,29 @@ const planned = (text: string) => planShmSize({ [shmSizeAnnotation]: text }, all
 test("/dev/shm has the configured size, whatever annotation there is that is not allowed", () => {
   assert.equal(planShmSize({}, allowed), 64 * 2 ** 20);
   assert.equal(planShmSize({}, { defaultBytes: 4096, annotationIsAllowed: true }), 4096);
-  for (const text of ["1Gi", "nonsense"]) assert.equal(planShmSize({ [shmSizeAnnotation]: text }, { defaultBytes: 4096, annotationIsAllowed: false }), 4096);
+  for (const text of ["1Gi", "nonsense"])
+    assert.equal(planShmSize({ [shmSizeAnnotation]: text }, { defaultBytes: 4096, annotationIsAllowed: false }), 4096);
 });
 
-for (const [text, bytes] of [["1", 1], ["4096", 4096], ["128Mi", 2 ** 27], ["128m", 2 ** 27], ["128MB", 2 ** 27], ["1Gi", 2 ** 30], ["1GiB", 2 ** 30], ["2k", 2048], ["1T", 2 ** 40]] as const) {
+for (const [text, bytes] of [
+  ["1", 1],
+  ["4096", 4096],
+  ["128Mi", 2 ** 27],
+  ["128m", 2 ** 27],
+  ["128MB", 2 ** 27],
+  ["1Gi", 2 ** 30],
+  ["1GiB", 2 ** 30],
+  ["2k", 2048],
+  ["1T", 2 ** 40],
+] as const) {
   test(`an annotation of ${text} is ${bytes} bytes`, () => assert.equal(planned(text), bytes));
 }
 
 for (const text of ["", "0", "0Gi", "-1", "1.5Gi", "1e9", "64 Mi", "1X", "1Gi,mode=777", "999999999999999t", "１"]) {
   test(`an annotation of ${JSON.stringify(text)} is refused`, () => {
-    assert.throws(() => planned(text), { code: Code.InvalidArgument, message: /^annotations\["io\.kubernetes\.cri-o\.ShmSize"\] / });
+    assert.throws(() => planned(text), {
+      code: Code.InvalidArgument,
+      message: /^annotations\["io\.kubernetes\.cri-o\.ShmSize"\] /,
+    });
   });
 }

@@ -25,6 +25,10 @@ export function planShmSize(annotations: Readonly<Record<string, string>>, polic
   if (text === undefined || !policy.annotationIsAllowed) return policy.defaultBytes;
   const [, digits, unit] = /^(\d{1,15})([kmgt]?)(?:i?b?)$/i.exec(text) ?? [];
   const bytes = Number(digits) * (unitBytes[unit?.toLowerCase() ?? ""] ?? Number.NaN);
-  if (!(bytes > 0 && Number.isSafeInteger(bytes))) throw invalidField(`annotations["${shmSizeAnnotation}"]`, `${quote(text)} must be a size over 0 such as 128Mi or 1Gi`);
+  if (!(bytes > 0 && Number.isSafeInteger(bytes)))
+    throw invalidField(
+      `annotations["${shmSizeAnnotation}"]`,
+      `${quote(text)} must be a size over 0 such as 128Mi or 1Gi`,
+    );
   return bytes;
 }

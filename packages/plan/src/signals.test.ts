@@ -6,18 +6,21 @@ import { Signal } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { parseSignal, planStopSignal } from "./signals.ts";
 
 test("the numbers are those of this kernel", () => {
-  for (const [name, number] of Object.entries(constants.signals)) assert.equal(parseSignal("f", name).number, number, name);
+  for (const [name, number] of Object.entries(constants.signals))
+    assert.equal(parseSignal("f", name).number, number, name);
 });
 
 test("signals are read in every spelling", () => {
-  for (const text of ["SIGTERM", "TERM", "sigterm", "15"]) assert.deepEqual(parseSignal("f", text), { name: "SIGTERM", number: 15, cri: Signal.SIGTERM });
+  for (const text of ["SIGTERM", "TERM", "sigterm", "15"])
+    assert.deepEqual(parseSignal("f", text), { name: "SIGTERM", number: 15, cri: Signal.SIGTERM });
   assert.deepEqual(parseSignal("f", "RTMIN+3"), { name: "SIGRTMIN+3", number: 37, cri: Signal.SIGRTMINPLUS3 });
   assert.deepEqual(parseSignal("f", "SIGRTMAX-14"), { name: "SIGRTMAX-14", number: 50, cri: Signal.SIGRTMAXMINUS14 });
   assert.deepEqual(parseSignal("f", "64"), { name: "SIGRTMAX", number: 64, cri: Signal.SIGRTMAX });
 });
 
 test("what is no signal is refused", () => {
-  for (const text of ["", "0", "65", "SIG", "SIGFOO", "RTMIN+31", "RTMAX+1", "-9", "toString", "15\n"]) assert.throws(() => parseSignal("f", text), { code: Code.InvalidArgument });
+  for (const text of ["", "0", "65", "SIG", "SIGFOO", "RTMIN+31", "RTMAX+1", "-9", "toString", "15\n"])
+    assert.throws(() => parseSignal("f", text), { code: Code.InvalidArgument });
 });
 
 test("every signal of the CRI has a number and comes back in the status", () => {

@@ -12,12 +12,41 @@ export interface StopSignal {
 }
 
 const numbers: Readonly<Record<string, number>> = {
-  SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGILL: 4, SIGTRAP: 5, SIGABRT: 6, SIGBUS: 7, SIGFPE: 8, SIGKILL: 9,
-  SIGUSR1: 10, SIGSEGV: 11, SIGUSR2: 12, SIGPIPE: 13, SIGALRM: 14, SIGTERM: 15, SIGSTKFLT: 16, SIGCHLD: 17,
-  SIGCONT: 18, SIGSTOP: 19, SIGTSTP: 20, SIGTTIN: 21, SIGTTOU: 22, SIGURG: 23, SIGXCPU: 24, SIGXFSZ: 25,
-  SIGVTALRM: 26, SIGPROF: 27, SIGWINCH: 28, SIGIO: 29, SIGPWR: 30, SIGSYS: 31,
+  SIGHUP: 1,
+  SIGINT: 2,
+  SIGQUIT: 3,
+  SIGILL: 4,
+  SIGTRAP: 5,
+  SIGABRT: 6,
+  SIGBUS: 7,
+  SIGFPE: 8,
+  SIGKILL: 9,
+  SIGUSR1: 10,
+  SIGSEGV: 11,
+  SIGUSR2: 12,
+  SIGPIPE: 13,
+  SIGALRM: 14,
+  SIGTERM: 15,
+  SIGSTKFLT: 16,
+  SIGCHLD: 17,
+  SIGCONT: 18,
+  SIGSTOP: 19,
+  SIGTSTP: 20,
+  SIGTTIN: 21,
+  SIGTTOU: 22,
+  SIGURG: 23,
+  SIGXCPU: 24,
+  SIGXFSZ: 25,
+  SIGVTALRM: 26,
+  SIGPROF: 27,
+  SIGWINCH: 28,
+  SIGIO: 29,
+  SIGPWR: 30,
+  SIGSYS: 31,
   // The second names that signal(7) gives.
-  SIGIOT: 6, SIGCLD: 17, SIGPOLL: 29,
+  SIGIOT: 6,
+  SIGCLD: 17,
+  SIGPOLL: 29,
 };
 
 /** The first that glibc leaves to programs: 32 and 33 are its own. */
@@ -37,7 +66,11 @@ export function planStopSignal(asked: Signal, imageStopSignal: string): StopSign
 /** A signal as people write it: SIGTERM, term, 15, SIGRTMIN+3, RTMAX-1. Throws InvalidArgument. */
 export function parseSignal(field: string, text: string): StopSignal {
   const number = numberOf(text);
-  if (number === undefined) throw invalidField(field, `${quote(text)} is not a signal; write a name such as SIGTERM or SIGRTMIN+3, or a number from 1 to 64`);
+  if (number === undefined)
+    throw invalidField(
+      field,
+      `${quote(text)} is not a signal; write a name such as SIGTERM or SIGRTMIN+3, or a number from 1 to 64`,
+    );
   return signalNumbered(number);
 }
 

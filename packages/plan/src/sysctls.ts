@@ -26,21 +26,38 @@ function defaultsOf(policy: SysctlPolicy): Record<string, string> {
 }
 
 /** The settings of an IPC namespace (ipc_namespaces(7)) that have no prefix of their own. */
-const ipcNames = new Set(["kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall", "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced"]);
+const ipcNames = new Set([
+  "kernel.msgmax",
+  "kernel.msgmnb",
+  "kernel.msgmni",
+  "kernel.sem",
+  "kernel.shmall",
+  "kernel.shmmax",
+  "kernel.shmmni",
+  "kernel.shm_rmid_forced",
+]);
 
 /**
  * The pod's sysctls, its own over those of the policy, sorted by name. Only those that belong to a
  * namespace which is the pod's own are allowed: any other would change the host (CRI:
  * LinuxPodSandboxConfig.sysctls). Throws InvalidArgument naming the sysctl.
  */
-export function planSysctls(asked: Readonly<Record<string, string>>, own: { network: boolean; ipc: boolean }, policy: SysctlPolicy): SysctlPlan[] {
+export function planSysctls(
+  asked: Readonly<Record<string, string>>,
+  own: { network: boolean; ipc: boolean },
+  policy: SysctlPolicy,
+): SysctlPlan[] {
   const plans = new Map<string, SysctlPlan>();
   if (own.network) {
     for (const [name, value] of Object.entries(defaultsOf(policy))) plans.set(name, planSysctl(name, value));
   }
   for (const [name, value] of Object.entries(asked)) {
     const plan = planSysctl(name, value);
-    if (!own[plan.namespace]) throw invalidField(`linux.sysctls[${plan.name}]`, `belongs to the ${plan.namespace} namespace, which this pod shares with the host; give the pod its own or leave it out`);
+    if (!own[plan.namespace])
+      throw invalidField(
+        `linux.sysctls[${plan.name}]`,
+        `belongs to the ${plan.namespace} namespace, which this pod shares with the host; give the pod its own or leave it out`,
+      );
     plans.set(plan.name, plan);
   }
   return [...plans.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
@@ -49,14 +66,18 @@ export function planSysctls(asked: Readonly<Record<string, string>>, own: { netw
 function planSysctl(spelling: string, value: string): SysctlPlan {
   const file = fileOf(spelling);
   const name = file.replaceAll(/[./]/g, (separator) => (separator === "/" ? "." : "/"));
-  if (value.length > 4096 || !/^[\x20-\x7e\t]+$/.test(value)) throw invalidField(`linux.sysctls[${name}]`, `${quote(value)} must be one line of text`);
+  if (value.length > 4096 || !/^[\x20-\x7e\t]+$/.test(value))
+    throw invalidField(`linux.sysctls[${name}]`, `${quote(value)} must be one line of text`);
   return { name, file, value, namespace: namespaceOf(name) };
 }
 
 function namespaceOf(name: string): SysctlPlan["namespace"] {
   if (name.startsWith("net.")) return "network";
   if (name.startsWith("fs.mqueue.") || ipcNames.has(name)) return "ipc";
-  throw invalidField(`linux.sysctls[${name}]`, "does not belong to a namespace and would change the whole machine; net.*, kernel.shm*, kernel.msg*, kernel.sem and fs.mqueue.* can be set");
+  throw invalidField(
+    `linux.sysctls[${name}]`,
+    "does not belong to a namespace and would change the whole machine; net.*, kernel.shm*, kernel.msg*, kernel.sem and fs.mqueue.* can be set",
+  );
 }
 
 /** sysctl(8) takes both separators: whichever comes first separates, and the other one is part of a name. */

@@ -30,11 +30,21 @@ const maxMappings = 340;
  * FailedPrecondition where this machine has no idmapped mounts
  * or the handler no user namespaces.
  */
-export function planPodUserNamespace(field: string, options: UserNamespace | undefined, host: HostFacts, handler: HandlerFacts): IdMappings | undefined {
+export function planPodUserNamespace(
+  field: string,
+  options: UserNamespace | undefined,
+  host: HostFacts,
+  handler: HandlerFacts,
+): IdMappings | undefined {
   const mappings = readUserNamespace(field, options);
   if (mappings === undefined) return undefined;
-  if (host.idMapProblem !== "") throw unsupportedHere(`${field}.mode`, `is POD, and pods cannot have user namespaces here: ${host.idMapProblem}`);
-  if (!handler.userNamespaces) throw unsupportedHere(`${field}.mode`, `is POD, and the runtime handler ${quote(handler.name)} has no user namespaces; use crun or runc`);
+  if (host.idMapProblem !== "")
+    throw unsupportedHere(`${field}.mode`, `is POD, and pods cannot have user namespaces here: ${host.idMapProblem}`);
+  if (!handler.userNamespaces)
+    throw unsupportedHere(
+      `${field}.mode`,
+      `is POD, and the runtime handler ${quote(handler.name)} has no user namespaces; use crun or runc`,
+    );
   return mappings;
 }
 
@@ -42,58 +52,95 @@ export function planPodUserNamespace(field: string, options: UserNamespace | und
  * A container's options must say what its pod's did; none at all are its pod's (CRI: if the struct
  * is nil, POD must be assumed). Throws InvalidArgument.
  */
-export function checkContainerUserNamespace(field: string, options: UserNamespace | undefined, pods: IdMappings | undefined): void {
+export function checkContainerUserNamespace(
+  field: string,
+  options: UserNamespace | undefined,
+  pods: IdMappings | undefined,
+): void {
   if (options === undefined) return;
   const own = readUserNamespace(field, options);
   if (JSON.stringify(own) === JSON.stringify(pods)) return;
-  if (own === undefined) throw invalidField(`${field}.mode`, "is NODE, but the pod has a user namespace; say the same as in the config of the pod");
-  if (pods === undefined) throw invalidField(`${field}.mode`, "is POD, but the pod has no user namespace; say the same as in the config of the pod");
+  if (own === undefined)
+    throw invalidField(
+      `${field}.mode`,
+      "is NODE, but the pod has a user namespace; say the same as in the config of the pod",
+    );
+  if (pods === undefined)
+    throw invalidField(
+      `${field}.mode`,
+      "is POD, but the pod has no user namespace; say the same as in the config of the pod",
+    );
   throw invalidField(field, "has other mappings than the pod; say the same as in the config of the pod");
 }
 
 function readUserNamespace(field: string, options: UserNamespace | undefined): IdMappings | undefined {
   if (options === undefined) return undefined;
   const { mode, uids, gids } = options;
-  if (mode === NamespaceMode.POD) return { uids: [fromZero(`${field}.uids`, uids)], gids: [fromZero(`${field}.gids`, gids)] };
+  if (mode === NamespaceMode.POD)
+    return { uids: [fromZero(`${field}.uids`, uids)], gids: [fromZero(`${field}.gids`, gids)] };
   if (mode !== NamespaceMode.NODE) throw invalidField(`${field}.mode`, "must be POD or NODE");
-  if (uids.length + gids.length > 0) throw invalidField(field, "has mappings, but its mode NODE is the host's user namespace, where nothing is mapped");
+  if (uids.length + gids.length > 0)
+    throw invalidField(field, "has mappings, but its mode NODE is the host's user namespace, where nothing is mapped");
   return undefined;
 }
 
 function fromZero(field: string, mappings: readonly IDMapping[]): IdMapping {
   const [first] = mappings;
-  if (first === undefined || mappings.length > 1) throw invalidField(field, `has ${mappings.length} mappings; a pod's user namespace must have one`);
+  if (first === undefined || mappings.length > 1)
+    throw invalidField(field, `has ${mappings.length} mappings; a pod's user namespace must have one`);
   if (first.containerId !== 0) throw invalidField(`${field}[0].container_id`, `is ${first.containerId}; it must be 0`);
   return readMapping(`${field}[0]`, first);
 }
 
 /** CRI: Mount.uidMappings and gidMappings; undefined when there are none. Throws InvalidArgument. */
-export function planMountMappings(field: string, uidMappings: readonly IDMapping[], gidMappings: readonly IDMapping[]): IdMappings | undefined {
+export function planMountMappings(
+  field: string,
+  uidMappings: readonly IDMapping[],
+  gidMappings: readonly IDMapping[],
+): IdMappings | undefined {
   if (uidMappings.length + gidMappings.length === 0) return undefined;
-  return { uids: readMappings(`${field}.uidMappings`, uidMappings), gids: readMappings(`${field}.gidMappings`, gidMappings) };
+  return {
+    uids: readMappings(`${field}.uidMappings`, uidMappings),
+    gids: readMappings(`${field}.gidMappings`, gidMappings),
+  };
 }
 
 function readMappings(field: string, mappings: readonly IDMapping[]): IdMapping[] {
-  if (mappings.length === 0) throw invalidField(field, "is missing: a mount has mappings of both uids and gids, or none");
-  if (mappings.length > maxMappings) throw invalidField(field, `has ${mappings.length} mappings; the kernel takes ${maxMappings}`);
+  if (mappings.length === 0)
+    throw invalidField(field, "is missing: a mount has mappings of both uids and gids, or none");
+  if (mappings.length > maxMappings)
+    throw invalidField(field, `has ${mappings.length} mappings; the kernel takes ${maxMappings}`);
   const read = mappings.map((mapping, i) => readMapping(`${field}[${i}]`, mapping));
   for (const side of ["containerId", "hostId"] as const) {
     const sorted = read.toSorted((a, b) => a[side] - b[side]);
-    if (sorted.some((mapping, i) => i > 0 && sorted[i - 1]![side] + sorted[i - 1]!.length > mapping[side])) throw invalidField(field, "has mappings that overlap");
+    if (sorted.some((mapping, i) => i > 0 && sorted[i - 1]![side] + sorted[i - 1]!.length > mapping[side]))
+      throw invalidField(field, "has mappings that overlap");
   }
   return read;
 }
 
 function readMapping(field: string, { containerId, hostId, length }: IDMapping): IdMapping {
   if (length === 0) throw invalidField(`${field}.length`, "is 0; a mapping must have at least one id");
-  if (hostId + length > maxId) throw invalidField(`${field}.host_id`, `is ${hostId}, and with a length of ${length} leads beyond the highest id, ${maxId - 1}`);
-  if (containerId + length > maxId) throw invalidField(`${field}.container_id`, `is ${containerId}, and with a length of ${length} leads beyond the highest id, ${maxId - 1}`);
+  if (hostId + length > maxId)
+    throw invalidField(
+      `${field}.host_id`,
+      `is ${hostId}, and with a length of ${length} leads beyond the highest id, ${maxId - 1}`,
+    );
+  if (containerId + length > maxId)
+    throw invalidField(
+      `${field}.container_id`,
+      `is ${containerId}, and with a length of ${length} leads beyond the highest id, ${maxId - 1}`,
+    );
   return { containerId, hostId, length };
 }
 
 /** runtime-spec config-linux.md#user-namespace-mappings */
 export function mappingsSpec(mappings: readonly IdMapping[]): IdMappingSpec[] {
-  return mappings.map(({ containerId, hostId, length }) => ({ containerID: containerId, hostID: hostId, size: length }));
+  return mappings.map(({ containerId, hostId, length }) => ({
+    containerID: containerId,
+    hostID: hostId,
+    size: length,
+  }));
 }
 
 /** What root of a container is on the host. */
@@ -106,9 +153,17 @@ export function checkUserIsMapped({ uid, gid, additionalGids }: ResolvedUser, po
   if (pods === undefined) return;
   const uids = pods.uids[0]!.length;
   const gids = pods.gids[0]!.length;
-  if (uid >= uids) throw invalidField("linux.security_context.run_as_user", `is ${uid}, and the pod's user namespace has only the ids below ${uids}`);
+  if (uid >= uids)
+    throw invalidField(
+      "linux.security_context.run_as_user",
+      `is ${uid}, and the pod's user namespace has only the ids below ${uids}`,
+    );
   const outside = [gid, ...(additionalGids ?? [])].find((id) => id >= gids);
-  if (outside !== undefined) throw invalidField("linux.security_context", `has the group ${outside}, and the pod's user namespace has only the ids below ${gids}`);
+  if (outside !== undefined)
+    throw invalidField(
+      "linux.security_context",
+      `has the group ${outside}, and the pod's user namespace has only the ids below ${gids}`,
+    );
 }
 
 /** Apart from root, as whom the containers' processes might run: the highest id that there is, at most the 65535 of other pods. */

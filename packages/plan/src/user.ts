@@ -36,7 +36,9 @@ export const maxUserFileBytes = 4 * 1024 * 1024;
  */
 export function planUser(security: LinuxContainerSecurityContext | undefined, imageUser: string): UserRequest {
   const field = "linux.security_context";
-  const groups = (security?.supplementalGroups ?? []).map((gid, i) => checkInteger(`${field}.supplemental_groups[${i}]`, gid, 0, maxId));
+  const groups = (security?.supplementalGroups ?? []).map((gid, i) =>
+    checkInteger(`${field}.supplemental_groups[${i}]`, gid, 0, maxId),
+  );
   const policy = security?.supplementalGroupsPolicy === SupplementalGroupsPolicy.Strict ? "Strict" : "Merge";
   return { ...askedUser(field, security, imageUser), supplementalGroups: groups, policy };
 }
@@ -46,16 +48,25 @@ export function planUser(security: LinuxContainerSecurityContext | undefined, im
  * the image has no such file. Lines that make no sense are passed over. Throws InvalidArgument for a
  * name that is not there, or for files or groups beyond bounds.
  */
-export function resolveUser(request: UserRequest, passwdText: string | undefined, groupText: string | undefined): ResolvedUser {
+export function resolveUser(
+  request: UserRequest,
+  passwdText: string | undefined,
+  groupText: string | undefined,
+): ResolvedUser {
   const entry = findUser(request.user, passwdText);
-  if (entry === undefined && "name" in request.user) throw notInImage("user", request.user.name, "/etc/passwd", passwdText);
+  if (entry === undefined && "name" in request.user)
+    throw notInImage("user", request.user.name, "/etc/passwd", passwdText);
   const uid = "id" in request.user ? request.user.id : entry!.uid;
   const gid = request.group === undefined ? (entry?.gid ?? 0) : resolveGroup(request.group, groupText);
   const member = request.policy === "Merge" && entry !== undefined ? groupsOfMember(entry.name, groupText) : [];
   // The primary group belongs to the list: without it setgroups(2) could take a restriction away
   // that a file puts on that group (CVE-2022-36109).
   const additionalGids = [...new Set([gid, ...member, ...request.supplementalGroups])].sort((a, b) => a - b);
-  if (additionalGids.length > maxGroups) throw invalidField("linux.security_context.supplemental_groups", `make ${additionalGids.length} groups; the kernel allows ${maxGroups}`);
+  if (additionalGids.length > maxGroups)
+    throw invalidField(
+      "linux.security_context.supplemental_groups",
+      `make ${additionalGids.length} groups; the kernel allows ${maxGroups}`,
+    );
   return { uid, gid, additionalGids };
 }
 
@@ -63,9 +74,14 @@ type AskedUser = Pick<UserRequest, "user" | "group">;
 
 function askedUser(field: string, security: LinuxContainerSecurityContext | undefined, imageUser: string): AskedUser {
   const { runAsUser, runAsGroup, runAsUsername = "" } = security ?? {};
-  if (runAsUser !== undefined && runAsUsername !== "") throw invalidField(`${field}.run_as_username`, "and run_as_user cannot both be set");
-  const group = runAsGroup === undefined ? {} : { group: { id: checkInteger(`${field}.run_as_group`, runAsGroup.value, 0, maxId) } };
-  if (runAsUser !== undefined) return { user: { id: checkInteger(`${field}.run_as_user`, runAsUser.value, 0, maxId) }, ...group };
+  if (runAsUser !== undefined && runAsUsername !== "")
+    throw invalidField(`${field}.run_as_username`, "and run_as_user cannot both be set");
+  const group =
+    runAsGroup === undefined
+      ? {}
+      : { group: { id: checkInteger(`${field}.run_as_group`, runAsGroup.value, 0, maxId) } };
+  if (runAsUser !== undefined)
+    return { user: { id: checkInteger(`${field}.run_as_user`, runAsUser.value, 0, maxId) }, ...group };
   if (runAsUsername !== "") return { user: parseIdOrName(`${field}.run_as_username`, runAsUsername), ...group };
   if (runAsGroup !== undefined) throw invalidField(`${field}.run_as_group`, "needs run_as_user or run_as_username");
   return parseImageUser(imageUser);

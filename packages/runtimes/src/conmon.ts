@@ -1,20 +1,20 @@
-import { type FileHandle, open } from "node:fs/promises";
 import { constants, existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync } from "node:fs";
+import { type FileHandle, open } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
-import { isProcessAlive, processStartTicks, readStat } from "@keelson/linux/procfs.ts";
+import { makeDirectories } from "@keelson/linux/make-directories.ts";
+import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
 import { signalProcess, watchProcess } from "@keelson/linux/process.ts";
+import { isProcessAlive, processStartTicks, readStat } from "@keelson/linux/procfs.ts";
 import type { TerminalSize } from "@keelson/linux/pty.ts";
 import { connectSeqpacket } from "@keelson/linux/seqpacket.ts";
 import { type Child, spawn } from "@keelson/linux/spawn.ts";
-import { makeDirectories } from "@keelson/linux/make-directories.ts";
-import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
 import { settles, startGraceMs } from "./gentle-abort.ts";
 import { MonitorPipe } from "./monitor-pipe.ts";
-import type { ExitReport, RunningProcesses, RuntimeContainer } from "./runtime.ts";
 import { isExecutable } from "./runtime-command.ts";
+import type { ExitReport, RunningProcesses, RuntimeContainer } from "./runtime.ts";
 
 /** The runtime that conmon calls to make a container. */
 export interface MonitoredRuntime {
@@ -57,7 +57,11 @@ export class Conmon {
    * Has a container made whose spec is in its bundle; returns when it is. `main` is the process that the runtime named.
    * Throws Internal with the runtime's words; then the monitor is gone, and what it has made is the caller's to take down.
    */
-  async create(container: RuntimeContainer, runtime: MonitoredRuntime, signal: AbortSignal): Promise<RunningProcesses & { readonly main: ProcessIdentity }> {
+  async create(
+    container: RuntimeContainer,
+    runtime: MonitoredRuntime,
+    signal: AbortSignal,
+  ): Promise<RunningProcesses & { readonly main: ProcessIdentity }> {
     if (container.logPath !== "") makeDirectories(dirname(container.logPath), 0o755);
     rmSync(this.#exitFile(container.id), { force: true });
     using pipe = new MonitorPipe();
@@ -75,7 +79,16 @@ export class Conmon {
   #start(container: RuntimeContainer, runtime: MonitoredRuntime, pipe: MonitorPipe): Child {
     const { id, bundleDir } = container;
     const args = ["--api-version", "1", "--sync", "--cid", id, "--name", id, "--cuuid", id];
-    args.push("--runtime", runtime.path, "--bundle", bundleDir, "--container-pidfile", pidFile(bundleDir), "--conmon-pidfile", monitorPidFile(bundleDir));
+    args.push(
+      "--runtime",
+      runtime.path,
+      "--bundle",
+      bundleDir,
+      "--container-pidfile",
+      pidFile(bundleDir),
+      "--conmon-pidfile",
+      monitorPidFile(bundleDir),
+    );
     args.push("--log-path", container.logPath === "" ? "none" : `k8s-file:${container.logPath}`, "--no-sync-log");
     args.push("--exit-dir", this.#exitsDir, "--full-attach", "--log-level", "error");
     for (const arg of runtime.args) args.push("--runtime-arg", arg);
@@ -84,14 +97,23 @@ export class Conmon {
     if (container.stdin && !container.stdinOnce) args.push("--leave-stdin-open");
     if (runtime.systemdCgroup) args.push("--systemd-cgroup");
     // The working directory is where conmon leaves its `oom` file.
-    const options = { args, cwd: bundleDir, env: { PATH: process.env["PATH"], _OCI_SYNCPIPE: "3", ...runtime.env }, newSession: true };
+    const options = {
+      args,
+      cwd: bundleDir,
+      env: { PATH: process.env["PATH"], _OCI_SYNCPIPE: "3", ...runtime.env },
+      newSession: true,
+    };
     try {
       const child = spawn({ file: this.#path, ...options, fds: ["null", "null", "null", pipe.writeFd] });
       pipe.handedOver();
       return child;
     } catch (error) {
       if (isExecutable(this.#path)) throw error;
-      throw new StatusError(Code.FailedPrecondition, `the monitor ${this.#path} is not there any more; install the package conmon again`, error);
+      throw new StatusError(
+        Code.FailedPrecondition,
+        `the monitor ${this.#path} is not there any more; install the package conmon again`,
+        error,
+      );
     }
   }
 
@@ -100,7 +122,11 @@ export class Conmon {
       return connectSeqpacket(container.bundleDir, "attach");
     } catch (error) {
       if (!isErrno(error, "ENOENT", "ECONNREFUSED")) throw error;
-      throw new StatusError(Code.FailedPrecondition, `attach to container ${container.id}: its monitor is not there`, error);
+      throw new StatusError(
+        Code.FailedPrecondition,
+        `attach to container ${container.id}: its monitor is not there`,
+        error,
+      );
     }
   }
 
@@ -117,7 +143,10 @@ export class Conmon {
     // A monitor that works is there at the second look; one that is stopped must not keep the daemon busy.
     for (let pauseMs = 1; !isLoggingTo(monitor, container.logPath); pauseMs = Math.min(2 * pauseMs, maxReopenPauseMs)) {
       if (!isProcessAlive(monitor.pid, monitor.startTicks)) {
-        throw new StatusError(Code.FailedPrecondition, `reopen the log of container ${container.id}: its monitor has ended`);
+        throw new StatusError(
+          Code.FailedPrecondition,
+          `reopen the log of container ${container.id}: its monitor has ended`,
+        );
       }
       await delay(pauseMs, undefined, { signal });
     }
@@ -222,7 +251,8 @@ async function openControl(path: string): Promise<FileHandle> {
   try {
     return await open(path, constants.O_WRONLY | constants.O_NONBLOCK);
   } catch (error) {
-    if (isErrno(error, "ENXIO", "ENOENT")) throw new StatusError(Code.FailedPrecondition, `${path}: the container's monitor is not there`, error);
+    if (isErrno(error, "ENXIO", "ENOENT"))
+      throw new StatusError(Code.FailedPrecondition, `${path}: the container's monitor is not there`, error);
     throw error;
   }
 }

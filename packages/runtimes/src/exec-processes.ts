@@ -1,8 +1,8 @@
 import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { isErrno } from "@keelson/linux/errno.ts";
-import { descendants, type ProcessStat, readCgroup, readProcesses, sessionMembers } from "@keelson/linux/procfs.ts";
 import { signalProcess } from "@keelson/linux/process.ts";
+import { descendants, type ProcessStat, readCgroup, readProcesses, sessionMembers } from "@keelson/linux/procfs.ts";
 
 const sigkill = 9;
 const sigstop = 19;
@@ -17,7 +17,11 @@ const maxRounds = 5;
  * @param processes all that may belong to it: those of the container, which are far fewer than the machine's.
  * @param isWanted asked of the process that the file names: after a restart its number may be another's.
  */
-export function killExec(pidFile: string, processes: () => ProcessStat[], isWanted: (pid: number) => boolean = () => true): void {
+export function killExec(
+  pidFile: string,
+  processes: () => ProcessStat[],
+  isWanted: (pid: number) => boolean = () => true,
+): void {
   const pid = readPid(pidFile);
   if (pid === undefined || !isWanted(pid)) return;
   const stopped = new Map<number, ProcessStat>();
@@ -49,7 +53,9 @@ export function endExecsIn(bundleDir: string, containerId: string): void {
 
 function membersOf(pid: number, processes: ProcessStat[]): ProcessStat[] {
   const root = processes.filter((p) => p.pid === pid);
-  const all = new Map([...root, ...descendants(pid, processes), ...sessionMembers(pid, processes)].map((p) => [p.pid, p]));
+  const all = new Map(
+    [...root, ...descendants(pid, processes), ...sessionMembers(pid, processes)].map((p) => [p.pid, p]),
+  );
   return [...all.values()].filter((p) => p.state !== "Z");
 }
 

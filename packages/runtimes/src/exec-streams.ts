@@ -26,12 +26,19 @@ type Command = Pick<SpawnOptions, "file" | "args" | "env" | "oomScoreAdj">;
  * Runs a program to its end with real pipes, which it can open again as /dev/stdout. It leads a session of its own, which
  * is killed when the signal aborts. Returns its exit code, null when a signal ended it.
  */
-export async function runOnPipes(command: Command, launched: (program: Launched) => void, signal: AbortSignal): Promise<number | null> {
+export async function runOnPipes(
+  command: Command,
+  launched: (program: Launched) => void,
+  signal: AbortSignal,
+): Promise<number | null> {
   using pipes = new Pipes();
   // Never /dev/null: crun gives what it gets to the container's user.
   const [input, output, errors] = [pipes.make("input"), pipes.make("output"), pipes.make("output")];
   const child = pipes.spawn(command, [input.theirs, output.theirs, errors.theirs]);
-  launched({ streams: { is: "pipes", stdin: input.take(), stdout: output.take(), stderr: errors.take() }, resize: () => {} });
+  launched({
+    streams: { is: "pipes", stdin: input.take(), stdout: output.take(), stderr: errors.take() },
+    resize: () => {},
+  });
   return await endOf(child, signal);
 }
 
@@ -39,9 +46,18 @@ export async function runOnPipes(command: Command, launched: (program: Launched)
  * The same with a terminal that the program makes and hands over on the console socket; `launched` is not called when it
  * does not.
  */
-export async function runOnConsole(command: Command, socket: ConsoleSocket, launched: (program: Launched) => void, signal: AbortSignal): Promise<number | null> {
+export async function runOnConsole(
+  command: Command,
+  socket: ConsoleSocket,
+  launched: (program: Launched) => void,
+  signal: AbortSignal,
+): Promise<number | null> {
   using pipes = new Pipes();
-  const child = pipes.spawn(command, [pipes.make("input").theirs, pipes.make("output").theirs, pipes.make("output").theirs]);
+  const child = pipes.spawn(command, [
+    pipes.make("input").theirs,
+    pipes.make("output").theirs,
+    pipes.make("output").theirs,
+  ]);
   const end = endOf(child, signal);
   await Promise.race([socket.master, end]);
   socket.look();
@@ -64,12 +80,22 @@ export async function runOnConsole(command: Command, socket: ConsoleSocket, laun
 export type TerminalUse = "copied" | "handed on";
 
 /** The same with a terminal of ours. */
-export async function runOnTerminal(command: Command, size: TerminalSize | undefined, use: TerminalUse, launched: (program: Launched) => void, signal: AbortSignal): Promise<number | null> {
+export async function runOnTerminal(
+  command: Command,
+  size: TerminalSize | undefined,
+  use: TerminalUse,
+  launched: (program: Launched) => void,
+  signal: AbortSignal,
+): Promise<number | null> {
   using pipes = new Pipes();
   using pty = new Pty(use === "copied" ? "raw" : "cooked");
   if (size !== undefined) pty.master.resize(size);
   // Where they can be, the program's own words are kept off the terminal.
-  const child = pipes.spawn(command, [pty.slaveFd, pty.slaveFd, use === "copied" ? pipes.make("output").theirs : pty.slaveFd], { takesTerminal: use === "handed on" });
+  const child = pipes.spawn(
+    command,
+    [pty.slaveFd, pty.slaveFd, use === "copied" ? pipes.make("output").theirs : pty.slaveFd],
+    { takesTerminal: use === "handed on" },
+  );
   pty.closeSlave();
   const resize = (size: TerminalSize) => {
     pty.master.resize(size);

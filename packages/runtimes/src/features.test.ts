@@ -4,9 +4,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { silentLog } from "@keelson/base/log.ts";
-import { HandlerFeatures, type HandlerFeaturesOptions, userNamespacesInFeatures, userNamespacesInVersion, versionIn } from "./features.ts";
+import {
+  HandlerFeatures,
+  type HandlerFeaturesOptions,
+  userNamespacesInFeatures,
+  userNamespacesInVersion,
+  versionIn,
+} from "./features.ts";
 
-const answer = (namespaces: unknown) => JSON.stringify({ ociVersionMin: "1.0.0", ociVersionMax: "1.2.0", linux: { namespaces } });
+const answer = (namespaces: unknown) =>
+  JSON.stringify({ ociVersionMin: "1.0.0", ociVersionMax: "1.2.0", linux: { namespaces } });
 const able = { recursiveReadOnlyMounts: true, idMapProblem: "" };
 
 /** A runtime that is a shell script. */
@@ -20,31 +27,67 @@ function withRuntime(t: TestContext, script: string, over: Partial<HandlerFeatur
     chmodSync(path, 0o755);
   };
   write(script);
-  const features = new HandlerFeatures({ name: "r", type: "oci", path, args: ["--flag"], runtime: path, declared: {}, sandbox: "none", host: able, log: silentLog, ...over });
-  return { path, features, write, remove: () => rmSync(path), calls: () => readFileSync(join(dir, "calls"), "utf8").trim().split("\n").sort() };
+  const features = new HandlerFeatures({
+    name: "r",
+    type: "oci",
+    path,
+    args: ["--flag"],
+    runtime: path,
+    declared: {},
+    sandbox: "none",
+    host: able,
+    log: silentLog,
+    ...over,
+  });
+  return {
+    path,
+    features,
+    write,
+    remove: () => rmSync(path),
+    calls: () => readFileSync(join(dir, "calls"), "utf8").trim().split("\n").sort(),
+  };
 }
 
 test("the namespaces in a runtime's features say whether it has user namespaces", () => {
   assert.equal(userNamespacesInFeatures(answer(["cgroup", "user"])), true);
   assert.equal(userNamespacesInFeatures(answer(["cgroup"])), false);
-  for (const without of [answer(null), answer(undefined), JSON.stringify({ ociVersionMax: "1.2.0" })]) assert.equal(userNamespacesInFeatures(without), false);
+  for (const without of [answer(null), answer(undefined), JSON.stringify({ ociVersionMax: "1.2.0" })])
+    assert.equal(userNamespacesInFeatures(without), false);
 });
 
 test("what is no answer is none, whatever it is", () => {
   const whole = answer(["user"]);
-  const wrong = ["", "unknown command features", "null", "[]", "{}", "1", answer("user"), answer([1]), answer(Array.from({ length: 101 }, () => "user")), "[".repeat(100_000)];
-  for (const text of [...wrong, ...Array.from({ length: whole.length - 1 }, (_, i) => whole.slice(0, i))]) assert.equal(userNamespacesInFeatures(text), undefined, text.slice(0, 80));
+  const wrong = [
+    "",
+    "unknown command features",
+    "null",
+    "[]",
+    "{}",
+    "1",
+    answer("user"),
+    answer([1]),
+    answer(Array.from({ length: 101 }, () => "user")),
+    "[".repeat(100_000),
+  ];
+  for (const text of [...wrong, ...Array.from({ length: whole.length - 1 }, (_, i) => whole.slice(0, i))])
+    assert.equal(userNamespacesInFeatures(text), undefined, text.slice(0, 80));
 });
 
 test("runtimes from before that command are known by their version", () => {
   assert.ok(userNamespacesInVersion("crun version 1.8.1\ncommit: f8a0\n"));
   assert.ok(userNamespacesInVersion("runc version 1.0.3\n"));
-  for (const text of ["", "crun version 0.20\n", "other version 3\n", "a crun version 1.8\n"]) assert.ok(!userNamespacesInVersion(text), text);
+  for (const text of ["", "crun version 0.20\n", "other version 3\n", "a crun version 1.8\n"])
+    assert.ok(!userNamespacesInVersion(text), text);
 });
 
 test("a runtime is asked once, with its arguments, and again when it was replaced", async (t) => {
   const { features, write, remove, calls } = withRuntime(t, `echo '${answer(["user"])}'`);
-  assert.deepEqual(features.facts, { name: "r", recursiveReadOnlyMounts: true, userNamespaces: false, sandbox: "none" });
+  assert.deepEqual(features.facts, {
+    name: "r",
+    recursiveReadOnlyMounts: true,
+    userNamespaces: false,
+    sandbox: "none",
+  });
   await Promise.all([features.refresh(), features.refresh()]);
   await features.refresh();
   assert.equal(features.facts.userNamespaces, true);
@@ -58,7 +101,10 @@ test("a runtime is asked once, with its arguments, and again when it was replace
 });
 
 test("one without the command is asked for its version", async (t) => {
-  const { features, calls } = withRuntime(t, `case "$2" in features) echo unknown command >&2; exit 1;; *) echo crun version 1.8.1;; esac`);
+  const { features, calls } = withRuntime(
+    t,
+    `case "$2" in features) echo unknown command >&2; exit 1;; *) echo crun version 1.8.1;; esac`,
+  );
   await features.refresh();
   assert.equal(features.facts.userNamespaces, true);
   assert.equal(features.version, "1.8.1");
@@ -66,17 +112,29 @@ test("one without the command is asked for its version", async (t) => {
 });
 
 test("one that prints garbage, floods or fails has no version and no user namespaces, and may be used", async (t) => {
-  for (const script of [`yes '${answer(["user"])}' | head -c 1000000`, "exit 3", "head -c 3000 /dev/urandom", "echo version: none"]) {
+  for (const script of [
+    `yes '${answer(["user"])}' | head -c 1000000`,
+    "exit 3",
+    "head -c 3000 /dev/urandom",
+    "echo version: none",
+  ]) {
     const { features } = withRuntime(t, script);
     await features.refresh();
-    assert.deepEqual([features.facts.userNamespaces, features.version, features.problem], [false, "", undefined], script);
+    assert.deepEqual(
+      [features.facts.userNamespaces, features.version, features.problem],
+      [false, "", undefined],
+      script,
+    );
   }
 });
 
 test("one that crashes or cannot be executed is a problem that names it and says what to do", async (t) => {
   const crashing = withRuntime(t, "kill -SEGV $$");
   await crashing.features.refresh();
-  assert.match(crashing.features.problem!, /^\/.*\/runtime (features|--version) was ended by SIGSEGV; install runtime$/);
+  assert.match(
+    crashing.features.problem!,
+    /^\/.*\/runtime (features|--version) was ended by SIGSEGV; install runtime$/,
+  );
   const asked = crashing.calls().length;
   await crashing.features.refresh();
   assert.equal(crashing.calls().length, asked, "asked again at once");
@@ -95,9 +153,16 @@ test("one that hangs is given up, and what it had started with it", async (t) =>
 
 test("a shim is asked for its version, and the runtime that it calls for the features", async (t) => {
   const called = withRuntime(t, `echo '${answer(["user"])}'`);
-  const shim = withRuntime(t, "printf 'the-shim:\\n  Version:  1.6.20~ds1\\n'", { type: "shim", args: [], runtime: called.path });
+  const shim = withRuntime(t, "printf 'the-shim:\\n  Version:  1.6.20~ds1\\n'", {
+    type: "shim",
+    args: [],
+    runtime: called.path,
+  });
   await shim.features.refresh();
-  assert.deepEqual([shim.features.version, shim.features.facts.userNamespaces, shim.features.facts.recursiveReadOnlyMounts], ["1.6.20~ds1", true, true]);
+  assert.deepEqual(
+    [shim.features.version, shim.features.facts.userNamespaces, shim.features.facts.recursiveReadOnlyMounts],
+    ["1.6.20~ds1", true, true],
+  );
   assert.deepEqual([shim.calls(), called.calls()], [["-v"], ["features"]]);
   called.write(`echo '${answer([])}'`);
   await shim.features.refresh();
@@ -107,7 +172,11 @@ test("a shim is asked for its version, and the runtime that it calls for the fea
 test("a shim with its own machines has what the configuration declares of it, as far as this machine has it", async (t) => {
   const kata = { type: "shim", args: [], runtime: undefined } as const;
   const of = async (over: Partial<HandlerFeaturesOptions>) => {
-    const { features } = withRuntime(t, `echo 'Kata Containers containerd shim (Golang): id: "io.containerd.kata.v2", version: 3.2.0, commit: 0'`, { ...kata, ...over });
+    const { features } = withRuntime(
+      t,
+      `echo 'Kata Containers containerd shim (Golang): id: "io.containerd.kata.v2", version: 3.2.0, commit: 0'`,
+      { ...kata, ...over },
+    );
     await features.refresh();
     assert.equal(features.version, "3.2.0");
     return [features.facts.userNamespaces, features.facts.recursiveReadOnlyMounts];
@@ -115,7 +184,10 @@ test("a shim with its own machines has what the configuration declares of it, as
   assert.deepEqual(await of({}), [false, false]);
   const declared = { user_namespaces: true, recursive_read_only_mounts: true };
   assert.deepEqual(await of({ declared }), [true, true]);
-  assert.deepEqual(await of({ declared, host: { recursiveReadOnlyMounts: false, idMapProblem: "needs Linux 5.19" } }), [false, false]);
+  assert.deepEqual(await of({ declared, host: { recursiveReadOnlyMounts: false, idMapProblem: "needs Linux 5.19" } }), [
+    false,
+    false,
+  ]);
 });
 
 test("the version is found in what each program says of itself", () => {
@@ -133,7 +205,14 @@ test("the version is found in what each program says of itself", () => {
 });
 
 test("no handler has what the machine has not", async (t) => {
-  const { features } = withRuntime(t, `echo '${answer(["user"])}'`, { host: { recursiveReadOnlyMounts: false, idMapProblem: "needs Linux 5.19" } });
+  const { features } = withRuntime(t, `echo '${answer(["user"])}'`, {
+    host: { recursiveReadOnlyMounts: false, idMapProblem: "needs Linux 5.19" },
+  });
   await features.refresh();
-  assert.deepEqual(features.facts, { name: "r", recursiveReadOnlyMounts: false, userNamespaces: false, sandbox: "none" });
+  assert.deepEqual(features.facts, {
+    name: "r",
+    recursiveReadOnlyMounts: false,
+    userNamespaces: false,
+    sandbox: "none",
+  });
 });

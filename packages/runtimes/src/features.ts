@@ -3,10 +3,10 @@ import type { Log } from "@keelson/base/log.ts";
 import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
 import { run } from "@keelson/linux/run.ts";
-import * as v from "valibot";
-import { isRunsc } from "./handler-section.ts";
 import type { HandlerFacts, HostFacts } from "@keelson/plan/host-facts.ts";
+import * as v from "valibot";
 import { installHint } from "./find-program.ts";
+import { isRunsc } from "./handler-section.ts";
 
 /** What a runtime's answers are cut off at, in bytes; runc's is 8 KiB. */
 const maxAnswerBytes = 256 * 1024;
@@ -49,7 +49,10 @@ export interface HandlerFeaturesOptions {
   /** The OCI runtime that has the features: `path`, or what a shim calls. Undefined where there is none. */
   readonly runtime: string | undefined;
   /** What the configuration says; it wins over what is found out. */
-  readonly declared: { readonly user_namespaces?: boolean | undefined; readonly recursive_read_only_mounts?: boolean | undefined };
+  readonly declared: {
+    readonly user_namespaces?: boolean | undefined;
+    readonly recursive_read_only_mounts?: boolean | undefined;
+  };
   readonly sandbox: HandlerFacts["sandbox"];
   readonly host: Pick<HostFacts, "recursiveReadOnlyMounts" | "idMapProblem">;
   readonly log: Log;
@@ -85,7 +88,13 @@ export class HandlerFeatures {
     const userNamespaces = declared.user_namespaces ?? this.#known.userNamespaces;
     // Such mounts are made by us, for whoever opens files on this machine; a guest has its own.
     const recursiveReadOnlyMounts = declared.recursive_read_only_mounts ?? runtime !== undefined;
-    return { name, recursiveReadOnlyMounts: recursiveReadOnlyMounts && host.recursiveReadOnlyMounts, userNamespaces: userNamespaces && host.idMapProblem === "", sandbox, ...(runtime !== undefined && isRunsc(runtime) ? { readOnlyIsRecursive: true as const } : {}) };
+    return {
+      name,
+      recursiveReadOnlyMounts: recursiveReadOnlyMounts && host.recursiveReadOnlyMounts,
+      userNamespaces: userNamespaces && host.idMapProblem === "",
+      sandbox,
+      ...(runtime !== undefined && isRunsc(runtime) ? { readOnlyIsRecursive: true as const } : {}),
+    };
   }
 
   /** Empty when it does not say. */
@@ -143,17 +152,33 @@ export class HandlerFeatures {
 }
 
 /** What a program prints, whatever its exit code. Throws FailedPrecondition that names it when it cannot be run, crashes or hangs. */
-async function answerOf(file: string, args: readonly string[], { answerTimeoutMs: timeoutMs = defaultAnswerTimeoutMs, ending }: Pick<HandlerFeaturesOptions, "answerTimeoutMs" | "ending">): Promise<string> {
+async function answerOf(
+  file: string,
+  args: readonly string[],
+  {
+    answerTimeoutMs: timeoutMs = defaultAnswerTimeoutMs,
+    ending,
+  }: Pick<HandlerFeaturesOptions, "answerTimeoutMs" | "ending">,
+): Promise<string> {
   const question = args.at(-1);
   let result;
   try {
-    result = await run({ file, args, env: { PATH: process.env["PATH"] }, stdoutLimitBytes: maxAnswerBytes, timeoutMs }, ending);
+    result = await run(
+      { file, args, env: { PATH: process.env["PATH"] }, stdoutLimitBytes: maxAnswerBytes, timeoutMs },
+      ending,
+    );
   } catch (error) {
     const isHung = error instanceof DOMException && error.name === "TimeoutError";
-    const what = isHung ? `did not answer ${question} within ${timeoutMs / 1000} s` : `cannot be executed: ${messageOf(error)}`;
+    const what = isHung
+      ? `did not answer ${question} within ${timeoutMs / 1000} s`
+      : `cannot be executed: ${messageOf(error)}`;
     throw new StatusError(Code.FailedPrecondition, `${file} ${what}; ${installHint(file)}`, error);
   }
-  if (result.signal !== null) throw new StatusError(Code.FailedPrecondition, `${file} ${question} was ended by ${result.signal}; ${installHint(file)}`);
+  if (result.signal !== null)
+    throw new StatusError(
+      Code.FailedPrecondition,
+      `${file} ${question} was ended by ${result.signal}; ${installHint(file)}`,
+    );
   return result.truncated ? "" : result.stdout.toString();
 }
 

@@ -9,7 +9,13 @@ export function findBinary(pathOrName: string): string | undefined {
 
 /** The same with links as they are: some programs go by the name they are called by. */
 export function findProgram(pathOrName: string): string | undefined {
-  const dirs = [...(process.env["PATH"] ?? "").split(delimiter), "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"];
+  const dirs = [
+    ...(process.env["PATH"] ?? "").split(delimiter),
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+  ];
   const candidates = pathOrName.includes("/") ? [pathOrName] : dirs.map((dir) => join(dir, pathOrName));
   return candidates.map((path) => resolve(path)).find(isProgram);
 }

@@ -6,11 +6,11 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { gvisorStandInProgram, standInEnded } from "@keelson/linux/gvisor-stand-in.ts";
-import { readStat } from "@keelson/linux/procfs.ts";
 import { signalProcess } from "@keelson/linux/process.ts";
+import { readStat } from "@keelson/linux/procfs.ts";
 import { run, type RunResult } from "@keelson/linux/run.ts";
-import { waitFor } from "@keelson/testkit/wait.ts";
 import { logSoFar } from "@keelson/testkit/cri-log.ts";
+import { waitFor } from "@keelson/testkit/wait.ts";
 import { Conmon, pidFile, readPid } from "./conmon.ts";
 import { findBinary } from "./find-program.ts";
 import type { RunningProcesses, RuntimeContainer } from "./runtime.ts";
@@ -47,7 +47,16 @@ class Bench {
 
   constructor(t: TestContext, { answer = () => {}, createCode = 0, startCode = 0, waitAnswer = "" }: Played = {}) {
     const bundleDir = join(this.#dir, "bundle");
-    this.container = { id: "the-container", sandboxId: "pod", bundleDir, cgroupPath: "/c", logPath: join(this.#dir, "log"), tty: false, stdin: false, stdinOnce: false };
+    this.container = {
+      id: "the-container",
+      sandboxId: "pod",
+      bundleDir,
+      cgroupPath: "/c",
+      logPath: join(this.#dir, "log"),
+      tty: false,
+      stdin: false,
+      stdinOnce: false,
+    };
     mkdirSync(bundleDir);
     this.answerWith({ "create-code": createCode, "start-code": startCode, "wait-answer": waitAnswer });
     writeFileSync(join(this.#dir, "runsc"), runsc);
@@ -69,12 +78,17 @@ class Bench {
   }
 
   answerWith(files: Record<string, string | number>): void {
-    for (const [name, content] of Object.entries(files)) writeFileSync(join(this.container.bundleDir, name), String(content));
+    for (const [name, content] of Object.entries(files))
+      writeFileSync(join(this.container.bundleDir, name), String(content));
   }
 
   async create(socket = this.#socket): Promise<void> {
     const env = { KEELSON_RUNSC: join(this.#dir, "runsc"), KEELSON_SANDBOX_SOCKET: socket };
-    this.processes = await this.#conmon.create(this.container, { path: gvisorStandInProgram(), args: ["--root=/r", "--platform=p"], env, systemdCgroup: false }, AbortSignal.timeout(10_000));
+    this.processes = await this.#conmon.create(
+      this.container,
+      { path: gvisorStandInProgram(), args: ["--root=/r", "--platform=p"], env, systemdCgroup: false },
+      AbortSignal.timeout(10_000),
+    );
   }
 
   start(): Promise<RunResult> {
@@ -97,25 +111,39 @@ class Bench {
 
 const result = (status: number) => (peer: Socket) => void peer.write(`{"success":true,"err":"","result":${status}}`);
 
-test("it has runsc create the container, and waits for the start, which gets the container's streams", { skip }, async (t) => {
-  const bench = new Bench(t, { answer: result(0) });
-  await bench.create();
-  const { bundleDir, logPath } = bench.container;
-  assert.equal(readStat(readPid(pidFile(bundleDir))!)?.name, "gvisor-stand-in");
-  assert.deepEqual(bench.calls, [`--root=/r --platform=p create --bundle ${bundleDir} --pid-file sandbox-pid the-container`]);
-  assert.deepEqual(bench.asked, []);
-  const { code, stdout } = await bench.start();
-  assert.deepEqual([code, stdout.toString()], [0, ""]);
-  assert.ok(!existsSync(join(bundleDir, "start")), "what is started is not started again");
-  assert.equal((await bench.start()).code, standInEnded);
-  assert.equal(await bench.exitCode(), 0);
-  assert.deepEqual(bench.calls.slice(1), ["--root=/r --platform=p --log=start.log start the-container"]);
-  assert.deepEqual(bench.asked, ['{"method":"containerManager.Wait","arg":"the-container"}']);
-  assert.deepEqual(logSoFar(logPath).map(({ text }) => text), ["output of start"]);
-});
+test(
+  "it has runsc create the container, and waits for the start, which gets the container's streams",
+  { skip },
+  async (t) => {
+    const bench = new Bench(t, { answer: result(0) });
+    await bench.create();
+    const { bundleDir, logPath } = bench.container;
+    assert.equal(readStat(readPid(pidFile(bundleDir))!)?.name, "gvisor-stand-in");
+    assert.deepEqual(bench.calls, [
+      `--root=/r --platform=p create --bundle ${bundleDir} --pid-file sandbox-pid the-container`,
+    ]);
+    assert.deepEqual(bench.asked, []);
+    const { code, stdout } = await bench.start();
+    assert.deepEqual([code, stdout.toString()], [0, ""]);
+    assert.ok(!existsSync(join(bundleDir, "start")), "what is started is not started again");
+    assert.equal((await bench.start()).code, standInEnded);
+    assert.equal(await bench.exitCode(), 0);
+    assert.deepEqual(bench.calls.slice(1), ["--root=/r --platform=p --log=start.log start the-container"]);
+    assert.deepEqual(bench.asked, ['{"method":"containerManager.Wait","arg":"the-container"}']);
+    assert.deepEqual(
+      logSoFar(logPath).map(({ text }) => text),
+      ["output of start"],
+    );
+  },
+);
 
 test("it ends as the container does, by a code or by a signal", { skip }, async (t) => {
-  const statuses = [[0x0700, 7], [0xff00, 255], [9, 137], [0x80 | 11, 139]] as const;
+  const statuses = [
+    [0x0700, 7],
+    [0xff00, 255],
+    [9, 137],
+    [0x80 | 11, 139],
+  ] as const;
   for (const [status, code] of statuses) {
     const bench = new Bench(t, { answer: result(status) });
     await bench.create();
@@ -126,7 +154,8 @@ test("it ends as the container does, by a code or by a signal", { skip }, async 
 
 test("an answer may come in pieces", { skip }, async (t) => {
   const pieces = (peer: Socket) => {
-    for (const [i, piece] of ['{"success":tr', 'ue,"err":"","result":1', "7", "92}"].entries()) setTimeout(() => peer.write(piece), 30 * i);
+    for (const [i, piece] of ['{"success":tr', 'ue,"err":"","result":1', "7", "92}"].entries())
+      setTimeout(() => peer.write(piece), 30 * i);
   };
   const bench = new Bench(t, { answer: pieces });
   await bench.create();
@@ -135,7 +164,11 @@ test("an answer may come in pieces", { skip }, async (t) => {
 });
 
 test("a sandbox that does not understand, or cannot be reached, is left to runsc wait", { skip }, async (t) => {
-  const refusals: ((peer: Socket) => void)[] = [(peer) => peer.write('{"success":false,"err":"unknown method","result":null}'), (peer) => peer.write('{"success":true,"err":"","result":null}'), (peer) => peer.write("x".repeat(5000))];
+  const refusals: ((peer: Socket) => void)[] = [
+    (peer) => peer.write('{"success":false,"err":"unknown method","result":null}'),
+    (peer) => peer.write('{"success":true,"err":"","result":null}'),
+    (peer) => peer.write("x".repeat(5000)),
+  ];
   for (const answer of refusals) {
     const bench = new Bench(t, { answer, waitAnswer: '{"id":"the-container","exitStatus":42}\n' });
     await bench.create();
@@ -160,17 +193,21 @@ test("when the sandbox is gone the container was killed, started or not", { skip
   }
 });
 
-test("a create that fails is told in runsc's words and leaves nobody; a start that fails may be tried again", { skip }, async (t) => {
-  const refused = new Bench(t, { createCode: 128 });
-  await assert.rejects(refused.create());
-  assert.equal(readPid(pidFile(refused.container.bundleDir)), undefined);
-  const bench = new Bench(t, { startCode: 77, answer: result(0) });
-  await bench.create();
-  assert.equal((await bench.start()).code, 77);
-  bench.answerWith({ "start-code": 0 });
-  assert.equal((await bench.start()).code, 0);
-  assert.equal(await bench.exitCode(), 0);
-});
+test(
+  "a create that fails is told in runsc's words and leaves nobody; a start that fails may be tried again",
+  { skip },
+  async (t) => {
+    const refused = new Bench(t, { createCode: 128 });
+    await assert.rejects(refused.create());
+    assert.equal(readPid(pidFile(refused.container.bundleDir)), undefined);
+    const bench = new Bench(t, { startCode: 77, answer: result(0) });
+    await bench.create();
+    assert.equal((await bench.start()).code, 77);
+    bench.answerWith({ "start-code": 0 });
+    assert.equal((await bench.start()).code, 0);
+    assert.equal(await bench.exitCode(), 0);
+  },
+);
 
 test("one that waits for the start is ended by a kill", { skip }, async (t) => {
   const bench = new Bench(t);

@@ -1,15 +1,20 @@
 import { basename } from "node:path";
-import * as v from "valibot";
 import { isAnnotationGlob } from "@keelson/plan/annotation-globs.ts";
+import * as v from "valibot";
 import { absolutePath } from "./config-values.ts";
 
 /** A path, or a name that is looked up in PATH. */
 const program = v.pipe(v.string(), v.nonEmpty("must name a program"), v.excludes("\0"));
 
-const globs = v.array(v.pipe(v.string(), v.check(isAnnotationGlob, "must be an annotation's key, with * and ? for what may differ")));
+const globs = v.array(
+  v.pipe(v.string(), v.check(isAnnotationGlob, "must be an annotation's key, with * and ? for what may differ")),
+);
 
 /** As the resource quantities of Kubernetes are written: 250m, 160Mi. */
-const quantity = v.pipe(v.string(), v.regex(/^\d+(\.\d+)?(m|k|M|G|Ki|Mi|Gi)?$/, "must be a quantity such as 250m or 160Mi"));
+const quantity = v.pipe(
+  v.string(),
+  v.regex(/^\d+(\.\d+)?(m|k|M|G|Ki|Mi|Gi)?$/, "must be a quantity such as 250m or 160Mi"),
+);
 
 /** `[runtimes.NAME]` as it is written. What is left out is filled in by `completeHandler`. */
 export const handlerSection = v.strictObject({
@@ -40,7 +45,10 @@ export const handlerSection = v.strictObject({
   /** What its pods need beside their containers, for the RuntimeClass. */
   overhead: v.optional(v.strictObject({ cpu: v.optional(quantity), memory: v.optional(quantity) })),
   /** What a runtime can do that cannot be asked. */
-  features: v.optional(v.strictObject({ user_namespaces: v.optional(v.boolean()), recursive_read_only_mounts: v.optional(v.boolean()) }), {}),
+  features: v.optional(
+    v.strictObject({ user_namespaces: v.optional(v.boolean()), recursive_read_only_mounts: v.optional(v.boolean()) }),
+    {},
+  ),
 });
 
 export type HandlerSection = v.InferOutput<typeof handlerSection>;
@@ -87,12 +95,23 @@ function completeHandler(name: string, written: HandlerSection | undefined): Han
 export function problemsOfHandler(name: string, section: HandlerSection): string[] {
   const problem = (key: string, text: string) => `runtimes.${name}.${key}: ${text}`;
   if (section.path === undefined && !builtInRuntimes.includes(name)) return [problem("path", "is required")];
-  if (section.type === "oci" && section.sandbox === "none" && isRunsc(section.path ?? name)) return [problem("sandbox", 'must be "container", which is the default: gVisor runs the containers of a pod in one')];
-  if (section.type === "oci") return section.options === undefined ? [] : [problem("options", 'is only for type = "shim"; an OCI runtime takes args')];
-  if (section.path === undefined) return [problem("path", 'is required with type = "shim", such as "io.containerd.runc.v2"')];
+  if (section.type === "oci" && section.sandbox === "none" && isRunsc(section.path ?? name))
+    return [
+      problem("sandbox", 'must be "container", which is the default: gVisor runs the containers of a pod in one'),
+    ];
+  if (section.type === "oci")
+    return section.options === undefined
+      ? []
+      : [problem("options", 'is only for type = "shim"; an OCI runtime takes args')];
+  if (section.path === undefined)
+    return [problem("path", 'is required with type = "shim", such as "io.containerd.runc.v2"')];
   return [
-    ...(["args", "monitor"] as const).filter((key) => section[key] !== undefined).map((key) => problem(key, 'is only for type = "oci"; a shim takes options')),
-    ...problemsOfOptions(isRuncShim(shimProgram(section.path)) ? runcOptions : otherOptions, section.options ?? {}).map(([key, text]) => problem(`options.${key}`, text)),
+    ...(["args", "monitor"] as const)
+      .filter((key) => section[key] !== undefined)
+      .map((key) => problem(key, 'is only for type = "oci"; a shim takes options')),
+    ...problemsOfOptions(isRuncShim(shimProgram(section.path)) ? runcOptions : otherOptions, section.options ?? {}).map(
+      ([key, text]) => problem(`options.${key}`, text),
+    ),
   ];
 }
 

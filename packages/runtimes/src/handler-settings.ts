@@ -1,8 +1,8 @@
 import { readFileSync, statSync } from "node:fs";
 import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
-import type { HandlerConfig } from "./handler-section.ts";
 import { type AnnotationGlobs, noAnnotations } from "@keelson/plan/annotation-globs.ts";
 import { type BaseSpec, parseBaseSpec } from "@keelson/plan/base-spec.ts";
+import type { HandlerConfig } from "./handler-section.ts";
 
 /** What a privileged container has of the host's devices: nodes of all and their use, only their use, or no more than others. */
 export type PrivilegedDevices = "all" | "allowed" | "as others";

@@ -34,19 +34,27 @@ test("the runtime's own message is what the error says", () => {
 
 test("whatever a monitor writes, the answer is a pid or a StatusError", () => {
   fc.assert(
-    fc.property(fc.oneof(fc.string(), fc.json(), fc.object().map((o) => JSON.stringify({ data: 1, ...o }))), (text) => {
-      try {
-        assert.ok(parseReport(text) > 1);
-      } catch (error) {
-        assert.ok(error instanceof StatusError, String(error));
-        assert.ok(error.message.length < 1200);
-      }
-    }),
+    fc.property(
+      fc.oneof(
+        fc.string(),
+        fc.json(),
+        fc.object().map((o) => JSON.stringify({ data: 1, ...o })),
+      ),
+      (text) => {
+        try {
+          assert.ok(parseReport(text) > 1);
+        } catch (error) {
+          assert.ok(error instanceof StatusError, String(error));
+          assert.ok(error.message.length < 1200);
+        }
+      },
+    ),
   );
 });
 
 test("a message is one line, without timestamps, control characters or megabytes", () => {
-  const runc = 'time="2026-01-01T00:00:00Z" level=error msg="runc create failed: unable to start: exec: \\"x\\": not found"\n';
+  const runc =
+    'time="2026-01-01T00:00:00Z" level=error msg="runc create failed: unable to start: exec: \\"x\\": not found"\n';
   assert.equal(runtimeMessage(runc), 'runc create failed: unable to start: exec: "x": not found');
   assert.equal(runtimeMessage("a\u001b[31mred\n\nb\n"), "a [31mred; b");
   assert.equal(runtimeMessage(""), "no message");

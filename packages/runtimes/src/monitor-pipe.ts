@@ -58,18 +58,30 @@ export function parseReport(text: string): number {
   try {
     report = JSON.parse(text);
   } catch {
-    throw new StatusError(Code.Internal, text === "" ? "the monitor ended without a report, as it does when the runtime crashes; install that again if it does so each time" : `the monitor's report cannot be read: ${runtimeMessage(text)}`);
+    throw new StatusError(
+      Code.Internal,
+      text === ""
+        ? "the monitor ended without a report, as it does when the runtime crashes; install that again if it does so each time"
+        : `the monitor's report cannot be read: ${runtimeMessage(text)}`,
+    );
   }
   const { data, message } = (report ?? {}) as { data?: unknown; message?: unknown };
   if (typeof data === "number" && Number.isSafeInteger(data) && data > 1) return data;
-  throw new StatusError(Code.Internal, typeof message === "string" ? runtimeMessage(message) : "the monitor reports an error without a text");
+  throw new StatusError(
+    Code.Internal,
+    typeof message === "string" ? runtimeMessage(message) : "the monitor reports an error without a text",
+  );
 }
 
 /** What a runtime wrote as an error, as one line fit for a status: no control characters, no timestamps, bounded. */
 export function runtimeMessage(text: string): string {
-  const lines = text.split("\n").map(messageOfLine).filter((line) => line !== "");
-  // eslint-disable-next-line no-control-regex
-  const oneLine = lines.slice(-3).join("; ").replaceAll(/[\u0000-\u001f\u007f]+/g, " ");
+  const lines = text
+    .split("\n")
+    .map(messageOfLine)
+    .filter((line) => line !== "");
+  const lastLines = lines.slice(-3).join("; ");
+  // oxlint-disable-next-line no-control-regex -- control characters are what is taken out
+  const oneLine = lastLines.replaceAll(/[\u0000-\u001f\u007f]+/g, " ");
   return oneLine.length > 1000 ? `${oneLine.slice(0, 1000)}…` : oneLine || "no message";
 }
 

@@ -3,21 +3,29 @@ import { dirname, join } from "node:path";
 import { Code, codeOf, StatusError, wrapError } from "@keelson/base/status.ts";
 import { type CgroupLayout, cgroupProcs } from "@keelson/linux/cgroup.ts";
 import { ConsoleSocket } from "@keelson/linux/console-socket.ts";
-import { type ProcessStat, readStat } from "@keelson/linux/procfs.ts";
+import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
 import { signalProcess, watchProcess } from "@keelson/linux/process.ts";
+import { type ProcessStat, readStat } from "@keelson/linux/procfs.ts";
 import type { TerminalSize } from "@keelson/linux/pty.ts";
 import type { ResourcesSpec } from "@keelson/oci/runtime-spec/resources.ts";
 import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
-import { isRunc } from "./handler-section.ts";
-import { specFile } from "./runtime-paths.ts";
-import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
-import { writeJson } from "./write-json.ts";
 import type { Conmon } from "./conmon.ts";
 import { endExecsIn, killExec } from "./exec-processes.ts";
 import { runOnConsole } from "./exec-streams.ts";
-import type { ExecResult, ExitReport, RunningExec, RunningProcesses, Runtime, RuntimeContainer, RuntimeView } from "./runtime.ts";
+import { isRunc } from "./handler-section.ts";
 import { RuntimeCommand, type RuntimeCommandOptions } from "./runtime-command.ts";
 import { RuntimeExec } from "./runtime-exec.ts";
+import { specFile } from "./runtime-paths.ts";
+import type {
+  ExecResult,
+  ExitReport,
+  RunningExec,
+  RunningProcesses,
+  Runtime,
+  RuntimeContainer,
+  RuntimeView,
+} from "./runtime.ts";
+import { writeJson } from "./write-json.ts";
 
 export interface OciRuntimeOptions extends RuntimeCommandOptions {
   readonly conmon: Conmon;
@@ -39,7 +47,11 @@ export class OciRuntime implements Runtime {
     this.#cgroups = options.cgroups;
     this.#systemdCgroup = options.systemdCgroup;
     this.#command = new RuntimeCommand(options);
-    this.#exec = new RuntimeExec({ command: this.#command, detaches: isRunc(options.path), kill: (base, container) => killExec(`${base}.pid`, () => this.#processesIn(container)) });
+    this.#exec = new RuntimeExec({
+      command: this.#command,
+      detaches: isRunc(options.path),
+      kill: (base, container) => killExec(`${base}.pid`, () => this.#processesIn(container)),
+    });
     mkdirSync(options.root, { recursive: true, mode: 0o700 });
     // A daemon before this one may have ended between.
     keepNullDevice();
@@ -49,14 +61,22 @@ export class OciRuntime implements Runtime {
     writeJson(specFile(container.bundleDir), spec);
     const { path, globalArgs, name } = this.#command;
     try {
-      const processes = await this.#conmon.create(container, { path, args: globalArgs, systemdCgroup: this.#systemdCgroup }, signal);
+      const processes = await this.#conmon.create(
+        container,
+        { path, args: globalArgs, systemdCgroup: this.#systemdCgroup },
+        signal,
+      );
       keepNullDevice();
       return processes;
     } catch (error) {
       // What is left of a half-made container must not outlive the call, whatever stopped it.
       await this.delete(container, AbortSignal.timeout(30_000));
       // The log and the writable layer may be on other file systems than the bundle.
-      const dirs = [container.bundleDir, join(container.bundleDir, "rootfs"), ...(container.logPath === "" ? [] : [dirname(container.logPath)])];
+      const dirs = [
+        container.bundleDir,
+        join(container.bundleDir, "rootfs"),
+        ...(container.logPath === "" ? [] : [dirname(container.logPath)]),
+      ];
       throw wrapError(`create container ${container.id} with ${name} (${path})`, this.#command.explained(error, dirs));
     }
   }
@@ -64,7 +84,8 @@ export class OciRuntime implements Runtime {
   async start({ id }: RuntimeContainer, { main }: RunningProcesses, signal: AbortSignal): Promise<void> {
     using ending = abortAtEnd(main);
     const result = await this.#command.run(["start", id], AbortSignal.any([signal, ending.signal]));
-    if (result.code !== 0) throw this.#command.explained(this.#command.failure(`start container ${id}`, result), [this.#command.root]);
+    if (result.code !== 0)
+      throw this.#command.explained(this.#command.failure(`start container ${id}`, result), [this.#command.root]);
   }
 
   signal(_container: RuntimeContainer, { main }: RunningProcesses, number: number): Promise<void> {
@@ -97,7 +118,10 @@ export class OciRuntime implements Runtime {
       if (signal.aborted || codeOf(error) !== Code.FailedPrecondition) throw error;
       // Some hand a terminal out only to those who do not wait for the command. Whether it was that, the other way tells.
       const exec = await this.#exec.launchOnTerminal(container, process, "copied", signal);
-      void exec.ended.then(() => (this.#handsOutTerminals = false), () => {});
+      void exec.ended.then(
+        () => (this.#handsOutTerminals = false),
+        () => {},
+      );
       return exec;
     }
   }
@@ -149,7 +173,10 @@ export class OciRuntime implements Runtime {
   #processesIn({ cgroupPath }: RuntimeContainer): ProcessStat[] {
     // Of v1's hierarchies one is enough, and every runtime uses this one.
     const freezers = this.#cgroups.hierarchies.filter(({ controllers }) => controllers.includes("freezer"));
-    return cgroupProcs(freezers.length === 0 ? this.#cgroups : { ...this.#cgroups, hierarchies: freezers }, cgroupPath).flatMap((pid) => readStat(pid) ?? []);
+    return cgroupProcs(
+      freezers.length === 0 ? this.#cgroups : { ...this.#cgroups, hierarchies: freezers },
+      cgroupPath,
+    ).flatMap((pid) => readStat(pid) ?? []);
   }
 }
 

@@ -1,8 +1,8 @@
 import { readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { isErrno } from "@keelson/linux/errno.ts";
-import type { RuntimeContainer } from "./runtime.ts";
 import type { RuntimeCommand } from "./runtime-command.ts";
+import type { RuntimeContainer } from "./runtime.ts";
 
 /** A process in a sandbox, by gVisor's numbers. */
 export interface InnerProcess {
@@ -25,12 +25,14 @@ export async function killRunscExec(runsc: RuntimeCommand, id: string, innerFile
   const root = Number.parseInt(read(innerFile), 10);
   if (!Number.isInteger(root)) return;
   const signal = AbortSignal.timeout(timeoutMs);
-  const send = async (pid: number, name: string) => void (await runsc.run(["kill", "--pid", String(pid), id, name], signal));
+  const send = async (pid: number, name: string) =>
+    void (await runsc.run(["kill", "--pid", String(pid), id, name], signal));
   // What is stopped cannot fork while its children are counted.
   const stopped = new Set<number>();
   for (let round = 0; round < maxRounds; round += 1) {
     const { code, stdout } = await runsc.run(["ps", id], signal);
-    const running = code === 0 ? membersOf(root, parseProcesses(stdout.toString())).filter((pid) => !stopped.has(pid)) : [];
+    const running =
+      code === 0 ? membersOf(root, parseProcesses(stdout.toString())).filter((pid) => !stopped.has(pid)) : [];
     if (running.length === 0) break;
     for (const pid of running) {
       await send(pid, "STOP");
@@ -41,9 +43,13 @@ export async function killRunscExec(runsc: RuntimeCommand, id: string, innerFile
 }
 
 /** Ends the commands that a daemon before this one was running in a container, and removes their files. */
-export async function endRunscExecs(runsc: RuntimeCommand, { id, bundleDir }: Pick<RuntimeContainer, "id" | "bundleDir">): Promise<void> {
+export async function endRunscExecs(
+  runsc: RuntimeCommand,
+  { id, bundleDir }: Pick<RuntimeContainer, "id" | "bundleDir">,
+): Promise<void> {
   const names = readdirSync(bundleDir).filter((name) => /^exec-\d+\.(json|pid|inner|log)$/.test(name));
-  for (const name of names.filter((name) => name.endsWith(".inner"))) await killRunscExec(runsc, id, join(bundleDir, name));
+  for (const name of names.filter((name) => name.endsWith(".inner")))
+    await killRunscExec(runsc, id, join(bundleDir, name));
   for (const name of names) rmSync(join(bundleDir, name), { force: true });
 }
 
@@ -62,7 +68,8 @@ export function parseProcesses(table: string): InnerProcess[] {
 export function membersOf(root: number, processes: readonly InnerProcess[]): number[] {
   if (processes.find(({ pid }) => pid === root)?.parentPid !== 0) return [];
   const members = [root];
-  for (const member of members) members.push(...processes.filter(({ parentPid }) => parentPid === member).map(({ pid }) => pid));
+  for (const member of members)
+    members.push(...processes.filter(({ parentPid }) => parentPid === member).map(({ pid }) => pid));
   return members;
 }
 

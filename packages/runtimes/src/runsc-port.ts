@@ -6,8 +6,8 @@ import { Poll, pollReadable } from "@keelson/linux/poll.ts";
 import { spawn } from "@keelson/linux/spawn.ts";
 import { receiveNow, streamPair } from "@keelson/linux/stream-pair.ts";
 import type { ProcessSpec } from "@keelson/oci/runtime-spec/spec.ts";
-import { writeJson } from "./write-json.ts";
 import type { RuntimeCommand } from "./runtime-command.ts";
+import { writeJson } from "./write-json.ts";
 
 /** Of the sandbox container's own user: it needs no rights to connect. */
 const nobody = 65_535;
@@ -20,8 +20,20 @@ const nobody = 65_535;
  *
  * @param file for the duration of the start, a path that is not there yet.
  */
-export async function connectInSandbox(runsc: RuntimeCommand, id: string, port: number, file: string, signal: AbortSignal): Promise<number> {
-  const process: ProcessSpec = { args: ["/hold", "--connect", String(port)], cwd: "/", user: { uid: nobody, gid: nobody }, env: [], noNewPrivileges: true };
+export async function connectInSandbox(
+  runsc: RuntimeCommand,
+  id: string,
+  port: number,
+  file: string,
+  signal: AbortSignal,
+): Promise<number> {
+  const process: ProcessSpec = {
+    args: ["/hold", "--connect", String(port)],
+    cwd: "/",
+    user: { uid: nobody, gid: nobody },
+    env: [],
+    noNewPrivileges: true,
+  };
   writeJson(file, process);
   using undo = new DisposableStack();
   const { a: ours, b: theirs } = streamPair();
@@ -30,14 +42,24 @@ export async function connectInSandbox(runsc: RuntimeCommand, id: string, port: 
   files.defer(() => rmSync(file, { force: true }));
   const child = (() => {
     try {
-      return spawn({ file: runsc.path, args: [...runsc.globalArgs, "exec", "--process", file, id], env: { PATH: globalThis.process.env["PATH"] }, fds: [theirs, "null", "null"], newSession: true });
+      return spawn({
+        file: runsc.path,
+        args: [...runsc.globalArgs, "exec", "--process", file, id],
+        env: { PATH: globalThis.process.env["PATH"] },
+        fds: [theirs, "null", "null"],
+        newSession: true,
+      });
     } finally {
       closeFd(theirs);
     }
   })();
   undo.defer(() => child.kill("SIGKILL"));
   const errno = await firstByte(ours, signal);
-  if (errno === undefined) throw new StatusError(Code.Unavailable, `its sandbox does not run the program that connects (exit code ${(await child.exited).code ?? "none"})`);
+  if (errno === undefined)
+    throw new StatusError(
+      Code.Unavailable,
+      `its sandbox does not run the program that connects (exit code ${(await child.exited).code ?? "none"})`,
+    );
   if (errno !== 0) throw systemError(`connect to port ${port}`, errno, "connect");
   undo.move();
   return ours;

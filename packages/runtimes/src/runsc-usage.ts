@@ -29,5 +29,10 @@ export function usageInEvent(answer: string): CgroupUsage | undefined {
   if (!success) return undefined;
   const { cpu, memory, pids } = output.data;
   const usageBytes = BigInt(memory.usage.usage);
-  return { cpu: { usageNs: BigInt(cpu.usage.total) }, memory: { usageBytes, workingSetBytes: usageBytes }, pids: { current: BigInt(pids.current) }, hugepages: [] };
+  return {
+    cpu: { usageNs: BigInt(cpu.usage.total) },
+    memory: { usageBytes, workingSetBytes: usageBytes },
+    pids: { current: BigInt(pids.current) },
+    hugepages: [],
+  };
 }

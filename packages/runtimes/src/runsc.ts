@@ -2,26 +2,34 @@ import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { Log } from "@keelson/base/log.ts";
 import { Code, StatusError, wrapError } from "@keelson/base/status.ts";
+import type { CgroupUsage } from "@keelson/linux/cgroup-usage.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
 import { gvisorStandInProgram, standInEnded } from "@keelson/linux/gvisor-stand-in.ts";
+import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
 import { signalProcess } from "@keelson/linux/process.ts";
 import { type ProcessStat, readStat } from "@keelson/linux/procfs.ts";
-import type { CgroupUsage } from "@keelson/linux/cgroup-usage.ts";
 import type { TerminalSize } from "@keelson/linux/pty.ts";
 import { run, type RunResult } from "@keelson/linux/run.ts";
 import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
-import { specFile } from "./runtime-paths.ts";
-import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
-import { writeJson } from "./write-json.ts";
 import { type Conmon, pidFile, readPid } from "./conmon.ts";
 import { runtimeMessage } from "./monitor-pipe.ts";
 import { viewInState } from "./oci.ts";
-import type { ExecResult, ExitReport, RunningExec, RunningProcesses, Runtime, RuntimeContainer, RuntimeView } from "./runtime.ts";
-import { RuntimeCommand, type RuntimeCommandOptions } from "./runtime-command.ts";
-import { RuntimeExec } from "./runtime-exec.ts";
+import { endRunscExecs, killRunscExec } from "./runsc-exec-processes.ts";
 import { connectInSandbox } from "./runsc-port.ts";
 import { usageInEvent } from "./runsc-usage.ts";
-import { endRunscExecs, killRunscExec } from "./runsc-exec-processes.ts";
+import { RuntimeCommand, type RuntimeCommandOptions } from "./runtime-command.ts";
+import { RuntimeExec } from "./runtime-exec.ts";
+import { specFile } from "./runtime-paths.ts";
+import type {
+  ExecResult,
+  ExitReport,
+  RunningExec,
+  RunningProcesses,
+  Runtime,
+  RuntimeContainer,
+  RuntimeView,
+} from "./runtime.ts";
+import { writeJson } from "./write-json.ts";
 
 export interface RunscRuntimeOptions extends RuntimeCommandOptions {
   readonly conmon: Conmon;
@@ -56,7 +64,8 @@ export class RunscRuntime implements Runtime {
       detaches: false,
       command: this.#command,
       options: (base) => ["--internal-pid-file", `${base}.inner`],
-      kill: (base, container) => this.#inBackground(container, killRunscExec(this.#command, container.id, `${base}.inner`)),
+      kill: (base, container) =>
+        this.#inBackground(container, killRunscExec(this.#command, container.id, `${base}.inner`)),
     });
     mkdirSync(options.root, { recursive: true, mode: 0o700 });
   }
@@ -65,15 +74,28 @@ export class RunscRuntime implements Runtime {
     writeJson(specFile(container.bundleDir), specFor(container, spec));
     const { path, globalArgs, name, root } = this.#command;
     try {
-      if (isSandbox(container)) return await this.#conmon.create(container, { path, args: [...globalArgs, ...networkArgs(spec)], systemdCgroup: this.#systemdCgroup }, signal);
+      if (isSandbox(container))
+        return await this.#conmon.create(
+          container,
+          { path, args: [...globalArgs, ...networkArgs(spec)], systemdCgroup: this.#systemdCgroup },
+          signal,
+        );
       const args = this.#systemdCgroup ? [...globalArgs, "--systemd-cgroup"] : globalArgs;
       const env = { KEELSON_RUNSC: path, KEELSON_SANDBOX_SOCKET: join(root, `runsc-${container.sandboxId}.sock`) };
-      const { monitor } = await this.#conmon.create(container, { path: gvisorStandInProgram(), args, env, systemdCgroup: false }, signal);
+      const { monitor } = await this.#conmon.create(
+        container,
+        { path: gvisorStandInProgram(), args, env, systemdCgroup: false },
+        signal,
+      );
       return { monitor };
     } catch (error) {
       // What is left of a half-made container must not outlive the call, whatever stopped it.
       await this.delete(container, AbortSignal.timeout(30_000));
-      const dirs = [container.bundleDir, join(container.bundleDir, "rootfs"), ...(container.logPath === "" ? [] : [dirname(container.logPath)])];
+      const dirs = [
+        container.bundleDir,
+        join(container.bundleDir, "rootfs"),
+        ...(container.logPath === "" ? [] : [dirname(container.logPath)]),
+      ];
       throw wrapError(`create container ${container.id} with ${name} (${path})`, this.#command.explained(error, dirs));
     }
   }
@@ -81,23 +103,37 @@ export class RunscRuntime implements Runtime {
   async start(container: RuntimeContainer, { main }: RunningProcesses, signal: AbortSignal): Promise<void> {
     const { id, bundleDir } = container;
     const { path, globalArgs, root } = this.#command;
-    const args = isSandbox(container) ? ["start-sandbox", String(main?.pid), path, ...globalArgs, ...networkArgs(readSpec(bundleDir)), "start", id] : ["start", bundleDir];
+    const args = isSandbox(container)
+      ? ["start-sandbox", String(main?.pid), path, ...globalArgs, ...networkArgs(readSpec(bundleDir)), "start", id]
+      : ["start", bundleDir];
     const result = await run({ file: gvisorStandInProgram(), args, env: { PATH: process.env["PATH"] } }, signal);
     if (result.code === 0) return;
     // Nobody waits for a start any more: it was done, by who was killed before it could be noted, or the container was ended.
     if (result.code === standInEnded && !isSandbox(container) && standInOf(bundleDir) !== undefined) return;
-    if (result.code === standInEnded && !isSandbox(container)) throw new StatusError(Code.FailedPrecondition, `start container ${id}: it was stopped or killed meanwhile`);
+    if (result.code === standInEnded && !isSandbox(container))
+      throw new StatusError(Code.FailedPrecondition, `start container ${id}: it was stopped or killed meanwhile`);
     const told = result.stderr.length > 0 ? result : { ...result, stderr: readIfThere(join(bundleDir, "start.log")) };
     throw this.#command.explained(this.#command.failure(`start container ${id}`, told), [root]);
   }
 
   /** What gVisor's command line cannot send, and what a sandbox that hangs does not take, is as if the container ignored it. */
-  async signal(container: RuntimeContainer, _processes: RunningProcesses, number: number, signal: AbortSignal): Promise<void> {
+  async signal(
+    container: RuntimeContainer,
+    _processes: RunningProcesses,
+    number: number,
+    signal: AbortSignal,
+  ): Promise<void> {
     if (number === sigkill) return await this.kill(container, signal);
     const result = await this.#ask(["kill", container.id, String(number)], signal);
     if (result?.code === 0 || (result !== undefined && (await this.view(container, signal)) !== "running")) return;
-    const why = result === undefined ? `its sandbox did not answer within ${answerTimeoutMs / 1000} s` : runtimeMessage(result.stderr.toString());
-    this.#log.warn({ containerId: container.id, signal: number }, `signal ${number} was not sent to container ${container.id}: ${why}`);
+    const why =
+      result === undefined
+        ? `its sandbox did not answer within ${answerTimeoutMs / 1000} s`
+        : runtimeMessage(result.stderr.toString());
+    this.#log.warn(
+      { containerId: container.id, signal: number },
+      `signal ${number} was not sent to container ${container.id}: ${why}`,
+    );
   }
 
   async kill(container: RuntimeContainer, signal: AbortSignal): Promise<void> {
@@ -108,13 +144,17 @@ export class RunscRuntime implements Runtime {
     else if (this.#hasState(id) && !isOver(container)) {
       const result = await this.#ask(["kill", "--all", id, "KILL"], signal);
       if (result === undefined) this.#killSandboxOf(container);
-      else if (result.code !== 0 && (await this.view(container, signal)) === "running") throw this.#command.failure(`kill container ${id}`, result);
+      else if (result.code !== 0 && (await this.view(container, signal)) === "running")
+        throw this.#command.failure(`kill container ${id}`, result);
     }
   }
 
   /** A sandbox has limits as a whole: those of the pod's cgroup. */
   async update(): Promise<void> {
-    throw new StatusError(Code.FailedPrecondition, "set its limits: gVisor has none for a single container; the limits of the pod's cgroup hold for all of the pod");
+    throw new StatusError(
+      Code.FailedPrecondition,
+      "set its limits: gVisor has none for a single container; the limits of the pod's cgroup hold for all of the pod",
+    );
   }
 
   exec(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<ExecResult> {
@@ -126,7 +166,9 @@ export class RunscRuntime implements Runtime {
    * of its three streams for that.
    */
   execStreams(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<RunningExec> {
-    return process.terminal === true ? this.#exec.launchOnTerminal(container, process, "handed on", signal) : this.#exec.launchOnPipes(container, process, signal);
+    return process.terminal === true
+      ? this.#exec.launchOnTerminal(container, process, "handed on", signal)
+      : this.#exec.launchOnPipes(container, process, signal);
   }
 
   attach(container: RuntimeContainer): Promise<number> {
@@ -147,7 +189,13 @@ export class RunscRuntime implements Runtime {
   }
 
   connectPort({ id, bundleDir }: RuntimeContainer, port: number, signal: AbortSignal): Promise<number> {
-    return connectInSandbox(this.#command, id, port, join(bundleDir, `connect-${(this.#connections += 1)}.json`), signal);
+    return connectInSandbox(
+      this.#command,
+      id,
+      port,
+      join(bundleDir, `connect-${(this.#connections += 1)}.json`),
+      signal,
+    );
   }
 
   endExecs(container: RuntimeContainer): void {
@@ -206,8 +254,17 @@ export class RunscRuntime implements Runtime {
     const pid = readPid(join(bundleDir, "sandbox-pid"));
     const stat = pid === undefined ? null : readStat(pid);
     const args = readIfThere(`/proc/${pid}/cmdline`).toString().split("\0");
-    if (pid === undefined || stat === null || args[0] !== "runsc-sandbox" || !args.includes(`--root=${this.#command.root}`)) return;
-    this.#log.warn({ containerId: id, pid }, `the sandbox of container ${id} did not answer within ${answerTimeoutMs / 1000} s; killing it, and with it all of its pod`);
+    if (
+      pid === undefined ||
+      stat === null ||
+      args[0] !== "runsc-sandbox" ||
+      !args.includes(`--root=${this.#command.root}`)
+    )
+      return;
+    this.#log.warn(
+      { containerId: id, pid },
+      `the sandbox of container ${id} did not answer within ${answerTimeoutMs / 1000} s; killing it, and with it all of its pod`,
+    );
     signalProcess(pid, stat.startTicks, sigkill);
   }
 
@@ -217,7 +274,12 @@ export class RunscRuntime implements Runtime {
   }
 
   #inBackground(container: RuntimeContainer, work: Promise<void>): void {
-    work.catch((error: unknown) => this.#log.warn({ containerId: container.id, err: error }, `a command in container ${container.id} cannot be ended`));
+    work.catch((error: unknown) =>
+      this.#log.warn(
+        { containerId: container.id, err: error },
+        `a command in container ${container.id} cannot be ended`,
+      ),
+    );
   }
 }
 
@@ -231,7 +293,9 @@ function isSandbox({ id, sandboxId }: RuntimeContainer): boolean {
  */
 function specFor(container: RuntimeContainer, spec: Spec): Spec {
   if (isSandbox(container)) return spec;
-  const namespaces = (spec.linux?.namespaces ?? []).map((n) => (n.type === "pid" && n.path === undefined ? { ...n, path: ownPidNamespace(container.id) } : n));
+  const namespaces = (spec.linux?.namespaces ?? []).map((n) =>
+    n.type === "pid" && n.path === undefined ? { ...n, path: ownPidNamespace(container.id) } : n,
+  );
   return { ...spec, linux: { ...spec.linux, namespaces } };
 }
 

@@ -40,7 +40,14 @@ export class RuntimeCommand {
   async run(args: readonly string[], signal: AbortSignal): Promise<RunResult> {
     using gentle = new GentleAbort(signal, () => false);
     try {
-      return await run({ file: this.path, args: [...this.globalArgs, ...this.#systemdArgs, ...args], env: { PATH: process.env["PATH"] } }, gentle.signal);
+      return await run(
+        {
+          file: this.path,
+          args: [...this.globalArgs, ...this.#systemdArgs, ...args],
+          env: { PATH: process.env["PATH"] },
+        },
+        gentle.signal,
+      );
     } catch (error) {
       throw signal.aborted ? error : this.explained(error, []);
     }
@@ -51,16 +58,27 @@ export class RuntimeCommand {
     if (codeOf(error) !== Code.Internal) return error;
     const { name, path } = this;
     if (!isExecutable(path)) {
-      return new StatusError(Code.FailedPrecondition, `the OCI runtime ${path} of the handler ${name} is not there any more; install ${basename(path)} again, or set runtimes.${name}.path (${messageOf(error)})`, error);
+      return new StatusError(
+        Code.FailedPrecondition,
+        `the OCI runtime ${path} of the handler ${name} is not there any more; install ${basename(path)} again, or set runtimes.${name}.path (${messageOf(error)})`,
+        error,
+      );
     }
     const full = dirs.find(isFull);
     if (full === undefined) return error;
-    return new StatusError(Code.ResourceExhausted, `${messageOf(error)}; no room or no inodes are left on the file system of ${full}: free some, or make it larger`, error);
+    return new StatusError(
+      Code.ResourceExhausted,
+      `${messageOf(error)}; no room or no inodes are left on the file system of ${full}: free some, or make it larger`,
+      error,
+    );
   }
 
   failure(doing: string, result: Finished, code: Code = Code.Internal): StatusError {
     const text = result.stderr.length > 0 ? result.stderr : result.stdout;
-    return new StatusError(code, `${doing} with ${this.name}: ${runtimeMessage(text.toString())} (exit code ${exitCodeOf(result)})`);
+    return new StatusError(
+      code,
+      `${doing} with ${this.name}: ${runtimeMessage(text.toString())} (exit code ${exitCodeOf(result)})`,
+    );
   }
 }
 

@@ -1,16 +1,16 @@
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { Code, StatusError } from "@keelson/base/status.ts";
-import type { TerminalSize } from "@keelson/linux/pty.ts";
 import { execWaiter } from "@keelson/linux/exec-waiter.ts";
+import type { TerminalSize } from "@keelson/linux/pty.ts";
 import { run } from "@keelson/linux/run.ts";
 import type { SpawnOptions } from "@keelson/linux/spawn.ts";
 import type { ProcessSpec } from "@keelson/oci/runtime-spec/spec.ts";
-import { writeJson } from "./write-json.ts";
 import { type Launched, runOnPipes, runOnTerminal, type TerminalUse } from "./exec-streams.ts";
 import { GentleAbort, RuntimeEnd } from "./gentle-abort.ts";
-import type { ExecResult, RunningExec, RuntimeContainer } from "./runtime.ts";
 import { exitCodeOf, type Finished, type RuntimeCommand } from "./runtime-command.ts";
+import type { ExecResult, RunningExec, RuntimeContainer } from "./runtime.ts";
+import { writeJson } from "./write-json.ts";
 
 /** What is kept of each stream of an exec, in bytes; both peers cap ExecSync so. */
 const maxExecOutputBytes = 16 * 1024 * 1024;
@@ -26,7 +26,10 @@ export interface ExecInvocation {
   /** What its files in the bundle are called. */
   readonly name: string;
   /** The command line, with more options of `exec` and before it. */
-  readonly command: (options?: readonly string[], runtimeOptions?: readonly string[]) => Pick<SpawnOptions, "file" | "args" | "env" | "oomScoreAdj">;
+  readonly command: (
+    options?: readonly string[],
+    runtimeOptions?: readonly string[],
+  ) => Pick<SpawnOptions, "file" | "args" | "env" | "oomScoreAdj">;
 }
 
 export interface RuntimeExecOptions {
@@ -55,39 +58,84 @@ export class RuntimeExec {
   async run(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<ExecResult> {
     const result = await this.#exec(container, process, signal, ({ command }, signal) =>
       // stdin: never /dev/null, which crun would give to the container's user.
-      run({ ...command(), stdin: new Uint8Array(), stdoutLimitBytes: maxExecOutputBytes, stderrLimitBytes: maxExecOutputBytes }, signal),
+      run(
+        {
+          ...command(),
+          stdin: new Uint8Array(),
+          stdoutLimitBytes: maxExecOutputBytes,
+          stderrLimitBytes: maxExecOutputBytes,
+        },
+        signal,
+      ),
     );
     return { exitCode: exitCodeOf(result), stdout: result.stdout, stderr: result.stderr, truncated: result.truncated };
   }
 
   launchOnPipes(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<RunningExec> {
-    return this.launch(container, process, signal, (invocation, launched, signal) => runOnPipes(invocation.command(), launched, signal));
+    return this.launch(container, process, signal, (invocation, launched, signal) =>
+      runOnPipes(invocation.command(), launched, signal),
+    );
   }
 
-  launchOnTerminal(container: RuntimeContainer, process: ProcessSpec, use: TerminalUse, signal: AbortSignal): Promise<RunningExec> {
+  launchOnTerminal(
+    container: RuntimeContainer,
+    process: ProcessSpec,
+    use: TerminalUse,
+    signal: AbortSignal,
+  ): Promise<RunningExec> {
     const { consoleSize } = process;
-    const size: TerminalSize | undefined = consoleSize === undefined ? undefined : { rows: consoleSize.height, columns: consoleSize.width };
-    return this.launch(container, process, signal, (invocation, launched, signal) => runOnTerminal(invocation.command(), size, use, launched, signal));
+    const size: TerminalSize | undefined =
+      consoleSize === undefined ? undefined : { rows: consoleSize.height, columns: consoleSize.width };
+    return this.launch(container, process, signal, (invocation, launched, signal) =>
+      runOnTerminal(invocation.command(), size, use, launched, signal),
+    );
   }
 
   /** Resolves when `start` has launched the runtime with its streams. */
-  async launch(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal, start: (invocation: ExecInvocation, launched: (program: Launched) => void, signal: AbortSignal) => Promise<number | null>): Promise<RunningExec> {
+  async launch(
+    container: RuntimeContainer,
+    process: ProcessSpec,
+    signal: AbortSignal,
+    start: (
+      invocation: ExecInvocation,
+      launched: (program: Launched) => void,
+      signal: AbortSignal,
+    ) => Promise<number | null>,
+  ): Promise<RunningExec> {
     const { promise, resolve, reject } = Promise.withResolvers<Launched>();
     const ended = this.#exec(container, process, signal, async ({ name, command }, signal) => {
       // The runtime's own words, apart from the command's.
       const log = join(container.bundleDir, `${name}.log`);
       const logged = (options: readonly string[] = []) => command(options, ["--log", log]);
       const code = await start({ name, command: logged }, resolve, signal);
-      return { code, stdout: Buffer.alloc(0), stderr: code === 0 || !existsSync(log) ? Buffer.alloc(0) : readFileSync(log) };
+      return {
+        code,
+        stdout: Buffer.alloc(0),
+        stderr: code === 0 || !existsSync(log) ? Buffer.alloc(0) : readFileSync(log),
+      };
     }).then(exitCodeOf);
     // Neither counts once it is launched.
-    ended.then(() => reject(new StatusError(Code.ResourceExhausted, `exec in container ${container.id}: its terminal cannot be taken over`)), reject);
+    ended.then(
+      () =>
+        reject(
+          new StatusError(
+            Code.ResourceExhausted,
+            `exec in container ${container.id}: its terminal cannot be taken over`,
+          ),
+        ),
+      reject,
+    );
     const { streams, resize } = await promise;
     return { streams, resize, ended };
   }
 
   /** Runs the runtime's exec in one way or another, and sees that nothing of it is left, whatever happens. */
-  async #exec<R extends Finished>(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal, start: (invocation: ExecInvocation, signal: AbortSignal) => Promise<R>): Promise<R> {
+  async #exec<R extends Finished>(
+    container: RuntimeContainer,
+    process: ProcessSpec,
+    signal: AbortSignal,
+    start: (invocation: ExecInvocation, signal: AbortSignal) => Promise<R>,
+  ): Promise<R> {
     const { command: runtime, options: ownOptions, kill, detaches } = this.#o;
     const name = `exec-${(this.#execs += 1)}`;
     const base = join(container.bundleDir, name);
@@ -106,7 +154,15 @@ export class RuntimeExec {
     gentle.signal.addEventListener("abort", onAbort, { once: true });
     const waiter = detaches ? execWaiter(`${base}.pid`) : undefined;
     const command: ExecInvocation["command"] = (options = [], runtimeOptions = []) => {
-      const execOptions = [...(detaches ? ["--detach"] : []), ...options, "--process", `${base}.json`, "--pid-file", `${base}.pid`, ...(ownOptions?.(base) ?? [])];
+      const execOptions = [
+        ...(detaches ? ["--detach"] : []),
+        ...options,
+        "--process",
+        `${base}.json`,
+        "--pid-file",
+        `${base}.pid`,
+        ...(ownOptions?.(base) ?? []),
+      ];
       const runtimeArgs = [...runtime.globalArgs, ...runtimeOptions, "exec", ...execOptions, container.id];
       return {
         file: waiter?.file ?? runtime.path,
@@ -120,7 +176,11 @@ export class RuntimeExec {
     signal.throwIfAborted();
     // No pid file: the command was never started, and what is on stderr is the runtime's. Mostly the command is wrong.
     if (result.code !== 0 && !existsSync(`${base}.pid`)) {
-      throw runtime.failure(`exec ${process.args?.[0] ?? ""} in container ${container.id}`, result, Code.FailedPrecondition);
+      throw runtime.failure(
+        `exec ${process.args?.[0] ?? ""} in container ${container.id}`,
+        result,
+        Code.FailedPrecondition,
+      );
     }
     return result;
   }

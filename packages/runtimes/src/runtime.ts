@@ -1,8 +1,8 @@
-import type { ResourcesSpec } from "@keelson/oci/runtime-spec/resources.ts";
-import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
-import type { TerminalSize } from "@keelson/linux/pty.ts";
 import type { CgroupUsage } from "@keelson/linux/cgroup-usage.ts";
 import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
+import type { TerminalSize } from "@keelson/linux/pty.ts";
+import type { ResourcesSpec } from "@keelson/oci/runtime-spec/resources.ts";
+import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
 
 /** What a runtime needs to know of a container beside its spec. */
 export interface RuntimeContainer {

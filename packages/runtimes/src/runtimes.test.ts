@@ -6,8 +6,8 @@ import { test, type TestContext } from "node:test";
 import { silentLog } from "@keelson/base/log.ts";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import type { CgroupLayout } from "@keelson/linux/cgroup.ts";
-import * as v from "valibot";
 import type { HostFacts } from "@keelson/plan/host-facts.ts";
+import * as v from "valibot";
 import { findBinary } from "./find-program.ts";
 import { handlerSection } from "./handler-section.ts";
 import { openRuntimes } from "./runtimes.ts";
@@ -35,7 +35,13 @@ function withPrograms(t: TestContext, ...names: string[]) {
   const paths = Object.fromEntries(["conmon", ...names].map((name) => [name, program(name)]));
   t.after(() => rmSync(dir, { recursive: true }));
   const open = ({ conmon = paths["conmon"]!, default_runtime: defaultRuntime, runtimes = {} }: Table, cgroups = v2) =>
-    openRuntimes({ conmon, defaultRuntime, sections: v.parse(v.record(v.string(), handlerSection), runtimes) }, { state: join(dir, "state") }, host, cgroups, silentLog);
+    openRuntimes(
+      { conmon, defaultRuntime, sections: v.parse(v.record(v.string(), handlerSection), runtimes) },
+      { state: join(dir, "state") },
+      host,
+      cgroups,
+      silentLog,
+    );
   return { dir, paths, open };
 }
 
@@ -48,19 +54,32 @@ test("crun is the default before runc; a pod may name either", (t) => {
   const runtimes = open({ runtimes: { crun: { path: paths["crun"] }, runc: { path: paths["runc"] } } });
   assert.equal(runtimes.handler("").name, "crun");
   assert.equal(runtimes.handler("runc").path, paths["runc"]);
-  assert.deepEqual(runtimes.all().map((h) => h.name).slice(0, 2), ["crun", "runc"]);
+  assert.deepEqual(
+    runtimes
+      .all()
+      .map((h) => h.name)
+      .slice(0, 2),
+    ["crun", "runc"],
+  );
 });
 
 test("the file's default wins", (t) => {
   const { paths, open } = withPrograms(t, "crun", "runc");
-  const runtimes = open({ default_runtime: "runc", runtimes: { crun: { path: paths["crun"] }, runc: { path: paths["runc"] } } });
+  const runtimes = open({
+    default_runtime: "runc",
+    runtimes: { crun: { path: paths["crun"] }, runc: { path: paths["runc"] } },
+  });
   assert.equal(runtimes.handler("").name, "runc");
 });
 
 test("where crun would refuse the cgroups, runc is the default", (t) => {
   const { dir, paths, open } = withPrograms(t, "crun", "runc");
   writeFileSync(join(dir, "cgroup.controllers"), "hugetlb\n");
-  const hybrid: CgroupLayout = { kind: "hybrid", root: dir, hierarchies: [{ version: 2, dir, controllers: ["hugetlb"] }] };
+  const hybrid: CgroupLayout = {
+    kind: "hybrid",
+    root: dir,
+    hierarchies: [{ version: 2, dir, controllers: ["hugetlb"] }],
+  };
   const runtimes = open({ runtimes: { crun: { path: paths["crun"] }, runc: { path: paths["runc"] } } }, hybrid);
   assert.equal(runtimes.handler("").name, "runc");
   assert.equal(runtimes.handler("crun").name, "crun");
@@ -69,11 +88,26 @@ test("where crun would refuse the cgroups, runc is the default", (t) => {
 test("an unknown handler, a missing binary and a missing conmon are told apart", (t) => {
   const { paths, open } = withPrograms(t, "crun");
   const runtimes = open({ runtimes: { crun: { path: paths["crun"] }, kata: { path: "/nonexistent/kata" } } });
-  assert.throws(() => runtimes.handler("gvisor"), hasCode(Code.InvalidArgument, /"gvisor" is not configured; there are: .*crun/));
-  assert.throws(() => runtimes.handler("kata"), hasCode(Code.FailedPrecondition, /kata: its binary \/nonexistent\/kata is not there; install kata or set runtimes\.kata\.path/));
+  assert.throws(
+    () => runtimes.handler("gvisor"),
+    hasCode(Code.InvalidArgument, /"gvisor" is not configured; there are: .*crun/),
+  );
+  assert.throws(
+    () => runtimes.handler("kata"),
+    hasCode(
+      Code.FailedPrecondition,
+      /kata: its binary \/nonexistent\/kata is not there; install kata or set runtimes\.kata\.path/,
+    ),
+  );
   const asked = { default_runtime: "kata", runtimes: { kata: { path: "/nonexistent/kata" } } };
-  assert.throws(() => open(asked), hasCode(Code.FailedPrecondition, /default_runtime kata: its binary \/nonexistent\/kata is not there/));
-  assert.throws(() => open({ conmon: "/nonexistent/conmon" }), hasCode(Code.FailedPrecondition, /conmon: \/nonexistent\/conmon is not there/));
+  assert.throws(
+    () => open(asked),
+    hasCode(Code.FailedPrecondition, /default_runtime kata: its binary \/nonexistent\/kata is not there/),
+  );
+  assert.throws(
+    () => open({ conmon: "/nonexistent/conmon" }),
+    hasCode(Code.FailedPrecondition, /conmon: \/nonexistent\/conmon is not there/),
+  );
 });
 
 test("a handler whose binary is installed later is there without a restart, and one that is removed is named until it is back", async (t) => {
@@ -86,7 +120,10 @@ test("a handler whose binary is installed later is there without a restart, and 
   assert.equal(runtimes.handler("late").path, late);
   assert.deepEqual(runtimes.missing(), []);
   rmSync(late);
-  const gone = hasCode(Code.FailedPrecondition, /^runtime handler late: the runtime \/.*\/late is not there any more; install late$/);
+  const gone = hasCode(
+    Code.FailedPrecondition,
+    /^runtime handler late: the runtime \/.*\/late is not there any more; install late$/,
+  );
   assert.throws(() => runtimes.handler("late"), gone);
   assert.equal(runtimes.handlerOf("late").name, "late", "what it ran can still be taken down");
   assert.equal(runtimes.problem(), undefined, "the others are not affected");
@@ -111,13 +148,29 @@ test("a runtime that crashes or hangs runs no pods, and says so; the others do",
     writeFileSync(join(dir, "bin", name), `#!/bin/sh\n${script}\n`, { mode: 0o755 });
     return { path: join(dir, "bin", name) };
   };
-  const broken = { crashing: program("crashing", "kill -ABRT $$"), hanging: program("hanging", "exec sleep 1000"), garbage: program("garbage", "head -c 5000 /dev/urandom") };
+  const broken = {
+    crashing: program("crashing", "kill -ABRT $$"),
+    hanging: program("hanging", "exec sleep 1000"),
+    garbage: program("garbage", "head -c 5000 /dev/urandom"),
+  };
   const runtimes = open({ runtimes: { crun: { path: paths["crun"] }, ...broken } });
   await runtimes.refreshFacts();
   assert.equal(runtimes.handler("").name, "crun", "which is not held up");
   await Promise.all(runtimes.all().map((handler) => handler.refreshFacts()));
-  assert.throws(() => runtimes.handler("crashing"), hasCode(Code.FailedPrecondition, /^runtime handler crashing: .*\/bin\/crashing .* was ended by SIGABRT; install crashing/));
-  assert.throws(() => runtimes.handler("hanging"), hasCode(Code.FailedPrecondition, /^runtime handler hanging: .*\/bin\/hanging did not answer .* within 5 s; install hanging/));
+  assert.throws(
+    () => runtimes.handler("crashing"),
+    hasCode(
+      Code.FailedPrecondition,
+      /^runtime handler crashing: .*\/bin\/crashing .* was ended by SIGABRT; install crashing/,
+    ),
+  );
+  assert.throws(
+    () => runtimes.handler("hanging"),
+    hasCode(
+      Code.FailedPrecondition,
+      /^runtime handler hanging: .*\/bin\/hanging did not answer .* within 5 s; install hanging/,
+    ),
+  );
   assert.equal(runtimes.handler("garbage").version, "");
   assert.equal(runtimes.handler("").name, "crun");
 });
@@ -126,12 +179,33 @@ test("a handler's files are read at the start, and what is wrong with them is it
   const { dir, paths, open } = withPrograms(t, "crun");
   const base = join(dir, "base.json");
   const path = paths["crun"];
-  const table = { default_runtime: "crun", runtimes: { crun: { path }, based: { path, base_spec: base, pod_annotations: ["a.*"], cni_conf_dir: "/etc/cni/other.d", privileged_without_host_devices: true } } };
-  assert.throws(() => open(table).handler("based"), hasCode(Code.FailedPrecondition, /^runtime handler based: its base_spec .*\/base\.json: .*ENOENT/));
+  const table = {
+    default_runtime: "crun",
+    runtimes: {
+      crun: { path },
+      based: {
+        path,
+        base_spec: base,
+        pod_annotations: ["a.*"],
+        cni_conf_dir: "/etc/cni/other.d",
+        privileged_without_host_devices: true,
+      },
+    },
+  };
+  assert.throws(
+    () => open(table).handler("based"),
+    hasCode(Code.FailedPrecondition, /^runtime handler based: its base_spec .*\/base\.json: .*ENOENT/),
+  );
   writeFileSync(base, '{"hooks": 1}');
-  assert.throws(() => open(table).handler("based"), hasCode(Code.FailedPrecondition, /its base_spec .*\/base\.json: hooks: /));
+  assert.throws(
+    () => open(table).handler("based"),
+    hasCode(Code.FailedPrecondition, /its base_spec .*\/base\.json: hooks: /),
+  );
   writeFileSync(base, " ".repeat(1024 ** 2 + 1));
-  assert.throws(() => open(table).handler("based"), hasCode(Code.FailedPrecondition, /has 1048577 bytes, more than 1048576/));
+  assert.throws(
+    () => open(table).handler("based"),
+    hasCode(Code.FailedPrecondition, /has 1048577 bytes, more than 1048576/),
+  );
   writeFileSync(base, '{"linux": {"sysctl": {"a": "1"}}}');
   assert.deepEqual(open(table).handler("based").settings, {
     privilegedDevices: "as others",

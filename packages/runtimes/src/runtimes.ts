@@ -4,18 +4,25 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Log } from "@keelson/base/log.ts";
 import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
 import type { CgroupLayout } from "@keelson/linux/cgroup.ts";
-import { builtInRuntimes, type HandlerConfig, type HandlerSection, handlersOf, isRuncShim, isRunsc } from "./handler-section.ts";
-import { exitsDir, runtimeRoot, shimAddress, shimDir, type StatePath } from "./runtime-paths.ts";
 import type { HandlerFacts, HostFacts } from "@keelson/plan/host-facts.ts";
 import { Conmon } from "./conmon.ts";
 import { HandlerFeatures } from "./features.ts";
 import { findBinary, findProgram, installHint } from "./find-program.ts";
+import {
+  builtInRuntimes,
+  type HandlerConfig,
+  type HandlerSection,
+  handlersOf,
+  isRuncShim,
+  isRunsc,
+} from "./handler-section.ts";
 import { type HandlerSettings, settingsOf } from "./handler-settings.ts";
 import { OciRuntime } from "./oci.ts";
 import { RunscRuntime } from "./runsc.ts";
+import { exitsDir, runtimeRoot, shimAddress, shimDir, type StatePath } from "./runtime-paths.ts";
 import type { Runtime } from "./runtime.ts";
-import { shimOptions } from "./shim/shim-options.ts";
 import { ShimRuntime } from "./shim.ts";
+import { shimOptions } from "./shim/shim-options.ts";
 
 /** A handler that pods can name. */
 export interface Handler {
@@ -57,7 +64,11 @@ export class Runtimes {
   #default: string | undefined;
 
   /** `retry`: looks again for one that was missing; tests have none. */
-  constructor(attempts: readonly Attempt[], defaultName: string | undefined, retry: (name: string) => Attempt | undefined = () => undefined) {
+  constructor(
+    attempts: readonly Attempt[],
+    defaultName: string | undefined,
+    retry: (name: string) => Attempt | undefined = () => undefined,
+  ) {
     this.#handlers = new Map(attempts.filter(isHandler).map((h) => [h.name, h]));
     this.#missing = new Map(attempts.filter((h) => !isHandler(h)).map((h) => [h.name, h as MissingHandler]));
     this.#default = defaultName;
@@ -74,7 +85,10 @@ export class Runtimes {
     const handler = this.#find(wanted);
     if (handler === undefined) {
       const known = [...this.#handlers.keys()].join(", ") || "none";
-      throw new StatusError(Code.InvalidArgument, `runtime handler ${JSON.stringify(name)} is not configured; there are: ${known}`);
+      throw new StatusError(
+        Code.InvalidArgument,
+        `runtime handler ${JSON.stringify(name)} is not configured; there are: ${known}`,
+      );
     }
     const problem = isHandler(handler) ? handler.problem() : handler.problem;
     if (problem === undefined) return handler as Handler;
@@ -85,7 +99,10 @@ export class Runtimes {
   handlerOf(name: string): Handler {
     const handler = this.#find(name);
     if (handler !== undefined && isHandler(handler)) return handler;
-    throw new StatusError(Code.FailedPrecondition, `runtime handler ${name}: ${handler?.problem ?? "it is no longer configured; put its section back"}`);
+    throw new StatusError(
+      Code.FailedPrecondition,
+      `runtime handler ${name}: ${handler?.problem ?? "it is no longer configured; put its section back"}`,
+    );
   }
 
   /** All that can be used, the default first. */
@@ -157,18 +174,35 @@ export interface RuntimesSettings {
  * Throws FailedPrecondition when conmon or what the file's default_runtime needs is missing. When `ending` aborts, no
  * runtime is asked any more.
  */
-export function openRuntimes(settings: RuntimesSettings, paths: StatePath, host: HostFacts, cgroups: CgroupLayout, log: Log, ending?: AbortSignal): Runtimes {
+export function openRuntimes(
+  settings: RuntimesSettings,
+  paths: StatePath,
+  host: HostFacts,
+  cgroups: CgroupLayout,
+  log: Log,
+  ending?: AbortSignal,
+): Runtimes {
   const conmon = findBinary(settings.conmon);
-  if (conmon === undefined) throw new StatusError(Code.FailedPrecondition, `conmon: ${settings.conmon} is not there; install the package conmon, or set the key conmon`);
+  if (conmon === undefined)
+    throw new StatusError(
+      Code.FailedPrecondition,
+      `conmon: ${settings.conmon} is not there; install the package conmon, or set the key conmon`,
+    );
   const maker = { paths, host, cgroups, log, conmon, ending };
   const configs = handlersOf(settings.sections);
   const attempts = configs.map((handler) => openHandler(maker, handler));
   for (const attempt of attempts) {
     if (isHandler(attempt)) continue;
-    if (attempt.name === settings.defaultRuntime) throw new StatusError(Code.FailedPrecondition, `default_runtime ${attempt.name}: ${attempt.problem}`);
-    if (attempt.isConfigured) log.warn({ handler: attempt.name }, `runtime handler ${attempt.name}: ${attempt.problem}`);
+    if (attempt.name === settings.defaultRuntime)
+      throw new StatusError(Code.FailedPrecondition, `default_runtime ${attempt.name}: ${attempt.problem}`);
+    if (attempt.isConfigured)
+      log.warn({ handler: attempt.name }, `runtime handler ${attempt.name}: ${attempt.problem}`);
   }
-  const retry = (name: string) => openHandler(maker, configs.find((handler) => handler.name === name)!);
+  const retry = (name: string) =>
+    openHandler(
+      maker,
+      configs.find((handler) => handler.name === name)!,
+    );
   return new Runtimes(attempts, chooseDefault(settings, attempts.filter(isHandler), cgroups, log), retry);
 }
 
@@ -195,7 +229,11 @@ function openHandler(maker: Maker, config: HandlerConfig): Attempt {
 /** Throws FailedPrecondition for programs and files that are not there. */
 function makeHandler({ paths, host, cgroups, log, conmon, ending }: Maker, config: HandlerConfig): Handler {
   const { name, type, args } = config;
-  const missing = (what: string, program: string, key: string) => new StatusError(Code.FailedPrecondition, `its ${what} ${program} is not there; ${installHint(program)} or set runtimes.${name}.${key}`);
+  const missing = (what: string, program: string, key: string) =>
+    new StatusError(
+      Code.FailedPrecondition,
+      `its ${what} ${program} is not there; ${installHint(program)} or set runtimes.${name}.${key}`,
+    );
   // A shim may be called by the name of a link to it.
   const path = type === "oci" ? findBinary(config.path) : findProgram(config.path);
   if (path === undefined) throw missing("binary", config.path, "path");
@@ -205,8 +243,25 @@ function makeHandler({ paths, host, cgroups, log, conmon, ending }: Maker, confi
   const settings = settingsOf(config);
   const root = config.root ?? runtimeRoot(paths, name);
   const runtime = makeRuntime({ paths, host, cgroups, log }, config, { path, root, monitor, called });
-  const features = new HandlerFeatures({ name, type, path, args, runtime: called, declared: config.features, sandbox: config.sandbox, host, log, ending });
-  const programs: [what: string, path: string][] = type === "oci" ? [["monitor", monitor], ["runtime", path]] : [["shim", path], ...(called === undefined ? [] : [["runtime", called] as [string, string]])];
+  const features = new HandlerFeatures({
+    name,
+    type,
+    path,
+    args,
+    runtime: called,
+    declared: config.features,
+    sandbox: config.sandbox,
+    host,
+    log,
+    ending,
+  });
+  const programs: [what: string, path: string][] =
+    type === "oci"
+      ? [
+          ["monitor", monitor],
+          ["runtime", path],
+        ]
+      : [["shim", path], ...(called === undefined ? [] : [["runtime", called] as [string, string]])];
   return {
     name,
     type,
@@ -231,7 +286,11 @@ function goneOf(programs: readonly (readonly [what: string, path: string])[]): s
   return gone && `the ${gone[0]} ${gone[1]} is not there any more; ${installHint(gone[1])}`;
 }
 
-function makeRuntime({ paths, host, cgroups, log }: Omit<Maker, "conmon" | "ending">, config: HandlerConfig, found: { path: string; root: string; monitor: string; called: string | undefined }): Runtime {
+function makeRuntime(
+  { paths, host, cgroups, log }: Omit<Maker, "conmon" | "ending">,
+  config: HandlerConfig,
+  found: { path: string; root: string; monitor: string; called: string | undefined },
+): Runtime {
   const { name, args } = config;
   const { path, root, monitor, called } = found;
   const systemdCgroup = host.cgroupDriver === "systemd";
@@ -239,7 +298,15 @@ function makeRuntime({ paths, host, cgroups, log }: Omit<Maker, "conmon" | "endi
     // By its path: the shim may look in fewer places than we do.
     const written = called === undefined ? config.options : { ...config.options, BinaryName: called };
     const options = shimOptions(written, isRuncShim(path), { root, systemdCgroup });
-    return new ShimRuntime({ name, path, stateDir: shimDir(paths, name), address: shimAddress(paths), options, hasHostProcesses: config.sandbox === "none", log });
+    return new ShimRuntime({
+      name,
+      path,
+      stateDir: shimDir(paths, name),
+      address: shimAddress(paths),
+      options,
+      hasHostProcesses: config.sandbox === "none",
+      log,
+    });
   }
   const options = { name, path, root, args, conmon: new Conmon(monitor, exitsDir(paths)), systemdCgroup };
   return isRunsc(config.path) ? new RunscRuntime({ ...options, log }) : new OciRuntime({ ...options, cgroups });
@@ -250,11 +317,20 @@ function calledRuntime({ name, path, options }: HandlerConfig): string | undefin
   if (!isRuncShim(path)) return undefined;
   const binary = (options["BinaryName"] as string | undefined) ?? "runc";
   const found = findBinary(binary);
-  if (found === undefined) throw new StatusError(Code.FailedPrecondition, `its OCI runtime ${binary} is not there; ${installHint(binary)} or set runtimes.${name}.options.BinaryName`);
+  if (found === undefined)
+    throw new StatusError(
+      Code.FailedPrecondition,
+      `its OCI runtime ${binary} is not there; ${installHint(binary)} or set runtimes.${name}.options.BinaryName`,
+    );
   return found;
 }
 
-function chooseDefault({ defaultRuntime }: RuntimesSettings, handlers: readonly Handler[], cgroups: CgroupLayout, log: Log): string | undefined {
+function chooseDefault(
+  { defaultRuntime }: RuntimesSettings,
+  handlers: readonly Handler[],
+  cgroups: CgroupLayout,
+  log: Log,
+): string | undefined {
   if (defaultRuntime !== undefined) return defaultRuntime;
   const present = builtInRuntimes.filter((name) => handlers.some((h) => h.name === name));
   const stray = strayV2Controllers(cgroups);
@@ -271,5 +347,8 @@ function chooseDefault({ defaultRuntime }: RuntimesSettings, handlers: readonly 
 /** Controllers that a hybrid host left on its v2 tree; crun calls for dropping them all. */
 function strayV2Controllers(cgroups: CgroupLayout): string[] {
   if (cgroups.kind !== "hybrid") return [];
-  return cgroups.hierarchies.filter((h) => h.version === 2).flatMap((h) => readFileSync(join(h.dir, "cgroup.controllers"), "utf8").split(/\s+/)).filter((c) => c !== "");
+  return cgroups.hierarchies
+    .filter((h) => h.version === 2)
+    .flatMap((h) => readFileSync(join(h.dir, "cgroup.controllers"), "utf8").split(/\s+/))
+    .filter((c) => c !== "");
 }

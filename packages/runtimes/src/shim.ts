@@ -8,7 +8,9 @@ import type { Log } from "@keelson/base/log.ts";
 import { Code, codeOf, messageOf, StatusError, wrapError } from "@keelson/base/status.ts";
 import type { CgroupUsage } from "@keelson/linux/cgroup-usage.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
+import { makeDirectories } from "@keelson/linux/make-directories.ts";
 import { makeFifo } from "@keelson/linux/pipe.ts";
+import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
 import { signalProcess } from "@keelson/linux/process.ts";
 import { processStartTicks } from "@keelson/linux/procfs.ts";
 import type { TerminalSize } from "@keelson/linux/pty.ts";
@@ -23,18 +25,25 @@ import { type ShimEvent, ShimEvents } from "@keelson/shim/events.ts";
 import { Status } from "@keelson/shim/gen/containerd/task/v2/task.ts";
 import type { Any } from "@keelson/shim/gen/google/protobuf/known.ts";
 import type { TaskClient } from "@keelson/shim/task-client.ts";
-import { makeDirectories } from "@keelson/linux/make-directories.ts";
-import { specFile } from "./runtime-paths.ts";
-import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
 import { PumpThread } from "./log-pump/pump-thread.ts";
-import type { ExecResult, ExitReport, LostContainer, RunningExec, RunningProcesses, Runtime, RuntimeContainer, RuntimeView } from "./runtime.ts";
+import { specFile } from "./runtime-paths.ts";
+import type {
+  ExecResult,
+  ExitReport,
+  LostContainer,
+  RunningExec,
+  RunningProcesses,
+  Runtime,
+  RuntimeContainer,
+  RuntimeView,
+} from "./runtime.ts";
 import { forgetEnds, type KnownShim, readExit, readShim, writeExit, writeShim } from "./shim/bundle-files.ts";
 import { processesIn } from "./shim/processes-in.ts";
 import { endShimExecs, execInShim, execStreamsInShim, type ExecShim } from "./shim/shim-exec.ts";
 import { followShimLog, makeShimLog } from "./shim/shim-log.ts";
 import { answerTimeoutMs, ShimProcess } from "./shim/shim-process.ts";
-import { holdStreams, letGoOfStreams } from "./shim/stream-holder.ts";
 import { usageOf } from "./shim/shim-usage.ts";
+import { holdStreams, letGoOfStreams } from "./shim/stream-holder.ts";
 
 export interface ShimRuntimeOptions {
   /** The handler's name. */
@@ -112,11 +121,20 @@ export class ShimRuntime implements Runtime {
     if (!options.hasHostProcesses) this.usage = (container, signal) => this.#usage(container, signal);
     mkdirSync(options.stateDir, { recursive: true, mode: 0o700 });
     const eventsPath = join(options.stateDir, "events");
-    this.#program = { file: options.path, namespace, address: options.address, eventsPath, publishBinary: "/bin/true", env: { PATH: process.env["PATH"] } };
+    this.#program = {
+      file: options.path,
+      namespace,
+      address: options.address,
+      eventsPath,
+      publishBinary: "/bin/true",
+      env: { PATH: process.env["PATH"] },
+    };
     this.#events = new ShimEvents((event) => this.#take(event));
     rmSync(eventsPath, { force: true });
     const listener = createServer((socket) => this.#events.accept(socket.unref())).unref();
-    listener.on("error", (error) => options.log.error({ handler: options.name, err: error }, "the events of shims cannot be taken"));
+    listener.on("error", (error) =>
+      options.log.error({ handler: options.name, err: error }, "the events of shims cannot be taken"),
+    );
     listener.listen(eventsPath);
     this.#pumps = new PumpThread(options.log, (id) => void this.#closeInput(id));
   }
@@ -134,12 +152,17 @@ export class ShimRuntime implements Runtime {
       const shim = await this.#start(container, withTimeout);
       writeShim(bundleDir, shim);
       const task = await shim.task(withTimeout);
-      const { pid } = await task.call("Create", { id, bundle: bundleDir, terminal: container.tty, ...streams, options: this.#o.options }, { timeoutMs: slowTimeoutMs, signal: withTimeout });
+      const { pid } = await task.call(
+        "Create",
+        { id, bundle: bundleDir, terminal: container.tty, ...streams, options: this.#o.options },
+        { timeoutMs: slowTimeoutMs, signal: withTimeout },
+      );
       shim.follow(id);
       return { main: this.#o.hasHostProcesses ? identify(pid) : undefined, monitor: shim.identity };
     } catch (error) {
       // What is left of a half-made container must not outlive the call, whatever stopped it.
-      const isUndone = !withTimeout.aborted && codeOf(error) !== Code.Unavailable && codeOf(error) !== Code.DeadlineExceeded;
+      const isUndone =
+        !withTimeout.aborted && codeOf(error) !== Code.Unavailable && codeOf(error) !== Code.DeadlineExceeded;
       await this.#delete(container, AbortSignal.timeout(cleanUpTimeoutMs), isUndone);
       throw wrapError(`create container ${id} with ${this.#o.name}`, known(error));
     }
@@ -154,7 +177,12 @@ export class ShimRuntime implements Runtime {
     }
   }
 
-  async signal(container: RuntimeContainer, _processes: RunningProcesses, number: number, signal: AbortSignal): Promise<void> {
+  async signal(
+    container: RuntimeContainer,
+    _processes: RunningProcesses,
+    number: number,
+    signal: AbortSignal,
+  ): Promise<void> {
     await this.#kill(container, { signal: number }, signal);
   }
 
@@ -172,10 +200,17 @@ export class ShimRuntime implements Runtime {
     if (Object.keys(resources).length === 0) return;
     try {
       const task = await this.#task(container, signal);
-      await task.call("Update", { id: container.id, resources: specAny("LinuxResources", resources) }, { timeoutMs: answerTimeoutMs, signal });
+      await task.call(
+        "Update",
+        { id: container.id, resources: specAny("LinuxResources", resources) },
+        { timeoutMs: answerTimeoutMs, signal },
+      );
     } catch (error) {
       if (signal.aborted) throw error;
-      const code = codeOf(error) === Code.Unavailable || codeOf(error) === Code.DeadlineExceeded ? codeOf(error) : Code.FailedPrecondition;
+      const code =
+        codeOf(error) === Code.Unavailable || codeOf(error) === Code.DeadlineExceeded
+          ? codeOf(error)
+          : Code.FailedPrecondition;
       throw new StatusError(code, `set its limits with ${this.#o.name}: ${messageOf(error)}`, error);
     }
   }
@@ -191,7 +226,10 @@ export class ShimRuntime implements Runtime {
   async attach(container: RuntimeContainer): Promise<number> {
     const shim = this.#shimOf(container);
     if (shim === undefined || shim.lost !== undefined || !this.#pumps.has(container.id)) {
-      throw new StatusError(Code.FailedPrecondition, `attach to container ${container.id}: ${shim?.lost ?? "its shim is not there"}`);
+      throw new StatusError(
+        Code.FailedPrecondition,
+        `attach to container ${container.id}: ${shim?.lost ?? "its shim is not there"}`,
+      );
     }
     const { a, b } = seqpacketPair();
     await this.#pumps.attach(container.id, b);
@@ -201,14 +239,23 @@ export class ShimRuntime implements Runtime {
   async resizeTerminal(container: RuntimeContainer, { rows, columns }: TerminalSize): Promise<void> {
     const signal = AbortSignal.timeout(answerTimeoutMs);
     const task = await this.#task(container, signal);
-    await task.call("ResizePty", { id: container.id, height: rows, width: columns }, { timeoutMs: answerTimeoutMs, signal });
+    await task.call(
+      "ResizePty",
+      { id: container.id, height: rows, width: columns },
+      { timeoutMs: answerTimeoutMs, signal },
+    );
   }
 
   endExecs(container: RuntimeContainer): void {
     const signal = AbortSignal.timeout(cleanUpTimeoutMs);
-    this.#task(container, signal).then((task) => endShimExecs(task, container, signal)).catch((error: unknown) => {
-      this.#o.log.debug({ containerId: container.id, err: error }, "commands that a daemon before this one has run are not ended");
-    });
+    this.#task(container, signal)
+      .then((task) => endShimExecs(task, container, signal))
+      .catch((error: unknown) => {
+        this.#o.log.debug(
+          { containerId: container.id, err: error },
+          "commands that a daemon before this one has run are not ended",
+        );
+      });
   }
 
   async reopenLog(container: RuntimeContainer): Promise<void> {
@@ -247,7 +294,9 @@ export class ShimRuntime implements Runtime {
     if (shim.lost !== undefined) return { lost: shim.lost };
     const state = await this.#state(container, signal);
     if (state?.status === Status.STOPPED) await this.#settle(container, shim, state);
-    return readExit(container.bundleDir) ?? { lost: `its shim (process ${shim.identity.pid}) does not tell how it ended` };
+    return (
+      readExit(container.bundleDir) ?? { lost: `its shim (process ${shim.identity.pid}) does not tell how it ended` }
+    );
   }
 
   async view(container: RuntimeContainer, signal: AbortSignal): Promise<RuntimeView> {
@@ -271,7 +320,14 @@ export class ShimRuntime implements Runtime {
   async #start(container: RuntimeContainer, signal: AbortSignal): Promise<ShimProcess> {
     const { id, bundleDir } = container;
     const command = (c: Command, signal: AbortSignal) => run(c, signal);
-    const bootstrap = await startShim(command, this.#program, { id, dir: bundleDir }, this.#o.options, slowTimeoutMs, signal);
+    const bootstrap = await startShim(
+      command,
+      this.#program,
+      { id, dir: bundleDir },
+      this.#o.options,
+      slowTimeoutMs,
+      signal,
+    );
     const there = this.#shims.get(bootstrap.address);
     if (there !== undefined && there.lost === undefined) return there;
     const connection = await connectShim(bootstrap, namespace, listenPatienceMs, signal);
@@ -310,14 +366,25 @@ export class ShimRuntime implements Runtime {
   }
 
   #execShim(container: RuntimeContainer): ExecShim {
-    return { turn: (signal) => this.#execTurns.acquire(container.sandboxId, signal), task: (signal) => this.#task(container, signal), hasHostProcesses: this.#o.hasHostProcesses };
+    return {
+      turn: (signal) => this.#execTurns.acquire(container.sandboxId, signal),
+      task: (signal) => this.#task(container, signal),
+      hasHostProcesses: this.#o.hasHostProcesses,
+    };
   }
 
   /** undefined when the shim knows none of that id. */
-  async #state(container: RuntimeContainer, signal: AbortSignal): Promise<{ status: number; exitStatus: number; exitedAtNs: bigint } | undefined> {
+  async #state(
+    container: RuntimeContainer,
+    signal: AbortSignal,
+  ): Promise<{ status: number; exitStatus: number; exitedAtNs: bigint } | undefined> {
     try {
       const task = await this.#task(container, signal);
-      const { status, exitStatus, exitedAt } = await task.call("State", { id: container.id }, { timeoutMs: answerTimeoutMs, signal });
+      const { status, exitStatus, exitedAt } = await task.call(
+        "State",
+        { id: container.id },
+        { timeoutMs: answerTimeoutMs, signal },
+      );
       return { status, exitStatus, exitedAtNs: timestampNs(exitedAt) };
     } catch (error) {
       if (codeOf(error) === Code.NotFound) return undefined;
@@ -325,7 +392,11 @@ export class ShimRuntime implements Runtime {
     }
   }
 
-  async #kill(container: RuntimeContainer, kill: { signal: number; all?: boolean }, signal: AbortSignal): Promise<void> {
+  async #kill(
+    container: RuntimeContainer,
+    kill: { signal: number; all?: boolean },
+    signal: AbortSignal,
+  ): Promise<void> {
     const shim = this.#shimOf(container);
     if (shim === undefined || shim.lost !== undefined) return;
     try {
@@ -356,13 +427,18 @@ export class ShimRuntime implements Runtime {
         if (signal.aborted) return false;
         if (codeOf(error) === Code.NotFound) return true;
         if (shim.lost === undefined) {
-          this.#o.log.debug({ containerId: id, err: error }, "the end of a container cannot be waited for; trying again");
+          this.#o.log.debug(
+            { containerId: id, err: error },
+            "the end of a container cannot be waited for; trying again",
+          );
           await delay(retryMs);
           continue;
         }
       }
       shim.leave(id);
-      await this.#closeStreams(container).catch((error: unknown) => this.#o.log.warn({ containerId: id, err: error }, "the last output of a container is lost"));
+      await this.#closeStreams(container).catch((error: unknown) =>
+        this.#o.log.warn({ containerId: id, err: error }, "the last output of a container is lost"),
+      );
       return true;
     }
     return false;
@@ -377,7 +453,11 @@ export class ShimRuntime implements Runtime {
     for (;;) {
       try {
         const task = await shim.task(both);
-        const { exitStatus, exitedAt } = await task.call("Wait", { id: container.id }, { timeoutMs: endlessMs, signal: both });
+        const { exitStatus, exitedAt } = await task.call(
+          "Wait",
+          { id: container.id },
+          { timeoutMs: endlessMs, signal: both },
+        );
         return await this.#settle(container, shim, { exitStatus, exitedAtNs: timestampNs(exitedAt) });
       } catch (error) {
         if (codeOf(error) !== Code.DeadlineExceeded) throw error;
@@ -386,13 +466,23 @@ export class ShimRuntime implements Runtime {
   }
 
   /** Writes down how a container ended, when all that it has written is in the log. The shim forgets it by `delete`: until then its cgroup is there. */
-  #settle(container: RuntimeContainer, shim: ShimProcess, exit: { exitStatus: number; exitedAtNs: bigint }): Promise<void> {
-    const under = this.#settling.get(container.id) ?? this.#settleNow(container, shim, exit).finally(() => this.#settling.delete(container.id));
+  #settle(
+    container: RuntimeContainer,
+    shim: ShimProcess,
+    exit: { exitStatus: number; exitedAtNs: bigint },
+  ): Promise<void> {
+    const under =
+      this.#settling.get(container.id) ??
+      this.#settleNow(container, shim, exit).finally(() => this.#settling.delete(container.id));
     this.#settling.set(container.id, under);
     return under;
   }
 
-  async #settleNow({ id, bundleDir }: RuntimeContainer, shim: ShimProcess, exit: { exitStatus: number; exitedAtNs: bigint }): Promise<void> {
+  async #settleNow(
+    { id, bundleDir }: RuntimeContainer,
+    shim: ShimProcess,
+    exit: { exitStatus: number; exitedAtNs: bigint },
+  ): Promise<void> {
     shim.leave(id);
     await this.#closeStreams({ id, bundleDir });
     if (readExit(bundleDir) !== undefined || !existsSync(bundleDir)) return;
@@ -414,7 +504,11 @@ export class ShimRuntime implements Runtime {
     // It may end before it has answered.
     await task.call("Shutdown", { id }, limits).catch(() => {});
     if (shim.isFollowed || this.#hasOthers(bundle, shim)) return;
-    if (!(await shim.endsWithin(endMs))) return this.#o.log.warn({ handler: this.#o.name, pid: shim.identity.pid }, "a shim that has no containers any more does not end");
+    if (!(await shim.endsWithin(endMs)))
+      return this.#o.log.warn(
+        { handler: this.#o.name, pid: shim.identity.pid },
+        "a shim that has no containers any more does not end",
+      );
     shim[Symbol.dispose]();
     if (this.#shims.get(shim.bootstrap.address) === shim) this.#shims.delete(shim.bootstrap.address);
   }
@@ -424,7 +518,11 @@ export class ShimRuntime implements Runtime {
     const dir = dirname(bundleDir);
     return readdirSync(dir).some((other) => {
       const otherDir = join(dir, other);
-      return other !== id && existsSync(this.#mark(otherDir)) && readShim(otherDir)?.bootstrap.address === shim.bootstrap.address;
+      return (
+        other !== id &&
+        existsSync(this.#mark(otherDir)) &&
+        readShim(otherDir)?.bootstrap.address === shim.bootstrap.address
+      );
     });
   }
 
@@ -460,7 +558,8 @@ export class ShimRuntime implements Runtime {
       if (codeOf(error) === Code.Unavailable || codeOf(error) === Code.DeadlineExceeded) throw error;
       // containerd's ends its OCI runtime in the middle of a Create that nobody waits for any more, and forgets what that has begun.
       // Not otherwise: its `delete` unmounts the root file system too, where it is looked at why a command cannot be executed.
-      if (codeOf(error) === Code.NotFound && this.#o.hasHostProcesses && !isUndone) await this.#deleteWithShim(bundle, signal);
+      if (codeOf(error) === Code.NotFound && this.#o.hasHostProcesses && !isUndone)
+        await this.#deleteWithShim(bundle, signal);
     }
     await this.#forget(bundle, shim, signal);
   }
@@ -484,7 +583,10 @@ export class ShimRuntime implements Runtime {
     } catch (error) {
       // containerd's knows nothing of a container that it was killed before it had made.
       if (signal.aborted || !this.#o.hasHostProcesses) throw error;
-      this.#o.log.warn({ containerId: id, err: error }, "a shim does not clean up after a container; its cgroup is killed all the same");
+      this.#o.log.warn(
+        { containerId: id, err: error },
+        "a shim does not clean up after a container; its cgroup is killed all the same",
+      );
     }
   }
 
@@ -549,7 +651,11 @@ export class ShimRuntime implements Runtime {
     try {
       writeFileSync(join(bundleDir, "oom"), "");
     } catch (error) {
-      if (!isErrno(error, "ENOENT")) this.#o.log.warn({ containerId: event.containerId, err: error }, "that memory ran out in a container cannot be written down");
+      if (!isErrno(error, "ENOENT"))
+        this.#o.log.warn(
+          { containerId: event.containerId, err: error },
+          "that memory ran out in a container cannot be written down",
+        );
     }
   }
 
@@ -570,7 +676,8 @@ function known(error: unknown): unknown {
 
 function identify(pid: number): ProcessIdentity {
   const startTicks = pid > 1 ? processStartTicks(pid) : null;
-  if (startTicks === null) throw new StatusError(Code.Internal, `its first process is said to be ${pid}, which is not there`);
+  if (startTicks === null)
+    throw new StatusError(Code.Internal, `its first process is said to be ${pid}, which is not there`);
   return { pid, startTicks };
 }
 
@@ -578,7 +685,10 @@ function identify(pid: number): ProcessIdentity {
 function identifyShim(pid: number): ProcessIdentity {
   const startTicks = pid > 1 && pid !== process.pid ? processStartTicks(pid) : null;
   if (startTicks === null || !commandLine(pid).includes(namespace)) {
-    throw new StatusError(Code.FailedPrecondition, `the shim says that it is process ${pid}, which is none that was started with -namespace ${namespace}`);
+    throw new StatusError(
+      Code.FailedPrecondition,
+      `the shim says that it is process ${pid}, which is none that was started with -namespace ${namespace}`,
+    );
   }
   return { pid, startTicks };
 }

@@ -16,12 +16,18 @@ test("metrics of both kinds of cgroups are told apart by their type, with a host
   }
   assert.equal(metricsOf(undefined), undefined);
   assert.equal(metricsOf({ typeUrl: "io.other.Metrics", value: v1 }), undefined);
-  assert.throws(() => metricsOf({ typeUrl: "io.containerd.cgroups.v1.Metrics", value: Buffer.from("0aff", "hex") }), (e: unknown) => codeOf(e) === Code.Internal);
+  assert.throws(
+    () => metricsOf({ typeUrl: "io.containerd.cgroups.v1.Metrics", value: Buffer.from("0aff", "hex") }),
+    (e: unknown) => codeOf(e) === Code.Internal,
+  );
 });
 
 test("options and parts of a spec have their types' names", () => {
   assert.equal(configuredOptions({ configPath: "/etc/kata/qemu.toml" }).typeUrl, "runtimeoptions.v1.Options");
-  assert.deepEqual(specAny("Process", { cwd: "/" }), { typeUrl: "types.containerd.io/opencontainers/runtime-spec/1/Process", value: Buffer.from('{"cwd":"/"}') });
+  assert.deepEqual(specAny("Process", { cwd: "/" }), {
+    typeUrl: "types.containerd.io/opencontainers/runtime-spec/1/Process",
+    value: Buffer.from('{"cwd":"/"}'),
+  });
 });
 
 test("a time is nanoseconds; one that is not told, or nonsense, is 0", () => {

@@ -1,34 +1,47 @@
-import { Metrics as MetricsV1 } from "./gen/io/containerd/cgroups/v1/metrics.ts";
-import { Metrics as MetricsV2 } from "./gen/io/containerd/cgroups/v2/metrics.ts";
 import { Options as RuncOptions } from "./gen/containerd/runc/v1/options.ts";
 import type { Any, Timestamp } from "./gen/google/protobuf/known.ts";
+import { Metrics as MetricsV1 } from "./gen/io/containerd/cgroups/v1/metrics.ts";
+import { Metrics as MetricsV2 } from "./gen/io/containerd/cgroups/v2/metrics.ts";
 import { Options as ConfiguredOptions } from "./gen/runtimeoptions/v1/options.ts";
 import { decodeMessage } from "./service-client.ts";
 
 /** The options of io.containerd.runc.v2 and of those that take the same. */
 export function runcOptions(options: Partial<RuncOptions>): Any {
-  return { typeUrl: "containerd.runc.v1.Options", value: Buffer.from(RuncOptions.encode(RuncOptions.fromPartial(options)).finish()) };
+  return {
+    typeUrl: "containerd.runc.v1.Options",
+    value: Buffer.from(RuncOptions.encode(RuncOptions.fromPartial(options)).finish()),
+  };
 }
 
 /** The options of a shim with a configuration file, such as Kata's. */
 export function configuredOptions(options: Partial<ConfiguredOptions>): Any {
-  return { typeUrl: "runtimeoptions.v1.Options", value: Buffer.from(ConfiguredOptions.encode(ConfiguredOptions.fromPartial(options)).finish()) };
+  return {
+    typeUrl: "runtimeoptions.v1.Options",
+    value: Buffer.from(ConfiguredOptions.encode(ConfiguredOptions.fromPartial(options)).finish()),
+  };
 }
 
 /** A type of the OCI runtime spec, which goes as JSON. */
 export function specAny(type: "Process" | "LinuxResources", value: object): Any {
-  return { typeUrl: `types.containerd.io/opencontainers/runtime-spec/1/${type}`, value: Buffer.from(JSON.stringify(value)) };
+  return {
+    typeUrl: `types.containerd.io/opencontainers/runtime-spec/1/${type}`,
+    value: Buffer.from(JSON.stringify(value)),
+  };
 }
 
 /** What a shim answers Stats with. */
-export type Metrics = { readonly cgroups: 1; readonly metrics: MetricsV1 } | { readonly cgroups: 2; readonly metrics: MetricsV2 };
+export type Metrics =
+  | { readonly cgroups: 1; readonly metrics: MetricsV1 }
+  | { readonly cgroups: 2; readonly metrics: MetricsV2 };
 
 /** undefined for numbers of another kind. Throws Internal when they cannot be read. */
 export function metricsOf(stats: Any | undefined): Metrics | undefined {
   const type = stats?.typeUrl.split("/").at(-1);
   if (stats === undefined) return undefined;
-  if (type === "io.containerd.cgroups.v1.Metrics") return { cgroups: 1, metrics: decodeMessage(MetricsV1, stats.value, stats.value.length, type) };
-  if (type === "io.containerd.cgroups.v2.Metrics") return { cgroups: 2, metrics: decodeMessage(MetricsV2, stats.value, stats.value.length, type) };
+  if (type === "io.containerd.cgroups.v1.Metrics")
+    return { cgroups: 1, metrics: decodeMessage(MetricsV1, stats.value, stats.value.length, type) };
+  if (type === "io.containerd.cgroups.v2.Metrics")
+    return { cgroups: 2, metrics: decodeMessage(MetricsV2, stats.value, stats.value.length, type) };
   return undefined;
 }
 

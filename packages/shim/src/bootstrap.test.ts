@@ -11,7 +11,11 @@ function hasCode(code: number, message: RegExp) {
 }
 
 test("an address on a line is that of a shim of Task v2", () => {
-  for (const text of ["unix:///run/containerd/s/abc", "unix:///run/containerd/s/abc\n", "  /run/containerd/s/abc \r\n"]) {
+  for (const text of [
+    "unix:///run/containerd/s/abc",
+    "unix:///run/containerd/s/abc\n",
+    "  /run/containerd/s/abc \r\n",
+  ]) {
     assert.deepEqual(parse(text), { version: 2, address: "unix:///run/containerd/s/abc" });
   }
 });
@@ -20,7 +24,10 @@ test("JSON says the version and the protocol", () => {
   const address = "unix:///run/s";
   assert.deepEqual(parse(JSON.stringify({ version: 3, address, protocol: "ttrpc" })), { version: 3, address });
   assert.deepEqual(parse(JSON.stringify({ version: 2, address, protocol: "" })), { version: 2, address });
-  assert.deepEqual(parse(`\n${JSON.stringify({ version: 3, address: "/run/s", more: [1] }, null, 2)}\n`), { version: 3, address });
+  assert.deepEqual(parse(`\n${JSON.stringify({ version: 3, address: "/run/s", more: [1] }, null, 2)}\n`), {
+    version: 3,
+    address,
+  });
 });
 
 test("what keelson does not speak is told as such", () => {
@@ -33,7 +40,11 @@ test("what keelson does not speak is told as such", () => {
     [{ version: 3, address: "vsock://3:1024", protocol: "ttrpc" }, /vsock:.*keelson connects to unix sockets/],
     ["tcp://127.0.0.1:80", /tcp:/],
   ];
-  for (const [output, message] of cases) assert.throws(() => parse(typeof output === "string" ? output : JSON.stringify(output)), hasCode(Code.FailedPrecondition, message));
+  for (const [output, message] of cases)
+    assert.throws(
+      () => parse(typeof output === "string" ? output : JSON.stringify(output)),
+      hasCode(Code.FailedPrecondition, message),
+    );
 });
 
 test("what is no answer is told with a part of it", () => {
@@ -52,18 +63,38 @@ test("what is no answer is told with a part of it", () => {
     ['{"version":2,"address":"', /broken JSON/],
   ];
   for (const [output, message] of cases) {
-    assert.throws(() => parse(output), (e: unknown) => hasCode(Code.Internal, message)(e) && (e as Error).message.length < 600, output.slice(0, 40));
+    assert.throws(
+      () => parse(output),
+      (e: unknown) => hasCode(Code.Internal, message)(e) && (e as Error).message.length < 600,
+      output.slice(0, 40),
+    );
   }
 });
 
 test("any bytes are an address of ours or a StatusError", () => {
-  const texts = fc.oneof(fc.string({ unit: "binary" }), fc.json(), fc.webPath().map((path) => `unix://${path}`), fc.record({ version: fc.constantFrom(2, 3, "2", null), address: fc.string(), protocol: fc.constantFrom("ttrpc", "", undefined, 1) }).map((o) => JSON.stringify(o)));
-  const outputs = fc.oneof(texts.map((text) => Buffer.from(text)), fc.uint8Array({ maxLength: 200 }).map((bytes) => Buffer.from(bytes)));
+  const texts = fc.oneof(
+    fc.string({ unit: "binary" }),
+    fc.json(),
+    fc.webPath().map((path) => `unix://${path}`),
+    fc
+      .record({
+        version: fc.constantFrom(2, 3, "2", null),
+        address: fc.string(),
+        protocol: fc.constantFrom("ttrpc", "", undefined, 1),
+      })
+      .map((o) => JSON.stringify(o)),
+  );
+  const outputs = fc.oneof(
+    texts.map((text) => Buffer.from(text)),
+    fc.uint8Array({ maxLength: 200 }).map((bytes) => Buffer.from(bytes)),
+  );
   fc.assert(
     fc.property(outputs, (output) => {
       try {
         const { version, address } = parseBootstrap(output);
-        assert.ok((version === 2 || version === 3) && address.startsWith("unix:///") && Buffer.byteLength(address) <= 114);
+        assert.ok(
+          (version === 2 || version === 3) && address.startsWith("unix:///") && Buffer.byteLength(address) <= 114,
+        );
       } catch (error) {
         assert.ok(error instanceof StatusError, String(error));
       }

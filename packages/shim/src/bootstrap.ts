@@ -24,9 +24,11 @@ export function parseBootstrap(output: Buffer): Bootstrap {
   if (text === "") throw unreadable("nothing", output);
   if (!text.startsWith("{")) return { version: 2, address: checkAddress(text, output) };
   const { version, address, protocol } = parseObject(text, output);
-  if (version !== 2 && version !== 3) throw unknown(`version ${JSON.stringify(version)} of the protocol; keelson speaks 2 and 3`);
+  if (version !== 2 && version !== 3)
+    throw unknown(`version ${JSON.stringify(version)} of the protocol; keelson speaks 2 and 3`);
   if (typeof address !== "string") throw unreadable("JSON without an address", output);
-  if (protocol !== undefined && protocol !== "" && protocol !== "ttrpc") throw unknown(`the protocol ${quoted(JSON.stringify(protocol))}; keelson speaks ttrpc`);
+  if (protocol !== undefined && protocol !== "" && protocol !== "ttrpc")
+    throw unknown(`the protocol ${quoted(JSON.stringify(protocol))}; keelson speaks ttrpc`);
   return { version, address: checkAddress(address, output) };
 }
 
@@ -41,14 +43,19 @@ function parseObject(text: string, output: Buffer): Record<string, unknown> {
 /** Older shims print the path alone. */
 function checkAddress(address: string, output: Buffer): string {
   const path = address.startsWith("unix://") ? address.slice("unix://".length) : address;
-  if (/^[a-z][a-z0-9+.-]*:\/\//.test(path)) throw unknown(`the address ${quoted(address)}; keelson connects to unix sockets`);
+  if (/^[a-z][a-z0-9+.-]*:\/\//.test(path))
+    throw unknown(`the address ${quoted(address)}; keelson connects to unix sockets`);
   if (!/^\/[^\p{Cc}]+$/u.test(path)) throw unreadable("no address", output);
-  if (Buffer.byteLength(path) > maxPathBytes) throw unreadable(`an address whose path is longer than the ${maxPathBytes} bytes that a socket's may have`, output);
+  if (Buffer.byteLength(path) > maxPathBytes)
+    throw unreadable(`an address whose path is longer than the ${maxPathBytes} bytes that a socket's may have`, output);
   return `unix://${path}`;
 }
 
 function unreadable(what: string, output: Buffer): StatusError {
-  return new StatusError(Code.Internal, `the shim's start printed ${what} in place of the address of its socket: ${quoted(output.toString("utf8", 0, maxBootstrapBytes))}`);
+  return new StatusError(
+    Code.Internal,
+    `the shim's start printed ${what} in place of the address of its socket: ${quoted(output.toString("utf8", 0, maxBootstrapBytes))}`,
+  );
 }
 
 function unknown(what: string): StatusError {

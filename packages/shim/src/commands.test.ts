@@ -7,7 +7,14 @@ import { Options } from "./gen/containerd/runc/v1/options.ts";
 import { DeleteResponse } from "./gen/containerd/task/v2/task.ts";
 import { Any } from "./gen/google/protobuf/known.ts";
 
-const program = { file: "/opt/containerd-shim-x-v2", namespace: "keelson", address: "/run/k/k.sock", eventsPath: "/run/k/events.sock", publishBinary: "/bin/true", env: { PATH: "/bin" } };
+const program = {
+  file: "/opt/containerd-shim-x-v2",
+  namespace: "keelson",
+  address: "/run/k/k.sock",
+  eventsPath: "/run/k/events.sock",
+  publishBinary: "/bin/true",
+  env: { PATH: "/bin" },
+};
 const bundle = { id: "c1", dir: "/run/k/c1" };
 const signal = new AbortController().signal;
 
@@ -26,11 +33,31 @@ function answering(result: Partial<CommandResult>): { run: RunCommand; commands:
 
 test("start has its flags, environment, working directory and options", async () => {
   const { run, commands } = answering({ stdout: Buffer.from("unix:///run/s/1\n") });
-  assert.deepEqual(await startShim(run, program, bundle, runcOptions({ binaryName: "crun" }), 5000, signal), { version: 2, address: "unix:///run/s/1" });
+  assert.deepEqual(await startShim(run, program, bundle, runcOptions({ binaryName: "crun" }), 5000, signal), {
+    version: 2,
+    address: "unix:///run/s/1",
+  });
   const [command] = commands;
   assert.equal(command?.file, program.file);
-  assert.deepEqual(command.args, ["-namespace", "keelson", "-address", "/run/k/k.sock", "-publish-binary", "/bin/true", "-id", "c1", "start"]);
-  assert.deepEqual(command.env, { PATH: "/bin", TTRPC_ADDRESS: "/run/k/events.sock", GRPC_ADDRESS: "/run/k/k.sock", NAMESPACE: "keelson", MAX_SHIM_VERSION: "3", GOMAXPROCS: "2" });
+  assert.deepEqual(command.args, [
+    "-namespace",
+    "keelson",
+    "-address",
+    "/run/k/k.sock",
+    "-publish-binary",
+    "/bin/true",
+    "-id",
+    "c1",
+    "start",
+  ]);
+  assert.deepEqual(command.env, {
+    PATH: "/bin",
+    TTRPC_ADDRESS: "/run/k/events.sock",
+    GRPC_ADDRESS: "/run/k/k.sock",
+    NAMESPACE: "keelson",
+    MAX_SHIM_VERSION: "3",
+    GOMAXPROCS: "2",
+  });
   assert.deepEqual([command.cwd, command.timeoutMs], ["/run/k/c1", 5000]);
   const options = Any.decode(command.stdin);
   assert.equal(options.typeUrl, "containerd.runc.v1.Options");
@@ -38,25 +65,46 @@ test("start has its flags, environment, working directory and options", async ()
 });
 
 test("delete has the bundle, and tells how the container ended", async () => {
-  const { run, commands } = answering({ stdout: Buffer.from(DeleteResponse.encode(DeleteResponse.fromPartial({ pid: 7, exitStatus: 137 })).finish()) });
+  const { run, commands } = answering({
+    stdout: Buffer.from(DeleteResponse.encode(DeleteResponse.fromPartial({ pid: 7, exitStatus: 137 })).finish()),
+  });
   const { pid, exitStatus } = await deleteWithShim(run, program, bundle, 5000, signal);
   assert.deepEqual([pid, exitStatus], [7, 137]);
   assert.deepEqual(commands[0]?.args.slice(-5), ["-id", "c1", "-bundle", "/run/k/c1", "delete"]);
   const { run: garbage } = answering({ stdout: Buffer.from("0aff", "hex") });
-  await assert.rejects(deleteWithShim(garbage, program, bundle, 5000, signal), hasCode(Code.Internal, /clean up with the shim .*: the shim's answer cannot be read/));
+  await assert.rejects(
+    deleteWithShim(garbage, program, bundle, 5000, signal),
+    hasCode(Code.Internal, /clean up with the shim .*: the shim's answer cannot be read/),
+  );
 });
 
 test("a command that fails says in its own words why, or that it says nothing", async () => {
-  const start = (result: Partial<CommandResult>) => startShim(answering(result).run, program, bundle, undefined, 5000, signal);
-  await assert.rejects(start({ code: 1, stderr: Buffer.from("no KVM here\n") }), hasCode(Code.Internal, /^start the shim \/opt\/containerd-shim-x-v2: no KVM here \(exit code 1\)$/));
-  await assert.rejects(start({ code: 2, stdout: Buffer.from("on the wrong stream") }), hasCode(Code.Internal, /on the wrong stream \(exit code 2\)/));
+  const start = (result: Partial<CommandResult>) =>
+    startShim(answering(result).run, program, bundle, undefined, 5000, signal);
+  await assert.rejects(
+    start({ code: 1, stderr: Buffer.from("no KVM here\n") }),
+    hasCode(Code.Internal, /^start the shim \/opt\/containerd-shim-x-v2: no KVM here \(exit code 1\)$/),
+  );
+  await assert.rejects(
+    start({ code: 2, stdout: Buffer.from("on the wrong stream") }),
+    hasCode(Code.Internal, /on the wrong stream \(exit code 2\)/),
+  );
   await assert.rejects(start({ code: null }), hasCode(Code.Internal, /says nothing \(a signal ended it\)/));
-  await assert.rejects(start({ stdout: Buffer.from("hello?") }), hasCode(Code.Internal, /start the shim .*printed no address/));
+  await assert.rejects(
+    start({ stdout: Buffer.from("hello?") }),
+    hasCode(Code.Internal, /start the shim .*printed no address/),
+  );
 });
 
 test("a command that hangs has the time it was given, and no longer than its caller has", async () => {
   const late: RunCommand = () => Promise.reject(new DOMException("took too long", "TimeoutError"));
-  await assert.rejects(startShim(late, program, bundle, undefined, 5000, signal), hasCode(Code.DeadlineExceeded, /start the shim .*did not end within 5 s, and was killed/));
+  await assert.rejects(
+    startShim(late, program, bundle, undefined, 5000, signal),
+    hasCode(Code.DeadlineExceeded, /start the shim .*did not end within 5 s, and was killed/),
+  );
   const aborted = AbortSignal.abort(new DOMException("gone", "AbortError"));
-  await assert.rejects(startShim(() => Promise.reject(aborted.reason as Error), program, bundle, undefined, 5000, aborted), hasCode(Code.Cancelled, /start the shim .*gone/));
+  await assert.rejects(
+    startShim(() => Promise.reject(aborted.reason as Error), program, bundle, undefined, 5000, aborted),
+    hasCode(Code.Cancelled, /start the shim .*gone/),
+  );
 });

@@ -62,10 +62,24 @@ const maxShimVersion = 3;
  *
  * @param options of the runtime, which newer shims read at their start too.
  */
-export async function startShim(run: RunCommand, program: ShimProgram, bundle: Bundle, options: Any | undefined, timeoutMs: number, signal: AbortSignal): Promise<Bootstrap> {
+export async function startShim(
+  run: RunCommand,
+  program: ShimProgram,
+  bundle: Bundle,
+  options: Any | undefined,
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<Bootstrap> {
   const doing = `start the shim ${program.file}`;
   const stdin = options === undefined ? Buffer.alloc(0) : Any.encode(options).finish();
-  const result = await runCommand(run, program, bundle, doing, { args: ["start"], stdin, timeoutMs, stdoutLimitBytes: maxBootstrapBytes + 1 }, signal);
+  const result = await runCommand(
+    run,
+    program,
+    bundle,
+    doing,
+    { args: ["start"], stdin, timeoutMs, stdoutLimitBytes: maxBootstrapBytes + 1 },
+    signal,
+  );
   try {
     return parseBootstrap(result.stdout);
   } catch (error) {
@@ -77,21 +91,51 @@ export async function startShim(run: RunCommand, program: ShimProgram, bundle: B
  * Removes what a container of a shim that is gone has left. Throws what `run` throws, Internal with the shim's own
  * words, and for an answer that is none.
  */
-export async function deleteWithShim(run: RunCommand, program: ShimProgram, bundle: Bundle, timeoutMs: number, signal: AbortSignal): Promise<DeleteResponse> {
+export async function deleteWithShim(
+  run: RunCommand,
+  program: ShimProgram,
+  bundle: Bundle,
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<DeleteResponse> {
   const doing = `clean up with the shim ${program.file}`;
   const args = ["-bundle", bundle.dir, "delete"];
-  const result = await runCommand(run, program, bundle, doing, { args, stdin: Buffer.alloc(0), timeoutMs, stdoutLimitBytes: maxBootstrapBytes + 1 }, signal);
+  const result = await runCommand(
+    run,
+    program,
+    bundle,
+    doing,
+    { args, stdin: Buffer.alloc(0), timeoutMs, stdoutLimitBytes: maxBootstrapBytes + 1 },
+    signal,
+  );
   return decodeMessage(DeleteResponse, result.stdout, maxBootstrapBytes, doing);
 }
 
 type Wanted = Pick<Command, "args" | "stdin" | "timeoutMs" | "stdoutLimitBytes">;
 
-async function runCommand(run: RunCommand, program: ShimProgram, bundle: Bundle, doing: string, wanted: Wanted, signal: AbortSignal): Promise<CommandResult> {
+async function runCommand(
+  run: RunCommand,
+  program: ShimProgram,
+  bundle: Bundle,
+  doing: string,
+  wanted: Wanted,
+  signal: AbortSignal,
+): Promise<CommandResult> {
   const { file, namespace, address, eventsPath, publishBinary, env } = program;
   const command: Command = {
     ...wanted,
     file,
-    args: ["-namespace", namespace, "-address", address, "-publish-binary", publishBinary, "-id", bundle.id, ...wanted.args],
+    args: [
+      "-namespace",
+      namespace,
+      "-address",
+      address,
+      "-publish-binary",
+      publishBinary,
+      "-id",
+      bundle.id,
+      ...wanted.args,
+    ],
     env: {
       ...env,
       TTRPC_ADDRESS: eventsPath,
@@ -108,14 +152,26 @@ async function runCommand(run: RunCommand, program: ShimProgram, bundle: Bundle,
   const result = await asDone(doing, wanted.timeoutMs, run(command, signal), signal);
   if (result.code === 0) return result;
   const words = (result.stderr.length > 0 ? result.stderr : result.stdout).toString("utf8", 0, keptErrorBytes).trim();
-  throw new StatusError(Code.Internal, `${doing}: ${words === "" ? "it says nothing" : words} (${result.code === null ? "a signal ended it" : `exit code ${result.code}`})`);
+  throw new StatusError(
+    Code.Internal,
+    `${doing}: ${words === "" ? "it says nothing" : words} (${result.code === null ? "a signal ended it" : `exit code ${result.code}`})`,
+  );
 }
 
-async function asDone(doing: string, timeoutMs: number, running: Promise<CommandResult>, signal: AbortSignal): Promise<CommandResult> {
+async function asDone(
+  doing: string,
+  timeoutMs: number,
+  running: Promise<CommandResult>,
+  signal: AbortSignal,
+): Promise<CommandResult> {
   try {
     return await running;
   } catch (error) {
     if (signal.aborted || !(error instanceof Error && error.name === "TimeoutError")) throw wrapError(doing, error);
-    throw new StatusError(Code.DeadlineExceeded, `${doing}: it did not end within ${timeoutMs / 1000} s, and was killed`, error);
+    throw new StatusError(
+      Code.DeadlineExceeded,
+      `${doing}: it did not end within ${timeoutMs / 1000} s, and was killed`,
+      error,
+    );
   }
 }

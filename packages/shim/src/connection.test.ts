@@ -16,7 +16,9 @@ function socketPath(t: TestContext): string {
 }
 
 async function listen(path: string): Promise<{ listener: Server; server: TtrpcServer }> {
-  const server = new TtrpcServer({ "containerd.task.v2.Task": { Shutdown: { form: "unary", handle: async () => Buffer.alloc(0) } } });
+  const server = new TtrpcServer({
+    "containerd.task.v2.Task": { Shutdown: { form: "unary", handle: async () => Buffer.alloc(0) } },
+  });
   const listener = createServer((socket) => void server.accept(socket)).listen(path);
   await once(listener, "listening");
   return { listener, server };
@@ -37,7 +39,9 @@ test("a shim that does not listen yet is waited for", async (t) => {
 test("for as long as it was said, and no longer than the caller waits", async (t) => {
   const bootstrap = { version: 2, address: `unix://${socketPath(t)}` } as const;
   await assert.rejects(connectShim(bootstrap, "n", 0, never), (e: unknown) => codeOf(e) === Code.Unavailable);
-  await assert.rejects(connectShim(bootstrap, "n", 60_000, AbortSignal.timeout(20)), (e: unknown) => ["TimeoutError", "AbortError"].includes((e as Error).name));
+  await assert.rejects(connectShim(bootstrap, "n", 60_000, AbortSignal.timeout(20)), (e: unknown) =>
+    ["TimeoutError", "AbortError"].includes((e as Error).name),
+  );
 });
 
 test("a connection that is lost says so", async (t) => {
@@ -47,5 +51,8 @@ test("a connection that is lost says so", async (t) => {
   using shim = await connectShim({ version: 2, address: `unix://${path}` }, "n", 0, never);
   await server.close(0);
   assert.equal((await shim.closed)?.code, Code.Unavailable);
-  await assert.rejects(shim.task.call("Shutdown", { id: "c1" }, { timeoutMs: 5000, signal: never }), (e: unknown) => codeOf(e) === Code.Unavailable);
+  await assert.rejects(
+    shim.task.call("Shutdown", { id: "c1" }, { timeoutMs: 5000, signal: never }),
+    (e: unknown) => codeOf(e) === Code.Unavailable,
+  );
 });

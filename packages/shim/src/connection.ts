@@ -35,7 +35,12 @@ const retryMs = 20;
  * Connects to a shim. One that was just started may not listen yet: `patienceMs` is how long it is waited for. Throws
  * Unavailable when nobody listens then, the signal's reason when aborted.
  */
-export async function connectShim(bootstrap: Bootstrap, namespace: string, patienceMs: number, signal: AbortSignal): Promise<ShimConnection> {
+export async function connectShim(
+  bootstrap: Bootstrap,
+  namespace: string,
+  patienceMs: number,
+  signal: AbortSignal,
+): Promise<ShimConnection> {
   const giveUpAtMs = performance.now() + patienceMs;
   for (;;) {
     try {

@@ -8,7 +8,11 @@ import { decodeMessage } from "./service-client.ts";
 
 /** What a shim tells by itself. Any shim can say it of any container: it is a reason to ask the container's own. */
 export type ShimEvent =
-  | { readonly type: "exit"; readonly containerId: string; /** The container's id, or the exec's. */ readonly processId: string }
+  | {
+      readonly type: "exit";
+      readonly containerId: string;
+      /** The container's id, or the exec's. */ readonly processId: string;
+    }
   | { readonly type: "outOfMemory"; readonly containerId: string };
 
 /** What an event may come to, in bytes; those that count here have some hundred. */
@@ -48,7 +52,11 @@ function services(take: (event: ShimEvent, namespace: string) => void): Services
       Forward: {
         form: "unary",
         handle: async (bytes, { service, method }) => {
-          if (bytes.length > maxEventBytes) throw new StatusError(Code.ResourceExhausted, `an event of ${bytes.length} bytes; ${maxEventBytes} are the most`);
+          if (bytes.length > maxEventBytes)
+            throw new StatusError(
+              Code.ResourceExhausted,
+              `an event of ${bytes.length} bytes; ${maxEventBytes} are the most`,
+            );
           const { envelope } = decodeForward(bytes, `${service}/${method}`);
           const event = envelope?.event === undefined ? undefined : eventOf(envelope.topic, envelope.event.value);
           if (event !== undefined) take(event, envelope!.namespace);

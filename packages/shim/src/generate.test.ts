@@ -13,6 +13,9 @@ test("what is committed is what proto/ generates", (t) => {
   const files = globSync("**/*.ts", { cwd: out });
   assert.deepEqual(globSync("**/*.ts", { cwd: committed }).sort(), files.sort());
   for (const file of files) {
-    assert.ok(readFileSync(join(out, file), "utf8") === readFileSync(join(committed, file), "utf8"), `src/gen/${file} is stale: run \`npm run generate\``);
+    assert.ok(
+      readFileSync(join(out, file), "utf8") === readFileSync(join(committed, file), "utf8"),
+      `src/gen/${file} is stale: run \`npm run generate\``,
+    );
   }
 });

@@ -4,7 +4,10 @@ import { type MessageType, type Method, ServiceClient } from "./service-client.t
 
 const maxAnswerBytes = 1024 * 1024;
 
-function method<Request, Response>(request: MessageType<Request>, response: Method<Request, Response>["response"]): Method<Request, Response> {
+function method<Request, Response>(
+  request: MessageType<Request>,
+  response: Method<Request, Response>["response"],
+): Method<Request, Response> {
   return { request, response, maxAnswerBytes };
 }
 

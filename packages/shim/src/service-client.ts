@@ -40,7 +40,11 @@ export class ServiceClient<Table extends MethodTable> {
   }
 
   /** Throws the shim's StatusError, DeadlineExceeded, Cancelled, Unavailable when the connection is lost, Internal for an answer of another type. */
-  async call<N extends keyof Table & string>(method: N, request: RequestOf<Table[N]>, limits: CallLimits): Promise<ResponseOf<Table[N]>> {
+  async call<N extends keyof Table & string>(
+    method: N,
+    request: RequestOf<Table[N]>,
+    limits: CallLimits,
+  ): Promise<ResponseOf<Table[N]>> {
     const { request: requestType, response, maxAnswerBytes } = this.#table[method]!;
     const bytes = requestType.encode(requestType.fromPartial(request)).finish();
     const answer = await this.#client.call(this.#service, method, bytes, { ...limits, metadata: this.#metadata });
@@ -49,8 +53,17 @@ export class ServiceClient<Table extends MethodTable> {
 }
 
 /** Throws Internal for what is longer, or no message of that type. */
-export function decodeMessage<Message>(codec: Pick<Codec<Message>, "decode">, bytes: Uint8Array, maxBytes: number, doing: string): Message {
-  if (bytes.length > maxBytes) throw new StatusError(Code.Internal, `${doing}: the shim answers with ${bytes.length} bytes; ${maxBytes} are the most`);
+export function decodeMessage<Message>(
+  codec: Pick<Codec<Message>, "decode">,
+  bytes: Uint8Array,
+  maxBytes: number,
+  doing: string,
+): Message {
+  if (bytes.length > maxBytes)
+    throw new StatusError(
+      Code.Internal,
+      `${doing}: the shim answers with ${bytes.length} bytes; ${maxBytes} are the most`,
+    );
   try {
     return codec.decode(bytes);
   } catch (error) {

@@ -13,7 +13,9 @@ import { Status } from "./gen/containerd/task/v2/task.ts";
 import { FifoReader, TestShims } from "./testing/test-bundle.ts";
 
 const file = runtimeBinary("containerd-shim-runc-v2") ?? "";
-const skip = withoutRuntime("containerd-shim-runc-v2") || (!inOwnSandbox() && "needs a sandbox: bin/node --import @keelson/testkit/sandboxed.ts FILE");
+const skip =
+  withoutRuntime("containerd-shim-runc-v2") ||
+  (!inOwnSandbox() && "needs a sandbox: bin/node --import @keelson/testkit/sandboxed.ts FILE");
 const limits = { timeoutMs: 30_000, signal: new AbortController().signal };
 
 /** By the shim's own numbers, or, where it cannot find a cgroup below the sandbox's mounts of them, the kernel's. */
@@ -42,7 +44,11 @@ suite("containerd's shim for OCI runtimes", { skip, concurrency: false }, () => 
       const { shim, pid } = await shims.startShim(shims.program(file), bundle);
       const { id } = bundle;
       const paths = { stdout: `${bundle.dir}/stdout`, stderr: `${bundle.dir}/stderr` };
-      const created = await shim.task.call("Create", { id, bundle: bundle.dir, ...paths, options: runcOptions({ binaryName }) }, limits);
+      const created = await shim.task.call(
+        "Create",
+        { id, bundle: bundle.dir, ...paths, options: runcOptions({ binaryName }) },
+        limits,
+      );
       assert.ok(created.pid > 1);
       const exit = shim.task.call("Wait", { id }, limits);
       exit.catch(() => {});
@@ -50,26 +56,41 @@ suite("containerd's shim for OCI runtimes", { skip, concurrency: false }, () => 
       await waitFor(() => stdout.read() === "out\n");
       await waitFor(() => stderr.read() === "err\n");
 
-      const process = specAny("Process", { args: ["/bin/busybox", "sh", "-c", "exit 7"], cwd: "/", user: { uid: 0, gid: 0 } });
+      const process = specAny("Process", {
+        args: ["/bin/busybox", "sh", "-c", "exit 7"],
+        cwd: "/",
+        user: { uid: 0, gid: 0 },
+      });
       await shim.task.call("Exec", { id, execId: "e1", spec: process }, limits);
       await shim.task.call("Start", { id, execId: "e1" }, limits);
       assert.equal((await shim.task.call("Wait", { id, execId: "e1" }, limits)).exitStatus, 7);
       await shim.task.call("Delete", { id, execId: "e1" }, limits);
 
-      await shim.task.call("Update", { id, resources: specAny("LinuxResources", { memory: { limit: 64 << 20 } }) }, limits);
+      await shim.task.call(
+        "Update",
+        { id, resources: specAny("LinuxResources", { memory: { limit: 64 << 20 } }) },
+        limits,
+      );
       assert.equal(await memoryLimit(shim, id), 64n << 20n);
-      assert.deepEqual((await shim.task.call("Pids", { id }, limits)).processes.map((p) => p.pid), [created.pid]);
+      assert.deepEqual(
+        (await shim.task.call("Pids", { id }, limits)).processes.map((p) => p.pid),
+        [created.pid],
+      );
       await shim.task.call("Pause", { id }, limits);
       assert.equal((await shim.task.call("State", { id }, limits)).status, Status.PAUSED);
       await shim.task.call("Resume", { id }, limits);
 
       await shim.task.call("Kill", { id, signal: 15, all: true }, limits);
-      await shim.task.call("Kill", { id, signal: 9 }, limits).catch((e: unknown) => assert.equal(codeOf(e), Code.NotFound));
+      await shim.task
+        .call("Kill", { id, signal: 9 }, limits)
+        .catch((e: unknown) => assert.equal(codeOf(e), Code.NotFound));
       const { exitStatus, exitedAt } = await exit;
       assert.ok(exitStatus === 143 || exitStatus === 137);
       assert.ok(timestampNs(exitedAt) > 1_700_000_000_000_000_000n);
       await waitFor(() => shims.events.some((event) => event.type === "exit" && event.processId === id));
-      assert.ok(shims.events.some((event) => event.type === "exit" && event.containerId === id && event.processId === "e1"));
+      assert.ok(
+        shims.events.some((event) => event.type === "exit" && event.containerId === id && event.processId === "e1"),
+      );
       assert.equal((await shim.task.call("Delete", { id }, limits)).exitStatus, exitStatus);
       await shim.task.call("Shutdown", { id }, limits).catch((e: unknown) => assert.equal(codeOf(e), Code.Unavailable));
       await hasGone(pid);
@@ -80,7 +101,10 @@ suite("containerd's shim for OCI runtimes", { skip, concurrency: false }, () => 
     await using shims = await TestShims.start();
     const program = shims.program(file);
     const started = [];
-    for (let i = 0; i < 10; i += 1) started.push(await shims.startShim(program, shims.bundle(`c${i}`, "sleep 100", { "io.kubernetes.cri.sandbox-id": "pod1" })));
+    for (let i = 0; i < 10; i += 1)
+      started.push(
+        await shims.startShim(program, shims.bundle(`c${i}`, "sleep 100", { "io.kubernetes.cri.sandbox-id": "pod1" })),
+      );
     const other = await shims.startShim(program, shims.bundle("alone", "sleep 100"));
     const [first] = started;
     assert.deepEqual([...new Set(started.map((s) => s.pid))], [first!.pid]);
@@ -103,7 +127,9 @@ suite("containerd's shim for OCI runtimes", { skip, concurrency: false }, () => 
       if (i < 9) assert.ok(existsSync(`/proc/${first!.pid}`), `the shim ended after container ${i}`);
     }
     await hasGone(first!.pid);
-    await other.shim.task.call("Shutdown", { id: "alone" }, limits).catch((e: unknown) => assert.equal(codeOf(e), Code.Unavailable));
+    await other.shim.task
+      .call("Shutdown", { id: "alone" }, limits)
+      .catch((e: unknown) => assert.equal(codeOf(e), Code.Unavailable));
     await hasGone(other.pid);
   });
 
@@ -112,7 +138,11 @@ suite("containerd's shim for OCI runtimes", { skip, concurrency: false }, () => 
     const program = shims.program(file);
     const bundle = shims.bundle("killed", "exec sleep 100");
     const { shim, pid } = await shims.startShim(program, bundle);
-    const { pid: task } = await shim.task.call("Create", { id: "killed", bundle: bundle.dir, options: runcOptions({ binaryName: "runc" }) }, limits);
+    const { pid: task } = await shim.task.call(
+      "Create",
+      { id: "killed", bundle: bundle.dir, options: runcOptions({ binaryName: "runc" }) },
+      limits,
+    );
     await shim.task.call("Start", { id: "killed" }, limits);
     const waiting = shim.task.call("Wait", { id: "killed" }, limits);
     process.kill(pid, "SIGKILL");
@@ -121,7 +151,9 @@ suite("containerd's shim for OCI runtimes", { skip, concurrency: false }, () => 
     // The runtime is not the program yet when start comes back.
     await waitFor(() => readFileSync(`/proc/${task}/cmdline`, "utf8").startsWith("sleep"));
     assert.equal((await deleteWithShim(run, program, bundle, 20_000, limits.signal)).exitStatus, 137);
-    await waitFor(() => !existsSync(`/proc/${task}`) || /^State:\s+Z/m.test(readFileSync(`/proc/${task}/status`, "utf8")));
+    await waitFor(
+      () => !existsSync(`/proc/${task}`) || /^State:\s+Z/m.test(readFileSync(`/proc/${task}/status`, "utf8")),
+    );
     await deleteWithShim(run, program, bundle, 20_000, limits.signal);
   });
 
@@ -131,7 +163,12 @@ suite("containerd's shim for OCI runtimes", { skip, concurrency: false }, () => 
     const example = /```ts\n([^]*?)```/.exec(readme)?.[1] ?? assert.fail();
     const bundle = shims.bundle("example", "exit 3");
     const given = `const program = ${JSON.stringify(shims.program(file))}; const bundle = ${JSON.stringify(bundle)}; const signal = AbortSignal.timeout(60000);`;
-    const result = await run({ file: process.execPath, args: ["--input-type=module", "-e", `${given}\n${example}`], cwd: import.meta.dirname, timeoutMs: 60_000 });
+    const result = await run({
+      file: process.execPath,
+      args: ["--input-type=module", "-e", `${given}\n${example}`],
+      cwd: import.meta.dirname,
+      timeoutMs: 60_000,
+    });
     assert.equal(result.stdout.toString(), "3\n", result.stderr.toString());
   });
 });

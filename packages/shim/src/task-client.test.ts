@@ -5,10 +5,10 @@ import { Code, codeOf, StatusError } from "@keelson/base/status.ts";
 import { TtrpcClient } from "@keelson/ttrpc/client.ts";
 import { TtrpcServer } from "@keelson/ttrpc/server.ts";
 import { type Services, unary } from "@keelson/ttrpc/service.ts";
-import { createSandboxClient } from "./sandbox-client.ts";
-import { createTaskClient } from "./task-client.ts";
 import { PlatformRequest, PlatformResponse } from "./gen/containerd/runtime/sandbox/v1/sandbox.ts";
 import { StateRequest, StateResponse, Status } from "./gen/containerd/task/v2/task.ts";
+import { createSandboxClient } from "./sandbox-client.ts";
+import { createTaskClient } from "./task-client.ts";
 
 const limits = { timeoutMs: 5000, signal: new AbortController().signal };
 
@@ -38,35 +38,64 @@ for (const version of [2, 3] as const) {
 }
 
 test("a shim that knows pods answers for its sandbox; of one that does not this is Unimplemented", async () => {
-  const Platform = unary(PlatformRequest, PlatformResponse, async () => PlatformResponse.fromPartial({ platform: { os: "linux", architecture: "arm64" } }));
+  const Platform = unary(PlatformRequest, PlatformResponse, async () =>
+    PlatformResponse.fromPartial({ platform: { os: "linux", architecture: "arm64" } }),
+  );
   using c = connected({ "containerd.runtime.sandbox.v1.Sandbox": { Platform } });
   const sandbox = createSandboxClient(c.client, "k8s.io");
   assert.equal((await sandbox.call("Platform", { sandboxId: "p" }, limits)).platform?.architecture, "arm64");
-  await assert.rejects(sandbox.call("PingSandbox", { sandboxId: "p" }, limits), (e: unknown) => codeOf(e) === Code.Unimplemented);
+  await assert.rejects(
+    sandbox.call("PingSandbox", { sandboxId: "p" }, limits),
+    (e: unknown) => codeOf(e) === Code.Unimplemented,
+  );
 });
 
 test("an answer of another type, or beyond all measure, is an error of the shim's", async () => {
-  using c = connected({ "containerd.task.v2.Task": { State: bytes(Buffer.from("0affffffff0f", "hex")), Stats: bytes(Buffer.alloc(1024 * 1024 + 1)), Wait: bytes(Buffer.alloc(64 * 1024 + 1)) } });
+  using c = connected({
+    "containerd.task.v2.Task": {
+      State: bytes(Buffer.from("0affffffff0f", "hex")),
+      Stats: bytes(Buffer.alloc(1024 * 1024 + 1)),
+      Wait: bytes(Buffer.alloc(64 * 1024 + 1)),
+    },
+  });
   const task = createTaskClient(c.client, 2, "k8s.io");
-  const wrong = (message: RegExp) => (e: unknown) => e instanceof StatusError && e.code === Code.Internal && message.test(e.message);
-  await assert.rejects(task.call("State", { id: "c1" }, limits), wrong(/Task\/State: the shim's answer cannot be read/));
-  await assert.rejects(task.call("Stats", { id: "c1" }, limits), wrong(/Task\/Stats: the shim answers with 1048577 bytes; 1048576 are the most/));
+  const wrong = (message: RegExp) => (e: unknown) =>
+    e instanceof StatusError && e.code === Code.Internal && message.test(e.message);
+  await assert.rejects(
+    task.call("State", { id: "c1" }, limits),
+    wrong(/Task\/State: the shim's answer cannot be read/),
+  );
+  await assert.rejects(
+    task.call("Stats", { id: "c1" }, limits),
+    wrong(/Task\/Stats: the shim answers with 1048577 bytes; 1048576 are the most/),
+  );
   await assert.rejects(task.call("Wait", { id: "c1" }, limits), wrong(/Task\/Wait: the shim answers with 65537 bytes/));
 });
 
 test("every truncation of an answer is an answer or an error", async () => {
-  const whole = StateResponse.encode(StateResponse.fromPartial({ id: "c1", bundle: "/b", pid: 300, exitedAt: { seconds: 5n, nanos: 6 }, stdout: "/o" })).finish();
+  const whole = StateResponse.encode(
+    StateResponse.fromPartial({ id: "c1", bundle: "/b", pid: 300, exitedAt: { seconds: 5n, nanos: 6 }, stdout: "/o" }),
+  ).finish();
   let answer: Uint8Array = whole;
   using c = connected({ "containerd.task.v2.Task": { State: { form: "unary", handle: async () => answer } } });
   const task = createTaskClient(c.client, 2, "k8s.io");
   for (let length = 0; length <= whole.length; length += 1) {
     answer = whole.subarray(0, length);
-    const result = await task.call("State", { id: "c1" }, limits).then(({ id }) => typeof id, (e: unknown) => e);
-    assert.ok(result === "string" || (result instanceof StatusError && result.code === Code.Internal), `${length}: ${String(result)}`);
+    const result = await task.call("State", { id: "c1" }, limits).then(
+      ({ id }) => typeof id,
+      (e: unknown) => e,
+    );
+    assert.ok(
+      result === "string" || (result instanceof StatusError && result.code === Code.Internal),
+      `${length}: ${String(result)}`,
+    );
   }
 });
 
 test("a call that hangs ends by its timeout", async () => {
   using c = connected({ "containerd.task.v2.Task": { Wait: { form: "unary", handle: () => new Promise(() => {}) } } });
-  await assert.rejects(createTaskClient(c.client, 2, "k8s.io").call("Wait", { id: "c1" }, { ...limits, timeoutMs: 20 }), (e: unknown) => codeOf(e) === Code.DeadlineExceeded);
+  await assert.rejects(
+    createTaskClient(c.client, 2, "k8s.io").call("Wait", { id: "c1" }, { ...limits, timeoutMs: 20 }),
+    (e: unknown) => codeOf(e) === Code.DeadlineExceeded,
+  );
 });

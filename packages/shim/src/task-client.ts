@@ -9,7 +9,11 @@ const smallAnswerBytes = 64 * 1024;
 /** Lists of processes, and numbers. */
 const largeAnswerBytes = 1024 * 1024;
 
-function method<Request, Response>(request: MessageType<Request>, response: Method<Request, Response>["response"], maxAnswerBytes = smallAnswerBytes): Method<Request, Response> {
+function method<Request, Response>(
+  request: MessageType<Request>,
+  response: Method<Request, Response>["response"],
+  maxAnswerBytes = smallAnswerBytes,
+): Method<Request, Response> {
   return { request, response, maxAnswerBytes };
 }
 

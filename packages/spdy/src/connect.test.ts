@@ -16,13 +16,20 @@ async function listen(t: TestContext, server: Server): Promise<string> {
 test("an upgrade gives a session, with the protocol that the server chose", async (t) => {
   const server = createServer();
   server.on("upgrade", (request, socket, head) => {
-    assert.deepEqual([request.method, request.headers.upgrade, request.headers["x-stream-protocol-version"]], ["POST", "SPDY/3.1", "v4.channel.k8s.io, v3.channel.k8s.io"]);
-    socket.write("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: v3.channel.k8s.io\r\n\r\n");
+    assert.deepEqual(
+      [request.method, request.headers.upgrade, request.headers["x-stream-protocol-version"]],
+      ["POST", "SPDY/3.1", "v4.channel.k8s.io, v3.channel.k8s.io"],
+    );
+    socket.write(
+      "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: v3.channel.k8s.io\r\n\r\n",
+    );
     socket.unshift(head);
     void new SpdySession(socket, { role: "server", onStream: (stream) => (stream.reply(), stream.pipe(stream)) });
   });
   const url = await listen(t, server);
-  const { session, protocol } = await connectSpdy(`${url}/exec/x`, { protocols: ["v4.channel.k8s.io", "v3.channel.k8s.io"] });
+  const { session, protocol } = await connectSpdy(`${url}/exec/x`, {
+    protocols: ["v4.channel.k8s.io", "v3.channel.k8s.io"],
+  });
   assert.equal(protocol, "v3.channel.k8s.io");
   const stream = await session.openAccepted({});
   stream.end("echo");
@@ -33,11 +40,22 @@ test("an upgrade gives a session, with the protocol that the server chose", asyn
 
 test("a refusal is told in the server's words, with the code that its status stands for", async (t) => {
   let answer: RequestListener = () => {};
-  const url = await listen(t, createServer((request, response) => answer(request, response)));
+  const url = await listen(
+    t,
+    createServer((request, response) => answer(request, response)),
+  );
   const connect = () => connectSpdy(url, { protocols: ["v4.channel.k8s.io"] });
-  for (const [status, code] of [[404, Code.NotFound], [429, Code.ResourceExhausted], [403, Code.PermissionDenied], [500, Code.Internal]] as const) {
+  for (const [status, code] of [
+    [404, Code.NotFound],
+    [429, Code.ResourceExhausted],
+    [403, Code.PermissionDenied],
+    [500, Code.Internal],
+  ] as const) {
     answer = (_, response) => response.writeHead(status).end("the token is unknown\n");
-    await assert.rejects(connect(), (e: unknown) => codeOf(e) === code && messageOf(e).endsWith("the token is unknown"));
+    await assert.rejects(
+      connect(),
+      (e: unknown) => codeOf(e) === code && messageOf(e).endsWith("the token is unknown"),
+    );
   }
   answer = (_, response) => {
     response.writeHead(500);
@@ -53,5 +71,8 @@ test("a server that does not answer is given up with the signal, one that is not
   server.on("upgrade", () => {});
   const url = await listen(t, server);
   await assert.rejects(connectSpdy(url, { protocols: [] }, AbortSignal.timeout(20)), { name: "TimeoutError" });
-  await assert.rejects(connectSpdy("http://127.0.0.1:1/", { protocols: [] }), (e: unknown) => codeOf(e) === Code.Unavailable);
+  await assert.rejects(
+    connectSpdy("http://127.0.0.1:1/", { protocols: [] }),
+    (e: unknown) => codeOf(e) === Code.Unavailable,
+  );
 });

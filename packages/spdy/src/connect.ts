@@ -29,7 +29,10 @@ export interface Connection {
 export async function connectSpdy(url: string, options: ConnectOptions, signal?: AbortSignal): Promise<Connection> {
   const { transport, headers } = await upgrade(url, options, signal);
   const protocol = headers["x-stream-protocol-version"];
-  return { session: new SpdySession(transport, { ...options.session, role: "client" }), protocol: typeof protocol === "string" ? protocol : "" };
+  return {
+    session: new SpdySession(transport, { ...options.session, role: "client" }),
+    protocol: typeof protocol === "string" ? protocol : "",
+  };
 }
 
 interface Upgraded {
@@ -40,7 +43,12 @@ interface Upgraded {
 function upgrade(url: string, options: ConnectOptions, signal: AbortSignal | undefined): Promise<Upgraded> {
   signal?.throwIfAborted();
   const isTls = new URL(url).protocol === "https:";
-  const headers = { Connection: "Upgrade", Upgrade: "SPDY/3.1", "X-Stream-Protocol-Version": [...options.protocols], "Content-Length": "0" };
+  const headers = {
+    Connection: "Upgrade",
+    Upgrade: "SPDY/3.1",
+    "X-Stream-Protocol-Version": [...options.protocols],
+    "Content-Length": "0",
+  };
   const { promise, resolve, reject } = Promise.withResolvers<Upgraded>();
   const request = (isTls ? https : http).request(url, { method: "POST", headers, agent: false, ...options.tls });
   const onAbort = () => request.destroy(signal?.reason as Error);
@@ -50,11 +58,20 @@ function upgrade(url: string, options: ConnectOptions, signal: AbortSignal | und
     if (socket instanceof Socket) socket.setNoDelay(true);
     const protocol = response.headers.upgrade?.toLowerCase();
     if (protocol === "spdy/3.1") resolve({ transport: socket, headers: response.headers });
-    else reject(new StatusError(Code.Internal, `${url}: the server switched to ${protocol ?? "nothing"} instead of SPDY/3.1`));
+    else
+      reject(
+        new StatusError(Code.Internal, `${url}: the server switched to ${protocol ?? "nothing"} instead of SPDY/3.1`),
+      );
     if (protocol !== "spdy/3.1") socket.destroy();
   });
   request.on("response", (response) => void refusal(url, response).then(reject));
-  request.on("error", (error) => reject(signal?.aborted === true ? (signal.reason as Error) : new StatusError(Code.Unavailable, `connect to ${url}: ${messageOf(error)}`, error)));
+  request.on("error", (error) =>
+    reject(
+      signal?.aborted === true
+        ? (signal.reason as Error)
+        : new StatusError(Code.Unavailable, `connect to ${url}: ${messageOf(error)}`, error),
+    ),
+  );
   request.end();
   return promise.finally(() => signal?.removeEventListener("abort", onAbort));
 }
@@ -72,5 +89,8 @@ const codes = new Map<number, Code>([
 async function refusal(url: string, response: IncomingMessage): Promise<StatusError> {
   const status = response.statusCode ?? 0;
   const text = await refusalText(response);
-  return new StatusError(codes.get(status) ?? Code.Internal, `${new URL(url).origin}: the server answers ${status} ${response.statusMessage ?? ""}${text === "" ? "" : `: ${text}`}`);
+  return new StatusError(
+    codes.get(status) ?? Code.Internal,
+    `${new URL(url).origin}: the server answers ${status} ${response.statusMessage ?? ""}${text === "" ? "" : `: ${text}`}`,
+  );
 }

@@ -22,4 +22,7 @@ function withLength(word: string): Buffer {
 }
 
 /** What both ends have seen before the first header block: SPDY/3.1, 2.6.10.1 "Compression". */
-export const headerDictionary: Buffer = Buffer.concat([...words.split(" ").map((word) => withLength(word.replace("_", " "))), Buffer.from(text)]);
+export const headerDictionary: Buffer = Buffer.concat([
+  ...words.split(" ").map((word) => withLength(word.replace("_", " "))),
+  Buffer.from(text),
+]);

@@ -1,9 +1,20 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import * as fc from "fast-check";
 import { Code, StatusError } from "@keelson/base/status.ts";
-import { dataFrameHead, type Frame, goAwayFrame, headersFrame, pingFrame, rstStreamFrame, settingsFrame, synReplyFrame, synStreamFrame, windowUpdateFrame } from "./frame.ts";
+import * as fc from "fast-check";
 import { FrameReader } from "./frame-reader.ts";
+import {
+  dataFrameHead,
+  type Frame,
+  goAwayFrame,
+  headersFrame,
+  pingFrame,
+  rstStreamFrame,
+  settingsFrame,
+  synReplyFrame,
+  synStreamFrame,
+  windowUpdateFrame,
+} from "./frame.ts";
 import { HeaderReader, HeaderWriter } from "./header-block.ts";
 
 const maxControlBytes = 16 * 1024;
@@ -14,18 +25,53 @@ const isFin = fc.boolean();
 
 /** A frame and its bytes. */
 const anyFrame: fc.Arbitrary<[Frame, Buffer]> = fc.oneof(
-  fc.tuple(id, bytes, isFin).map(([streamId, data, isFin]): [Frame, Buffer] => [{ type: "data", streamId, data, isFin }, Buffer.concat([dataFrameHead(streamId, data.length, isFin), data])]),
-  fc.tuple(id, bytes, isFin, fc.boolean()).map(([streamId, headerBlock, isFin, isUnidirectional]): [Frame, Buffer] => [
-    { type: "synStream", streamId, headerBlock, isFin, isUnidirectional },
-    synStreamFrame(streamId, (isFin ? 1 : 0) | (isUnidirectional ? 2 : 0), headerBlock),
+  fc
+    .tuple(id, bytes, isFin)
+    .map(([streamId, data, isFin]): [Frame, Buffer] => [
+      { type: "data", streamId, data, isFin },
+      Buffer.concat([dataFrameHead(streamId, data.length, isFin), data]),
+    ]),
+  fc
+    .tuple(id, bytes, isFin, fc.boolean())
+    .map(([streamId, headerBlock, isFin, isUnidirectional]): [Frame, Buffer] => [
+      { type: "synStream", streamId, headerBlock, isFin, isUnidirectional },
+      synStreamFrame(streamId, (isFin ? 1 : 0) | (isUnidirectional ? 2 : 0), headerBlock),
+    ]),
+  fc
+    .tuple(id, bytes, isFin)
+    .map(([streamId, headerBlock, isFin]): [Frame, Buffer] => [
+      { type: "synReply", streamId, headerBlock, isFin },
+      synReplyFrame(streamId, isFin ? 1 : 0, headerBlock),
+    ]),
+  fc
+    .tuple(id, bytes, isFin)
+    .map(([streamId, headerBlock, isFin]): [Frame, Buffer] => [
+      { type: "headers", streamId, headerBlock, isFin },
+      headersFrame(streamId, isFin ? 1 : 0, headerBlock),
+    ]),
+  fc
+    .tuple(id, number)
+    .map(([streamId, status]): [Frame, Buffer] => [
+      { type: "rstStream", streamId, status },
+      rstStreamFrame(streamId, status),
+    ]),
+  number.map((initialWindowBytes): [Frame, Buffer] => [
+    { type: "settings", initialWindowBytes },
+    settingsFrame(initialWindowBytes),
   ]),
-  fc.tuple(id, bytes, isFin).map(([streamId, headerBlock, isFin]): [Frame, Buffer] => [{ type: "synReply", streamId, headerBlock, isFin }, synReplyFrame(streamId, isFin ? 1 : 0, headerBlock)]),
-  fc.tuple(id, bytes, isFin).map(([streamId, headerBlock, isFin]): [Frame, Buffer] => [{ type: "headers", streamId, headerBlock, isFin }, headersFrame(streamId, isFin ? 1 : 0, headerBlock)]),
-  fc.tuple(id, number).map(([streamId, status]): [Frame, Buffer] => [{ type: "rstStream", streamId, status }, rstStreamFrame(streamId, status)]),
-  number.map((initialWindowBytes): [Frame, Buffer] => [{ type: "settings", initialWindowBytes }, settingsFrame(initialWindowBytes)]),
   number.map((id): [Frame, Buffer] => [{ type: "ping", id }, pingFrame(id)]),
-  fc.tuple(number, number).map(([lastStreamId, status]): [Frame, Buffer] => [{ type: "goAway", lastStreamId, status }, goAwayFrame(lastStreamId, status)]),
-  fc.tuple(number, number).map(([streamId, deltaBytes]): [Frame, Buffer] => [{ type: "windowUpdate", streamId, deltaBytes }, windowUpdateFrame(streamId, deltaBytes)]),
+  fc
+    .tuple(number, number)
+    .map(([lastStreamId, status]): [Frame, Buffer] => [
+      { type: "goAway", lastStreamId, status },
+      goAwayFrame(lastStreamId, status),
+    ]),
+  fc
+    .tuple(number, number)
+    .map(([streamId, deltaBytes]): [Frame, Buffer] => [
+      { type: "windowUpdate", streamId, deltaBytes },
+      windowUpdateFrame(streamId, deltaBytes),
+    ]),
 );
 
 /** Pieces of data that follow each other in one frame as one. */
@@ -59,8 +105,12 @@ test("frames come out as they went in, however the bytes are cut", () => {
       const all = Buffer.concat(pairs.map(([, bytes]) => bytes));
       const reader = new FrameReader(maxControlBytes);
       const frames: Frame[] = [];
-      for (let at = 0; at < all.length; at += step) frames.push(...reader.read(Buffer.from(all.subarray(at, at + step))));
-      assert.deepEqual(joined(frames), pairs.map(([frame]) => frame));
+      for (let at = 0; at < all.length; at += step)
+        frames.push(...reader.read(Buffer.from(all.subarray(at, at + step))));
+      assert.deepEqual(
+        joined(frames),
+        pairs.map(([frame]) => frame),
+      );
     }),
   );
 });
@@ -69,7 +119,9 @@ test("data is passed on as it comes and never held, even of the longest frame", 
   const reader = new FrameReader(maxControlBytes);
   assert.deepEqual([...reader.read(dataFrameHead(1, 0xffffff, true))], []);
   let length = 0;
-  for (let i = 0; i < 255; i += 1) for (const frame of reader.read(Buffer.alloc(65536))) length += frame.type === "data" && !frame.isFin ? frame.data.length : NaN;
+  for (let i = 0; i < 255; i += 1)
+    for (const frame of reader.read(Buffer.alloc(65536)))
+      length += frame.type === "data" && !frame.isFin ? frame.data.length : NaN;
   assert.equal(length, 255 * 65536);
   const [last, ...rest] = reader.read(Buffer.alloc(65535));
   assert.ok(last?.type === "data" && last.isFin && rest.length === 0);
@@ -97,9 +149,17 @@ test("what is no frame is told, and control frames beyond the limit before they 
     Buffer.from("GET / HTTP/1.1\r\n\r\n"),
     Buffer.from("HTTP/1.1 200 OK\r\n"),
   ];
-  for (const bytes of wrong.slice(0, -2)) assert.throws(() => [...new FrameReader(100).read(bytes)], (e: unknown) => e instanceof StatusError && e.code === Code.InvalidArgument, bytes.toString("hex"));
+  for (const bytes of wrong.slice(0, -2))
+    assert.throws(
+      () => [...new FrameReader(100).read(bytes)],
+      (e: unknown) => e instanceof StatusError && e.code === Code.InvalidArgument,
+      bytes.toString("hex"),
+    );
   const long = synStreamFrame(1, 0, Buffer.alloc(200));
-  assert.throws(() => [...new FrameReader(100).read(long.subarray(0, 8))], (e: unknown) => e instanceof StatusError && e.code === Code.ResourceExhausted);
+  assert.throws(
+    () => [...new FrameReader(100).read(long.subarray(0, 8))],
+    (e: unknown) => e instanceof StatusError && e.code === Code.ResourceExhausted,
+  );
 });
 
 test("any truncation waits, any flipped bit and any noise gives frames or a StatusError", () => {
@@ -123,7 +183,10 @@ test("any truncation waits, any flipped bit and any noise gives frames or a Stat
     }),
     { numRuns: 50 },
   );
-  fc.assert(fc.property(fc.uint8Array({ maxLength: 300 }), (noise) => survives(Buffer.from(noise))), { numRuns: 1000 });
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 300 }), (noise) => survives(Buffer.from(noise))),
+    { numRuns: 1000 },
+  );
 });
 
 test("headers come out as they went in, names in lower case, block after block", () => {
@@ -133,15 +196,26 @@ test("headers come out as they went in, names in lower case, block after block",
     fc.property(fc.array(headers, { maxLength: 5 }), (list) => {
       const writer = new HeaderWriter();
       const reader = new HeaderReader(maxControlBytes);
-      for (const headers of list) assert.deepEqual(Object.fromEntries(reader.read(writer.write(headers))), { ...headers });
+      for (const headers of list)
+        assert.deepEqual(Object.fromEntries(reader.read(writer.write(headers))), { ...headers });
     }),
   );
-  assert.deepEqual([...new HeaderReader(1000).read(new HeaderWriter().write({ streamType: "error", Port: "80" }))], [["streamtype", "error"], ["port", "80"]]);
+  assert.deepEqual(
+    [...new HeaderReader(1000).read(new HeaderWriter().write({ streamType: "error", Port: "80" }))],
+    [
+      ["streamtype", "error"],
+      ["port", "80"],
+    ],
+  );
 });
 
 test("header blocks with names that are empty or come twice, or with wrong lengths, are refused", () => {
   const block = (...parts: (number | string)[]) =>
-    Buffer.concat(parts.map((part) => (typeof part === "string" ? Buffer.from(part) : Buffer.from(Uint32Array.of(part).buffer).swap32())));
+    Buffer.concat(
+      parts.map((part) =>
+        typeof part === "string" ? Buffer.from(part) : Buffer.from(Uint32Array.of(part).buffer).swap32(),
+      ),
+    );
   const stored = (bytes: Buffer) => {
     const own = new HeaderWriter().write({});
     const head = Buffer.alloc(5);
@@ -150,7 +224,18 @@ test("header blocks with names that are empty or come twice, or with wrong lengt
     return Buffer.concat([own.subarray(0, 6), head, bytes]);
   };
   assert.deepEqual([...new HeaderReader(1000).read(stored(block(1, 1, "a", 1, "b")))], [["a", "b"]]);
-  for (const bytes of [block(1, 0, 1, "b"), block(2, 1, "a", 0, 1, "A", 0), block(2, 1, "a", 0), block(1, 0xffffffff, "a"), block(0xffffffff), block(0, 1), Buffer.alloc(2)]) {
-    assert.throws(() => new HeaderReader(1000).read(stored(bytes)), (e: unknown) => e instanceof StatusError && e.code === Code.InvalidArgument);
+  for (const bytes of [
+    block(1, 0, 1, "b"),
+    block(2, 1, "a", 0, 1, "A", 0),
+    block(2, 1, "a", 0),
+    block(1, 0xffffffff, "a"),
+    block(0xffffffff),
+    block(0, 1),
+    Buffer.alloc(2),
+  ]) {
+    assert.throws(
+      () => new HeaderReader(1000).read(stored(bytes)),
+      (e: unknown) => e instanceof StatusError && e.code === Code.InvalidArgument,
+    );
   }
 });

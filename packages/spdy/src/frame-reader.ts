@@ -74,7 +74,10 @@ export class FrameReader {
     const given = (word >>> 16) & 0x7fff;
     if (given !== version) throw malformed(`a control frame of version ${given}`);
     if (lengthBytes > this.#maxControlBytes) {
-      throw new StatusError(Code.ResourceExhausted, `SPDY: a control frame of ${lengthBytes} bytes; ${this.#maxControlBytes} are the most`);
+      throw new StatusError(
+        Code.ResourceExhausted,
+        `SPDY: a control frame of ${lengthBytes} bytes; ${this.#maxControlBytes} are the most`,
+      );
     }
     if (lengthBytes === 0) throw malformed("an empty control frame");
     return { is: "control", frameType: word & 0xffff, flags, lengthBytes };
@@ -87,7 +90,13 @@ function controlFrame(type: number, flags: number, body: Buffer): Frame | undefi
   switch (type) {
     case FrameType.synStream:
       need(body.length >= 10, "SYN_STREAM");
-      return { type: "synStream", streamId: idAt(body, 0, "SYN_STREAM"), isFin, isUnidirectional: (flags & flagUnidirectional) !== 0, headerBlock: body.subarray(10) };
+      return {
+        type: "synStream",
+        streamId: idAt(body, 0, "SYN_STREAM"),
+        isFin,
+        isUnidirectional: (flags & flagUnidirectional) !== 0,
+        headerBlock: body.subarray(10),
+      };
     case FrameType.synReply:
       need(body.length >= 4, "SYN_REPLY");
       return { type: "synReply", streamId: idAt(body, 0, "SYN_REPLY"), isFin, headerBlock: body.subarray(4) };

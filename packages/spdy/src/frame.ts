@@ -1,5 +1,14 @@
 /** SPDY/3.1, 2.6: types of control frames. */
-export const FrameType = { synStream: 1, synReply: 2, rstStream: 3, settings: 4, ping: 6, goAway: 7, headers: 8, windowUpdate: 9 } as const;
+export const FrameType = {
+  synStream: 1,
+  synReply: 2,
+  rstStream: 3,
+  settings: 4,
+  ping: 6,
+  goAway: 7,
+  headers: 8,
+  windowUpdate: 9,
+} as const;
 
 export const flagFin = 1;
 export const flagUnidirectional = 2;
@@ -18,7 +27,9 @@ export const RstStatus = {
   frameTooLarge: 11,
 } as const;
 
-const rstNames = new Map<number, string>(Object.entries(RstStatus).map(([name, code]) => [code, name.replace(/[A-Z]/g, (c) => `_${c}`).toUpperCase()]));
+const rstNames = new Map<number, string>(
+  Object.entries(RstStatus).map(([name, code]) => [code, name.replace(/[A-Z]/g, (c) => `_${c}`).toUpperCase()]),
+);
 
 /** The specification's name, such as REFUSED_STREAM. */
 export function rstStatusName(status: number): string {
@@ -39,7 +50,13 @@ export const maxStreamId = 0x7fffffff;
 /** A frame as it was read; a data frame may come in pieces, of which the last one has its `isFin`. */
 export type Frame =
   | { readonly type: "data"; readonly streamId: number; readonly data: Buffer; readonly isFin: boolean }
-  | { readonly type: "synStream"; readonly streamId: number; readonly isFin: boolean; readonly isUnidirectional: boolean; readonly headerBlock: Buffer }
+  | {
+      readonly type: "synStream";
+      readonly streamId: number;
+      readonly isFin: boolean;
+      readonly isUnidirectional: boolean;
+      readonly headerBlock: Buffer;
+    }
   | { readonly type: "synReply"; readonly streamId: number; readonly isFin: boolean; readonly headerBlock: Buffer }
   | { readonly type: "headers"; readonly streamId: number; readonly isFin: boolean; readonly headerBlock: Buffer }
   | { readonly type: "rstStream"; readonly streamId: number; readonly status: number }

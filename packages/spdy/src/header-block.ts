@@ -15,8 +15,12 @@ export class HeaderWriter {
    */
   write(headers: Readonly<Record<string, string>>): Buffer {
     const pairs = Object.entries(headers);
-    const block = Buffer.concat([uint32(pairs.length), ...pairs.flatMap(([name, value]) => [withLength(name.toLowerCase()), withLength(value)])]);
-    if (block.length > 0xffff) throw new RangeError(`headers have ${block.length} bytes; 65535 are what a stream may have`);
+    const block = Buffer.concat([
+      uint32(pairs.length),
+      ...pairs.flatMap(([name, value]) => [withLength(name.toLowerCase()), withLength(value)]),
+    ]);
+    if (block.length > 0xffff)
+      throw new RangeError(`headers have ${block.length} bytes; 65535 are what a stream may have`);
     const stored = Buffer.alloc(5);
     stored.writeUInt16LE(block.length, 1);
     stored.writeUInt16LE(block.length ^ 0xffff, 3);

@@ -5,9 +5,14 @@ const windowBytes = 32 * 1024;
 const maxCodeBits = 15;
 
 /** RFC 1951, 3.2.5: the first length or distance of each code, and how many bits follow it. */
-const lengthBase = [3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 23, 27, 31, 35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227, 258];
+const lengthBase = [
+  3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 23, 27, 31, 35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227, 258,
+];
 const lengthBits = [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0];
-const distanceBase = [1, 2, 3, 4, 5, 7, 9, 13, 17, 25, 33, 49, 65, 97, 129, 193, 257, 385, 513, 769, 1025, 1537, 2049, 3073, 4097, 6145, 8193, 12289, 16385, 24577];
+const distanceBase = [
+  1, 2, 3, 4, 5, 7, 9, 13, 17, 25, 33, 49, 65, 97, 129, 193, 257, 385, 513, 769, 1025, 1537, 2049, 3073, 4097, 6145,
+  8193, 12289, 16385, 24577,
+];
 const distanceBits = [0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13];
 /** 3.2.7: in which order the lengths of the code-length codes come. */
 const codeLengthOrder = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
@@ -67,7 +72,8 @@ export class Inflater {
     if (this.#input.length < 6) throw malformed("no zlib header");
     const head = this.#input.readUInt16BE(0);
     if (((head >> 8) & 0xf) !== 8 || head % 31 !== 0) throw malformed("no zlib header");
-    if ((head & 0x20) === 0 || this.#input.readUInt32BE(2) !== adler32(this.#dictionary)) throw malformed("another dictionary than SPDY/3's");
+    if ((head & 0x20) === 0 || this.#input.readUInt32BE(2) !== adler32(this.#dictionary))
+      throw malformed("another dictionary than SPDY/3's");
     this.#position = 6;
     this.#hasHeader = true;
   }
@@ -98,7 +104,8 @@ export class Inflater {
     this.#bitCount = 0;
     if (this.#position + 4 > this.#input.length) throw isShort;
     const length = this.#input.readUInt16LE(this.#position);
-    if ((this.#input.readUInt16LE(this.#position + 2) ^ 0xffff) !== length) throw malformed("a stored block with two lengths");
+    if ((this.#input.readUInt16LE(this.#position + 2) ^ 0xffff) !== length)
+      throw malformed("a stored block with two lengths");
     const from = this.#position + 4;
     if (from + length > this.#input.length) throw isShort;
     this.#reserve(start, length);
@@ -120,7 +127,8 @@ export class Inflater {
       const distance = this.#valueOf(this.#symbol(distances), distanceBase, distanceBits);
       if (distance > this.#length) throw malformed("a copy from before the beginning");
       this.#reserve(start, length);
-      for (let i = 0; i < length; i += 1, this.#length += 1) this.#output[this.#length] = this.#output[this.#length - distance]!;
+      for (let i = 0; i < length; i += 1, this.#length += 1)
+        this.#output[this.#length] = this.#output[this.#length - distance]!;
     }
   }
 
@@ -139,7 +147,7 @@ export class Inflater {
     for (let i = 0; i < codeCount; i += 1) codeLengths[codeLengthOrder[i]!] = this.#take(3);
     const code = huffman(codeLengths);
     const all = new Uint8Array(lengthCount + distanceCount);
-    for (let i = 0; i < all.length; ) {
+    for (let i = 0; i < all.length;) {
       const symbol = this.#symbol(code);
       if (symbol < 16) {
         all[i++] = symbol;
@@ -184,7 +192,8 @@ export class Inflater {
 
   #reserve(start: number, count: number): void {
     const needed = this.#length + count;
-    if (needed - start > this.#maxBytes) throw new StatusError(Code.ResourceExhausted, `SPDY: headers of more than ${this.#maxBytes} bytes`);
+    if (needed - start > this.#maxBytes)
+      throw new StatusError(Code.ResourceExhausted, `SPDY: headers of more than ${this.#maxBytes} bytes`);
     if (needed <= this.#output.length) return;
     const larger = Buffer.alloc(Math.max(needed, this.#output.length * 2));
     this.#output.copy(larger, 0, 0, this.#length);

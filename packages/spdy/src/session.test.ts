@@ -1,10 +1,21 @@
 import assert from "node:assert/strict";
 import { Duplex, duplexPair } from "node:stream";
 import { test } from "node:test";
-import * as fc from "fast-check";
 import { Code, codeOf, StatusError } from "@keelson/base/status.ts";
-import { dataFrameHead, type Frame, goAwayFrame, pingFrame, RstStatus, rstStreamFrame, settingsFrame, synReplyFrame, synStreamFrame, windowUpdateFrame } from "./frame.ts";
+import * as fc from "fast-check";
 import { FrameReader } from "./frame-reader.ts";
+import {
+  dataFrameHead,
+  type Frame,
+  goAwayFrame,
+  pingFrame,
+  RstStatus,
+  rstStreamFrame,
+  settingsFrame,
+  synReplyFrame,
+  synStreamFrame,
+  windowUpdateFrame,
+} from "./frame.ts";
 import { HeaderWriter } from "./header-block.ts";
 import { type SessionOptions, SpdySession } from "./session.ts";
 import type { SpdyStream } from "./stream.ts";
@@ -18,23 +29,48 @@ interface Pair {
 }
 
 /** A client and a server that accepts all streams. */
-function pair(options: Partial<SessionOptions> = {}, onStream: (stream: SpdyStream) => void = (stream) => stream.reply({ version: "1" })): Pair {
+function pair(
+  options: Partial<SessionOptions> = {},
+  onStream: (stream: SpdyStream) => void = (stream) => stream.reply({ version: "1" }),
+): Pair {
   const [ours, theirs] = duplexPair();
   const streams: SpdyStream[] = [];
-  const server = new SpdySession(theirs, { ...options, role: "server", onStream: (stream) => (streams.push(stream), onStream(stream)) });
+  const server = new SpdySession(theirs, {
+    ...options,
+    role: "server",
+    onStream: (stream) => (streams.push(stream), onStream(stream)),
+  });
   return { client: new SpdySession(ours, { ...options, role: "client" }), server, streams, ours, theirs };
 }
 
 /** A peer that speaks in frames: what it was sent, and a way to say anything. */
-function rawPeer(options: Partial<SessionOptions> = {}): { session: SpdySession; streams: SpdyStream[]; frames: Frame[]; wire: Duplex; say: (...frames: Buffer[]) => void; headers: HeaderWriter } {
+function rawPeer(options: Partial<SessionOptions> = {}): {
+  session: SpdySession;
+  streams: SpdyStream[];
+  frames: Frame[];
+  wire: Duplex;
+  say: (...frames: Buffer[]) => void;
+  headers: HeaderWriter;
+} {
   const [ours, wire] = duplexPair();
   const reader = new FrameReader(1 << 20);
   const frames: Frame[] = [];
   wire.on("data", (bytes: Buffer) => frames.push(...reader.read(bytes)));
   wire.on("error", () => {});
   const streams: SpdyStream[] = [];
-  const session = new SpdySession(ours, { role: "server", onStream: (stream) => (streams.push(stream), stream.reply()), ...options });
-  return { session, streams, frames, wire, say: (...list) => void wire.write(Buffer.concat(list)), headers: new HeaderWriter() };
+  const session = new SpdySession(ours, {
+    role: "server",
+    onStream: (stream) => (streams.push(stream), stream.reply()),
+    ...options,
+  });
+  return {
+    session,
+    streams,
+    frames,
+    wire,
+    say: (...list) => void wire.write(Buffer.concat(list)),
+    headers: new HeaderWriter(),
+  };
 }
 
 /** Reads to the end and leaves the other half open, unlike node:stream/consumers. */
@@ -49,8 +85,10 @@ const turn = () => new Promise((resolve) => setImmediate(resolve));
 const turns = async (count = 10) => {
   for (let i = 0; i < count; i += 1) await turn();
 };
-const dataBytes = (frames: readonly Frame[]) => frames.reduce((sum, frame) => sum + (frame.type === "data" ? frame.data.length : 0), 0);
-const resets = (frames: readonly Frame[]) => frames.flatMap((frame) => (frame.type === "rstStream" ? [frame.status] : []));
+const dataBytes = (frames: readonly Frame[]) =>
+  frames.reduce((sum, frame) => sum + (frame.type === "data" ? frame.data.length : 0), 0);
+const resets = (frames: readonly Frame[]) =>
+  frames.flatMap((frame) => (frame.type === "rstStream" ? [frame.status] : []));
 
 test("streams carry bytes both ways, with headers, and close each half by itself", async () => {
   const { client, streams, server } = pair();
@@ -81,19 +119,25 @@ test("both sides open streams; numbers have their parity", async () => {
 
 test("any bytes on any number of streams arrive in order, with small windows too", async () => {
   await fc.assert(
-    fc.asyncProperty(fc.array(fc.array(fc.nat(200_000), { maxLength: 5 }), { minLength: 1, maxLength: 6 }), async (plans) => {
-      const { client, streams } = pair({ streamWindowBytes: 65536, sessionWindowBytes: 65536 }, (stream) => (stream.reply(), stream.pipe(stream)));
-      const results = plans.map(async (sizes, i) => {
-        const stream = client.open({ n: String(i) });
-        const read = buffer(stream);
-        const sent = sizes.map((size, j) => Buffer.alloc(size, i * 16 + j));
-        for (const bytes of sent) stream.write(bytes);
-        stream.end();
-        assert.ok((await read).equals(Buffer.concat(sent)));
-      });
-      await Promise.all(results);
-      assert.equal(streams.length, plans.length);
-    }),
+    fc.asyncProperty(
+      fc.array(fc.array(fc.nat(200_000), { maxLength: 5 }), { minLength: 1, maxLength: 6 }),
+      async (plans) => {
+        const { client, streams } = pair(
+          { streamWindowBytes: 65536, sessionWindowBytes: 65536 },
+          (stream) => (stream.reply(), stream.pipe(stream)),
+        );
+        const results = plans.map(async (sizes, i) => {
+          const stream = client.open({ n: String(i) });
+          const read = buffer(stream);
+          const sent = sizes.map((size, j) => Buffer.alloc(size, i * 16 + j));
+          for (const bytes of sent) stream.write(bytes);
+          stream.end();
+          assert.ok((await read).equals(Buffer.concat(sent)));
+        });
+        await Promise.all(results);
+        assert.equal(streams.length, plans.length);
+      },
+    ),
     { numRuns: 30 },
   );
 });
@@ -103,7 +147,8 @@ test("a reader that stalls holds up its own stream only, and memory stays bounde
   const stalled = await client.openAccepted({});
   let written = 0;
   const pump = () => {
-    for (let goesOn = true; goesOn && written < 10_000_000; written += 65536) goesOn = stalled.write(Buffer.alloc(65536));
+    for (let goesOn = true; goesOn && written < 10_000_000; written += 65536)
+      goesOn = stalled.write(Buffer.alloc(65536));
   };
   stalled.on("drain", pump);
   pump();
@@ -167,7 +212,10 @@ test("a peer without windows, as Kubernetes' own, is sent to as its connection t
 });
 
 test("a peer without windows that sends too much is not read on until there is room", async () => {
-  const { session, streams, say, headers, wire, frames } = rawPeer({ streamWindowBytes: 65536, sessionWindowBytes: 131072 });
+  const { session, streams, say, headers, wire, frames } = rawPeer({
+    streamWindowBytes: 65536,
+    sessionWindowBytes: 131072,
+  });
   say(synStreamFrame(1, 0, headers.write({})), synStreamFrame(3, 0, headers.write({})));
   await turns();
   for (let i = 0; i < 100; i += 1) say(dataFrameHead(1, 65536, false), Buffer.alloc(65536));
@@ -179,12 +227,20 @@ test("a peer without windows that sends too much is not read on until there is r
   streams[0]!.on("data", (bytes: Buffer) => (read += bytes.length));
   assert.equal(await text(streams[1]!), "ok");
   assert.equal(read, 100 * 65536);
-  assert.equal(frames.filter((frame) => frame.type === "windowUpdate").length, 1, "none after the one at the start: a peer that closes with frames unread loses the end of what it sent");
+  assert.equal(
+    frames.filter((frame) => frame.type === "windowUpdate").length,
+    1,
+    "none after the one at the start: a peer that closes with frames unread loses the end of what it sent",
+  );
 });
 
 test("a peer with windows that overruns ours is reset, and the session goes on", async () => {
   const peer = rawPeer({ streamWindowBytes: 65536 });
-  peer.say(settingsFrame(65536), synStreamFrame(1, 0, peer.headers.write({})), synStreamFrame(3, 0, peer.headers.write({})));
+  peer.say(
+    settingsFrame(65536),
+    synStreamFrame(1, 0, peer.headers.write({})),
+    synStreamFrame(3, 0, peer.headers.write({})),
+  );
   await turns();
   for (let i = 0; i < 5; i += 1) peer.say(dataFrameHead(1, 65536, false), Buffer.alloc(65536));
   peer.say(dataFrameHead(3, 1, true), Buffer.from("x"));
@@ -204,13 +260,23 @@ test("a peer with windows gets them back as we read", async () => {
 
 test("CANCEL is an end after what came before; other statuses are errors", async () => {
   const peer = rawPeer();
-  for (const id of [1, 3, 5]) peer.say(synStreamFrame(id, 0, peer.headers.write({})), dataFrameHead(id, 4, false), Buffer.from("last"));
+  for (const id of [1, 3, 5])
+    peer.say(synStreamFrame(id, 0, peer.headers.write({})), dataFrameHead(id, 4, false), Buffer.from("last"));
   await turns();
-  peer.say(rstStreamFrame(1, RstStatus.cancel), rstStreamFrame(3, RstStatus.internalError), rstStreamFrame(5, RstStatus.cancel));
+  peer.say(
+    rstStreamFrame(1, RstStatus.cancel),
+    rstStreamFrame(3, RstStatus.internalError),
+    rstStreamFrame(5, RstStatus.cancel),
+  );
   const [one, two, three] = peer.streams;
   assert.equal(await text(one!), "last");
-  await assert.rejects(text(two!), (e: unknown) => e instanceof StatusError && e.code === Code.Aborted && /INTERNAL_ERROR/.test(e.message));
-  await new Promise<void>((resolve) => three!.write("x", (error) => (assert.equal(codeOf(error), Code.Aborted), resolve())));
+  await assert.rejects(
+    text(two!),
+    (e: unknown) => e instanceof StatusError && e.code === Code.Aborted && /INTERNAL_ERROR/.test(e.message),
+  );
+  await new Promise<void>((resolve) =>
+    three!.write("x", (error) => (assert.equal(codeOf(error), Code.Aborted), resolve())),
+  );
   assert.equal(peer.session.openStreams, 0);
 });
 
@@ -228,7 +294,12 @@ test("a stream that is destroyed is reset for the peer, once, and what is under 
 test("data for streams that never were, and after their end, is answered with a reset", async () => {
   const peer = rawPeer();
   peer.say(dataFrameHead(9, 1, false), Buffer.from("x"));
-  peer.say(synStreamFrame(11, 0, peer.headers.write({})), dataFrameHead(11, 0, true), dataFrameHead(11, 1, false), Buffer.from("x"));
+  peer.say(
+    synStreamFrame(11, 0, peer.headers.write({})),
+    dataFrameHead(11, 0, true),
+    dataFrameHead(11, 1, false),
+    Buffer.from("x"),
+  );
   await turns();
   assert.deepEqual(resets(peer.frames), [RstStatus.invalidStream, RstStatus.streamAlreadyClosed]);
 });
@@ -284,7 +355,10 @@ test("close lets open streams end, then the transport, and is a good end on both
   const stream = await client.openAccepted({});
   server.close();
   await turns();
-  assert.throws(() => client.open({}), (e: unknown) => codeOf(e) === Code.Unavailable);
+  assert.throws(
+    () => client.open({}),
+    (e: unknown) => codeOf(e) === Code.Unavailable,
+  );
   stream.end("last words");
   assert.equal(await text(streams[0]!), "last words");
   streams[0]!.end("bye");
@@ -305,13 +379,21 @@ test("GOAWAY ends the streams that the peer has not taken", async () => {
 
 test("when the connection ends, streams fail with the reason, and those that had ended are still read", async () => {
   const peer = rawPeer();
-  peer.say(synStreamFrame(1, 0, peer.headers.write({})), synStreamFrame(3, 0, peer.headers.write({})), dataFrameHead(1, 4, true), Buffer.from("last"));
+  peer.say(
+    synStreamFrame(1, 0, peer.headers.write({})),
+    synStreamFrame(3, 0, peer.headers.write({})),
+    dataFrameHead(1, 4, true),
+    Buffer.from("last"),
+  );
   await turns();
   peer.wire.end();
   assert.equal((await peer.session.closed)?.code, Code.Unavailable);
   assert.equal(await text(peer.streams[0]!), "last");
   await assert.rejects(text(peer.streams[1]!), (e: unknown) => codeOf(e) === Code.Unavailable);
-  assert.throws(() => peer.session.open({}), (e: unknown) => codeOf(e) === Code.Unavailable);
+  assert.throws(
+    () => peer.session.open({}),
+    (e: unknown) => codeOf(e) === Code.Unavailable,
+  );
 });
 
 test("an aborted opening leaves no stream", async () => {

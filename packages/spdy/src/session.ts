@@ -1,5 +1,6 @@
 import type { Duplex } from "node:stream";
 import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
+import { FrameReader } from "./frame-reader.ts";
 import {
   dataFrameHead,
   type Frame,
@@ -16,7 +17,6 @@ import {
   synStreamFrame,
   windowUpdateFrame,
 } from "./frame.ts";
-import { FrameReader } from "./frame-reader.ts";
 import { HeaderReader, type Headers, HeaderWriter } from "./header-block.ts";
 import { resetError, SpdyStream, type StreamHost } from "./stream.ts";
 
@@ -119,13 +119,16 @@ export class SpdySession implements Disposable {
     transport.on("data", (bytes: Buffer) => this.#read(bytes));
     transport.on("drain", () => this.#pumpAll());
     transport.on("end", () => this.#over(new StatusError(Code.Unavailable, "SPDY: the peer closed the connection")));
-    transport.on("error", (error) => this.#over(new StatusError(Code.Unavailable, `SPDY: the connection broke: ${messageOf(error)}`, error)));
+    transport.on("error", (error) =>
+      this.#over(new StatusError(Code.Unavailable, `SPDY: the connection broke: ${messageOf(error)}`, error)),
+    );
     transport.on("close", () => {
       this.#over(new StatusError(Code.Unavailable, "SPDY: the connection is closed"));
       resolve(this.#reason);
     });
     this.#answer(settingsFrame(streamWindowBytes));
-    if (sessionWindowBytes > initialWindowBytes) this.#answer(windowUpdateFrame(0, sessionWindowBytes - initialWindowBytes));
+    if (sessionWindowBytes > initialWindowBytes)
+      this.#answer(windowUpdateFrame(0, sessionWindowBytes - initialWindowBytes));
   }
 
   /** Streams of both sides that are open, half or whole. */
@@ -149,8 +152,10 @@ export class SpdySession implements Disposable {
    */
   open(headers: Readonly<Record<string, string>>): SpdyStream {
     if (this.#isOver) throw this.#reason ?? new StatusError(Code.Unavailable, "SPDY: the session is closed");
-    if (this.#isGoingAway || this.#isPeerGoingAway) throw new StatusError(Code.Unavailable, "SPDY: the session takes no more streams");
-    if (this.#nextId > maxStreamId) throw new StatusError(Code.Unavailable, "SPDY: the session has used all its stream numbers");
+    if (this.#isGoingAway || this.#isPeerGoingAway)
+      throw new StatusError(Code.Unavailable, "SPDY: the session takes no more streams");
+    if (this.#nextId > maxStreamId)
+      throw new StatusError(Code.Unavailable, "SPDY: the session has used all its stream numbers");
     const id = this.#nextId;
     this.#nextId += 2;
     const stream = this.#add(id, new Map(Object.entries(headers)), true, false, false);
@@ -180,7 +185,10 @@ export class SpdySession implements Disposable {
     const { promise, resolve } = Promise.withResolvers<void>();
     this.#pings.set(id, resolve);
     this.#send(pingFrame(id));
-    const error = await Promise.race([promise, this.closed.then((reason) => reason ?? new StatusError(Code.Unavailable, "SPDY: the session was closed"))]);
+    const error = await Promise.race([
+      promise,
+      this.closed.then((reason) => reason ?? new StatusError(Code.Unavailable, "SPDY: the session was closed")),
+    ]);
     if (error !== undefined) throw error;
   }
 
@@ -216,7 +224,14 @@ export class SpdySession implements Disposable {
   }
 
   #add(id: number, headers: Headers, isOurs: boolean, isFin: boolean, isUnidirectional: boolean): SpdyStream {
-    const start = { id, headers, isOurs, sendWindowBytes: this.#peerInitialWindowBytes, readable: !isFin, writable: !isUnidirectional };
+    const start = {
+      id,
+      headers,
+      isOurs,
+      sendWindowBytes: this.#peerInitialWindowBytes,
+      readable: !isFin,
+      writable: !isUnidirectional,
+    };
     const stream = new SpdyStream(this.#host, start, maxDataBytes);
     this.#streams.set(id, stream);
     this.#windows.set(id, { owedBytes: 0, isTelling: false });
@@ -277,7 +292,8 @@ export class SpdySession implements Disposable {
 
   /** What the peer sent cannot be understood: says so and ends. */
   #fail(error: unknown): void {
-    const reason = error instanceof StatusError ? error : new StatusError(Code.Internal, `SPDY: ${messageOf(error)}`, error);
+    const reason =
+      error instanceof StatusError ? error : new StatusError(Code.Internal, `SPDY: ${messageOf(error)}`, error);
     if (this.#isOver) return;
     this.#send(goAwayFrame(this.#lastPeerId, GoAwayStatus.protocolError));
     this.#endTransport(false);
@@ -380,7 +396,12 @@ export class SpdySession implements Disposable {
         this.#takeData(frame.streamId, frame.data, frame.isFin);
         return;
       case "synStream":
-        this.#takeStream(frame.streamId, this.#headerReader.read(frame.headerBlock), frame.isFin, frame.isUnidirectional);
+        this.#takeStream(
+          frame.streamId,
+          this.#headerReader.read(frame.headerBlock),
+          frame.isFin,
+          frame.isUnidirectional,
+        );
         return;
       case "synReply": {
         const headers = this.#headerReader.read(frame.headerBlock);
@@ -412,7 +433,8 @@ export class SpdySession implements Disposable {
 
   #takeStream(id: number, headers: Headers, isFin: boolean, isUnidirectional: boolean): void {
     // SPDY/3.1, 2.3.2: numbers have the sender's parity and go up.
-    if (!this.#isPeers(id) || id <= this.#lastPeerId) throw new StatusError(Code.InvalidArgument, `SPDY: the peer opened stream ${id} after ${this.#lastPeerId}`);
+    if (!this.#isPeers(id) || id <= this.#lastPeerId)
+      throw new StatusError(Code.InvalidArgument, `SPDY: the peer opened stream ${id} after ${this.#lastPeerId}`);
     this.#lastPeerId = id;
     if (this.#isGoingAway) return;
     if (this.#onStream === undefined || this.#peerStreams >= this.#options.maxStreams) {
@@ -452,7 +474,8 @@ export class SpdySession implements Disposable {
       return;
     }
     const { streamWindowBytes, sessionWindowBytes } = this.#options;
-    const isOverrun = stream.unreadBytes + data.length > streamWindowBytes || this.#unreadBytes + data.length > sessionWindowBytes;
+    const isOverrun =
+      stream.unreadBytes + data.length > streamWindowBytes || this.#unreadBytes + data.length > sessionWindowBytes;
     if (this.#keepsWindows && isOverrun) {
       stream.reset(RstStatus.flowControlError);
       this.#owe(this.#sessionWindow, 0, data.length, sessionWindowBytes);
@@ -475,7 +498,8 @@ export class SpdySession implements Disposable {
     this.#unreadBytes -= bytes;
     this.#owe(this.#sessionWindow, 0, bytes, sessionWindowBytes);
     const window = this.#windows.get(stream.id);
-    if (window !== undefined && !stream.remoteEnded && !stream.destroyed) this.#owe(window, stream.id, bytes, streamWindowBytes);
+    if (window !== undefined && !stream.remoteEnded && !stream.destroyed)
+      this.#owe(window, stream.id, bytes, streamWindowBytes);
     if (this.#isPaused && this.#unreadBytes < sessionWindowBytes / 2 && this.#hasRoom()) {
       this.#isPaused = false;
       clearInterval(this.#prober);
@@ -528,7 +552,8 @@ export class SpdySession implements Disposable {
     this.#keepsWindows = true;
     if (id === 0) {
       this.#sendWindowBytes += deltaBytes;
-      if (deltaBytes === 0 || this.#sendWindowBytes > maxWindowBytes) throw new StatusError(Code.InvalidArgument, "SPDY: the peer's session window is out of bounds");
+      if (deltaBytes === 0 || this.#sendWindowBytes > maxWindowBytes)
+        throw new StatusError(Code.InvalidArgument, "SPDY: the peer's session window is out of bounds");
     } else {
       const stream = this.#streams.get(id);
       if (stream === undefined) return;
@@ -547,7 +572,9 @@ export class SpdySession implements Disposable {
     this.#isPeerGoingAway = true;
     for (const stream of this.#streams.values()) {
       if (this.#isPeers(stream.id) || stream.id <= lastStreamId) continue;
-      stream.failed(new StatusError(Code.Unavailable, `SPDY: the peer goes away and has not taken stream ${stream.id}`));
+      stream.failed(
+        new StatusError(Code.Unavailable, `SPDY: the peer goes away and has not taken stream ${stream.id}`),
+      );
     }
   }
 }

@@ -1,7 +1,7 @@
 import { Duplex } from "node:stream";
 import { Code, StatusError } from "@keelson/base/status.ts";
-import type { Headers } from "./header-block.ts";
 import { RstStatus, rstStatusName } from "./frame.ts";
+import type { Headers } from "./header-block.ts";
 
 /** What a stream asks of its session. */
 export interface StreamHost {
@@ -89,7 +89,8 @@ export class SpdyStream extends Duplex {
 
   /** Accepts a stream that the peer opened; once, before anything is written. */
   reply(headers: Readonly<Record<string, string>> = {}): void {
-    if (this.#isOurs || this.#isReplied) throw new StatusError(Code.FailedPrecondition, `SPDY: stream ${this.id} takes no reply`);
+    if (this.#isOurs || this.#isReplied)
+      throw new StatusError(Code.FailedPrecondition, `SPDY: stream ${this.id} takes no reply`);
     this.#isReplied = true;
     if (!this.#isReset) this.#host.reply(this, headers);
   }
@@ -189,7 +190,8 @@ export class SpdyStream extends Duplex {
 
   override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
     if (!this.#remoteEnded || !this.#localEnded) this.#sendReset(RstStatus.cancel);
-    if (!this.#isSettled) this.#settle.reject(error ?? new StatusError(Code.Cancelled, `SPDY: stream ${this.id} was closed`));
+    if (!this.#isSettled)
+      this.#settle.reject(error ?? new StatusError(Code.Cancelled, `SPDY: stream ${this.id} was closed`));
     this.#queue.length = 0;
     const unread = this.unreadBytes;
     this.unreadBytes = 0;
@@ -197,7 +199,8 @@ export class SpdyStream extends Duplex {
     const writing = this.#writing;
     this.#host.gone(this);
     done(error);
-    if (writing !== undefined) this.#stopWriting(writing, error ?? new StatusError(Code.Cancelled, `SPDY: stream ${this.id} was closed`));
+    if (writing !== undefined)
+      this.#stopWriting(writing, error ?? new StatusError(Code.Cancelled, `SPDY: stream ${this.id} was closed`));
   }
 
   #stopWriting(writing: Writing, error: Error): void {
@@ -244,5 +247,8 @@ function settle({ bytes, handedBytes, sentBytes, error, done }: Writing): void {
 
 /** The error of a stream that the peer has reset. */
 export function resetError(id: number, status: number): StatusError {
-  return new StatusError(status === RstStatus.refusedStream ? Code.ResourceExhausted : Code.Aborted, `SPDY: the peer reset stream ${id}: ${rstStatusName(status)}`);
+  return new StatusError(
+    status === RstStatus.refusedStream ? Code.ResourceExhausted : Code.Aborted,
+    `SPDY: the peer reset stream ${id}: ${rstStatusName(status)}`,
+  );
 }

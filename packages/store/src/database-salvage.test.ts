@@ -1,5 +1,14 @@
 import assert from "node:assert/strict";
-import { copyFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
@@ -58,14 +67,17 @@ test("a log that ends anywhere gives the state after some commit, and never an o
   const [whole, log] = [readFileSync(path), readFileSync(`${path}-wal`)];
   const next = random(7);
   const ends = [0, 1, 31, 32, log.length];
-  for (let frame = 32; frame <= log.length; frame += frameBytes) ends.push(frame - 1, frame, frame + 1, frame + 24, frame + Math.floor(next() * frameBytes));
+  for (let frame = 32; frame <= log.length; frame += frameBytes)
+    ends.push(frame - 1, frame, frame + 1, frame + 24, frame + Math.floor(next() * frameBytes));
   let latest = 0;
   for (const end of ends.filter((e) => e <= log.length).sort((a, b) => a - b)) {
     writeFileSync(path, whole);
     writeFileSync(`${path}-wal`, log.subarray(0, end));
     rmSync(`${path}-shm`, { force: true });
     const found = versionsIn(path);
-    const at = states.findLastIndex((state) => state.size === found.size && [...state].every(([key, version]) => found.get(key) === version));
+    const at = states.findLastIndex(
+      (state) => state.size === found.size && [...state].every(([key, version]) => found.get(key) === version),
+    );
     assert.ok(at >= latest, `${end} bytes of the log give state ${at}, fewer gave ${latest}`);
     latest = at;
   }
@@ -80,12 +92,18 @@ test("bytes flipped in the log's tail cost at most the commits from there on", (
   for (let round = 0; round < 150; round += 1) {
     const torn = Buffer.from(log);
     const from = Math.floor(next() * (log.length - 32)) + 32;
-    for (let n = 0; n < 3; n += 1) torn[from + Math.floor(next() * (log.length - from))]! ^= 1 + Math.floor(next() * 255);
+    for (let n = 0; n < 3; n += 1)
+      torn[from + Math.floor(next() * (log.length - from))]! ^= 1 + Math.floor(next() * 255);
     writeFileSync(path, whole);
     writeFileSync(`${path}-wal`, torn);
     rmSync(`${path}-shm`, { force: true });
     const found = versionsIn(path);
-    assert.ok(states.some((state) => state.size === found.size && [...state].every(([key, version]) => found.get(key) === version)), `round ${round}: ${JSON.stringify([...found])}`);
+    assert.ok(
+      states.some(
+        (state) => state.size === found.size && [...state].every(([key, version]) => found.get(key) === version),
+      ),
+      `round ${round}: ${JSON.stringify([...found])}`,
+    );
   }
 });
 
@@ -116,7 +134,13 @@ test("whatever has happened to the file, the daemon starts, and what was there i
   versionsIn(path);
   const whole = readFileSync(path);
   const next = random(23);
-  const damage = [Buffer.from("garbage"), Buffer.alloc(4096), whole.subarray(0, 100), whole.subarray(0, 5000), whole.subarray(0, whole.length - 4096)];
+  const damage = [
+    Buffer.from("garbage"),
+    Buffer.alloc(4096),
+    whole.subarray(0, 100),
+    whole.subarray(0, 5000),
+    whole.subarray(0, whole.length - 4096),
+  ];
   for (let round = 0; round < 60; round += 1) {
     const bytes = Buffer.from(whole);
     // Half of them where all the structure is.

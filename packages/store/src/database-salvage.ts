@@ -16,11 +16,17 @@ export function openOrSalvage(path: string, log: Log, now: () => number = Date.n
   } catch (error) {
     if (!isCorruption(error)) throw error;
     const aside = `${path}.damaged-${new Date(now()).toISOString().replaceAll(":", "-")}`;
-    log.error({ path, aside, err: error }, `the state database is damaged (${messageOf(error)}): it is moved aside, and what can be read of it goes into a new one`);
+    log.error(
+      { path, aside, err: error },
+      `the state database is damaged (${messageOf(error)}): it is moved aside, and what can be read of it goes into a new one`,
+    );
     moveAside(path, aside);
     const db = openDatabase(path);
     const found = salvage(db, aside);
-    log.error({ aside, ...found }, "the new state database holds what could be read; pods, containers and images without a record are taken down or pulled again");
+    log.error(
+      { aside, ...found },
+      "the new state database holds what could be read; pods, containers and images without a record are taken down or pulled again",
+    );
     return db;
   }
 }
@@ -47,7 +53,10 @@ function openChecked(path: string): DatabaseSync {
 export function problemsOf(db: DatabaseSync): string[] {
   const rows = db.prepare("PRAGMA integrity_check(20)").all();
   for (const table of tableNames.filter((name) => hasTable(db, name))) db.prepare(`SELECT id, record FROM ${table}`);
-  return rows.map((row) => String(Object.values(row)[0])).filter((text) => text !== "ok").map((text) => text.replaceAll("\n", " "));
+  return rows
+    .map((row) => String(Object.values(row)[0]))
+    .filter((text) => text !== "ok")
+    .map((text) => text.replaceAll("\n", " "));
 }
 
 /** Whether a database has a table. */
@@ -81,7 +90,8 @@ function salvage(to: DatabaseSync, damagedPath: string): Record<TableName, numbe
   const found = { pods: 0, containers: 0, images: 0, layers: 0 };
   try {
     using from = new DatabaseSync(damagedPath, { readOnly: true });
-    for (const table of tableNames.filter((name) => hasTable(from, name))) found[table] = copyRows(to, table, readableRows(from, table));
+    for (const table of tableNames.filter((name) => hasTable(from, name)))
+      found[table] = copyRows(to, table, readableRows(from, table));
   } catch (error) {
     // Not even its first page makes sense.
     if (!isCorruption(error)) throw error;
@@ -113,9 +123,17 @@ function readRange(db: DatabaseSync, table: TableName, prefix: string, depth: nu
   for (const digit of "0123456789abcdef") readRange(db, table, prefix + digit, depth - 1, rows);
 }
 
-function readUntilError(db: DatabaseSync, table: TableName, prefix: string, order: string, rows: Map<string, string>): boolean {
+function readUntilError(
+  db: DatabaseSync,
+  table: TableName,
+  prefix: string,
+  order: string,
+  rows: Map<string, string>,
+): boolean {
   try {
-    for (const { id, record } of db.prepare(`SELECT id, record FROM ${table} WHERE id >= ? AND id < ? ORDER BY id ${order}`).iterate(prefix, `${prefix}~`)) {
+    for (const { id, record } of db
+      .prepare(`SELECT id, record FROM ${table} WHERE id >= ? AND id < ? ORDER BY id ${order}`)
+      .iterate(prefix, `${prefix}~`)) {
       if (typeof id === "string" && typeof record === "string") rows.set(id, record);
     }
     return true;

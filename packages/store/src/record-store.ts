@@ -50,7 +50,10 @@ export class RecordStore<R extends { readonly id: string; readonly name: string 
     for (const [id, record] of this.#byId) {
       if (!id.startsWith(idOrPrefix)) continue;
       if (found !== undefined) {
-        throw new StatusError(Code.InvalidArgument, `${this.#kind} ${idOrPrefix}: more than one id begins so; give more of it`);
+        throw new StatusError(
+          Code.InvalidArgument,
+          `${this.#kind} ${idOrPrefix}: more than one id begins so; give more of it`,
+        );
       }
       found = record;
     }
@@ -60,7 +63,8 @@ export class RecordStore<R extends { readonly id: string; readonly name: string 
   /** As find, but throws NotFound when there is none. */
   require(idOrPrefix: string): R {
     const found = this.find(idOrPrefix);
-    if (found === undefined) throw new StatusError(Code.NotFound, `${this.#kind} ${idOrPrefix || '""'}: there is none with this id`);
+    if (found === undefined)
+      throw new StatusError(Code.NotFound, `${this.#kind} ${idOrPrefix || '""'}: there is none with this id`);
     return found;
   }
 
@@ -68,7 +72,10 @@ export class RecordStore<R extends { readonly id: string; readonly name: string 
   insert(record: R): void {
     const holder = this.#idByName.get(record.name);
     if (holder !== undefined) {
-      throw new StatusError(Code.AlreadyExists, `${this.#kind} name ${record.name} is taken by ${holder}; remove that one first`);
+      throw new StatusError(
+        Code.AlreadyExists,
+        `${this.#kind} name ${record.name} is taken by ${holder}; remove that one first`,
+      );
     }
     this.#table.insert(record.id, record);
     this.#index(record);

@@ -29,5 +29,8 @@ test("a damaged record is reported by its id and costs no other record", () => {
   db.exec(`INSERT INTO pods VALUES ('cut', '{"name":"x'), ('odd', '{"name":7}')`);
   const { records, damaged } = table.readAll();
   assert.deepEqual([...records.keys()], ["good"]);
-  assert.deepEqual(damaged.map((d) => d.id), ["cut", "odd"]);
+  assert.deepEqual(
+    damaged.map((d) => d.id),
+    ["cut", "odd"],
+  );
 });

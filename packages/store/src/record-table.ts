@@ -57,7 +57,9 @@ export class RecordTable<T> {
     this.#db = db;
     this.#name = name;
     this.#all = db.prepare(`SELECT id, record FROM ${name} ORDER BY id`);
-    this.#put = db.prepare(`INSERT INTO ${name} (id, record) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET record = excluded.record`);
+    this.#put = db.prepare(
+      `INSERT INTO ${name} (id, record) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET record = excluded.record`,
+    );
     this.#delete = db.prepare(`DELETE FROM ${name} WHERE id = ?`);
     this.#parse = parse;
     this.#format = format;
@@ -115,7 +117,11 @@ export class RecordTable<T> {
 
   #named(error: unknown): unknown {
     if (!isFull(error)) return error;
-    return new StatusError(Code.ResourceExhausted, `state database ${this.#db.location() ?? ""}: there is no room on its file system; free some, for example by removing images`, error);
+    return new StatusError(
+      Code.ResourceExhausted,
+      `state database ${this.#db.location() ?? ""}: there is no room on its file system; free some, for example by removing images`,
+      error,
+    );
   }
 }
 
@@ -125,7 +131,10 @@ function isFull(error: unknown): boolean {
 }
 
 /** Reads rows of `id` and `record`, each by itself. */
-export function parseRows<T>(rows: readonly Record<string, unknown>[], parse: (value: unknown) => T): { records: Map<string, T>; damaged: DamagedRow[] } {
+export function parseRows<T>(
+  rows: readonly Record<string, unknown>[],
+  parse: (value: unknown) => T,
+): { records: Map<string, T>; damaged: DamagedRow[] } {
   const records = new Map<string, T>();
   const damaged: DamagedRow[] = [];
   for (const row of rows) {
@@ -141,10 +150,17 @@ export function parseRows<T>(rows: readonly Record<string, unknown>[], parse: (v
 
 /** Moves a row into the table `damaged`, byte for byte, with the reason and the time. Durable when it returns. */
 export function setAside(db: DatabaseSync, table: TableName, id: string, reason: string): void {
-  db.exec("CREATE TABLE IF NOT EXISTS damaged (source TEXT NOT NULL, id TEXT NOT NULL, record ANY, reason TEXT NOT NULL, atMs INTEGER NOT NULL) STRICT");
+  db.exec(
+    "CREATE TABLE IF NOT EXISTS damaged (source TEXT NOT NULL, id TEXT NOT NULL, record ANY, reason TEXT NOT NULL, atMs INTEGER NOT NULL) STRICT",
+  );
   db.exec("BEGIN IMMEDIATE");
   try {
-    db.prepare(`INSERT INTO damaged SELECT ?, id, record, ?, ? FROM ${table} WHERE id = ?`).run(table, reason, Date.now(), id);
+    db.prepare(`INSERT INTO damaged SELECT ?, id, record, ?, ? FROM ${table} WHERE id = ?`).run(
+      table,
+      reason,
+      Date.now(),
+      id,
+    );
     db.prepare(`DELETE FROM ${table} WHERE id = ?`).run(id);
     db.exec("COMMIT");
   } catch (error) {
@@ -159,7 +175,13 @@ function replaceBigint(_key: string, value: unknown): unknown {
 }
 
 function reviveBigint(_key: string, value: unknown): unknown {
-  if (typeof value === "object" && value !== null && "$n" in value && typeof value.$n === "string" && /^-?\d+$/.test(value.$n)) {
+  if (
+    typeof value === "object" &&
+    value !== null &&
+    "$n" in value &&
+    typeof value.$n === "string" &&
+    /^-?\d+$/.test(value.$n)
+  ) {
     return BigInt(value.$n);
   }
   return value;

@@ -22,7 +22,11 @@ const maxInputPacketBytes = 8 * 1024;
 const maxWaitingBytes = 8 * 1024 * 1024;
 
 /** Connects a client with a running container's streams until either is gone. */
-export async function attachClient(container: ContainerStreams, client: RemoteStreams, wantsStdin: boolean): Promise<Outcome> {
+export async function attachClient(
+  container: ContainerStreams,
+  client: RemoteStreams,
+  wantsStdin: boolean,
+): Promise<Outcome> {
   const monitor = new SeqpacketSocket(container.fd, maxPacketBytes);
   const { stdin, stdinOnce, tty } = container;
   const over = Promise.withResolvers<void>();
@@ -34,7 +38,13 @@ export async function attachClient(container: ContainerStreams, client: RemoteSt
     monitor.on("data", (packet: Buffer) => {
       const sink = packet[0] === fromStdout ? client.stdout : packet[0] === fromStderr ? client.stderr : undefined;
       sink?.write(packet.subarray(1));
-      if (sink !== undefined && sink.writableLength > maxWaitingBytes) over.reject(new StatusError(Code.ResourceExhausted, `the client reads too slowly: ${maxWaitingBytes} bytes of output wait for it; the container's log has all of it`));
+      if (sink !== undefined && sink.writableLength > maxWaitingBytes)
+        over.reject(
+          new StatusError(
+            Code.ResourceExhausted,
+            `the client reads too slowly: ${maxWaitingBytes} bytes of output wait for it; the container's log has all of it`,
+          ),
+        );
     });
     if (client.stdin !== undefined) {
       void feed(client.stdin, stdin ? monitor : undefined).then(() => {
@@ -70,7 +80,8 @@ async function feed(source: Readable, monitor: Writable | undefined): Promise<vo
     if (monitor === undefined || monitor.destroyed || monitor.writableEnded) return;
     let goesOn = true;
     monitor.cork();
-    for (let at = 0; at < bytes.length; at += maxInputPacketBytes) goesOn = monitor.write(bytes.subarray(at, at + maxInputPacketBytes));
+    for (let at = 0; at < bytes.length; at += maxInputPacketBytes)
+      goesOn = monitor.write(bytes.subarray(at, at + maxInputPacketBytes));
     monitor.uncork();
     if (!goesOn) source.pause();
   });

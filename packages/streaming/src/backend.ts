@@ -11,7 +11,12 @@ export interface Attachment extends ContainerStreams {
 /** What the streaming server's clients are connected with. fds are the caller's to close. */
 export interface StreamingBackend {
   /** Runs a command to its end, which it does not throw; `started` is given its streams. Killed with all that it started when the signal aborts. */
-  exec(request: Extract<RemoteCommand, { is: "exec" }>, size: TerminalSize | undefined, started: (exec: RunningExec) => void, signal: AbortSignal): Promise<Outcome>;
+  exec(
+    request: Extract<RemoteCommand, { is: "exec" }>,
+    size: TerminalSize | undefined,
+    started: (exec: RunningExec) => void,
+    signal: AbortSignal,
+  ): Promise<Outcome>;
   attach(request: Extract<RemoteCommand, { is: "attach" }>, signal: AbortSignal): Promise<Attachment>;
   /** Connects to a port of the pod. */
   connect(request: PortForward, port: number, signal: AbortSignal): Promise<number>;

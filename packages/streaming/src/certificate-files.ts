@@ -31,7 +31,11 @@ export class CertificateFiles implements Disposable {
       createSecureContext(pair);
       return pair;
     } catch (error) {
-      throw new StatusError(Code.FailedPrecondition, `TLS certificate ${this.#certFile} with key ${this.#keyFile}: ${messageOf(error)}`, error);
+      throw new StatusError(
+        Code.FailedPrecondition,
+        `TLS certificate ${this.#certFile} with key ${this.#keyFile}: ${messageOf(error)}`,
+        error,
+      );
     }
   }
 
@@ -53,9 +57,11 @@ export class CertificateFiles implements Disposable {
   }
 
   #signature(): string {
-    return [this.#certFile, this.#keyFile].map((file) => {
-      const stat = statSync(file, { throwIfNoEntry: false, bigint: true });
-      return stat === undefined ? "none" : `${stat.dev}:${stat.ino}:${stat.mtimeNs}:${stat.size}`;
-    }).join(" ");
+    return [this.#certFile, this.#keyFile]
+      .map((file) => {
+        const stat = statSync(file, { throwIfNoEntry: false, bigint: true });
+        return stat === undefined ? "none" : `${stat.dev}:${stat.ino}:${stat.mtimeNs}:${stat.size}`;
+      })
+      .join(" ");
   }
 }

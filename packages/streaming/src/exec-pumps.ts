@@ -12,7 +12,11 @@ export class ExecPumps implements Disposable {
   readonly #outputs: readonly OutputPump[];
 
   /** `onStdinClosed` is told when the command's input has come to its end, which it does at once for a client that has none. */
-  constructor(streams: ExecStreams, client: Pick<RemoteStreams, "stdin" | "stdout" | "stderr">, onStdinClosed: () => void = () => {}) {
+  constructor(
+    streams: ExecStreams,
+    client: Pick<RemoteStreams, "stdin" | "stdout" | "stderr">,
+    onStdinClosed: () => void = () => {},
+  ) {
     if (streams.is === "terminal") {
       const output = new OutputPump((take) => readTerminal(streams.master, take), client.stdout);
       const terminal = this.#own(output.source);

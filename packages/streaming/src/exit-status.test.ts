@@ -16,8 +16,15 @@ test("from v4 on it is a Status of the Kubernetes API", () => {
   const notRun = JSON.parse(statusText(problem, "json")) as { message: string; details: unknown };
   assert.equal(notRun.message, "command terminated with exit code 127: the command x is not there");
   assert.deepEqual(notRun.details, { causes: [{ reason: "ExitCode", message: "127" }] });
-  const failed = JSON.parse(statusText({ is: "failed", message: "it broke" }, "json")) as { reason: string; message: string; code: number };
-  assert.deepEqual([failed.reason, failed.message, failed.code], ["InternalError", "Internal error occurred: it broke", 500]);
+  const failed = JSON.parse(statusText({ is: "failed", message: "it broke" }, "json")) as {
+    reason: string;
+    message: string;
+    code: number;
+  };
+  assert.deepEqual(
+    [failed.reason, failed.message, failed.code],
+    ["InternalError", "Internal error occurred: it broke", 500],
+  );
 });
 
 test("before, it is text, and nothing for a success", () => {

@@ -14,10 +14,23 @@ export type StatusFormat = "json" | "text";
  */
 export function statusText(outcome: Outcome, format: StatusFormat): string {
   if (format === "text") return outcome.is === "exited" && outcome.exitCode === 0 ? "" : messageOf(outcome);
-  if (outcome.is === "failed") return JSON.stringify({ metadata: {}, status: "Failure", message: `Internal error occurred: ${outcome.message}`, reason: "InternalError", code: 500 });
+  if (outcome.is === "failed")
+    return JSON.stringify({
+      metadata: {},
+      status: "Failure",
+      message: `Internal error occurred: ${outcome.message}`,
+      reason: "InternalError",
+      code: 500,
+    });
   if (outcome.exitCode === 0) return JSON.stringify({ metadata: {}, status: "Success" });
   const causes = [{ reason: "ExitCode", message: String(outcome.exitCode) }];
-  return JSON.stringify({ metadata: {}, status: "Failure", message: messageOf(outcome), reason: "NonZeroExitCode", details: { causes } });
+  return JSON.stringify({
+    metadata: {},
+    status: "Failure",
+    message: messageOf(outcome),
+    reason: "NonZeroExitCode",
+    details: { causes },
+  });
 }
 
 function messageOf(outcome: Outcome): string {

@@ -13,11 +13,11 @@ import { Code, codeOf, messageOf } from "@keelson/base/status.ts";
 import { connectSpdy } from "@keelson/spdy/connect.ts";
 import { dataFrameHead, synStreamFrame, windowUpdateFrame } from "@keelson/spdy/frame.ts";
 import { HeaderWriter } from "@keelson/spdy/header-block.ts";
-import { connectRemote, openWebSocket, parseStatus, type RemoteClient } from "./testing/stream-clients.ts";
 import { type ClaimedClient, HttpServer } from "./http-server.ts";
 import type { ListenOptions } from "./messages.ts";
 import type { RemoteStreams } from "./remote-streams.ts";
 import type { StreamingRequest } from "./streaming-request.ts";
+import { connectRemote, openWebSocket, parseStatus, type RemoteClient } from "./testing/stream-clients.ts";
 import { Tokens } from "./tokens.ts";
 
 const choice = { stdin: true, stdout: true, stderr: false, tty: false };
@@ -55,7 +55,11 @@ async function start(t: TestContext, options: Partial<ListenOptions> = {}): Prom
       return Promise.resolve(request === undefined ? undefined : client(request));
     },
   };
-  const server = new HttpServer({ address: "127.0.0.1", port: 0, tls: undefined, idleTimeoutMs: 60_000, creationTimeoutMs: 60_000, ...options }, admission, silentLog);
+  const server = new HttpServer(
+    { address: "127.0.0.1", port: 0, tls: undefined, idleTimeoutMs: 60_000, creationTimeoutMs: 60_000, ...options },
+    admission,
+    silentLog,
+  );
   const { url } = await server.listen();
   t.after(() => server.close(0));
   return { server, urlFor: (request) => `${url}/${request.is}/${tokens.add(request)}`, running };
@@ -90,8 +94,19 @@ test("a URL is good once, for its own route", async (t) => {
   const { urlFor } = await start(t);
   const url = urlFor(exec);
   assert.match(url, /^http:\/\/127\.0\.0\.1:\d+\/exec\/[A-Za-z0-9_-]{24}$/);
-  for (const other of [url.replace("exec", "attach"), url.replace("exec", "portforward"), url.slice(0, -1), `${url}x`, url.replace(/\/exec.*/, "/"), url.replace(/\/exec.*/, "/metrics")]) {
-    await assert.rejects(connectSpdy(other, { protocols: ["v4.channel.k8s.io"] }), (e: unknown) => codeOf(e) === Code.NotFound, other);
+  for (const other of [
+    url.replace("exec", "attach"),
+    url.replace("exec", "portforward"),
+    url.slice(0, -1),
+    `${url}x`,
+    url.replace(/\/exec.*/, "/"),
+    url.replace(/\/exec.*/, "/metrics"),
+  ]) {
+    await assert.rejects(
+      connectSpdy(other, { protocols: ["v4.channel.k8s.io"] }),
+      (e: unknown) => codeOf(e) === Code.NotFound,
+      other,
+    );
   }
   const client = await connectRemote("spdy", url, choice);
   await client.write("hello");
@@ -115,12 +130,21 @@ test("what is no upgrade is told so, and does not use the URL up", async (t) => 
 test("protocols that nobody shares are refused with those that there are", async (t) => {
   const { urlFor } = await start(t);
   const answer = await raw(urlFor(exec), spdyHead(urlFor(exec), "v9.channel.k8s.io"));
-  assert.match(answer, /^HTTP\/1\.1 403 [^]*X-Accepted-Stream-Protocol-Versions: v4\.channel\.k8s\.io\r\n[^]*unable to negotiate protocol: client supports v9\.channel\.k8s\.io; server supports v4\.channel\.k8s\.io/);
+  assert.match(
+    answer,
+    /^HTTP\/1\.1 403 [^]*X-Accepted-Stream-Protocol-Versions: v4\.channel\.k8s\.io\r\n[^]*unable to negotiate protocol: client supports v9\.channel\.k8s\.io; server supports v4\.channel\.k8s\.io/,
+  );
   await assert.rejects(openWebSocket(urlFor(exec), "v9.channel.k8s.io"), /400 no common protocol/);
-  await assert.rejects(connectSpdy(urlFor(forwarding), { protocols: ["v4.channel.k8s.io"] }), (e: unknown) => codeOf(e) === Code.PermissionDenied);
+  await assert.rejects(
+    connectSpdy(urlFor(forwarding), { protocols: ["v4.channel.k8s.io"] }),
+    (e: unknown) => codeOf(e) === Code.PermissionDenied,
+  );
   await assert.rejects(openWebSocket(urlFor(forwarding), "v5.channel.k8s.io"), /400 no common protocol/);
   // The first that both know, and the oldest for a client that names none.
-  assert.equal((await connectSpdy(urlFor(exec), { protocols: ["v9", "v3.channel.k8s.io", "v4.channel.k8s.io"] })).protocol, "v3.channel.k8s.io");
+  assert.equal(
+    (await connectSpdy(urlFor(exec), { protocols: ["v9", "v3.channel.k8s.io", "v4.channel.k8s.io"] })).protocol,
+    "v3.channel.k8s.io",
+  );
   assert.equal((await connectSpdy(urlFor(exec), { protocols: [] })).protocol, "");
 });
 
@@ -155,13 +179,21 @@ test("garbage, truncated handshakes, header bombs and broken frames end their co
   const { urlFor, running } = await start(t, { creationTimeoutMs: 500 });
   const url = urlFor(exec);
   const bystander = await connectRemote("spdy", urlFor(exec), choice);
-  assert.match(await raw(url, Buffer.from("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "latin1")), /^HTTP\/1\.1 400 /);
-  assert.match(await raw(url, `GET / HTTP/1.1\r\nHost: x\r\n${"X: y\r\n".repeat(20_000)}\r\n`), /^(HTTP\/1\.1 4\d\d |$)/);
+  assert.match(
+    await raw(url, Buffer.from("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "latin1")),
+    /^HTTP\/1\.1 400 /,
+  );
+  assert.match(
+    await raw(url, `GET / HTTP/1.1\r\nHost: x\r\n${"X: y\r\n".repeat(20_000)}\r\n`),
+    /^(HTTP\/1\.1 4\d\d |$)/,
+  );
   assert.match(await raw(url, `GET /exec/${"a".repeat(100_000)} HTTP/1.1\r\n\r\n`), /^(HTTP\/1\.1 4\d\d |$)/);
   dial(url).end("POST /exec/");
   const streams = (): Buffer => {
     const headers = new HeaderWriter();
-    return Buffer.concat(["error", "stdin", "stdout"].map((streamType, i) => synStreamFrame(2 * i + 1, 0, headers.write({ streamType }))));
+    return Buffer.concat(
+      ["error", "stdin", "stdout"].map((streamType, i) => synStreamFrame(2 * i + 1, 0, headers.write({ streamType }))),
+    );
   };
   const frames = [
     Buffer.from("GET / HTTP/1.1\r\n\r\n"),
@@ -172,14 +204,23 @@ test("garbage, truncated handshakes, header bombs and broken frames end their co
     synStreamFrame(1, 0, new HeaderWriter().write({ streamType: "x".repeat(60_000) })),
     Buffer.concat([streams(), synStreamFrame(1, 0, Buffer.alloc(10))]),
   ];
-  for (const bytes of frames) assert.match(await raw(url, Buffer.concat([Buffer.from(spdyHead(urlFor(exec))), bytes])), /^HTTP\/1\.1 101 /);
+  for (const bytes of frames)
+    assert.match(await raw(url, Buffer.concat([Buffer.from(spdyHead(urlFor(exec))), bytes])), /^HTTP\/1\.1 101 /);
   const socket = await openWebSocket(urlFor(exec), "v5.channel.k8s.io");
   socket.on("error", () => {}).resume();
   socket.send(Buffer.alloc(2 * 1024 * 1024));
   await once(socket, "close");
   const odd = await openWebSocket(urlFor(exec), "v5.channel.k8s.io");
   odd.resume();
-  for (const frame of ["text", Buffer.alloc(0), Buffer.from([9, 1]), Buffer.from([255, 9]), Buffer.from([255]), Buffer.from([1, 65])]) odd.send(frame);
+  for (const frame of [
+    "text",
+    Buffer.alloc(0),
+    Buffer.from([9, 1]),
+    Buffer.from([255, 9]),
+    Buffer.from([255]),
+    Buffer.from([1, 65]),
+  ])
+    odd.send(frame);
   odd.send(Buffer.from([255, 0]));
   await once(odd, "close");
   await bystander.write("still here");
@@ -193,7 +234,9 @@ test("a sender without windows that nobody reads is held up, by both transports"
   const { urlFor, running } = await start(t);
   const socket = dial(urlFor(exec));
   const headers = new HeaderWriter();
-  const streams = ["error", "stdin", "stdout"].map((streamType, i) => synStreamFrame(2 * i + 1, 0, headers.write({ streamType })));
+  const streams = ["error", "stdin", "stdout"].map((streamType, i) =>
+    synStreamFrame(2 * i + 1, 0, headers.write({ streamType })),
+  );
   socket.write(spdyHead(urlFor(exec)));
   socket.write(Buffer.concat(streams));
   await until(() => running.size === 1);
@@ -217,7 +260,29 @@ test("with TLS it takes 1.2 and later, and a renewed certificate without a resta
   t.after(() => rmSync(dir, { recursive: true }));
   const [certFile, keyFile] = [join(dir, "cert.pem"), join(dir, "key.pem")];
   const renew = (name: string) =>
-    execFileSync("openssl", ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", `/CN=${name}`, "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", keyFile, "-out", certFile], { stdio: "ignore" });
+    execFileSync(
+      "openssl",
+      [
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        `/CN=${name}`,
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+        "-keyout",
+        keyFile,
+        "-out",
+        certFile,
+      ],
+      { stdio: "ignore" },
+    );
   renew("first");
   const { urlFor } = await start(t, { tls: { certFile, keyFile } });
   const url = urlFor(exec);
@@ -233,20 +298,30 @@ test("with TLS it takes 1.2 and later, and a renewed certificate without a resta
     return String(CN);
   };
   assert.equal(await nameNow(), "first");
-  const old = connectTls({ host: "127.0.0.1", port: Number(port), rejectUnauthorized: false, minVersion: "TLSv1", maxVersion: "TLSv1.1", ciphers: "DEFAULT@SECLEVEL=0" });
+  const old = connectTls({
+    host: "127.0.0.1",
+    port: Number(port),
+    rejectUnauthorized: false,
+    minVersion: "TLSv1",
+    maxVersion: "TLSv1.1",
+    ciphers: "DEFAULT@SECLEVEL=0",
+  });
   await assert.rejects(once(old, "secureConnect"));
   // What is half written is not taken.
   writeFileSync(certFile, "-----BEGIN CERTIFICATE-----\n");
   await new Promise((resolve) => setTimeout(resolve, 2300));
   assert.equal(await nameNow(), "first");
   renew("second");
-  for (let i = 0; i < 100 && (await nameNow()) !== "second"; i += 1) await new Promise((resolve) => setTimeout(resolve, 50));
+  for (let i = 0; i < 100 && (await nameNow()) !== "second"; i += 1)
+    await new Promise((resolve) => setTimeout(resolve, 50));
   assert.equal(await nameNow(), "second");
 });
 
 test("when it closes, clients are told, and no others are let in", async (t) => {
   const { server, urlFor } = await start(t);
-  const clients = await Promise.all((["spdy", "websocket"] as const).map((transport) => connectRemote(transport, urlFor(exec), choice)));
+  const clients = await Promise.all(
+    (["spdy", "websocket"] as const).map((transport) => connectRemote(transport, urlFor(exec), choice)),
+  );
   const url = urlFor(exec);
   await server.close(5000);
   for (const client of clients) assert.match(parseStatus(await client.ended).message ?? "", /being stopped/);

@@ -10,7 +10,12 @@ import { CertificateFiles } from "./certificate-files.ts";
 import type { ListenOptions } from "./messages.ts";
 import type { RemoteStreams } from "./remote-streams.ts";
 import { type Forward, forwardSession, portForwardProtocol } from "./spdy-forward.ts";
-import { acceptRemoteStreams, type IdleWatch, type RemoteCommandProtocol, remoteCommandProtocols } from "./spdy-streams.ts";
+import {
+  acceptRemoteStreams,
+  type IdleWatch,
+  type RemoteCommandProtocol,
+  remoteCommandProtocols,
+} from "./spdy-streams.ts";
 import type { PortForward, StreamingRequest } from "./streaming-request.ts";
 import { shownToken } from "./tokens.ts";
 import { forwardChannels, forwardEncodings, maxForwardPorts, tunnelProtocol } from "./websocket-forward.ts";
@@ -110,13 +115,25 @@ export class HttpServer {
 
   #createServer(): Server | TlsServer {
     const { tls } = this.#o;
-    const options = { maxHeaderSize: maxHeaderBytes, headersTimeout: headersTimeoutMs, requestTimeout: 2 * headersTimeoutMs, connectionsCheckingInterval: 1000, keepAlive: true, noDelay: true };
+    const options = {
+      maxHeaderSize: maxHeaderBytes,
+      headersTimeout: headersTimeoutMs,
+      requestTimeout: 2 * headersTimeoutMs,
+      connectionsCheckingInterval: 1000,
+      keepAlive: true,
+      noDelay: true,
+    };
     let server: Server | TlsServer;
     if (tls === undefined) {
       server = http.createServer(options);
     } else {
       this.#certificate = new CertificateFiles(tls.certFile, tls.keyFile);
-      const tlsServer = https.createServer({ ...options, ...this.#certificate.read(), minVersion: "TLSv1.2", handshakeTimeout: headersTimeoutMs });
+      const tlsServer = https.createServer({
+        ...options,
+        ...this.#certificate.read(),
+        minVersion: "TLSv1.2",
+        handshakeTimeout: headersTimeoutMs,
+      });
       this.#certificate.follow((pair) => tlsServer.setSecureContext({ ...pair, minVersion: "TLSv1.2" }), this.#log);
       server = tlsServer;
     }
@@ -129,7 +146,9 @@ export class HttpServer {
       socket.on("error", () => {});
     });
     server.on("request", (request, response) => this.#answer(request, response));
-    server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) => this.#upgrade(request, socket, head));
+    server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) =>
+      this.#upgrade(request, socket, head),
+    );
     server.on("clientError", (_error, socket) => refuse(socket, 400, "this is no HTTP request"));
     return server;
   }
@@ -149,25 +168,46 @@ export class HttpServer {
     if (route === undefined) return refuse(socket, 404, "there is nothing here");
     if (request.method !== "GET" && request.method !== "POST") return refuse(socket, 405, "use GET or POST");
     const upgrade = request.headers.upgrade?.toLowerCase();
-    if (upgrade !== "spdy/3.1" && upgrade !== "websocket") return refuse(socket, 400, "this URL wants an upgrade to SPDY/3.1 or WebSocket");
+    if (upgrade !== "spdy/3.1" && upgrade !== "websocket")
+      return refuse(socket, 400, "this URL wants an upgrade to SPDY/3.1 or WebSocket");
     const running = this.#serve(route, upgrade, request, socket, head);
     this.#running.add(running);
     void running.finally(() => this.#running.delete(running));
   }
 
-  async #serve({ kind, token }: Route, upgrade: "spdy/3.1" | "websocket", request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
+  async #serve(
+    { kind, token }: Route,
+    upgrade: "spdy/3.1" | "websocket",
+    request: IncomingMessage,
+    socket: Duplex,
+    head: Buffer,
+  ): Promise<void> {
     const startedMs = performance.now();
     using client = await this.#admission.claim(kind, token);
-    if (client === undefined || this.#closing.signal.aborted) return refuse(socket, 404, "this URL was used, is older than a minute, or never was one");
+    if (client === undefined || this.#closing.signal.aborted)
+      return refuse(socket, 404, "this URL was used, is older than a minute, or never was one");
     const asked = client.request;
-    const fields = { stream: asked.is, id: asked.is === "portforward" ? asked.podId : asked.containerId, upgrade, token: shownToken(token) };
+    const fields = {
+      stream: asked.is,
+      id: asked.is === "portforward" ? asked.podId : asked.containerId,
+      upgrade,
+      token: shownToken(token),
+    };
     try {
       if (upgrade === "websocket") await this.#serveWebSocket(client, request, socket, head);
       else await this.#serveSpdy(client, request, socket, head);
       this.#log.debug({ ...fields, ms: Math.round(performance.now() - startedMs) }, "stream");
     } catch (error) {
       // The client has been told, or is gone; what the user did wrong is not the daemon's to complain of.
-      this.#log.debug({ ...fields, code: codeName(codeOf(error)), error: messageOf(error), ms: Math.round(performance.now() - startedMs) }, "stream");
+      this.#log.debug(
+        {
+          ...fields,
+          code: codeName(codeOf(error)),
+          error: messageOf(error),
+          ms: Math.round(performance.now() - startedMs),
+        },
+        "stream",
+      );
       socket.destroy();
     }
   }
@@ -179,20 +219,40 @@ export class HttpServer {
     const protocol = offered.length === 0 ? "" : offered.find((name) => (known as readonly string[]).includes(name));
     if (protocol === undefined) {
       const text = `unable to upgrade: unable to negotiate protocol: client supports ${offered.join(", ")}; server supports ${known.join(", ")}`;
-      return refuse(socket, 403, text, known.map((name) => `X-Accepted-Stream-Protocol-Versions: ${name}`));
+      return refuse(
+        socket,
+        403,
+        text,
+        known.map((name) => `X-Accepted-Stream-Protocol-Versions: ${name}`),
+      );
     }
-    const lines = ["HTTP/1.1 101 Switching Protocols", "Connection: Upgrade", "Upgrade: SPDY/3.1", ...(protocol === "" ? [] : [`X-Stream-Protocol-Version: ${protocol}`])];
+    const lines = [
+      "HTTP/1.1 101 Switching Protocols",
+      "Connection: Upgrade",
+      "Upgrade: SPDY/3.1",
+      ...(protocol === "" ? [] : [`X-Stream-Protocol-Version: ${protocol}`]),
+    ];
     socket.write(`${lines.join("\r\n")}\r\n\r\n`);
     if (head.length > 0) socket.unshift(head);
-    if (asked.is === "portforward") return await forwardSession(socket, client.forward, this.#idle, this.#o.creationTimeoutMs, this.#closing.signal);
-    const streams = await acceptRemoteStreams(socket, protocol as RemoteCommandProtocol, asked.choice, this.#idle, this.#o.creationTimeoutMs);
+    if (asked.is === "portforward")
+      return await forwardSession(socket, client.forward, this.#idle, this.#o.creationTimeoutMs, this.#closing.signal);
+    const streams = await acceptRemoteStreams(
+      socket,
+      protocol as RemoteCommandProtocol,
+      asked.choice,
+      this.#idle,
+      this.#o.creationTimeoutMs,
+    );
     await this.#run(client, streams);
   }
 
   async #serveWebSocket(client: ClaimedClient, request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
     const asked = client.request;
     const offered = listOf(request.headers["sec-websocket-protocol"]);
-    const known = asked.is === "portforward" ? [tunnelProtocol, ...Object.keys(forwardEncodings)] : Object.keys(remoteCommandDialects);
+    const known =
+      asked.is === "portforward"
+        ? [tunnelProtocol, ...Object.keys(forwardEncodings)]
+        : Object.keys(remoteCommandDialects);
     let protocol: string;
     let ports: readonly number[] = [];
     try {
@@ -202,8 +262,20 @@ export class HttpServer {
       return refuse(socket, 400, messageOf(error));
     }
     const webSocket = await this.#handshake(request, socket, head, protocol);
-    if (asked.is !== "portforward") return await this.#run(client, webSocketStreams(webSocket, remoteCommandDialects[protocol]!, asked.choice, this.#idle));
-    if (protocol !== tunnelProtocol) return await forwardChannels(webSocket, forwardEncodings[protocol]!, ports, client.forward, this.#idle, this.#closing.signal);
+    if (asked.is !== "portforward")
+      return await this.#run(
+        client,
+        webSocketStreams(webSocket, remoteCommandDialects[protocol]!, asked.choice, this.#idle),
+      );
+    if (protocol !== tunnelProtocol)
+      return await forwardChannels(
+        webSocket,
+        forwardEncodings[protocol]!,
+        ports,
+        client.forward,
+        this.#idle,
+        this.#closing.signal,
+      );
     const tunnel = createWebSocketStream(webSocket);
     await forwardSession(tunnel, client.forward, this.#idle, this.#o.creationTimeoutMs, this.#closing.signal);
   }
@@ -213,7 +285,9 @@ export class HttpServer {
     chosen.set(request, protocol);
     delete request.headers["sec-websocket-protocol"];
     return new Promise((resolve, reject) => {
-      socket.once("close", () => reject(new StatusError(Code.InvalidArgument, "the WebSocket handshake came to nothing")));
+      socket.once("close", () =>
+        reject(new StatusError(Code.InvalidArgument, "the WebSocket handshake came to nothing")),
+      );
       this.#webSockets.handleUpgrade(request, socket, head, resolve);
     });
   }
@@ -226,9 +300,12 @@ export class HttpServer {
   /** Looks after a connection a few times within its idle timeout. */
   readonly #idle: IdleWatch = (touchedAtMs, onIdle) => {
     const { idleTimeoutMs } = this.#o;
-    const timer = setInterval(() => {
-      if (performance.now() - touchedAtMs() >= idleTimeoutMs) onIdle();
-    }, Math.max(10, idleTimeoutMs / 8)).unref();
+    const timer = setInterval(
+      () => {
+        if (performance.now() - touchedAtMs() >= idleTimeoutMs) onIdle();
+      },
+      Math.max(10, idleTimeoutMs / 8),
+    ).unref();
     return { [Symbol.dispose]: () => clearInterval(timer) };
   };
 }
@@ -249,23 +326,39 @@ function routeOf(url: string | undefined): Route | undefined {
 /** A header's list, from one line or several, which Node joins. */
 function listOf(header: string | string[] | undefined): string[] {
   const text = Array.isArray(header) ? header.join(",") : (header ?? "");
-  return text.split(",").map((name) => name.trim()).filter((name) => name !== "");
+  return text
+    .split(",")
+    .map((name) => name.trim())
+    .filter((name) => name !== "");
 }
 
 /** The old form has its ports from the start: the CRI request's, else those of the query, `port=80,81&port=82`. */
 function portsOf(asked: PortForward, url: string): readonly number[] {
   const query = new URL(url, "http://x").searchParams.getAll("port").flatMap((text) => text.split(","));
   const ports = asked.ports.length > 0 ? asked.ports : query.map((text) => (/^\d{1,5}$/.test(text) ? Number(text) : 0));
-  const isWrong = ports.length === 0 || ports.length > maxForwardPorts || ports.some((port) => port < 1 || port > 65535);
-  if (isWrong) throw new StatusError(Code.InvalidArgument, `name 1 to ${maxForwardPorts} ports from 1 to 65535 with ?port=N`);
+  const isWrong =
+    ports.length === 0 || ports.length > maxForwardPorts || ports.some((port) => port < 1 || port > 65535);
+  if (isWrong)
+    throw new StatusError(Code.InvalidArgument, `name 1 to ${maxForwardPorts} ports from 1 to 65535 with ?port=N`);
   return ports;
 }
 
 /** Answers without keeping the connection, and does not wait for its client. */
 function refuse(socket: Duplex, status: number, text: string, headers: readonly string[] = []): void {
-  const names: Readonly<Record<number, string>> = { 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed" };
+  const names: Readonly<Record<number, string>> = {
+    400: "Bad Request",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+  };
   const body = `${text}\n`;
-  const lines = [`HTTP/1.1 ${status} ${names[status] ?? "Error"}`, "Content-Type: text/plain; charset=utf-8", `Content-Length: ${Buffer.byteLength(body)}`, "Connection: close", ...headers];
+  const lines = [
+    `HTTP/1.1 ${status} ${names[status] ?? "Error"}`,
+    "Content-Type: text/plain; charset=utf-8",
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    "Connection: close",
+    ...headers,
+  ];
   if (socket.writable) socket.end(`${lines.join("\r\n")}\r\n\r\n${body}`);
   socket.resume();
   const timer = setTimeout(() => socket.destroy(), refusalMs);

@@ -112,7 +112,8 @@ class Client implements ClaimedClient {
     // One may have come meanwhile.
     if (streams.sizes?.last !== undefined && streams.sizes.last !== size) resize(streams.sizes.last);
     streams.sizes?.follow(resize);
-    if (answer.is === "attached") return await attachClient(answer.container, streams, this.request.is === "attach" && this.request.choice.stdin);
+    if (answer.is === "attached")
+      return await attachClient(answer.container, streams, this.request.is === "attach" && this.request.choice.stdin);
     using pumps = new ExecPumps(answer.streams, streams, () => this.#post({ is: "stdin closed", client: this.#id }));
     const outcome = await this.#outcome.promise;
     if (outcome.is === "exited") await pumps.drained(streams.signal);
@@ -135,7 +136,8 @@ class Client implements ClaimedClient {
 
   [Symbol.dispose](): void {
     this.#forget();
-    for (const { reject } of this.#connecting.values()) reject(new StatusError(Code.Cancelled, "the client closed the connection"));
+    for (const { reject } of this.#connecting.values())
+      reject(new StatusError(Code.Cancelled, "the client closed the connection"));
     this.#post({ is: "done", client: this.#id });
   }
 }

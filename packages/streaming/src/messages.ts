@@ -65,7 +65,12 @@ export type FromWorker =
   | { readonly is: "abort"; readonly client: number; readonly message: string }
   /** Nothing more comes of this client. */
   | { readonly is: "done"; readonly client: number }
-  | { readonly is: "log"; readonly level: "debug" | "info" | "warn" | "error"; readonly fields: object; readonly text: string }
+  | {
+      readonly is: "log";
+      readonly level: "debug" | "info" | "warn" | "error";
+      readonly fields: object;
+      readonly text: string;
+    }
   /** Answers `close`. */
   | { readonly is: "closed" };
 

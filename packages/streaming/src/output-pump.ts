@@ -61,7 +61,12 @@ const maxPipeBytes = 2 * 1024 * 1024;
  */
 export async function drained(pumps: readonly OutputPump[], signal: AbortSignal): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
-  const sources = pumps.map((pump) => ({ pump, bytesAtEnd: pump.movedBytes, bytes: pump.movedBytes, stillSinceMs: performance.now() }));
+  const sources = pumps.map((pump) => ({
+    pump,
+    bytesAtEnd: pump.movedBytes,
+    bytes: pump.movedBytes,
+    stillSinceMs: performance.now(),
+  }));
   const timer = setInterval(() => {
     const nowMs = performance.now();
     for (const source of sources) {
@@ -69,7 +74,12 @@ export async function drained(pumps: readonly OutputPump[], signal: AbortSignal)
       if (movedBytes !== source.bytes || isBlocked) source.stillSinceMs = nowMs;
       source.bytes = movedBytes;
     }
-    if (sources.every((source) => nowMs - source.stillSinceMs >= stillMs || source.bytes - source.bytesAtEnd > maxPipeBytes)) resolve();
+    if (
+      sources.every(
+        (source) => nowMs - source.stillSinceMs >= stillMs || source.bytes - source.bytesAtEnd > maxPipeBytes,
+      )
+    )
+      resolve();
   }, lookMs);
   const onAbort = () => resolve();
   signal.addEventListener("abort", onAbort, { once: true });

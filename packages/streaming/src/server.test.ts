@@ -7,11 +7,11 @@ import type { Worker } from "node:worker_threads";
 import type { Log } from "@keelson/base/log.ts";
 import { Code, codeOf, messageOf, StatusError } from "@keelson/base/status.ts";
 import { connectLoopback } from "@keelson/linux/connect.ts";
+import { type Launched, runOnPipes } from "@keelson/runtimes/exec-streams.ts";
 import { connectSpdy } from "@keelson/spdy/connect.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
-import { type Launched, runOnPipes } from "@keelson/runtimes/exec-streams.ts";
-import { connectRemote, parseStatus, transports } from "./testing/stream-clients.ts";
 import { StreamingServer } from "./server.ts";
+import { connectRemote, parseStatus, transports } from "./testing/stream-clients.ts";
 
 const choice = { stdin: true, stdout: true, stderr: true, tty: false };
 const execOf = (script: string) => ({ is: "exec", containerId: "c", command: ["sh", "-c", script], choice }) as const;
@@ -28,7 +28,14 @@ function start(t: TestContext, port = 0): Fixture {
   const logged: string[] = [];
   const add = (_fields: object, message: string) => void logged.push(message);
   const log: Log = { debug: add, info: add, warn: add, error: add };
-  const server = new StreamingServer({ address: "127.0.0.1", port, tls: undefined, idleTimeoutMs: 60_000, creationTimeoutMs: 60_000, log });
+  const server = new StreamingServer({
+    address: "127.0.0.1",
+    port,
+    tls: undefined,
+    idleTimeoutMs: 60_000,
+    creationTimeoutMs: 60_000,
+    log,
+  });
   server.connect({
     async exec({ command }, _size, started, signal) {
       running += 1;
@@ -64,19 +71,30 @@ test("commands run with the bytes, ends and exit codes of their clients, and lea
   for (const transport of transports) {
     const clients = await Promise.all(
       Array.from({ length: 10 }, async (_, i) => {
-        const client = await connectRemote(transport, await server.urlFor(execOf(`cat; echo e${i} >&2; exit ${i}`)), choice);
+        const client = await connectRemote(
+          transport,
+          await server.urlFor(execOf(`cat; echo e${i} >&2; exit ${i}`)),
+          choice,
+        );
         await client.write(`in ${i}`);
         client.endStdin();
         const status = parseStatus(await client.ended);
         return [client.stdout().toString(), client.stderr().toString(), status.exitCode];
       }),
     );
-    assert.deepEqual(clients, clients.map((_, i) => [`in ${i}`, `e${i}\n`, i]));
+    assert.deepEqual(
+      clients,
+      clients.map((_, i) => [`in ${i}`, `e${i}\n`, i]),
+    );
     const vanishing = await connectRemote(transport, await server.urlFor(execOf("echo up; sleep 600")), choice);
     await waitFor(() => vanishing.stdout().toString() === "up\n");
     vanishing.vanish();
     await waitFor(() => running() === 0);
-    const refused = await connectRemote(transport, await server.urlFor({ is: "attach", containerId: "c", choice }), choice);
+    const refused = await connectRemote(
+      transport,
+      await server.urlFor({ is: "attach", containerId: "c", choice }),
+      choice,
+    );
     assert.match(parseStatus(await refused.ended).message ?? "", /nothing to attach to/);
   }
   await waitFor(() => openFds() <= before, { message: () => `${before} fds before, ${openFds()} now` });
@@ -87,20 +105,32 @@ test("connections are forwarded, and refused with a sentence", async (t) => {
   const echo = createServer({ allowHalfOpen: true }, (socket) => socket.pipe(socket));
   await new Promise<void>((resolve) => echo.listen(0, "127.0.0.1", resolve));
   t.after(() => echo.close());
-  const { session } = await connectSpdy(await server.urlFor({ is: "portforward", podId: "p", ports: [] }), { protocols: ["portforward.k8s.io"] });
+  const { session } = await connectSpdy(await server.urlFor({ is: "portforward", podId: "p", ports: [] }), {
+    protocols: ["portforward.k8s.io"],
+  });
   const ask = async (port: number, id: number): Promise<string[]> => {
     const headers = { port: String(port), requestID: String(id) };
-    const streams = [session.open({ ...headers, streamType: "error" }), session.open({ ...headers, streamType: "data" })];
+    const streams = [
+      session.open({ ...headers, streamType: "error" }),
+      session.open({ ...headers, streamType: "data" }),
+    ];
     for (const stream of streams) stream.end(stream === streams[1] ? `hello ${id}` : "");
-    return await Promise.all(streams.map(async (stream) => {
-      const parts: Buffer[] = [];
-      for await (const part of stream) parts.push(part as Buffer);
-      return Buffer.concat(parts).toString();
-    }).map((text) => text.catch(() => "")));
+    return await Promise.all(
+      streams
+        .map(async (stream) => {
+          const parts: Buffer[] = [];
+          for await (const part of stream) parts.push(part as Buffer);
+          return Buffer.concat(parts).toString();
+        })
+        .map((text) => text.catch(() => "")),
+    );
   };
   const { port } = echo.address() as AddressInfo;
   const answers = await Promise.all(Array.from({ length: 20 }, (_, i) => ask(port, i)));
-  assert.deepEqual(answers, answers.map((_, i) => ["", `hello ${i}`]));
+  assert.deepEqual(
+    answers,
+    answers.map((_, i) => ["", `hello ${i}`]),
+  );
   assert.match((await ask(1, 100))[0]!, /ECONNREFUSED/);
   session.destroy();
 });
@@ -121,7 +151,11 @@ test("when its thread breaks down, commands are killed and the server is started
 
 test("when it closes, clients are told, commands are killed, and URLs are no longer given out", async (t) => {
   const { server, running } = start(t);
-  const clients = await Promise.all(transports.map(async (transport) => connectRemote(transport, await server.urlFor(execOf("echo up; sleep 600")), choice)));
+  const clients = await Promise.all(
+    transports.map(async (transport) =>
+      connectRemote(transport, await server.urlFor(execOf("echo up; sleep 600")), choice),
+    ),
+  );
   await waitFor(() => clients.every((client) => client.stdout().toString() === "up\n"));
   const url = await server.urlFor(execOf("true"));
   await server.close(5000);
@@ -135,7 +169,8 @@ test("an address that is taken is told with each URL, until it is free", async (
   const { server } = start(t);
   const port = Number(new URL(await server.urlFor(execOf("true"))).port);
   const second = start(t, port);
-  const unavailable = (e: unknown) => codeOf(e) === Code.Unavailable && messageOf(e).includes(`port ${port}`) && messageOf(e).includes("EADDRINUSE");
+  const unavailable = (e: unknown) =>
+    codeOf(e) === Code.Unavailable && messageOf(e).includes(`port ${port}`) && messageOf(e).includes("EADDRINUSE");
   await assert.rejects(second.server.urlFor(execOf("true")), unavailable);
   await assert.rejects(second.server.urlFor(execOf("true")), unavailable);
   await server.close(0);

@@ -47,7 +47,8 @@ export class StreamingServer {
 
   async #start(): Promise<{ readonly thread: StreamingThread; readonly url: string }> {
     const { address, port, tls, idleTimeoutMs, creationTimeoutMs, log } = this.#o;
-    const claim = (kind: StreamingRequest["is"], token: string) => this.#tokens.take(token, (request) => request.is === kind);
+    const claim = (kind: StreamingRequest["is"], token: string) =>
+      this.#tokens.take(token, (request) => request.is === kind);
     const thread = new StreamingThread({ backend: this.#backend!, claim, log });
     try {
       const { url } = await thread.listen({ address, port, tls, idleTimeoutMs, creationTimeoutMs });
@@ -57,12 +58,20 @@ export class StreamingServer {
     } catch (error) {
       this.#running = undefined;
       await thread.close(0);
-      throw new StatusError(Code.Unavailable, `the streaming server of keelsond cannot listen on ${address} port ${port}: ${messageOf(error)}; free the address, or change [streaming] in the configuration`, error);
+      throw new StatusError(
+        Code.Unavailable,
+        `the streaming server of keelsond cannot listen on ${address} port ${port}: ${messageOf(error)}; free the address, or change [streaming] in the configuration`,
+        error,
+      );
     }
   }
 
   #ended(error: Error | undefined): void {
     this.#running = undefined;
-    if (!this.#isClosed) this.#o.log.error({ err: error }, "the thread of the streaming server has broken down: streams have ended; the next one starts it again");
+    if (!this.#isClosed)
+      this.#o.log.error(
+        { err: error },
+        "the thread of the streaming server has broken down: streams have ended; the next one starts it again",
+      );
   }
 }

@@ -2,8 +2,8 @@ import type { Duplex } from "node:stream";
 import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
 import { SpdySession } from "@keelson/spdy/session.ts";
 import type { SpdyStream } from "@keelson/spdy/stream.ts";
-import type { IdleWatch } from "./spdy-streams.ts";
 import { ended } from "./remote-streams.ts";
+import type { IdleWatch } from "./spdy-streams.ts";
 
 /** Connects one connection of a client with a port of the pod, and resolves when it is over. Throws a sentence for the client. */
 export type Forward = (port: number, client: Duplex, signal: AbortSignal) => Promise<void>;
@@ -23,7 +23,13 @@ interface Pair {
  * Forwards the connections of a client until it closes the session: for each a stream of type `data` and one of type
  * `error` with the same `requestID`, which come within `pairTimeoutMs` of each other.
  */
-export async function forwardSession(transport: Duplex, forward: Forward, idle: IdleWatch, pairTimeoutMs: number, signal: AbortSignal): Promise<void> {
+export async function forwardSession(
+  transport: Duplex,
+  forward: Forward,
+  idle: IdleWatch,
+  pairTimeoutMs: number,
+  signal: AbortSignal,
+): Promise<void> {
   const pairs = new Map<string, Pair>();
   const abort = new AbortController();
   const session = new SpdySession(transport, {
@@ -54,7 +60,8 @@ export async function forwardSession(transport: Duplex, forward: Forward, idle: 
   const newPair = (id: string): Pair => {
     const timer = setTimeout(() => {
       pairs.delete(id);
-      if (pair.error !== undefined) refuse(pair.error, `request ${id} has no data stream after ${pairTimeoutMs / 1000} s`);
+      if (pair.error !== undefined)
+        refuse(pair.error, `request ${id} has no data stream after ${pairTimeoutMs / 1000} s`);
       pair.data?.reset();
     }, pairTimeoutMs);
     const pair: Pair = { timer };
@@ -63,14 +70,23 @@ export async function forwardSession(transport: Duplex, forward: Forward, idle: 
   };
   const onAbort = () => session.destroy(new StatusError(Code.Unavailable, messageOf(signal.reason)));
   signal.addEventListener("abort", onAbort, { once: true });
-  using _ = idle(() => session.touchedAtMs, () => session.destroy(new StatusError(Code.DeadlineExceeded, "the connection was idle for too long")));
+  using _ = idle(
+    () => session.touchedAtMs,
+    () => session.destroy(new StatusError(Code.DeadlineExceeded, "the connection was idle for too long")),
+  );
   await session.closed;
   signal.removeEventListener("abort", onAbort);
   for (const { timer } of pairs.values()) clearTimeout(timer);
   abort.abort(new StatusError(Code.Cancelled, "the client closed the connection"));
 }
 
-async function forwardPair(data: SpdyStream, error: SpdyStream, port: number, forward: Forward, signal: AbortSignal): Promise<void> {
+async function forwardPair(
+  data: SpdyStream,
+  error: SpdyStream,
+  port: number,
+  forward: Forward,
+  signal: AbortSignal,
+): Promise<void> {
   error.resume();
   try {
     await forward(port, data, signal);

@@ -7,7 +7,12 @@ import { ended, type RemoteStreams, type StreamChoice } from "./remote-streams.t
 import { TerminalSizes } from "./terminal-sizes.ts";
 
 /** What `X-Stream-Protocol-Version` may name, the newest first. "" stands for the first, which had no name. */
-export const remoteCommandProtocols = ["v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io"] as const;
+export const remoteCommandProtocols = [
+  "v4.channel.k8s.io",
+  "v3.channel.k8s.io",
+  "v2.channel.k8s.io",
+  "channel.k8s.io",
+] as const;
 export type RemoteCommandProtocol = (typeof remoteCommandProtocols)[number] | "";
 
 type StreamType = "error" | "stdin" | "stdout" | "stderr" | "resize";
@@ -19,7 +24,13 @@ const maxStreams = 16;
  * Waits until a client has opened all its streams. Throws DeadlineExceeded when the signal says that it took too long,
  * InvalidArgument for streams that were not asked for or come twice; the connection is then closed.
  */
-export async function acceptRemoteStreams(transport: Duplex, protocol: RemoteCommandProtocol, choice: StreamChoice, idle: IdleWatch, timeoutMs: number): Promise<RemoteStreams> {
+export async function acceptRemoteStreams(
+  transport: Duplex,
+  protocol: RemoteCommandProtocol,
+  choice: StreamChoice,
+  idle: IdleWatch,
+  timeoutMs: number,
+): Promise<RemoteStreams> {
   const wanted = wantedStreams(protocol, choice);
   const streams = new Map<StreamType, SpdyStream>();
   const { promise, resolve, reject } = Promise.withResolvers<void>();
@@ -30,7 +41,12 @@ export async function acceptRemoteStreams(transport: Duplex, protocol: RemoteCom
       const type = (stream.headers.get("streamtype") ?? "") as StreamType;
       if (!wanted.has(type) || streams.has(type)) {
         stream.reset();
-        reject(new StatusError(Code.InvalidArgument, `the client opened a stream of type ${JSON.stringify(type)}, which it did not ask for or has already`));
+        reject(
+          new StatusError(
+            Code.InvalidArgument,
+            `the client opened a stream of type ${JSON.stringify(type)}, which it did not ask for or has already`,
+          ),
+        );
         return;
       }
       streams.set(type, stream);
@@ -38,8 +54,19 @@ export async function acceptRemoteStreams(transport: Duplex, protocol: RemoteCom
       if (streams.size === wanted.size) resolve();
     },
   });
-  const timer = setTimeout(() => reject(new StatusError(Code.DeadlineExceeded, `the client has opened ${streams.size} of ${wanted.size} streams within ${timeoutMs / 1000} s`)), timeoutMs);
-  void session.closed.then((reason) => reject(reason ?? new StatusError(Code.Cancelled, "the client closed the connection before its streams were there")));
+  const timer = setTimeout(
+    () =>
+      reject(
+        new StatusError(
+          Code.DeadlineExceeded,
+          `the client has opened ${streams.size} of ${wanted.size} streams within ${timeoutMs / 1000} s`,
+        ),
+      ),
+    timeoutMs,
+  );
+  void session.closed.then((reason) =>
+    reject(reason ?? new StatusError(Code.Cancelled, "the client closed the connection before its streams were there")),
+  );
   try {
     await promise;
   } catch (error) {
@@ -62,7 +89,13 @@ function wantedStreams(protocol: RemoteCommandProtocol, choice: StreamChoice): S
   return wanted;
 }
 
-function remoteStreams(session: SpdySession, streams: ReadonlyMap<StreamType, SpdyStream>, format: StatusFormat, choice: StreamChoice, idle: IdleWatch): RemoteStreams {
+function remoteStreams(
+  session: SpdySession,
+  streams: ReadonlyMap<StreamType, SpdyStream>,
+  format: StatusFormat,
+  choice: StreamChoice,
+  idle: IdleWatch,
+): RemoteStreams {
   const abort = new AbortController();
   const errors = streams.get("error")!;
   const [stdout, stderr] = [streams.get("stdout"), streams.get("stderr")];
@@ -70,7 +103,10 @@ function remoteStreams(session: SpdySession, streams: ReadonlyMap<StreamType, Sp
   streams.get("resize")?.on("data", (bytes: Buffer) => sizes?.write(bytes));
   // Nothing comes on these; what does is not kept.
   for (const stream of [errors, stdout, stderr]) stream?.resume();
-  const watch = idle(() => session.touchedAtMs, () => session.destroy(new StatusError(Code.DeadlineExceeded, "the connection was idle for too long")));
+  const watch = idle(
+    () => session.touchedAtMs,
+    () => session.destroy(new StatusError(Code.DeadlineExceeded, "the connection was idle for too long")),
+  );
   void session.closed.then((reason) => {
     watch[Symbol.dispose]();
     abort.abort(reason ?? new StatusError(Code.Cancelled, "the client closed the connection"));

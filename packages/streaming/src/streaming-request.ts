@@ -2,7 +2,12 @@ import type { StreamChoice } from "./remote-streams.ts";
 
 /** What a URL stands for. */
 export type StreamingRequest =
-  | { readonly is: "exec"; readonly containerId: string; readonly command: readonly string[]; readonly choice: StreamChoice }
+  | {
+      readonly is: "exec";
+      readonly containerId: string;
+      readonly command: readonly string[];
+      readonly choice: StreamChoice;
+    }
   | { readonly is: "attach"; readonly containerId: string; readonly choice: StreamChoice }
   | { readonly is: "portforward"; readonly podId: string; readonly ports: readonly number[] };
 

@@ -16,7 +16,17 @@ test("sizes come out however they are cut, and the last one counts", () => {
 });
 
 test("what is no size is passed over, and a size after it taken", () => {
-  for (const wrong of ['{"Width":-1,"Height":2}', '{"Width":1}', '{"Width":1.5,"Height":2}', '{"Width":"1","Height":2}', '{"Width":65536,"Height":2}', "}", "{}", "[]}", "null}"]) {
+  for (const wrong of [
+    '{"Width":-1,"Height":2}',
+    '{"Width":1}',
+    '{"Width":1.5,"Height":2}',
+    '{"Width":"1","Height":2}',
+    '{"Width":65536,"Height":2}',
+    "}",
+    "{}",
+    "[]}",
+    "null}",
+  ]) {
     const sizes = new TerminalSizes();
     sizes.write(Buffer.from(wrong));
     assert.equal(sizes.last, undefined, wrong);
@@ -26,10 +36,12 @@ test("what is no size is passed over, and a size after it taken", () => {
 });
 
 test("noise neither throws nor is kept", () => {
-  fc.assert(fc.property(fc.array(fc.uint8Array({ maxLength: 3000 })), (pieces) => {
-    const sizes = new TerminalSizes();
-    for (const piece of pieces) sizes.write(piece);
-  }));
+  fc.assert(
+    fc.property(fc.array(fc.uint8Array({ maxLength: 3000 })), (pieces) => {
+      const sizes = new TerminalSizes();
+      for (const piece of pieces) sizes.write(piece);
+    }),
+  );
   const sizes = new TerminalSizes();
   for (let i = 0; i < 1000; i += 1) sizes.write(Buffer.alloc(10_000, "{"));
   sizes.write(Buffer.from('}{"Width":1,"Height":2}'));

@@ -8,7 +8,10 @@ import { fdsOf, type FromWorker, type ListenOptions, type ToWorker } from "./mes
 import type { StreamingRequest } from "./streaming-request.ts";
 
 /** What is run when the daemon ships as a bundle lies beside it. */
-const program = new URL(import.meta.url.endsWith(".ts") ? "./streaming-worker.ts" : "./streaming-worker.js", import.meta.url);
+const program = new URL(
+  import.meta.url.endsWith(".ts") ? "./streaming-worker.ts" : "./streaming-worker.js",
+  import.meta.url,
+);
 
 export interface ThreadOptions {
   readonly backend: StreamingBackend;
@@ -114,11 +117,16 @@ export class StreamingThread {
     if (client === undefined || client.request.is === "portforward") return;
     const { request, abort } = client;
     if (request.is === "exec") {
-      const outcome = await backend.exec(request, size, (exec) => {
-        client.resize = (size) => exec.resize(size);
-        client.stdinClosed = () => exec.stdinClosed?.();
-        this.#post({ is: "executing", client: id, streams: exec.streams });
-      }, abort.signal);
+      const outcome = await backend.exec(
+        request,
+        size,
+        (exec) => {
+          client.resize = (size) => exec.resize(size);
+          client.stdinClosed = () => exec.stdinClosed?.();
+          this.#post({ is: "executing", client: id, streams: exec.streams });
+        },
+        abort.signal,
+      );
       this.#post({ is: "outcome", client: id, outcome });
       return;
     }
@@ -136,7 +144,12 @@ export class StreamingThread {
     const { request, abort } = this.#clients.get(client) ?? {};
     if (abort === undefined || request?.is !== "portforward") return;
     try {
-      this.#post({ is: "connected", client, connection, fd: await this.#o.backend.connect(request, port, abort.signal) });
+      this.#post({
+        is: "connected",
+        client,
+        connection,
+        fd: await this.#o.backend.connect(request, port, abort.signal),
+      });
     } catch (error) {
       this.#post({ is: "refused", client, connection, message: messageOf(error) });
     }

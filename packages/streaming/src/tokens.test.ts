@@ -8,11 +8,27 @@ test("a token is good once, for what it was given out for", () => {
   const [a, b] = [tokens.add("a"), tokens.add("b")];
   assert.notEqual(a, b);
   assert.match(a, /^[A-Za-z0-9_-]{24}$/);
-  assert.equal(tokens.take(a, (request) => request === "b"), undefined);
-  assert.equal(tokens.take(a, () => true), "a");
-  assert.equal(tokens.take(a, () => true), undefined);
-  for (const none of ["", "x", a.slice(1), `${b}x`, "__proto__"]) assert.equal(tokens.take(none, () => true), undefined);
-  assert.equal(tokens.take(b, () => true), "b");
+  assert.equal(
+    tokens.take(a, (request) => request === "b"),
+    undefined,
+  );
+  assert.equal(
+    tokens.take(a, () => true),
+    "a",
+  );
+  assert.equal(
+    tokens.take(a, () => true),
+    undefined,
+  );
+  for (const none of ["", "x", a.slice(1), `${b}x`, "__proto__"])
+    assert.equal(
+      tokens.take(none, () => true),
+      undefined,
+    );
+  assert.equal(
+    tokens.take(b, () => true),
+    "b",
+  );
 });
 
 test("a token is good for a minute", () => {
@@ -20,18 +36,30 @@ test("a token is good for a minute", () => {
   const tokens = new Tokens<string>(() => nowMs);
   const [early, late] = [tokens.add("early"), ((nowMs += 1), tokens.add("late"))];
   nowMs = 61_000;
-  assert.equal(tokens.take(early, () => true), undefined);
-  assert.equal(tokens.take(late, () => true), "late");
+  assert.equal(
+    tokens.take(early, () => true),
+    undefined,
+  );
+  assert.equal(
+    tokens.take(late, () => true),
+    "late",
+  );
 });
 
 test("a thousand wait at most; what is used or expires makes room", () => {
   let nowMs = 0;
   const tokens = new Tokens<number>(() => nowMs);
   const all = Array.from({ length: 1000 }, (_, i) => tokens.add(i));
-  assert.throws(() => tokens.add(1000), (e: unknown) => codeOf(e) === Code.ResourceExhausted);
+  assert.throws(
+    () => tokens.add(1000),
+    (e: unknown) => codeOf(e) === Code.ResourceExhausted,
+  );
   tokens.take(all[500]!, () => true);
   tokens.add(1000);
-  assert.throws(() => tokens.add(1001), (e: unknown) => codeOf(e) === Code.ResourceExhausted);
+  assert.throws(
+    () => tokens.add(1001),
+    (e: unknown) => codeOf(e) === Code.ResourceExhausted,
+  );
   nowMs = 60_000;
   for (let i = 0; i < 1000; i += 1) tokens.add(i);
 });

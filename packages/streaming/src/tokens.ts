@@ -28,7 +28,10 @@ export class Tokens<T> {
   add(request: T): string {
     this.#dropExpired();
     if (this.#entries.size >= maxTokens) {
-      throw new StatusError(Code.ResourceExhausted, `${maxTokens} streaming URLs wait to be used; each is given up after ${lifetimeMs / 1000} s: try again then`);
+      throw new StatusError(
+        Code.ResourceExhausted,
+        `${maxTokens} streaming URLs wait to be used; each is given up after ${lifetimeMs / 1000} s: try again then`,
+      );
     }
     const token = randomBytes(tokenBytes).toString("base64url");
     this.#entries.set(token, { request, expiresAtMs: this.#nowMs() + lifetimeMs });

@@ -55,7 +55,13 @@ export class WebSocketChannels {
 
   /** Both directions of a channel. The client is not told of the end of ours: there is no frame for it. */
   duplex(channel: number): Duplex {
-    return this.#receiving(channel, new Duplex({ read: () => this.#resume(channel), write: (bytes: Buffer, _encoding, done) => this.send(channel, bytes, done) }));
+    return this.#receiving(
+      channel,
+      new Duplex({
+        read: () => this.#resume(channel),
+        write: (bytes: Buffer, _encoding, done) => this.send(channel, bytes, done),
+      }),
+    );
   }
 
   #receiving<S extends Readable>(channel: number, stream: S): S {
@@ -87,7 +93,8 @@ export class WebSocketChannels {
       return;
     }
     this.#touchedAtMs = performance.now();
-    if (this.#encoding === "binary") this.#socket.send(Buffer.concat([Uint8Array.of(channel), bytes]), { binary: true }, done);
+    if (this.#encoding === "binary")
+      this.#socket.send(Buffer.concat([Uint8Array.of(channel), bytes]), { binary: true }, done);
     else this.#socket.send(`${channel}${Buffer.from(bytes).toString("base64")}`, { binary: false }, done);
   }
 

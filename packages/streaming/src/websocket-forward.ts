@@ -19,11 +19,21 @@ export const forwardEncodings: Readonly<Record<string, ChannelEncoding>> = {
 export const maxForwardPorts = 32;
 
 /** Port i has the channels 2i for data and 2i+1 for errors, each of which begins with the port, two bytes, little end first. */
-export async function forwardChannels(socket: WebSocket, encoding: ChannelEncoding, ports: readonly number[], forward: Forward, idle: IdleWatch, signal: AbortSignal): Promise<void> {
+export async function forwardChannels(
+  socket: WebSocket,
+  encoding: ChannelEncoding,
+  ports: readonly number[],
+  forward: Forward,
+  idle: IdleWatch,
+  signal: AbortSignal,
+): Promise<void> {
   const channels = new WebSocketChannels(socket, encoding, false);
   const onAbort = () => channels.destroy();
   signal.addEventListener("abort", onAbort, { once: true });
-  using _ = idle(() => channels.touchedAtMs, () => channels.destroy());
+  using _ = idle(
+    () => channels.touchedAtMs,
+    () => channels.destroy(),
+  );
   const forwards = ports.map(async (port, i) => {
     const name = Buffer.from([port & 0xff, port >> 8]);
     channels.send(2 * i, name);

@@ -26,7 +26,12 @@ export const remoteCommandDialects: Readonly<Record<string, Dialect>> = {
 const channel = { stdin: 0, stdout: 1, stderr: 2, error: 3, resize: 4 } as const;
 
 /** The streams of a client that came by WebSocket; all channels are there from the start. */
-export function webSocketStreams(socket: WebSocket, dialect: Dialect, choice: StreamChoice, idle: IdleWatch): RemoteStreams {
+export function webSocketStreams(
+  socket: WebSocket,
+  dialect: Dialect,
+  choice: StreamChoice,
+  idle: IdleWatch,
+): RemoteStreams {
   const channels = new WebSocketChannels(socket, dialect.encoding, dialect.hasCloseSignal);
   const sizes = choice.tty ? new TerminalSizes() : undefined;
   const stdin = choice.stdin ? channels.readable(channel.stdin) : undefined;
@@ -35,7 +40,10 @@ export function webSocketStreams(socket: WebSocket, dialect: Dialect, choice: St
   channels.listen(channel.resize, (bytes) => sizes?.write(bytes));
   // Clients wait for a first frame to know that the channels are there.
   channels.send(choice.stdout ? channel.stdout : choice.stderr ? channel.stderr : channel.error, new Uint8Array(0));
-  const watch = idle(() => channels.touchedAtMs, () => channels.destroy());
+  const watch = idle(
+    () => channels.touchedAtMs,
+    () => channels.destroy(),
+  );
   const signal = channels.signal;
   signal.addEventListener("abort", () => watch[Symbol.dispose](), { once: true });
   return {
@@ -58,7 +66,13 @@ export function webSocketStreams(socket: WebSocket, dialect: Dialect, choice: St
  * Throws InvalidArgument naming both sides'.
  */
 export function chooseSubprotocol(offered: readonly string[], known: readonly string[]): string {
-  const found = offered.length === 0 ? known.find((name) => name === "") : offered.find((name) => name !== "" && known.includes(name));
+  const found =
+    offered.length === 0
+      ? known.find((name) => name === "")
+      : offered.find((name) => name !== "" && known.includes(name));
   if (found !== undefined) return found;
-  throw new StatusError(Code.InvalidArgument, `no common protocol: the client speaks ${offered.join(", ") || "none"}, the server ${known.filter((name) => name !== "").join(", ")}`);
+  throw new StatusError(
+    Code.InvalidArgument,
+    `no common protocol: the client speaks ${offered.join(", ") || "none"}, the server ${known.filter((name) => name !== "").join(", ")}`,
+  );
 }

@@ -21,7 +21,8 @@ export function parseLog(text: string): LogEntry[] {
     .split("\n")
     .map((line, index) => {
       const [, seconds, fraction, zone, stream, tag, rest] = entryPattern.exec(line) ?? [];
-      if (rest === undefined) throw new Error(`line ${index + 1} is no CRI log line: ${JSON.stringify(line.slice(0, 120))}`);
+      if (rest === undefined)
+        throw new Error(`line ${index + 1} is no CRI log line: ${JSON.stringify(line.slice(0, 120))}`);
       const timeNs = BigInt(Date.parse(`${seconds}${zone}`)) * 1_000_000n + BigInt(fraction!);
       return { timeNs, stream: stream as LogEntry["stream"], tag: tag as LogEntry["tag"], text: rest };
     });

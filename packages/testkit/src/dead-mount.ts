@@ -41,7 +41,9 @@ export class DeadMount implements Disposable {
     }
     const options = `fd=3,rootmode=${directoryMode.toString(8)},user_id=0,group_id=0,allow_other`;
     // -i: without mount.fuse, which libfuse brings.
-    const { status } = spawnSync("mount", ["-i", "-t", "fuse", "-o", options, "keelson-dead-mount", path], { stdio: ["ignore", "ignore", "ignore", device] });
+    const { status } = spawnSync("mount", ["-i", "-t", "fuse", "-o", options, "keelson-dead-mount", path], {
+      stdio: ["ignore", "ignore", "ignore", device],
+    });
     if (status === 0) return new DeadMount(path, device);
     closeSync(device);
     return undefined;
@@ -74,7 +76,8 @@ export class DeadMount implements Disposable {
       if (code === opcode.init) this.#answer(unique, initAnswer());
       else if (code === opcode.getattr) this.#answer(unique, directoryAttributes());
       else if (code === opcode.lookup) this.#answer(unique, Buffer.alloc(0), errno.ENOENT);
-      else if (code !== opcode.forget && code !== opcode.batchForget && code !== opcode.interrupt) this.#answer(unique, Buffer.alloc(0), errno.ENOSYS);
+      else if (code !== opcode.forget && code !== opcode.batchForget && code !== opcode.interrupt)
+        this.#answer(unique, Buffer.alloc(0), errno.ENOSYS);
     }
   }
 

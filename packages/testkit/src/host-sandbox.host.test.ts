@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { execFileSync, spawn } from "node:child_process";
+import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -50,7 +50,10 @@ test("its leaks are seen from within", async () => {
     const start = performance.now(); takeSnapshot(); const tookMs = performance.now() - start;
     execSync("ip link add br0 type bridge; ip netns add n1; iptables -t nat -N CHAIN; ip6tables -A INPUT -j DROP; mkdir -p /var/lib/cni/results; touch /var/lib/cni/results/r /var/lib/cni/lock; ipcmk -M 100; setsid sleep 1000 & for d in /sys/fs/cgroup /sys/fs/cgroup/pids; do [ -e $d/cgroup.procs ] && mkdir $d/left; done; true", { stdio: "ignore" });
     console.log(JSON.stringify({ tookMs, left: leftBehind(before, { settleMs: 0 }) }));`;
-  const { stdout, stderr } = await runInSandbox(process.execPath, ["--input-type=module", "-e", script], { net: true, stdio: "capture" });
+  const { stdout, stderr } = await runInSandbox(process.execPath, ["--input-type=module", "-e", script], {
+    net: true,
+    stdio: "capture",
+  });
   assert.equal(stderr, "");
   const { tookMs, left } = JSON.parse(stdout) as { tookMs: number; left: string[] };
   for (const pattern of [
@@ -64,7 +67,10 @@ test("its leaks are seen from within", async () => {
     /^process \d+ \(parent 1\) is still running: (setsid )?sleep 1000/,
     /^cgroup \/sys\/fs\/cgroup\/(pids\/)?left is/,
   ]) {
-    assert.ok(left.some((sentence) => pattern.test(sentence)), `${pattern} in ${left.join("\n")}`);
+    assert.ok(
+      left.some((sentence) => pattern.test(sentence)),
+      `${pattern} in ${left.join("\n")}`,
+    );
   }
   assert.ok(!left.some((sentence) => sentence.includes("/lock")), left.join("\n"));
   assert.ok(tookMs < 200, `a snapshot took ${tookMs} ms`);
@@ -79,9 +85,17 @@ for (const runtime of ["crun", "runc"]) {
     execFileSync(runtime, ["spec"], { cwd: bundle });
     const spec = JSON.parse(execFileSync("cat", [join(bundle, "config.json")], { encoding: "utf8" }));
     spec.process.terminal = false;
-    spec.process.args = ["/bin/sh", "-c", "echo in the container; cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; true"];
+    spec.process.args = [
+      "/bin/sh",
+      "-c",
+      "echo in the container; cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/memory.max 2>/dev/null; true",
+    ];
     spec.linux.cgroupsPath = "/kubepods/pod1/c1";
-    spec.linux.resources = { memory: { limit: 64 << 20 }, cpu: { shares: 512, quota: 50_000, period: 100_000 }, pids: { limit: 50 } };
+    spec.linux.resources = {
+      memory: { limit: 64 << 20 },
+      cpu: { shares: 512, quota: 50_000, period: 100_000 },
+      pids: { limit: 50 },
+    };
     writeFileSync(join(bundle, "config.json"), JSON.stringify(spec));
     const { exitCode, stdout, stderr } = await sh(`cd ${bundle} && ${runtime} run c1`);
     assert.deepEqual({ exitCode, stdout, stderr }, { exitCode: 0, stdout: "in the container\n67108864\n", stderr: "" });
@@ -115,27 +129,36 @@ test("works where cgroup v2 is all there is, with controllers for those inside",
   assert.deepEqual(others, []);
 });
 
-test("everything inside dies with a caller that is killed, and the next sandbox removes its cgroups", { timeout: 20_000 }, async () => {
-  const before = takeSnapshot();
-  const script = `
+test(
+  "everything inside dies with a caller that is killed, and the next sandbox removes its cgroups",
+  { timeout: 20_000 },
+  async () => {
+    const before = takeSnapshot();
+    const script = `
     const { runInSandbox } = await import(${JSON.stringify(join(import.meta.dirname, "host-sandbox.ts"))});
     await runInSandbox("sh", ["-c", "setsid sleep 1234 & echo up; wait"], { net: true, stdio: "inherit" });`;
-  const caller = spawn(process.execPath, ["-e", script], { stdio: ["ignore", "pipe", "inherit"] });
-  const ended = new Promise((resolve) => caller.once("exit", resolve));
-  await new Promise((resolve) => caller.stdout.once("data", resolve));
-  assert.ok(cgroupsOf(caller.pid).length > 0);
-  caller.kill("SIGKILL");
-  await ended;
-  await waitFor(() => leftBehind(before, { settleMs: 0 }).every((sentence) => !sentence.startsWith("process")));
-  await sh("true");
-  assert.deepEqual(cgroupsOf(caller.pid), []);
-  assert.deepEqual(leftBehind(before), []);
-});
+    const caller = spawn(process.execPath, ["-e", script], { stdio: ["ignore", "pipe", "inherit"] });
+    const ended = new Promise((resolve) => caller.once("exit", resolve));
+    await new Promise((resolve) => caller.stdout.once("data", resolve));
+    assert.ok(cgroupsOf(caller.pid).length > 0);
+    caller.kill("SIGKILL");
+    await ended;
+    await waitFor(() => leftBehind(before, { settleMs: 0 }).every((sentence) => !sentence.startsWith("process")));
+    await sh("true");
+    assert.deepEqual(cgroupsOf(caller.pid), []);
+    assert.deepEqual(leftBehind(before), []);
+  },
+);
 
-test("ends also when something inside was left frozen", { timeout: 20_000, skip: existsSync("/sys/fs/cgroup/freezer") ? false : "cgroup v2 kills what is frozen" }, async () => {
-  const script = "mkdir /sys/fs/cgroup/freezer/f; sleep 600 & echo $! >/sys/fs/cgroup/freezer/f/cgroup.procs; echo FROZEN >/sys/fs/cgroup/freezer/f/freezer.state; sleep 2";
-  assert.equal((await runInSandbox("sh", ["-c", script], { stdio: "capture" })).exitCode, 0);
-});
+test(
+  "ends also when something inside was left frozen",
+  { timeout: 20_000, skip: existsSync("/sys/fs/cgroup/freezer") ? false : "cgroup v2 kills what is frozen" },
+  async () => {
+    const script =
+      "mkdir /sys/fs/cgroup/freezer/f; sleep 600 & echo $! >/sys/fs/cgroup/freezer/f/cgroup.procs; echo FROZEN >/sys/fs/cgroup/freezer/f/freezer.state; sleep 2";
+    assert.equal((await runInSandbox("sh", ["-c", script], { stdio: "capture" })).exitCode, 0);
+  },
+);
 
 test("hands SIGTERM on", { timeout: 20_000 }, async () => {
   const script = `

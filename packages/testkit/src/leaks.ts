@@ -23,9 +23,7 @@ export interface SnapshotOptions {
 }
 
 // Every network namespace gets these when the kernel has the module (net.core.fb_tunnels_only_for_init_net).
-const kernelInterfaces = new Set(
-  "sit0 tunl0 ip6tnl0 gre0 gretap0 erspan0 ip_vti0 ip6_vti0 ip6gre0".split(" "),
-);
+const kernelInterfaces = new Set("sit0 tunl0 ip6tnl0 gre0 gretap0 erspan0 ip_vti0 ip6_vti0 ip6gre0".split(" "));
 
 /**
  * Notes what this machine has, as the calling process sees it: processes, mounts, cgroups, network
@@ -54,7 +52,8 @@ export function takeSnapshot(options: SnapshotOptions = {}): Snapshot {
       return `System V ${kind} ${id} (key ${key}) is still there`;
     });
   }
-  for (const dir of ["/dev/shm", "/dev/mqueue"]) addTree(things, dir, (path) => `POSIX IPC object ${path} is still there`);
+  for (const dir of ["/dev/shm", "/dev/mqueue"])
+    addTree(things, dir, (path) => `POSIX IPC object ${path} is still there`);
   for (const dir of options.directories ?? []) addTree(things, dir, (path) => `${path} is still there`);
   return things;
 }
@@ -94,7 +93,8 @@ function addProcesses(things: Map<string, string>, ignore: (process: ProcessInfo
     found.push({ info: { pid, parentPid, command }, key: `process ${pid} ${fields[19]}`, state: fields[0] ?? "" });
   }
   const own = new Set<number>();
-  for (let pid: number | undefined = process.pid; pid !== undefined && !own.has(pid); pid = parents.get(pid)) own.add(pid);
+  for (let pid: number | undefined = process.pid; pid !== undefined && !own.has(pid); pid = parents.get(pid))
+    own.add(pid);
   for (const { info, key, state } of found) {
     // A child of ours that has ended is reaped when this thread gets to it, or with us.
     if (own.has(info.pid) || (state === "Z" && info.parentPid === process.pid) || ignore(info)) continue;
@@ -129,7 +129,9 @@ function addCgroups(things: Map<string, string>, dir: string): void {
 /** A unit outlives its cgroup, until systemd is told to stop it. */
 function addUnits(things: Map<string, string>): void {
   if (lstatSync("/run/systemd/system", { throwIfNoEntry: false }) === undefined) return;
-  for (const line of output("systemctl", ["list-units", "--all", "--plain", "--no-legend", "--type=scope,slice"]).split("\n").filter(Boolean)) {
+  for (const line of output("systemctl", ["list-units", "--all", "--plain", "--no-legend", "--type=scope,slice"])
+    .split("\n")
+    .filter(Boolean)) {
     const unit = line.split(" ")[0];
     things.set(`unit ${unit}`, `systemd unit ${unit} is still loaded`);
   }
@@ -145,20 +147,33 @@ function addRules(things: Map<string, string>): void {
         // A chain with a policy is built in; the counters behind a chain change all the time.
         const chain = /^:(\S+) - /.exec(line)?.[1];
         const what = line.startsWith("-A ") ? `rule ${line}` : chain === undefined ? undefined : `chain ${chain}`;
-        if (what !== undefined) things.set(`${family} ${variant} ${table} ${what}`, `${family} (${variant}, table ${table}) still has the ${what}`);
+        if (what !== undefined)
+          things.set(
+            `${family} ${variant} ${table} ${what}`,
+            `${family} (${variant}, table ${table}) still has the ${what}`,
+          );
       }
     }
   }
 }
 
-function addLines(things: Map<string, string>, path: string, skip: number, sentenceOf: (line: string) => string | undefined): void {
+function addLines(
+  things: Map<string, string>,
+  path: string,
+  skip: number,
+  sentenceOf: (line: string) => string | undefined,
+): void {
   for (const line of (read(path) ?? "").split("\n").slice(skip).filter(Boolean)) {
     const sentence = sentenceOf(line);
     if (sentence !== undefined) things.set(sentence, sentence);
   }
 }
 
-function addTree(things: Map<string, string>, dir: string, sentenceOf: (path: string, isDir: boolean) => string | undefined): void {
+function addTree(
+  things: Map<string, string>,
+  dir: string,
+  sentenceOf: (path: string, isDir: boolean) => string | undefined,
+): void {
   for (const entry of entries(dir)) {
     const path = join(dir, entry.name);
     const sentence = sentenceOf(path, entry.isDirectory());

@@ -12,5 +12,8 @@ test("the README's example runs as it is", (t) => {
   t.after(() => rmSync(script));
   writeFileSync(script, example);
   const output = execFileSync(process.execPath, [script], { encoding: "utf8" });
-  assert.match(output, /^a client can now pull 127\.0\.0\.1:\d+\/library\/busybox:latest, and has to resume once\n\[\]\n$/);
+  assert.match(
+    output,
+    /^a client can now pull 127\.0\.0\.1:\d+\/library\/busybox:latest, and has to resume once\n\[\]\n$/,
+  );
 });

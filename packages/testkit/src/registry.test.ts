@@ -12,7 +12,8 @@ const blobPath = `/v2/some/app/blobs/${layer.digest}`;
 async function serving(options: RegistryOptions = {}, content: Image = image) {
   const registry = await Registry.start(options);
   registry.add("some/app", "v1", content);
-  const get = (path: string, headers: Record<string, string> = {}, method = "GET") => fetch(`http://${registry.host}${path}`, { headers, method });
+  const get = (path: string, headers: Record<string, string> = {}, method = "GET") =>
+    fetch(`http://${registry.host}${path}`, { headers, method });
   return { registry, get, [Symbol.asyncDispose]: () => registry[Symbol.asyncDispose]() };
 }
 
@@ -71,7 +72,8 @@ test("asks for a token of the right scope, and gives one for the right password 
     const answer = await get(`/token?service=x&scope=${scope}`, { authorization: `Basic ${btoa(`u:${password}`)}` });
     return answer.ok ? ((await answer.json()) as { token: string }).token : answer.status;
   };
-  const status = async (bearer: string | number) => (await get("/v2/some/app/manifests/v1", { authorization: `Bearer ${bearer}` })).status;
+  const status = async (bearer: string | number) =>
+    (await get("/v2/some/app/manifests/v1", { authorization: `Bearer ${bearer}` })).status;
   assert.equal(await token("repository:some/app:pull", "wrong"), 401);
   assert.equal(await status(await token("repository:other:pull", "p")), 401);
   const good = await token("repository:some/app:pull", "p");
@@ -86,7 +88,10 @@ test("redirects blobs to a store that refuses credentials", async () => {
   assert.equal(digestOf(await (await get(blobPath)).bytes()), layer.digest);
   const location = await fetch(`http://${server.registry.host}${blobPath}`, { redirect: "manual" });
   assert.equal(location.status, 307);
-  assert.equal((await fetch(location.headers.get("location") ?? "", { headers: { authorization: "Basic eA==" } })).status, 400);
+  assert.equal(
+    (await fetch(location.headers.get("location") ?? "", { headers: { authorization: "Basic eA==" } })).status,
+    400,
+  );
 });
 
 test("misbehaves as told, as often as told", async () => {
@@ -97,7 +102,10 @@ test("misbehaves as told, as often as told", async () => {
   registry.inject({ kind: "drop", afterBytes: 0 }, { pathIncludes: layer.digest, times: 1 });
   registry.inject({ kind: "corrupt" }, { pathIncludes: layer.digest, times: 1 });
   registry.inject({ kind: "ignore-range" }, { pathIncludes: layer.digest, times: 1 });
-  assert.deepEqual([(await get(blobPath)).status, (await get("/v2/")).status, (await get(blobPath)).status], [500, 200, 500]);
+  assert.deepEqual(
+    [(await get(blobPath)).status, (await get("/v2/")).status, (await get(blobPath)).status],
+    [500, 200, 500],
+  );
   await assert.rejects(get(blobPath).then((answer) => answer.bytes()));
   await assert.rejects(get(blobPath));
   const corrupt = await (await get(blobPath)).bytes();

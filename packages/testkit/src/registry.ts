@@ -21,7 +21,12 @@ export type Fault =
   /** The connection breaks after so many bytes of the body; 0 = before the status line. */
   | { readonly kind: "drop"; readonly afterBytes: number }
   /** Another answer. */
-  | { readonly kind: "status"; readonly status: number; readonly headers?: Readonly<Record<string, string>>; readonly body?: string }
+  | {
+      readonly kind: "status";
+      readonly status: number;
+      readonly headers?: Readonly<Record<string, string>>;
+      readonly body?: string;
+    }
   /** The body's first byte is another one; its length stays. */
   | { readonly kind: "corrupt" }
   /** The body comes at this pace. */
@@ -57,7 +62,10 @@ export class Registry implements AsyncDisposable {
   readonly #options: RegistryOptions;
   readonly #server: Server;
   readonly #store: Server | undefined;
-  readonly #repositories = new Map<string, { tags: Map<string, Blob>; manifests: Map<string, Blob>; blobs: Map<string, Blob> }>();
+  readonly #repositories = new Map<
+    string,
+    { tags: Map<string, Blob>; manifests: Map<string, Blob>; blobs: Map<string, Blob> }
+  >();
   readonly #tokens = new Map<string, string>();
   readonly #faults = new Set<{ fault: Fault; scope: FaultScope; left: number }>();
   /** Every request, in the order in which they came, those for tokens and redirected blobs too. */
@@ -86,7 +94,8 @@ export class Registry implements AsyncDisposable {
   /** Serves an image, or an index with its images, and gives the reference to pull it by: `127.0.0.1:PORT/REPOSITORY:TAG`. */
   add(repository: string, tag: string, content: Image | ImageIndex): string {
     let held = this.#repositories.get(repository);
-    if (held === undefined) this.#repositories.set(repository, (held = { tags: new Map(), manifests: new Map(), blobs: new Map() }));
+    if (held === undefined)
+      this.#repositories.set(repository, (held = { tags: new Map(), manifests: new Map(), blobs: new Map() }));
     for (const image of "images" in content ? content.images : [content]) {
       held.manifests.set(image.manifest.digest, image.manifest);
       for (const blob of [image.config, ...image.layers]) held.blobs.set(blob.digest, blob);
@@ -142,10 +151,20 @@ export class Registry implements AsyncDisposable {
     });
   }
 
-  async #answer(request: IncomingMessage, response: ServerResponse, note: RequestNote, isStore: boolean): Promise<void> {
+  async #answer(
+    request: IncomingMessage,
+    response: ServerResponse,
+    note: RequestNote,
+    isStore: boolean,
+  ): Promise<void> {
     const fault = this.#faultFor(note);
     if (fault?.kind === "hold") await fault.until;
-    const answer = fault?.kind === "status" ? answerOf(fault) : isStore ? this.#storeAnswer(note) : this.#registryAnswer(request, note);
+    const answer =
+      fault?.kind === "status"
+        ? answerOf(fault)
+        : isStore
+          ? this.#storeAnswer(note)
+          : this.#registryAnswer(request, note);
     let body = answer.body;
     let status = answer.status;
     if (status === 200 && answer.ranges && note.range !== undefined && fault?.kind !== "ignore-range") {
@@ -195,16 +214,20 @@ export class Registry implements AsyncDisposable {
     if (note.authorization !== undefined) return errorAnswer(400, "UNSUPPORTED", "only one auth mechanism is allowed");
     const [, repository = "", digest = ""] = /^\/(.+)\/(sha256:[0-9a-f]+)$/.exec(note.path) ?? [];
     const blob = this.#repositories.get(repository)?.blobs.get(digest);
-    return blob === undefined ? errorAnswer(404, "BLOB_UNKNOWN", "no such object") : blobAnswer(blob, "application/octet-stream", true);
+    return blob === undefined
+      ? errorAnswer(404, "BLOB_UNKNOWN", "no such object")
+      : blobAnswer(blob, "application/octet-stream", true);
   }
 
   #registryAnswer(request: IncomingMessage, note: RequestNote): Answer {
     const url = new URL(note.path, `http://${this.host}`);
     if (url.pathname === "/token") return this.#tokenAnswer(request, url);
-    const [, repository = "", kind = "", reference = ""] = /^\/v2\/(.+)\/(manifests|blobs|tags)\/([^/]+)$/.exec(url.pathname) ?? [];
+    const [, repository = "", kind = "", reference = ""] =
+      /^\/v2\/(.+)\/(manifests|blobs|tags)\/([^/]+)$/.exec(url.pathname) ?? [];
     const refusal = this.#refusal(note.authorization, repository);
     if (refusal !== undefined) return refusal;
-    if (note.method !== "GET" && note.method !== "HEAD") return errorAnswer(405, "UNSUPPORTED", "this registry is read only");
+    if (note.method !== "GET" && note.method !== "HEAD")
+      return errorAnswer(405, "UNSUPPORTED", "this registry is read only");
     if (url.pathname === "/v2/" || url.pathname === "/v2") return jsonAnswer(200, {});
     const held = this.#repositories.get(repository);
     if (held === undefined) return errorAnswer(404, "NAME_UNKNOWN", `repository ${repository} is not known`);
@@ -213,13 +236,20 @@ export class Registry implements AsyncDisposable {
         return jsonAnswer(200, { name: repository, tags: [...held.tags.keys()].sort() });
       case "manifests": {
         const manifest = held.tags.get(reference) ?? held.manifests.get(reference);
-        return manifest === undefined ? errorAnswer(404, "MANIFEST_UNKNOWN", `manifest ${reference} is not known`) : blobAnswer(manifest, manifest.mediaType, false);
+        return manifest === undefined
+          ? errorAnswer(404, "MANIFEST_UNKNOWN", `manifest ${reference} is not known`)
+          : blobAnswer(manifest, manifest.mediaType, false);
       }
       default: {
         const blob = held.blobs.get(reference);
         if (blob === undefined) return errorAnswer(404, "BLOB_UNKNOWN", `blob ${reference} is not known`);
         if (this.#store === undefined) return blobAnswer(blob, "application/octet-stream", true);
-        return { status: 307, headers: { location: `http://${hostOf(this.#store)}/${repository}/${reference}` }, body: Buffer.alloc(0), ranges: false };
+        return {
+          status: 307,
+          headers: { location: `http://${hostOf(this.#store)}/${repository}/${reference}` },
+          body: Buffer.alloc(0),
+          ranges: false,
+        };
       }
     }
   }
@@ -229,7 +259,9 @@ export class Registry implements AsyncDisposable {
     const auth = this.#options.auth;
     if (auth?.kind !== "token") return errorAnswer(404, "UNSUPPORTED", "this registry gives no tokens");
     if (auth.password !== undefined && request.headers.authorization !== basic(auth.username ?? "", auth.password)) {
-      return errorAnswer(401, "UNAUTHORIZED", "incorrect username or password", { "www-authenticate": 'Basic realm="token"' });
+      return errorAnswer(401, "UNAUTHORIZED", "incorrect username or password", {
+        "www-authenticate": 'Basic realm="token"',
+      });
     }
     const token = randomBytes(16).toString("hex");
     this.#tokens.set(token, url.searchParams.getAll("scope").join(" "));
@@ -241,7 +273,9 @@ export class Registry implements AsyncDisposable {
     if (auth === undefined) return undefined;
     if (auth.kind === "basic") {
       if (authorization === basic(auth.username, auth.password)) return undefined;
-      return errorAnswer(401, "UNAUTHORIZED", "authentication required", { "www-authenticate": 'Basic realm="keelson"' });
+      return errorAnswer(401, "UNAUTHORIZED", "authentication required", {
+        "www-authenticate": 'Basic realm="keelson"',
+      });
     }
     const scope = repository === "" ? "" : `repository:${repository}:pull`;
     const granted = this.#tokens.get(/^Bearer (.+)$/i.exec(authorization ?? "")?.[1] ?? "");
@@ -260,12 +294,22 @@ interface Answer {
 }
 
 function blobAnswer(blob: Blob, contentType: string, ranges: boolean): Answer {
-  const headers = { "content-type": contentType, "docker-content-digest": blob.digest, etag: `"${blob.digest}"`, ...(ranges ? { "accept-ranges": "bytes" } : {}) };
+  const headers = {
+    "content-type": contentType,
+    "docker-content-digest": blob.digest,
+    etag: `"${blob.digest}"`,
+    ...(ranges ? { "accept-ranges": "bytes" } : {}),
+  };
   return { status: 200, headers, body: blob.bytes, ranges };
 }
 
 function jsonAnswer(status: number, value: unknown, headers: Record<string, string> = {}): Answer {
-  return { status, headers: { "content-type": "application/json", ...headers }, body: Buffer.from(JSON.stringify(value)), ranges: false };
+  return {
+    status,
+    headers: { "content-type": "application/json", ...headers },
+    body: Buffer.from(JSON.stringify(value)),
+    ranges: false,
+  };
 }
 
 /** The distribution specification's error body ("Error Codes"). */
@@ -274,7 +318,8 @@ function errorAnswer(status: number, code: string, message: string, headers: Rec
 }
 
 function answerOf(fault: Fault & { kind: "status" }): Answer {
-  if (fault.body === undefined) return errorAnswer(fault.status, "UNKNOWN", "a fault that a test injected", { ...fault.headers });
+  if (fault.body === undefined)
+    return errorAnswer(fault.status, "UNKNOWN", "a fault that a test injected", { ...fault.headers });
   return { status: fault.status, headers: { ...fault.headers }, body: Buffer.from(fault.body), ranges: false };
 }
 
@@ -288,7 +333,10 @@ function rangeOf(header: string, length: number): { start: number; end: number }
 }
 
 function fits(scope: FaultScope, method: string, path: string): boolean {
-  return (scope.method === undefined || scope.method === method) && (scope.pathIncludes === undefined || path.includes(scope.pathIncludes));
+  return (
+    (scope.method === undefined || scope.method === method) &&
+    (scope.pathIncludes === undefined || path.includes(scope.pathIncludes))
+  );
 }
 
 function basic(username: string, password: string): string {

@@ -15,7 +15,10 @@ test("a runtime is found in PATH; of one that is not there, the reason is told",
   process.env["PATH"] = `${dir}:${path}`;
   writeFileSync(join(dir, "runtime-of-the-test"), "");
   assert.equal(runtimeBinary("runtime-of-the-test"), undefined, "not executable");
-  assert.equal(withoutRuntime("runtime-of-the-test"), "there is no runtime-of-the-test on this machine: `npm run setup` installs it");
+  assert.equal(
+    withoutRuntime("runtime-of-the-test"),
+    "there is no runtime-of-the-test on this machine: `npm run setup` installs it",
+  );
   writeFileSync(join(dir, "another-of-the-test"), "", { mode: 0o755 });
   assert.equal(runtimeBinary("another-of-the-test"), join(dir, "another-of-the-test"));
   assert.equal(withoutRuntime("another-of-the-test"), false);

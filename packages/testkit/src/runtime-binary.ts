@@ -6,8 +6,18 @@ const setupDir = "/usr/local/lib/keelson-setup";
 
 /** The absolute path of a runtime or shim, in PATH or as setup unpacked it; undefined when the machine has none. */
 export function runtimeBinary(name: string): string | undefined {
-  const dirs = [...(process.env["PATH"] ?? "").split(delimiter), "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", setupDir];
-  return dirs.filter((dir) => dir !== "").map((dir) => join(dir, name)).find(isExecutable);
+  const dirs = [
+    ...(process.env["PATH"] ?? "").split(delimiter),
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    setupDir,
+  ];
+  return dirs
+    .filter((dir) => dir !== "")
+    .map((dir) => join(dir, name))
+    .find(isExecutable);
 }
 
 /**

@@ -90,7 +90,11 @@ function padded(data: Uint8Array): Uint8Array[] {
   return [data, Buffer.alloc((blockBytes - (data.length % blockBytes)) % blockBytes)];
 }
 
-function header(entry: TarAttributes & { path: string; target?: string; major?: number; minor?: number }, flag: string, size: number): Buffer {
+function header(
+  entry: TarAttributes & { path: string; target?: string; major?: number; minor?: number },
+  flag: string,
+  size: number,
+): Buffer {
   const block = Buffer.alloc(blockBytes);
   const octal = (value: number, offset: number, width: number): void => {
     // What does not fit is in the PAX records.
@@ -129,7 +133,8 @@ function paxRecords(entry: TarEntry): Buffer {
   const { uid = 0, gid = 0, mtimeSeconds = 0, xattrs = {} } = entry;
   if (uid >= 0o10_000_000) add("uid", String(uid));
   if (gid >= 0o10_000_000) add("gid", String(gid));
-  if (!Number.isInteger(mtimeSeconds) || mtimeSeconds < 0 || mtimeSeconds >= 8 ** 11) add("mtime", String(mtimeSeconds));
+  if (!Number.isInteger(mtimeSeconds) || mtimeSeconds < 0 || mtimeSeconds >= 8 ** 11)
+    add("mtime", String(mtimeSeconds));
   for (const [name, value] of Object.entries(xattrs)) add(`SCHILY.xattr.${name}`, value);
   return Buffer.concat(records);
 }

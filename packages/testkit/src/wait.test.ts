@@ -5,5 +5,8 @@ import { waitFor } from "./wait.ts";
 test("gives the first truthy answer and says what was waited for when there is none", async () => {
   let asked = 0;
   assert.equal(await waitFor(() => ++asked === 3 && "third"), "third");
-  await assert.rejects(waitFor(() => false, { timeoutMs: 20, message: () => `a pod (${asked})` }), /waited 20 ms in vain: a pod \(3\)/);
+  await assert.rejects(
+    waitFor(() => false, { timeoutMs: 20, message: () => `a pod (${asked})` }),
+    /waited 20 ms in vain: a pod \(3\)/,
+  );
 });

@@ -17,7 +17,13 @@ try {
   await once(listener, "listening");
   using client = await connectTtrpc(`unix://${dir}/s`);
   await calls(client, 1, 100, 1);
-  for (const [callers, payloadBytes] of [[1, 100], [16, 100], [64, 100], [4, 1024 * 1024]] as const) await measure(client, callers, payloadBytes, secondsEach);
+  for (const [callers, payloadBytes] of [
+    [1, 100],
+    [16, 100],
+    [64, 100],
+    [4, 1024 * 1024],
+  ] as const)
+    await measure(client, callers, payloadBytes, secondsEach);
   client.close();
   await server.close(1000);
   listener.close();
@@ -28,7 +34,9 @@ try {
 async function measure(client: TtrpcClient, callers: number, payloadBytes: number, seconds: number): Promise<void> {
   const latenciesMs = (await calls(client, callers, payloadBytes, seconds)).sort((a, b) => a - b);
   const at = (part: number) => latenciesMs[Math.floor(latenciesMs.length * part)]!.toFixed(3);
-  console.log(`${callers} at once, ${payloadBytes} bytes each way: ${Math.round(latenciesMs.length / seconds)} calls/s, latency ${at(0.5)} ms (99 %: ${at(0.99)} ms)`);
+  console.log(
+    `${callers} at once, ${payloadBytes} bytes each way: ${Math.round(latenciesMs.length / seconds)} calls/s, latency ${at(0.5)} ms (99 %: ${at(0.99)} ms)`,
+  );
 }
 
 /** How long each call took, in ms. */
@@ -37,7 +45,7 @@ async function calls(client: TtrpcClient, callers: number, payloadBytes: number,
   const latenciesMs: number[] = [];
   const endMs = performance.now() + seconds * 1000;
   const caller = async () => {
-    for (let nowMs = performance.now(); nowMs < endMs; ) {
+    for (let nowMs = performance.now(); nowMs < endMs;) {
       await client.call("Test", "Echo", payload, { timeoutMs: 10_000 });
       const doneMs = performance.now();
       latenciesMs.push(doneMs - nowMs);

@@ -1,7 +1,7 @@
 import type { Duplex } from "node:stream";
 import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
-import { type Frame, frame, type MessageType } from "./frame.ts";
 import { FrameReader } from "./frame-reader.ts";
+import { type Frame, frame, type MessageType } from "./frame.ts";
 
 /** What a channel tells the end that it serves. What `frame` throws ends the channel. */
 export interface ChannelOwner {
@@ -38,7 +38,11 @@ export class Channel {
     this.closed = promise;
     transport.on("data", (bytes: Buffer) => this.#read(bytes));
     transport.on("drain", () => this.#giveTurns());
-    transport.on("end", () => this.#peerEnded(this.#lost(`the peer closed the connection${this.#frames.isWithinFrame ? " within a frame" : ""}`)));
+    transport.on("end", () =>
+      this.#peerEnded(
+        this.#lost(`the peer closed the connection${this.#frames.isWithinFrame ? " within a frame" : ""}`),
+      ),
+    );
     transport.on("error", (error) => this.destroy(this.#lost(`the connection broke: ${messageOf(error)}`, error)));
     transport.on("close", () => {
       this.destroy(this.#lost("the connection is closed"));

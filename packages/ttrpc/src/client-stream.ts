@@ -39,9 +39,13 @@ export class ClientStream implements Receiver, AsyncIterable<Buffer>, Disposable
    * server has ended the stream, else what the stream failed with.
    */
   async write(message: Uint8Array): Promise<void> {
-    if (this.#isEnded) throw new StatusError(Code.FailedPrecondition, `${this.#name}: nothing can be sent after the end`);
+    if (this.#isEnded)
+      throw new StatusError(Code.FailedPrecondition, `${this.#name}: nothing can be sent after the end`);
     if (message.length > maxMessageBytes) {
-      throw new StatusError(Code.ResourceExhausted, `${this.#name}: a message of ${message.length} bytes; ${maxMessageBytes} are the most that ttrpc can carry`);
+      throw new StatusError(
+        Code.ResourceExhausted,
+        `${this.#name}: a message of ${message.length} bytes; ${maxMessageBytes} are the most that ttrpc can carry`,
+      );
     }
     await this.#channel.sendInTurn(() => this.#send(0, message), this.#over.signal);
   }
@@ -56,7 +60,8 @@ export class ClientStream implements Receiver, AsyncIterable<Buffer>, Disposable
   /** The one response of a "clientStream". Throws the server's status, and Internal when there is no response. */
   async response(): Promise<Buffer> {
     const { value } = await this.#inbox.next();
-    if (value === undefined) throw new StatusError(Code.Internal, `${this.#name}: the server ended the stream without a response`);
+    if (value === undefined)
+      throw new StatusError(Code.Internal, `${this.#name}: the server ended the stream without a response`);
     return value;
   }
 
@@ -73,7 +78,8 @@ export class ClientStream implements Receiver, AsyncIterable<Buffer>, Disposable
   takeResponse(response: Response): void {
     const { error, payload } = response;
     // The last message of a stream may come as its response; an empty response is only the end.
-    if (error === undefined && (this.form === "clientStream" || payload.length > 0)) this.#inbox.push(payload as Buffer);
+    if (error === undefined && (this.form === "clientStream" || payload.length > 0))
+      this.#inbox.push(payload as Buffer);
     this.#finish(error);
   }
 
@@ -81,7 +87,8 @@ export class ClientStream implements Receiver, AsyncIterable<Buffer>, Disposable
   takeData(flags: number, data: Buffer): boolean {
     const isLast = (flags & flagRemoteClosed) !== 0;
     const hasData = (flags & flagNoData) === 0;
-    if (this.form === "clientStream") throw new StatusError(Code.Internal, "the server sends a stream where one response belongs");
+    if (this.form === "clientStream")
+      throw new StatusError(Code.Internal, "the server sends a stream where one response belongs");
     if ((flags & ~(flagRemoteClosed | flagNoData)) !== 0 || (!hasData && data.length > 0)) {
       throw new StatusError(Code.Internal, `the server sent ${data.length} bytes of data with the flags ${flags}`);
     }
@@ -111,6 +118,8 @@ export class ClientStream implements Receiver, AsyncIterable<Buffer>, Disposable
 
   #finish(error: StatusError | undefined): void {
     this.#inbox.end(error);
-    this.#over.abort(error ?? new StatusError(Code.FailedPrecondition, `${this.#name}: the server has ended the stream`));
+    this.#over.abort(
+      error ?? new StatusError(Code.FailedPrecondition, `${this.#name}: the server has ended the stream`),
+    );
   }
 }

@@ -73,7 +73,12 @@ export class TtrpcClient implements ChannelOwner, Disposable {
    * Opens a stream. `request` is what a "serverStream" is called with; the others send messages by `write`. The timeout
    * is for the stream as a whole. Throws what a call would fail with before it is sent.
    */
-  openStream(service: string, method: string, form: StreamForm, options: CallOptions & { readonly request?: Uint8Array } = {}): ClientStream {
+  openStream(
+    service: string,
+    method: string,
+    form: StreamForm,
+    options: CallOptions & { readonly request?: Uint8Array } = {},
+  ): ClientStream {
     const stream = new ClientStream(this.#channel, this.#inboxes, form);
     const flags = form === "serverStream" ? flagRemoteClosed : flagRemoteOpen;
     stream.opened(this.#open(service, method, options.request ?? Buffer.alloc(0), flags, options, stream));
@@ -106,7 +111,10 @@ export class TtrpcClient implements ChannelOwner, Disposable {
     const { streamId } = frame;
     const call = this.#calls.get(streamId);
     if (frame.type === "request" || (call === undefined && !this.#isKnown(streamId))) {
-      throw new StatusError(Code.Internal, `the peer sent a ${frame.type} on stream ${streamId}, which we never opened`);
+      throw new StatusError(
+        Code.Internal,
+        `the peer sent a ${frame.type} on stream ${streamId}, which we never opened`,
+      );
     }
     // Of a call that was given up.
     if (call === undefined) return;
@@ -133,23 +141,48 @@ export class TtrpcClient implements ChannelOwner, Disposable {
         if (call.receiver.takeData(frame.flags, frame.data)) call.end(undefined);
         return;
       case "tooLong":
-        throw new StatusError(Code.ResourceExhausted, `the server's message has ${frame.lengthBytes} bytes; ${maxMessageBytes} are the most`);
+        throw new StatusError(
+          Code.ResourceExhausted,
+          `the server's message has ${frame.lengthBytes} bytes; ${maxMessageBytes} are the most`,
+        );
       case "request":
     }
   }
 
-  #open(service: string, method: string, payload: Uint8Array, flags: number, options: CallOptions, receiver: Receiver): OpenCall {
+  #open(
+    service: string,
+    method: string,
+    payload: Uint8Array,
+    flags: number,
+    options: CallOptions,
+    receiver: Receiver,
+  ): OpenCall {
     const name = `${service}/${method}`;
     const { timeoutMs, signal } = options;
-    if (timeoutMs !== undefined && !(timeoutMs > 0)) throw new StatusError(Code.DeadlineExceeded, `${name}: the timeout of ${timeoutMs} ms is over before it began`);
+    if (timeoutMs !== undefined && !(timeoutMs > 0))
+      throw new StatusError(Code.DeadlineExceeded, `${name}: the timeout of ${timeoutMs} ms is over before it began`);
     if (signal?.aborted === true) throw wrapError(name, signal.reason);
     if (this.#channel.isOver) throw wrapError(name, this.#channel.reason);
     if (this.#isClosing) throw new StatusError(Code.Unavailable, `${name}: the connection is closing`);
-    if (this.#nextId > maxStreamId) throw new StatusError(Code.Unavailable, `${name}: the connection has used all its stream numbers; connect again`);
-    if (this.#underWay.size >= this.#maxCalls) throw new StatusError(Code.ResourceExhausted, `${name}: ${this.#maxCalls} calls are under way, which is the most there may be`);
-    const request = encodeRequest({ service, method, payload, timeoutNs: timeoutNs(timeoutMs), metadata: metadataOf(options) });
+    if (this.#nextId > maxStreamId)
+      throw new StatusError(Code.Unavailable, `${name}: the connection has used all its stream numbers; connect again`);
+    if (this.#underWay.size >= this.#maxCalls)
+      throw new StatusError(
+        Code.ResourceExhausted,
+        `${name}: ${this.#maxCalls} calls are under way, which is the most there may be`,
+      );
+    const request = encodeRequest({
+      service,
+      method,
+      payload,
+      timeoutNs: timeoutNs(timeoutMs),
+      metadata: metadataOf(options),
+    });
     if (request.length > maxMessageBytes) {
-      throw new StatusError(Code.ResourceExhausted, `${name}: the request has ${request.length} bytes; ${maxMessageBytes} are the most that ttrpc can carry`);
+      throw new StatusError(
+        Code.ResourceExhausted,
+        `${name}: the request has ${request.length} bytes; ${maxMessageBytes} are the most that ttrpc can carry`,
+      );
     }
     const call = new OpenCall(name, receiver, () => this.#gone(call));
     this.#underWay.add(call);
@@ -182,5 +215,10 @@ function timeoutNs(timeoutMs: number | undefined): bigint {
 }
 
 function metadataOf({ metadata = {} }: CallOptions): ReadonlyMap<string, readonly string[]> {
-  return new Map(Object.entries(metadata).map(([key, values]) => [key.toLowerCase(), typeof values === "string" ? [values] : values]));
+  return new Map(
+    Object.entries(metadata).map(([key, values]) => [
+      key.toLowerCase(),
+      typeof values === "string" ? [values] : values,
+    ]),
+  );
 }

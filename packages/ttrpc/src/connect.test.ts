@@ -9,13 +9,19 @@ import { Code, StatusError } from "@keelson/base/status.ts";
 import { connectTtrpc } from "./connect.ts";
 import { TtrpcServer } from "./server.ts";
 
-const isA = (code: Code, text: RegExp) => (error: unknown) => error instanceof StatusError && error.code === code && text.test(error.message);
+const isA = (code: Code, text: RegExp) => (error: unknown) =>
+  error instanceof StatusError && error.code === code && text.test(error.message);
 
 test("it connects to a path and to an abstract socket", async (t) => {
   const dir = mkdtempSync(join(tmpdir(), "keelson-ttrpc-"));
   t.after(() => rmSync(dir, { recursive: true }));
-  for (const [path, address] of [[join(dir, "s"), `unix://${join(dir, "s")}`], [`\0keelson-ttrpc-${process.pid}`, `unix://@keelson-ttrpc-${process.pid}`]] as const) {
-    const server = new TtrpcServer({ Test: { Echo: { form: "unary", handle: (request) => Promise.resolve(request) } } });
+  for (const [path, address] of [
+    [join(dir, "s"), `unix://${join(dir, "s")}`],
+    [`\0keelson-ttrpc-${process.pid}`, `unix://@keelson-ttrpc-${process.pid}`],
+  ] as const) {
+    const server = new TtrpcServer({
+      Test: { Echo: { form: "unary", handle: (request) => Promise.resolve(request) } },
+    });
     const listener = createServer((socket) => void server.accept(socket)).listen(path);
     await once(listener, "listening");
     using client = await connectTtrpc(address, {}, AbortSignal.timeout(5000));
@@ -33,10 +39,17 @@ test("an address where nobody listens is Unavailable, one of another kind Invali
   const dir = mkdtempSync(join(tmpdir(), "keelson-ttrpc-"));
   t.after(() => rmSync(dir, { recursive: true }));
   writeFileSync(join(dir, "file"), "");
-  await assert.rejects(connectTtrpc(`unix://${dir}/none`), isA(Code.Unavailable, /connect to unix:\/\/.*\/none: .*ENOENT/));
+  await assert.rejects(
+    connectTtrpc(`unix://${dir}/none`),
+    isA(Code.Unavailable, /connect to unix:\/\/.*\/none: .*ENOENT/),
+  );
   await assert.rejects(connectTtrpc(`unix://${dir}/file`), isA(Code.Unavailable, /ECONNREFUSED/));
-  await assert.rejects(connectTtrpc(`unix://${dir}/${"x".repeat(108 - dir.length)}`), isA(Code.InvalidArgument, /109 bytes; 107 are the most/));
-  for (const address of ["", "unix://", "unix://relative", "tcp://127.0.0.1:1", "/path", "unix:///a\0b"]) await assert.rejects(connectTtrpc(address), isA(Code.InvalidArgument, /connect to/), address);
+  await assert.rejects(
+    connectTtrpc(`unix://${dir}/${"x".repeat(108 - dir.length)}`),
+    isA(Code.InvalidArgument, /109 bytes; 107 are the most/),
+  );
+  for (const address of ["", "unix://", "unix://relative", "tcp://127.0.0.1:1", "/path", "unix:///a\0b"])
+    await assert.rejects(connectTtrpc(address), isA(Code.InvalidArgument, /connect to/), address);
   const abort = AbortSignal.abort(new Error("gone"));
   await assert.rejects(connectTtrpc(`unix://${dir}/file`, {}, abort), /gone/);
 });

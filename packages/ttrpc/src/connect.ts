@@ -9,14 +9,24 @@ const maxNameBytes = 107;
  * Connects to `unix:///path`, or `unix://@name` for an abstract socket. Throws Unavailable when nobody listens there,
  * InvalidArgument for an address of another kind, the signal's reason when aborted.
  */
-export async function connectTtrpc(address: string, options: ClientOptions = {}, signal?: AbortSignal): Promise<TtrpcClient> {
+export async function connectTtrpc(
+  address: string,
+  options: ClientOptions = {},
+  signal?: AbortSignal,
+): Promise<TtrpcClient> {
   signal?.throwIfAborted();
   const [, at, name] = /^unix:\/\/(@?)([^\0]+)$/.exec(address) ?? [];
   if (name === undefined || (at === "" && !name.startsWith("/"))) {
-    throw new StatusError(Code.InvalidArgument, `connect to ${JSON.stringify(address)}: an address of ttrpc is unix:///path`);
+    throw new StatusError(
+      Code.InvalidArgument,
+      `connect to ${JSON.stringify(address)}: an address of ttrpc is unix:///path`,
+    );
   }
   if (Buffer.byteLength(name) > maxNameBytes) {
-    throw new StatusError(Code.InvalidArgument, `connect to ${address}: the path has ${Buffer.byteLength(name)} bytes; ${maxNameBytes} are the most that a socket's may have`);
+    throw new StatusError(
+      Code.InvalidArgument,
+      `connect to ${address}: the path has ${Buffer.byteLength(name)} bytes; ${maxNameBytes} are the most that a socket's may have`,
+    );
   }
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const socket = createConnection(at === "" ? name : `\0${name}`, resolve);

@@ -1,7 +1,21 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, closeSync, constants, copyFileSync, existsSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, readSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -35,7 +49,11 @@ function encode(fields: Fields): Buffer {
 }
 
 /** The text and the numbers of a message, without those that are messages. */
-function decode(bytes: Buffer, textFields: readonly number[], messageFields: readonly number[] = []): Record<number, string | number> {
+function decode(
+  bytes: Buffer,
+  textFields: readonly number[],
+  messageFields: readonly number[] = [],
+): Record<number, string | number> {
   const reader = new FieldReader(bytes, (what) => new Error(`the message ${what}`));
   const fields: Record<number, string | number> = {};
   for (let field = reader.next(); field !== undefined; field = reader.next()) {
@@ -81,27 +99,43 @@ async function startShim(id: string): Promise<Shim> {
   const events: ShimEvent[] = [];
   const server = await serveEvents(join(dir, "events"), events);
   undo.use(server);
-  const address = execFileSync(shim, ["-namespace", namespace, "-id", id, "-address", join(dir, "none"), "-publish-binary", publish, "start"], {
-    cwd: bundle,
-    env: { PATH: process.env.PATH, TTRPC_ADDRESS: join(dir, "events") },
-    input: "",
-    encoding: "utf8",
-    timeout: 30_000,
-  });
+  const address = execFileSync(
+    shim,
+    ["-namespace", namespace, "-id", id, "-address", join(dir, "none"), "-publish-binary", publish, "start"],
+    {
+      cwd: bundle,
+      env: { PATH: process.env.PATH, TTRPC_ADDRESS: join(dir, "events") },
+      input: "",
+      encoding: "utf8",
+      timeout: 30_000,
+    },
+  );
   const client = await connectTtrpc(address.trim(), {}, patience());
   undo.use(client);
-  const call = async (method: string, fields: Fields, options: object = {}) => await client.call(task, method, encode(fields), { timeoutMs: 30_000, ...options });
+  const call = async (method: string, fields: Fields, options: object = {}) =>
+    await client.call(task, method, encode(fields), { timeoutMs: 30_000, ...options });
   const pid = Number(decode(await call("Connect", { 1: id }), [3])[1]);
   undo.defer(async () => {
     // What a test that failed has left; then the shim, which may answer or be gone, and in the end is gone.
-    const isThere = await call("Kill", { 1: id, 3: 9 }).then(() => true, () => false);
+    const isThere = await call("Kill", { 1: id, 3: 9 }).then(
+      () => true,
+      () => false,
+    );
     if (isThere) await call("Wait", { 1: id }).then(() => call("Delete", { 1: id }));
     await call("Shutdown", { 1: id, 2: 1 }).catch((error: unknown) => assert.equal(codeOf(error), Code.Unavailable));
     await waitFor(() => !existsSync(`/proc/${pid}`), { message: `shim ${pid} goes on after Shutdown` });
     rmSync(address.trim().slice("unix://".length), { force: true });
   });
   const done = undo.move();
-  return { client, bundle, pid, events, log: () => readAll(log), call, [Symbol.asyncDispose]: () => done.disposeAsync() };
+  return {
+    client,
+    bundle,
+    pid,
+    events,
+    log: () => readAll(log),
+    call,
+    [Symbol.asyncDispose]: () => done.disposeAsync(),
+  };
 }
 
 async function serveEvents(path: string, events: ShimEvent[]): Promise<AsyncDisposable> {
@@ -150,11 +184,24 @@ suite("with containerd's shim", { skip, concurrency: false }, () => {
     await using shim = await startShim("asked");
     assert.match(readFileSync(`/proc/${shim.pid}/cmdline`, "utf8"), /^\S*\/containerd-shim-runc-v2\0/);
     for (const method of ["State", "Start", "Kill", "Delete", "Wait"]) {
-      await assert.rejects(shim.call(method, { 1: "nobody" }), (e: unknown) => e instanceof StatusError && e.code === Code.NotFound, method);
+      await assert.rejects(
+        shim.call(method, { 1: "nobody" }),
+        (e: unknown) => e instanceof StatusError && e.code === Code.NotFound,
+        method,
+      );
     }
-    await assert.rejects(shim.call("Nope", {}), (e: unknown) => e instanceof StatusError && e.code === Code.Unimplemented && /Nope/.test(e.message));
-    await assert.rejects(shim.client.call("Nope", "Nope", Buffer.alloc(0)), (e: unknown) => e instanceof StatusError && e.code === Code.Unimplemented);
-    await assert.rejects(shim.client.call(task, "State", Buffer.from("08", "hex")), (e: unknown) => e instanceof StatusError);
+    await assert.rejects(
+      shim.call("Nope", {}),
+      (e: unknown) => e instanceof StatusError && e.code === Code.Unimplemented && /Nope/.test(e.message),
+    );
+    await assert.rejects(
+      shim.client.call("Nope", "Nope", Buffer.alloc(0)),
+      (e: unknown) => e instanceof StatusError && e.code === Code.Unimplemented,
+    );
+    await assert.rejects(
+      shim.client.call(task, "State", Buffer.from("08", "hex")),
+      (e: unknown) => e instanceof StatusError,
+    );
     assert.equal(shim.client.callsUnderWay, 0);
   });
 
@@ -171,9 +218,15 @@ suite("with containerd's shim", { skip, concurrency: false }, () => {
       assert.deepEqual(decode(await shim.call("Start", { 1: id }), []), { 1: created[1] });
       const [states] = await Promise.all([
         Promise.all(Array.from({ length: 50 }, state)),
-        assert.rejects(shim.call("Wait", { 1: id }, { timeoutMs: 200 }), (e: unknown) => codeOf(e) === Code.DeadlineExceeded),
+        assert.rejects(
+          shim.call("Wait", { 1: id }, { timeoutMs: 200 }),
+          (e: unknown) => codeOf(e) === Code.DeadlineExceeded,
+        ),
       ]);
-      assert.ok(states.every((fields) => fields[4] === 2), JSON.stringify(states[0]));
+      assert.ok(
+        states.every((fields) => fields[4] === 2),
+        JSON.stringify(states[0]),
+      );
       // The runtime is not the program yet when start comes back.
       await waitFor(() => /sleep/.test(readFileSync(`/proc/${created[1]}/cmdline`, "utf8")));
 
@@ -184,8 +237,13 @@ suite("with containerd's shim", { skip, concurrency: false }, () => {
       await assert.rejects(state(), (e: unknown) => e instanceof StatusError && e.code === Code.NotFound);
 
       const topics = ["/tasks/create", "/tasks/start", "/tasks/exit", "/tasks/delete"];
-      await waitFor(() => topics.every((topic) => shim.events.some((event) => event.topic === topic)), { message: () => `events ${JSON.stringify(shim.events)}; the shim's log: ${shim.log()}` });
-      assert.deepEqual([...new Set(shim.events.flatMap(({ metadata }) => metadata.get("containerd-namespace-ttrpc") ?? []))], [namespace]);
+      await waitFor(() => topics.every((topic) => shim.events.some((event) => event.topic === topic)), {
+        message: () => `events ${JSON.stringify(shim.events)}; the shim's log: ${shim.log()}`,
+      });
+      assert.deepEqual(
+        [...new Set(shim.events.flatMap(({ metadata }) => metadata.get("containerd-namespace-ttrpc") ?? []))],
+        [namespace],
+      );
     });
   }
 
@@ -193,13 +251,22 @@ suite("with containerd's shim", { skip, concurrency: false }, () => {
     await using shim = await startShim("killed");
     process.kill(shim.pid, "SIGSTOP");
     // Every thread by itself, some time after.
-    const isStopped = (thread: string) => / \(.*\) T /.test(readFileSync(`/proc/${shim.pid}/task/${thread}/stat`, "utf8"));
+    const isStopped = (thread: string) =>
+      / \(.*\) T /.test(readFileSync(`/proc/${shim.pid}/task/${thread}/stat`, "utf8"));
     await waitFor(() => readdirSync(`/proc/${shim.pid}/task`).every(isStopped));
     const waiting = shim.call("State", { 1: "killed" });
-    await assert.rejects(shim.call("State", { 1: "killed" }, { timeoutMs: 100 }), (e: unknown) => codeOf(e) === Code.DeadlineExceeded);
+    await assert.rejects(
+      shim.call("State", { 1: "killed" }, { timeoutMs: 100 }),
+      (e: unknown) => codeOf(e) === Code.DeadlineExceeded,
+    );
     process.kill(shim.pid, "SIGKILL");
-    await assert.rejects(waiting, (e: unknown) => e instanceof StatusError && e.code === Code.Unavailable && /Task\/State: ttrpc: the (peer closed the connection|connection broke)/.test(e.message));
+    await assert.rejects(
+      waiting,
+      (e: unknown) =>
+        e instanceof StatusError &&
+        e.code === Code.Unavailable &&
+        /Task\/State: ttrpc: the (peer closed the connection|connection broke)/.test(e.message),
+    );
     assert.equal((await shim.client.closed)?.code, Code.Unavailable);
   });
 });
-

@@ -1,17 +1,20 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import * as fc from "fast-check";
 import { Code, StatusError } from "@keelson/base/status.ts";
-import { type Frame, frame, maxMessageBytes } from "./frame.ts";
+import * as fc from "fast-check";
 import { FrameReader } from "./frame-reader.ts";
+import { type Frame, frame, maxMessageBytes } from "./frame.ts";
 
 type Whole = Exclude<Frame, { type: "tooLong" }>;
-const anyFrame: fc.Arbitrary<Whole> = fc.record({
-  type: fc.constantFrom("request", "response", "data"),
-  streamId: fc.integer({ min: 0, max: 0xffffffff }),
-  flags: fc.integer({ min: 0, max: 255 }),
-  data: fc.uint8Array({ maxLength: 300 }).map((array) => Buffer.from(array)),
-}, { noNullPrototype: true });
+const anyFrame: fc.Arbitrary<Whole> = fc.record(
+  {
+    type: fc.constantFrom("request", "response", "data"),
+    streamId: fc.integer({ min: 0, max: 0xffffffff }),
+    flags: fc.integer({ min: 0, max: 255 }),
+    data: fc.uint8Array({ maxLength: 300 }).map((array) => Buffer.from(array)),
+  },
+  { noNullPrototype: true },
+);
 const bytesOf = ({ type, streamId, flags, data }: Whole) => frame(type, streamId, flags, data);
 
 /** The head of a frame that may be no frame. */
@@ -51,7 +54,10 @@ test("the longest frame is read; of a longer one the head is told, and its data 
   const reader = new FrameReader();
   const [read] = reader.read(longest);
   assert.ok(read?.type === "request" && read.data.equals(longest.subarray(10)));
-  assert.deepEqual([...reader.read(head(maxMessageBytes + 1, 7))], [{ type: "tooLong", streamId: 7, lengthBytes: maxMessageBytes + 1 }]);
+  assert.deepEqual(
+    [...reader.read(head(maxMessageBytes + 1, 7))],
+    [{ type: "tooLong", streamId: 7, lengthBytes: maxMessageBytes + 1 }],
+  );
   const rest = Buffer.concat([Buffer.alloc(maxMessageBytes + 1), frame("data", 9, 1, Buffer.alloc(0))]);
   assert.deepEqual([...reader.read(rest)], [{ type: "data", streamId: 9, flags: 1, data: Buffer.alloc(0) }]);
 });
@@ -59,7 +65,8 @@ test("the longest frame is read; of a longer one the head is told, and its data 
 test("no memory is given for what is only announced, and little for what comes a byte at a time", () => {
   const before = process.memoryUsage();
   const readers = Array.from({ length: 2000 }, () => new FrameReader());
-  for (const reader of readers) for (const byte of [head(maxMessageBytes), Buffer.from("x")]) assert.deepEqual([...reader.read(byte)], []);
+  for (const reader of readers)
+    for (const byte of [head(maxMessageBytes), Buffer.from("x")]) assert.deepEqual([...reader.read(byte)], []);
   const after = process.memoryUsage();
   // All that was announced would be 8 GB.
   assert.ok(after.arrayBuffers - before.arrayBuffers < 200e6, `${after.arrayBuffers - before.arrayBuffers} bytes`);
@@ -75,12 +82,22 @@ test("no memory is given for what is only announced, and little for what comes a
 test("frames of a type that is not known are skipped", () => {
   const reader = new FrameReader();
   const unknown = Buffer.concat([head(3, 1, 9), Buffer.from("abc"), head(0, 1, 0)]);
-  assert.deepEqual([...reader.read(Buffer.concat([unknown, frame("data", 1, 0, Buffer.from("x"))]))], [{ type: "data", streamId: 1, flags: 0, data: Buffer.from("x") }]);
+  assert.deepEqual(
+    [...reader.read(Buffer.concat([unknown, frame("data", 1, 0, Buffer.from("x"))]))],
+    [{ type: "data", streamId: 1, flags: 0, data: Buffer.from("x") }],
+  );
 });
 
 test("what is no ttrpc is told at its first byte that shows it", () => {
-  for (const text of ["GET / HTTP/1.1\r\n\r\n", "PRI * HTTP/2.0\r\n\r\n", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"]) {
-    assert.throws(() => [...new FrameReader().read(Buffer.from(text, "latin1"))], (e: unknown) => e instanceof StatusError && e.code === Code.Internal && e.message.includes("no ttrpc frame"));
+  for (const text of [
+    "GET / HTTP/1.1\r\n\r\n",
+    "PRI * HTTP/2.0\r\n\r\n",
+    "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+  ]) {
+    assert.throws(
+      () => [...new FrameReader().read(Buffer.from(text, "latin1"))],
+      (e: unknown) => e instanceof StatusError && e.code === Code.Internal && e.message.includes("no ttrpc frame"),
+    );
   }
 });
 
@@ -118,5 +135,8 @@ test("any flipped bit and any noise gives frames or a StatusError", () => {
     }),
     { numRuns: 50 },
   );
-  fc.assert(fc.property(fc.uint8Array({ maxLength: 300 }), (noise) => survives(Buffer.from(noise))), { numRuns: 2000 });
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 300 }), (noise) => survives(Buffer.from(noise))),
+    { numRuns: 2000 },
+  );
 });

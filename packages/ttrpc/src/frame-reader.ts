@@ -1,7 +1,9 @@
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { type Frame, headBytes, maxMessageBytes, MessageType } from "./frame.ts";
 
-const types = new Map<number, keyof typeof MessageType>(Object.entries(MessageType).map(([name, type]) => [type, name as keyof typeof MessageType]));
+const types = new Map<number, keyof typeof MessageType>(
+  Object.entries(MessageType).map(([name, type]) => [type, name as keyof typeof MessageType]),
+);
 
 /** What a frame's data is first given room for; more only as it comes. */
 const firstRoomBytes = 64 * 1024;
@@ -9,7 +11,13 @@ const firstRoomBytes = 64 * 1024;
 /** What is being read: a frame's head, its data, or data that is thrown away. */
 type Reading =
   | { readonly is: "head" }
-  | { readonly is: "data"; readonly type: keyof typeof MessageType; readonly streamId: number; readonly flags: number; readonly lengthBytes: number }
+  | {
+      readonly is: "data";
+      readonly type: keyof typeof MessageType;
+      readonly streamId: number;
+      readonly flags: number;
+      readonly lengthBytes: number;
+    }
   | { readonly is: "skipped"; leftBytes: number };
 
 /** Cuts a stream of bytes into frames. It holds at most twice of what came of one frame. */
@@ -60,7 +68,9 @@ export class FrameReader {
   #hold(part: Buffer, wantedBytes: number): void {
     const neededBytes = this.#heldBytes + part.length;
     if (neededBytes > this.#held.length) {
-      const room = Buffer.allocUnsafe(Math.min(wantedBytes, Math.max(neededBytes, 2 * this.#held.length, firstRoomBytes)));
+      const room = Buffer.allocUnsafe(
+        Math.min(wantedBytes, Math.max(neededBytes, 2 * this.#held.length, firstRoomBytes)),
+      );
       this.#held.copy(room, 0, 0, this.#heldBytes);
       this.#held = room;
     }
@@ -80,7 +90,10 @@ export class FrameReader {
     const type = types.get(this.#held[8]!);
     const flags = this.#held[9]!;
     if (this.#held[0] !== 0) {
-      throw new StatusError(Code.Internal, `the peer sent what is no ttrpc frame: it begins with the bytes ${this.#held.toString("hex")}`);
+      throw new StatusError(
+        Code.Internal,
+        `the peer sent what is no ttrpc frame: it begins with the bytes ${this.#held.toString("hex")}`,
+      );
     }
     if (lengthBytes > maxMessageBytes || type === undefined) {
       if (lengthBytes > 0) this.#reading = { is: "skipped", leftBytes: lengthBytes };

@@ -3,7 +3,6 @@ import { afterEach, beforeEach, mock, test } from "node:test";
 import { Code, codeOf, StatusError } from "@keelson/base/status.ts";
 import { Inbox, InboxRoom } from "./inbox.ts";
 
-
 beforeEach(() => mock.timers.enable({ apis: ["setTimeout"] }));
 afterEach(() => mock.timers.reset());
 
@@ -36,11 +35,17 @@ test("what came before the end or an error is read first, and the error once", a
   const waiting = [empty.next(), empty.next()];
   empty.push(Buffer.from("first"));
   empty.end();
-  assert.deepEqual((await Promise.all(waiting)).map(({ done }) => done), [false, true]);
+  assert.deepEqual(
+    (await Promise.all(waiting)).map(({ done }) => done),
+    [false, true],
+  );
 });
 
 test("too many messages, or too much of them, hold the connection up until they are read", async () => {
-  for (const [count, bytes] of [[64, 0], [2, 512 * 1024]] as const) {
+  for (const [count, bytes] of [
+    [64, 0],
+    [2, 512 * 1024],
+  ] as const) {
     const { inbox, counts } = room();
     const full = inbox();
     for (let i = 0; i < count - 1; i += 1) full.push(Buffer.alloc(bytes));

@@ -11,7 +11,10 @@ const maxTotalBytes = 16 * 1024 * 1024;
 export class Inbox implements AsyncIterableIterator<Buffer, undefined> {
   readonly #room: InboxRoom;
   readonly #messages: Buffer[] = [];
-  readonly #readers: { resolve: (result: IteratorResult<Buffer, undefined>) => void; reject: (error: Error) => void }[] = [];
+  readonly #readers: {
+    resolve: (result: IteratorResult<Buffer, undefined>) => void;
+    reject: (error: Error) => void;
+  }[] = [];
   readonly #givenUp: (error?: StatusError) => void;
   #heldBytes = 0;
   #end: { readonly error: StatusError | undefined } | undefined;
@@ -97,7 +100,10 @@ export class Inbox implements AsyncIterableIterator<Buffer, undefined> {
   }
 
   /** The error is told once, the end as often as it is asked for. */
-  #settle(reader: { resolve: (result: IteratorResult<Buffer, undefined>) => void; reject: (error: Error) => void }): void {
+  #settle(reader: {
+    resolve: (result: IteratorResult<Buffer, undefined>) => void;
+    reject: (error: Error) => void;
+  }): void {
     const error = this.#end?.error;
     if (error === undefined) {
       reader.resolve({ done: true, value: undefined });
@@ -151,10 +157,18 @@ export class InboxRoom {
   }
 
   #stall(): void {
-    const largest = [...this.#holding].reduce<Inbox[]>(([most], inbox) => [most === undefined || inbox.heldBytes > most.heldBytes ? inbox : most], []);
+    const largest = [...this.#holding].reduce<Inbox[]>(
+      ([most], inbox) => [most === undefined || inbox.heldBytes > most.heldBytes ? inbox : most],
+      [],
+    );
     this.#timer = setTimeout(() => this.#stall(), this.#stallMs);
     for (const inbox of this.#full.size > 0 ? [...this.#full] : largest) {
-      inbox.giveUp(new StatusError(Code.ResourceExhausted, `ttrpc: the messages of the stream were not read for ${this.#stallMs} ms while its connection waited`));
+      inbox.giveUp(
+        new StatusError(
+          Code.ResourceExhausted,
+          `ttrpc: the messages of the stream were not read for ${this.#stallMs} ms while its connection waited`,
+        ),
+      );
     }
   }
 }

@@ -35,7 +35,10 @@ export class OpenCall {
 
   limit(timeoutMs: number | undefined, signal: AbortSignal | undefined): void {
     if (timeoutMs !== undefined && timeoutMs <= maxTimerMs) {
-      this.#timer = setTimeout(() => this.end(new StatusError(Code.DeadlineExceeded, `${this.name}: no answer within ${timeoutMs} ms`)), timeoutMs);
+      this.#timer = setTimeout(
+        () => this.end(new StatusError(Code.DeadlineExceeded, `${this.name}: no answer within ${timeoutMs} ms`)),
+        timeoutMs,
+      );
     }
     if (signal === undefined) return;
     const onAbort = () => this.end(wrapError(this.name, signal.reason));

@@ -32,7 +32,10 @@ export class FieldReader {
     const value = this.#uint();
     if (value <= Number.MAX_SAFE_INTEGER) return BigInt(value);
     const sevens = this.#bytes.subarray(start, this.#at);
-    return BigInt.asIntN(64, sevens.reduceRight((sum, byte) => (sum << 7n) | BigInt(byte & 0x7f), 0n));
+    return BigInt.asIntN(
+      64,
+      sevens.reduceRight((sum, byte) => (sum << 7n) | BigInt(byte & 0x7f), 0n),
+    );
   }
 
   /** A part of what is read, not a copy. */

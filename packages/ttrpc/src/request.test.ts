@@ -1,20 +1,25 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { BinaryReader, BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
-import * as fc from "fast-check";
 import { Code, StatusError } from "@keelson/base/status.ts";
+import * as fc from "fast-check";
 import { decodeRequest, decodeResponse, encodeRequest, encodeResponse, type Request } from "./request.ts";
 
 const text = fc.string({ unit: "binary", maxLength: 20 });
 const bytes = fc.uint8Array({ maxLength: 300 }).map((array) => Buffer.from(array));
 const key = text.map((key) => key.toLowerCase()).filter((key) => key === key.toLowerCase());
-const anyRequest: fc.Arbitrary<Request> = fc.record({
-  service: text,
-  method: text,
-  payload: bytes,
-  timeoutNs: fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }),
-  metadata: fc.array(fc.tuple(key, fc.array(text, { minLength: 1, maxLength: 3 })), { maxLength: 4 }).map((list) => new Map(list)),
-}, { noNullPrototype: true });
+const anyRequest: fc.Arbitrary<Request> = fc.record(
+  {
+    service: text,
+    method: text,
+    payload: bytes,
+    timeoutNs: fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n }),
+    metadata: fc
+      .array(fc.tuple(key, fc.array(text, { minLength: 1, maxLength: 3 })), { maxLength: 4 })
+      .map((list) => new Map(list)),
+  },
+  { noNullPrototype: true },
+);
 
 /** The same message as protobuf's own library for JavaScript writes it. */
 function written(request: Request): Buffer {
@@ -73,7 +78,9 @@ test("requests come out as they went in, and as protobuf's own library reads and
 
 test("responses carry a payload or a status", () => {
   fc.assert(
-    fc.property(bytes, (payload) => assert.deepEqual(decodeResponse(encodeResponse({ payload })), { error: undefined, payload })),
+    fc.property(bytes, (payload) =>
+      assert.deepEqual(decodeResponse(encodeResponse({ payload })), { error: undefined, payload }),
+    ),
   );
   fc.assert(
     fc.property(fc.constantFrom(...Object.values(Code).filter((code) => code !== Code.Ok)), text, (code, message) => {
@@ -89,7 +96,16 @@ test("an OK response says so, for older clients in Go, and one that does not is 
 });
 
 test("a status that nobody knows is Unknown with its number", () => {
-  const status = (code: number) => new BinaryWriter().tag(1, WireType.LengthDelimited).fork().tag(1, WireType.Varint).int32(code).tag(2, WireType.LengthDelimited).string("odd").join().finish();
+  const status = (code: number) =>
+    new BinaryWriter()
+      .tag(1, WireType.LengthDelimited)
+      .fork()
+      .tag(1, WireType.Varint)
+      .int32(code)
+      .tag(2, WireType.LengthDelimited)
+      .string("odd")
+      .join()
+      .finish();
   for (const code of [77, -5]) {
     const { error } = decodeResponse(Buffer.from(status(code)));
     assert.deepEqual([error?.code, error?.message], [Code.Unknown, `Code(${code}): odd`]);
@@ -102,7 +118,16 @@ test("a status in two parts is one, and its details are read over", () => {
 });
 
 test("keys of metadata are in lower case, and keep all their values in order", () => {
-  const request = { service: "s", method: "m", payload: Buffer.alloc(0), timeoutNs: 0n, metadata: new Map([["Key", ["b", "a"]], ["key", ["c"]]]) };
+  const request = {
+    service: "s",
+    method: "m",
+    payload: Buffer.alloc(0),
+    timeoutNs: 0n,
+    metadata: new Map([
+      ["Key", ["b", "a"]],
+      ["key", ["c"]],
+    ]),
+  };
   assert.deepEqual(decodeRequest(encodeRequest(request)).metadata, new Map([["key", ["b", "a", "c"]]]));
 });
 
@@ -112,9 +137,27 @@ test("fields of later versions are skipped", () => {
 });
 
 test("what is no request is InvalidArgument, what is no response Internal", () => {
-  const wrong = ["08", "0a05", "0a0561", "0801", "0bff", "0c", "07", "00", "0affffffffffffffffff01", "ffffffffffffffffffff01", "808080808001", "0a01ff", "2a020a05", "2a020801", "39001122", "4d0011"];
+  const wrong = [
+    "08",
+    "0a05",
+    "0a0561",
+    "0801",
+    "0bff",
+    "0c",
+    "07",
+    "00",
+    "0affffffffffffffffff01",
+    "ffffffffffffffffffff01",
+    "808080808001",
+    "0a01ff",
+    "2a020a05",
+    "2a020801",
+    "39001122",
+    "4d0011",
+  ];
   for (const bytes of wrong) assert.throws(() => decodeRequest(hex(bytes)), isA(Code.InvalidArgument), bytes);
-  for (const bytes of ["08", "0a05", "0801", "0a020aff", "0a0308ffff", "12ff"]) assert.throws(() => decodeResponse(hex(bytes)), isA(Code.Internal), bytes);
+  for (const bytes of ["08", "0a05", "0801", "0a020aff", "0a0308ffff", "12ff"])
+    assert.throws(() => decodeResponse(hex(bytes)), isA(Code.Internal), bytes);
 });
 
 test("metadata is bounded: two bytes of it take many of memory", () => {
@@ -143,5 +186,8 @@ test("any truncation, any flipped bit and any noise gives a message or a StatusE
     }),
     { numRuns: 30 },
   );
-  fc.assert(fc.property(fc.uint8Array({ maxLength: 300 }), (noise) => survives(Buffer.from(noise))), { numRuns: 2000 });
+  fc.assert(
+    fc.property(fc.uint8Array({ maxLength: 300 }), (noise) => survives(Buffer.from(noise))),
+    { numRuns: 2000 },
+  );
 });

@@ -27,7 +27,11 @@ const emptyPayload: Buffer = Buffer.alloc(0);
 const knownCodes = new Set<number>(Object.values(Code));
 
 export function encodeRequest(request: Request): Buffer {
-  const writer = new FieldWriter().text(1, request.service).text(2, request.method).bytes(3, request.payload).signed(4, request.timeoutNs);
+  const writer = new FieldWriter()
+    .text(1, request.service)
+    .text(2, request.method)
+    .bytes(3, request.payload)
+    .signed(4, request.timeoutNs);
   for (const [key, values] of request.metadata) {
     for (const value of values) writer.message(5, new FieldWriter().text(1, key).text(2, value).finish());
   }
@@ -71,9 +75,13 @@ function decodeKeyValue(bytes: Buffer, fail: (what: string) => Error): [string, 
 }
 
 /** With a status also when it is OK: ttrpc's older clients in Go take its absence for an error. */
-export function encodeResponse(response: { readonly code: Code; readonly message: string } | { readonly payload: Uint8Array }): Buffer {
+export function encodeResponse(
+  response: { readonly code: Code; readonly message: string } | { readonly payload: Uint8Array },
+): Buffer {
   if ("payload" in response) return new FieldWriter().message(1, emptyPayload).bytes(2, response.payload).finish();
-  return new FieldWriter().message(1, new FieldWriter().signed(1, BigInt(response.code)).text(2, response.message).finish()).finish();
+  return new FieldWriter()
+    .message(1, new FieldWriter().signed(1, BigInt(response.code)).text(2, response.message).finish())
+    .finish();
 }
 
 /** Throws Internal. The payload is a part of the bytes. A response without a status is a good one, as for peers in Go. */
@@ -91,7 +99,11 @@ export function decodeResponse(bytes: Buffer): Response {
 }
 
 /** What comes in two parts is one message, by protobuf's rules. Text that is not UTF-8 is read as far as it is. */
-function decodeStatus(bytes: Buffer, { code, message }: { code: number; message: Buffer }, fail: (what: string) => Error): { code: number; message: Buffer } {
+function decodeStatus(
+  bytes: Buffer,
+  { code, message }: { code: number; message: Buffer },
+  fail: (what: string) => Error,
+): { code: number; message: Buffer } {
   const reader = new FieldReader(bytes, fail);
   for (let field = reader.next(); field !== undefined; field = reader.next()) {
     if (field === 1) code = Number(BigInt.asIntN(32, reader.signed()));

@@ -29,7 +29,9 @@ export class TtrpcServer {
   #isClosing = false;
 
   constructor(services: Services, options: ServerOptions = {}) {
-    this.#services = new Map(Object.entries(services).map(([name, methods]) => [name, new Map(Object.entries(methods))]));
+    this.#services = new Map(
+      Object.entries(services).map(([name, methods]) => [name, new Map(Object.entries(methods))]),
+    );
     const { maxCalls = 256, maxRequestBytes = 64 * 1024 * 1024, stallMs = 5000 } = options;
     this.#options = { maxCalls, maxRequestBytes, stallMs };
   }
@@ -83,7 +85,11 @@ export class ServerConnection implements ChannelOwner {
   #isClosing = false;
   #isHeld = false;
 
-  constructor(transport: Duplex, services: ReadonlyMap<string, ReadonlyMap<string, Method>>, options: Required<ServerOptions>) {
+  constructor(
+    transport: Duplex,
+    services: ReadonlyMap<string, ReadonlyMap<string, Method>>,
+    options: Required<ServerOptions>,
+  ) {
     this.#services = services;
     this.#options = options;
     this.#channel = new Channel(transport, this);
@@ -133,7 +139,13 @@ export class ServerConnection implements ChannelOwner {
         break;
       case "tooLong":
         if (frame.streamId % 2 === 1) this.#lastId = Math.max(this.#lastId, frame.streamId);
-        this.#refuse(frame.streamId, new StatusError(Code.ResourceExhausted, `ttrpc: a message of ${frame.lengthBytes} bytes; ${maxMessageBytes} are the most`));
+        this.#refuse(
+          frame.streamId,
+          new StatusError(
+            Code.ResourceExhausted,
+            `ttrpc: a message of ${frame.lengthBytes} bytes; ${maxMessageBytes} are the most`,
+          ),
+        );
         break;
       case "response":
         throw new StatusError(Code.Internal, `the peer sent a response (stream ${frame.streamId}) to a server`);
@@ -143,8 +155,13 @@ export class ServerConnection implements ChannelOwner {
 
   #takeRequest(id: number, flags: number, data: Buffer): void {
     try {
-      if (id % 2 === 0) throw new StatusError(Code.InvalidArgument, `ttrpc: a client's streams have odd numbers, not ${id}`);
-      if (id <= this.#lastId) throw new StatusError(Code.InvalidArgument, `ttrpc: stream ${id} after stream ${this.#lastId}; numbers have to rise`);
+      if (id % 2 === 0)
+        throw new StatusError(Code.InvalidArgument, `ttrpc: a client's streams have odd numbers, not ${id}`);
+      if (id <= this.#lastId)
+        throw new StatusError(
+          Code.InvalidArgument,
+          `ttrpc: stream ${id} after stream ${this.#lastId}; numbers have to rise`,
+        );
       this.#lastId = id;
       this.#start(id, flags, data);
     } catch (error) {
@@ -158,14 +175,23 @@ export class ServerConnection implements ChannelOwner {
     const method = this.#methodOf(request);
     if (this.#isClosing) throw new StatusError(Code.Unavailable, `${name}: the server is closing`);
     const { maxCalls, maxRequestBytes } = this.#options;
-    if (this.#running >= maxCalls) throw new StatusError(Code.ResourceExhausted, `${name}: ${maxCalls} calls are under way on this connection, which is the most there may be`);
+    if (this.#running >= maxCalls)
+      throw new StatusError(
+        Code.ResourceExhausted,
+        `${name}: ${maxCalls} calls are under way on this connection, which is the most there may be`,
+      );
     if (this.#requestBytes + data.length > maxRequestBytes) {
-      throw new StatusError(Code.ResourceExhausted, `${name}: the requests under way on this connection would be more than ${maxRequestBytes} bytes`);
+      throw new StatusError(
+        Code.ResourceExhausted,
+        `${name}: the requests under way on this connection would be more than ${maxRequestBytes} bytes`,
+      );
     }
     const takesData = method.form === "clientStream" || method.form === "bidiStream";
     const isOpen = flags === flagRemoteOpen;
-    if (!isOpen && flags !== 0 && flags !== flagRemoteClosed) throw new StatusError(Code.InvalidArgument, `${name}: a request with the flags ${flags}`);
-    if (isOpen && !takesData) throw new StatusError(Code.InvalidArgument, `${name}: the method takes one request, not a stream of them`);
+    if (!isOpen && flags !== 0 && flags !== flagRemoteClosed)
+      throw new StatusError(Code.InvalidArgument, `${name}: a request with the flags ${flags}`);
+    if (isOpen && !takesData)
+      throw new StatusError(Code.InvalidArgument, `${name}: the method takes one request, not a stream of them`);
     const call: RunningCall = {
       id,
       name,
@@ -230,7 +256,12 @@ export class ServerConnection implements ChannelOwner {
   /** The call's response; undefined for a stream that ended well. */
   async #handle(running: RunningCall, request: Request): Promise<Buffer | undefined> {
     const { method, inbox } = running;
-    const call: Call = { service: request.service, method: request.method, metadata: request.metadata, signal: running.abort.signal };
+    const call: Call = {
+      service: request.service,
+      method: request.method,
+      metadata: request.metadata,
+      signal: running.abort.signal,
+    };
     const write = (message: Uint8Array) => this.#write(running, message);
     switch (method.form) {
       case "unary":
@@ -264,7 +295,10 @@ export class ServerConnection implements ChannelOwner {
     }
     const hasData = (flags & flagNoData) === 0;
     if ((flags & ~(flagRemoteClosed | flagNoData)) !== 0 || (!hasData && data.length > 0)) {
-      this.#fail(call, new StatusError(Code.InvalidArgument, `${call.name}: ${data.length} bytes of data with the flags ${flags}`));
+      this.#fail(
+        call,
+        new StatusError(Code.InvalidArgument, `${call.name}: ${data.length} bytes of data with the flags ${flags}`),
+      );
     } else if (call.isRemoteEnded) {
       this.#fail(call, new StatusError(Code.InvalidArgument, `${call.name}: data after the end of the stream`));
     } else {
@@ -312,12 +346,18 @@ function response(call: RunningCall, payload: Uint8Array): Buffer {
 
 function checkLength(name: string, message: Uint8Array): void {
   if (message.length > maxMessageBytes) {
-    throw new StatusError(Code.ResourceExhausted, `${name}: the answer has ${message.length} bytes; ${maxMessageBytes} are the most that ttrpc can carry`);
+    throw new StatusError(
+      Code.ResourceExhausted,
+      `${name}: the answer has ${message.length} bytes; ${maxMessageBytes} are the most that ttrpc can carry`,
+    );
   }
 }
 
 function errorResponse(error: unknown): Buffer {
   const { code, message } = toStatus(error);
   // A status that says OK would be a good answer.
-  return encodeResponse({ code: code === Code.Ok ? Code.Unknown : code, message: message.length > maxErrorLength ? `${message.slice(0, maxErrorLength)}…` : message });
+  return encodeResponse({
+    code: code === Code.Ok ? Code.Unknown : code,
+    message: message.length > maxErrorLength ? `${message.slice(0, maxErrorLength)}…` : message,
+  });
 }

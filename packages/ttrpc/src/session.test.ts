@@ -2,21 +2,24 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { type Duplex, duplexPair } from "node:stream";
 import { test } from "node:test";
-import * as fc from "fast-check";
 import { Code, codeOf, StatusError } from "@keelson/base/status.ts";
+import * as fc from "fast-check";
 import { type ClientOptions, TtrpcClient } from "./client.ts";
-import { type Frame, frame, maxMessageBytes } from "./frame.ts";
 import { FrameReader } from "./frame-reader.ts";
+import { type Frame, frame, maxMessageBytes } from "./frame.ts";
 import { decodeRequest, decodeResponse, encodeRequest, encodeResponse, type Request } from "./request.ts";
-import { bidiStream, clientStream, serverStream, type Services, unary } from "./service.ts";
 import { type ServerConnection, type ServerOptions, TtrpcServer } from "./server.ts";
+import { bidiStream, clientStream, serverStream, type Services, unary } from "./service.ts";
 
 const never = new Promise<never>(() => {});
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 const turns = async (count = 10) => {
   for (let i = 0; i < count; i += 1) await turn();
 };
-const isA = (code: Code, text = /./) => (error: unknown) => error instanceof StatusError && error.code === code && text.test(error.message);
+const isA =
+  (code: Code, text = /./) =>
+  (error: unknown) =>
+    error instanceof StatusError && error.code === code && text.test(error.message);
 const nothing = Buffer.alloc(0);
 
 /** Messages of the tests: text, as the string message of protobuf's wrappers would be. "!" is no message. */
@@ -36,7 +39,11 @@ const services: Services = {
       throw new StatusError(Code.NotFound, `no ${text}`);
     }),
     Break: { form: "unary", handle: () => (undefined as unknown as { x: { y: never } }).x.y },
-    Context: unary(Text, Text, async (_, { metadata, service, method }) => `${service}/${method} ${JSON.stringify([...metadata])}`),
+    Context: unary(
+      Text,
+      Text,
+      async (_, { metadata, service, method }) => `${service}/${method} ${JSON.stringify([...metadata])}`,
+    ),
     /** Answers when its signal aborts, with the reason. */
     Wait: unary(Text, Text, async (text, { signal }) => {
       await new Promise((resolve) => signal.addEventListener("abort", resolve));
@@ -58,7 +65,11 @@ const services: Services = {
     Upper: bidiStream(Text, Text, async (texts, write) => {
       for await (const text of texts) await write(text.toUpperCase());
     }),
-    Unread: { form: "bidiStream", handle: async (_messages, _write, { signal }) => await new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error))) },
+    Unread: {
+      form: "bidiStream",
+      handle: async (_messages, _write, { signal }) =>
+        await new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error))),
+    },
     // An own method of a name that all objects have.
     ["constructor" as string]: { form: "unary", handle: () => Promise.resolve(Buffer.from("own")) },
   },
@@ -78,7 +89,8 @@ function pair(options: ClientOptions & ServerOptions & { highWaterMark?: number 
   return { server, connection: server.accept(theirs), client: new TtrpcClient(ours, options), ours, theirs };
 }
 
-const call = async (client: TtrpcClient, method: string, text = "", options = {}) => (await client.call("Test", method, Buffer.from(text), options)).toString();
+const call = async (client: TtrpcClient, method: string, text = "", options = {}) =>
+  (await client.call("Test", method, Buffer.from(text), options)).toString();
 const texts = async (messages: AsyncIterable<Buffer>) => (await Array.fromAsync(messages)).map(String);
 
 /** A peer that speaks in frames: what it was sent, and a way to say anything. */
@@ -95,7 +107,8 @@ function rawClient(options: ServerOptions = {}) {
   const peer = wire();
   peer.listen();
   const connection = new TtrpcServer(services, options).accept(peer.ours);
-  const responses = () => peer.frames.flatMap((frame) => (frame.type === "response" ? [[frame.streamId, codeOfResponse(frame.data)]] : []));
+  const responses = () =>
+    peer.frames.flatMap((frame) => (frame.type === "response" ? [[frame.streamId, codeOfResponse(frame.data)]] : []));
   return { ...peer, connection, responses };
 }
 
@@ -107,9 +120,18 @@ function rawServer(options: ClientOptions = {}) {
 
 const codeOfResponse = (data: Buffer) => decodeResponse(data).error?.code ?? Code.Ok;
 const request = (method: string, payload: Uint8Array | string = "", more: Partial<Request> = {}) =>
-  encodeRequest({ service: "Test", method, payload: Buffer.from(payload), timeoutNs: 0n, metadata: new Map(), ...more });
-const open = (id: number, method: string, payload: Uint8Array | string = "", flags = 0, more: Partial<Request> = {}) => frame("request", id, flags, request(method, payload, more));
-const answer = (id: number, payload: string) => frame("response", id, 0, encodeResponse({ payload: Buffer.from(payload) }));
+  encodeRequest({
+    service: "Test",
+    method,
+    payload: Buffer.from(payload),
+    timeoutNs: 0n,
+    metadata: new Map(),
+    ...more,
+  });
+const open = (id: number, method: string, payload: Uint8Array | string = "", flags = 0, more: Partial<Request> = {}) =>
+  frame("request", id, flags, request(method, payload, more));
+const answer = (id: number, payload: string) =>
+  frame("response", id, 0, encodeResponse({ payload: Buffer.from(payload) }));
 
 test("calls run side by side, each with its own answer, on odd streams that rise", async () => {
   const { client, connection, theirs } = pair();
@@ -118,8 +140,14 @@ test("calls run side by side, each with its own answer, on odd streams that rise
   theirs.on("data", (bytes: Buffer) => ids.push(...[...reader.read(bytes)].map((frame) => frame.streamId)));
   const waiting = call(client, "Hang");
   const answers = await Promise.all(Array.from({ length: 100 }, (_, i) => call(client, "Echo", String(i))));
-  assert.deepEqual(answers, Array.from({ length: 100 }, (_, i) => String(i)));
-  assert.deepEqual(ids, Array.from({ length: 101 }, (_, i) => 2 * i + 1));
+  assert.deepEqual(
+    answers,
+    Array.from({ length: 100 }, (_, i) => String(i)),
+  );
+  assert.deepEqual(
+    ids,
+    Array.from({ length: 101 }, (_, i) => 2 * i + 1),
+  );
   assert.deepEqual([client.callsUnderWay, connection.callsUnderWay], [1, 1]);
   client.destroy();
   await assert.rejects(waiting, isA(Code.Cancelled));
@@ -129,12 +157,20 @@ test("any payload up to the limit goes both ways; more is refused before it is s
   const { client } = pair();
   const large = Buffer.alloc(maxMessageBytes - 100, "x");
   assert.ok((await client.call("Test", "Echo", large)).equals(large));
-  await assert.rejects(client.call("Test", "Echo", Buffer.alloc(maxMessageBytes)), isA(Code.ResourceExhausted, /Test\/Echo: the request has 4194\d+ bytes/));
+  await assert.rejects(
+    client.call("Test", "Echo", Buffer.alloc(maxMessageBytes)),
+    isA(Code.ResourceExhausted, /Test\/Echo: the request has 4194\d+ bytes/),
+  );
   assert.equal((await client.call("Test", "Echo", nothing)).length, 0);
 });
 
 test("an answer that is too long is an error of its call only", async () => {
-  const large: Services = { Test: { Large: { form: "unary", handle: () => Promise.resolve(Buffer.alloc(maxMessageBytes)) }, Echo: services.Test!.Echo! } };
+  const large: Services = {
+    Test: {
+      Large: { form: "unary", handle: () => Promise.resolve(Buffer.alloc(maxMessageBytes)) },
+      Echo: services.Test!.Echo!,
+    },
+  };
   const [ours, theirs] = duplexPair();
   new TtrpcServer(large).accept(theirs);
   const client = new TtrpcClient(ours);
@@ -153,10 +189,14 @@ test("a handler's error is the call's status; others say what they are", async (
   const { client } = pair();
   await assert.rejects(call(client, "Fail", "such thing"), isA(Code.NotFound, /^no such thing$/));
   await assert.rejects(call(client, "Break"), isA(Code.Internal, /undefined/));
-  await assert.rejects(call(client, "Fail", "!"), isA(Code.InvalidArgument, /Test\/Fail: the message is not of the method's type/));
+  await assert.rejects(
+    call(client, "Fail", "!"),
+    isA(Code.InvalidArgument, /Test\/Fail: the message is not of the method's type/),
+  );
   await assert.rejects(call(client, "Nope"), isA(Code.Unimplemented, /service Test has no method Nope/));
   await assert.rejects(client.call("Nope", "Echo", nothing), isA(Code.Unimplemented, /service Nope/));
-  for (const name of ["toString", "__proto__", ""]) await assert.rejects(client.call(name, name, nothing), isA(Code.Unimplemented));
+  for (const name of ["toString", "__proto__", ""])
+    await assert.rejects(client.call(name, name, nothing), isA(Code.Unimplemented));
   assert.equal(await call(client, "constructor"), "own");
   const long = { Test: { Fail: unary(Text, Text, () => Promise.reject(new Error("x".repeat(10_000_000)))) } };
   const [ours, theirs] = duplexPair();
@@ -166,13 +206,20 @@ test("a handler's error is the call's status; others say what they are", async (
 
 test("metadata arrives with its keys in lower case", async () => {
   const { client } = pair();
-  assert.equal(await call(client, "Context", "", { metadata: { "Containerd-Namespace": "k8s.io", list: ["a", "b"] } }), 'Test/Context [["containerd-namespace",["k8s.io"]],["list",["a","b"]]]');
+  assert.equal(
+    await call(client, "Context", "", { metadata: { "Containerd-Namespace": "k8s.io", list: ["a", "b"] } }),
+    'Test/Context [["containerd-namespace",["k8s.io"]],["list",["a","b"]]]',
+  );
 });
 
 test("a timeout ends the call here, aborts the handler there, and its late answer is dropped", async () => {
   const { client, connection } = pair();
-  await assert.rejects(call(client, "Wait", "late", { timeoutMs: 20 }), isA(Code.DeadlineExceeded, /Test\/Wait: no answer within 20 ms/));
-  for (const timeoutMs of [0, -1, NaN]) await assert.rejects(call(client, "Echo", "", { timeoutMs }), isA(Code.DeadlineExceeded));
+  await assert.rejects(
+    call(client, "Wait", "late", { timeoutMs: 20 }),
+    isA(Code.DeadlineExceeded, /Test\/Wait: no answer within 20 ms/),
+  );
+  for (const timeoutMs of [0, -1, NaN])
+    await assert.rejects(call(client, "Echo", "", { timeoutMs }), isA(Code.DeadlineExceeded));
   assert.equal(await call(client, "Echo", "", { timeoutMs: Infinity }), "");
   while (connection.callsUnderWay > 0) await turn();
   assert.equal(await call(client, "Echo", "goes on"), "goes on");
@@ -181,9 +228,15 @@ test("a timeout ends the call here, aborts the handler there, and its late answe
 
 test("the server keeps the deadline by itself, also one that was over before", async () => {
   const peer = rawClient();
-  peer.say(open(1, "Wait", "a", 0, { timeoutNs: 5_000_000n }), open(3, "Wait", "b", 0, { timeoutNs: -1n }), open(5, "Wait", "c", 0, { timeoutNs: 2n ** 63n - 1n }));
+  peer.say(
+    open(1, "Wait", "a", 0, { timeoutNs: 5_000_000n }),
+    open(3, "Wait", "b", 0, { timeoutNs: -1n }),
+    open(5, "Wait", "c", 0, { timeoutNs: 2n ** 63n - 1n }),
+  );
   while (peer.frames.length < 2) await turn();
-  const answers = peer.frames.map((frame) => (frame.type === "response" ? decodeResponse(frame.data).payload.toString() : ""));
+  const answers = peer.frames.map((frame) =>
+    frame.type === "response" ? decodeResponse(frame.data).payload.toString() : "",
+  );
   assert.deepEqual(answers.sort(), ["a: TimeoutError", "b: TimeoutError"]);
   peer.theirs.end();
   await peer.connection.closed;
@@ -197,7 +250,10 @@ test("a signal ends a call with its reason, and leaves nothing behind", async ()
   await assert.rejects(waiting, isA(Code.Cancelled, /Test\/Hang/));
   await assert.rejects(call(client, "Echo", "", { signal: abort.signal }), isA(Code.Cancelled));
   await assert.rejects(call(client, "Hang", "", { signal: AbortSignal.timeout(5) }), isA(Code.DeadlineExceeded));
-  await assert.rejects(call(client, "Echo", "", { signal: AbortSignal.abort(new StatusError(Code.Aborted, "the pod is gone")) }), isA(Code.Aborted, /the pod is gone/));
+  await assert.rejects(
+    call(client, "Echo", "", { signal: AbortSignal.abort(new StatusError(Code.Aborted, "the pod is gone")) }),
+    isA(Code.Aborted, /the pod is gone/),
+  );
   assert.equal(client.callsUnderWay, 0);
 });
 
@@ -207,7 +263,11 @@ test("when the connection is lost, all calls fail with Unavailable and the reaso
   const lost = [call(client, "Hang"), call(client, "Wait"), texts(stream)];
   await turns();
   theirs.destroy(new Error("ECONNRESET"));
-  for (const result of lost) await assert.rejects(result, isA(Code.Unavailable, /Test\/(Hang|Wait|Upper): ttrpc: the (peer closed the connection|connection is closed)/));
+  for (const result of lost)
+    await assert.rejects(
+      result,
+      isA(Code.Unavailable, /Test\/(Hang|Wait|Upper): ttrpc: the (peer closed the connection|connection is closed)/),
+    );
   await assert.rejects(stream.write(nothing), isA(Code.Unavailable));
   assert.equal((await client.closed)?.code, Code.Unavailable);
   assert.match((await connection.closed)?.message ?? "", /the connection broke: ECONNRESET/);
@@ -256,9 +316,12 @@ test("a server's stream comes in order, then its status", async () => {
   const stream = (method: string) => client.openStream("Test", method, "serverStream", { request: Buffer.from("5") });
   assert.deepEqual(await texts(stream("Count")), ["0", "1", "2", "3", "4"]);
   const read: string[] = [];
-  await assert.rejects(async () => {
-    for await (const text of stream("CountAndFail")) read.push(text.toString());
-  }, isA(Code.DataLoss, /^that was all$/));
+  await assert.rejects(
+    async () => {
+      for await (const text of stream("CountAndFail")) read.push(text.toString());
+    },
+    isA(Code.DataLoss, /^that was all$/),
+  );
   assert.deepEqual(read, ["0", "1", "2", "3", "4"]);
   await assert.rejects(stream("Count").write(nothing), isA(Code.FailedPrecondition));
   await assert.rejects(texts(client.openStream("Test", "Nope", "serverStream")), isA(Code.Unimplemented));
@@ -280,19 +343,26 @@ test("a stream in both directions goes on after each half has ended", async () =
 
 test("any messages on any number of streams arrive in order, through a narrow connection too", async () => {
   await fc.assert(
-    fc.asyncProperty(fc.array(fc.array(fc.nat(100_000), { maxLength: 5 }), { minLength: 1, maxLength: 6 }), fc.constantFrom(16, 1024, 65536), async (plans, highWaterMark) => {
-      const { client } = pair({ highWaterMark });
-      const results = plans.map(async (sizes, i) => {
-        const stream = client.openStream("Test", "Upper", "bidiStream");
-        const read = Array.fromAsync(stream);
-        const sent = sizes.map((size, j) => Buffer.alloc(size, 65 + i * 5 + (j % 5)));
-        for (const bytes of sent) await stream.write(Buffer.from(bytes.toString().toLowerCase()));
-        stream.end();
-        assert.deepEqual((await read).map(String), sent.map((bytes) => bytes.toString().toUpperCase()));
-      });
-      await Promise.all(results);
-      assert.equal(client.callsUnderWay, 0);
-    }),
+    fc.asyncProperty(
+      fc.array(fc.array(fc.nat(100_000), { maxLength: 5 }), { minLength: 1, maxLength: 6 }),
+      fc.constantFrom(16, 1024, 65536),
+      async (plans, highWaterMark) => {
+        const { client } = pair({ highWaterMark });
+        const results = plans.map(async (sizes, i) => {
+          const stream = client.openStream("Test", "Upper", "bidiStream");
+          const read = Array.fromAsync(stream);
+          const sent = sizes.map((size, j) => Buffer.alloc(size, 65 + i * 5 + (j % 5)));
+          for (const bytes of sent) await stream.write(Buffer.from(bytes.toString().toLowerCase()));
+          stream.end();
+          assert.deepEqual(
+            (await read).map(String),
+            sent.map((bytes) => bytes.toString().toUpperCase()),
+          );
+        });
+        await Promise.all(results);
+        assert.equal(client.callsUnderWay, 0);
+      },
+    ),
     { numRuns: 30 },
   );
 });
@@ -335,7 +405,13 @@ test("who writes waits for the peer to read", async () => {
   peer.listen();
   await pump;
   const requests = peer.frames.flatMap((frame) => (frame.type === "request" ? [frame] : []));
-  assert.deepEqual(requests.map(({ streamId, data }) => [streamId, decodeRequest(data).payload.toString()]), [[1, ""], [3, "late"]]);
+  assert.deepEqual(
+    requests.map(({ streamId, data }) => [streamId, decodeRequest(data).payload.toString()]),
+    [
+      [1, ""],
+      [3, "late"],
+    ],
+  );
   peer.say(answer(3, "ok"));
   assert.equal(await late, "ok");
 });
@@ -368,7 +444,10 @@ test("a stream that is not read holds up the connection for a while, then fails,
   for (const side of ["server", "client"] as const) {
     const { client, ours, theirs } = pair({ stallMs: 30, highWaterMark: 16 * 1024 });
     const held = once(side === "server" ? theirs : ours, "pause");
-    const stalled = side === "server" ? client.openStream("Test", "Unread", "bidiStream") : client.openStream("Test", "Count", "serverStream", { request: Buffer.from("1000000") });
+    const stalled =
+      side === "server"
+        ? client.openStream("Test", "Unread", "bidiStream")
+        : client.openStream("Test", "Count", "serverStream", { request: Buffer.from("1000000") });
     const flood = (async () => {
       if (side === "server") for (;;) await stalled.write(Buffer.alloc(10_000));
     })();
@@ -442,11 +521,17 @@ test("calls beyond the limits are refused; when others end there is room", async
   while (connection.callsUnderWay > 0) await turn();
   assert.equal(await call(client, "Echo", "room"), "room");
   const few = pair({ maxCalls: 3 });
-  await assert.rejects(Promise.all([1, 2, 3, 4].map(() => call(few.client, "Hang"))), isA(Code.ResourceExhausted, /3 calls are under way/));
+  await assert.rejects(
+    Promise.all([1, 2, 3, 4].map(() => call(few.client, "Hang"))),
+    isA(Code.ResourceExhausted, /3 calls are under way/),
+  );
 
   const small = pair({ maxRequestBytes: 1000 });
   const held = call(small.client, "Wait", "x".repeat(900), { timeoutMs: 30 });
-  await assert.rejects(call(small.client, "Echo", "x".repeat(200)), isA(Code.ResourceExhausted, /more than 1000 bytes/));
+  await assert.rejects(
+    call(small.client, "Echo", "x".repeat(200)),
+    isA(Code.ResourceExhausted, /more than 1000 bytes/),
+  );
   await assert.rejects(held, isA(Code.DeadlineExceeded));
 });
 
@@ -455,7 +540,16 @@ test("numbers that are even, zero, used before or go back are refused on their s
   peer.say(open(2, "Echo"), open(0, "Echo"), open(7, "Echo"), open(5, "Echo"), open(7, "Echo"), open(9, "Echo"));
   await turns();
   const bad = Code.InvalidArgument;
-  assert.deepEqual(peer.responses().sort(([a = 0], [b = 0]) => a - b), [[0, bad], [2, bad], [5, bad], [7, bad], [9, Code.Ok]]);
+  assert.deepEqual(
+    peer.responses().sort(([a = 0], [b = 0]) => a - b),
+    [
+      [0, bad],
+      [2, bad],
+      [5, bad],
+      [7, bad],
+      [9, Code.Ok],
+    ],
+  );
 });
 
 test("a number that is used twice at once ends the call that it belongs to", async () => {
@@ -472,12 +566,23 @@ test("wrong flags, and data where none belongs, end their call and no other", as
   const peer = rawClient();
   const data = (id: number, flags: number, text = "") => frame("data", id, flags, Buffer.from(text));
   peer.say(open(1, "Echo", "", 3), open(3, "Echo", "", 2), open(5, "Echo", "", 8), open(7, "Count", "1", 2));
-  peer.say(open(9, "Join", "", 2), data(9, 2), open(11, "Join", "", 2), data(11, 4, "x"), open(13, "Join", "", 2), data(13, 5), data(13, 0, "x"));
+  peer.say(
+    open(9, "Join", "", 2),
+    data(9, 2),
+    open(11, "Join", "", 2),
+    data(11, 4, "x"),
+    open(13, "Join", "", 2),
+    data(13, 5),
+    data(13, 0, "x"),
+  );
   peer.say(data(15, 0, "x"), data(2, 0), data(0, 5), open(17, "Hang"), data(17, 0, "x"), open(19, "Echo", "ok", 1));
   await turns();
   const bad = Code.InvalidArgument;
   const wrong = [0, 1, 2, 3, 5, 7, 9, 11, 13, 15, 17].map((id) => [id, bad]);
-  assert.deepEqual(peer.responses().sort(([a = 0], [b = 0]) => a - b), [...wrong, [19, Code.Ok]]);
+  assert.deepEqual(
+    peer.responses().sort(([a = 0], [b = 0]) => a - b),
+    [...wrong, [19, Code.Ok]],
+  );
   // What comes for streams that have ended is on its way from before.
   peer.say(data(9, 0, "x"), data(19, 5));
   await turns();
@@ -487,25 +592,45 @@ test("wrong flags, and data where none belongs, end their call and no other", as
 test("a stream's first message may come with the request, its last one with the end", async () => {
   const peer = rawClient();
   peer.say(open(1, "Join", "a", 2), frame("data", 1, 0, Buffer.from("b")), frame("data", 1, 1, Buffer.from("c")));
-  peer.say(open(3, "Join", "only", 0), open(5, "Join", "", 1), open(7, "Join", "", 0), open(9, "Join", "", 2), frame("data", 9, 0, nothing), frame("data", 9, 1, nothing));
+  peer.say(
+    open(3, "Join", "only", 0),
+    open(5, "Join", "", 1),
+    open(7, "Join", "", 0),
+    open(9, "Join", "", 2),
+    frame("data", 9, 0, nothing),
+    frame("data", 9, 1, nothing),
+  );
   await turns();
-  const answers = peer.frames.toSorted((a, b) => a.streamId - b.streamId).map((frame) => (frame.type === "response" ? decodeResponse(frame.data).payload.toString() : ""));
+  const answers = peer.frames
+    .toSorted((a, b) => a.streamId - b.streamId)
+    .map((frame) => (frame.type === "response" ? decodeResponse(frame.data).payload.toString() : ""));
   assert.deepEqual(answers, ["a,b,c", "only", "", "", ","]);
 });
 
 test("a message that is too long is refused on its stream, and the connection goes on", async () => {
   const peer = rawClient();
-  const long = (id: number, type: number) => Buffer.concat([Buffer.from("00400001", "hex"), Buffer.of(0, 0, 0, id, type, 0), Buffer.alloc(maxMessageBytes + 1)]);
+  const long = (id: number, type: number) =>
+    Buffer.concat([Buffer.from("00400001", "hex"), Buffer.of(0, 0, 0, id, type, 0), Buffer.alloc(maxMessageBytes + 1)]);
   peer.say(long(1, 1), open(3, "Join", "", 2), long(3, 3), open(5, "Echo"));
   while (peer.frames.length < 3) await turn();
-  assert.deepEqual(peer.responses().sort(([a = 0], [b = 0]) => a - b), [[1, Code.ResourceExhausted], [3, Code.ResourceExhausted], [5, Code.Ok]]);
+  assert.deepEqual(
+    peer.responses().sort(([a = 0], [b = 0]) => a - b),
+    [
+      [1, Code.ResourceExhausted],
+      [3, Code.ResourceExhausted],
+      [5, Code.Ok],
+    ],
+  );
 });
 
 test("a request that is no message is InvalidArgument", async () => {
   const peer = rawClient();
   peer.say(frame("request", 1, 0, Buffer.from("08", "hex")), frame("request", 3, 0, nothing));
   await turns();
-  assert.deepEqual(peer.responses(), [[1, Code.InvalidArgument], [3, Code.Unimplemented]]);
+  assert.deepEqual(peer.responses(), [
+    [1, Code.InvalidArgument],
+    [3, Code.Unimplemented],
+  ]);
 });
 
 test("a peer that asks on and never reads is not read either", async () => {
@@ -538,11 +663,24 @@ test("a flood of streams that are left open stays bounded", async () => {
 });
 
 test("answers that no stream of ours waits for end the connection; late ones are dropped", async () => {
-  for (const bad of [answer(2, ""), answer(0, ""), answer(3, ""), answer(0xffffffff, ""), frame("data", 5, 0, nothing), open(1, "Echo")]) {
+  for (const bad of [
+    answer(2, ""),
+    answer(0, ""),
+    answer(3, ""),
+    answer(0xffffffff, ""),
+    frame("data", 5, 0, nothing),
+    open(1, "Echo"),
+  ]) {
     const peer = rawServer();
     const lost = call(peer.client, "Echo");
     peer.say(bad);
-    await assert.rejects(lost, isA(Code.Unavailable, /Test\/Echo: ttrpc: the connection was dropped: the peer sent a \w+ on stream \d+, which we never opened/));
+    await assert.rejects(
+      lost,
+      isA(
+        Code.Unavailable,
+        /Test\/Echo: ttrpc: the connection was dropped: the peer sent a \w+ on stream \d+, which we never opened/,
+      ),
+    );
   }
   const peer = rawServer();
   await assert.rejects(call(peer.client, "Echo", "", { timeoutMs: 1 }), isA(Code.DeadlineExceeded));
@@ -565,7 +703,14 @@ test("a server's answer that is none fails its call and no other", async () => {
     joined.response(),
   ];
   const good = call(peer.client, "Echo");
-  peer.say(frame("response", 3, 0, Buffer.from("08", "hex")), frame("data", 5, 0, nothing), frame("data", 7, 8, nothing), frame("data", 9, 4, Buffer.from("x")), frame("data", 1, 0, nothing), answer(11, "good"));
+  peer.say(
+    frame("response", 3, 0, Buffer.from("08", "hex")),
+    frame("data", 5, 0, nothing),
+    frame("data", 7, 8, nothing),
+    frame("data", 9, 4, Buffer.from("x")),
+    frame("data", 1, 0, nothing),
+    answer(11, "good"),
+  );
   for (const result of results) await assert.rejects(result, isA(Code.Internal, /^Test\/(Echo|Count|Join): /));
   assert.equal(await good, "good");
 });
@@ -589,7 +734,16 @@ test("a half-close carries no message, in the way that Go's servers read it", as
   ]);
   const [first] = peer.frames;
   assert.ok(first?.type === "request" && first.flags === 2);
-  assert.deepEqual({ ...decodeRequest(first.data) }, { service: "Test", method: "Join", payload: nothing, timeoutNs: 60_000_000_000n, metadata: new Map([["a", ["b"]]]) });
+  assert.deepEqual(
+    { ...decodeRequest(first.data) },
+    {
+      service: "Test",
+      method: "Join",
+      payload: nothing,
+      timeoutNs: 60_000_000_000n,
+      metadata: new Map([["a", ["b"]]]),
+    },
+  );
   peer.client.destroy();
   await assert.rejects(stream.response(), isA(Code.Cancelled));
 });
@@ -604,7 +758,12 @@ test("noise, truncations and flipped bits end in frames taken or a connection cl
     open(7, "Upper", "", 2),
     frame("data", 7, 1, Buffer.from("c")),
   ]);
-  const toClient = Buffer.concat([answer(1, "hello"), frame("data", 3, 0, Buffer.from("x")), frame("data", 3, 5, nothing), frame("response", 5, 0, encodeResponse({ code: Code.NotFound, message: "no" }))]);
+  const toClient = Buffer.concat([
+    answer(1, "hello"),
+    frame("data", 3, 0, Buffer.from("x")),
+    frame("data", 3, 5, nothing),
+    frame("response", 5, 0, encodeResponse({ code: Code.NotFound, message: "no" })),
+  ]);
   const feedServer = async (bytes: Uint8Array) => {
     const peer = rawClient();
     peer.say(Buffer.from(bytes));
@@ -621,11 +780,15 @@ test("noise, truncations and flipped bits end in frames taken or a connection cl
     peer.say(Buffer.from(bytes));
     await turns(2);
     peer.theirs.end();
-    for (const result of await results) assert.ok(result.status === "fulfilled" || result.reason instanceof StatusError);
+    for (const result of await results)
+      assert.ok(result.status === "fulfilled" || result.reason instanceof StatusError);
     assert.equal(peer.client.callsUnderWay, 0);
     assert.notEqual(codeOf(await peer.client.closed), undefined);
   };
-  for (const [good, feed] of [[toServer, feedServer], [toClient, feedClient]] as const) {
+  for (const [good, feed] of [
+    [toServer, feedServer],
+    [toClient, feedClient],
+  ] as const) {
     for (let length = 0; length < good.length; length += 1) await feed(good.subarray(0, length));
     for (let bit = 0; bit < good.length * 8; bit += 3) {
       const flipped = Buffer.from(good);

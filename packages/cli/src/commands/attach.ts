@@ -1,6 +1,6 @@
-import type { Command } from "commander";
 import { wrapError } from "@keelson/base/status.ts";
 import { AttachRequest, ContainerState, ContainerStatusRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { Command } from "commander";
 import type { App } from "../app.ts";
 import { addExamples, addStreamFlags } from "../flags.ts";
 import { note } from "../io.ts";
@@ -29,7 +29,11 @@ export function addAttach(program: Command, app: App): void {
     .argument("[container]", "id or beginning of one")
     .option("-i, --stdin", "pass stdin on; the container must have been created with stdin")
     .option("-t, --tty", "the container has a terminal: use ours for it")
-    .option("--detach-keys <keys>", "with -t: keys that leave the container running, such as ctrl-a,d; none for none", "ctrl-p,ctrl-q")
+    .option(
+      "--detach-keys <keys>",
+      "with -t: keys that leave the container running, such as ctrl-a,d; none for none",
+      "ctrl-p,ctrl-q",
+    )
     .action((id: string | undefined, flags: AttachFlags) => {
       if (id === undefined) return app.missing(command, "name the container");
       return app.run((session) => attach(session, id, flags));
@@ -64,7 +68,10 @@ async function attach(session: Session, id: string, flags: AttachFlags): Promise
 async function exitCodeOf(session: Session, id: string): Promise<number | undefined> {
   for (let look = 0; look < maxLooks; look += 1) {
     try {
-      const { status } = await session.runtime.call("containerStatus", ContainerStatusRequest.fromPartial({ containerId: id }));
+      const { status } = await session.runtime.call(
+        "containerStatus",
+        ContainerStatusRequest.fromPartial({ containerId: id }),
+      );
       if (status?.state === ContainerState.CONTAINER_EXITED) return status.exitCode;
     } catch {
       return undefined;

@@ -1,5 +1,5 @@
-import type { Command } from "commander";
 import { Code, StatusError } from "@keelson/base/status.ts";
+import type { Command } from "commander";
 import type { App } from "../app.ts";
 import { bashCompletion, type CompletionCommand, fishCompletion, zshCompletion } from "../completion.ts";
 import { addExamples } from "../flags.ts";
@@ -15,7 +15,11 @@ export function addCompletion(program: Command, app: App): void {
     .action((shell: string) =>
       app.run(async ({ io }) => {
         const script = Object.hasOwn(scripts, shell) ? scripts[shell as keyof typeof scripts] : undefined;
-        if (script === undefined) throw new StatusError(Code.InvalidArgument, `completion ${shell}: must be ${Object.keys(scripts).join(", ")}`);
+        if (script === undefined)
+          throw new StatusError(
+            Code.InvalidArgument,
+            `completion ${shell}: must be ${Object.keys(scripts).join(", ")}`,
+          );
         await io.stdout.write(script(completionCommands(program)));
       }),
     );
@@ -30,7 +34,13 @@ function completionCommands(program: Command): CompletionCommand[] {
   return [program, ...program.commands].map((command) => ({
     name: command === program ? "" : command.name(),
     description: command.description(),
-    flags: command.options.flatMap(({ short, long, description, required }) => [short, long].filter((flag) => flag !== undefined && flag !== null).map((flag) => ({ flag, description, takesValue: required }))),
-    argument: /^(pod|container|handler)/.exec(command.registeredArguments[0]?.name() ?? "")?.[1] as CompletionCommand["argument"],
+    flags: command.options.flatMap(({ short, long, description, required }) =>
+      [short, long]
+        .filter((flag) => flag !== undefined && flag !== null)
+        .map((flag) => ({ flag, description, takesValue: required })),
+    ),
+    argument: /^(pod|container|handler)/.exec(
+      command.registeredArguments[0]?.name() ?? "",
+    )?.[1] as CompletionCommand["argument"],
   }));
 }

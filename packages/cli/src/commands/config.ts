@@ -1,13 +1,13 @@
 import { readFile } from "node:fs/promises";
-import type { Command } from "commander";
 import { writeFileAtomic } from "@keelson/base/atomic-file.ts";
 import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
+import type { Command } from "commander";
 import { type Document, parseDocument } from "yaml";
 import type { App } from "../app.ts";
 import { addExamples, listOption } from "../flags.ts";
 import { formatTable } from "../output/table.ts";
-import { checkSetting, defaultConfigFile, settingKeys } from "../settings.ts";
 import type { Session } from "../session.ts";
+import { checkSetting, defaultConfigFile, settingKeys } from "../settings.ts";
 
 interface ConfigFlags {
   get?: string;
@@ -16,7 +16,13 @@ interface ConfigFlags {
 }
 
 /** What a key that is not in the file stands for, as crictl prints it. */
-const defaults: Readonly<Record<string, string>> = { timeout: "2", "max-retries": "3", debug: "false", "pull-image-on-create": "false", "disable-pull-on-run": "false" };
+const defaults: Readonly<Record<string, string>> = {
+  timeout: "2",
+  "max-retries": "3",
+  debug: "false",
+  "pull-image-on-create": "false",
+  "disable-pull-on-run": "false",
+};
 
 /** `config`: reads and changes the file of settings that keelctl and crictl share. */
 export function addConfig(program: Command, app: App): void {
@@ -30,7 +36,8 @@ export function addConfig(program: Command, app: App): void {
     .action((pair: string | undefined, flags: ConfigFlags) => {
       const set = [...(flags.set ?? []), ...(pair?.includes("=") === true ? [pair] : [])];
       const get = flags.get ?? (pair?.includes("=") === false ? pair : undefined);
-      if (set.length === 0 && get === undefined && flags.list !== true) return app.missing(command, `name a key, or --list; there are ${settingKeys.join(", ")}`);
+      if (set.length === 0 && get === undefined && flags.list !== true)
+        return app.missing(command, `name a key, or --list; there are ${settingKeys.join(", ")}`);
       return app.run((session) => config(session, program.opts<{ config?: string }>().config, { set, get }));
     });
   addExamples(command, [
@@ -40,13 +47,23 @@ export function addConfig(program: Command, app: App): void {
   ]);
 }
 
-async function config({ io }: Session, named: string | undefined, { set, get }: { set: string[]; get: string | undefined }): Promise<void> {
+async function config(
+  { io }: Session,
+  named: string | undefined,
+  { set, get }: { set: string[]; get: string | undefined },
+): Promise<void> {
   const path = named ?? (io.env["CRI_CONFIG_FILE"] || defaultConfigFile);
   const document = await readDocument(path);
   for (const pair of set) setKey(document, pair);
   if (set.length > 0) await write(path, String(document));
   else if (get !== undefined) await io.stdout.write(`${valueOf(document, checkKey(get))}\n`);
-  else await io.stdout.write(formatTable(["KEY", "VALUE"], settingKeys.map((key) => [key, valueOf(document, key)])));
+  else
+    await io.stdout.write(
+      formatTable(
+        ["KEY", "VALUE"],
+        settingKeys.map((key) => [key, valueOf(document, key)]),
+      ),
+    );
 }
 
 /** With its comments, which stay. */
@@ -81,7 +98,8 @@ function setKey(document: Document, pair: string): void {
 }
 
 function checkKey(key: string): string {
-  if (!settingKeys.includes(key)) throw new StatusError(Code.InvalidArgument, `${key} is not a key; there are ${settingKeys.join(", ")}`);
+  if (!settingKeys.includes(key))
+    throw new StatusError(Code.InvalidArgument, `${key} is not a key; there are ${settingKeys.join(", ")}`);
   return key;
 }
 

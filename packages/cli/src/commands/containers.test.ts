@@ -2,7 +2,14 @@ import assert from "node:assert/strict";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
-import { ContainerState, ContainerStatus, type CreateContainerRequest, Image, type StopContainerRequest, type UpdateContainerResourcesRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
+import {
+  ContainerState,
+  ContainerStatus,
+  type CreateContainerRequest,
+  Image,
+  type StopContainerRequest,
+  type UpdateContainerResourcesRequest,
+} from "@keelson/cri/gen/runtime/v1/api.ts";
 import { ago, startFakeRuntime } from "../testing/fake-runtime.ts";
 
 process.env.TZ = "UTC";
@@ -42,7 +49,8 @@ async function withContainers(t: TestContext) {
   return { ...fake, fake, log };
 }
 
-const header = "CONTAINER           IMAGE               CREATED              STATE               NAME                ATTEMPT             POD ID              POD                 NAMESPACE\n";
+const header =
+  "CONTAINER           IMAGE               CREATED              STATE               NAME                ATTEMPT             POD ID              POD                 NAMESPACE\n";
 
 test("ps: what runs; -a: everything, newest first", async (t) => {
   const { keelctl } = await withContainers(t);
@@ -59,7 +67,11 @@ test("ps: what runs; -a: everything, newest first", async (t) => {
 
 test("ps: the flags choose", async (t) => {
   const { keelctl } = await withContainers(t);
-  const ids = async (...flags: string[]) => (await keelctl("ps", "-q", ...flags)).out.split("\n").map((id) => id.slice(0, 1)).join("");
+  const ids = async (...flags: string[]) =>
+    (await keelctl("ps", "-q", ...flags)).out
+      .split("\n")
+      .map((id) => id.slice(0, 1))
+      .join("");
   assert.equal(await ids("-s", "exited"), "d");
   assert.equal(await ids("-l"), "d");
   assert.equal(await ids("-n2"), "dc");
@@ -75,7 +87,12 @@ test("ps -r shows a name for an id, --no-trunc ids in full, -v everything", asyn
   const { keelctl } = await withContainers(t);
   assert.match((await keelctl("ps", "-r")).out, /ccccccccccccc       busybox:1 /);
   assert.match((await keelctl("ps", "--no-trunc")).out, new RegExp(`^${webId}   ${imageId}   `, "m"));
-  assert.match((await keelctl("ps", "-v")).out, new RegExp(`^ID: ${webId}\nPodID: pod1\nNamespace: default\nName: main\nAttempt: 1\nState: Running\nImage: ${imageId}\nCreated: About an hour ago\nLabels:\n`));
+  assert.match(
+    (await keelctl("ps", "-v")).out,
+    new RegExp(
+      `^ID: ${webId}\nPodID: pod1\nNamespace: default\nName: main\nAttempt: 1\nState: Running\nImage: ${imageId}\nCreated: About an hour ago\nLabels:\n`,
+    ),
+  );
 });
 
 test("inspect: times as text, what is not set as null, info inlined", async (t) => {
@@ -84,7 +101,10 @@ test("inspect: times as text, what is not set as null, info inlined", async (t) 
   assert.deepEqual(one.info, { pid: 42 });
   assert.equal(one.status["finishedAt"], "2026-11-21T03:11:02.000000005Z");
   assert.equal(one.status["resources"], null);
-  const running = JSON.parse((await keelctl("inspect", "-q")).out) as { status: Record<string, unknown>; info?: object };
+  const running = JSON.parse((await keelctl("inspect", "-q")).out) as {
+    status: Record<string, unknown>;
+    info?: object;
+  };
   assert.equal(running.status["id"], webId);
   assert.equal(running.status["finishedAt"], "0001-01-01T00:00:00Z");
   assert.equal(running.info, undefined);
@@ -101,7 +121,11 @@ test("create, start, stop, rm: the life of a container", async (t) => {
   const { fake, keelctl, log, directory } = await withContainers(t);
   writeFileSync(join(directory, "c.yaml"), containerYaml);
   writeFileSync(join(directory, "p.yaml"), podYaml);
-  assert.deepEqual(await keelctl("create", "pod1", join(directory, "c.yaml"), join(directory, "p.yaml")), { code: 0, out: "ctr3\n", err: "" });
+  assert.deepEqual(await keelctl("create", "pod1", join(directory, "c.yaml"), join(directory, "p.yaml")), {
+    code: 0,
+    out: "ctr3\n",
+    err: "",
+  });
   const { config } = fake.calls.at(-1)!.request as CreateContainerRequest;
   assert.equal(config!.envs[0]!.value.toString(), "plain");
   assert.equal(config!.image!.userSpecifiedImage, "busybox:1");
@@ -137,10 +161,16 @@ test("run: pulls, runs the pod, creates, starts; --no-pull leaves the pull out",
   writeFileSync(files[0]!, containerYaml);
   writeFileSync(files[1]!, podYaml);
   assert.deepEqual(await fake.keelctl("run", ...files), { code: 0, out: "ctr1\n", err: "" });
-  assert.deepEqual(fake.calls.map((call) => call.name), ["runPodSandbox", "pullImage", "createContainer", "startContainer"]);
+  assert.deepEqual(
+    fake.calls.map((call) => call.name),
+    ["runPodSandbox", "pullImage", "createContainer", "startContainer"],
+  );
   fake.calls.length = 0;
   await fake.keelctl("run", "--no-pull", ...files);
-  assert.deepEqual(fake.calls.map((call) => call.name), ["runPodSandbox", "createContainer", "startContainer"]);
+  assert.deepEqual(
+    fake.calls.map((call) => call.name),
+    ["runPodSandbox", "createContainer", "startContainer"],
+  );
   assert.match((await fake.keelctl("run", "--no-pull", "--with-pull", ...files)).err, /both given/);
 });
 
@@ -149,7 +179,10 @@ test("run: when the container cannot be made, the pod that is left is named", as
   const files = ["c.yaml", "p.yaml"].map((name) => join(fake.directory, name));
   writeFileSync(files[0]!, containerYaml);
   writeFileSync(files[1]!, podYaml);
-  assert.equal((await fake.keelctl("run", ...files)).err, "keelctl: pod pod1 runs (`keelctl rmp -f pod1` removes it), but: create container main in pod pod1: no room (Internal)\n");
+  assert.equal(
+    (await fake.keelctl("run", ...files)).err,
+    "keelctl: pod pod1 runs (`keelctl rmp -f pod1` removes it), but: create container main in pod pod1: no room (Internal)\n",
+  );
 });
 
 test("exec -s: both streams untouched, the command's exit code, its flags left alone", async (t) => {
@@ -160,12 +193,26 @@ test("exec -s: both streams untouched, the command's exit code, its flags left a
       return Promise.resolve({ stdout: Buffer.from("out"), stderr: Buffer.from("err\n"), exitCode: 7 });
     },
   });
-  fake.containers = [ContainerStatus.fromPartial({ id: webId, metadata: { name: "main" }, state: ContainerState.CONTAINER_RUNNING })];
-  assert.deepEqual(await fake.keelctl("exec", "-s", "--timeout", "5", "abc", "sh", "-c", "exit 7", "-s", "-quiet"), { code: 7, out: "out", err: "err\n" });
+  fake.containers = [
+    ContainerStatus.fromPartial({ id: webId, metadata: { name: "main" }, state: ContainerState.CONTAINER_RUNNING }),
+  ];
+  assert.deepEqual(await fake.keelctl("exec", "-s", "--timeout", "5", "abc", "sh", "-c", "exit 7", "-s", "-quiet"), {
+    code: 7,
+    out: "out",
+    err: "err\n",
+  });
   assert.deepEqual(requests, [{ containerId: "abc", cmd: ["sh", "-c", "exit 7", "-s", "-quiet"], timeout: 5n }]);
-  assert.deepEqual(await fake.keelctl("exec", "-s", "--name", "main", "ls", "-l"), { code: 7, out: `${webId}:\nout`, err: "err\n" });
+  assert.deepEqual(await fake.keelctl("exec", "-s", "--name", "main", "ls", "-l"), {
+    code: 7,
+    out: `${webId}:\nout`,
+    err: "err\n",
+  });
   assert.equal((await fake.keelctl("exec", "-sqe", "--name", "main", "ls")).code, 0);
-  assert.deepEqual(await fake.keelctl("exec", "-s", "--name", "none", "ls"), { code: 0, out: "", err: "keelctl: no container matches the flags\n" });
+  assert.deepEqual(await fake.keelctl("exec", "-s", "--name", "none", "ls"), {
+    code: 0,
+    out: "",
+    err: "keelctl: no container matches the flags\n",
+  });
 });
 
 test("logs: the file's text on both streams, with times, the previous attempt, reopened", async (t) => {
@@ -196,10 +243,33 @@ test("logs: what cannot be", async (t) => {
 
 test("update: what is named is sent, in crictl's units and Kubernetes'", async (t) => {
   const { fake, keelctl } = await withContainers(t);
-  const flags = ["--cpu-period", "100000", "--cpu-quota=-1", "--cpu-share", "512", "--memory", "512Mi", "--memory-swap", "-1", "--cpuset-cpus", "0-1", "--oom-score-adj", "-5", "--hugepages", "2MB=4Mi", "--unified", "memory.high=max"];
+  const flags = [
+    "--cpu-period",
+    "100000",
+    "--cpu-quota=-1",
+    "--cpu-share",
+    "512",
+    "--memory",
+    "512Mi",
+    "--memory-swap",
+    "-1",
+    "--cpuset-cpus",
+    "0-1",
+    "--oom-score-adj",
+    "-5",
+    "--hugepages",
+    "2MB=4Mi",
+    "--unified",
+    "memory.high=max",
+  ];
   assert.deepEqual(await keelctl("update", ...flags, "ccc", "ddd"), { code: 0, out: "ccc\nddd\n", err: "" });
-  const updates = fake.calls.filter((call) => call.name === "updateContainerResources").map((call) => call.request as UpdateContainerResourcesRequest);
-  assert.deepEqual(updates.map((u) => u.containerId), ["ccc", "ddd"]);
+  const updates = fake.calls
+    .filter((call) => call.name === "updateContainerResources")
+    .map((call) => call.request as UpdateContainerResourcesRequest);
+  assert.deepEqual(
+    updates.map((u) => u.containerId),
+    ["ccc", "ddd"],
+  );
   assert.deepEqual(updates[0]!.linux, {
     cpuPeriod: 100_000n,
     cpuQuota: -1n,
@@ -219,7 +289,13 @@ test("update: what is named is sent, in crictl's units and Kubernetes'", async (
 
 test("update: what cannot be", async (t) => {
   const { fake, keelctl } = await withContainers(t);
-  for (const [flag, value] of [["--memory", "much"], ["--memory", "5i"], ["--cpu-quota", "1.5"], ["--hugepages", "2MB"], ["--unified", "=1"]] as const) {
+  for (const [flag, value] of [
+    ["--memory", "much"],
+    ["--memory", "5i"],
+    ["--cpu-quota", "1.5"],
+    ["--hugepages", "2MB"],
+    ["--unified", "=1"],
+  ] as const) {
     const { code, err } = await keelctl("update", flag, value, "ccc");
     assert.equal(code, 1);
     assert.ok(err.startsWith(`keelctl: ${flag} ${value}: must be`), err);

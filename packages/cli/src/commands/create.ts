@@ -1,5 +1,5 @@
-import type { Command } from "commander";
 import { Code, StatusError } from "@keelson/base/status.ts";
+import type { Command } from "commander";
 import type { App } from "../app.ts";
 import { readContainerConfig, readPodConfig } from "../config-file.ts";
 import { createContainer, type CreateFlags } from "../container-steps.ts";
@@ -13,17 +13,18 @@ export function addCreate(program: Command, app: App): void {
     .argument("[pod]", "id of the pod")
     .argument("[container-config]", "JSON or YAML of a ContainerConfig; - for stdin")
     .argument("[pod-config]", "the PodSandboxConfig that the pod was run with")
-    .action((pod: string | undefined, containerFile: string | undefined, podFile: string | undefined, flags: CreateFlags) =>
-      app.run(async (session) => {
-        if (pod === undefined || containerFile === undefined || podFile === undefined) {
-          return app.missing(command, "name the pod, the container's configuration and the pod's");
-        }
-        const isPulling = wantsPull(flags, session.settings.pullImageOnCreate);
-        const config = await readContainerConfig(session.io, containerFile);
-        const podConfig = await readPodConfig(session.io, podFile);
-        const id = await createContainer(session, pod, config, podConfig, { ...flags, isPulling });
-        return session.io.stdout.write(`${safeText(id)}\n`);
-      }),
+    .action(
+      (pod: string | undefined, containerFile: string | undefined, podFile: string | undefined, flags: CreateFlags) =>
+        app.run(async (session) => {
+          if (pod === undefined || containerFile === undefined || podFile === undefined) {
+            return app.missing(command, "name the pod, the container's configuration and the pod's");
+          }
+          const isPulling = wantsPull(flags, session.settings.pullImageOnCreate);
+          const config = await readContainerConfig(session.io, containerFile);
+          const podConfig = await readPodConfig(session.io, podFile);
+          const id = await createContainer(session, pod, config, podConfig, { ...flags, isPulling });
+          return session.io.stdout.write(`${safeText(id)}\n`);
+        }),
     );
   addExamples(command, [
     ["keelctl create $POD container.json pod.json", ""],
@@ -41,6 +42,7 @@ export function addCreateFlags(command: Command): Command {
 
 /** Whether to pull first: the flags, else `byDefault`. */
 export function wantsPull(flags: CreateFlags, byDefault: boolean): boolean {
-  if (flags.withPull === true && flags.pull === false) throw new StatusError(Code.InvalidArgument, "--with-pull and --no-pull are both given; use one of them");
+  if (flags.withPull === true && flags.pull === false)
+    throw new StatusError(Code.InvalidArgument, "--with-pull and --no-pull are both given; use one of them");
   return flags.withPull === true || (byDefault && flags.pull !== false);
 }

@@ -1,7 +1,7 @@
-import type { Command } from "commander";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { type ContainerEventResponse, GetEventsRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { enumName } from "@keelson/cri/json.ts";
+import type { Command } from "commander";
 import type { App } from "../app.ts";
 import { addExamples, listOption } from "../flags.ts";
 import { formatDocument, messageJson, outputFormat } from "../output/document.ts";
@@ -29,7 +29,9 @@ export function addEvents(program: Command, app: App): void {
   const command = program
     .command("events")
     .alias("event")
-    .description("show what happens to containers and pods until interrupted; keelsond begins with what led to what there is")
+    .description(
+      "show what happens to containers and pods until interrupted; keelsond begins with what led to what there is",
+    )
     .option("-o, --output <format>", "json, yaml or table (a line for each)", "json")
     .addOption(listOption("--type <type>", "only these: created, started, stopped, deleted (repeatable)"))
     .option("--id <id>", "only of the container or pod with this id or beginning of one")
@@ -54,7 +56,8 @@ async function showEvents({ io, runtime }: Session, flags: EventsFlags): Promise
   try {
     for await (const event of runtime.stream("getContainerEvents", GetEventsRequest.fromPartial({}))) {
       if (!isWanted(event)) continue;
-      const text = format === "table" ? eventLine(event) : formatDocument(messageJson("ContainerEventResponse", event), format);
+      const text =
+        format === "table" ? eventLine(event) : formatDocument(messageJson("ContainerEventResponse", event), format);
       await io.stdout.write(format === "yaml" ? `---\n${text}` : text);
       shown += 1;
       if (shown >= count) return;
@@ -69,7 +72,8 @@ async function showEvents({ io, runtime }: Session, flags: EventsFlags): Promise
 
 function eventFilter(flags: EventsFlags): (event: ContainerEventResponse) => boolean {
   const wrong = flags.type?.find((type) => !types.includes(type));
-  if (wrong !== undefined) throw new StatusError(Code.InvalidArgument, `--type ${wrong}: must be one of ${types.join(", ")}`);
+  if (wrong !== undefined)
+    throw new StatusError(Code.InvalidArgument, `--type ${wrong}: must be one of ${types.join(", ")}`);
   const name = pattern(flags.name, "--name");
   const namespace = pattern(flags.namespace, "--namespace");
   return (event) =>
@@ -81,13 +85,19 @@ function eventFilter(flags: EventsFlags): (event: ContainerEventResponse) => boo
 }
 
 function typeOf(event: ContainerEventResponse): string {
-  return /^CONTAINER_(\w+)_EVENT$/.exec(enumName("ContainerEventType", event.containerEventType))?.[1]?.toLowerCase() ?? String(event.containerEventType);
+  return (
+    /^CONTAINER_(\w+)_EVENT$/.exec(enumName("ContainerEventType", event.containerEventType))?.[1]?.toLowerCase() ??
+    String(event.containerEventType)
+  );
 }
 
 /** An event of a pod itself has the pod's id, and no container of that. */
 function nameOf(event: ContainerEventResponse): string {
   const container = event.containersStatuses.find((one) => one.id === event.containerId);
-  return container?.metadata?.name ?? (event.podSandboxStatus?.id === event.containerId ? (event.podSandboxStatus.metadata?.name ?? "") : "");
+  return (
+    container?.metadata?.name ??
+    (event.podSandboxStatus?.id === event.containerId ? (event.podSandboxStatus.metadata?.name ?? "") : "")
+  );
 }
 
 function eventLine(event: ContainerEventResponse): string {

@@ -1,6 +1,6 @@
-import type { Command } from "commander";
 import { Code, StatusError, wrapError } from "@keelson/base/status.ts";
 import { ExecRequest, ExecSyncRequest, type ExecSyncResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { Command } from "commander";
 import type { App } from "../app.ts";
 import { forEachAtOnce } from "../each.ts";
 import { addContainerSelection, addExamples, addStreamFlags } from "../flags.ts";
@@ -35,13 +35,17 @@ export function addExec(program: Command, app: App): void {
     .argument("[command...]", "the command and its arguments")
     .option("-i, --interactive", "pass stdin on")
     .option("-t, --tty", "a terminal for the command, as large as ours")
-    .option("-s, --sync", "wait for the end, then show the output (at most 16 MiB of each stream); needs no streaming server")
+    .option(
+      "-s, --sync",
+      "wait for the end, then show the output (at most 16 MiB of each stream); needs no streaming server",
+    )
     .option("--timeout <seconds>", "with -s: kill the command after this time; 0 for never")
     .option("-q, --quiet", "do not print the id above each container's output")
     .option("-e, --ignore-errors", "exit with 0 whatever happens in the containers")
     .option("-x, --parallel", "in all chosen containers at the same time, without their ids");
-  addContainerSelection(addStreamFlags(command), "--state <state>").action((first: string | undefined, rest: string[], flags: ExecFlags) =>
-    app.run((session) => exec(session, app, command, first === undefined ? [] : [first, ...rest], flags)),
+  addContainerSelection(addStreamFlags(command), "--state <state>").action(
+    (first: string | undefined, rest: string[], flags: ExecFlags) =>
+      app.run((session) => exec(session, app, command, first === undefined ? [] : [first, ...rest], flags)),
   );
   addExamples(command, [
     ["keelctl exec -it $ID sh", "a shell"],
@@ -52,10 +56,19 @@ export function addExec(program: Command, app: App): void {
   ]);
 }
 
-async function exec(session: Session, app: App, command: Command, args: string[], flags: ExecFlags): Promise<number | void> {
-  const isChosen = [flags.name, flags.pod, flags.image, flags.state, flags.label, flags.latest, flags.last].some((flag) => flag !== undefined);
+async function exec(
+  session: Session,
+  app: App,
+  command: Command,
+  args: string[],
+  flags: ExecFlags,
+): Promise<number | void> {
+  const isChosen = [flags.name, flags.pod, flags.image, flags.state, flags.label, flags.latest, flags.last].some(
+    (flag) => flag !== undefined,
+  );
   const cmd = isChosen ? args : args.slice(1);
-  if (cmd.length === 0) return app.missing(command, isChosen ? "name the command" : "name the container and the command");
+  if (cmd.length === 0)
+    return app.missing(command, isChosen ? "name the command" : "name the container and the command");
   checkFlags(flags);
   const ids = isChosen ? (await selectContainers(session, flags)).map((one) => one.id) : [args[0]!];
   if (ids.length === 0) return note(session.io, "no container matches the flags");
@@ -64,7 +77,9 @@ async function exec(session: Session, app: App, command: Command, args: string[]
   }
   const hasTitle = isChosen && flags.quiet !== true && flags.parallel !== true;
   try {
-    const codes = await (flags.sync === true ? execSyncEach(session, ids, cmd, flags, hasTitle) : execEach(session, ids, cmd, flags, hasTitle));
+    const codes = await (flags.sync === true
+      ? execSyncEach(session, ids, cmd, flags, hasTitle)
+      : execEach(session, ids, cmd, flags, hasTitle));
     return flags.ignoreErrors === true ? 0 : (codes.find((code) => code !== 0) ?? 0);
   } catch (error) {
     if (flags.ignoreErrors !== true || session.io.signal.aborted) throw error;
@@ -74,12 +89,20 @@ async function exec(session: Session, app: App, command: Command, args: string[]
 
 function checkFlags(flags: ExecFlags): void {
   parseTransport(flags.transport);
-  if (flags.sync === true && (flags.interactive === true || flags.tty === true)) throw new StatusError(Code.InvalidArgument, "-s has no streams; leave out -i and -t, or -s");
-  if (flags.sync !== true && flags.timeout !== undefined) throw new StatusError(Code.InvalidArgument, "--timeout is for -s; a stream ends with its command");
+  if (flags.sync === true && (flags.interactive === true || flags.tty === true))
+    throw new StatusError(Code.InvalidArgument, "-s has no streams; leave out -i and -t, or -s");
+  if (flags.sync !== true && flags.timeout !== undefined)
+    throw new StatusError(Code.InvalidArgument, "--timeout is for -s; a stream ends with its command");
 }
 
 /** One after the other, so that their outputs are not mixed, unless --parallel asks for that. */
-async function execEach(session: Session, ids: string[], cmd: string[], flags: ExecFlags, hasTitle: boolean): Promise<number[]> {
+async function execEach(
+  session: Session,
+  ids: string[],
+  cmd: string[],
+  flags: ExecFlags,
+  hasTitle: boolean,
+): Promise<number[]> {
   const codes: number[] = [];
   const run = async (id: string) => {
     if (hasTitle) await session.io.stdout.write(`${safeText(id)}:\n`);
@@ -109,7 +132,13 @@ async function execOnce(session: Session, id: string, cmd: string[], flags: Exec
   }
 }
 
-async function execSyncEach(session: Session, ids: string[], cmd: string[], flags: ExecFlags, hasTitle: boolean): Promise<number[]> {
+async function execSyncEach(
+  session: Session,
+  ids: string[],
+  cmd: string[],
+  flags: ExecFlags,
+  hasTitle: boolean,
+): Promise<number[]> {
   const timeout = BigInt(parseWhole(flags.timeout ?? "0", "--timeout"));
   const codes: number[] = [];
   const run = async (id: string) => ({ id, result: await execSyncOnce(session, id, cmd, timeout) });

@@ -1,5 +1,5 @@
-import type { Command } from "commander";
 import { type FilesystemUsage, ImageFsInfoRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { Command } from "commander";
 import type { App } from "../app.ts";
 import { addExamples } from "../flags.ts";
 import { formatDocument, messageJson, outputFormat } from "../output/document.ts";
@@ -20,7 +20,8 @@ export function addImagefsinfo(program: Command, app: App): void {
         const response = await image.call("imageFsInfo", ImageFsInfoRequest.fromPartial({}));
         const text =
           format === "table"
-            ? usages("Image Filesystem", response.imageFilesystems) + usages("Container Filesystem", response.containerFilesystems)
+            ? usages("Image Filesystem", response.imageFilesystems) +
+              usages("Container Filesystem", response.containerFilesystems)
             : formatDocument(messageJson("ImageFsInfoResponse", response), format);
         await io.stdout.write(text);
       }),

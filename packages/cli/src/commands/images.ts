@@ -1,5 +1,5 @@
-import type { Command } from "commander";
 import type { Image } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { Command } from "commander";
 import type { App } from "../app.ts";
 import { addExamples, listOption } from "../flags.ts";
 import { listImages, splitDigest, splitTags } from "../image-list.ts";
@@ -28,7 +28,12 @@ export function addImages(program: Command, app: App): void {
     .argument("[name]", "only the image with this name: REPOSITORY[:TAG]")
     .option("--digests", "show the digests")
     .option("--pinned", "show which images are pinned")
-    .addOption(listOption("-f, --filter <condition>", "dangling=true|false, reference=REGEX, before=IMAGE or since=IMAGE (repeatable; before and since mean the sorted list)"))
+    .addOption(
+      listOption(
+        "-f, --filter <condition>",
+        "dangling=true|false, reference=REGEX, before=IMAGE or since=IMAGE (repeatable; before and since mean the sorted list)",
+      ),
+    )
     .option("-o, --output <format>", "table, json or yaml", "table")
     .option("-q, --quiet", "only the ids")
     .option("-v, --verbose", "every image in full")
@@ -37,7 +42,11 @@ export function addImages(program: Command, app: App): void {
       app.run(async (session) => {
         const format = outputFormat(flags.output, ["table", "json", "yaml"]);
         const images = await listImages(session, name ?? "", flags.filter ?? []);
-        await session.io.stdout.write(format === "table" ? formatImages(images, flags) : formatDocument({ images: images.map((one) => messageJson("Image", one)) }, format));
+        await session.io.stdout.write(
+          format === "table"
+            ? formatImages(images, flags)
+            : formatDocument({ images: images.map((one) => messageJson("Image", one)) }, format),
+        );
       }),
     );
   addExamples(command, [
@@ -62,7 +71,10 @@ function formatImages(images: Image[], flags: ImagesFlags): string {
       ...only(flags.pinned, String(image.pinned)),
     ]);
   });
-  return formatTable(["IMAGE", "TAG", ...only(flags.digests, "DIGEST"), "IMAGE ID", "SIZE", ...only(flags.pinned, "PINNED")], rows);
+  return formatTable(
+    ["IMAGE", "TAG", ...only(flags.digests, "DIGEST"), "IMAGE ID", "SIZE", ...only(flags.pinned, "PINNED")],
+    rows,
+  );
 }
 
 function formatImage(image: Image): string {

@@ -1,6 +1,6 @@
-import type { Command } from "commander";
 import { type StatusResponse, StatusRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { fieldsOf } from "@keelson/cri/json.ts";
+import type { Command } from "commander";
 import type { App } from "../app.ts";
 import { addExamples } from "../flags.ts";
 import { type Json, messageJson, outputFormat } from "../output/document.ts";
@@ -36,7 +36,9 @@ export function addInfo(program: Command, app: App): void {
 /** crictl prints these two in snake case and without what is false; what the runtime did not send is not there. */
 function capabilities({ runtimeHandlers, features }: StatusResponse): { [key: string]: Json } {
   return {
-    ...(runtimeHandlers.length === 0 ? {} : { runtimeHandlers: runtimeHandlers.map((one) => setFields("RuntimeHandler", one)) }),
+    ...(runtimeHandlers.length === 0
+      ? {}
+      : { runtimeHandlers: runtimeHandlers.map((one) => setFields("RuntimeHandler", one)) }),
     ...(features === undefined ? {} : { features: setFields("RuntimeFeatures", features) }),
   };
 }
@@ -44,5 +46,10 @@ function capabilities({ runtimeHandlers, features }: StatusResponse): { [key: st
 function setFields(type: string, message: object): { [key: string]: Json } {
   const values = message as Record<string, unknown>;
   const fields = fieldsOf(type).filter((field) => Boolean(values[field.key]));
-  return Object.fromEntries(fields.map((field) => [field.name, field.kind === "message" ? setFields(field.of!, values[field.key] as object) : (values[field.key] as Json)]));
+  return Object.fromEntries(
+    fields.map((field) => [
+      field.name,
+      field.kind === "message" ? setFields(field.of!, values[field.key] as object) : (values[field.key] as Json),
+    ]),
+  );
 }

@@ -1,6 +1,11 @@
-import type { Command } from "commander";
-import { type ContainerStatus, ContainerState, ContainerStatusRequest, type ContainerStatusResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
+import {
+  type ContainerStatus,
+  ContainerState,
+  ContainerStatusRequest,
+  type ContainerStatusResponse,
+} from "@keelson/cri/gen/runtime/v1/api.ts";
 import { enumName, fieldsOf } from "@keelson/cri/json.ts";
+import type { Command } from "commander";
 import type { App } from "../app.ts";
 import { addContainerSelection, addExamples } from "../flags.ts";
 import { note } from "../io.ts";
@@ -34,12 +39,21 @@ export function addInspect(program: Command, app: App): void {
         if (wanted.length === 0) return note(session.io, "no container matches");
         const isVerbose = flags.quiet !== true;
         const responses: ContainerStatusResponse[] = [];
-        for (const id of wanted) responses.push(await session.runtime.call("containerStatus", ContainerStatusRequest.fromPartial({ containerId: id, verbose: isVerbose })));
+        for (const id of wanted)
+          responses.push(
+            await session.runtime.call(
+              "containerStatus",
+              ContainerStatusRequest.fromPartial({ containerId: id, verbose: isVerbose }),
+            ),
+          );
         const nowMs = session.io.now();
         const text =
           format === "table"
             ? responses.map((one) => formatContainerStatus(one, isVerbose, nowMs)).join("")
-            : formatStatuses(responses.map(({ status, info }) => ({ status: statusJson(status), info })), format);
+            : formatStatuses(
+                responses.map(({ status, info }) => ({ status: statusJson(status), info })),
+                format,
+              );
         return session.io.stdout.write(text);
       }),
     );
@@ -52,7 +66,9 @@ export function addInspect(program: Command, app: App): void {
 /** crictl's form of the status: times as text, what is not set as null. */
 function statusJson(status: ContainerStatus | undefined): { [key: string]: Json } {
   if (status === undefined) return {};
-  const hasFinished = status.state === ContainerState.CONTAINER_EXITED || (status.state === ContainerState.CONTAINER_UNKNOWN && status.finishedAt > 0n);
+  const hasFinished =
+    status.state === ContainerState.CONTAINER_EXITED ||
+    (status.state === ContainerState.CONTAINER_UNKNOWN && status.finishedAt > 0n);
   return {
     ...Object.fromEntries(fieldsOf("ContainerStatus").map((field) => [field.key, null])),
     ...messageJson("ContainerStatus", status),

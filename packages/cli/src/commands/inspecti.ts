@@ -1,6 +1,6 @@
-import type { Command } from "commander";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { ImageStatusRequest, type ImageStatusResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { Command } from "commander";
 import type { App } from "../app.ts";
 import { addExamples, listOption } from "../flags.ts";
 import { listImages } from "../image-list.ts";
@@ -32,7 +32,10 @@ export function addInspecti(program: Command, app: App): void {
     .action((names: string[], flags: InspectiFlags) =>
       app.run(async (session) => {
         const format = outputFormat(flags.output, ["json", "yaml", "table"]);
-        const wanted = names.length > 0 ? names : (await listImages(session, flags.name ?? "", flags.filter ?? [])).map((image) => image.id);
+        const wanted =
+          names.length > 0
+            ? names
+            : (await listImages(session, flags.name ?? "", flags.filter ?? [])).map((image) => image.id);
         if (wanted.length === 0) return note(session.io, "no image matches");
         const isVerbose = flags.quiet !== true;
         const responses: ImageStatusResponse[] = [];
@@ -40,7 +43,10 @@ export function addInspecti(program: Command, app: App): void {
         const text =
           format === "table"
             ? responses.map((one) => formatImageStatus(one, isVerbose)).join("")
-            : formatStatuses(responses.map(({ image, info }) => ({ status: messageJson("Image", image!), info })), format);
+            : formatStatuses(
+                responses.map(({ image, info }) => ({ status: messageJson("Image", image!), info })),
+                format,
+              );
         return session.io.stdout.write(text);
       }),
     );
@@ -48,8 +54,12 @@ export function addInspecti(program: Command, app: App): void {
 }
 
 async function statusOf(session: Session, name: string, isVerbose: boolean): Promise<ImageStatusResponse> {
-  const response = await session.image.call("imageStatus", ImageStatusRequest.fromPartial({ image: { image: name }, verbose: isVerbose }));
-  if (response.image === undefined) throw new StatusError(Code.NotFound, `there is no image ${name}; \`keelctl images\` lists them`);
+  const response = await session.image.call(
+    "imageStatus",
+    ImageStatusRequest.fromPartial({ image: { image: name }, verbose: isVerbose }),
+  );
+  if (response.image === undefined)
+    throw new StatusError(Code.NotFound, `there is no image ${name}; \`keelctl images\` lists them`);
   return response;
 }
 

@@ -1,6 +1,10 @@
-import type { Command } from "commander";
-import { type PodSandboxStatus, PodSandboxStatusRequest, type PodSandboxStatusResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
+import {
+  type PodSandboxStatus,
+  PodSandboxStatusRequest,
+  type PodSandboxStatusResponse,
+} from "@keelson/cri/gen/runtime/v1/api.ts";
 import { enumName, fieldsOf } from "@keelson/cri/json.ts";
+import type { Command } from "commander";
 import type { App } from "../app.ts";
 import { addExamples, addPodSelection } from "../flags.ts";
 import { note } from "../io.ts";
@@ -31,11 +35,20 @@ export function addInspectp(program: Command, app: App): void {
         if (wanted.length === 0) return note(session.io, "no pod matches");
         const isVerbose = flags.quiet !== true;
         const responses: PodSandboxStatusResponse[] = [];
-        for (const id of wanted) responses.push(await session.runtime.call("podSandboxStatus", PodSandboxStatusRequest.fromPartial({ podSandboxId: id, verbose: isVerbose })));
+        for (const id of wanted)
+          responses.push(
+            await session.runtime.call(
+              "podSandboxStatus",
+              PodSandboxStatusRequest.fromPartial({ podSandboxId: id, verbose: isVerbose }),
+            ),
+          );
         const text =
           format === "table"
             ? responses.map((one) => formatPodStatus(one, isVerbose)).join("")
-            : formatStatuses(responses.map(({ status, info }) => ({ status: statusJson(status), info })), format);
+            : formatStatuses(
+                responses.map(({ status, info }) => ({ status: statusJson(status), info })),
+                format,
+              );
         return session.io.stdout.write(text);
       }),
     );

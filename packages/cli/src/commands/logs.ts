@@ -1,7 +1,12 @@
 import { basename, dirname, extname, join } from "node:path";
-import type { Command } from "commander";
 import { Code, codeOf, StatusError } from "@keelson/base/status.ts";
-import { type ContainerStatus, ContainerState, ContainerStatusRequest, ReopenContainerLogRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
+import {
+  type ContainerStatus,
+  ContainerState,
+  ContainerStatusRequest,
+  ReopenContainerLogRequest,
+} from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { Command } from "commander";
 import type { App } from "../app.ts";
 import { addExamples } from "../flags.ts";
 import { note } from "../io.ts";
@@ -58,11 +63,20 @@ async function logs(session: Session, id: string, flags: LogsFlags): Promise<voi
     await note(io, "the log file is reopened");
   }
   const status = await statusOf(session, id);
-  if (status.logPath === "") throw new StatusError(Code.NotFound, `container ${id} has no log: it was created without a log_path, or its pod without a log_directory`);
+  if (status.logPath === "")
+    throw new StatusError(
+      Code.NotFound,
+      `container ${id} has no log: it was created without a log_path, or its pod without a log_directory`,
+    );
   const path = flags.previous === true ? previousPath(status) : status.logPath;
   const printer = new LogPrinter(io.stdout, io.stderr, options);
   if (flags.follow !== true) return readLog(path, printer, { tailLines });
-  using waiter = createLogWaiter(path, () => hasEnded(session, status.id), (ms, signal) => io.sleep(ms, signal), io.signal);
+  using waiter = createLogWaiter(
+    path,
+    () => hasEnded(session, status.id),
+    (ms, signal) => io.sleep(ms, signal),
+    io.signal,
+  );
   try {
     await readLog(path, printer, { tailLines, follow: waiter });
   } catch (error) {
@@ -73,8 +87,13 @@ async function logs(session: Session, id: string, flags: LogsFlags): Promise<voi
 
 function printOptions(flags: LogsFlags, nowMs: number): PrintOptions {
   const { stream } = flags;
-  if (stream !== undefined && stream !== "stdout" && stream !== "stderr") throw new StatusError(Code.InvalidArgument, `--stream ${stream}: must be stdout or stderr`);
-  if (stream !== undefined && flags.tail !== undefined) throw new StatusError(Code.InvalidArgument, "--tail counts the lines of both streams; it cannot be used with --stream");
+  if (stream !== undefined && stream !== "stdout" && stream !== "stderr")
+    throw new StatusError(Code.InvalidArgument, `--stream ${stream}: must be stdout or stderr`);
+  if (stream !== undefined && flags.tail !== undefined)
+    throw new StatusError(
+      Code.InvalidArgument,
+      "--tail counts the lines of both streams; it cannot be used with --stream",
+    );
   return {
     stream,
     timestamps: flags.timestamps === true,
@@ -90,7 +109,10 @@ function atLeastZero(text: string | undefined, what: string): number | undefined
 }
 
 async function statusOf(session: Session, id: string): Promise<ContainerStatus> {
-  const { status } = await session.runtime.call("containerStatus", ContainerStatusRequest.fromPartial({ containerId: id }));
+  const { status } = await session.runtime.call(
+    "containerStatus",
+    ContainerStatusRequest.fromPartial({ containerId: id }),
+  );
   if (status === undefined) throw new StatusError(Code.Internal, `the runtime gave no status for container ${id}`);
   return status;
 }
@@ -98,7 +120,11 @@ async function statusOf(session: Session, id: string): Promise<ContainerStatus> 
 /** A kubelet names logs by attempt: `2.log` comes after `1.log`. */
 function previousPath(status: ContainerStatus): string {
   const attempt = status.metadata?.attempt ?? 0;
-  if (attempt === 0) throw new StatusError(Code.NotFound, `container ${status.metadata?.name ?? status.id} is its first attempt; there is no log before it`);
+  if (attempt === 0)
+    throw new StatusError(
+      Code.NotFound,
+      `container ${status.metadata?.name ?? status.id} is its first attempt; there is no log before it`,
+    );
   return join(dirname(status.logPath), `${attempt - 1}${extname(basename(status.logPath))}`);
 }
 

@@ -1,5 +1,5 @@
-import type { Command } from "commander";
 import { ListPodSandboxMetricsRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { Command } from "commander";
 import type { App } from "../app.ts";
 import { addExamples } from "../flags.ts";
 import { formatDocument, messageJson, outputFormat } from "../output/document.ts";

@@ -65,7 +65,11 @@ Runtime: (default)
 
 test("pods: the flags choose", async (t) => {
   const fake = await withPods(t);
-  const ids = async (...flags: string[]) => (await fake.keelctl("pods", "-q", ...flags)).out.split("\n").map((id) => id.slice(0, 1)).join("");
+  const ids = async (...flags: string[]) =>
+    (await fake.keelctl("pods", "-q", ...flags)).out
+      .split("\n")
+      .map((id) => id.slice(0, 1))
+      .join("");
   assert.equal(await ids(), "ba");
   assert.equal(await ids("-l"), "b");
   assert.equal(await ids("-n", "1"), "b");
@@ -75,7 +79,11 @@ test("pods: the flags choose", async (t) => {
   assert.equal(await ids("--id", "aaa"), "a");
   assert.equal(await ids("--name", "none"), "");
   await fake.keelctl("pods", "--label", "app=web,tier=1", "--label", "x=");
-  assert.deepEqual((fake.calls.at(-1)!.request as { filter: { labelSelector: object } }).filter.labelSelector, { app: "web", tier: "1", x: "" });
+  assert.deepEqual((fake.calls.at(-1)!.request as { filter: { labelSelector: object } }).filter.labelSelector, {
+    app: "web",
+    tier: "1",
+    x: "",
+  });
 });
 
 test("pods: wrong flags are refused with what is right", async (t) => {
@@ -115,7 +123,10 @@ test("pods -o json and yaml: protojson with defaults", async (t) => {
 
 test("inspectp: status and info, one object or a list, or a table", async (t) => {
   const fake = await withPods(t);
-  const one = JSON.parse((await fake.keelctl("inspectp", "aaa")).out) as { status: Record<string, unknown>; info: object };
+  const one = JSON.parse((await fake.keelctl("inspectp", "aaa")).out) as {
+    status: Record<string, unknown>;
+    info: object;
+  };
   assert.deepEqual(Object.keys(one), ["info", "status"]);
   assert.deepEqual(one.info, { pid: 7 });
   assert.equal(one.status["createdAt"], "2026-11-21T03:09:50Z");
@@ -135,7 +146,11 @@ Labels:
 	app -> web
 `,
   );
-  assert.deepEqual(await fake.keelctl("inspectp", "--name", "none"), { code: 0, out: "", err: "keelctl: no pod matches\n" });
+  assert.deepEqual(await fake.keelctl("inspectp", "--name", "none"), {
+    code: 0,
+    out: "",
+    err: "keelctl: no pod matches\n",
+  });
   assert.deepEqual(await fake.keelctl("inspectp", "zzz"), { code: 1, out: "", err: "keelctl: no zzz (NotFound)\n" });
 });
 
@@ -155,7 +170,11 @@ test("runp: reads the file, gives it a uid, prints the id", async (t) => {
 test("stopp and rmp say what they did; rmp refuses a pod that runs, but not with --force", async (t) => {
   const fake = await withPods(t);
   const id = "a".repeat(64);
-  assert.deepEqual(await fake.keelctl("rmp", id), { code: 1, out: "", err: `keelctl: remove pod ${id}: it is running; stop it first, or use --force\n` });
+  assert.deepEqual(await fake.keelctl("rmp", id), {
+    code: 1,
+    out: "",
+    err: `keelctl: remove pod ${id}: it is running; stop it first, or use --force\n`,
+  });
   assert.deepEqual(await fake.keelctl("stopp", id), { code: 0, out: `Stopped sandbox ${id}\n`, err: "" });
   assert.deepEqual(await fake.keelctl("rmp", id), { code: 0, out: `Removed sandbox ${id}\n`, err: "" });
   assert.deepEqual(await fake.keelctl("rmp", "-fa"), { code: 0, out: `Removed sandbox ${"b".repeat(64)}\n`, err: "" });

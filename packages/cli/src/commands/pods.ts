@@ -1,5 +1,10 @@
+import {
+  ContainerState,
+  ListContainersRequest,
+  type PodSandbox,
+  PodSandboxState,
+} from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { Command } from "commander";
-import { ContainerState, ListContainersRequest, type PodSandbox, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { App } from "../app.ts";
 import { addExamples, addPodSelection } from "../flags.ts";
 import { formatDocument, messageJson, outputFormat } from "../output/document.ts";
@@ -25,7 +30,11 @@ export function addPods(program: Command, app: App): void {
     .command("pods")
     .description("list pods, newest first")
     .option("--id <id>", "the pod with this id or beginning of one")
-    .option("-o, --output <format>", "table, wide (handler behind the default, IP, containers too), json or yaml", "table")
+    .option(
+      "-o, --output <format>",
+      "table, wide (handler behind the default, IP, containers too), json or yaml",
+      "table",
+    )
     .option("-q, --quiet", "only the ids")
     .option("-v, --verbose", "every pod in full")
     .option("--no-trunc", "ids in full")
@@ -34,7 +43,10 @@ export function addPods(program: Command, app: App): void {
         const format = outputFormat(flags.output, ["table", "wide", "json", "yaml"]);
         const pods = await selectPods(session, flags);
         const wide = format === "wide" ? await wideColumns(session, pods) : undefined;
-        const text = format === "table" || format === "wide" ? formatPods(pods, flags, session.io.now(), wide) : formatDocument({ items: pods.map((pod) => messageJson("PodSandbox", pod)) }, format);
+        const text =
+          format === "table" || format === "wide"
+            ? formatPods(pods, flags, session.io.now(), wide)
+            : formatDocument({ items: pods.map((pod) => messageJson("PodSandbox", pod)) }, format);
         await session.io.stdout.write(text);
       }),
     );
@@ -50,7 +62,16 @@ function formatPods(pods: PodSandbox[], flags: PodsFlags, nowMs: number, wide: W
   if (flags.quiet === true) return pods.map((pod) => `${safeText(pod.id)}\n`).join("");
   if (flags.verbose === true) return pods.map(formatPod).join("");
   return formatTable(
-    ["POD ID", "CREATED", "STATE", "NAME", "NAMESPACE", "ATTEMPT", "RUNTIME", ...(wide === undefined ? [] : ["IP", "RUNNING"])],
+    [
+      "POD ID",
+      "CREATED",
+      "STATE",
+      "NAME",
+      "NAMESPACE",
+      "ATTEMPT",
+      "RUNTIME",
+      ...(wide === undefined ? [] : ["IP", "RUNNING"]),
+    ],
     pods.map((pod, i) => [
       flags.trunc === false ? pod.id : shortId(pod.id),
       humanAge(pod.createdAt, nowMs),
@@ -71,10 +92,19 @@ interface WideColumns {
 }
 
 async function wideColumns(session: Session, pods: PodSandbox[]): Promise<WideColumns> {
-  const [details, { containers }] = await Promise.all([podDetails(session, pods.map((pod) => pod.id)), session.runtime.call("listContainers", ListContainersRequest.fromPartial({}))]);
+  const [details, { containers }] = await Promise.all([
+    podDetails(
+      session,
+      pods.map((pod) => pod.id),
+    ),
+    session.runtime.call("listContainers", ListContainersRequest.fromPartial({})),
+  ]);
   const cells = pods.map((pod) => {
     const own = containers.filter((one) => one.podSandboxId === pod.id);
-    return [details.get(pod.id)?.ips || "-", `${own.filter((one) => one.state === ContainerState.CONTAINER_RUNNING).length}/${own.length}`];
+    return [
+      details.get(pod.id)?.ips || "-",
+      `${own.filter((one) => one.state === ContainerState.CONTAINER_RUNNING).length}/${own.length}`,
+    ];
   });
   return { details, cells };
 }

@@ -1,7 +1,7 @@
 import type { Duplex } from "node:stream";
-import type { Command } from "commander";
 import { Code, codeOf, messageOf, wrapError } from "@keelson/base/status.ts";
 import { PortForwardRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { Command } from "commander";
 import type { App } from "../app.ts";
 import { addExamples, addStreamFlags, listOption } from "../flags.ts";
 import { note } from "../io.ts";
@@ -22,12 +22,20 @@ interface PortForwardFlags extends TlsFlags {
 export function addPortForward(program: Command, app: App): void {
   const command = program
     .command("port-forward")
-    .description("listen on ports of this host and pass their connections into a pod, until interrupted or the pod is gone")
+    .description(
+      "listen on ports of this host and pass their connections into a pod, until interrupted or the pod is gone",
+    )
     .argument("[pod]", "id or beginning of one")
     .argument("[ports...]", "LOCAL:PORT, :PORT for any free port here, or PORT for the same on both sides")
-    .addOption(listOption("--address <address>", "listen at this address instead of localhost (repeatable); 0.0.0.0 lets others in"))
+    .addOption(
+      listOption(
+        "--address <address>",
+        "listen at this address instead of localhost (repeatable); 0.0.0.0 lets others in",
+      ),
+    )
     .action((pod: string | undefined, ports: string[], flags: PortForwardFlags) => {
-      if (pod === undefined || ports.length === 0) return app.missing(command, pod === undefined ? "name the pod and the ports" : "name the ports");
+      if (pod === undefined || ports.length === 0)
+        return app.missing(command, pod === undefined ? "name the pod and the ports" : "name the ports");
       return app.run((session) => portForward(session, pod, ports.map(parsePortPair), flags));
     });
   addExamples(addStreamFlags(command), [
@@ -112,7 +120,10 @@ class Tunnels implements Disposable {
     const { runtime, io } = this.#session;
     try {
       const port = this.#pairs.map(({ podPort }) => podPort);
-      const { url } = await runtime.call("portForward", PortForwardRequest.fromPartial({ podSandboxId: this.#pod, port }));
+      const { url } = await runtime.call(
+        "portForward",
+        PortForwardRequest.fromPartial({ podSandboxId: this.#pod, port }),
+      );
       return await openTunnel(await streamAddress(url, this.#flags, io.signal), parseTransport(this.#flags.transport));
     } catch (error) {
       if (io.signal.aborted) throw error;
@@ -121,6 +132,9 @@ class Tunnels implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    void this.#tunnel?.then((tunnel) => tunnel[Symbol.dispose](), () => {});
+    void this.#tunnel?.then(
+      (tunnel) => tunnel[Symbol.dispose](),
+      () => {},
+    );
   }
 }

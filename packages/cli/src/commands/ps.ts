@@ -1,5 +1,5 @@
-import type { Command } from "commander";
 import { type Container, ContainerState, ImageStatusRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { Command } from "commander";
 import type { App } from "../app.ts";
 import { addContainerSelection, addExamples } from "../flags.ts";
 import { formatDocument, messageJson, outputFormat } from "../output/document.ts";
@@ -27,7 +27,11 @@ export function addPs(program: Command, app: App): void {
     .option("-a, --all", "containers in every state")
     .option("--id <id>", "the container with this id or beginning of one")
     .option("--namespace <regex>", "containers of pods whose namespace matches")
-    .option("-o, --output <format>", "table, wide (IP, exit code, memory limit, restarts, handler too), json or yaml", "table")
+    .option(
+      "-o, --output <format>",
+      "table, wide (IP, exit code, memory limit, restarts, handler too), json or yaml",
+      "table",
+    )
     .option("-q, --quiet", "only the ids")
     .option("-v, --verbose", "every container in full")
     .option("-r, --resolve-image-path", "show an image by its name where the list has its id")
@@ -36,8 +40,12 @@ export function addPs(program: Command, app: App): void {
       app.run(async (session) => {
         const format = outputFormat(flags.output, ["table", "wide", "json", "yaml"]);
         const containers = await selectContainers(session, flags);
-        if (format === "table" || format === "wide") await session.io.stdout.write(await formatContainers(session, containers, flags, format === "wide"));
-        else await session.io.stdout.write(formatDocument({ containers: containers.map((one) => messageJson("Container", one)) }, format));
+        if (format === "table" || format === "wide")
+          await session.io.stdout.write(await formatContainers(session, containers, flags, format === "wide"));
+        else
+          await session.io.stdout.write(
+            formatDocument({ containers: containers.map((one) => messageJson("Container", one)) }, format),
+          );
       }),
     );
   addExamples(addContainerSelection(command), [
@@ -48,14 +56,30 @@ export function addPs(program: Command, app: App): void {
   ]);
 }
 
-async function formatContainers(session: Session, containers: Container[], flags: PsFlags, isWide: boolean): Promise<string> {
+async function formatContainers(
+  session: Session,
+  containers: Container[],
+  flags: PsFlags,
+  isWide: boolean,
+): Promise<string> {
   const nowMs = session.io.now();
   if (flags.quiet === true) return containers.map((one) => `${safeText(one.id)}\n`).join("");
   if (flags.verbose === true) return containers.map((one) => formatContainer(one, nowMs)).join("");
   const images = await Promise.all(containers.map((one) => imageText(session, one, flags)));
   const more = isWide ? await wideCells(session, containers) : [];
   return formatTable(
-    ["CONTAINER", "IMAGE", "CREATED", "STATE", "NAME", "ATTEMPT", "POD ID", "POD", "NAMESPACE", ...(isWide ? wideTitles : [])],
+    [
+      "CONTAINER",
+      "IMAGE",
+      "CREATED",
+      "STATE",
+      "NAME",
+      "ATTEMPT",
+      "POD ID",
+      "POD",
+      "NAMESPACE",
+      ...(isWide ? wideTitles : []),
+    ],
     containers.map((one, i) => [
       flags.trunc === false ? one.id : shortId(one.id),
       images[i]!,
@@ -75,8 +99,14 @@ const wideTitles = ["IP", "EXIT CODE", "MEM LIMIT", "RESTARTS", "HANDLER"];
 
 async function wideCells(session: Session, containers: Container[]): Promise<string[][]> {
   const [statuses, details, pods] = await Promise.all([
-    containerStatuses(session, containers.map((one) => one.id)),
-    podDetails(session, containers.map((one) => one.podSandboxId)),
+    containerStatuses(
+      session,
+      containers.map((one) => one.id),
+    ),
+    podDetails(
+      session,
+      containers.map((one) => one.podSandboxId),
+    ),
     selectPods(session, {}),
   ]);
   const handlers = new Map(pods.map((pod) => [pod.id, pod.runtimeHandler]));
@@ -97,7 +127,10 @@ async function wideCells(session: Session, containers: Container[]): Promise<str
 async function imageText(session: Session, container: Container, flags: PsFlags): Promise<string> {
   const image = container.image?.image ?? "";
   if (flags.resolveImagePath === true) {
-    const { image: found } = await session.image.call("imageStatus", ImageStatusRequest.fromPartial({ image: { image } }));
+    const { image: found } = await session.image.call(
+      "imageStatus",
+      ImageStatusRequest.fromPartial({ image: { image } }),
+    );
     const tag = found?.repoTags[0];
     if (tag !== undefined) return tag;
   }

@@ -1,8 +1,13 @@
 import { readdir, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
-import type { Command } from "commander";
 import { Code, messageOf, StatusError, wrapError } from "@keelson/base/status.ts";
-import { ContainerState, ContainerStatusRequest, ListContainersRequest, RemoveContainerRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
+import {
+  ContainerState,
+  ContainerStatusRequest,
+  ListContainersRequest,
+  RemoveContainerRequest,
+} from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { Command } from "commander";
 import type { App } from "../app.ts";
 import { stopContainer } from "../container-steps.ts";
 import { forEachAtOnce } from "../each.ts";
@@ -29,8 +34,15 @@ export function addRm(program: Command, app: App): void {
     .action((ids: string[], flags: RmFlags) =>
       app.run(async (session) => {
         const containers = flags.all === true ? await allContainers(session) : ids;
-        if (containers.length === 0) return flags.all === true ? note(session.io, "no containers to remove") : app.missing(command, "name the containers to remove");
-        return forEachAtOnce(containers, (id) => removeContainer(session, id, flags), (lines) => session.io.stdout.write(lines));
+        if (containers.length === 0)
+          return flags.all === true
+            ? note(session.io, "no containers to remove")
+            : app.missing(command, "name the containers to remove");
+        return forEachAtOnce(
+          containers,
+          (id) => removeContainer(session, id, flags),
+          (lines) => session.io.stdout.write(lines),
+        );
       }),
     );
   addExamples(command, [["keelctl rm $(keelctl ps -q -s exited)", "what has ended"]]);
@@ -44,14 +56,19 @@ async function allContainers(session: Session): Promise<string[]> {
 async function removeContainer(session: Session, id: string, flags: RmFlags): Promise<string> {
   let lines = "";
   try {
-    const { status } = await session.runtime.call("containerStatus", ContainerStatusRequest.fromPartial({ containerId: id }));
+    const { status } = await session.runtime.call(
+      "containerStatus",
+      ContainerStatusRequest.fromPartial({ containerId: id }),
+    );
     if (status?.state === ContainerState.CONTAINER_RUNNING) {
-      if (flags.force !== true) throw new StatusError(Code.FailedPrecondition, "it is running; stop it first, or use --force");
+      if (flags.force !== true)
+        throw new StatusError(Code.FailedPrecondition, "it is running; stop it first, or use --force");
       await stopContainer(session, id, 0);
       lines = `${safeText(id)}\n`;
     }
     await session.runtime.call("removeContainer", RemoveContainerRequest.fromPartial({ containerId: id }));
-    if (flags.keepLogs !== true && status !== undefined && status.logPath !== "") await removeLogs(session, status.logPath);
+    if (flags.keepLogs !== true && status !== undefined && status.logPath !== "")
+      await removeLogs(session, status.logPath);
   } catch (error) {
     throw wrapError(`remove container ${id}`, error);
   }
@@ -63,6 +80,8 @@ async function removeLogs(session: Session, path: string): Promise<void> {
   const name = basename(path);
   const files = await readdir(dirname(path)).catch(() => [] as string[]);
   for (const file of files.filter((file) => file === name || file.startsWith(`${name}.`))) {
-    await rm(join(dirname(path), file), { force: true }).catch((error: unknown) => note(session.io, `the log ${join(dirname(path), file)} is still there: ${messageOf(error)}`));
+    await rm(join(dirname(path), file), { force: true }).catch((error: unknown) =>
+      note(session.io, `the log ${join(dirname(path), file)} is still there: ${messageOf(error)}`),
+    );
   }
 }

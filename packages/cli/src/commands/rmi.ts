@@ -1,6 +1,12 @@
-import type { Command } from "commander";
 import { Code, StatusError } from "@keelson/base/status.ts";
-import { type Image, ImageStatusRequest, ListContainersRequest, ListImagesRequest, RemoveImageRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
+import {
+  type Image,
+  ImageStatusRequest,
+  ListContainersRequest,
+  ListImagesRequest,
+  RemoveImageRequest,
+} from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { Command } from "commander";
 import type { App } from "../app.ts";
 import { forEachAtOnce } from "../each.ts";
 import { addExamples } from "../flags.ts";
@@ -25,9 +31,12 @@ export function addRmi(program: Command, app: App): void {
       app.run(async (session) => {
         const isWhole = flags.all === true || flags.prune === true;
         const images = isWhole ? [...new Set([...names, ...(await wholeList(session, flags))])] : [...new Set(names)];
-        if (images.length === 0) return isWhole ? note(session.io, "no images to remove") : app.missing(command, "name the images to remove");
+        if (images.length === 0)
+          return isWhole ? note(session.io, "no images to remove") : app.missing(command, "name the images to remove");
         const remove = (image: string) => removeImage(session, image, flags.prune === true && !names.includes(image));
-        return forEachAtOnce(images, remove, (gone) => session.io.stdout.write(gone.map((name) => `Deleted: ${safeText(name)}\n`).join("")));
+        return forEachAtOnce(images, remove, (gone) =>
+          session.io.stdout.write(gone.map((name) => `Deleted: ${safeText(name)}\n`).join("")),
+        );
       }),
     );
   addExamples(command, [
@@ -40,7 +49,13 @@ async function wholeList(session: Session, flags: RmiFlags): Promise<string[]> {
   const { images } = await session.image.call("listImages", ListImagesRequest.fromPartial({}));
   if (flags.prune !== true) return images.map((image) => image.id);
   const { containers } = await session.runtime.call("listContainers", ListContainersRequest.fromPartial({}));
-  const used = new Set(await Promise.all([...new Set(containers.map((one) => one.image?.image ?? ""))].map(async (image) => (await statusOf(session, image))?.id)));
+  const used = new Set(
+    await Promise.all(
+      [...new Set(containers.map((one) => one.image?.image ?? ""))].map(
+        async (image) => (await statusOf(session, image))?.id,
+      ),
+    ),
+  );
   return images.filter((image) => !image.pinned && !used.has(image.id)).map((image) => image.id);
 }
 

@@ -1,6 +1,11 @@
-import type { Command } from "commander";
 import { Code, StatusError, wrapError } from "@keelson/base/status.ts";
-import { ListPodSandboxRequest, PodSandboxState, PodSandboxStatusRequest, RemovePodSandboxRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
+import {
+  ListPodSandboxRequest,
+  PodSandboxState,
+  PodSandboxStatusRequest,
+  RemovePodSandboxRequest,
+} from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { Command } from "commander";
 import type { App } from "../app.ts";
 import { forEachAtOnce } from "../each.ts";
 import { addExamples } from "../flags.ts";
@@ -25,8 +30,15 @@ export function addRmp(program: Command, app: App): void {
     .action((ids: string[], flags: RmpFlags) =>
       app.run(async (session) => {
         const pods = flags.all === true ? await allPods(session) : ids;
-        if (pods.length === 0) return flags.all === true ? note(session.io, "no pods to remove") : app.missing(command, "name the pods to remove");
-        return forEachAtOnce(pods, (id) => removePod(session, id, flags.force === true), (lines) => session.io.stdout.write(lines));
+        if (pods.length === 0)
+          return flags.all === true
+            ? note(session.io, "no pods to remove")
+            : app.missing(command, "name the pods to remove");
+        return forEachAtOnce(
+          pods,
+          (id) => removePod(session, id, flags.force === true),
+          (lines) => session.io.stdout.write(lines),
+        );
       }),
     );
   addExamples(command, [["keelctl rmp -fa", "stop and remove every pod"]]);
@@ -40,7 +52,10 @@ async function allPods(session: Session): Promise<string[]> {
 async function removePod(session: Session, id: string, isForced: boolean): Promise<string> {
   let lines = "";
   try {
-    const { status } = await session.runtime.call("podSandboxStatus", PodSandboxStatusRequest.fromPartial({ podSandboxId: id }));
+    const { status } = await session.runtime.call(
+      "podSandboxStatus",
+      PodSandboxStatusRequest.fromPartial({ podSandboxId: id }),
+    );
     if (status?.state === PodSandboxState.SANDBOX_READY) {
       if (!isForced) throw new StatusError(Code.FailedPrecondition, "it is running; stop it first, or use --force");
       lines = await stopPod(session, id);

@@ -1,5 +1,5 @@
-import type { Command } from "commander";
 import { wrapError } from "@keelson/base/status.ts";
+import type { Command } from "commander";
 import type { App } from "../app.ts";
 import { readContainerConfig, readPodConfig } from "../config-file.ts";
 import { createContainer, type CreateFlags, startContainer } from "../container-steps.ts";
@@ -21,7 +21,8 @@ export function addRun(program: Command, app: App): void {
     .option("-r, --runtime <handler>", "the runtime handler, as `keelctl runtimes` lists them")
     .action((containerFile: string | undefined, podFile: string | undefined, flags: RunFlags) =>
       app.run(async (session) => {
-        if (containerFile === undefined || podFile === undefined) return app.missing(command, "name the container's configuration and the pod's");
+        if (containerFile === undefined || podFile === undefined)
+          return app.missing(command, "name the container's configuration and the pod's");
         const isPulling = wantsPull(flags, !session.settings.disablePullOnRun);
         // Both are read first, so that a mistake in one leaves no pod behind.
         const config = await readContainerConfig(session.io, containerFile);

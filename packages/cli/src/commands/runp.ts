@@ -23,7 +23,12 @@ export function addRunp(program: Command, app: App): void {
       app.run(async (session) => {
         if (file === undefined) return app.missing(command, "name the file of the pod's configuration");
         const config = await readPodConfig(session.io, file);
-        const id = await runPod(session, config, flags.runtime ?? "", optionalDurationMs(flags.cancelTimeout, "--cancel-timeout"));
+        const id = await runPod(
+          session,
+          config,
+          flags.runtime ?? "",
+          optionalDurationMs(flags.cancelTimeout, "--cancel-timeout"),
+        );
         return session.io.stdout.write(`${safeText(id)}\n`);
       }),
     );

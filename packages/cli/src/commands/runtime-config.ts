@@ -1,6 +1,6 @@
-import type { Command } from "commander";
 import { RuntimeConfigRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { enumName } from "@keelson/cri/json.ts";
+import type { Command } from "commander";
 import type { App } from "../app.ts";
 import { addExamples } from "../flags.ts";
 import { formatFields } from "../output/lines.ts";
@@ -13,7 +13,11 @@ export function addRuntimeConfig(program: Command, app: App): void {
     .action(() =>
       app.run(async ({ io, runtime }) => {
         const { linux } = await runtime.call("runtimeConfig", RuntimeConfigRequest.fromPartial({}));
-        await io.stdout.write(formatFields([["cgroup driver", linux === undefined ? "not told" : enumName("CgroupDriver", linux.cgroupDriver)]]));
+        await io.stdout.write(
+          formatFields([
+            ["cgroup driver", linux === undefined ? "not told" : enumName("CgroupDriver", linux.cgroupDriver)],
+          ]),
+        );
       }),
     );
   addExamples(command, [["keelctl runtime-config", "must be what the kubelet uses"]]);

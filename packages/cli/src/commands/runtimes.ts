@@ -1,6 +1,6 @@
-import type { Command } from "commander";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { StatusRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { Command } from "commander";
 import type { App } from "../app.ts";
 import { addExamples } from "../flags.ts";
 import { checkHandler, type CheckResult, removeAbandoned } from "../handlers/check-handler.ts";
@@ -27,21 +27,34 @@ export function addRuntimes(program: Command, app: App): void {
     .option("-o, --output <format>", "table, json or yaml", "table")
     .option("-q, --quiet", "only the names")
     .option("--check", "run a pod with a container by each, remove it again, and say how it went")
-    .option("--image <image>", `for --check: an image with sleep and uname; without it a busybox that is here, else ${defaultCheckImage}`)
+    .option(
+      "--image <image>",
+      `for --check: an image with sleep and uname; without it a busybox that is here, else ${defaultCheckImage}`,
+    )
     .action((names: string[], flags: RuntimesFlags) =>
       app.run(async (session) => {
         const format = outputFormat(flags.output, ["table", "json", "yaml"]);
         const handlers = await selectHandlers(session, names);
-        if (flags.quiet === true) return session.io.stdout.write(handlers.map(({ name }) => `${safeText(name)}\n`).join(""));
+        if (flags.quiet === true)
+          return session.io.stdout.write(handlers.map(({ name }) => `${safeText(name)}\n`).join(""));
         if (format === "table") await session.io.stdout.write(formatHandlers(handlers));
         const results = new Map<string, CheckResult>();
         if (flags.check === true) {
           for await (const [name, result] of checkAll(session, handlers, flags.image)) {
             results.set(name, result);
-            if (format === "table") await session.io.stdout.write(`${results.size === 1 ? "\n" : ""}${safeText(`${name || "(default)"}: ${resultText(result)}`)}\n`);
+            if (format === "table")
+              await session.io.stdout.write(
+                `${results.size === 1 ? "\n" : ""}${safeText(`${name || "(default)"}: ${resultText(result)}`)}\n`,
+              );
           }
         }
-        if (format !== "table") await session.io.stdout.write(formatDocument({ runtimes: handlers.map((handler) => handlerJson(handler, results.get(handler.name))) }, format));
+        if (format !== "table")
+          await session.io.stdout.write(
+            formatDocument(
+              { runtimes: handlers.map((handler) => handlerJson(handler, results.get(handler.name))) },
+              format,
+            ),
+          );
         return [...results.values()].every((result) => result.ok) ? 0 : 1;
       }),
     );
@@ -56,12 +69,20 @@ export function addRuntimes(program: Command, app: App): void {
 async function selectHandlers({ runtime }: Session, names: readonly string[]): Promise<HandlerView[]> {
   const all = readHandlers(await runtime.call("status", StatusRequest.fromPartial({ verbose: true })));
   const unknown = names.find((name) => !all.some((handler) => handler.name === name));
-  if (unknown !== undefined) throw new StatusError(Code.NotFound, `there is no runtime handler ${unknown}; there are: ${all.map(({ name }) => name || "(default)").join(", ") || "none that the runtime tells of"}`);
+  if (unknown !== undefined)
+    throw new StatusError(
+      Code.NotFound,
+      `there is no runtime handler ${unknown}; there are: ${all.map(({ name }) => name || "(default)").join(", ") || "none that the runtime tells of"}`,
+    );
   return names.length === 0 ? all : all.filter(({ name }) => names.includes(name));
 }
 
 /** One after the other, so that each has the machine for itself; what one leaves is removed before its result is told. */
-async function* checkAll(session: Session, handlers: readonly HandlerView[], named: string | undefined): AsyncGenerator<[name: string, result: CheckResult]> {
+async function* checkAll(
+  session: Session,
+  handlers: readonly HandlerView[],
+  named: string | undefined,
+): AsyncGenerator<[name: string, result: CheckResult]> {
   await removeAbandoned(session);
   await using image = await openCheckImage(session, named);
   // Of some runtimes only the default one is known, and that only by being so.
@@ -84,7 +105,11 @@ function formatHandlers(handlers: readonly HandlerView[]): string {
 }
 
 function featuresText({ features, sandbox }: HandlerView): string {
-  const words = [...(features?.userNamespaces === true ? ["userns"] : []), ...(features?.recursiveReadOnlyMounts === true ? ["rro"] : []), ...(sandbox === "container" ? ["sandbox"] : [])];
+  const words = [
+    ...(features?.userNamespaces === true ? ["userns"] : []),
+    ...(features?.recursiveReadOnlyMounts === true ? ["rro"] : []),
+    ...(sandbox === "container" ? ["sandbox"] : []),
+  ];
   return words.join(",") || "-";
 }
 
@@ -93,7 +118,10 @@ function resultText(result: CheckResult): string {
   return `ok: pod ${result.podMs} ms, container ${result.containerMs} ms, exec ${result.execMs} ms; its kernel is ${result.kernel}`;
 }
 
-function handlerJson({ name, isDefault, type, path, version, sandbox, features, overhead, problem }: HandlerView, check: CheckResult | undefined): Json {
+function handlerJson(
+  { name, isDefault, type, path, version, sandbox, features, overhead, problem }: HandlerView,
+  check: CheckResult | undefined,
+): Json {
   return {
     name,
     default: isDefault,

@@ -1,5 +1,5 @@
-import type { Command } from "commander";
 import { Code, StatusError } from "@keelson/base/status.ts";
+import type { Command } from "commander";
 import type { App } from "../app.ts";
 import { startContainer } from "../container-steps.ts";
 import { addExamples } from "../flags.ts";

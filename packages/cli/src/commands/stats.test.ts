@@ -1,10 +1,17 @@
 import assert from "node:assert/strict";
 import { test, type TestContext } from "node:test";
 import { Code, StatusError } from "@keelson/base/status.ts";
-import { ContainerState, ContainerStats, ContainerStatus, PodSandbox, PodSandboxMetrics, PodSandboxStats } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { ago, type FakeRuntime, startFakeRuntime } from "../testing/fake-runtime.ts";
+import {
+  ContainerState,
+  ContainerStats,
+  ContainerStatus,
+  PodSandbox,
+  PodSandboxMetrics,
+  PodSandboxStats,
+} from "@keelson/cri/gen/runtime/v1/api.ts";
 import { Interrupt } from "../io.ts";
 import { cpuPercent } from "../stats/cpu-percent.ts";
+import { ago, type FakeRuntime, startFakeRuntime } from "../testing/fake-runtime.ts";
 
 process.env.TZ = "UTC";
 
@@ -14,7 +21,11 @@ async function withUsage(t: TestContext): Promise<FakeRuntime> {
   const sample = (id: string, name: string, coresTimes1e9: bigint) =>
     ContainerStats.fromPartial({
       attributes: { id, metadata: { name, attempt: 2 } },
-      cpu: { timestamp: ago(100 - lists), usageCoreNanoSeconds: { value: coresTimes1e9 * BigInt(lists) }, psi: { Some: { Avg10: 7 } } },
+      cpu: {
+        timestamp: ago(100 - lists),
+        usageCoreNanoSeconds: { value: coresTimes1e9 * BigInt(lists) },
+        psi: { Some: { Avg10: 7 } },
+      },
       memory: { workingSetBytes: { value: 25_000_000n }, availableBytes: { value: 75_000_000n } },
       writableLayer: { usedBytes: { value: 2_000_000n }, inodesUsed: { value: 12n } },
       swap: { swapUsageBytes: { value: 3000n } },
@@ -32,24 +43,54 @@ async function withUsage(t: TestContext): Promise<FakeRuntime> {
           linux: {
             cpu: { timestamp: ago(100 - lists), usageCoreNanoSeconds: { value: 250_000_000n * BigInt(lists) } },
             memory: { workingSetBytes: { value: 50_000_000n } },
-            network: { defaultInterface: { name: "eth0", rxBytes: { value: 4000n * BigInt(lists) }, txBytes: { value: 100n } } },
+            network: {
+              defaultInterface: { name: "eth0", rxBytes: { value: 4000n * BigInt(lists) }, txBytes: { value: 100n } },
+            },
           },
         }),
       ],
     }),
     listPodSandboxMetrics: async () => ({
-      podMetrics: [PodSandboxMetrics.fromPartial({ podSandboxId: "pod1", containerMetrics: [{ containerId: "bbb", metrics: [{ name: "container_fs_reads_bytes_total", value: { value: 5n } }] }] })],
+      podMetrics: [
+        PodSandboxMetrics.fromPartial({
+          podSandboxId: "pod1",
+          containerMetrics: [
+            { containerId: "bbb", metrics: [{ name: "container_fs_reads_bytes_total", value: { value: 5n } }] },
+          ],
+        }),
+      ],
     }),
-    listMetricDescriptors: async () => ({ descriptors: [{ name: "container_cpu_usage_seconds_total", help: "CPU", labelKeys: ["id"] }] }),
-    imageFsInfo: async () => ({ imageFilesystems: [{ timestamp: ago(0), fsId: { mountpoint: "/var/lib/keelson" }, usedBytes: { value: 1_500_000n }, inodesUsed: { value: 7n } }], containerFilesystems: [] }),
+    listMetricDescriptors: async () => ({
+      descriptors: [{ name: "container_cpu_usage_seconds_total", help: "CPU", labelKeys: ["id"] }],
+    }),
+    imageFsInfo: async () => ({
+      imageFilesystems: [
+        {
+          timestamp: ago(0),
+          fsId: { mountpoint: "/var/lib/keelson" },
+          usedBytes: { value: 1_500_000n },
+          inodesUsed: { value: 7n },
+        },
+      ],
+      containerFilesystems: [],
+    }),
   });
-  const of = (id: string, name: string, state: ContainerState) => ContainerStatus.fromPartial({ id, metadata: { name, attempt: 2 }, state });
-  fake.containers = [of("aaa", "busy", ContainerState.CONTAINER_RUNNING), of("bbb", "idle", ContainerState.CONTAINER_RUNNING), of("ccc", "ended", ContainerState.CONTAINER_EXITED)];
+  const of = (id: string, name: string, state: ContainerState) =>
+    ContainerStatus.fromPartial({ id, metadata: { name, attempt: 2 }, state });
+  fake.containers = [
+    of("aaa", "busy", ContainerState.CONTAINER_RUNNING),
+    of("bbb", "idle", ContainerState.CONTAINER_RUNNING),
+    of("ccc", "ended", ContainerState.CONTAINER_EXITED),
+  ];
   fake.pods = [PodSandbox.fromPartial({ id: "pod1", metadata: { name: "web", namespace: "default" } })];
   return fake;
 }
 
-const words = (out: string) => out.trim().split("\n").map((line) => line.split(/ {2,}/));
+const words = (out: string) =>
+  out
+    .trim()
+    .split("\n")
+    .map((line) => line.split(/ {2,}/));
 
 test("stats: what runs, CPU between two samples; -a what has ended too", async (t) => {
   const fake = await withUsage(t);
@@ -60,9 +101,17 @@ test("stats: what runs, CPU between two samples; -a what has ended too", async (
     ["aaa", "busy", "50.00", "25MB", "2MB", "12", "3kB"],
     ["bbb", "idle", "0.00", "25MB", "2MB", "12", "3kB"],
   ]);
-  assert.deepEqual(words((await fake.keelctl("stats", "-a")).out).map((row) => row[0]), ["CONTAINER", "aaa", "bbb", "ccc"]);
-  assert.deepEqual(words((await fake.keelctl("stats", "bb")).out).map((row) => row[0]), ["CONTAINER", "bbb"]);
-  const json = JSON.parse((await fake.keelctl("stats", "--id", "aa", "-o", "json")).out) as { stats: { memory: { workingSetBytes: { value: string } } }[] };
+  assert.deepEqual(
+    words((await fake.keelctl("stats", "-a")).out).map((row) => row[0]),
+    ["CONTAINER", "aaa", "bbb", "ccc"],
+  );
+  assert.deepEqual(
+    words((await fake.keelctl("stats", "bb")).out).map((row) => row[0]),
+    ["CONTAINER", "bbb"],
+  );
+  const json = JSON.parse((await fake.keelctl("stats", "--id", "aa", "-o", "json")).out) as {
+    stats: { memory: { workingSetBytes: { value: string } } }[];
+  };
   assert.equal(json.stats[0]!.memory.workingSetBytes.value, "25000000");
   assert.match((await fake.keelctl("stats", "-s", "0")).err, /--seconds 0: must be/);
 });
@@ -92,7 +141,12 @@ test("statsp: pods", async (t) => {
 });
 
 test("cpuPercent: between samples, as the runtime says, or unknown", () => {
-  const at = (timestamp: bigint, used: bigint, nanoCores?: bigint) => ({ timestamp, usageCoreNanoSeconds: { value: used }, usageNanoCores: nanoCores === undefined ? undefined : { value: nanoCores }, psi: undefined });
+  const at = (timestamp: bigint, used: bigint, nanoCores?: bigint) => ({
+    timestamp,
+    usageCoreNanoSeconds: { value: used },
+    usageNanoCores: nanoCores === undefined ? undefined : { value: nanoCores },
+    psi: undefined,
+  });
   assert.equal(cpuPercent(at(0n, 0n), at(1_000_000_000n, 2_500_000_000n)), 250);
   assert.equal(cpuPercent(undefined, at(5n, 5n, 250_000_000n)), 25);
   assert.equal(cpuPercent(at(5n, 9n), at(6n, 5n)), undefined, "begun anew");
@@ -102,11 +156,23 @@ test("cpuPercent: between samples, as the runtime says, or unknown", () => {
 
 test("metricdescs, metricsp, imagefsinfo", async (t) => {
   const fake = await withUsage(t);
-  assert.deepEqual(JSON.parse((await fake.keelctl("metricdescs")).out), { descriptors: [{ name: "container_cpu_usage_seconds_total", help: "CPU", labelKeys: ["id"] }] });
-  assert.match((await fake.keelctl("metricsp", "-o", "yaml")).out, /^podMetrics:\n- containerMetrics:\n {2}- containerId: bbb/);
+  assert.deepEqual(JSON.parse((await fake.keelctl("metricdescs")).out), {
+    descriptors: [{ name: "container_cpu_usage_seconds_total", help: "CPU", labelKeys: ["id"] }],
+  });
+  assert.match(
+    (await fake.keelctl("metricsp", "-o", "yaml")).out,
+    /^podMetrics:\n- containerMetrics:\n {2}- containerId: bbb/,
+  );
   assert.match((await fake.keelctl("metricsp", "-o", "table")).err, /one of json, yaml/);
-  assert.equal((await fake.keelctl("imagefsinfo", "-o", "table")).out, "Image Filesystem\nTimeStamp: 2026-11-21 03:12:00 +0000 UTC\nDisk: 1.5MB\nInodes: 7\nMountpoint: /var/lib/keelson\n");
-  assert.equal((JSON.parse((await fake.keelctl("imagefsinfo")).out) as { imageFilesystems: { fsId: object }[] }).imageFilesystems.length, 1);
+  assert.equal(
+    (await fake.keelctl("imagefsinfo", "-o", "table")).out,
+    "Image Filesystem\nTimeStamp: 2026-11-21 03:12:00 +0000 UTC\nDisk: 1.5MB\nInodes: 7\nMountpoint: /var/lib/keelson\n",
+  );
+  assert.equal(
+    (JSON.parse((await fake.keelctl("imagefsinfo")).out) as { imageFilesystems: { fsId: object }[] }).imageFilesystems
+      .length,
+    1,
+  );
 });
 
 test("top -n 1: rates after two samples, sorted, with what the runtime does not tell left out", async (t) => {
@@ -114,17 +180,39 @@ test("top -n 1: rates after two samples, sorted, with what the runtime does not 
   const { code, out, err } = await fake.keelctl("top", "-n", "1");
   assert.deepEqual({ code, err }, { code: 0, err: "" });
   const [titles, ...rows] = words(out);
-  assert.deepEqual(titles, ["NAMESPACE", "POD", "CONTAINER", "CPU%*", "MEM", "LIMIT", "MEM%", "RX/s", "TX/s", "IO/s", "PSI c/m/i", "RESTARTS"]);
-  assert.deepEqual(rows.map((row) => row.slice(0, 7)), [
-    ["default", "web", "busy", "50.0", "25MB", "100MB", "25.0"],
-    ["default", "web", "idle", "0.0", "25MB", "100MB", "25.0"],
+  assert.deepEqual(titles, [
+    "NAMESPACE",
+    "POD",
+    "CONTAINER",
+    "CPU%*",
+    "MEM",
+    "LIMIT",
+    "MEM%",
+    "RX/s",
+    "TX/s",
+    "IO/s",
+    "PSI c/m/i",
+    "RESTARTS",
   ]);
-  assert.deepEqual(rows.map((row) => row.slice(9)), [
-    ["-", "7/-/-", "2"],
-    ["0B", "7/-/-", "2"],
-  ]);
+  assert.deepEqual(
+    rows.map((row) => row.slice(0, 7)),
+    [
+      ["default", "web", "busy", "50.0", "25MB", "100MB", "25.0"],
+      ["default", "web", "idle", "0.0", "25MB", "100MB", "25.0"],
+    ],
+  );
+  assert.deepEqual(
+    rows.map((row) => row.slice(9)),
+    [
+      ["-", "7/-/-", "2"],
+      ["0B", "7/-/-", "2"],
+    ],
+  );
   assert.match(rows[0]![7]!, /^\d+(\.\d+)?[kMG]?B$/);
-  assert.deepEqual(words((await fake.keelctl("top", "-n", "1", "--sort", "io")).out).map((row) => row[2]), ["CONTAINER", "idle", "busy"]);
+  assert.deepEqual(
+    words((await fake.keelctl("top", "-n", "1", "--sort", "io")).out).map((row) => row[2]),
+    ["CONTAINER", "idle", "busy"],
+  );
   assert.match((await fake.keelctl("top", "--sort", "size")).err, /--sort size: must be one of cpu/);
 });
 

@@ -1,5 +1,10 @@
+import {
+  type ContainerStats,
+  ContainerState,
+  ListContainersRequest,
+  ListContainerStatsRequest,
+} from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { Command } from "commander";
-import { type ContainerStats, ContainerState, ListContainersRequest, ListContainerStatsRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { App } from "../app.ts";
 import { addExamples, listOption } from "../flags.ts";
 import { messageJson } from "../output/document.ts";
@@ -48,12 +53,19 @@ type Wanted = StatsFlags & { id: string };
 
 /** In crictl's order: by id, so that views of -w stay in place. */
 async function listStats({ runtime }: Session, flags: Wanted): Promise<ContainerStats[]> {
-  const filter = { id: flags.id, podSandboxId: flags.pod ?? "", labelSelector: parsePairs(flags.label ?? [], "--label") };
+  const filter = {
+    id: flags.id,
+    podSandboxId: flags.pod ?? "",
+    labelSelector: parsePairs(flags.label ?? [], "--label"),
+  };
   const { stats } = await runtime.call("listContainerStats", ListContainerStatsRequest.fromPartial({ filter }));
   const sorted = stats.toSorted((a, b) => ((a.attributes?.id ?? "") < (b.attributes?.id ?? "") ? -1 : 1));
   if (flags.all === true) return sorted;
   const state = { state: ContainerState.CONTAINER_RUNNING };
-  const { containers } = await runtime.call("listContainers", ListContainersRequest.fromPartial({ filter: { ...filter, state } }));
+  const { containers } = await runtime.call(
+    "listContainers",
+    ListContainersRequest.fromPartial({ filter: { ...filter, state } }),
+  );
   const running = new Set(containers.map((one) => one.id));
   return sorted.filter((one) => running.has(one.attributes?.id ?? ""));
 }

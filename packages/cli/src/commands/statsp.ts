@@ -1,5 +1,5 @@
-import type { Command } from "commander";
 import { ListPodSandboxStatsRequest, type PodSandboxStats } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { Command } from "commander";
 import type { App } from "../app.ts";
 import { addExamples, listOption } from "../flags.ts";
 import { messageJson } from "../output/document.ts";

@@ -1,6 +1,6 @@
-import type { Command } from "commander";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { ContainerState, ListContainersRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { Command } from "commander";
 import type { App } from "../app.ts";
 import { stopContainer } from "../container-steps.ts";
 import { addExamples } from "../flags.ts";
@@ -35,7 +35,8 @@ export function addStop(program: Command, app: App): void {
 
 async function wanted(session: Session, ids: string[], flags: StopFlags): Promise<string[]> {
   if (flags.all !== true) {
-    if (ids.length === 0) throw new StatusError(Code.InvalidArgument, "stop: name the containers to stop, or use --all");
+    if (ids.length === 0)
+      throw new StatusError(Code.InvalidArgument, "stop: name the containers to stop, or use --all");
     return ids;
   }
   if (ids.length > 0) throw new StatusError(Code.InvalidArgument, "stop: use --all or name containers, not both");

@@ -1,6 +1,6 @@
 import type { Readable } from "node:stream";
-import type { Command } from "commander";
 import { Code, StatusError } from "@keelson/base/status.ts";
+import type { Command } from "commander";
 import type { App } from "../app.ts";
 import { addExamples, listOption } from "../flags.ts";
 import { redraw } from "../output/watch.ts";
@@ -29,7 +29,9 @@ const leaveScreen = "\u001b[?25h\u001b[?1049l";
 export function addTop(program: Command, app: App): void {
   const command = program
     .command("top")
-    .description("show what running containers use, live. Keys: c, m, i, n, r sort by CPU, memory, io, network, restarts; q ends")
+    .description(
+      "show what running containers use, live. Keys: c, m, i, n, r sort by CPU, memory, io, network, restarts; q ends",
+    )
     .option("--sort <key>", `what to sort by: ${Object.values(sortKeys).join(", ")}`, "cpu")
     .option("-s, --seconds <seconds>", "time between two views", "2")
     .option("-n, --iterations <count>", "end after so many views; 1 for a script")
@@ -76,7 +78,8 @@ async function top(session: Session, flags: TopFlags): Promise<void> {
 
 function parseSort(text: string): SortKey {
   const key = Object.values(sortKeys).find((one) => one === text);
-  if (key === undefined) throw new StatusError(Code.InvalidArgument, `--sort ${text}: must be one of ${Object.values(sortKeys).join(", ")}`);
+  if (key === undefined)
+    throw new StatusError(Code.InvalidArgument, `--sort ${text}: must be one of ${Object.values(sortKeys).join(", ")}`);
   return key;
 }
 
@@ -158,7 +161,10 @@ class View implements Disposable {
       await stdout.write(usageTable(rows, this.#sort, { columns: Infinity, rows: Infinity }));
       return;
     }
-    const title = `${rows.length} containers in ${now.pods.length} pods   sort: c m i n r   q: quit`.slice(0, stdout.columns);
+    const title = `${rows.length} containers in ${now.pods.length} pods   sort: c m i n r   q: quit`.slice(
+      0,
+      stdout.columns,
+    );
     const text = `${title}\n${usageTable(rows, this.#sort, { columns: stdout.columns, rows: stdout.rows - 2 })}`;
     await stdout.write(redraw(text, this.#isFirst));
     this.#isFirst = false;

@@ -1,6 +1,6 @@
-import type { Command } from "commander";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { PodSandboxStatusRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { Command } from "commander";
 import type { App } from "../app.ts";
 import { addExamples } from "../flags.ts";
 import { formatDocument, type Json, outputFormat } from "../output/document.ts";
@@ -33,15 +33,23 @@ export function addTrace(program: Command, app: App): void {
 
 async function trace({ io, runtime }: Session, id: string, flags: TraceFlags): Promise<void> {
   const format = outputFormat(flags.output, ["text", "json", "html"]);
-  const { status, info } = await runtime.call("podSandboxStatus", PodSandboxStatusRequest.fromPartial({ podSandboxId: id, verbose: true }));
+  const { status, info } = await runtime.call(
+    "podSandboxStatus",
+    PodSandboxStatusRequest.fromPartial({ podSandboxId: id, verbose: true }),
+  );
   const operations = parseTrace(info["trace"]);
-  if (operations === undefined) throw new StatusError(Code.Unimplemented, "this runtime does not tell how its pods came up; keelsond does");
+  if (operations === undefined)
+    throw new StatusError(Code.Unimplemented, "this runtime does not tell how its pods came up; keelsond does");
   const shown = flags.all === true ? operations : startingOperations(operations);
   if (format === "json") {
     await io.stdout.write(formatDocument(shown.map(operationJson), "json"));
     return;
   }
-  if (shown.length === 0) throw new StatusError(Code.NotFound, `pod ${id}: the runtime remembers nothing of its start; it has been restarted since, or has done much`);
+  if (shown.length === 0)
+    throw new StatusError(
+      Code.NotFound,
+      `pod ${id}: the runtime remembers nothing of its start; it has been restarted since, or has done much`,
+    );
   const parts = waterfall(shown);
   const title = `${status?.metadata?.namespace ?? ""}/${status?.metadata?.name ?? ""} (${status?.id ?? id})`;
   await io.stdout.write(format === "html" ? waterfallHtml(title, parts) : waterfallText(parts, io.stdout.columns));
@@ -49,6 +57,8 @@ async function trace({ io, runtime }: Session, id: string, flags: TraceFlags): P
 
 /** As the runtime gave it: times that do not fit into a number as text. */
 function operationJson({ startedAtNs, stages, ...operation }: Operation): Json {
-  const set = Object.entries({ ...operation, startedAtNs: String(startedAtNs), stages }).filter(([, value]) => value !== undefined);
+  const set = Object.entries({ ...operation, startedAtNs: String(startedAtNs), stages }).filter(
+    ([, value]) => value !== undefined,
+  );
   return Object.fromEntries(set) as Json;
 }

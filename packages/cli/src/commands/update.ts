@@ -1,6 +1,10 @@
-import type { Command } from "commander";
 import { Code, StatusError, wrapError } from "@keelson/base/status.ts";
-import { LinuxContainerResources, UpdateContainerResourcesRequest, WindowsContainerResources } from "@keelson/cri/gen/runtime/v1/api.ts";
+import {
+  LinuxContainerResources,
+  UpdateContainerResourcesRequest,
+  WindowsContainerResources,
+} from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { Command } from "commander";
 import type { App } from "../app.ts";
 import { addExamples, listOption } from "../flags.ts";
 import { safeText } from "../output/safe-text.ts";
@@ -43,7 +47,10 @@ export function addUpdate(program: Command, app: App): void {
         const request = { linux: linuxOf(flags), ...windowsOf(flags) };
         for (const id of ids) {
           try {
-            await session.runtime.call("updateContainerResources", UpdateContainerResourcesRequest.fromPartial({ containerId: id, ...request }));
+            await session.runtime.call(
+              "updateContainerResources",
+              UpdateContainerResourcesRequest.fromPartial({ containerId: id, ...request }),
+            );
           } catch (error) {
             throw wrapError(`update container ${id}`, error);
           }
@@ -67,19 +74,28 @@ function linuxOf(flags: UpdateFlags): LinuxContainerResources {
     cpusetCpus: flags.cpusetCpus ?? "",
     cpusetMems: flags.cpusetMems ?? "",
     oomScoreAdj: integer(flags.oomScoreAdj, "--oom-score-adj"),
-    hugepageLimits: pairs(flags.hugepages, "--hugepages").map(([pageSize, limit]) => ({ pageSize, limit: bytes(limit, "--hugepages") })),
+    hugepageLimits: pairs(flags.hugepages, "--hugepages").map(([pageSize, limit]) => ({
+      pageSize,
+      limit: bytes(limit, "--hugepages"),
+    })),
     unified: Object.fromEntries(pairs(flags.unified, "--unified")),
   });
 }
 
 function windowsOf({ cpuCount, cpuMaximum }: UpdateFlags): { windows?: WindowsContainerResources } {
   if (cpuCount === undefined && cpuMaximum === undefined) return {};
-  return { windows: WindowsContainerResources.fromPartial({ cpuCount: integer(cpuCount, "--cpu-count"), cpuMaximum: integer(cpuMaximum, "--cpu-maximum") }) };
+  return {
+    windows: WindowsContainerResources.fromPartial({
+      cpuCount: integer(cpuCount, "--cpu-count"),
+      cpuMaximum: integer(cpuMaximum, "--cpu-maximum"),
+    }),
+  };
 }
 
 function integer(text: string | undefined, flag: string): bigint {
   if (text === undefined) return 0n;
-  if (!/^-?\d{1,18}$/.test(text)) throw new StatusError(Code.InvalidArgument, `${flag} ${text}: must be a whole number`);
+  if (!/^-?\d{1,18}$/.test(text))
+    throw new StatusError(Code.InvalidArgument, `${flag} ${text}: must be a whole number`);
   return BigInt(text);
 }
 
@@ -87,7 +103,11 @@ function integer(text: string | undefined, flag: string): bigint {
 function bytes(text: string | undefined, flag: string): bigint {
   if (text === undefined) return 0n;
   const [, digits, unit = "", binary] = /^(-1|\d{1,18})([kKMGTP])?(i)?$/.exec(text) ?? [];
-  if (digits === undefined || (binary !== undefined && unit === "")) throw new StatusError(Code.InvalidArgument, `${flag} ${text}: must be a number of bytes such as 1048576, 512Mi or 2G`);
+  if (digits === undefined || (binary !== undefined && unit === ""))
+    throw new StatusError(
+      Code.InvalidArgument,
+      `${flag} ${text}: must be a number of bytes such as 1048576, 512Mi or 2G`,
+    );
   const exponent = ["", "K", "M", "G", "T", "P"].indexOf(unit.toUpperCase());
   return BigInt(digits) * (binary === undefined ? 1000n : 1024n) ** BigInt(exponent);
 }

@@ -4,7 +4,15 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { Code, StatusError } from "@keelson/base/status.ts";
-import { CgroupDriver, ContainerEventResponse, ContainerEventType, ContainerState, ContainerStatus, PodSandbox, PodSandboxStatus } from "@keelson/cri/gen/runtime/v1/api.ts";
+import {
+  CgroupDriver,
+  ContainerEventResponse,
+  ContainerEventType,
+  ContainerState,
+  ContainerStatus,
+  PodSandbox,
+  PodSandboxStatus,
+} from "@keelson/cri/gen/runtime/v1/api.ts";
 import { ago, runWith, startFakeRuntime } from "../testing/fake-runtime.ts";
 
 process.env.TZ = "UTC";
@@ -12,7 +20,13 @@ process.env.TZ = "UTC";
 test("events: a document or a line for each, filtered; ended by -n, and by a runtime that goes away", async (t) => {
   const pod = { id: "pod1", metadata: { name: "web", namespace: "default" } };
   const event = (containerId: string, containerEventType: ContainerEventType) =>
-    ContainerEventResponse.fromPartial({ containerId, containerEventType, createdAt: ago(1), podSandboxStatus: pod, containersStatuses: [{ id: "ctr1", metadata: { name: "main\u001b" } }] });
+    ContainerEventResponse.fromPartial({
+      containerId,
+      containerEventType,
+      createdAt: ago(1),
+      podSandboxStatus: pod,
+      containersStatuses: [{ id: "ctr1", metadata: { name: "main\u001b" } }],
+    });
   const fake = await startFakeRuntime(t, {
     async getContainerEvents(_, write) {
       await write(event("pod1", ContainerEventType.CONTAINER_CREATED_EVENT));
@@ -32,13 +46,19 @@ test("events: a document or a line for each, filtered; ended by -n, and by a run
   const one = await fake.keelctl("events", "--type", "started,deleted", "--id", "ctr", "-n", "1");
   assert.equal(one.code, 0);
   assert.equal((JSON.parse(one.out) as { containerEventType: string }).containerEventType, "CONTAINER_STARTED_EVENT");
-  assert.match((await fake.keelctl("events", "-o", "yaml", "--name", "^web$")).out, /^---\ncontainerEventType: CONTAINER_CREATED_EVENT\ncontainerId: pod1\n/);
+  assert.match(
+    (await fake.keelctl("events", "-o", "yaml", "--name", "^web$")).out,
+    /^---\ncontainerEventType: CONTAINER_CREATED_EVENT\ncontainerId: pod1\n/,
+  );
   assert.equal((await fake.keelctl("events", "--namespace", "other")).out, "");
   assert.match((await fake.keelctl("events", "--type", "born")).err, /--type born: must be one of created/);
 });
 
 test("runtime-config, update-runtime-config", async (t) => {
-  const fake = await startFakeRuntime(t, { runtimeConfig: async () => ({ linux: { cgroupDriver: CgroupDriver.SYSTEMD } }), updateRuntimeConfig: async () => ({}) });
+  const fake = await startFakeRuntime(t, {
+    runtimeConfig: async () => ({ linux: { cgroupDriver: CgroupDriver.SYSTEMD } }),
+    updateRuntimeConfig: async () => ({}),
+  });
   assert.equal((await fake.keelctl("runtime-config")).out, "cgroup driver: SYSTEMD\n");
   assert.deepEqual(await fake.keelctl("update-runtime-config", "-p", "10.1.0.0/24"), { code: 0, out: "", err: "" });
   assert.deepEqual(fake.calls.at(-1)!.request, { runtimeConfig: { networkConfig: { podCidr: "10.1.0.0/24" } } });
@@ -46,8 +66,14 @@ test("runtime-config, update-runtime-config", async (t) => {
 });
 
 test("checkpoint is refused by name where the runtime cannot", async (t) => {
-  const fake = await startFakeRuntime(t, { checkpointContainer: () => Promise.reject(new StatusError(Code.Unimplemented, "not yet")) });
-  assert.deepEqual(await fake.keelctl("checkpoint", "-e", "x.tar", "abc"), { code: 1, out: "", err: "keelctl: checkpoint: this runtime cannot checkpoint containers\n" });
+  const fake = await startFakeRuntime(t, {
+    checkpointContainer: () => Promise.reject(new StatusError(Code.Unimplemented, "not yet")),
+  });
+  assert.deepEqual(await fake.keelctl("checkpoint", "-e", "x.tar", "abc"), {
+    code: 1,
+    out: "",
+    err: "keelctl: checkpoint: this runtime cannot checkpoint containers\n",
+  });
   const able = await startFakeRuntime(t, { checkpointContainer: async () => ({}) });
   assert.deepEqual(await able.keelctl("checkpoint", "-e", "/a/../x.tar", "abc"), { code: 0, out: "abc\n", err: "" });
   assert.deepEqual(able.calls.at(-1)!.request, { containerId: "abc", location: "/x.tar", timeout: 0n });
@@ -64,46 +90,106 @@ test("config: shows, sets and keeps comments; refuses what is no setting", async
   assert.equal((await run("--set", "runtime-endpoint=unix:///run/x.sock,timeout=7")).code, 0);
   assert.equal(readFileSync(file, "utf8"), "# ours\ntimeout: 7\ndebug: true\nruntime-endpoint: unix:///run/x.sock\n");
   assert.match((await run("--list")).out, /^KEY +VALUE\nruntime-endpoint +unix:\/\/\/run\/x\.sock\n/);
-  for (const [pair, words] of [["timeout=soon", /timeout must be a whole number/], ["endpoint=x", /endpoint is not a key/], ["=x", /must be key=value/]] as const) assert.match((await run("--set", pair)).err, words);
+  for (const [pair, words] of [
+    ["timeout=soon", /timeout must be a whole number/],
+    ["endpoint=x", /endpoint is not a key/],
+    ["=x", /must be key=value/],
+  ] as const)
+    assert.match((await run("--set", pair)).err, words);
   assert.match((await run("nosuch")).err, /nosuch is not a key; there are runtime-endpoint/);
 });
 
 test("completion: scripts that the shells take, with every command and flag", async () => {
-  const script = async (shell: string) => (await runWith({ env: { CRI_CONFIG_FILE: "/dev/null" } }, ["completion", shell])).out;
+  const script = async (shell: string) =>
+    (await runWith({ env: { CRI_CONFIG_FILE: "/dev/null" } }, ["completion", shell])).out;
   const bash = await script("bash");
   const complete = (...words: string[]) =>
-    execFileSync("bash", ["-c", `${bash}\nCOMP_WORDS=(${words.map((word) => `'${word}'`).join(" ")}); COMP_CWORD=${words.length - 1}; _keelctl; printf '%s\\n' "\${COMPREPLY[@]}"`], { encoding: "utf8" }).trim().split("\n");
+    execFileSync(
+      "bash",
+      [
+        "-c",
+        `${bash}\nCOMP_WORDS=(${words.map((word) => `'${word}'`).join(" ")}); COMP_CWORD=${words.length - 1}; _keelctl; printf '%s\\n' "\${COMPREPLY[@]}"`,
+      ],
+      { encoding: "utf8" },
+    )
+      .trim()
+      .split("\n");
   assert.deepEqual(complete("keelctl", "port"), ["port-forward"]);
   assert.deepEqual(complete("keelctl", "-r", "exec", "st").sort(), ["start", "stats", "statsp", "stop", "stopp"]);
   assert.deepEqual(complete("keelctl", "exec", "--trans"), ["--transport"]);
   assert.deepEqual(complete("keelctl", "--runt"), ["--runtime-endpoint"]);
   assert.deepEqual(complete("keelctl", "runtimes", "--ch"), ["--check"]);
   assert.match(bash, /runtimes\)\n.*keelctl runtimes -q/);
-  for (const shell of ["bash", "zsh", "fish"]) assert.match(await script(shell), /attach[^]*update-runtime-config/, shell);
-  assert.match((await runWith({ env: { CRI_CONFIG_FILE: "/dev/null" } }, ["completion", "csh"])).err, /must be bash, zsh, fish/);
+  for (const shell of ["bash", "zsh", "fish"])
+    assert.match(await script(shell), /attach[^]*update-runtime-config/, shell);
+  assert.match(
+    (await runWith({ env: { CRI_CONFIG_FILE: "/dev/null" } }, ["completion", "csh"])).err,
+    /must be bash, zsh, fish/,
+  );
 });
 
 test("ps -o wide and pods -o wide: addresses, exit codes, limits, restarts, handlers", async (t) => {
   const fake = await startFakeRuntime(t);
-  fake.pods = [PodSandbox.fromPartial({ id: "pod1", metadata: { name: "web", namespace: "default" }, runtimeHandler: "runc" })];
-  fake.containers = [
-    ContainerStatus.fromPartial({ id: "c1", metadata: { name: "main", attempt: 4 }, state: ContainerState.CONTAINER_EXITED, exitCode: 137, createdAt: 1n, resources: { linux: { memoryLimitInBytes: 64_000_000n } } }),
-    ContainerStatus.fromPartial({ id: "c2", metadata: { name: "side" }, state: ContainerState.CONTAINER_RUNNING, createdAt: 2n }),
+  fake.pods = [
+    PodSandbox.fromPartial({ id: "pod1", metadata: { name: "web", namespace: "default" }, runtimeHandler: "runc" }),
   ];
-  const rows = (await fake.keelctl("ps", "-a", "-o", "wide")).out.trim().split("\n").map((line) => line.split(/ {2,}/).slice(-5));
+  fake.containers = [
+    ContainerStatus.fromPartial({
+      id: "c1",
+      metadata: { name: "main", attempt: 4 },
+      state: ContainerState.CONTAINER_EXITED,
+      exitCode: 137,
+      createdAt: 1n,
+      resources: { linux: { memoryLimitInBytes: 64_000_000n } },
+    }),
+    ContainerStatus.fromPartial({
+      id: "c2",
+      metadata: { name: "side" },
+      state: ContainerState.CONTAINER_RUNNING,
+      createdAt: 2n,
+    }),
+  ];
+  const rows = (await fake.keelctl("ps", "-a", "-o", "wide")).out
+    .trim()
+    .split("\n")
+    .map((line) => line.split(/ {2,}/).slice(-5));
   assert.deepEqual(rows, [
     ["IP", "EXIT CODE", "MEM LIMIT", "RESTARTS", "HANDLER"],
     ["10.1.2.3", "-", "-", "0", "runc"],
     ["10.1.2.3", "137", "64MB", "4", "runc"],
   ]);
-  const pods = (await fake.keelctl("pods", "-o", "wide")).out.trim().split("\n").map((line) => line.split(/ {2,}/).slice(-3));
-  assert.deepEqual(pods, [["RUNTIME", "IP", "RUNNING"], ["runc", "10.1.2.3", "1/2"]]);
+  const pods = (await fake.keelctl("pods", "-o", "wide")).out
+    .trim()
+    .split("\n")
+    .map((line) => line.split(/ {2,}/).slice(-3));
+  assert.deepEqual(pods, [
+    ["RUNTIME", "IP", "RUNNING"],
+    ["runc", "10.1.2.3", "1/2"],
+  ]);
 });
 
 test("wide lists name the handler behind the default where the runtime tells", async (t) => {
   const answers = { telling: '{"handler":"crun"}', silent: '{"pid":7}', broken: '{"handler":' };
-  const fake = await startFakeRuntime(t, { podSandboxStatus: ({ podSandboxId }) => Promise.resolve({ status: PodSandboxStatus.fromPartial({ id: podSandboxId }), info: { info: answers[podSandboxId as keyof typeof answers] }, containersStatuses: [], timestamp: 0n }) });
-  fake.pods = Object.keys(answers).map((id) => PodSandbox.fromPartial({ id, metadata: { name: id, namespace: "default" } }));
+  const fake = await startFakeRuntime(t, {
+    podSandboxStatus: ({ podSandboxId }) =>
+      Promise.resolve({
+        status: PodSandboxStatus.fromPartial({ id: podSandboxId }),
+        info: { info: answers[podSandboxId as keyof typeof answers] },
+        containersStatuses: [],
+        timestamp: 0n,
+      }),
+  });
+  fake.pods = Object.keys(answers).map((id) =>
+    PodSandbox.fromPartial({ id, metadata: { name: id, namespace: "default" } }),
+  );
   const { out } = await fake.keelctl("pods", "-o", "wide");
-  assert.deepEqual(out.trim().split("\n").slice(1).map((line) => line.split(/ {2,}/).at(-3) ?? "").toSorted(), ["(default)", "(default)", "crun (default)"]);
+  assert.deepEqual(
+    out
+      .trim()
+      .split("\n")
+      .slice(1)
+      .map((line) => line.split(/ {2,}/).at(-3) ?? "")
+      .toSorted(),
+    ["(default)", "(default)", "crun (default)"],
+  );
 });

@@ -18,7 +18,13 @@ import type { Session } from "../session.ts";
 
 /** How a handler did. Times in ms. */
 export type CheckResult =
-  | { readonly ok: true; readonly podMs: number; readonly containerMs: number; readonly execMs: number; readonly kernel: string }
+  | {
+      readonly ok: true;
+      readonly podMs: number;
+      readonly containerMs: number;
+      readonly execMs: number;
+      readonly kernel: string;
+    }
   | { readonly ok: false; readonly error: string };
 
 /** On the pods of checks; the value is one check's own. */
@@ -49,7 +55,11 @@ export async function checkHandler(session: Session, handler: string, image: str
 
 /** Removes the pods of checks that were killed. */
 export async function removeAbandoned(session: Session): Promise<void> {
-  await removePods(session, {}, (createdAtNs) => session.io.now() - Number(createdAtNs / 1_000_000n) > abandonedAfterMs);
+  await removePods(
+    session,
+    {},
+    (createdAtNs) => session.io.now() - Number(createdAtNs / 1_000_000n) > abandonedAfterMs,
+  );
 }
 
 async function runThrough(session: Session, handler: string, image: string, id: string): Promise<CheckResult> {
@@ -58,7 +68,12 @@ async function runThrough(session: Session, handler: string, image: string, id: 
     labels: { [label]: id },
     linux: { securityContext: { namespaceOptions: { pid: NamespaceMode.CONTAINER } } },
   });
-  const config = ContainerConfig.fromPartial({ metadata: { name: "check" }, image: { image, userSpecifiedImage: image }, command: ["sleep", "3600"], linux: {} });
+  const config = ContainerConfig.fromPartial({
+    metadata: { name: "check" },
+    image: { image, userSpecifiedImage: image },
+    command: ["sleep", "3600"],
+    linux: {},
+  });
   const startedAt = performance.now();
   const podId = await step(session, "run the pod", () => {
     const request = RunPodSandboxRequest.fromPartial({ runtimeHandler: handler });
@@ -72,19 +87,47 @@ async function runThrough(session: Session, handler: string, image: string, id: 
     request.sandboxConfig = podConfig;
     return session.runtime.call("createContainer", request, options(session)).then((response) => response.containerId);
   });
-  await step(session, "start the container", () => session.runtime.call("startContainer", StartContainerRequest.fromPartial({ containerId }), options(session)));
+  await step(session, "start the container", () =>
+    session.runtime.call("startContainer", StartContainerRequest.fromPartial({ containerId }), options(session)),
+  );
   const runningAt = performance.now();
-  const { stdout, stderr, exitCode } = await step(session, "run a command in it", () => session.runtime.call("execSync", ExecSyncRequest.fromPartial({ containerId, cmd: ["uname", "-sr"], timeout: 30n }), options(session)));
+  const { stdout, stderr, exitCode } = await step(session, "run a command in it", () =>
+    session.runtime.call(
+      "execSync",
+      ExecSyncRequest.fromPartial({ containerId, cmd: ["uname", "-sr"], timeout: 30n }),
+      options(session),
+    ),
+  );
   const execAt = performance.now();
-  if (exitCode !== 0) return { ok: false, error: `run a command in it: uname left with ${exitCode}: ${Buffer.from(stderr).toString().trim()}` };
-  await step(session, "stop the container", () => session.runtime.call("stopContainer", StopContainerRequest.fromPartial({ containerId, timeout: 0n }), options(session)));
+  if (exitCode !== 0)
+    return {
+      ok: false,
+      error: `run a command in it: uname left with ${exitCode}: ${Buffer.from(stderr).toString().trim()}`,
+    };
+  await step(session, "stop the container", () =>
+    session.runtime.call(
+      "stopContainer",
+      StopContainerRequest.fromPartial({ containerId, timeout: 0n }),
+      options(session),
+    ),
+  );
   const kernel = Buffer.from(stdout).toString().trim();
-  return { ok: true, podMs: Math.round(podAt - startedAt), containerMs: Math.round(runningAt - podAt), execMs: Math.round(execAt - runningAt), kernel };
+  return {
+    ok: true,
+    podMs: Math.round(podAt - startedAt),
+    containerMs: Math.round(runningAt - podAt),
+    execMs: Math.round(execAt - runningAt),
+    kernel,
+  };
 }
 
 /** A call is waited for when the user interrupts, so that what it makes is known and can be removed. */
 function options({ settings }: Session) {
-  return { afterInterrupt: true, timeoutFlag: "--timeout", ...(settings.timeoutMs === undefined ? { timeoutMs: stepTimeoutMs } : {}) };
+  return {
+    afterInterrupt: true,
+    timeoutFlag: "--timeout",
+    ...(settings.timeoutMs === undefined ? { timeoutMs: stepTimeoutMs } : {}),
+  };
 }
 
 async function step<T>({ io }: Session, doing: string, body: () => Promise<T>): Promise<T> {
@@ -96,14 +139,27 @@ async function step<T>({ io }: Session, doing: string, body: () => Promise<T>): 
   }
 }
 
-async function removePods(session: Session, labels: Readonly<Record<string, string>>, isMeant: (createdAtNs: bigint) => boolean = () => true): Promise<void> {
-  const { items } = await session.runtime.call("listPodSandbox", ListPodSandboxRequest.fromPartial({ filter: { labelSelector: { ...labels } } }), { afterInterrupt: true });
+async function removePods(
+  session: Session,
+  labels: Readonly<Record<string, string>>,
+  isMeant: (createdAtNs: bigint) => boolean = () => true,
+): Promise<void> {
+  const { items } = await session.runtime.call(
+    "listPodSandbox",
+    ListPodSandboxRequest.fromPartial({ filter: { labelSelector: { ...labels } } }),
+    { afterInterrupt: true },
+  );
   for (const pod of items.filter((one) => Object.hasOwn(one.labels, label) && isMeant(one.createdAt))) {
     try {
-      await session.runtime.call("stopPodSandbox", StopPodSandboxRequest.fromPartial({ podSandboxId: pod.id }), { afterInterrupt: true });
-      await session.runtime.call("removePodSandbox", RemovePodSandboxRequest.fromPartial({ podSandboxId: pod.id }), { afterInterrupt: true });
+      await session.runtime.call("stopPodSandbox", StopPodSandboxRequest.fromPartial({ podSandboxId: pod.id }), {
+        afterInterrupt: true,
+      });
+      await session.runtime.call("removePodSandbox", RemovePodSandboxRequest.fromPartial({ podSandboxId: pod.id }), {
+        afterInterrupt: true,
+      });
     } catch (error) {
-      if (codeOf(error) !== Code.NotFound) throw wrapError(`remove the pod of the check (\`keelctl rmp -f ${pod.id}\` tries again)`, error);
+      if (codeOf(error) !== Code.NotFound)
+        throw wrapError(`remove the pod of the check (\`keelctl rmp -f ${pod.id}\` tries again)`, error);
     }
   }
 }

@@ -25,13 +25,18 @@ export async function openCheckImage(session: Session, named: string | undefined
   return {
     name,
     async [Symbol.asyncDispose]() {
-      await session.image.call("removeImage", RemoveImageRequest.fromPartial({ image: { image: name } }), { afterInterrupt: true });
+      await session.image.call("removeImage", RemoveImageRequest.fromPartial({ image: { image: name } }), {
+        afterInterrupt: true,
+      });
     },
   };
 }
 
 async function ifPresent(session: Session, image: string): Promise<string | undefined> {
-  const { image: found } = await session.image.call("imageStatus", ImageStatusRequest.fromPartial({ image: { image } }));
+  const { image: found } = await session.image.call(
+    "imageStatus",
+    ImageStatusRequest.fromPartial({ image: { image } }),
+  );
   return found === undefined ? undefined : image;
 }
 

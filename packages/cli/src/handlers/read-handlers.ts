@@ -25,8 +25,12 @@ export function readHandlers({ runtimeHandlers, info }: StatusResponse): Handler
   const containerd = objectIn(objectIn(parsed(info["config"]))["containerd"]);
   const others = objectIn(containerd["runtimes"]);
   const told = new Map(runtimeHandlers.map((handler) => [handler.name, handler.features]));
-  const defaultName = Object.keys(own).find((name) => objectIn(own[name])["default"] === true) ?? textOf(containerd["defaultRuntimeName"]);
-  const names = new Set([...told.keys(), ...Object.keys(own), ...Object.keys(others)].filter((name) => name !== "" || defaultName === ""));
+  const defaultName =
+    Object.keys(own).find((name) => objectIn(own[name])["default"] === true) ??
+    textOf(containerd["defaultRuntimeName"]);
+  const names = new Set(
+    [...told.keys(), ...Object.keys(own), ...Object.keys(others)].filter((name) => name !== "" || defaultName === ""),
+  );
   const views = [...names].map((name): HandlerView => {
     const detail = objectIn(own[name]);
     const configured = objectIn(others[name]);
@@ -34,7 +38,10 @@ export function readHandlers({ runtimeHandlers, info }: StatusResponse): Handler
       name,
       isDefault: name === defaultName,
       type: textOf(detail["type"]) || textOf(configured["runtimeType"]),
-      path: textOf(detail["path"]) || textOf(objectIn(configured["options"])["BinaryName"]) || textOf(configured["runtimePath"]),
+      path:
+        textOf(detail["path"]) ||
+        textOf(objectIn(configured["options"])["BinaryName"]) ||
+        textOf(configured["runtimePath"]),
       version: textOf(detail["version"]),
       sandbox: textOf(detail["sandbox"]),
       features: told.get(name),
@@ -48,7 +55,10 @@ export function readHandlers({ runtimeHandlers, info }: StatusResponse): Handler
 function overheadIn(value: unknown): HandlerView["overhead"] {
   const { cpu, memory } = objectIn(value);
   if (cpu === undefined && memory === undefined) return undefined;
-  return { ...(cpu === undefined ? {} : { cpu: textOf(cpu) }), ...(memory === undefined ? {} : { memory: textOf(memory) }) };
+  return {
+    ...(cpu === undefined ? {} : { cpu: textOf(cpu) }),
+    ...(memory === undefined ? {} : { memory: textOf(memory) }),
+  };
 }
 
 function parsed(text: string | undefined): unknown {

@@ -47,7 +47,8 @@ export class LogPrinter {
   /** Takes the next bytes of the file; resolves when the output has taken theirs. The bytes may be reused then. */
   async push(bytes: Buffer): Promise<void> {
     let at = 0;
-    while (at < bytes.length && !this.isDone) at = this.#head === undefined ? this.#pushText(bytes, at) : this.#pushHead(bytes, at);
+    while (at < bytes.length && !this.isDone)
+      at = this.#head === undefined ? this.#pushText(bytes, at) : this.#pushHead(bytes, at);
     await this.#flush();
   }
 
@@ -97,7 +98,8 @@ export class LogPrinter {
     this.#emitText(bytes.subarray(at, end));
     if (found < 0) return end;
     if (this.#entry?.isPartial !== true) this.#emitText(lineEnd);
-    if (this.#entry !== undefined && this.#isShown(this.#entry)) this.#isInsideLine[this.#entry.stream] = this.#entry.isPartial;
+    if (this.#entry !== undefined && this.#isShown(this.#entry))
+      this.#isInsideLine[this.#entry.stream] = this.#entry.isPartial;
     this.#head = Buffer.alloc(0);
     return found + 1;
   }
@@ -126,7 +128,7 @@ export class LogPrinter {
   async #flush(): Promise<void> {
     const pending = this.#pending;
     this.#pending = [];
-    for (let i = 0; i < pending.length; ) {
+    for (let i = 0; i < pending.length;) {
       const { to } = pending[i]!;
       let end = i + 1;
       while (end < pending.length && pending[end]!.to === to) end += 1;

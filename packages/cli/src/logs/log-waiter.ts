@@ -6,7 +6,12 @@ import type { LogWaiter } from "./read-log.ts";
 const checkMs = 1000;
 
 /** Watches the directory of a log, and asks `hasEnded` about the container at most once a second. */
-export function createLogWaiter(path: string, hasEnded: () => Promise<boolean>, sleep: (ms: number, signal: AbortSignal) => Promise<void>, signal: AbortSignal): LogWaiter & Disposable {
+export function createLogWaiter(
+  path: string,
+  hasEnded: () => Promise<boolean>,
+  sleep: (ms: number, signal: AbortSignal) => Promise<void>,
+  signal: AbortSignal,
+): LogWaiter & Disposable {
   let wake = new AbortController();
   let nextCheckMs = 0;
   const watcher = watchDirectory(dirname(path), (name) => {

@@ -15,7 +15,13 @@ const at = "2026-11-21T03:11:32.18536547Z";
 
 function printer(options: Partial<PrintOptions> = {}) {
   const text = { out: "", err: "" };
-  const output = (to: "out" | "err"): Output => ({ isTerminal: false, columns: 80, rows: 24, onResize: () => ({ [Symbol.dispose]: () => {} }), write: (data) => ((text[to] += Buffer.from(data).toString()), Promise.resolve()) });
+  const output = (to: "out" | "err"): Output => ({
+    isTerminal: false,
+    columns: 80,
+    rows: 24,
+    onResize: () => ({ [Symbol.dispose]: () => {} }),
+    write: (data) => ((text[to] += Buffer.from(data).toString()), Promise.resolve()),
+  });
   return { text, printer: new LogPrinter(output("out"), output("err"), { timestamps: false, ...options }) };
 }
 
@@ -45,16 +51,20 @@ test("each stream goes to its own, parts are joined, what is no log line is mark
 
 test("it does not matter where the reads are cut", async () => {
   const whole = await print(mixed, { timestamps: true });
-  for (let chunk = 1; chunk < 50; chunk += 1) assert.deepEqual(await print(mixed, { timestamps: true }, chunk), whole, `${chunk} bytes at once`);
+  for (let chunk = 1; chunk < 50; chunk += 1)
+    assert.deepEqual(await print(mixed, { timestamps: true }, chunk), whole, `${chunk} bytes at once`);
 });
 
 test("times stand once before a joined line, with nine digits", async () => {
-  const text = await print(`${at} stdout P a\n${at} stdout F b\n2026-11-21T04:00:00+01:00 stdout F c\n`, { timestamps: true });
+  const text = await print(`${at} stdout P a\n${at} stdout F b\n2026-11-21T04:00:00+01:00 stdout F c\n`, {
+    timestamps: true,
+  });
   assert.equal(text.out, "2026-11-21T03:11:32.185365470Z ab\n2026-11-21T04:00:00.000000000+01:00 c\n");
 });
 
 test("since, stream and limit", async () => {
-  const log = "2026-01-01T00:00:00Z stdout F old\n2026-01-02T00:00:00.5Z stdout F new\n2026-01-02T00:00:01Z stderr F err\n";
+  const log =
+    "2026-01-01T00:00:00Z stdout F old\n2026-01-02T00:00:00.5Z stdout F new\n2026-01-02T00:00:01Z stderr F err\n";
   assert.equal((await print(log, { sinceNs: parseSinceNs("2026-01-02T00:00:00.5", 0) })).out, "new\n");
   assert.deepEqual(await print(log, { stream: "stderr" }), { out: "", err: "err\n" });
   assert.deepEqual(await print(log, { limitBytes: 6 }), { out: "old\nne", err: "" });
@@ -81,7 +91,14 @@ test("a line of gigabytes is never held: what was pushed is written before the n
 
 test("tail counts a line in parts once, over any number of blocks", async (t) => {
   const long = "x".repeat(70_000);
-  const lines = [`${at} stdout F first\n`, `${at} stdout P ${long}\n`, `${at} stdout F end\n`, `${at} stderr F err\n`, "garbage\n", `${at} stdout F last\n`];
+  const lines = [
+    `${at} stdout F first\n`,
+    `${at} stdout P ${long}\n`,
+    `${at} stdout F end\n`,
+    `${at} stderr F err\n`,
+    "garbage\n",
+    `${at} stdout F last\n`,
+  ];
   const path = await logFile(t, lines.join(""));
   await using file = await open(path);
   const { size } = await file.stat();
@@ -142,7 +159,10 @@ test("following waits for a file that is not there yet; without following that i
   const path = await logFile(t, "");
   await rm(path);
   assert.equal((await follow(path, [() => writeFile(path, `${at} stdout F late\n`)])).out, "late\n");
-  await assert.rejects(readLog(`${path}.no`, printer().printer, {}), /there is no such file\. keelctl reads it directly/);
+  await assert.rejects(
+    readLog(`${path}.no`, printer().printer, {}),
+    /there is no such file\. keelctl reads it directly/,
+  );
 });
 
 test("--since in all of its forms", () => {

@@ -64,7 +64,9 @@ async function openLog(path: string, waiter: LogWaiter | undefined): Promise<Fil
         await waiter.changed();
         continue;
       }
-      const why = isMissing ? "there is no such file. keelctl reads it directly, so it must run on the container's host" : messageOf(error);
+      const why = isMissing
+        ? "there is no such file. keelctl reads it directly, so it must run on the container's host"
+        : messageOf(error);
       throw new StatusError(isMissing ? Code.NotFound : Code.PermissionDenied, `read the log ${path}: ${why}`, error);
     }
   }
@@ -82,7 +84,11 @@ async function printUpTo(file: FileHandle, from: number, end: number, printer: L
   return position;
 }
 
-async function changeOf(path: string, file: FileHandle, position: number): Promise<"replaced" | "truncated" | undefined> {
+async function changeOf(
+  path: string,
+  file: FileHandle,
+  position: number,
+): Promise<"replaced" | "truncated" | undefined> {
   const mine = await file.stat({ bigint: true });
   if (mine.size < position) return "truncated";
   try {

@@ -37,7 +37,11 @@ async function* entriesBackward(file: FileHandle, size: number): AsyncGenerator<
     const left = Math.max(0, right - blockBytes);
     // Bytes beyond the block, so that the head of an entry that begins at its end is there too.
     const block = await readAt(file, left, Math.min(size, right + maxHeadBytes) - left);
-    for (let at = block.lastIndexOf(newline, right - left - 1); at >= 0; at = at === 0 ? -1 : block.lastIndexOf(newline, at - 1)) {
+    for (
+      let at = block.lastIndexOf(newline, right - left - 1);
+      at >= 0;
+      at = at === 0 ? -1 : block.lastIndexOf(newline, at - 1)
+    ) {
       const start = left + at + 1;
       if (start < size) yield { start, isComplete, head: parseHead(block.subarray(at + 1)) };
       isComplete = true;

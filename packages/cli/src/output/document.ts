@@ -36,7 +36,8 @@ function tidy(type: string, json: { [key: string]: Json }): { [key: string]: Jso
     const value = json[field.key] ?? null;
     if (field.kind === "map") result[field.key] = sortKeys(value);
     else if (field.kind !== "message") result[field.key] = value;
-    else if (Array.isArray(value)) result[field.key] = value.map((one) => tidy(field.of!, one as { [key: string]: Json }));
+    else if (Array.isArray(value))
+      result[field.key] = value.map((one) => tidy(field.of!, one as { [key: string]: Json }));
     else if (value !== null) result[field.key] = tidy(field.of!, value as { [key: string]: Json });
   }
   return result;
@@ -46,5 +47,9 @@ function tidy(type: string, json: { [key: string]: Json }): { [key: string]: Jso
 export function sortKeys(value: Json): Json {
   if (Array.isArray(value)) return value.map(sortKeys);
   if (typeof value !== "object" || value === null) return value;
-  return Object.fromEntries(Object.entries(value).toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([key, one]) => [key, sortKeys(one)]));
+  return Object.fromEntries(
+    Object.entries(value)
+      .toSorted(([a], [b]) => (a < b ? -1 : 1))
+      .map(([key, one]) => [key, sortKeys(one)]),
+  );
 }

@@ -14,7 +14,9 @@ export function formatMap(title: string, map: Record<string, string>): string {
 
 /** The verbose info of a status on one line, as Go prints a map. */
 export function formatInfo(info: Record<string, string>): string {
-  const pairs = Object.keys(info).sort().map((key) => `${key}:${info[key]!}`);
+  const pairs = Object.keys(info)
+    .sort()
+    .map((key) => `${key}:${info[key]!}`);
   return `Info: ${safeText(`map[${pairs.join(" ")}]`)}\n`;
 }
 

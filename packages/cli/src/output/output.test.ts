@@ -45,7 +45,15 @@ test("durations in go-units' words", () => {
 });
 
 test("sizes with three digits", () => {
-  const cases: [number | bigint, string][] = [[0, "0B"], [999, "999B"], [1000, "1kB"], [305662n, "306kB"], [1028219, "1.03MB"], [999_600, "1MB"], [12_345_678_901n, "12.3GB"]];
+  const cases: [number | bigint, string][] = [
+    [0, "0B"],
+    [999, "999B"],
+    [1000, "1kB"],
+    [305662n, "306kB"],
+    [1028219, "1.03MB"],
+    [999_600, "1MB"],
+    [12_345_678_901n, "12.3GB"],
+  ];
   for (const [bytes, text] of cases) assert.equal(humanSize(bytes), text);
   assert.equal(shortId(`sha256:${"ab".repeat(32)}`), "ababababababa");
 });

@@ -11,7 +11,8 @@ const padding = 3;
 export function formatTable(header: readonly string[], rows: readonly (readonly string[])[]): string {
   const cells = [header, ...rows].map((row) => row.map(safeText));
   const widths = header.map((_, column) => Math.max(minWidth, ...cells.map((row) => lengthOf(row[column]!) + padding)));
-  const line = (row: string[]) => row.map((cell, i) => (i === row.length - 1 ? cell : cell + " ".repeat(widths[i]! - lengthOf(cell)))).join("");
+  const line = (row: string[]) =>
+    row.map((cell, i) => (i === row.length - 1 ? cell : cell + " ".repeat(widths[i]! - lengthOf(cell)))).join("");
   return cells.map((row) => `${line(row)}\n`).join("");
 }
 

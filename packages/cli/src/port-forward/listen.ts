@@ -11,15 +11,28 @@ export interface Listener extends Disposable {
  * Listens on the same port of each address; 0 for a free one. Of `localhost` one address may be missing: a host may
  * have only one kind. Throws Unavailable.
  */
-export async function listen(addresses: readonly string[], port: number, onConnection: (socket: Socket) => void): Promise<Listener> {
+export async function listen(
+  addresses: readonly string[],
+  port: number,
+  onConnection: (socket: Socket) => void,
+): Promise<Listener> {
   const servers: Server[] = [];
   const errors: unknown[] = [];
   const dispose = () => {
     for (const server of servers) server.close();
   };
-  for (const [address, isNeeded] of addresses.flatMap((one): [string, boolean][] => (one === "localhost" ? [["127.0.0.1", false], ["::1", false]] : [[one, true]]))) {
+  for (const [address, isNeeded] of addresses.flatMap((one): [string, boolean][] =>
+    one === "localhost"
+      ? [
+          ["127.0.0.1", false],
+          ["::1", false],
+        ]
+      : [[one, true]],
+  )) {
     try {
-      servers.push(await listenAt(address, port === 0 && servers.length > 0 ? portOf(servers[0]!) : port, onConnection));
+      servers.push(
+        await listenAt(address, port === 0 && servers.length > 0 ? portOf(servers[0]!) : port, onConnection),
+      );
     } catch (error) {
       errors.push(error);
       const isTaken = (error as NodeJS.ErrnoException).code === "EADDRINUSE";
@@ -42,7 +55,11 @@ function listenAt(host: string, port: number, onConnection: (socket: Socket) => 
 }
 
 function cannot(address: string, port: number, error: unknown): StatusError {
-  return new StatusError(Code.Unavailable, `listen on ${address} port ${port}: ${messageOf(error)}; choose another with LOCAL:PORT, or :PORT for any`, error);
+  return new StatusError(
+    Code.Unavailable,
+    `listen on ${address} port ${port}: ${messageOf(error)}; choose another with LOCAL:PORT, or :PORT for any`,
+    error,
+  );
 }
 
 function portOf(server: Server): number {

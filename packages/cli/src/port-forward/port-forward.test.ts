@@ -5,21 +5,35 @@ import { text } from "node:stream/consumers";
 import { test, type TestContext } from "node:test";
 import { setImmediate } from "node:timers/promises";
 import { Code, StatusError } from "@keelson/base/status.ts";
+import { Interrupt, type Output } from "../io.ts";
 import { startFakeRuntime } from "../testing/fake-runtime.ts";
 import { type FakeStreamingOptions, startFakeStreaming } from "../testing/fake-streaming.ts";
-import { Interrupt, type Output } from "../io.ts";
 import { parsePortPair } from "./port-pair.ts";
 
 /** Runs port-forward until `body` is done; `portOf` waits until it says where it listens. */
-async function withForward(t: TestContext, args: string[], options: FakeStreamingOptions, body: (portOf: (podPort: number) => Promise<number>) => Promise<void>) {
+async function withForward(
+  t: TestContext,
+  args: string[],
+  options: FakeStreamingOptions,
+  body: (portOf: (podPort: number) => Promise<number>) => Promise<void>,
+) {
   const streaming = await startFakeStreaming(t, options);
   let isGone = false;
   const fake = await startFakeRuntime(t, {
-    portForward: () => (isGone ? Promise.reject(new StatusError(Code.NotFound, "no such pod")) : Promise.resolve({ url: streaming.forwardUrl })),
+    portForward: () =>
+      isGone
+        ? Promise.reject(new StatusError(Code.NotFound, "no such pod"))
+        : Promise.resolve({ url: streaming.forwardUrl }),
   });
   const interrupt = new AbortController();
   let out = "";
-  const stdout: Output = { isTerminal: false, columns: 80, rows: 24, onResize: () => assert.fail(), write: (data) => ((out += String(data)), Promise.resolve()) };
+  const stdout: Output = {
+    isTerminal: false,
+    columns: 80,
+    rows: 24,
+    onResize: () => assert.fail(),
+    write: (data) => ((out += String(data)), Promise.resolve()),
+  };
   const ended = fake.keelctlWith({ stdout, signal: interrupt.signal }, "port-forward", ...args);
   const portOf = async (podPort: number) => {
     for (;;) {
@@ -55,12 +69,21 @@ for (const transport of ["spdy", "websocket"]) {
       // Answers when the question has ended.
       forward: (port, connection) => answerLate(connection, port),
     };
-    const { code, err, fake } = await withForward(t, ["-r", transport, "pod1", ":80", ":81"], options, async (portOf) => {
-      const ports = { 80: await portOf(80), 81: await portOf(81) };
-      const long = "x".repeat(1_000_000);
-      const answers = await Promise.all(Array.from({ length: 40 }, (_, i) => ask(ports[i % 2 === 0 ? 80 : 81], `${i}${long}`)));
-      answers.forEach((answer, i) => assert.ok(answer === `${i % 2 === 0 ? 80 : 81}:${i}${long}`, `connection ${i}: ${answer.length}`));
-    });
+    const { code, err, fake } = await withForward(
+      t,
+      ["-r", transport, "pod1", ":80", ":81"],
+      options,
+      async (portOf) => {
+        const ports = { 80: await portOf(80), 81: await portOf(81) };
+        const long = "x".repeat(1_000_000);
+        const answers = await Promise.all(
+          Array.from({ length: 40 }, (_, i) => ask(ports[i % 2 === 0 ? 80 : 81], `${i}${long}`)),
+        );
+        answers.forEach((answer, i) =>
+          assert.ok(answer === `${i % 2 === 0 ? 80 : 81}:${i}${long}`, `connection ${i}: ${answer.length}`),
+        );
+      },
+    );
     assert.deepEqual({ code, err }, { code: 0, err: "" });
     assert.deepEqual(fake.calls, [{ name: "portForward", request: { podSandboxId: "pod1", port: [80, 81] } }]);
   });
@@ -88,33 +111,56 @@ for (const transport of ["spdy", "websocket"]) {
 
 test("a client that vanishes leaves nothing", async (t) => {
   const ended = Promise.withResolvers<void>();
-  await withForward(t, ["pod1", ":80"], { forward: (_, connection) => void connection.resume().on("end", ended.resolve) }, async (portOf) => {
-    const socket = connect(await portOf(80), "127.0.0.1");
-    await new Promise((resolve) => socket.write("x", resolve));
-    await setImmediate();
-    socket.resetAndDestroy();
-    await ended.promise;
-  });
+  await withForward(
+    t,
+    ["pod1", ":80"],
+    { forward: (_, connection) => void connection.resume().on("end", ended.resolve) },
+    async (portOf) => {
+      const socket = connect(await portOf(80), "127.0.0.1");
+      await new Promise((resolve) => socket.write("x", resolve));
+      await setImmediate();
+      socket.resetAndDestroy();
+      await ended.promise;
+    },
+  );
 });
 
 test("a connection beyond what the runtime takes is told of", async (t) => {
   // The session takes 256 streams of a client: two for each connection.
-  const { err } = await withForward(t, ["pod1", ":80"], { forward: (_, connection) => void connection.resume() }, async (portOf) => {
-    const port = await portOf(80);
-    const sockets = Array.from({ length: 129 }, () => connect(port, "127.0.0.1"));
-    await Promise.race(sockets.map((socket) => new Promise((resolve) => socket.resume().once("close", resolve))));
-    for (const socket of sockets) socket.destroy();
-  });
+  const { err } = await withForward(
+    t,
+    ["pod1", ":80"],
+    { forward: (_, connection) => void connection.resume() },
+    async (portOf) => {
+      const port = await portOf(80);
+      const sockets = Array.from({ length: 129 }, () => connect(port, "127.0.0.1"));
+      await Promise.race(sockets.map((socket) => new Promise((resolve) => socket.resume().once("close", resolve))));
+      for (const socket of sockets) socket.destroy();
+    },
+  );
   assert.match(err, /^keelctl: a connection to port 80: SPDY: the peer reset stream \d+: REFUSED_STREAM\n/);
 });
 
 test("what cannot be: the pod, the ports, a port that is taken", async (t) => {
   const streaming = await startFakeStreaming(t, {});
-  const fake = await startFakeRuntime(t, { portForward: ({ podSandboxId }) => (podSandboxId === "pod1" ? Promise.resolve({ url: streaming.forwardUrl }) : Promise.reject(new StatusError(Code.NotFound, "no zzz"))) });
-  assert.deepEqual(await fake.keelctl("port-forward", "zzz", ":80"), { code: 1, out: "", err: "keelctl: forward ports to pod zzz: no zzz (NotFound)\n" });
-  for (const port of ["0", "80:", "65536", "1:2:3", "x", "70000:80", ":"]) assert.match((await fake.keelctl("port-forward", "pod1", port)).err, /must be \[local:\]port/, port);
+  const fake = await startFakeRuntime(t, {
+    portForward: ({ podSandboxId }) =>
+      podSandboxId === "pod1"
+        ? Promise.resolve({ url: streaming.forwardUrl })
+        : Promise.reject(new StatusError(Code.NotFound, "no zzz")),
+  });
+  assert.deepEqual(await fake.keelctl("port-forward", "zzz", ":80"), {
+    code: 1,
+    out: "",
+    err: "keelctl: forward ports to pod zzz: no zzz (NotFound)\n",
+  });
+  for (const port of ["0", "80:", "65536", "1:2:3", "x", "70000:80", ":"])
+    assert.match((await fake.keelctl("port-forward", "pod1", port)).err, /must be \[local:\]port/, port);
   const taken = new URL(streaming.forwardUrl).port;
-  assert.match((await fake.keelctl("port-forward", "pod1", `${taken}:80`)).err, new RegExp(`listen on 127\\.0\\.0\\.1 port ${taken}: .*EADDRINUSE.*; choose another`));
+  assert.match(
+    (await fake.keelctl("port-forward", "pod1", `${taken}:80`)).err,
+    new RegExp(`listen on 127\\.0\\.0\\.1 port ${taken}: .*EADDRINUSE.*; choose another`),
+  );
 });
 
 test("port pairs", () => {

@@ -12,6 +12,10 @@ export function parsePortPair(text: string): PortPair {
   const [, local, pod = ""] = /^(?:(\d{0,5}):)?(\d{1,5})$/.exec(text) ?? [];
   const podPort = Number(pod);
   const localPort = local === undefined ? podPort : Number(local);
-  if (podPort < 1 || podPort > 65535 || localPort > 65535) throw new StatusError(Code.InvalidArgument, `port ${text}: must be [local:]port with ports from 1 to 65535, such as 8080:80, :80 or 80`);
+  if (podPort < 1 || podPort > 65535 || localPort > 65535)
+    throw new StatusError(
+      Code.InvalidArgument,
+      `port ${text}: must be [local:]port with ports from 1 to 65535, such as 8080:80, :80 or 80`,
+    );
   return { localPort, podPort };
 }

@@ -4,8 +4,8 @@ import { Code, codeOf, messageOf, StatusError } from "@keelson/base/status.ts";
 import { connectSpdy } from "@keelson/spdy/connect.ts";
 import { SpdySession } from "@keelson/spdy/session.ts";
 import { createWebSocketStream } from "ws";
-import { connectWebSocket } from "../streaming/connect-websocket.ts";
 import type { StreamAddress } from "../streaming/command-streams.ts";
+import { connectWebSocket } from "../streaming/connect-websocket.ts";
 import { withoutToken } from "../streaming/stream-url.ts";
 import type { Transport } from "../streaming/transport.ts";
 
@@ -38,7 +38,8 @@ export async function openTunnel(address: StreamAddress, transport: Transport): 
 }
 
 async function openSession(address: StreamAddress, transport: Transport): Promise<SpdySession> {
-  if (transport === "spdy") return (await connectSpdy(address.url, { protocols: [forwardProtocol], tls: address.tls }, address.signal)).session;
+  if (transport === "spdy")
+    return (await connectSpdy(address.url, { protocols: [forwardProtocol], tls: address.tls }, address.signal)).session;
   let stream: Duplex | undefined;
   await connectWebSocket(address, [tunnelProtocol], (socket) => (stream = createWebSocketStream(socket)));
   return new SpdySession(stream!, { role: "client" });

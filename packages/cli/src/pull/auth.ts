@@ -12,11 +12,15 @@ export interface AuthFlags {
 /** The credentials that the flags or CRICTL_CREDS and CRICTL_AUTH give, or undefined. Asks for the password of --username. */
 export async function readAuth(io: Io, flags: AuthFlags): Promise<AuthConfig | undefined> {
   if (flags.username !== undefined && flags.username !== "") {
-    return AuthConfig.fromPartial({ username: flags.username, password: await io.readSecret(`Password of ${flags.username}: `) });
+    return AuthConfig.fromPartial({
+      username: flags.username,
+      password: await io.readSecret(`Password of ${flags.username}: `),
+    });
   }
   const creds = flags.creds ?? io.env["CRICTL_CREDS"] ?? "";
   const auth = flags.auth ?? io.env["CRICTL_AUTH"] ?? "";
-  if (creds !== "" && auth !== "") throw new StatusError(Code.InvalidArgument, "--creds and --auth are both given; use one of them");
+  if (creds !== "" && auth !== "")
+    throw new StatusError(Code.InvalidArgument, "--creds and --auth are both given; use one of them");
   if (auth !== "") return AuthConfig.fromPartial({ auth });
   if (creds === "") return undefined;
   const [username, ...password] = creds.split(":");

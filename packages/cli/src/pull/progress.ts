@@ -26,7 +26,10 @@ export function parsePullProgress(text: string | undefined): PullProgress | unde
   try {
     const { stage, layers } = JSON.parse(text) as { stage?: unknown; layers?: unknown };
     if (!Array.isArray(layers)) return undefined;
-    return { stage: typeof stage === "string" ? stage : "", layers: layers.map((one) => layerOf(one as Record<string, unknown>)) };
+    return {
+      stage: typeof stage === "string" ? stage : "",
+      layers: layers.map((one) => layerOf(one as Record<string, unknown>)),
+    };
   } catch {
     return undefined;
   }
@@ -34,7 +37,12 @@ export function parsePullProgress(text: string | undefined): PullProgress | unde
 
 function layerOf(layer: Record<string, unknown>): LayerProgress {
   const number = (value: unknown) => (typeof value === "number" && Number.isFinite(value) && value > 0 ? value : 0);
-  return { digest: String(layer["digest"]), stage: String(layer["stage"]), bytes: number(layer["bytes"]), totalBytes: number(layer["totalBytes"]) };
+  return {
+    digest: String(layer["digest"]),
+    stage: String(layer["stage"]),
+    bytes: number(layer["bytes"]),
+    totalBytes: number(layer["totalBytes"]),
+  };
 }
 
 const spinner = ["|", "/", "-", "\\"];
@@ -44,7 +52,12 @@ const barWidth = 24;
  * One line for the terminal, no longer than `columns`: a bar where the runtime tells how far it
  * is, else a spinner; always the image and the time since the pull began.
  */
-export function progressLine(image: string, progress: PullProgress | undefined, elapsedMs: number, columns: number): string {
+export function progressLine(
+  image: string,
+  progress: PullProgress | undefined,
+  elapsedMs: number,
+  columns: number,
+): string {
   const turn = spinner[Math.trunc(elapsedMs / 200) % spinner.length]!;
   const seconds = `${Math.trunc(elapsedMs / 1000)}s`;
   const parts = progress === undefined ? [] : describe(progress);

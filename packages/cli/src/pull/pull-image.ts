@@ -1,4 +1,9 @@
-import { type AuthConfig, ImageStatusRequest, type PodSandboxConfig, PullImageRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
+import {
+  type AuthConfig,
+  ImageStatusRequest,
+  type PodSandboxConfig,
+  PullImageRequest,
+} from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { Session } from "../session.ts";
 import { parsePullProgress, progressLine, type PullProgress } from "./progress.ts";
 

@@ -9,7 +9,13 @@ export function cpuPercent(before: CpuUsage | undefined, now: CpuUsage | undefin
   const usedBefore = before?.usageCoreNanoSeconds?.value;
   if (now === undefined) return undefined;
   // The same sample twice, or a container that was started again: its clock goes on, its usage began anew.
-  if (before === undefined || used === undefined || usedBefore === undefined || now.timestamp <= before.timestamp || used < usedBefore) {
+  if (
+    before === undefined ||
+    used === undefined ||
+    usedBefore === undefined ||
+    now.timestamp <= before.timestamp ||
+    used < usedBefore
+  ) {
     return now.usageNanoCores === undefined ? undefined : Number(now.usageNanoCores.value) / 1e7;
   }
   return (Number(used - usedBefore) / Number(now.timestamp - before.timestamp)) * 100;

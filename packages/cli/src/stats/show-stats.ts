@@ -44,7 +44,12 @@ export async function showStats<S>(session: Session, flags: StatsViewFlags, view
   });
 }
 
-async function oneView<S>(session: Session, view: StatsView<S>, format: "table" | DocumentFormat, everyMs: number): Promise<string> {
+async function oneView<S>(
+  session: Session,
+  view: StatsView<S>,
+  format: "table" | DocumentFormat,
+  everyMs: number,
+): Promise<string> {
   const first = await view.list();
   if (format !== "table") return documentOf(view, first, format);
   if (first.length > 0) await session.io.sleep(everyMs, session.io.signal);

@@ -24,7 +24,11 @@ export interface Connected {
  * Opens a WebSocket with one of the subprotocols. `prepare` gets it before anything can come. Throws the server's own
  * words when it refuses, Unavailable when it is not there, Unimplemented when it knows none of the subprotocols.
  */
-export async function connectWebSocket({ url, tls, signal }: StreamAddress, protocols: readonly string[], prepare: (socket: WebSocket) => void): Promise<Connected> {
+export async function connectWebSocket(
+  { url, tls, signal }: StreamAddress,
+  protocols: readonly string[],
+  prepare: (socket: WebSocket) => void,
+): Promise<Connected> {
   signal.throwIfAborted();
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   const socket = new WebSocket(url.replace(/^http/, "ws"), {
@@ -49,13 +53,24 @@ export async function connectWebSocket({ url, tls, signal }: StreamAddress, prot
   };
   signal.addEventListener("abort", onAbort, { once: true });
   socket.once("open", resolve);
-  socket.on("error", (error) => reject(new StatusError(Code.Unavailable, `connect to ${new URL(url).origin}: ${messageOf(error)}`, error)));
-  socket.once("unexpected-response", (request, response) => void refusal(url, response).then(reject).finally(() => request.destroy()));
+  socket.on("error", (error) =>
+    reject(new StatusError(Code.Unavailable, `connect to ${new URL(url).origin}: ${messageOf(error)}`, error)),
+  );
+  socket.once(
+    "unexpected-response",
+    (request, response) =>
+      void refusal(url, response)
+        .then(reject)
+        .finally(() => request.destroy()),
+  );
   try {
     await promise;
     if (protocols.includes(protocol)) return { socket, protocol };
     socket.terminate();
-    throw new StatusError(Code.Unimplemented, `the runtime has no ${protocols.join(" or ")} on WebSockets; use --transport spdy`);
+    throw new StatusError(
+      Code.Unimplemented,
+      `the runtime has no ${protocols.join(" or ")} on WebSockets; use --transport spdy`,
+    );
   } finally {
     signal.removeEventListener("abort", onAbort);
   }
@@ -65,6 +80,13 @@ async function refusal(url: string, response: IncomingMessage): Promise<StatusEr
   const text = await refusalText(response);
   const status = response.statusCode ?? 0;
   // Go's WebSocket servers answer so when they know none of the subprotocols; containerd does for port-forward.
-  if (status === 403 && text === "") return new StatusError(Code.Unimplemented, `${new URL(url).origin}: the runtime does not take this over WebSocket (403); use --transport spdy`);
-  return new StatusError(codes.get(status) ?? Code.Internal, `${new URL(url).origin}: the server answers ${status} ${response.statusMessage ?? ""}${text === "" ? "" : `: ${text}`}`);
+  if (status === 403 && text === "")
+    return new StatusError(
+      Code.Unimplemented,
+      `${new URL(url).origin}: the runtime does not take this over WebSocket (403); use --transport spdy`,
+    );
+  return new StatusError(
+    codes.get(status) ?? Code.Internal,
+    `${new URL(url).origin}: the server answers ${status} ${response.statusMessage ?? ""}${text === "" ? "" : `: ${text}`}`,
+  );
 }

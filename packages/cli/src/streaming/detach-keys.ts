@@ -18,7 +18,10 @@ function parseKey(key: string, text: string): number {
   const control = /^ctrl-(.)$/i.exec(key)?.[1];
   const code = control === undefined ? key.charCodeAt(0) : controlKeys.indexOf(control.toLowerCase());
   if (code < 0 || (control === undefined && (key.length !== 1 || code > 126))) {
-    throw new StatusError(Code.InvalidArgument, `--detach-keys ${text}: must be single characters or ctrl-<key> with commas between them, or none`);
+    throw new StatusError(
+      Code.InvalidArgument,
+      `--detach-keys ${text}: must be single characters or ctrl-<key> with commas between them, or none`,
+    );
   }
   return code;
 }

@@ -52,5 +52,8 @@ function parsePlainText(text: string): ExitStatus {
 }
 
 function failure(message: string): StatusError {
-  return new StatusError(Code.Internal, message === "" ? "the runtime says that it did not work, and not why" : message);
+  return new StatusError(
+    Code.Internal,
+    message === "" ? "the runtime says that it did not work, and not why" : message,
+  );
 }

@@ -13,7 +13,11 @@ export async function streamAddress(text: string, flags: TlsFlags, signal: Abort
 }
 
 /** Opens the streams. The address works once, and for a minute only. */
-export async function openRemoteCommand(address: StreamAddress, transport: Transport, wanted: WantedStreams): Promise<RemoteCommand> {
+export async function openRemoteCommand(
+  address: StreamAddress,
+  transport: Transport,
+  wanted: WantedStreams,
+): Promise<RemoteCommand> {
   try {
     return await (transport === "spdy" ? openSpdyCommand(address, wanted) : openWebSocketCommand(address, wanted));
   } catch (error) {

@@ -1,8 +1,8 @@
 import type { Readable, Writable } from "node:stream";
 import { type Io, note, type Output } from "../io.ts";
+import type { RemoteCommand } from "./command-streams.ts";
 import { DetachScanner } from "./detach-keys.ts";
 import type { ExitStatus } from "./exit-status.ts";
-import type { RemoteCommand } from "./command-streams.ts";
 
 export interface RunOptions {
   /** Whether the command has a terminal; ours is then its keyboard and screen. */
@@ -18,7 +18,11 @@ export type RunEnd = { readonly is: "ended"; readonly status: ExitStatus } | { r
  * Joins our stdin, stdout and stderr with a command's until it has ended. Our terminal is as before when this returns
  * or throws. Throws the signal's reason on an interrupt, Unavailable when the connection is lost.
  */
-export async function runRemoteCommand(io: Io, remote: RemoteCommand, { tty, detachKeys }: RunOptions): Promise<RunEnd> {
+export async function runRemoteCommand(
+  io: Io,
+  remote: RemoteCommand,
+  { tty, detachKeys }: RunOptions,
+): Promise<RunEnd> {
   using cleanup = new DisposableStack();
   cleanup.use(remote);
   // When we hang up first, nobody waits for it.
@@ -32,7 +36,11 @@ export async function runRemoteCommand(io: Io, remote: RemoteCommand, { tty, det
       io.stdin.setRaw(true);
       cleanup.defer(() => io.stdin.setRaw(false));
     }
-    if (!remote.hasStdinEnd && !io.stdin.isTerminal) await note(io, "this runtime's WebSocket cannot tell the command that stdin has ended; with --transport spdy it can");
+    if (!remote.hasStdinEnd && !io.stdin.isTerminal)
+      await note(
+        io,
+        "this runtime's WebSocket cannot tell the command that stdin has ended; with --transport spdy it can",
+      );
     void passStdin(input, remote.stdin, new DetachScanner(detachKeys)).then((isDetached) => {
       if (isDetached) detached.resolve({ is: "detached" });
     });
@@ -56,7 +64,10 @@ async function passStdin(input: Readable, stdin: Writable, scanner: DetachScanne
     // The terminal is needed once more, to put it back.
     for await (const chunk of input.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
       const { passed, isDetached } = scanner.scan(chunk);
-      if (passed.length > 0) await new Promise<void>((resolve, reject) => stdin.write(passed, (error) => (error ? reject(error) : resolve())));
+      if (passed.length > 0)
+        await new Promise<void>((resolve, reject) =>
+          stdin.write(passed, (error) => (error ? reject(error) : resolve())),
+        );
       if (isDetached) return true;
     }
     stdin.end();

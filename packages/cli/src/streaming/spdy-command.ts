@@ -1,8 +1,8 @@
 import type { Readable } from "node:stream";
 import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
 import { connectSpdy } from "@keelson/spdy/connect.ts";
-import { type ExitStatus, parseExitStatus } from "./exit-status.ts";
 import type { RemoteCommand, StreamAddress, WantedStreams } from "./command-streams.ts";
+import { type ExitStatus, parseExitStatus } from "./exit-status.ts";
 
 /** The best first. v4 tells the exit code, v3 knows terminal sizes. */
 const protocols = ["v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io"];
@@ -11,7 +11,10 @@ const protocols = ["v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io"
 const maxStatusBytes = 64 * 1024;
 
 /** Opens a command's streams over SPDY/3.1, in the order that Kubernetes' clients have. */
-export async function openSpdyCommand({ url, tls, signal }: StreamAddress, wanted: WantedStreams): Promise<RemoteCommand> {
+export async function openSpdyCommand(
+  { url, tls, signal }: StreamAddress,
+  wanted: WantedStreams,
+): Promise<RemoteCommand> {
   const { session, protocol } = await connectSpdy(url, { protocols, tls }, signal);
   const hasSizes = wanted.tty && (protocol === protocols[0] || protocol === protocols[1]);
   try {
@@ -21,7 +24,9 @@ export async function openSpdyCommand({ url, tls, signal }: StreamAddress, wante
     const stdout = open(wanted.stdout, "stdout");
     const stderr = open(wanted.stderr && !wanted.tty, "stderr");
     const sizes = open(hasSizes, "resize");
-    await Promise.all([error, stdin, stdout, stderr, sizes].flatMap((stream) => (stream === undefined ? [] : [stream.accepted])));
+    await Promise.all(
+      [error, stdin, stdout, stderr, sizes].flatMap((stream) => (stream === undefined ? [] : [stream.accepted])),
+    );
     return {
       stdin,
       stdout,

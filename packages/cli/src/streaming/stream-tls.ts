@@ -24,7 +24,11 @@ export interface StreamTls {
  * otherwise, which nobody can check: on this host's loopback it is taken as it is, unless --tls-ca says what to check it with.
  */
 export async function readStreamTls(url: string, flags: TlsFlags): Promise<StreamTls> {
-  const [ca, cert, key] = await Promise.all([read(flags.tlsCa, "--tls-ca"), read(flags.tlsCert, "--tls-cert"), read(flags.tlsKey, "--tls-key")]);
+  const [ca, cert, key] = await Promise.all([
+    read(flags.tlsCa, "--tls-ca"),
+    read(flags.tlsCert, "--tls-cert"),
+    read(flags.tlsKey, "--tls-key"),
+  ]);
   const servername = flags.tlsSni ?? flags.tlsServerName;
   return {
     rejectUnauthorized: ca !== undefined || !isLoopback(new URL(url).hostname),

@@ -6,7 +6,8 @@ import { Code, StatusError } from "@keelson/base/status.ts";
  */
 export function checkStreamUrl(text: string): string {
   const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (url === undefined || (url.protocol !== "http:" && url.protocol !== "https:")) throw new StatusError(Code.Internal, "the runtime gave no http address for the stream");
+  if (url === undefined || (url.protocol !== "http:" && url.protocol !== "https:"))
+    throw new StatusError(Code.Internal, "the runtime gave no http address for the stream");
   return url.href;
 }
 

@@ -4,15 +4,21 @@ import { buffer } from "node:stream/consumers";
 import { test, type TestContext } from "node:test";
 import { setImmediate } from "node:timers/promises";
 import { ContainerState, ContainerStatus } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { Interrupt, type Io, type Output } from "../io.ts";
 import { runWith, startFakeRuntime } from "../testing/fake-runtime.ts";
 import { type FakeStreamingOptions, startFakeStreaming } from "../testing/fake-streaming.ts";
-import { Interrupt, type Io, type Output } from "../io.ts";
 import { DetachScanner, parseDetachKeys } from "./detach-keys.ts";
 import { parseExitStatus } from "./exit-status.ts";
 
 const success = '{"metadata":{},"status":"Success"}';
 const exited = (code: number, message = `command terminated with exit code ${code}`) =>
-  JSON.stringify({ metadata: {}, status: "Failure", message, reason: "NonZeroExitCode", details: { causes: [{ reason: "ExitCode", message: String(code) }] } });
+  JSON.stringify({
+    metadata: {},
+    status: "Failure",
+    message,
+    reason: "NonZeroExitCode",
+    details: { causes: [{ reason: "ExitCode", message: String(code) }] },
+  });
 
 async function startStreams(t: TestContext, options: FakeStreamingOptions) {
   const streaming = await startFakeStreaming(t, options);
@@ -64,8 +70,22 @@ for (const transport of ["spdy", "websocket"]) {
         return exited(7);
       },
     });
-    assert.deepEqual(await fake.keelctl("exec", "-r", transport, "abc", "sh", "-c", "exit 7"), { code: 7, out: "out", err: "err" });
-    assert.deepEqual(fake.calls.at(-1), { name: "exec", request: { containerId: "abc", cmd: ["sh", "-c", "exit 7"], stdin: false, stdout: true, stderr: true, tty: false } });
+    assert.deepEqual(await fake.keelctl("exec", "-r", transport, "abc", "sh", "-c", "exit 7"), {
+      code: 7,
+      out: "out",
+      err: "err",
+    });
+    assert.deepEqual(fake.calls.at(-1), {
+      name: "exec",
+      request: {
+        containerId: "abc",
+        cmd: ["sh", "-c", "exit 7"],
+        stdin: false,
+        stdout: true,
+        stderr: true,
+        tty: false,
+      },
+    });
   });
 
   test(`${transport}: stdin goes to the command, and its end; megabytes come back unchanged`, async (t) => {
@@ -77,14 +97,25 @@ for (const transport of ["spdy", "websocket"]) {
       },
     });
     const bytes = Buffer.alloc(3_000_000, "0123456789abcde\n");
-    const outcome = await fake.keelctlWith(piped(Readable.from([bytes.subarray(0, 1_000_001), bytes.subarray(1_000_001)])), "exec", "-i", "-r", transport, "abc", "cat");
+    const outcome = await fake.keelctlWith(
+      piped(Readable.from([bytes.subarray(0, 1_000_001), bytes.subarray(1_000_001)])),
+      "exec",
+      "-i",
+      "-r",
+      transport,
+      "abc",
+      "cat",
+    );
     assert.equal(outcome.code, 0, outcome.err);
     assert.ok(outcome.out === bytes.toString());
   });
 
   test(`${transport}: a command that reads no more ends all the same, and so does keelctl`, async (t) => {
     const fake = await startStreams(t, { command: async ({ stdout }) => (stdout.write("first"), success) });
-    assert.deepEqual(await fake.keelctlWith(piped(new PassThrough()), "exec", "-i", "-r", transport, "abc", "head", "-1"), { code: 0, out: "first", err: "" });
+    assert.deepEqual(
+      await fake.keelctlWith(piped(new PassThrough()), "exec", "-i", "-r", transport, "abc", "head", "-1"),
+      { code: 0, out: "first", err: "" },
+    );
   });
 
   test(`${transport}: a terminal is raw while the command runs, has its size first and follows it`, async (t) => {
@@ -102,7 +133,10 @@ for (const transport of ["spdy", "websocket"]) {
       },
     });
     const { code, err } = await fake.keelctlWith(tty.io, "exec", "-it", "-r", transport, "abc", "sh");
-    assert.deepEqual({ code, err, out: tty.out() }, { code: 0, err: "", out: '"\\u0003x" {"Width":101,"Height":33} {"Width":120,"Height":50}' });
+    assert.deepEqual(
+      { code, err, out: tty.out() },
+      { code: 0, err: "", out: '"\\u0003x" {"Width":101,"Height":33} {"Width":120,"Height":50}' },
+    );
     assert.deepEqual(tty.modes, [true, false]);
     assert.ok(keys.destroyed);
     assert.equal((fake.calls[0]!.request as { stderr: boolean }).stderr, false);
@@ -132,7 +166,18 @@ for (const transport of ["spdy", "websocket"]) {
       },
     });
     const killed = terminal(new PassThrough());
-    assert.deepEqual(await waiting.keelctlWith({ ...killed.io, signal: interrupt.signal }, "exec", "-it", "-r", transport, "abc", "sh"), { code: 143, out: "", err: "keelctl: interrupted\n" });
+    assert.deepEqual(
+      await waiting.keelctlWith(
+        { ...killed.io, signal: interrupt.signal },
+        "exec",
+        "-it",
+        "-r",
+        transport,
+        "abc",
+        "sh",
+      ),
+      { code: 143, out: "", err: "keelctl: interrupted\n" },
+    );
     assert.deepEqual(killed.modes, [true, false]);
   });
 
@@ -149,7 +194,13 @@ for (const transport of ["spdy", "websocket"]) {
         return success;
       },
     });
-    const stdout: Output = { isTerminal: false, columns: 80, rows: 24, onResize: () => assert.fail(), write: async (data) => (await room.promise, void (read += data.length)) };
+    const stdout: Output = {
+      isTerminal: false,
+      columns: 80,
+      rows: 24,
+      onResize: () => assert.fail(),
+      write: async (data) => (await room.promise, void (read += data.length)),
+    };
     const ended = fake.keelctlWith({ stdout }, "exec", "-r", transport, "abc", "cat");
     while (count.passed === 0 || count.passed !== count.before) {
       count.before = count.passed;
@@ -164,8 +215,17 @@ for (const transport of ["spdy", "websocket"]) {
   test(`${transport}: an interrupt ends keelctl also when nobody reads its output`, async (t) => {
     const interrupt = new AbortController();
     const fake = await startStreams(t, { command: async ({ stdout }) => (stdout.write("x"), new Promise(() => {})) });
-    const stdout: Output = { isTerminal: false, columns: 80, rows: 24, onResize: () => assert.fail(), write: () => (interrupt.abort(new Interrupt(143)), new Promise(() => {})) };
-    assert.deepEqual(await fake.keelctlWith({ stdout, signal: interrupt.signal }, "exec", "-r", transport, "abc", "yes"), { code: 143, out: "", err: "keelctl: interrupted\n" });
+    const stdout: Output = {
+      isTerminal: false,
+      columns: 80,
+      rows: 24,
+      onResize: () => assert.fail(),
+      write: () => (interrupt.abort(new Interrupt(143)), new Promise(() => {})),
+    };
+    assert.deepEqual(
+      await fake.keelctlWith({ stdout, signal: interrupt.signal }, "exec", "-r", transport, "abc", "yes"),
+      { code: 143, out: "", err: "keelctl: interrupted\n" },
+    );
   });
 
   test(`${transport}: attach leaves with the container's exit code; the keys detach and nothing of them is typed`, async (t) => {
@@ -204,8 +264,19 @@ for (const transport of ["spdy", "websocket"]) {
 }
 
 test("a WebSocket of v4 cannot tell the end of stdin, which is said", async (t) => {
-  const fake = await startStreams(t, { webSocketProtocols: ["v4.channel.k8s.io"], command: async ({ stdin }) => (stdin.resume(), success) });
-  const { code, err } = await fake.keelctlWith(piped(Readable.from(["x"])), "exec", "-i", "-r", "websocket", "abc", "cat");
+  const fake = await startStreams(t, {
+    webSocketProtocols: ["v4.channel.k8s.io"],
+    command: async ({ stdin }) => (stdin.resume(), success),
+  });
+  const { code, err } = await fake.keelctlWith(
+    piped(Readable.from(["x"])),
+    "exec",
+    "-i",
+    "-r",
+    "websocket",
+    "abc",
+    "cat",
+  );
   assert.equal(code, 0);
   assert.match(err, /cannot tell the command that stdin has ended; with --transport spdy it can/);
 });
@@ -217,10 +288,15 @@ test("a server without the subprotocols is named as such", async (t) => {
 
 test("exec in several containers: one after the other with their ids, no -i", async (t) => {
   const fake = await startStreams(t, { command: async ({ stdout }) => (stdout.write("x\n"), exited(2)) });
-  fake.containers = ["one", "two"].map((id) => ContainerStatus.fromPartial({ id, metadata: { name: "web" }, state: ContainerState.CONTAINER_RUNNING }));
+  fake.containers = ["one", "two"].map((id) =>
+    ContainerStatus.fromPartial({ id, metadata: { name: "web" }, state: ContainerState.CONTAINER_RUNNING }),
+  );
   assert.deepEqual(await fake.keelctl("exec", "--name", "web", "ls"), { code: 2, out: "one:\nx\ntwo:\nx\n", err: "" });
   assert.deepEqual(await fake.keelctl("exec", "-x", "-e", "--name", "web", "ls"), { code: 0, out: "x\nx\n", err: "" });
-  assert.match((await fake.keelctl("exec", "-i", "--name", "web", "ls")).err, /choose 2 containers; -i and -t are for one/);
+  assert.match(
+    (await fake.keelctl("exec", "-i", "--name", "web", "ls")).err,
+    /choose 2 containers; -i and -t are for one/,
+  );
 });
 
 test("exec: flags that do not go together", async () => {
@@ -234,11 +310,24 @@ test("exec: flags that do not go together", async () => {
 test("exit statuses: of v4 and v5, of older servers, and of what was not run", () => {
   assert.deepEqual(parseExitStatus(success), { exitCode: 0, message: undefined });
   assert.deepEqual(parseExitStatus(exited(9)), { exitCode: 9, message: undefined });
-  assert.deepEqual(parseExitStatus(exited(127, "command terminated with exit code 127: nosuch: not found")), { exitCode: 127, message: "nosuch: not found" });
+  assert.deepEqual(parseExitStatus(exited(127, "command terminated with exit code 127: nosuch: not found")), {
+    exitCode: 127,
+    message: "nosuch: not found",
+  });
   assert.deepEqual(parseExitStatus(""), { exitCode: 0, message: undefined });
   assert.deepEqual(parseExitStatus("command terminated with exit code 3"), { exitCode: 3, message: undefined });
-  assert.throws(() => parseExitStatus('{"status":"Failure","message":"Internal error occurred: gone"}'), /Internal error occurred: gone/);
-  for (const text of ["broken", "{}", "[1]", "null", '{"status":"Failure","details":{"causes":[null,{"reason":"ExitCode","message":"999"}]}}']) assert.throws(() => parseExitStatus(text), /./, text);
+  assert.throws(
+    () => parseExitStatus('{"status":"Failure","message":"Internal error occurred: gone"}'),
+    /Internal error occurred: gone/,
+  );
+  for (const text of [
+    "broken",
+    "{}",
+    "[1]",
+    "null",
+    '{"status":"Failure","details":{"causes":[null,{"reason":"ExitCode","message":"999"}]}}',
+  ])
+    assert.throws(() => parseExitStatus(text), /./, text);
 });
 
 test("detach keys: of several pieces, and what only looks like them is passed on", () => {

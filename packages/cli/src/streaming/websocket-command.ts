@@ -1,9 +1,9 @@
 import { Readable, Writable } from "node:stream";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import type WebSocket from "ws";
+import type { RemoteCommand, StreamAddress, WantedStreams } from "./command-streams.ts";
 import { connectWebSocket } from "./connect-websocket.ts";
 import { type ExitStatus, parseExitStatus } from "./exit-status.ts";
-import type { RemoteCommand, StreamAddress, WantedStreams } from "./command-streams.ts";
 
 /** The best first: v5 can tell the end of stdin. */
 const protocols = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
@@ -53,7 +53,11 @@ export async function openWebSocketCommand(address: StreamAddress, wanted: Wante
     stderr,
     hasStdinEnd,
     ended,
-    resize: ({ width, height }) => socket.send(Buffer.concat([Uint8Array.of(channel.resize), Buffer.from(JSON.stringify({ Width: width, Height: height }))]), () => {}),
+    resize: ({ width, height }) =>
+      socket.send(
+        Buffer.concat([Uint8Array.of(channel.resize), Buffer.from(JSON.stringify({ Width: width, Height: height }))]),
+        () => {},
+      ),
     [Symbol.dispose]: () => hangUp(socket),
   };
 }

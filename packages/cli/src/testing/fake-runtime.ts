@@ -5,9 +5,17 @@ import { Readable } from "node:stream";
 import type { TestContext } from "node:test";
 import { setImmediate } from "node:timers/promises";
 import { Code, StatusError } from "@keelson/base/status.ts";
-import { Container, ContainerState, ContainerStatus, Image, PodSandbox, PodSandboxState, PodSandboxStatus } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { createCriServer } from "@keelson/cri/server.ts";
+import {
+  Container,
+  ContainerState,
+  ContainerStatus,
+  Image,
+  PodSandbox,
+  PodSandboxState,
+  PodSandboxStatus,
+} from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { Handlers } from "@keelson/cri/handlers.ts";
+import { createCriServer } from "@keelson/cri/server.ts";
 import type { Io, Output } from "../io.ts";
 import { runProgram } from "../program.ts";
 
@@ -53,7 +61,11 @@ export async function startFakeRuntime(t: TestContext, handlers: Handlers = {}):
     containers: [],
     images: [],
     keelctl: (...args) => fake.keelctlWith({}, ...args),
-    keelctlWith: (io, ...args) => runWith({ ...io, env: { CONTAINER_RUNTIME_ENDPOINT: fake.endpoint, CRI_CONFIG_FILE: "/dev/null", ...io.env } }, args),
+    keelctlWith: (io, ...args) =>
+      runWith(
+        { ...io, env: { CONTAINER_RUNTIME_ENDPOINT: fake.endpoint, CRI_CONFIG_FILE: "/dev/null", ...io.env } },
+        args,
+      ),
   };
   const server = createCriServer(
     { ...podHandlers(fake), ...containerHandlers(fake), ...imageHandlers(fake), ...handlers },
@@ -102,14 +114,26 @@ export async function runWith(io: Partial<Io> & { isTerminal?: boolean }, args: 
 function podHandlers(fake: FakeRuntime): Handlers {
   const find = (id: string) => fake.pods.find((pod) => pod.id.startsWith(id)) ?? notFound(id);
   return {
-    version: () => Promise.resolve({ version: "0.1.0", runtimeName: "fake", runtimeVersion: "1.2.3", runtimeApiVersion: "v1" }),
+    version: () =>
+      Promise.resolve({ version: "0.1.0", runtimeName: "fake", runtimeVersion: "1.2.3", runtimeApiVersion: "v1" }),
     listPodSandbox: ({ filter }) => {
-      const isMeant = (pod: PodSandbox) => pod.id.startsWith(filter?.id ?? "") && (filter?.state === undefined || filter.state.state === pod.state) && Object.entries(filter?.labelSelector ?? {}).every(([key, value]) => pod.labels[key] === value);
+      const isMeant = (pod: PodSandbox) =>
+        pod.id.startsWith(filter?.id ?? "") &&
+        (filter?.state === undefined || filter.state.state === pod.state) &&
+        Object.entries(filter?.labelSelector ?? {}).every(([key, value]) => pod.labels[key] === value);
       return Promise.resolve({ items: fake.pods.filter(isMeant) });
     },
     runPodSandbox: ({ config, runtimeHandler }) => {
       const id = `pod${fake.pods.length + 1}`;
-      fake.pods.push(PodSandbox.fromPartial({ id, metadata: config!.metadata!, createdAt: ago(0), runtimeHandler, labels: config!.labels }));
+      fake.pods.push(
+        PodSandbox.fromPartial({
+          id,
+          metadata: config!.metadata!,
+          createdAt: ago(0),
+          runtimeHandler,
+          labels: config!.labels,
+        }),
+      );
       return Promise.resolve({ podSandboxId: id });
     },
     stopPodSandbox: async ({ podSandboxId }) => {
@@ -122,7 +146,14 @@ function podHandlers(fake: FakeRuntime): Handlers {
     },
     podSandboxStatus: async ({ podSandboxId }) => {
       const { id, metadata, state, createdAt, labels } = find(podSandboxId);
-      const status = PodSandboxStatus.fromPartial({ id, metadata: metadata!, state, createdAt, labels, network: { ip: "10.1.2.3" } });
+      const status = PodSandboxStatus.fromPartial({
+        id,
+        metadata: metadata!,
+        state,
+        createdAt,
+        labels,
+        network: { ip: "10.1.2.3" },
+      });
       return { status, info: { info: '{"pid":7}' }, containersStatuses: [], timestamp: 0n };
     },
   };
@@ -132,12 +163,19 @@ function containerHandlers(fake: FakeRuntime): Handlers {
   const find = (id: string) => fake.containers.find((one) => one.id.startsWith(id)) ?? notFound(id);
   return {
     listContainers: ({ filter }) => {
-      const containers = fake.containers.filter((one) => one.id.startsWith(filter?.id ?? "") && (filter?.state === undefined || filter.state.state === one.state));
-      return Promise.resolve({ containers: containers.map((one) => Container.fromPartial({ ...one, podSandboxId: "pod1" })) });
+      const containers = fake.containers.filter(
+        (one) =>
+          one.id.startsWith(filter?.id ?? "") && (filter?.state === undefined || filter.state.state === one.state),
+      );
+      return Promise.resolve({
+        containers: containers.map((one) => Container.fromPartial({ ...one, podSandboxId: "pod1" })),
+      });
     },
     createContainer: ({ config }) => {
       const id = `ctr${fake.containers.length + 1}`;
-      fake.containers.push(ContainerStatus.fromPartial({ id, metadata: config!.metadata!, image: config!.image!, createdAt: ago(0) }));
+      fake.containers.push(
+        ContainerStatus.fromPartial({ id, metadata: config!.metadata!, image: config!.image!, createdAt: ago(0) }),
+      );
       return Promise.resolve({ containerId: id });
     },
     startContainer: async ({ containerId }) => {
@@ -152,7 +190,10 @@ function containerHandlers(fake: FakeRuntime): Handlers {
       fake.containers = fake.containers.filter((one) => one.id !== containerId);
       return Promise.resolve({});
     },
-    containerStatus: async ({ containerId, verbose }) => ({ status: find(containerId), info: verbose ? { info: '{"pid":42}' } : {} }),
+    containerStatus: async ({ containerId, verbose }) => ({
+      status: find(containerId),
+      info: verbose ? { info: '{"pid":42}' } : {},
+    }),
     updateContainerResources: async ({ containerId }) => {
       find(containerId);
       return {};
@@ -162,9 +203,18 @@ function containerHandlers(fake: FakeRuntime): Handlers {
 }
 
 function imageHandlers(fake: FakeRuntime): Handlers {
-  const find = (name: string) => fake.images.find((one) => one.id.replace("sha256:", "").startsWith(name) || one.id === name || [...one.repoTags, ...one.repoDigests].includes(name));
+  const find = (name: string) =>
+    fake.images.find(
+      (one) =>
+        one.id.replace("sha256:", "").startsWith(name) ||
+        one.id === name ||
+        [...one.repoTags, ...one.repoDigests].includes(name),
+    );
   return {
-    listImages: ({ filter }) => Promise.resolve({ images: fake.images.filter((one) => (filter?.image?.image ?? "") === "" || find(filter!.image!.image) === one) }),
+    listImages: ({ filter }) =>
+      Promise.resolve({
+        images: fake.images.filter((one) => (filter?.image?.image ?? "") === "" || find(filter!.image!.image) === one),
+      }),
     imageStatus: ({ image }) => Promise.resolve({ image: find(image!.image), info: {} }),
     pullImage: ({ image }) => {
       fake.images.push(Image.fromPartial({ id: `sha256:${"f".repeat(64)}`, repoTags: [image!.image] }));

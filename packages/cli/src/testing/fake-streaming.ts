@@ -32,12 +32,18 @@ export interface FakeStreamingOptions {
   readonly webSocketProtocols?: readonly string[];
 }
 
-
 /** A streaming server as a runtime has it, for both transports. */
 export async function startFakeStreaming(t: TestContext, options: FakeStreamingOptions): Promise<FakeStreaming> {
-  const { command = () => Promise.resolve(""), forward = () => {}, webSocketProtocols = ["v5.channel.k8s.io", "SPDY/3.1+portforward.k8s.io"] } = options;
+  const {
+    command = () => Promise.resolve(""),
+    forward = () => {},
+    webSocketProtocols = ["v5.channel.k8s.io", "SPDY/3.1+portforward.k8s.io"],
+  } = options;
   const sockets = new Set<Duplex>();
-  const webSockets = new WebSocketServer({ noServer: true, handleProtocols: (offered) => webSocketProtocols.find((one) => offered.has(one)) ?? false });
+  const webSockets = new WebSocketServer({
+    noServer: true,
+    handleProtocols: (offered) => webSocketProtocols.find((one) => offered.has(one)) ?? false,
+  });
   const server = createServer((_, response) => response.writeHead(404).end("no such token\n"));
   server.on("upgrade", (request, socket, head) => {
     sockets.add(socket);
@@ -48,7 +54,8 @@ export async function startFakeStreaming(t: TestContext, options: FakeStreamingO
       // `ws` refuses the tunnel's name, which has a slash.
       const offered = request.headers["sec-websocket-protocol"] ?? "";
       if (offered.includes("/")) delete request.headers["sec-websocket-protocol"];
-      if (offered.includes("/")) webSockets.once("headers", (headers) => headers.push(`Sec-WebSocket-Protocol: ${offered}`));
+      if (offered.includes("/"))
+        webSockets.once("headers", (headers) => headers.push(`Sec-WebSocket-Protocol: ${offered}`));
       webSockets.handleUpgrade(request, socket, head, (one) => {
         if (url.pathname === "/forward") serveForward(createWebSocketStream(one), forward);
         else serveChannels(one, command);
@@ -56,7 +63,9 @@ export async function startFakeStreaming(t: TestContext, options: FakeStreamingO
       return;
     }
     const protocol = url.pathname === "/forward" ? "portforward.k8s.io" : "v4.channel.k8s.io";
-    socket.write(`HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: ${protocol}\r\n\r\n`);
+    socket.write(
+      `HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: ${protocol}\r\n\r\n`,
+    );
     if (url.pathname === "/forward") serveForward(socket, forward);
     else serveSpdy(socket, names, command);
   });
@@ -68,14 +77,20 @@ export async function startFakeStreaming(t: TestContext, options: FakeStreamingO
   const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   return {
     commandUrl: ({ stdin, stdout, stderr, tty }) => {
-      const names = ["error", stdin && "stdin", stdout && "stdout", stderr && "stderr", tty && "resize"].filter((name) => name !== false);
+      const names = ["error", stdin && "stdin", stdout && "stdout", stderr && "stderr", tty && "resize"].filter(
+        (name) => name !== false,
+      );
       return `${origin}/exec/token?streams=${names.join(",")}`;
     },
     forwardUrl: `${origin}/forward`,
   };
 }
 
-function serveSpdy(socket: Duplex, names: readonly string[], command: NonNullable<FakeStreamingOptions["command"]>): void {
+function serveSpdy(
+  socket: Duplex,
+  names: readonly string[],
+  command: NonNullable<FakeStreamingOptions["command"]>,
+): void {
   const streams = new Map<string, SpdyStream>();
   const session = new SpdySession(socket, {
     role: "server",
@@ -109,7 +124,10 @@ function serveChannels(socket: WebSocket, command: NonNullable<FakeStreamingOpti
     if (data[0] === 4) sizes.push(data.toString("utf8", 1));
     if (data[0] === 255 && data[1] === 0) stdin.end();
   });
-  const output = (channel: number) => new Writable({ write: (bytes: Buffer, _, done) => socket.send(Buffer.concat([Uint8Array.of(channel), bytes]), done) });
+  const output = (channel: number) =>
+    new Writable({
+      write: (bytes: Buffer, _, done) => socket.send(Buffer.concat([Uint8Array.of(channel), bytes]), done),
+    });
   const stderr = output(2);
   void command({ stdin, stdout: output(1), stderr, sizes, drop: () => socket.terminate() }).then((status) => {
     socket.send(Buffer.concat([Uint8Array.of(3), Buffer.from(status)]));

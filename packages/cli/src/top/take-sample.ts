@@ -1,5 +1,9 @@
 import { Code, codeOf } from "@keelson/base/status.ts";
-import { ListContainerStatsRequest, ListPodSandboxMetricsRequest, ListPodSandboxStatsRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
+import {
+  ListContainerStatsRequest,
+  ListPodSandboxMetricsRequest,
+  ListPodSandboxStatsRequest,
+} from "@keelson/cri/gen/runtime/v1/api.ts";
 import { type ContainerSelection, selectContainers, selectPods } from "../select.ts";
 import type { Session } from "../session.ts";
 import type { UsageSample } from "./usage-row.ts";
@@ -19,7 +23,14 @@ export async function takeSample(session: Session, flags: ContainerSelection): P
     ifTold(runtime.call("listPodSandboxStats", ListPodSandboxStatsRequest.fromPartial(podFilter))),
     ifTold(ioBytesOf(session)),
   ]);
-  return { atMs: performance.now(), containers, pods, containerStats: stats.stats, podStats: podStats?.stats ?? [], ioBytes };
+  return {
+    atMs: performance.now(),
+    containers,
+    pods,
+    containerStats: stats.stats,
+    podStats: podStats?.stats ?? [],
+    ioBytes,
+  };
 }
 
 async function ioBytesOf({ runtime }: Session): Promise<Map<string, number>> {
@@ -27,7 +38,11 @@ async function ioBytesOf({ runtime }: Session): Promise<Map<string, number>> {
   const bytes = new Map<string, number>();
   for (const { containerId, metrics } of podMetrics.flatMap((pod) => pod.containerMetrics)) {
     const found = metrics.filter(({ name }) => ioMetrics.has(name));
-    if (found.length > 0) bytes.set(containerId, found.reduce((total, { value }) => total + Number(value?.value ?? 0n), 0));
+    if (found.length > 0)
+      bytes.set(
+        containerId,
+        found.reduce((total, { value }) => total + Number(value?.value ?? 0n), 0),
+      );
   }
   return bytes;
 }

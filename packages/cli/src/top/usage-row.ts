@@ -1,4 +1,12 @@
-import type { Container, ContainerStats, CpuUsage, MemoryUsage, PodSandbox, PodSandboxStats, PsiStats } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type {
+  Container,
+  ContainerStats,
+  CpuUsage,
+  MemoryUsage,
+  PodSandbox,
+  PodSandboxStats,
+  PsiStats,
+} from "@keelson/cri/gen/runtime/v1/api.ts";
 import { cpuPercent } from "../stats/cpu-percent.ts";
 
 /** What a runtime tells at one time. */
@@ -30,7 +38,11 @@ export interface UsageRow {
   readonly sentPerSecond: number | undefined;
   readonly ioPerSecond: number | undefined;
   /** How much of the last 10 s some process waited for CPU, memory and disk, in percent. */
-  readonly pressure: { readonly cpu: number | undefined; readonly memory: number | undefined; readonly io: number | undefined };
+  readonly pressure: {
+    readonly cpu: number | undefined;
+    readonly memory: number | undefined;
+    readonly io: number | undefined;
+  };
   /** The attempt: how often it was made again. */
   readonly restarts: number;
 }
@@ -81,20 +93,34 @@ function sortValue(row: UsageRow, sort: SortKey): number {
   }
 }
 
-function networkRates(before: UsageSample | undefined, now: UsageSample): Map<string, { received: number | undefined; sent: number | undefined }> {
+function networkRates(
+  before: UsageSample | undefined,
+  now: UsageSample,
+): Map<string, { received: number | undefined; sent: number | undefined }> {
   const earlier = new Map(before?.podStats.map((one) => [one.attributes?.id, one]));
   const seconds = before === undefined ? 0 : (now.atMs - before.atMs) / 1000;
   return new Map(
     now.podStats.map((one) => {
-      const [was, is] = [earlier.get(one.attributes?.id)?.linux?.network?.defaultInterface, one.linux?.network?.defaultInterface];
-      return [one.attributes?.id ?? "", { received: rate(numberOf(was?.rxBytes), numberOf(is?.rxBytes), seconds), sent: rate(numberOf(was?.txBytes), numberOf(is?.txBytes), seconds) }];
+      const [was, is] = [
+        earlier.get(one.attributes?.id)?.linux?.network?.defaultInterface,
+        one.linux?.network?.defaultInterface,
+      ];
+      return [
+        one.attributes?.id ?? "",
+        {
+          received: rate(numberOf(was?.rxBytes), numberOf(is?.rxBytes), seconds),
+          sent: rate(numberOf(was?.txBytes), numberOf(is?.txBytes), seconds),
+        },
+      ];
     }),
   );
 }
 
 /** A counter that went back began anew: nothing is known of the time between. */
 function rate(before: number | undefined, now: number | undefined, seconds: number): number | undefined {
-  return before === undefined || now === undefined || now < before || seconds <= 0 ? undefined : (now - before) / seconds;
+  return before === undefined || now === undefined || now < before || seconds <= 0
+    ? undefined
+    : (now - before) / seconds;
 }
 
 /** CRI: available_bytes is the limit less the working set; runtimes leave it out or give 0 where there is no limit. */

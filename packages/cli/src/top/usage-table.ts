@@ -20,7 +20,11 @@ const columns: readonly Column[] = [
   { title: "RX/s", isNumber: true, sort: "network", text: (row) => size(row.receivedPerSecond) },
   { title: "TX/s", isNumber: true, text: (row) => size(row.sentPerSecond) },
   { title: "IO/s", isNumber: true, sort: "io", text: (row) => size(row.ioPerSecond) },
-  { title: "PSI c/m/i", isNumber: true, text: ({ pressure: { cpu, memory, io } }) => [cpu, memory, io].map((one) => one?.toFixed(0) ?? "-").join("/") },
+  {
+    title: "PSI c/m/i",
+    isNumber: true,
+    text: ({ pressure: { cpu, memory, io } }) => [cpu, memory, io].map((one) => one?.toFixed(0) ?? "-").join("/"),
+  },
   { title: "RESTARTS", isNumber: true, sort: "restarts", text: (row) => String(row.restarts) },
 ];
 
@@ -32,11 +36,21 @@ export interface TableSize {
 }
 
 /** Rows below their titles; a star marks what they are sorted by. Lines that are too long or too many are cut. */
-export function usageTable(rows: readonly UsageRow[], sort: SortKey, { columns: width, rows: height }: TableSize): string {
+export function usageTable(
+  rows: readonly UsageRow[],
+  sort: SortKey,
+  { columns: width, rows: height }: TableSize,
+): string {
   const titles = columns.map((column) => (column.sort === sort ? `${column.title}*` : column.title));
-  const cells = rows.slice(0, Math.max(0, height - 1)).map((row) => columns.map((column) => safeText(column.text(row))));
+  const cells = rows
+    .slice(0, Math.max(0, height - 1))
+    .map((row) => columns.map((column) => safeText(column.text(row))));
   const widths = titles.map((title, i) => Math.max(title.length, ...cells.map((line) => Array.from(line[i]!).length)));
-  const line = (texts: string[]) => texts.map((text, i) => pad(text, widths[i]!, columns[i]!.isNumber)).join("  ").trimEnd();
+  const line = (texts: string[]) =>
+    texts
+      .map((text, i) => pad(text, widths[i]!, columns[i]!.isNumber))
+      .join("  ")
+      .trimEnd();
   return [titles, ...cells].map((texts) => `${Array.from(line(texts)).slice(0, width).join("")}\n`).join("");
 }
 
@@ -50,5 +64,7 @@ function size(bytes: number | undefined): string {
 }
 
 function memoryPercent({ memoryBytes, memoryLimitBytes }: UsageRow): string {
-  return memoryBytes === undefined || memoryLimitBytes === undefined ? "-" : ((memoryBytes / memoryLimitBytes) * 100).toFixed(1);
+  return memoryBytes === undefined || memoryLimitBytes === undefined
+    ? "-"
+    : ((memoryBytes / memoryLimitBytes) * 100).toFixed(1);
 }

@@ -37,7 +37,10 @@ ${parts.map(partHtml).join("\n")}
 }
 
 function partHtml(part: WaterfallPart): string {
-  const title = part.startMs === 0 ? `took ${duration(part.durationMs)}` : `${duration(part.startMs)} after the beginning, took ${duration(part.durationMs)}`;
+  const title =
+    part.startMs === 0
+      ? `took ${duration(part.durationMs)}`
+      : `${duration(part.startMs)} after the beginning, took ${duration(part.durationMs)}`;
   return `<h2>${title}</h2>\n${part.lines.map((line) => lineHtml(line, part.durationMs)).join("\n")}`;
 }
 
@@ -50,7 +53,13 @@ function lineHtml({ depth, label, startMs, durationMs, note }: WaterfallLine, wh
   return note === undefined ? line : `${line}\n<div class="note">${escapeHtml(note)}</div>`;
 }
 
-const entities: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;" };
+const entities: Readonly<Record<string, string>> = {
+  "&": "&amp;",
+  "<": "&lt;",
+  ">": "&gt;",
+  '"': "&quot;",
+  "'": "&#39;",
+};
 
 function escapeHtml(text: string): string {
   return safeText(text).replaceAll(/[&<>"']/g, (character) => entities[character]!);

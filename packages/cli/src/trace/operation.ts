@@ -50,7 +50,12 @@ function stagesOf(value: unknown): Stage[] {
   if (!Array.isArray(value)) return [];
   return value.map((one: Record<string, unknown>) => {
     const startMs = time(one["startMs"]);
-    return { name: optionalText(one["name"]) ?? "", startMs, endMs: Math.max(startMs, time(one["endMs"])), details: stagesOf(one["details"]) };
+    return {
+      name: optionalText(one["name"]) ?? "",
+      startMs,
+      endMs: Math.max(startMs, time(one["endMs"])),
+      details: stagesOf(one["details"]),
+    };
   });
 }
 

@@ -14,7 +14,10 @@ export function waterfallText(parts: readonly WaterfallPart[], columns: number):
 }
 
 function partText(part: WaterfallPart, labelWidth: number, barWidth: number): string {
-  const title = part.startMs === 0 ? `took ${duration(part.durationMs)}` : `${duration(part.startMs)} after the beginning, took ${duration(part.durationMs)}`;
+  const title =
+    part.startMs === 0
+      ? `took ${duration(part.durationMs)}`
+      : `${duration(part.startMs)} after the beginning, took ${duration(part.durationMs)}`;
   const lines = part.lines.map((line) => {
     const text = `${fit(labelOf(line), labelWidth)} ${bar(line, part.durationMs, barWidth)} ${duration(line.durationMs).padStart(timeWidth - 1)}`;
     return line.note === undefined ? text : `${text}\n  ${safeText(line.note)}`;
@@ -31,12 +34,18 @@ function bar({ depth, startMs, durationMs }: WaterfallLine, wholeMs: number, wid
   const scale = wholeMs === 0 ? 0 : width / wholeMs;
   const start = Math.min(width - 1, Math.floor(startMs * scale));
   const length = Math.max(1, Math.min(width - start, Math.round(durationMs * scale)));
-  return " ".repeat(start) + bars[Math.min(depth, bars.length - 1)]!.repeat(length) + " ".repeat(width - start - length);
+  return (
+    " ".repeat(start) + bars[Math.min(depth, bars.length - 1)]!.repeat(length) + " ".repeat(width - start - length)
+  );
 }
 
 function fit(text: string, width: number): string {
   const length = lengthOf(text);
-  return length <= width ? text + " ".repeat(width - length) : `${Array.from(text).slice(0, width - 1).join("")}…`;
+  return length <= width
+    ? text + " ".repeat(width - length)
+    : `${Array.from(text)
+        .slice(0, width - 1)
+        .join("")}…`;
 }
 
 function lengthOf(text: string): number {

@@ -18,17 +18,37 @@ const operations = [
     durationMs: 100,
     code: "Ok",
     stages: [
-      { name: "network attach", startMs: 10, endMs: 60, details: [{ name: "plugin bridge: ADD", startMs: 10, endMs: 50 }] },
+      {
+        name: "network attach",
+        startMs: 10,
+        endMs: 60,
+        details: [{ name: "plugin bridge: ADD", startMs: 10, endMs: 50 }],
+      },
       { name: "runtime create", startMs: 60, endMs: 100, details: [] },
     ],
   },
-  { call: "StartContainer", name: "<b>\u001b[2J", podUid: "u", containerId: "c", startedAtNs: at(100), durationMs: 100, code: "Internal", error: "no <script>", stages: [] },
+  {
+    call: "StartContainer",
+    name: "<b>\u001b[2J",
+    podUid: "u",
+    containerId: "c",
+    startedAtNs: at(100),
+    durationMs: 100,
+    code: "Internal",
+    error: "no <script>",
+    stages: [],
+  },
   { call: "StopContainer", name: "main", podUid: "u", startedAtNs: at(60_000), durationMs: 5, stages: [] },
 ];
 
 async function withTrace(t: TestContext, info: Record<string, string>) {
   const fake = await startFakeRuntime(t, {
-    podSandboxStatus: async () => ({ status: PodSandboxStatus.fromPartial({ id: "pod1", metadata: { name: "web", namespace: "default" } }), info, containersStatuses: [], timestamp: 0n }),
+    podSandboxStatus: async () => ({
+      status: PodSandboxStatus.fromPartial({ id: "pod1", metadata: { name: "web", namespace: "default" } }),
+      info,
+      containersStatuses: [],
+      timestamp: 0n,
+    }),
   });
   fake.pods = [PodSandbox.fromPartial({ id: "pod1" })];
   return fake;
@@ -51,14 +71,25 @@ test("a waterfall of what brought the pod up; -a what came later too, with a sca
   assert.equal(bars[0]!.length, bars[1]!.length);
   assert.ok(Array.from(lines[1]!).length <= 80);
   assert.doesNotMatch(out, /StopContainer/);
-  assert.match((await fake.keelctl("trace", "-a", "pod1")).out, /\n1 m 0 s after the beginning, took 5\.0 ms\nStopContainer main +█+ +5\.0 ms\n {2}still runs\n$/);
+  assert.match(
+    (await fake.keelctl("trace", "-a", "pod1")).out,
+    /\n1 m 0 s after the beginning, took 5\.0 ms\nStopContainer main +█+ +5\.0 ms\n {2}still runs\n$/,
+  );
 });
 
 test("-o json as the runtime gave it; -o html in one file, with nothing of the runtime's as markup", async (t) => {
   const fake = await withTrace(t, { trace: JSON.stringify(operations) });
   const json = JSON.parse((await fake.keelctl("trace", "-a", "-o", "json", "pod1")).out) as Record<string, unknown>[];
-  assert.deepEqual(json.map((one) => [one["call"], one["startedAtNs"], one["code"]]), operations.map((one) => [one.call, one.startedAtNs, one.code]));
-  assert.deepEqual((json[0]!["stages"] as unknown[])[0], { name: "network attach", startMs: 10, endMs: 60, details: [{ name: "plugin bridge: ADD", startMs: 10, endMs: 50, details: [] }] });
+  assert.deepEqual(
+    json.map((one) => [one["call"], one["startedAtNs"], one["code"]]),
+    operations.map((one) => [one.call, one.startedAtNs, one.code]),
+  );
+  assert.deepEqual((json[0]!["stages"] as unknown[])[0], {
+    name: "network attach",
+    startMs: 10,
+    endMs: 60,
+    details: [{ name: "plugin bridge: ADD", startMs: 10, endMs: 50, details: [] }],
+  });
   const html = (await fake.keelctl("trace", "-o", "html", "pod1")).out;
   assert.match(html, /^<!doctype html>/);
   assert.match(html, /<title>default\/web \(pod1\)<\/title>/);
@@ -70,7 +101,11 @@ test("-o json as the runtime gave it; -o html in one file, with nothing of the r
 
 test("a runtime without it, and one that remembers nothing", async (t) => {
   const without = await withTrace(t, {});
-  assert.deepEqual(await without.keelctl("trace", "pod1"), { code: 1, out: "", err: "keelctl: this runtime does not tell how its pods came up; keelsond does\n" });
+  assert.deepEqual(await without.keelctl("trace", "pod1"), {
+    code: 1,
+    out: "",
+    err: "keelctl: this runtime does not tell how its pods came up; keelsond does\n",
+  });
   const empty = await withTrace(t, { trace: "[]" });
   assert.match((await empty.keelctl("trace", "pod1")).err, /remembers nothing of its start/);
   assert.equal((await empty.keelctl("trace", "-o", "json", "pod1")).out, "[]\n");

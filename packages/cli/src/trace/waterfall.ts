@@ -37,7 +37,8 @@ export function waterfall(operations: readonly Operation[]): WaterfallPart[] {
   for (const operation of operations) {
     const atMs = Number(operation.startedAtNs - first) / 1e6;
     let part = parts.at(-1);
-    if (part === undefined || atMs > part.endMs + maxPauseMs) parts.push((part = { startMs: atMs, endMs: atMs, operations: [] }));
+    if (part === undefined || atMs > part.endMs + maxPauseMs)
+      parts.push((part = { startMs: atMs, endMs: atMs, operations: [] }));
     part.operations.push({ operation, atMs: atMs - part.startMs });
     part.endMs = Math.max(part.endMs, atMs + operation.durationMs);
   }
@@ -50,10 +51,22 @@ export function waterfall(operations: readonly Operation[]): WaterfallPart[] {
 
 function operationLines(operation: Operation, atMs: number): WaterfallLine[] {
   const stageLine = (stage: Stage, depth: number): WaterfallLine[] => [
-    { depth, label: stage.name, startMs: atMs + stage.startMs, durationMs: stage.endMs - stage.startMs, note: undefined },
+    {
+      depth,
+      label: stage.name,
+      startMs: atMs + stage.startMs,
+      durationMs: stage.endMs - stage.startMs,
+      note: undefined,
+    },
     ...stage.details.flatMap((detail) => stageLine(detail, depth + 1)),
   ];
-  const own = { depth: 0, label: `${operation.call} ${operation.name}`.trim(), startMs: atMs, durationMs: operation.durationMs, note: noteOf(operation) };
+  const own = {
+    depth: 0,
+    label: `${operation.call} ${operation.name}`.trim(),
+    startMs: atMs,
+    durationMs: operation.durationMs,
+    note: noteOf(operation),
+  };
   return [own, ...operation.stages.flatMap((stage) => stageLine(stage, 1))];
 }
 

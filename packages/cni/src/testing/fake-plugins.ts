@@ -26,7 +26,10 @@ export function makeFakePlugins(plugins: Readonly<Record<string, FakePlugin>>) {
     chmodSync(join(binDir, type), 0o755);
   }
   const calls: FakeCall[] = [];
-  const exec = async ({ file, env, stdin }: { file: string; env: Readonly<Record<string, string>>; stdin: string }, signal: AbortSignal): Promise<PluginExit> => {
+  const exec = async (
+    { file, env, stdin }: { file: string; env: Readonly<Record<string, string>>; stdin: string },
+    signal: AbortSignal,
+  ): Promise<PluginExit> => {
     const type = basename(file);
     const call = { type, command: env["CNI_COMMAND"] ?? "", env, config: JSON.parse(stdin) as JsonObject };
     calls.push(call);
@@ -53,6 +56,10 @@ export function makeFakePlugins(plugins: Readonly<Record<string, FakePlugin>>) {
 export function answer(call: FakeCall, address?: string): Partial<PluginExit> {
   if (call.command !== "ADD") return {};
   const previous = call.config["prevResult"];
-  const own = { cniVersion: call.config["cniVersion"], interfaces: [{ name: "eth0", sandbox: call.env["CNI_NETNS"] }], ips: [{ address, interface: 0 }] };
+  const own = {
+    cniVersion: call.config["cniVersion"],
+    interfaces: [{ name: "eth0", sandbox: call.env["CNI_NETNS"] }],
+    ips: [{ address, interface: 0 }],
+  };
   return { stdout: JSON.stringify(address === undefined ? previous : own) };
 }

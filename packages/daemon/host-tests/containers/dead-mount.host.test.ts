@@ -6,9 +6,9 @@ import { Code } from "@keelson/base/status.ts";
 import { SecurityProfile_ProfileType } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { run } from "@keelson/linux/run.ts";
 import { DeadMount } from "@keelson/testkit/dead-mount.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { rejectsWith, TestNode } from "../testing/test-node.ts";
-import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 describe("a dead mount", { skip }, () => {
   let node: TestNode;
@@ -35,8 +35,16 @@ describe("a dead mount", { skip }, () => {
       const pods = await Promise.all(Array.from({ length: 6 }, () => node.runPod()));
       // More, each with a path of its own, than libuv's pool has threads.
       const creations = pods.map(({ id, config }, i) => {
-        const container = node.containerConfig({ mounts: [{ hostPath: `${mount.path}/${i}`, containerPath: "/data" }] });
-        return assert.rejects(node.call("createContainer", { podSandboxId: id, config: container, sandboxConfig: config }, AbortSignal.timeout(3000)));
+        const container = node.containerConfig({
+          mounts: [{ hostPath: `${mount.path}/${i}`, containerPath: "/data" }],
+        });
+        return assert.rejects(
+          node.call(
+            "createContainer",
+            { podSandboxId: id, config: container, sandboxConfig: config },
+            AbortSignal.timeout(3000),
+          ),
+        );
       });
       await answers();
       const other = await node.runPod();
@@ -56,10 +64,25 @@ describe("a dead mount", { skip }, () => {
       const pod = await node.runPod();
       const configs = [
         { devices: [{ hostPath: `${mount.path}/device`, containerPath: "/dev/x", permissions: "r" }] },
-        { linux: { securityContext: { seccomp: { profileType: SecurityProfile_ProfileType.Localhost, localhostRef: `${mount.path}/profile.json` } } } },
+        {
+          linux: {
+            securityContext: {
+              seccomp: {
+                profileType: SecurityProfile_ProfileType.Localhost,
+                localhostRef: `${mount.path}/profile.json`,
+              },
+            },
+          },
+        },
       ];
       const creations = configs.map((over) =>
-        assert.rejects(node.call("createContainer", { podSandboxId: pod.id, config: node.containerConfig(over), sandboxConfig: pod.config }, AbortSignal.timeout(3000))),
+        assert.rejects(
+          node.call(
+            "createContainer",
+            { podSandboxId: pod.id, config: node.containerConfig(over), sandboxConfig: pod.config },
+            AbortSignal.timeout(3000),
+          ),
+        ),
       );
       await answers();
       await Promise.all(creations);
@@ -82,7 +105,10 @@ describe("a dead mount", { skip }, () => {
   test("under a container: execs end at their timeout, a stop says what holds it, and both end with the mount", async () => {
     await withDeadMount("volume", async (mount) => {
       const pod = await node.runPod();
-      const id = await node.runContainer(pod, { command: ["sh", "-c", "while stat /data >/dev/null; do sleep 0.05; done; exec sleep 600"], mounts: [{ hostPath: mount.path, containerPath: "/data" }] });
+      const id = await node.runContainer(pod, {
+        command: ["sh", "-c", "while stat /data >/dev/null; do sleep 0.05; done; exec sleep 600"],
+        mounts: [{ hostPath: mount.path, containerPath: "/data" }],
+      });
       mount.die();
       await rejectsWith(Code.DeadlineExceeded, node.exec(id, ["stat", "/data"], 1), /did not end within 1 s/);
       await assert.rejects(node.stopContainer(id, 0), /stat.*state D|uninterruptible/);

@@ -43,13 +43,33 @@ for (const runtime of eachRuntime) {
 
     const cases: [what: string, command: string, exitCode: number, message: RegExp][] = [
       ["is not there", "/no/such", 127, /^the command "\/no\/such" is not there/],
-      ["is not in PATH", "no-such", 127, /^the command "no-such" is in none of the directories of the container's PATH \("\/bin"\)/],
+      [
+        "is not in PATH",
+        "no-such",
+        127,
+        /^the command "no-such" is in none of the directories of the container's PATH \("\/bin"\)/,
+      ],
       ["is not executable", "data", 126, /^the command "data" may not be executed by user 0: its mode is 0644/],
       ["is a directory", "/bin", 126, /^the command "\/bin" is a directory/],
-      ["has no interpreter", "python-script", 127, /^the command "python-script" is a script for the interpreter "\/usr\/bin\/python3", which the container does not have/],
+      [
+        "has no interpreter",
+        "python-script",
+        127,
+        /^the command "python-script" is a script for the interpreter "\/usr\/bin\/python3", which the container does not have/,
+      ],
       ["has Windows line ends", "dos-script", 127, /Windows line ends/],
-      ["has no dynamic loader", "dynamic", 127, /^the command "dynamic" needs the dynamic loader "\/lib64\/ld-linux-x86-64\.so\.2", which the container does not have/],
-      ["is for another machine", "/bin/arm", 126, /^the command "\/bin\/arm" is a program for arm64, and this machine is amd64/],
+      [
+        "has no dynamic loader",
+        "dynamic",
+        127,
+        /^the command "dynamic" needs the dynamic loader "\/lib64\/ld-linux-x86-64\.so\.2", which the container does not have/,
+      ],
+      [
+        "is for another machine",
+        "/bin/arm",
+        126,
+        /^the command "\/bin\/arm" is a program for arm64, and this machine is amd64/,
+      ],
       ["is no program", "no-shebang", 126, /^the command "no-shebang" is neither a Linux program nor a script/],
     ];
     for (const [what, command, exitCode, message] of cases) {
@@ -63,13 +83,21 @@ for (const runtime of eachRuntime) {
         const status = await node.untilExited(id);
         assert.deepEqual([status.exitCode, status.reason], [exitCode, "StartError"]);
         assert.match(status.message, message);
-        await rejectsWith(Code.FailedPrecondition, node.startContainer(id), new RegExp(message.source.replace("^", "")));
+        await rejectsWith(
+          Code.FailedPrecondition,
+          node.startContainer(id),
+          new RegExp(message.source.replace("^", "")),
+        );
         await node.removeContainer(id);
       });
     }
 
     test("whose command may be executed by another user only says so", async () => {
-      const id = await node.createContainer(pod, { image: { image }, command: ["root-only"], linux: { securityContext: { runAsUser: { value: 1000n }, namespaceOptions: { pid: 1 } } } });
+      const id = await node.createContainer(pod, {
+        image: { image },
+        command: ["root-only"],
+        linux: { securityContext: { runAsUser: { value: 1000n }, namespaceOptions: { pid: 1 } } },
+      });
       await node.startContainer(id).catch(() => {});
       assert.match((await node.untilExited(id)).message, /may not be executed by user 1000: its mode is 0700/);
       await node.removeContainer(id);
@@ -86,19 +114,37 @@ for (const runtime of eachRuntime) {
       const config = node.containerConfig("sleep 600");
       const id = await node.runContainer(pod, config);
       const { info } = await node.call("containerStatus", { containerId: id, verbose: true });
-      const shown = JSON.parse(info["info"]!) as { sandboxID: string; pid: number; snapshotKey: string; config: object; runtimeSpec: { process: { args: string[] }; linux: { namespaces: object[] } } };
-      assert.deepEqual([shown.sandboxID, shown.snapshotKey, shown.runtimeSpec.process.args], [pod.id, id, ["sh", "-c", "sleep 600"]]);
+      const shown = JSON.parse(info["info"]!) as {
+        sandboxID: string;
+        pid: number;
+        snapshotKey: string;
+        config: object;
+        runtimeSpec: { process: { args: string[] }; linux: { namespaces: object[] } };
+      };
+      assert.deepEqual(
+        [shown.sandboxID, shown.snapshotKey, shown.runtimeSpec.process.args],
+        [pod.id, id, ["sh", "-c", "sleep 600"]],
+      );
       assert.match(readFileSync(`/proc/${shown.pid}/cmdline`, "utf8"), /sleep/);
       assert.ok(shown.runtimeSpec.linux.namespaces.length > 0);
       const { containerId } = await node.call("createContainer", {
         podSandboxId: pod.id,
-        config: { ...ContainerConfig.fromPartial(fromJson("ContainerConfig", shown.config)), metadata: { name: `${config.metadata!.name}-again`, attempt: 0 } },
+        config: {
+          ...ContainerConfig.fromPartial(fromJson("ContainerConfig", shown.config)),
+          metadata: { name: `${config.metadata!.name}-again`, attempt: 0 },
+        },
         sandboxConfig: pod.config,
       });
-      assert.equal((await node.containerStatus(containerId)).state, ContainerState.CONTAINER_CREATED, "what is shown can be given again");
+      assert.equal(
+        (await node.containerStatus(containerId)).state,
+        ContainerState.CONTAINER_CREATED,
+        "what is shown can be given again",
+      );
       await Promise.all([id, containerId].map((each) => node.removeContainer(each)));
 
-      const ofPod = JSON.parse((await node.call("podSandboxStatus", { podSandboxId: pod.id, verbose: true })).info["info"]!) as { pid: number; config: { metadata: object } };
+      const ofPod = JSON.parse(
+        (await node.call("podSandboxStatus", { podSandboxId: pod.id, verbose: true })).info["info"]!,
+      ) as { pid: number; config: { metadata: object } };
       assert.deepEqual([ofPod.pid, (ofPod.config.metadata as { name: string }).name], [0, pod.config.metadata!.name]);
     });
   });

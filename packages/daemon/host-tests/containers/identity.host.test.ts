@@ -12,28 +12,37 @@ import {
   NamespaceMode,
   SecurityProfile_ProfileType as Profile,
 } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { findBinary } from "@keelson/runtimes/find-program.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { busyboxImage } from "@keelson/testkit/image.ts";
 import { file, symlink, type TarEntry } from "@keelson/testkit/tar.ts";
-import { findBinary } from "@keelson/runtimes/find-program.ts";
 import { eachRuntime, skipFor, testFor } from "../testing/each-runtime.ts";
 import { imageSpec, type Pod, rejectsWith, TestNode } from "../testing/test-node.ts";
-import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 const ownPid = { namespaceOptions: { pid: NamespaceMode.CONTAINER } };
 const netBindService = 1n << 10n;
 
-function withSecurity(text: string, security: DeepPartial<LinuxContainerSecurityContext>, more: DeepPartial<ContainerConfig> = {}): DeepPartial<ContainerConfig> {
+function withSecurity(
+  text: string,
+  security: DeepPartial<LinuxContainerSecurityContext>,
+  more: DeepPartial<ContainerConfig> = {},
+): DeepPartial<ContainerConfig> {
   return { command: ["sh", "-c", text], linux: { securityContext: { ...ownPid, ...security } }, ...more };
 }
 
 /** The five sets of /proc/PID/status. */
 function capabilitySets(status: string): Record<string, bigint> {
-  return Object.fromEntries([...status.matchAll(/^(Cap\w+):\t([0-9a-f]{16})$/gm)].map(([, set, hex]) => [set, BigInt(`0x${hex}`)]));
+  return Object.fromEntries(
+    [...status.matchAll(/^(Cap\w+):\t([0-9a-f]{16})$/gm)].map(([, set, hex]) => [set, BigInt(`0x${hex}`)]),
+  );
 }
 
 function isAppArmorOn(): boolean {
   try {
-    return readFileSync("/sys/module/apparmor/parameters/enabled", "utf8").startsWith("Y") && findBinary("apparmor_parser") !== undefined;
+    return (
+      readFileSync("/sys/module/apparmor/parameters/enabled", "utf8").startsWith("Y") &&
+      findBinary("apparmor_parser") !== undefined
+    );
   } catch {
     return false;
   }
@@ -52,7 +61,11 @@ for (const runtime of eachRuntime) {
     });
     after(() => node[Symbol.asyncDispose]());
 
-    const output = (text: string, security: DeepPartial<LinuxContainerSecurityContext>, more: DeepPartial<ContainerConfig> = {}) => node.outputOf(pod, withSecurity(text, security, more));
+    const output = (
+      text: string,
+      security: DeepPartial<LinuxContainerSecurityContext>,
+      more: DeepPartial<ContainerConfig> = {},
+    ) => node.outputOf(pod, withSecurity(text, security, more));
     const pullImage = async (name: string, config: { User?: string }, extra: TarEntry[] = []): Promise<string> => {
       const image = node.registry.add(`library/${name}`, "latest", busyboxImage({ config, extra }));
       await node.call("pullImage", { image: imageSpec(image), auth: undefined, sandboxConfig: undefined });
@@ -60,7 +73,15 @@ for (const runtime of eachRuntime) {
     };
 
     test("runs as USER of its image in each form: uid, uid:gid, name, name:group and mixed", async () => {
-      const cases: [string, string][] = [["1002", "1002 0"], ["1003:1004", "1003 1004"], ["www-data", "33 33"], ["www-data:users", "33 100"], ["33", "33 33"], ["www-data:1004", "33 1004"], ["1002:users", "1002 100"]];
+      const cases: [string, string][] = [
+        ["1002", "1002 0"],
+        ["1003:1004", "1003 1004"],
+        ["www-data", "33 33"],
+        ["www-data:users", "33 100"],
+        ["33", "33 33"],
+        ["www-data:1004", "33 1004"],
+        ["1002:users", "1002 100"],
+      ];
       for (const [i, [user, ids]] of cases.entries()) {
         const image = await pullImage(`user-${i}`, { User: user });
         const id = await node.runContainer(pod, { image: { image }, command: ["sleep", "600"] });
@@ -74,35 +95,68 @@ for (const runtime of eachRuntime) {
     test("is refused when its image does not know its user or group", async () => {
       for (const user of ["nosuch", "root:nosuch"]) {
         const image = await pullImage(`unknown-${user.length}`, { User: user });
-        await rejectsWith(Code.InvalidArgument, node.createContainer(pod, { image: { image } }), /"nosuch" has no number: it is not in the image's \/etc\/(passwd|group)/);
+        await rejectsWith(
+          Code.InvalidArgument,
+          node.createContainer(pod, { image: { image } }),
+          /"nosuch" has no number: it is not in the image's \/etc\/(passwd|group)/,
+        );
       }
-      await rejectsWith(Code.InvalidArgument, node.createContainer(pod, withSecurity("true", { runAsGroup: { value: 1n } })), /run_as_group needs run_as_user/);
+      await rejectsWith(
+        Code.InvalidArgument,
+        node.createContainer(pod, withSecurity("true", { runAsGroup: { value: 1n } })),
+        /run_as_group needs run_as_user/,
+      );
     });
 
     test("has the users of its image alone, through links inside it and through none that lead out", async () => {
-      const inside = await pullImage("linked-passwd", { User: "inside" }, [symlink("etc/passwd", "/lib/users"), file("lib/users", "inside:x:1234:5678::/:/bin/sh\n")]);
-      assert.equal(await node.outputOf(pod, { image: { image: inside }, command: ["sh", "-c", "echo $(id -u) $(id -g)"] }), "1234 5678");
+      const inside = await pullImage("linked-passwd", { User: "inside" }, [
+        symlink("etc/passwd", "/lib/users"),
+        file("lib/users", "inside:x:1234:5678::/:/bin/sh\n"),
+      ]);
+      assert.equal(
+        await node.outputOf(pod, { image: { image: inside }, command: ["sh", "-c", "echo $(id -u) $(id -g)"] }),
+        "1234 5678",
+      );
       const outsideFile = join(node.dir, "outside-passwd");
       writeFileSync(outsideFile, "outsider:x:7:7::/:/bin/sh\n");
       for (const [i, target] of [outsideFile, `../../../../../../../../..${outsideFile}`].entries()) {
         const image = await pullImage(`escaping-passwd-${i}`, { User: "outsider" }, [symlink("etc/passwd", target)]);
-        await rejectsWith(Code.InvalidArgument, node.createContainer(pod, { image: { image } }), /"outsider" has no number: the image has no \/etc\/passwd/);
+        await rejectsWith(
+          Code.InvalidArgument,
+          node.createContainer(pod, { image: { image } }),
+          /"outsider" has no number: the image has no \/etc\/passwd/,
+        );
       }
     });
 
     test("keeps ambient capabilities as a user who is not root, in its process and in an exec", async () => {
-      const security = { runAsUser: { value: 1000n }, noNewPrivs: true, capabilities: { dropCapabilities: ["ALL"], addAmbientCapabilities: ["NET_BIND_SERVICE"] } };
+      const security = {
+        runAsUser: { value: 1000n },
+        noNewPrivs: true,
+        capabilities: { dropCapabilities: ["ALL"], addAmbientCapabilities: ["NET_BIND_SERVICE"] },
+      };
       const id = await node.runContainer(pod, { ...withSecurity("", security), command: ["sleep", "600"] });
-      const all = { CapInh: netBindService, CapPrm: netBindService, CapEff: netBindService, CapBnd: netBindService, CapAmb: netBindService };
+      const all = {
+        CapInh: netBindService,
+        CapPrm: netBindService,
+        CapEff: netBindService,
+        CapBnd: netBindService,
+        CapAmb: netBindService,
+      };
       assert.deepEqual(capabilitySets(await node.output(id, ["cat", "/proc/1/status"])), all);
       assert.deepEqual(capabilitySets(await node.output(id, ["cat", "/proc/self/status"])), all);
       await node.removeContainer(id);
     });
 
     test("has no inheritable, ambient or effective capabilities as a user who is not root, unless they are ambient", async () => {
-      const id = await node.runContainer(pod, { ...withSecurity("", { runAsUser: { value: 1000n }, capabilities: { addCapabilities: ["NET_ADMIN"] } }), command: ["sleep", "600"] });
+      const id = await node.runContainer(pod, {
+        ...withSecurity("", { runAsUser: { value: 1000n }, capabilities: { addCapabilities: ["NET_ADMIN"] } }),
+        command: ["sleep", "600"],
+      });
       for (const process of ["1", "self"]) {
-        const { CapInh, CapPrm, CapEff, CapAmb, CapBnd } = capabilitySets(await node.output(id, ["cat", `/proc/${process}/status`]));
+        const { CapInh, CapPrm, CapEff, CapAmb, CapBnd } = capabilitySets(
+          await node.output(id, ["cat", `/proc/${process}/status`]),
+        );
         assert.deepEqual([CapInh, CapPrm, CapEff, CapAmb], [0n, 0n, 0n, 0n]);
         assert.notEqual(CapBnd! & (1n << 12n), 0n);
       }
@@ -110,40 +164,65 @@ for (const runtime of eachRuntime) {
     });
 
     test("with empty lists of paths sees and writes all of /proc, as ProcMount Unmasked wants", async () => {
-      const script = "grep -c ' /proc/' /proc/mounts; test -w /proc/sys/kernel/shm_rmid_forced && cat /proc/sys/kernel/shm_rmid_forced >/proc/sys/kernel/shm_rmid_forced && echo writable";
+      const script =
+        "grep -c ' /proc/' /proc/mounts; test -w /proc/sys/kernel/shm_rmid_forced && cat /proc/sys/kernel/shm_rmid_forced >/proc/sys/kernel/shm_rmid_forced && echo writable";
       assert.equal(await output(script, { maskedPaths: [], readonlyPaths: [] }), "0\nwritable");
       assert.match(await node.outputOf(pod, `${script} 2>/dev/null || true`), /^[1-9]\d*$/);
     });
 
     test("that is privileged may make cgroups, another may not", async () => {
-      const script = "dir=/sys/fs/cgroup; test -d $dir/memory && dir=$dir/memory; mkdir $dir/made-inside && rmdir $dir/made-inside && echo made";
+      const script =
+        "dir=/sys/fs/cgroup; test -d $dir/memory && dir=$dir/memory; mkdir $dir/made-inside && rmdir $dir/made-inside && echo made";
       assert.equal(await node.outputOf(privilegedPod, withSecurity(script, { privileged: true })), "made");
       assert.match(await output(`{ ${script}; } 2>&1 || true`, {}), /Read-only file system/);
     });
 
     test("is confined by the deprecated fields of seccomp, unless the new one says otherwise", async () => {
-      const seccompOf = async (security: DeepPartial<LinuxContainerSecurityContext>) => /^Seccomp:\t(\d)$/m.exec(await output("cat /proc/self/status", security))?.[1];
+      const seccompOf = async (security: DeepPartial<LinuxContainerSecurityContext>) =>
+        /^Seccomp:\t(\d)$/m.exec(await output("cat /proc/self/status", security))?.[1];
       assert.equal(await seccompOf({ seccompProfilePath: "runtime/default" }), "2");
       assert.equal(await seccompOf({ seccompProfilePath: "docker/default" }), "2");
       assert.equal(await seccompOf({ seccompProfilePath: "unconfined" }), "0");
-      assert.equal(await seccompOf({ seccompProfilePath: "runtime/default", seccomp: { profileType: Profile.Unconfined } }), "0");
+      assert.equal(
+        await seccompOf({ seccompProfilePath: "runtime/default", seccomp: { profileType: Profile.Unconfined } }),
+        "0",
+      );
       const profile = join(node.dir, "no-mkdir.json");
-      writeFileSync(profile, JSON.stringify({ defaultAction: "SCMP_ACT_ALLOW", syscalls: [{ names: ["mkdir", "mkdirat"], action: "SCMP_ACT_ERRNO" }] }));
-      assert.match(await output("mkdir /tmp/x 2>&1 || true", { seccompProfilePath: `localhost/${profile}` }), /Operation not permitted/);
+      writeFileSync(
+        profile,
+        JSON.stringify({
+          defaultAction: "SCMP_ACT_ALLOW",
+          syscalls: [{ names: ["mkdir", "mkdirat"], action: "SCMP_ACT_ERRNO" }],
+        }),
+      );
+      assert.match(
+        await output("mkdir /tmp/x 2>&1 || true", { seccompProfilePath: `localhost/${profile}` }),
+        /Operation not permitted/,
+      );
     });
 
     test("may open ports below 1024 as any user in a network of its own", async () => {
       const script = "nc -l -p 80 -e true & sleep 0.2; nc -w 1 127.0.0.1 80 </dev/null && echo open";
-      assert.equal(await output(script, { runAsUser: { value: 1000n }, capabilities: { dropCapabilities: ["ALL"] } }), "open");
+      assert.equal(
+        await output(script, { runAsUser: { value: 1000n }, capabilities: { dropCapabilities: ["ALL"] } }),
+        "open",
+      );
     });
 
     test("gets its environment as it is: equals signs, newlines, the last of several", async () => {
       const value = (text: string) => Buffer.from(text);
-      const envs = [{ key: "A", value: value("first") }, { key: "B", value: value("x=y=\nz\n=") }, { key: "A", value: value("last") }, { key: "EMPTY", value: value("") }, { key: "UTF8", value: value("é\u2028") }];
+      const envs = [
+        { key: "A", value: value("first") },
+        { key: "B", value: value("x=y=\nz\n=") },
+        { key: "A", value: value("last") },
+        { key: "EMPTY", value: value("") },
+        { key: "UTF8", value: value("é\u2028") },
+      ];
       const id = await node.runContainer(pod, { command: ["sleep", "600"], envs });
       for (const process of ["1", "self"]) {
         const found = (await node.output(id, ["cat", `/proc/${process}/environ`])).split("\0");
-        for (const entry of ["A=last", "B=x=y=\nz\n=", "EMPTY=", "UTF8=é\u2028"]) assert.equal(found.filter((e) => e === entry).length, 1, entry);
+        for (const entry of ["A=last", "B=x=y=\nz\n=", "EMPTY=", "UTF8=é\u2028"])
+          assert.equal(found.filter((e) => e === entry).length, 1, entry);
         assert.ok(!found.includes("A=first"));
       }
       await node.removeContainer(id);
@@ -156,7 +235,11 @@ for (const runtime of eachRuntime) {
 
     test("ends when it is stopped while its stdin is open, with a terminal and without", async () => {
       for (const tty of [false, true]) {
-        const ending = await node.runContainer(pod, { ...withSecurity("trap 'exit 7' TERM; echo up; while :; do read -r line || sleep 0.05; done", {}), stdin: true, tty });
+        const ending = await node.runContainer(pod, {
+          ...withSecurity("trap 'exit 7' TERM; echo up; while :; do read -r line || sleep 0.05; done", {}),
+          stdin: true,
+          tty,
+        });
         // Before its trap is set, and even while it is still the runtime's own process, the signal does what it likes.
         await node.untilLogged(ending, tty ? "up\r" : "up");
         await node.stopContainer(ending, 30);
@@ -168,42 +251,75 @@ for (const runtime of eachRuntime) {
       }
     });
 
-    describe("under AppArmor", { skip: isAppArmorOn() ? false : "this kernel has no AppArmor, or apparmor_parser is not installed" }, () => {
-      const current = async (security: DeepPartial<LinuxContainerSecurityContext>, in_ = pod) => (await node.outputOf(in_, withSecurity("cat /proc/self/attr/current", security))).trim();
-      const loaded = "keelson-test-no-writes";
-      before(() => void execFileSync("apparmor_parser", ["--replace", "--skip-cache"], { input: `profile ${loaded} flags=(attach_disconnected) { file, network, capability, signal, deny /tmp/** w, }\n` }));
-      after(() => void execFileSync("apparmor_parser", ["--remove"], { input: `profile ${loaded} flags=(attach_disconnected) { }\n` }));
+    describe(
+      "under AppArmor",
+      { skip: isAppArmorOn() ? false : "this kernel has no AppArmor, or apparmor_parser is not installed" },
+      () => {
+        const current = async (security: DeepPartial<LinuxContainerSecurityContext>, in_ = pod) =>
+          (await node.outputOf(in_, withSecurity("cat /proc/self/attr/current", security))).trim();
+        const loaded = "keelson-test-no-writes";
+        before(
+          () =>
+            void execFileSync("apparmor_parser", ["--replace", "--skip-cache"], {
+              input: `profile ${loaded} flags=(attach_disconnected) { file, network, capability, signal, deny /tmp/** w, }\n`,
+            }),
+        );
+        after(
+          () =>
+            void execFileSync("apparmor_parser", ["--remove"], {
+              input: `profile ${loaded} flags=(attach_disconnected) { }\n`,
+            }),
+        );
 
-      test("has the default profile unless it asks for another or none, or is privileged", async () => {
-        assert.equal(await current({}), "keelson-default (enforce)");
-        assert.equal(await current({ apparmor: { profileType: Profile.RuntimeDefault } }), "keelson-default (enforce)");
-        assert.equal(await current({ apparmor: { profileType: Profile.Unconfined } }), "unconfined");
-        assert.equal(await current({ apparmorProfile: "unconfined" }), "unconfined");
-        assert.equal(await current({ privileged: true }, privilegedPod), "unconfined");
-      });
+        test("has the default profile unless it asks for another or none, or is privileged", async () => {
+          assert.equal(await current({}), "keelson-default (enforce)");
+          assert.equal(
+            await current({ apparmor: { profileType: Profile.RuntimeDefault } }),
+            "keelson-default (enforce)",
+          );
+          assert.equal(await current({ apparmor: { profileType: Profile.Unconfined } }), "unconfined");
+          assert.equal(await current({ apparmorProfile: "unconfined" }), "unconfined");
+          assert.equal(await current({ privileged: true }, privilegedPod), "unconfined");
+        });
 
-      test("has a profile of the node, by the new field or the deprecated one, and is held by it", async () => {
-        for (const security of [{ apparmor: { profileType: Profile.Localhost, localhostRef: loaded } }, { apparmorProfile: `localhost/${loaded}` }]) {
-          assert.equal(await current(security), `${loaded} (enforce)`);
-          assert.match(await output("touch /tmp/x 2>&1 || true", security), /Permission denied/);
-        }
-      });
+        test("has a profile of the node, by the new field or the deprecated one, and is held by it", async () => {
+          for (const security of [
+            { apparmor: { profileType: Profile.Localhost, localhostRef: loaded } },
+            { apparmorProfile: `localhost/${loaded}` },
+          ]) {
+            assert.equal(await current(security), `${loaded} (enforce)`);
+            assert.match(await output("touch /tmp/x 2>&1 || true", security), /Permission denied/);
+          }
+        });
 
-      test("is refused with a profile that is not loaded, which is named", async () => {
-        await rejectsWith(Code.FailedPrecondition, node.createContainer(pod, withSecurity("true", { apparmorProfile: "localhost/no-such-profile" })), /"no-such-profile" is not loaded/);
-      });
+        test("is refused with a profile that is not loaded, which is named", async () => {
+          await rejectsWith(
+            Code.FailedPrecondition,
+            node.createContainer(pod, withSecurity("true", { apparmorProfile: "localhost/no-such-profile" })),
+            /"no-such-profile" is not loaded/,
+          );
+        });
 
-      test("cannot mount or write the machine's settings even with every capability", async () => {
-        const security = { capabilities: { addCapabilities: ["ALL"] }, maskedPaths: [], readonlyPaths: [] };
-        assert.match(await output("mkdir -p /tmp/m; mount -t tmpfs none /tmp/m 2>&1 || true", security), /denied|not permitted/i);
-        assert.match(await output("{ echo 1 >/proc/sys/vm/drop_caches; } 2>&1 || true", security), /denied|not permitted/i);
-      });
-    });
+        test("cannot mount or write the machine's settings even with every capability", async () => {
+          const security = { capabilities: { addCapabilities: ["ALL"] }, maskedPaths: [], readonlyPaths: [] };
+          assert.match(
+            await output("mkdir -p /tmp/m; mount -t tmpfs none /tmp/m 2>&1 || true", security),
+            /denied|not permitted/i,
+          );
+          assert.match(
+            await output("{ echo 1 >/proc/sys/vm/drop_caches; } 2>&1 || true", security),
+            /denied|not permitted/i,
+          );
+        });
+      },
+    );
   });
 }
 
 test("ports below 1024 need a capability where the configuration says so", { skip }, async () => {
-  await using node = await TestNode.start({ config: "[pods]\nunprivileged_ports = false\nunprivileged_ping = false\n" });
+  await using node = await TestNode.start({
+    config: "[pods]\nunprivileged_ports = false\nunprivileged_ping = false\n",
+  });
   const pod = await node.runPod();
   const nobody = { runAsUser: { value: 1000n }, capabilities: { dropCapabilities: ["ALL"] } };
   assert.match(await node.outputOf(pod, withSecurity("nc -l -p 80 -e true 2>&1 || true", nobody)), /Permission denied/);

@@ -3,13 +3,21 @@ import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { after, before, describe, test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
-import { type ContainerConfig, ContainerState, type DeepPartial, MountPropagation, PodSandboxConfig, PodSandboxState, Signal } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { withoutRuntime } from "@keelson/testkit/runtime-binary.ts";
+import {
+  type ContainerConfig,
+  ContainerState,
+  type DeepPartial,
+  MountPropagation,
+  PodSandboxConfig,
+  PodSandboxState,
+  Signal,
+} from "@keelson/cri/gen/runtime/v1/api.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { busyboxImage } from "@keelson/testkit/image.ts";
+import { withoutRuntime } from "@keelson/testkit/runtime-binary.ts";
 import { file } from "@keelson/testkit/tar.ts";
 import { eachRuntime, testFor } from "../testing/each-runtime.ts";
 import { imageSpec, type Pod, rejectsWith, TestNode } from "../testing/test-node.ts";
-import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 const unknownId = "0".repeat(64);
 
@@ -35,7 +43,11 @@ describe("pods and containers", { skip }, () => {
       assert.match(ready.network!.ip, /^10\.99\.\d+\.\d+$/);
       assert.ok(ready.createdAt >= startedAt);
 
-      const config = node.containerConfig({ command: ["sh", "-c", "trap 'exit 7' TERM; echo up; while :; do sleep 0.05; done"], labels, annotations });
+      const config = node.containerConfig({
+        command: ["sh", "-c", "trap 'exit 7' TERM; echo up; while :; do sleep 0.05; done"],
+        labels,
+        annotations,
+      });
       const request = { podSandboxId: pod.id, config, sandboxConfig: pod.config };
       const { containerId: id } = await node.call("createContainer", request);
       const created = await node.containerStatus(id);
@@ -102,7 +114,9 @@ describe("pods and containers", { skip }, () => {
     // pid_namespaces(7)
     test(`process 1 is not ended by its own signals with ${runtime}`, async () => {
       const pod = await node.runPod({}, runtime);
-      const { exitCode, reason } = await node.untilExited(await node.runContainer(pod, "kill -KILL $$; kill -9 $$; exit 0"));
+      const { exitCode, reason } = await node.untilExited(
+        await node.runContainer(pod, "kill -KILL $$; kill -9 $$; exit 0"),
+      );
       assert.deepEqual([exitCode, reason], [0, "Completed"]);
       await node.removePod(pod.id);
     });
@@ -122,7 +136,9 @@ describe("pods and containers", { skip }, () => {
 
     test(`a command that is not there is an error with its name, and leaves nothing, with ${runtime}`, async () => {
       const pod = await node.runPod({}, runtime);
-      const id = await node.createContainer(pod, { command: ["/no/such/program"] }).catch((error: unknown) => String(error));
+      const id = await node
+        .createContainer(pod, { command: ["/no/such/program"] })
+        .catch((error: unknown) => String(error));
       if (/^[0-9a-f]{64}$/.test(id)) {
         await assert.rejects(node.startContainer(id), /no\/such\/program/);
         const { state, reason } = await node.untilExited(id);
@@ -131,7 +147,10 @@ describe("pods and containers", { skip }, () => {
       } else {
         assert.match(id, /no\/such\/program/);
         const { containers } = await node.call("listContainers", { filter: undefined });
-        assert.deepEqual(containers.filter((c) => c.podSandboxId === pod.id), []);
+        assert.deepEqual(
+          containers.filter((c) => c.podSandboxId === pod.id),
+          [],
+        );
       }
       await node.removePod(pod.id);
     });
@@ -148,23 +167,43 @@ describe("pods and containers", { skip }, () => {
     }
     const pod = await node.runPod();
     for (const name of [node.image, image.id, image.repoDigests[0]!]) {
-      const id = await node.createContainer(pod, { command: ["true"], image: { image: name, userSpecifiedImage: "what the user wrote" } });
+      const id = await node.createContainer(pod, {
+        command: ["true"],
+        image: { image: name, userSpecifiedImage: "what the user wrote" },
+      });
       const status = await node.containerStatus(id);
-      assert.deepEqual([status.imageId, status.imageRef, status.image?.image], [image.id, image.id, "what the user wrote"]);
-      const { containers } = await node.call("listContainers", { filter: { id, state: undefined, podSandboxId: "", labelSelector: {} } });
-      assert.deepEqual(containers.map((c) => [c.imageId, c.imageRef, c.image?.image]), [[image.id, image.id, name]]);
+      assert.deepEqual(
+        [status.imageId, status.imageRef, status.image?.image],
+        [image.id, image.id, "what the user wrote"],
+      );
+      const { containers } = await node.call("listContainers", {
+        filter: { id, state: undefined, podSandboxId: "", labelSelector: {} },
+      });
+      assert.deepEqual(
+        containers.map((c) => [c.imageId, c.imageRef, c.image?.image]),
+        [[image.id, image.id, name]],
+      );
     }
     const nothing = await node.call("imageStatus", { image: imageSpec("127.0.0.1:1/no/such:image"), verbose: false });
     assert.equal(nothing.image, undefined);
-    await rejectsWith(Code.NotFound, node.createContainer(pod, { image: { image: "127.0.0.1:1/no/such:image" } }), /pull/);
+    await rejectsWith(
+      Code.NotFound,
+      node.createContainer(pod, { image: { image: "127.0.0.1:1/no/such:image" } }),
+      /pull/,
+    );
     await node.removePod(pod.id);
   });
 
   test("lists are filtered by id, prefix, state, pod and all labels", async () => {
-    const [one, two] = await Promise.all([node.runPod({ labels: { app: "a", n: "1" } }), node.runPod({ labels: { app: "a", n: "2" } })]);
+    const [one, two] = await Promise.all([
+      node.runPod({ labels: { app: "a", n: "1" } }),
+      node.runPod({ labels: { app: "a", n: "2" } }),
+    ]);
     const pods = async (filter: { id?: string; state?: PodSandboxState; labelSelector?: Record<string, string> }) => {
       const { state, id = "", labelSelector = {} } = filter;
-      const { items } = await node.call("listPodSandbox", { filter: { id, labelSelector, state: state === undefined ? undefined : { state } } });
+      const { items } = await node.call("listPodSandbox", {
+        filter: { id, labelSelector, state: state === undefined ? undefined : { state } },
+      });
       return items.map((item) => item.id).sort();
     };
     const both = [one.id, two.id].sort();
@@ -180,9 +219,16 @@ describe("pods and containers", { skip }, () => {
 
     const created = await node.createContainer(one, { command: ["true"], labels: { foo: "bar", x: "1" } });
     const running = await node.runContainer(one, { command: ["sleep", "600"], labels: { foo: "bar", x: "2" } });
-    const containers = async (filter: { id?: string; podSandboxId?: string; state?: ContainerState; labelSelector?: Record<string, string> }) => {
+    const containers = async (filter: {
+      id?: string;
+      podSandboxId?: string;
+      state?: ContainerState;
+      labelSelector?: Record<string, string>;
+    }) => {
       const { state, id = "", podSandboxId = "", labelSelector = {} } = filter;
-      const answer = await node.call("listContainers", { filter: { id, podSandboxId, labelSelector, state: state === undefined ? undefined : { state } } });
+      const answer = await node.call("listContainers", {
+        filter: { id, podSandboxId, labelSelector, state: state === undefined ? undefined : { state } },
+      });
       return answer.containers.map((c) => c.id).sort();
     };
     assert.deepEqual(await containers({ podSandboxId: one.id }), [created, running].sort());
@@ -211,7 +257,11 @@ describe("pods and containers", { skip }, () => {
     const again = await node.call("runPodSandbox", { config: pod.config, runtimeHandler: "" });
     assert.equal(again.podSandboxId, pod.id);
     const other = PodSandboxConfig.fromPartial({ ...pod.config, labels: { other: "yes" } });
-    await rejectsWith(Code.AlreadyExists, node.call("runPodSandbox", { config: other, runtimeHandler: "" }), new RegExp(pod.id));
+    await rejectsWith(
+      Code.AlreadyExists,
+      node.call("runPodSandbox", { config: other, runtimeHandler: "" }),
+      new RegExp(pod.id),
+    );
     const nextAttempt = await node.runPod({ metadata: { ...pod.config.metadata!, attempt: 1 } });
     assert.notEqual(nextAttempt.id, pod.id);
 
@@ -221,15 +271,21 @@ describe("pods and containers", { skip }, () => {
     const [id] = answers.map((answer) => answer.containerId);
     assert.equal(new Set(answers.map((answer) => answer.containerId)).size, 1);
     assert.equal((await node.call("createContainer", request)).containerId, id);
-    await rejectsWith(Code.AlreadyExists, node.call("createContainer", { ...request, config: { ...config, labels: { other: "yes" } } }), new RegExp(id!));
+    await rejectsWith(
+      Code.AlreadyExists,
+      node.call("createContainer", { ...request, config: { ...config, labels: { other: "yes" } } }),
+      new RegExp(id!),
+    );
     await node.startContainer(id!);
     await rejectsWith(Code.AlreadyExists, node.call("createContainer", request), new RegExp(id!));
 
     // The name is free for another one when the first is removed, and the same in another pod.
-    const elsewhere = await node.call("createContainer", { ...request, podSandboxId: nextAttempt.id, sandboxConfig: nextAttempt.config }).then(
-      (answer) => answer.containerId,
-      (error: unknown) => error,
-    );
+    const elsewhere = await node
+      .call("createContainer", { ...request, podSandboxId: nextAttempt.id, sandboxConfig: nextAttempt.config })
+      .then(
+        (answer) => answer.containerId,
+        (error: unknown) => error,
+      );
     assert.ok(typeof elsewhere === "string" || /taken/.test(String(elsewhere)), String(elsewhere));
     await node.removeContainer(id!);
     if (typeof elsewhere === "string") await node.removeContainer(elsewhere);
@@ -243,7 +299,9 @@ describe("pods and containers", { skip }, () => {
 
   test("ten calls for the same pod at once make one pod", async () => {
     const config = node.podConfig();
-    const answers = await Promise.all(Array.from({ length: 10 }, () => node.call("runPodSandbox", { config, runtimeHandler: "" })));
+    const answers = await Promise.all(
+      Array.from({ length: 10 }, () => node.call("runPodSandbox", { config, runtimeHandler: "" })),
+    );
     assert.equal(new Set(answers.map((answer) => answer.podSandboxId)).size, 1);
     await node.removePod(answers[0]!.podSandboxId);
   });
@@ -283,9 +341,21 @@ describe("pods and containers", { skip }, () => {
   test("an image that is removed while containers use it stays usable for them, and its layers go with the last one", async () => {
     const usedBytes = async () => (await node.call("imageFsInfo", {})).imageFilesystems[0]!.usedBytes!.value;
     const before = await usedBytes();
-    const image = node.registry.add("library/in-use", "latest", busyboxImage({ extra: [file("note", "still here\n")] }));
-    await Promise.all([1, 2, 3].map(() => node.call("pullImage", { image: imageSpec(image), auth: undefined, sandboxConfig: undefined })));
-    assert.equal(node.registry.count({ pathIncludes: "in-use/blobs/" }), 2, "three pulls at once fetch the config and the layer once");
+    const image = node.registry.add(
+      "library/in-use",
+      "latest",
+      busyboxImage({ extra: [file("note", "still here\n")] }),
+    );
+    await Promise.all(
+      [1, 2, 3].map(() =>
+        node.call("pullImage", { image: imageSpec(image), auth: undefined, sandboxConfig: undefined }),
+      ),
+    );
+    assert.equal(
+      node.registry.count({ pathIncludes: "in-use/blobs/" }),
+      2,
+      "three pulls at once fetch the config and the layer once",
+    );
     const pod = await node.runPod();
     const running = await node.runContainer(pod, { image: { image }, command: ["sleep", "600"] });
     const created = await node.createContainer(pod, { image: { image }, command: ["cat", "/note"] });
@@ -326,7 +396,11 @@ describe("pods and containers", { skip }, () => {
   });
 
   test("a wrong request is InvalidArgument and names the field, and nothing is made", async () => {
-    await rejectsWith(Code.InvalidArgument, node.call("runPodSandbox", { config: undefined, runtimeHandler: "" }), /config/);
+    await rejectsWith(
+      Code.InvalidArgument,
+      node.call("runPodSandbox", { config: undefined, runtimeHandler: "" }),
+      /config/,
+    );
     await assert.rejects(node.runPod({}, "no-such-handler"), /no-such-handler/);
     const wrongPods: [DeepPartial<PodSandboxConfig>, RegExp][] = [
       [{ metadata: { name: "", uid: "u", namespace: "n" } }, /metadata\.name/],
@@ -347,31 +421,53 @@ describe("pods and containers", { skip }, () => {
       [{ mounts: [{ containerPath: "", hostPath: "/tmp" }] }, /mounts\[0\]\.container_path/],
       [{ mounts: [{ containerPath: "/x", hostPath: "" }] }, /mounts\[0\]\.host_path/],
       [{ mounts: [{ containerPath: "/x", hostPath: "/tmp", recursiveReadOnly: true }] }, /recursive_read_only/],
-      [{ mounts: [{ containerPath: "/x", hostPath: "/tmp", recursiveReadOnly: true, readonly: true, propagation: MountPropagation.PROPAGATION_BIDIRECTIONAL }] }, /recursive_read_only/],
+      [
+        {
+          mounts: [
+            {
+              containerPath: "/x",
+              hostPath: "/tmp",
+              recursiveReadOnly: true,
+              readonly: true,
+              propagation: MountPropagation.PROPAGATION_BIDIRECTIONAL,
+            },
+          ],
+        },
+        /recursive_read_only/,
+      ],
       [{ linux: { securityContext: { runAsGroup: { value: 1000n } } } }, /run_as_group/],
       [{ linux: { securityContext: { runAsUsername: "nobody-here" } } }, /nobody-here/],
       [{ linux: { securityContext: { privileged: true } } }, /privileged/],
     ];
-    for (const [overrides, words] of wrongContainers) await rejectsWith(Code.InvalidArgument, node.createContainer(pod, { command: ["true"], ...overrides }), words);
+    for (const [overrides, words] of wrongContainers)
+      await rejectsWith(Code.InvalidArgument, node.createContainer(pod, { command: ["true"], ...overrides }), words);
     const running = await node.runContainer(pod, "sleep 600");
     await rejectsWith(Code.InvalidArgument, node.exec(running, []), /cmd/);
     await rejectsWith(Code.InvalidArgument, node.exec(running, "true", -1), /timeout/);
     await rejectsWith(Code.InvalidArgument, node.stopContainer(running, -1), /timeout/);
     const { containers } = await node.call("listContainers", { filter: undefined });
-    assert.deepEqual(containers.filter((c) => c.podSandboxId === pod.id).map((c) => c.id), [running]);
+    assert.deepEqual(
+      containers.filter((c) => c.podSandboxId === pod.id).map((c) => c.id),
+      [running],
+    );
     await node.removePod(pod.id);
   });
 
   test("removing a running container, and a pod with running containers, takes them down", async () => {
     const pod = await node.runPod();
-    const ids = await Promise.all(Array.from({ length: 3 }, () => node.runContainer(pod, "trap '' TERM; sleep 600 & wait")));
+    const ids = await Promise.all(
+      Array.from({ length: 3 }, () => node.runContainer(pod, "trap '' TERM; sleep 600 & wait")),
+    );
     await node.removeContainer(ids[0]!);
     await rejectsWith(Code.NotFound, node.containerStatus(ids[0]!));
     await node.stopPod(pod.id);
     for (const id of ids.slice(1)) assert.equal((await node.containerStatus(id)).exitCode, 137);
     await node.call("removePodSandbox", { podSandboxId: pod.id });
     const { containers } = await node.call("listContainers", { filter: undefined });
-    assert.deepEqual(containers.filter((c) => c.podSandboxId === pod.id), []);
+    assert.deepEqual(
+      containers.filter((c) => c.podSandboxId === pod.id),
+      [],
+    );
 
     const other = await node.runPod();
     await node.runContainer(other, "sleep 600");
@@ -382,8 +478,19 @@ describe("pods and containers", { skip }, () => {
 
   test("a container gets its command, environment, directory and the image's defaults", async () => {
     const pod = await node.runPod({ hostname: "env-0" });
-    const envs = [{ key: "A", value: Buffer.from("x y=z") }, { key: "B", value: Buffer.from("ü") }];
-    assert.equal(await node.outputOf(pod, { command: ["sh", "-c"], args: ["echo $A/$B/$HOSTNAME:$PWD/$1", "-", "a  b"], envs, workingDir: "/var/www" }), "x y=z/ü/env-0:/var/www/a b");
+    const envs = [
+      { key: "A", value: Buffer.from("x y=z") },
+      { key: "B", value: Buffer.from("ü") },
+    ];
+    assert.equal(
+      await node.outputOf(pod, {
+        command: ["sh", "-c"],
+        args: ["echo $A/$B/$HOSTNAME:$PWD/$1", "-", "a  b"],
+        envs,
+        workingDir: "/var/www",
+      }),
+      "x y=z/ü/env-0:/var/www/a b",
+    );
     assert.equal(await node.outputOf(pod, { args: ["-c", "echo one"], command: ["/bin/sh"] }), "one");
     assert.equal(await node.outputOf(pod, { args: ["echo", "cmd is replaced"] }), "cmd is replaced");
     await node.removePod(pod.id);
@@ -402,12 +509,32 @@ describe("pods and containers", { skip }, () => {
     const version = await node.call("version", { version: "" });
     assert.deepEqual([version.version, version.runtimeName, version.runtimeApiVersion], ["0.1.0", "keelson", "v1"]);
     const { status, runtimeHandlers, info } = await node.call("status", { verbose: true });
-    assert.deepEqual(status?.conditions.map((c) => [c.type, c.status]), [["RuntimeReady", true], ["NetworkReady", true]]);
-    const handlers = ["", "crun", "runc", ...(withoutRuntime("runsc") === false ? ["runsc"] : []), "shim-runc", "shim-crun"];
-    assert.deepEqual(runtimeHandlers.map((handler) => handler.name), handlers);
-    const runtimes = JSON.parse(info["runtimes"]!) as Record<string, { version: string; default: boolean; problem: string }>;
+    assert.deepEqual(
+      status?.conditions.map((c) => [c.type, c.status]),
+      [
+        ["RuntimeReady", true],
+        ["NetworkReady", true],
+      ],
+    );
+    const handlers = [
+      "",
+      "crun",
+      "runc",
+      ...(withoutRuntime("runsc") === false ? ["runsc"] : []),
+      "shim-runc",
+      "shim-crun",
+    ];
+    assert.deepEqual(
+      runtimeHandlers.map((handler) => handler.name),
+      handlers,
+    );
+    const runtimes = JSON.parse(info["runtimes"]!) as Record<
+      string,
+      { version: string; default: boolean; problem: string }
+    >;
     assert.deepEqual(Object.keys(runtimes), handlers.slice(1));
-    for (const { version, problem } of Object.values(runtimes)) assert.ok(/^\d/.test(version) && problem === "", `${version} ${problem}`);
+    for (const { version, problem } of Object.values(runtimes))
+      assert.ok(/^\d/.test(version) && problem === "", `${version} ${problem}`);
     assert.ok(runtimes["crun"]!.default && !runtimes["runc"]!.default);
     const config = JSON.parse(info["config"]!) as { stateDir: string };
     assert.equal(config.stateDir, node.state);

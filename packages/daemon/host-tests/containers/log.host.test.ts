@@ -4,11 +4,11 @@ import { existsSync, readFileSync, renameSync, rmSync, statSync } from "node:fs"
 import { after, before, describe, test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import { ContainerState } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { waitFor } from "@keelson/testkit/wait.ts";
 import { linesOf, logSoFar, parseLog } from "@keelson/testkit/cri-log.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
+import { waitFor } from "@keelson/testkit/wait.ts";
 import { eachRuntime, testFor } from "../testing/each-runtime.ts";
 import { type Pod, rejectsWith, TestNode } from "../testing/test-node.ts";
-import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 const counter = "i=0; while :; do i=$((i+1)); echo $i; usleep 2000; done";
 
@@ -34,8 +34,13 @@ describe("container logs", { skip, concurrency: 3 }, () => {
       const before = BigInt(Date.now()) * 1_000_000n;
       const entries = await logOf("echo hello World; echo oops >&2; echo; printf 'ünïcode\\ttab\\r\\n'", own);
       const after = BigInt(Date.now() + 1) * 1_000_000n;
-      const byStream = (stream: string) => entries.filter((entry) => entry.stream === stream).map((entry) => [entry.tag, entry.text]);
-      assert.deepEqual(byStream("stdout"), [["F", "hello World"], ["F", ""], ["F", "ünïcode\ttab\r"]]);
+      const byStream = (stream: string) =>
+        entries.filter((entry) => entry.stream === stream).map((entry) => [entry.tag, entry.text]);
+      assert.deepEqual(byStream("stdout"), [
+        ["F", "hello World"],
+        ["F", ""],
+        ["F", "ünïcode\ttab\r"],
+      ]);
       assert.deepEqual(byStream("stderr"), [["F", "oops"]]);
       assert.ok(entries.every((entry) => entry.timeNs >= before && entry.timeNs <= after));
       await node.removePod(own.id);
@@ -52,20 +57,35 @@ describe("container logs", { skip, concurrency: 3 }, () => {
 
   test("have lines of exactly a part's length whole", async () => {
     for (const size of [8191, 8192, 8193, 16_383, 16_384, 16_385]) {
-      assert.deepEqual(linesOf(await logOf(`head -c ${size} /dev/zero | tr '\\0' x; echo; echo after`)), ["x".repeat(size), "after"], String(size));
+      assert.deepEqual(
+        linesOf(await logOf(`head -c ${size} /dev/zero | tr '\\0' x; echo; echo after`)),
+        ["x".repeat(size), "after"],
+        String(size),
+      );
     }
   });
 
   test("keep streams apart that write at once", async () => {
-    const entries = await logOf("for i in $(seq 500); do echo o$i; done & for i in $(seq 500); do echo e$i >&2; done & wait");
+    const entries = await logOf(
+      "for i in $(seq 500); do echo o$i; done & for i in $(seq 500); do echo e$i >&2; done & wait",
+    );
     const numbers = Array.from({ length: 500 }, (_, i) => i + 1);
-    assert.deepEqual(linesOf(entries, "stdout"), numbers.map((i) => `o${i}`));
-    assert.deepEqual(linesOf(entries, "stderr"), numbers.map((i) => `e${i}`));
+    assert.deepEqual(
+      linesOf(entries, "stdout"),
+      numbers.map((i) => `o${i}`),
+    );
+    assert.deepEqual(
+      linesOf(entries, "stderr"),
+      numbers.map((i) => `e${i}`),
+    );
   });
 
   test("are whole when a megabyte comes in one go and the container ends", async () => {
     const entries = await logOf("seq 150000");
-    assert.deepEqual(linesOf(entries), Array.from({ length: 150_000 }, (_, i) => String(i + 1)));
+    assert.deepEqual(
+      linesOf(entries),
+      Array.from({ length: 150_000 }, (_, i) => String(i + 1)),
+    );
   });
 
   test("go on in a new file that is there at once after a rotation, and lose no line", async () => {
@@ -85,7 +105,10 @@ describe("container logs", { skip, concurrency: 3 }, () => {
     await node.stopContainer(id, 0);
     const all = [...old, logPath].map((path) => readFileSync(path, "utf8")).join("");
     const lines = linesOf(parseLog(all));
-    assert.deepEqual(lines, lines.map((_, i) => String(i + 1)));
+    assert.deepEqual(
+      lines,
+      lines.map((_, i) => String(i + 1)),
+    );
     assert.ok(lines.length > 70);
   });
 
@@ -97,7 +120,10 @@ describe("container logs", { skip, concurrency: 3 }, () => {
     await node.untilLogged(id, String(count + 10));
     await node.stopContainer(id, 0);
     const lines = linesOf(await node.log(id));
-    assert.deepEqual(lines, lines.map((_, i) => String(i + 1)));
+    assert.deepEqual(
+      lines,
+      lines.map((_, i) => String(i + 1)),
+    );
   });
 
   test("come back when somebody has removed the file", async () => {
@@ -130,7 +156,11 @@ describe("container logs", { skip, concurrency: 3 }, () => {
   test("make their directory, however deep, and append to a file that is there", async () => {
     const config = node.containerConfig({ command: ["echo", "line"], logPath: "deep/er/0.log" });
     const run = async () => {
-      const { containerId } = await node.call("createContainer", { podSandboxId: pod.id, config, sandboxConfig: pod.config });
+      const { containerId } = await node.call("createContainer", {
+        podSandboxId: pod.id,
+        config,
+        sandboxConfig: pod.config,
+      });
       await node.startContainer(containerId);
       const { logPath } = await node.untilExited(containerId);
       await node.removeContainer(containerId);
@@ -141,11 +171,19 @@ describe("container logs", { skip, concurrency: 3 }, () => {
   });
 
   test("of a terminal have its carriage returns and are all stdout", async () => {
-    const id = await node.runContainer(pod, { command: ["sh", "-c", "echo out; echo err >&2; tty; stty size"], tty: true });
+    const id = await node.runContainer(pod, {
+      command: ["sh", "-c", "echo out; echo err >&2; tty; stty size"],
+      tty: true,
+    });
     await node.untilExited(id);
     const entries = await node.log(id);
     assert.ok(entries.every((entry) => entry.stream === "stdout"));
-    assert.deepEqual(linesOf(entries).slice(0, 2).map((line) => line.replace(/\r$/, "")), ["out", "err"]);
+    assert.deepEqual(
+      linesOf(entries)
+        .slice(0, 2)
+        .map((line) => line.replace(/\r$/, "")),
+      ["out", "err"],
+    );
     assert.match(linesOf(entries)[2]!, /^\/dev\/(pts\/\d+|console)\r?$/);
   });
 });

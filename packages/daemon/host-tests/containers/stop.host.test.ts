@@ -3,10 +3,16 @@ import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { after, before, describe } from "node:test";
 import { Code } from "@keelson/base/status.ts";
-import { type ContainerConfig, ContainerState, type DeepPartial, NamespaceMode, Signal } from "@keelson/cri/gen/runtime/v1/api.ts";
+import {
+  type ContainerConfig,
+  ContainerState,
+  type DeepPartial,
+  NamespaceMode,
+  Signal,
+} from "@keelson/cri/gen/runtime/v1/api.ts";
+import { linesOf } from "@keelson/testkit/cri-log.ts";
 import { busyboxImage } from "@keelson/testkit/image.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
-import { linesOf } from "@keelson/testkit/cri-log.ts";
 import { eachRuntime, skipFor, testFor } from "../testing/each-runtime.ts";
 import { imageSpec, type Pod, rejectsWith, TestNode } from "../testing/test-node.ts";
 
@@ -48,7 +54,10 @@ for (const runtime of eachRuntime) {
       const id = await up(deaf);
       const ms = await timed(() => node.stopContainer(id, 1));
       assert.ok(ms >= 1000 && ms < 3000, `${ms} ms`);
-      assert.deepEqual([(await node.containerStatus(id)).exitCode, (await node.containerStatus(id)).reason], [137, "Error"]);
+      assert.deepEqual(
+        [(await node.containerStatus(id)).exitCode, (await node.containerStatus(id)).reason],
+        [137, "Error"],
+      );
     });
 
     test("kills at once with a timeout of 0", async () => {
@@ -59,8 +68,13 @@ for (const runtime of eachRuntime) {
     });
 
     test("sends the stop signal of the config, of the image, or else SIGTERM", async () => {
-      const script = "for s in TERM USR1 INT HUP QUIT; do trap \"echo $s; exit 0\" $s; done; echo up; while :; do sleep 0.05; done";
-      const image = node.registry.add(`library/stop-${runtime}`, "latest", busyboxImage({ config: { Cmd: ["sh", "-c", script], StopSignal: "SIGQUIT" } }));
+      const script =
+        'for s in TERM USR1 INT HUP QUIT; do trap "echo $s; exit 0" $s; done; echo up; while :; do sleep 0.05; done';
+      const image = node.registry.add(
+        `library/stop-${runtime}`,
+        "latest",
+        busyboxImage({ config: { Cmd: ["sh", "-c", script], StopSignal: "SIGQUIT" } }),
+      );
       await node.call("pullImage", { image: imageSpec(image), auth: undefined, sandboxConfig: undefined });
       const cases: [DeepPartial<ContainerConfig>, string, Signal][] = [
         [{ command: ["sh", "-c", script] }, "TERM", Signal.SIGTERM],
@@ -80,7 +94,9 @@ for (const runtime of eachRuntime) {
     });
 
     test("ends what the container has forked, in sessions of its own too", async () => {
-      const id = await up("trap '' TERM; (trap '' TERM; sleep 9876) & setsid sh -c 'trap \"\" TERM; sleep 9876; true' & setsid sleep 9876 & echo up; wait; while :; do sleep 0.1; done");
+      const id = await up(
+        "trap '' TERM; (trap '' TERM; sleep 9876) & setsid sh -c 'trap \"\" TERM; sleep 9876; true' & setsid sleep 9876 & echo up; wait; while :; do sleep 0.1; done",
+      );
       const { cgroup } = await node.containerInfo(id);
       assert.ok(Number((await node.output(id, "ps | grep -c [9]876")).trim()) >= 3);
       await node.stopContainer(id, 0);
@@ -95,7 +111,9 @@ for (const runtime of eachRuntime) {
       const watcher = await node.runContainer(own, config("sleep 600"));
       const id = await node.runContainer(own, config("setsid sleep 9875 & echo up; exit 0"));
       assert.equal((await node.untilExited(id)).exitCode, 0);
-      await waitFor(async () => (await node.exec(watcher, "ps | grep [9]875")).exitCode === 1, { message: "a child of an ended container runs on" });
+      await waitFor(async () => (await node.exec(watcher, "ps | grep [9]875")).exitCode === 1, {
+        message: "a child of an ended container runs on",
+      });
       await node.removePod(own.id);
     });
 
@@ -115,20 +133,34 @@ for (const runtime of eachRuntime) {
       const ms = await timed(() => Promise.all([10, 10, 1, 10].map((seconds) => node.stopContainer(id, seconds))));
       assert.ok(ms >= 900 && ms < 4000, `the shortest time counts: ${ms} ms`);
       assert.equal((await node.containerStatus(id)).exitCode, 137);
-      await Promise.all([node.stopContainer(id, 0), node.stopContainer(id, 5), node.removeContainer(id), node.removeContainer(id)]);
+      await Promise.all([
+        node.stopContainer(id, 0),
+        node.stopContainer(id, 5),
+        node.removeContainer(id),
+        node.removeContainer(id),
+      ]);
       await rejectsWith(Code.NotFound, node.containerStatus(id));
     });
 
     test("may be called while the container is removed and its pod stopped", async () => {
       const own = await node.runPod();
       const ids = await Promise.all([up(deaf, own), up(deaf, own)]);
-      await Promise.all([node.stopContainer(ids[0], 5), node.removeContainer(ids[1]), node.stopPod(own.id), node.removePod(own.id), node.removePod(own.id)]);
+      await Promise.all([
+        node.stopContainer(ids[0], 5),
+        node.removeContainer(ids[1]),
+        node.stopPod(own.id),
+        node.removePod(own.id),
+        node.removePod(own.id),
+      ]);
       await rejectsWith(Code.NotFound, node.podStatus(own.id));
     });
 
     test("goes on to the kill when its caller has gone away", async () => {
       const id = await up(deaf);
-      await rejectsWith(Code.DeadlineExceeded, node.call("stopContainer", { containerId: id, timeout: 30n }, AbortSignal.timeout(300)));
+      await rejectsWith(
+        Code.DeadlineExceeded,
+        node.call("stopContainer", { containerId: id, timeout: 30n }, AbortSignal.timeout(300)),
+      );
       assert.equal((await node.containerStatus(id)).state, ContainerState.CONTAINER_RUNNING);
       await node.stopContainer(id, 0); // a second one is not kept waiting by the first
       assert.equal((await node.containerStatus(id)).exitCode, 137);

@@ -3,10 +3,10 @@ import assert from "node:assert/strict";
 import { renameSync } from "node:fs";
 import { test } from "node:test";
 import { type ContainerConfig, ContainerState, type ContainerStatus } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { waitFor } from "@keelson/testkit/wait.ts";
 import { linesOf, logSoFar } from "@keelson/testkit/cri-log.ts";
-import type { Pod } from "../testing/test-node.ts";
 import { skip } from "@keelson/testkit/host-sandbox.ts";
+import { waitFor } from "@keelson/testkit/wait.ts";
+import type { Pod } from "../testing/test-node.ts";
 import { CrashNode } from "./testing/crash-node.ts";
 import { assertAgrees, Bystander, counterScript } from "./testing/crash-rounds.ts";
 
@@ -28,7 +28,10 @@ async function runToEnd(crash: CrashNode, pod: Pod, number: number): Promise<Con
   await crash.call("startContainer", { containerId });
   const status = await untilExited(crash, containerId);
   assert.deepEqual([status.exitCode, status.reason], [3, "Error"]);
-  assert.ok(status.createdAt <= status.startedAt && status.startedAt <= status.finishedAt, `${status.createdAt} ${status.startedAt} ${status.finishedAt}`);
+  assert.ok(
+    status.createdAt <= status.startedAt && status.startedAt <= status.finishedAt,
+    `${status.createdAt} ${status.startedAt} ${status.finishedAt}`,
+  );
   return status;
 }
 
@@ -44,7 +47,11 @@ for (const seconds of [3600, -3600]) {
     crash.setClock(seconds);
     const after = await runToEnd(crash, pod, 2);
     assert.ok(after.createdAt > before.createdAt, "a kubelet takes the older attempt for the newer");
-    if (seconds > 0) assert.ok(after.createdAt - before.createdAt > BigInt(hourMs - 60_000) * 1_000_000n, "the daemon did not see the clock jump");
+    if (seconds > 0)
+      assert.ok(
+        after.createdAt - before.createdAt > BigInt(hourMs - 60_000) * 1_000_000n,
+        "the daemon did not see the clock jump",
+      );
     await crash.pull(crash.node.image);
     const { stdout } = await crash.call("execSync", { containerId: counting, cmd: ["echo", "here"], timeout: 20n });
     assert.equal(Buffer.from(stdout).toString(), "here\n");
@@ -54,7 +61,10 @@ for (const seconds of [3600, -3600]) {
     await crash.call("reopenContainerLog", { containerId: counting });
     await waitFor(() => linesOf(logSoFar(logPath)).length > 2);
     const numbers = [`${logPath}.1`, logPath].flatMap((path) => linesOf(logSoFar(path)));
-    assert.deepEqual(numbers, numbers.map((_, i) => String(i + 1)));
+    assert.deepEqual(
+      numbers,
+      numbers.map((_, i) => String(i + 1)),
+    );
 
     // Back again while a grace period runs, which is no shorter and no longer for it.
     const stubborn = await crash.runContainer(pod, "trap '' TERM; echo up; while :; do sleep 0.05; done");
@@ -84,7 +94,10 @@ for (const seconds of [3600, -3600]) {
     await crash.call("stopPodSandbox", { podSandboxId: pod.id });
     const { metadata, ...config } = pod.config;
     const next = await crash.runPod({ ...config, metadata: { ...metadata!, attempt: 1 } });
-    assert.ok((await crash.podStatus(next.id)).createdAt > (await crash.podStatus(pod.id)).createdAt, "a kubelet takes the dead sandbox for the newer one");
+    assert.ok(
+      (await crash.podStatus(next.id)).createdAt > (await crash.podStatus(pod.id)).createdAt,
+      "a kubelet takes the dead sandbox for the newer one",
+    );
     await assertAgrees(crash);
     for (const { id } of [pod, next]) await crash.removePod(id);
   });

@@ -4,12 +4,19 @@ import assert from "node:assert/strict";
 import { mkdtempSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, type TestContext, test } from "node:test";
-import { type ContainerConfig, ContainerState, LinuxContainerResources, NamespaceMode, type PodSandboxConfig, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
+import {
+  type ContainerConfig,
+  ContainerState,
+  LinuxContainerResources,
+  NamespaceMode,
+  type PodSandboxConfig,
+  PodSandboxState,
+} from "@keelson/cri/gen/runtime/v1/api.ts";
 import { controllerDir, detectCgroups } from "@keelson/linux/cgroup.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { busyboxImage, randomImage } from "@keelson/testkit/image.ts";
 import { directory, file } from "@keelson/testkit/tar.ts";
 import { imageSpec, type Pod, type RuntimeName, runtimes } from "../testing/test-node.ts";
-import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { CrashNode, type Sandbox } from "./testing/crash-node.ts";
 import { Bystander, counterScript, crashEverywhere, type Scenario } from "./testing/crash-rounds.ts";
 
@@ -21,15 +28,22 @@ const ready = PodSandboxState.SANDBOX_READY;
 const stoppable = "trap 'exit 7' TERM; echo up; while :; do sleep 0.02; done";
 
 for (const runtime of runtimes) {
-  describe(`a daemon with ${runtime} that is killed at each step of`, { skip }, () => killedAtEachStep(runtime, "none"));
+  describe(`a daemon with ${runtime} that is killed at each step of`, { skip }, () =>
+    killedAtEachStep(runtime, "none"),
+  );
 }
-describe(`a daemon whose pods are containers that is killed at each step of`, { skip }, () => killedAtEachStep("crun", "container"));
+describe(`a daemon whose pods are containers that is killed at each step of`, { skip }, () =>
+  killedAtEachStep("crun", "container"),
+);
 
 function killedAtEachStep(runtime: RuntimeName, sandbox: Sandbox): void {
   const isEveryStep = process.env["KEELSON_CRASH"] === "every-step";
   /** Without KEELSON_CRASH=every-step, the calls in which the OCI runtime has no part of its own are for the first one. */
   const ofPods = { skip: runtime === runtimes[0] || isEveryStep ? false : `${runtime} has no part in it` };
-  const others = { skip: ofPods.skip === false && sandbox === "container" && !isEveryStep ? "the sandbox has no part in it" : ofPods.skip };
+  const others = {
+    skip:
+      ofPods.skip === false && sandbox === "container" && !isEveryStep ? "the sandbox has no part in it" : ofPods.skip,
+  };
   const ofContainers = { skip: sandbox === "container" && !isEveryStep ? "the sandbox has no part in it" : false };
   let crash: CrashNode;
   let bystander: Bystander;
@@ -61,10 +75,14 @@ function killedAtEachStep(runtime: RuntimeName, sandbox: Sandbox): void {
   for (const [name, namespaceOptions] of Object.entries(namespaces)) {
     test(`RunPodSandbox ${name} undoes it, and the retry makes the pod`, ofPods, async (t) => {
       const run = (config: PodSandboxConfig) => crash.call("runPodSandbox", { config, runtimeHandler: "" });
-      const portMappings = namespaceOptions.pid === CONTAINER && !("network" in namespaceOptions) ? [{ containerPort: 80, hostPort: 18081 }] : [];
+      const portMappings =
+        namespaceOptions.pid === CONTAINER && !("network" in namespaceOptions)
+          ? [{ containerPort: 80, hostPort: 18081 }]
+          : [];
       let id = "";
       await everyStep(t, {
-        prepare: () => Promise.resolve(crash.node.podConfig({ linux: { securityContext: { namespaceOptions } }, portMappings })),
+        prepare: () =>
+          Promise.resolve(crash.node.podConfig({ linux: { securityContext: { namespaceOptions } }, portMappings })),
         call: (_, config) => run(config),
         retry: async (_, config) => {
           id = (await run(config)).podSandboxId;
@@ -76,7 +94,9 @@ function killedAtEachStep(runtime: RuntimeName, sandbox: Sandbox): void {
   }
 
   async function removeContainers(of = pod): Promise<void> {
-    const { containers } = await crash.call("listContainers", { filter: { id: "", state: undefined, podSandboxId: of.id, labelSelector: {} } });
+    const { containers } = await crash.call("listContainers", {
+      filter: { id: "", state: undefined, podSandboxId: of.id, labelSelector: {} },
+    });
     for (const { id } of containers) await crash.removeContainer(id);
   }
 
@@ -95,57 +115,87 @@ function killedAtEachStep(runtime: RuntimeName, sandbox: Sandbox): void {
     });
   });
 
-  test("CreateContainer with an image mounted and a volume of its image undoes it, and the retry makes the container", ofContainers, async (t) => {
-    const content = busyboxImage({ config: { Volumes: { "/data": {} } }, extra: [directory("data/"), file("data/f", "f")] });
-    const image = crash.node.registry.add("test/volume", "latest", content);
-    await crash.pull(image);
-    const create = (config: ContainerConfig) => crash.createContainer(pod, config);
-    await everyStep(t, {
-      prepare: () =>
-        Promise.resolve(crash.node.containerConfig({ image: { image }, command: ["sh", "-c", "cat /data/f /img/data/f; echo; sleep 600"], mounts: [{ containerPath: "/img", readonly: true, image: imageSpec(image) }] })),
-      call: (_, config) => create(config),
-      retry: async (_, config) => {
-        const containerId = await create(config);
-        await crash.call("startContainer", { containerId });
-        await crash.untilLogged(containerId, "ff");
-      },
-      finish: () => removeContainers(),
-    });
-    await crash.call("removeImage", { image: imageSpec(image) });
-  });
+  test(
+    "CreateContainer with an image mounted and a volume of its image undoes it, and the retry makes the container",
+    ofContainers,
+    async (t) => {
+      const content = busyboxImage({
+        config: { Volumes: { "/data": {} } },
+        extra: [directory("data/"), file("data/f", "f")],
+      });
+      const image = crash.node.registry.add("test/volume", "latest", content);
+      await crash.pull(image);
+      const create = (config: ContainerConfig) => crash.createContainer(pod, config);
+      await everyStep(t, {
+        prepare: () =>
+          Promise.resolve(
+            crash.node.containerConfig({
+              image: { image },
+              command: ["sh", "-c", "cat /data/f /img/data/f; echo; sleep 600"],
+              mounts: [{ containerPath: "/img", readonly: true, image: imageSpec(image) }],
+            }),
+          ),
+        call: (_, config) => create(config),
+        retry: async (_, config) => {
+          const containerId = await create(config);
+          await crash.call("startContainer", { containerId });
+          await crash.untilLogged(containerId, "ff");
+        },
+        finish: () => removeContainers(),
+      });
+      await crash.call("removeImage", { image: imageSpec(image) });
+    },
+  );
 
-  test("CreateContainer in a user namespace with mapped volumes and a device undoes it, and the retry makes the container", ofContainers, async (t) => {
-    const namespaceOptions = { pid: CONTAINER, usernsOptions };
-    const own = await crash.runPod({ linux: { securityContext: { namespaceOptions } } });
-    const hostPath = mkdtempSync(join(crash.node.dir, "volume-"));
-    const mapped = { hostPath, uidMappings: ids, gidMappings: ids };
-    const other = [{ containerId: 0, hostId: 300_000, length: 1 }];
-    const create = (config: ContainerConfig) => crash.createContainer(own, config);
-    await everyStep(t, {
-      prepare: () =>
-        Promise.resolve(crash.node.containerConfig({
-          command: ["sh", "-c", "stat -c %u /data /dev/my-full; sleep 600"],
-          mounts: [{ ...mapped, containerPath: "/data" }, { ...mapped, containerPath: "/other", uidMappings: other, gidMappings: other, readonly: true, recursiveReadOnly: true }],
-          devices: [{ hostPath: "/dev/full", containerPath: "/dev/my-full", permissions: "rw" }],
-          linux: { securityContext: { namespaceOptions } },
-        })),
-      call: (_, config) => create(config),
-      retry: async (_, config) => {
-        const containerId = await create(config);
-        await crash.call("startContainer", { containerId });
-        await crash.untilLogged(containerId, "0");
-      },
-      finish: () => removeContainers(own),
-    });
-    await crash.removePod(own.id);
-  });
+  test(
+    "CreateContainer in a user namespace with mapped volumes and a device undoes it, and the retry makes the container",
+    ofContainers,
+    async (t) => {
+      const namespaceOptions = { pid: CONTAINER, usernsOptions };
+      const own = await crash.runPod({ linux: { securityContext: { namespaceOptions } } });
+      const hostPath = mkdtempSync(join(crash.node.dir, "volume-"));
+      const mapped = { hostPath, uidMappings: ids, gidMappings: ids };
+      const other = [{ containerId: 0, hostId: 300_000, length: 1 }];
+      const create = (config: ContainerConfig) => crash.createContainer(own, config);
+      await everyStep(t, {
+        prepare: () =>
+          Promise.resolve(
+            crash.node.containerConfig({
+              command: ["sh", "-c", "stat -c %u /data /dev/my-full; sleep 600"],
+              mounts: [
+                { ...mapped, containerPath: "/data" },
+                {
+                  ...mapped,
+                  containerPath: "/other",
+                  uidMappings: other,
+                  gidMappings: other,
+                  readonly: true,
+                  recursiveReadOnly: true,
+                },
+              ],
+              devices: [{ hostPath: "/dev/full", containerPath: "/dev/my-full", permissions: "rw" }],
+              linux: { securityContext: { namespaceOptions } },
+            }),
+          ),
+        call: (_, config) => create(config),
+        retry: async (_, config) => {
+          const containerId = await create(config);
+          await crash.call("startContainer", { containerId });
+          await crash.untilLogged(containerId, "0");
+        },
+        finish: () => removeContainers(own),
+      });
+      await crash.removePod(own.id);
+    },
+  );
 
   test("StartContainer has started it or starts it in the retry", ofContainers, async (t) => {
     await everyStep(t, {
       prepare: () => crash.createContainer(pod, crash.node.containerConfig(counterScript)),
       call: (_, containerId) => crash.call("startContainer", { containerId }),
       retry: async (_, containerId) => {
-        if ((await crash.containerStatus(containerId)).state === ContainerState.CONTAINER_CREATED) await crash.call("startContainer", { containerId });
+        if ((await crash.containerStatus(containerId)).state === ContainerState.CONTAINER_CREATED)
+          await crash.call("startContainer", { containerId });
         assert.equal((await crash.containerStatus(containerId)).state, ContainerState.CONTAINER_RUNNING);
         await crash.untilLogged(containerId, "3");
       },
@@ -154,29 +204,49 @@ function killedAtEachStep(runtime: RuntimeName, sandbox: Sandbox): void {
   });
 
   test("UpdateContainerResources is taken back, and the retry does it", ofContainers, async (t) => {
-    const resources = (memoryLimitInBytes: bigint, oomScoreAdj: bigint) => LinuxContainerResources.fromPartial({ memoryLimitInBytes, oomScoreAdj, cpuQuota: -1n });
+    const resources = (memoryLimitInBytes: bigint, oomScoreAdj: bigint) =>
+      LinuxContainerResources.fromPartial({ memoryLimitInBytes, oomScoreAdj, cpuQuota: -1n });
     const limits = async (containerId: string) => {
       const { cgroup, pid } = await crash.containerInfo(containerId);
       const file = detectCgroups().kind === "v2" ? "memory.max" : "memory.limit_in_bytes";
       const shown = (await crash.containerStatus(containerId)).resources!.linux!;
       const inFile = readFileSync(join(controllerDir(detectCgroups(), cgroup, "memory")!, file), "utf8").trim();
       const score = readFileSync(`/proc/${pid}/oom_score_adj`, "utf8").trim();
-      assert.deepEqual([String(shown.memoryLimitInBytes), String(shown.oomScoreAdj)], [inFile, score], "what is told and what is there");
+      assert.deepEqual(
+        [String(shown.memoryLimitInBytes), String(shown.oomScoreAdj)],
+        [inFile, score],
+        "what is told and what is there",
+      );
       return inFile;
     };
     await everyStep(t, {
-      prepare: () => crash.runContainer(pod, { command: ["sleep", "600"], linux: { resources: resources(50_003_968n, 100n) } }),
-      call: (_, containerId) => crash.call("updateContainerResources", { containerId, linux: resources(60_002_304n, 200n), windows: undefined, annotations: {} }),
+      prepare: () =>
+        crash.runContainer(pod, { command: ["sleep", "600"], linux: { resources: resources(50_003_968n, 100n) } }),
+      call: (_, containerId) =>
+        crash.call("updateContainerResources", {
+          containerId,
+          linux: resources(60_002_304n, 200n),
+          windows: undefined,
+          annotations: {},
+        }),
       retry: async (_, containerId) => {
         assert.match(await limits(containerId), /^(50003968|60002304)$/);
-        await crash.call("updateContainerResources", { containerId, linux: resources(60_002_304n, 200n), windows: undefined, annotations: {} });
+        await crash.call("updateContainerResources", {
+          containerId,
+          linux: resources(60_002_304n, 200n),
+          windows: undefined,
+          annotations: {},
+        });
         assert.equal(await limits(containerId), "60002304");
       },
       finish: (_, containerId) => crash.removeContainer(containerId),
     });
   });
 
-  const stops = { "with a grace period": { timeout: 10n, exitCode: 7, reason: "Error" }, "at once": { timeout: 0n, exitCode: 137, reason: "Error" } };
+  const stops = {
+    "with a grace period": { timeout: 10n, exitCode: 7, reason: "Error" },
+    "at once": { timeout: 0n, exitCode: 137, reason: "Error" },
+  };
   for (const [name, { timeout, exitCode, reason }] of Object.entries(stops)) {
     test(`StopContainer ${name} has ended it or ends it in the retry`, async (t) => {
       await everyStep(t, {
@@ -189,7 +259,10 @@ function killedAtEachStep(runtime: RuntimeName, sandbox: Sandbox): void {
         retry: async (_, containerId) => {
           await crash.call("stopContainer", { containerId, timeout });
           const status = await crash.containerStatus(containerId);
-          assert.deepEqual([status.state, status.exitCode, status.reason], [ContainerState.CONTAINER_EXITED, exitCode, reason]);
+          assert.deepEqual(
+            [status.state, status.exitCode, status.reason],
+            [ContainerState.CONTAINER_EXITED, exitCode, reason],
+          );
         },
         finish: (_, containerId) => crash.removeContainer(containerId),
       });
@@ -209,7 +282,10 @@ function killedAtEachStep(runtime: RuntimeName, sandbox: Sandbox): void {
   });
 
   async function podWithContainer(): Promise<Pod> {
-    const made = await crash.runPod({ linux: { securityContext: { namespaceOptions: { pid: POD } } }, portMappings: [{ containerPort: 80, hostPort: 18082 }] });
+    const made = await crash.runPod({
+      linux: { securityContext: { namespaceOptions: { pid: POD } } },
+      portMappings: [{ containerPort: 80, hostPort: 18082 }],
+    });
     const id = await crash.runContainer(made, counterScript);
     await crash.untilLogged(id, "1");
     return made;
@@ -222,8 +298,13 @@ function killedAtEachStep(runtime: RuntimeName, sandbox: Sandbox): void {
       retry: async (_, { id }) => {
         await crash.call("stopPodSandbox", { podSandboxId: id });
         assert.equal((await crash.podStatus(id)).state, PodSandboxState.SANDBOX_NOTREADY);
-        const { containers } = await crash.call("listContainers", { filter: { id: "", state: undefined, podSandboxId: id, labelSelector: {} } });
-        assert.deepEqual(containers.map((c) => c.state), [ContainerState.CONTAINER_EXITED]);
+        const { containers } = await crash.call("listContainers", {
+          filter: { id: "", state: undefined, podSandboxId: id, labelSelector: {} },
+        });
+        assert.deepEqual(
+          containers.map((c) => c.state),
+          [ContainerState.CONTAINER_EXITED],
+        );
       },
       finish: (_, { id }) => crash.removePod(id),
     });

@@ -5,9 +5,9 @@ import { chmodSync, readdirSync, readFileSync, rmSync, writeFileSync } from "nod
 import { join } from "node:path";
 import { test } from "node:test";
 import { ContainerState, NamespaceMode, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import type { Pod } from "../testing/test-node.ts";
-import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { CrashNode } from "./testing/crash-node.ts";
 import { assertAgrees, counterScript } from "./testing/crash-rounds.ts";
 
@@ -17,15 +17,32 @@ const podPid = { securityContext: { namespaceOptions: { pid: NamespaceMode.POD }
 async function goDown(crash: CrashNode): Promise<void> {
   await crash.kill();
   await waitFor(() => {
-    const pids = readdirSync("/proc").filter((name) => /^\d+$/.test(name)).map(Number);
+    const pids = readdirSync("/proc")
+      .filter((name) => /^\d+$/.test(name))
+      .map(Number);
     return pids.filter(killIfOfPod).length === 0;
   });
-  const mounts = readFileSync("/proc/self/mountinfo", "utf8").split("\n").map((line) => line.split(" ")[4] ?? "");
-  for (const target of mounts.filter((target) => target.startsWith(`${crash.node.state}/`)).toReversed()) execFileSync("umount", [target]);
+  const mounts = readFileSync("/proc/self/mountinfo", "utf8")
+    .split("\n")
+    .map((line) => line.split(" ")[4] ?? "");
+  for (const target of mounts.filter((target) => target.startsWith(`${crash.node.state}/`)).toReversed())
+    execFileSync("umount", [target]);
   rmSync(crash.node.state, { recursive: true });
   for (const what of ["-F", "-X"]) execFileSync("iptables", ["-t", "nat", what]);
   for (const hierarchy of readdirSync("/sys/fs/cgroup")) {
-    execFileSync("find", [`/sys/fs/cgroup/${hierarchy}/`, "-depth", "-mindepth", "1", "-type", "d", "-name", "*[0-9a-f]*", "-path", "*keelson-*", "-delete"]);
+    execFileSync("find", [
+      `/sys/fs/cgroup/${hierarchy}/`,
+      "-depth",
+      "-mindepth",
+      "1",
+      "-type",
+      "d",
+      "-name",
+      "*[0-9a-f]*",
+      "-path",
+      "*keelson-*",
+      "-delete",
+    ]);
   }
 }
 
@@ -43,7 +60,10 @@ function killIfOfPod(pid: number): boolean {
 
 /** What runs, waits and has ended in two pods. */
 async function populate(crash: CrashNode) {
-  const pods = [await crash.runPod({ portMappings: [{ containerPort: 80, hostPort: 18090 }] }), await crash.runPod({ linux: podPid })] as const;
+  const pods = [
+    await crash.runPod({ portMappings: [{ containerPort: 80, hostPort: 18090 }] }),
+    await crash.runPod({ linux: podPid }),
+  ] as const;
   const running = await crash.runContainer(pods[0], counterScript);
   const other = await crash.runContainer(pods[1], counterScript);
   const created = await crash.createContainer(pods[0], crash.node.containerConfig(counterScript));
@@ -79,13 +99,18 @@ test("a reboot ends all containers with NodeRebooted and gives back their addres
   await crash.startAgain("00000000-0000-4000-8000-000000000001");
   for (const id of [running, other, created]) {
     const status = await crash.containerStatus(id);
-    assert.deepEqual([status.state, status.exitCode, status.reason], [ContainerState.CONTAINER_EXITED, 255, "NodeRebooted"]);
+    assert.deepEqual(
+      [status.state, status.exitCode, status.reason],
+      [ContainerState.CONTAINER_EXITED, 255, "NodeRebooted"],
+    );
     assert.ok(status.finishedAt >= atNs);
     assert.notEqual(status.message, "");
   }
   assert.deepEqual(await crash.containerStatus(ended), endedBefore);
   for (const { id } of pods) assert.equal((await crash.podStatus(id)).state, PodSandboxState.SANDBOX_NOTREADY);
-  const { prevResult } = JSON.parse(readFileSync(dels, "utf8").split("\n")[0]!) as { prevResult: { ips: { address: string }[] } };
+  const { prevResult } = JSON.parse(readFileSync(dels, "utf8").split("\n")[0]!) as {
+    prevResult: { ips: { address: string }[] };
+  };
   assert.match(prevResult.ips[0]!.address, /^10\.99\./);
   await assertAgrees(crash);
   await checkWorks(crash, pods);
@@ -104,16 +129,28 @@ exit 0
 `,
   );
   chmodSync(plugin, 0o755);
-  writeFileSync(crash.node.networkFile, JSON.stringify({ cniVersion: "1.1.0", name: "keel", plugins: [{ type: "noter" }] }));
-  await waitFor(async () => (await crash.call("status", { verbose: false })).status!.conditions.every((condition) => condition.status), { timeoutMs: 20_000 });
+  writeFileSync(
+    crash.node.networkFile,
+    JSON.stringify({ cniVersion: "1.1.0", name: "keel", plugins: [{ type: "noter" }] }),
+  );
+  await waitFor(
+    async () =>
+      (await crash.call("status", { verbose: false })).status!.conditions.every((condition) => condition.status),
+    { timeoutMs: 20_000 },
+  );
   const pod = await crash.runPod();
   await crash.runContainer(pod, counterScript);
   await goDown(crash);
   rmSync(calls);
   await crash.startAgain("00000000-0000-4000-8000-000000000002");
-  const lines = readFileSync(calls, "utf8").trim().split("\n").map((line) => /^(\w+) (\w*) (.*)$/.exec(line)!.slice(1) as [string, string, string]);
+  const lines = readFileSync(calls, "utf8")
+    .trim()
+    .split("\n")
+    .map((line) => /^(\w+) (\w*) (.*)$/.exec(line)!.slice(1) as [string, string, string]);
   const del = lines.find(([command, id]) => command === "DEL" && id === pod.id);
-  assert.deepEqual((JSON.parse(del![2]) as { prevResult: { ips: object[] } }).prevResult.ips, [{ address: "10.97.0.5/24" }]);
+  assert.deepEqual((JSON.parse(del![2]) as { prevResult: { ips: object[] } }).prevResult.ips, [
+    { address: "10.97.0.5/24" },
+  ]);
   const gc = lines.findLast(([command]) => command === "GC");
   assert.deepEqual((JSON.parse(gc![2]) as Record<string, unknown>)["cni.dev/valid-attachments"], []);
   assert.equal((await crash.podStatus(pod.id)).state, PodSandboxState.SANDBOX_NOTREADY);

@@ -4,11 +4,11 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { ContainerState, NamespaceMode, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { waitFor } from "@keelson/testkit/wait.ts";
 import { linesOf, type LogEntry, logSoFar, parseLog } from "@keelson/testkit/cri-log.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
+import { waitFor } from "@keelson/testkit/wait.ts";
 import { eachRuntime, skipFor, testFor } from "../testing/each-runtime.ts";
 import { type Pod, TestNode } from "../testing/test-node.ts";
-import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 const counter = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.02; done";
 const podPid = { securityContext: { namespaceOptions: { pid: NamespaceMode.POD } } };
@@ -16,11 +16,21 @@ const podPid = { securityContext: { namespaceOptions: { pid: NamespaceMode.POD }
 /** Every number from 1 on, each once, in order and in the order of time. */
 function assertCounted(entries: readonly LogEntry[]): void {
   const lines = linesOf(entries);
-  assert.deepEqual(lines, lines.map((_, i) => String(i + 1)));
-  assert.ok(entries.every((entry, i) => i === 0 || entries[i - 1]!.timeNs <= entry.timeNs), "times go forward");
+  assert.deepEqual(
+    lines,
+    lines.map((_, i) => String(i + 1)),
+  );
+  assert.ok(
+    entries.every((entry, i) => i === 0 || entries[i - 1]!.timeNs <= entry.timeNs),
+    "times go forward",
+  );
 }
 
-for (const [runtime, signal, afterMs] of [["crun", "SIGTERM", 40], ["crun", "SIGKILL", 20], ["runc", "SIGKILL", 70]] as const) {
+for (const [runtime, signal, afterMs] of [
+  ["crun", "SIGTERM", 40],
+  ["crun", "SIGKILL", 20],
+  ["runc", "SIGKILL", 70],
+] as const) {
   describe(`a daemon with ${runtime} that ends with ${signal}`, { skip: skipFor(runtime) }, () => {
     let node: TestNode;
     before(async () => {
@@ -41,7 +51,9 @@ for (const [runtime, signal, afterMs] of [["crun", "SIGTERM", 40], ["crun", "SIG
       const imagesBefore = await node.call("listImages", { filter: undefined });
       await end();
       const loggedAtEnd = linesOf(logSoFar(logPath)).length;
-      await waitFor(() => linesOf(logSoFar(logPath)).length > loggedAtEnd + 10, { message: "nothing is logged while the daemon is down" });
+      await waitFor(() => linesOf(logSoFar(logPath)).length > loggedAtEnd + 10, {
+        message: "nothing is logged while the daemon is down",
+      });
       await node.startAgain();
 
       assert.deepEqual({ logPath, ...before }, await node.containerStatus(counting));
@@ -70,10 +82,13 @@ for (const [runtime, signal, afterMs] of [["crun", "SIGTERM", 40], ["crun", "SIG
       const mounts = [{ hostPath: node.dir, containerPath: "/host" }];
       const limit = 15n * 1024n * 1024n;
       const waiting = "while [ ! -e /host/go ]; do sleep 0.02; done; ";
-      const run = (command: string, linux = {}) => node.runContainer(pod, { command: ["sh", "-c", waiting + command], mounts, linux });
+      const run = (command: string, linux = {}) =>
+        node.runContainer(pod, { command: ["sh", "-c", waiting + command], mounts, linux });
       const good = await run("echo last");
       const bad = await run("echo last; exit 42");
-      const oom = await run("echo last; dd if=/dev/zero of=/dev/null bs=20M", { resources: { memoryLimitInBytes: limit, memorySwapLimitInBytes: limit } });
+      const oom = await run("echo last; dd if=/dev/zero of=/dev/null bs=20M", {
+        resources: { memoryLimitInBytes: limit, memorySwapLimitInBytes: limit },
+      });
       const logs = await Promise.all([good, bad, oom].map(async (id) => (await node.containerStatus(id)).logPath));
       const pids = await Promise.all([good, bad, oom].map(async (id) => (await node.containerInfo(id)).pid));
       await end();
@@ -82,13 +97,24 @@ for (const [runtime, signal, afterMs] of [["crun", "SIGTERM", 40], ["crun", "SIG
       const endedByMs = Date.now();
       await node.startAgain();
       assert.ok(Date.now() > endedByMs);
-      for (const [i, [id, exitCode, reason]] of [[good, 0, "Completed"] as const, [bad, 42, "Error"] as const, [oom, 137, "OOMKilled"] as const].entries()) {
+      for (const [i, [id, exitCode, reason]] of [
+        [good, 0, "Completed"] as const,
+        [bad, 42, "Error"] as const,
+        [oom, 137, "OOMKilled"] as const,
+      ].entries()) {
         const status = await node.containerStatus(id);
-        assert.deepEqual([status.state, status.exitCode, status.reason], [ContainerState.CONTAINER_EXITED, exitCode, reason], reason);
+        assert.deepEqual(
+          [status.state, status.exitCode, status.reason],
+          [ContainerState.CONTAINER_EXITED, exitCode, reason],
+          reason,
+        );
         const last = parseLog(readFileSync(logs[i]!, "utf8")).at(-1)!;
         assert.equal(last.text, "last");
         // A file's times come from the kernel's coarse clock: up to a tick, 4 ms at 250 Hz and 10 at 100, behind.
-        assert.ok(status.finishedAt >= last.timeNs - 20_000_000n, `${reason}: ended at ${status.finishedAt}, logged at ${last.timeNs}`);
+        assert.ok(
+          status.finishedAt >= last.timeNs - 20_000_000n,
+          `${reason}: ended at ${status.finishedAt}, logged at ${last.timeNs}`,
+        );
         assert.ok(status.finishedAt <= BigInt(endedByMs + 100) * 1_000_000n, "not the time of the daemon's start");
         await node.removeContainer(id);
       }
@@ -96,7 +122,17 @@ for (const [runtime, signal, afterMs] of [["crun", "SIGTERM", 40], ["crun", "SIG
     });
 
     test("has pods that can be used as before", async () => {
-      const pods = [await node.runPod(), await node.runPod({ linux: podPid }), await node.runPod({ linux: { securityContext: { namespaceOptions: { pid: NamespaceMode.NODE, network: NamespaceMode.NODE, ipc: NamespaceMode.NODE } } } })];
+      const pods = [
+        await node.runPod(),
+        await node.runPod({ linux: podPid }),
+        await node.runPod({
+          linux: {
+            securityContext: {
+              namespaceOptions: { pid: NamespaceMode.NODE, network: NamespaceMode.NODE, ipc: NamespaceMode.NODE },
+            },
+          },
+        }),
+      ];
       await Promise.all(pods.map((pod) => node.runContainer(pod, "echo first; sleep 600")));
       await end();
       await node.startAgain();
@@ -134,7 +170,11 @@ for (const [runtime, signal, afterMs] of [["crun", "SIGTERM", 40], ["crun", "SIG
     test("takes down what was being made", async () => {
       const pod = await node.runPod();
       const making: Promise<unknown>[] = [];
-      for (let i = 0; i < 4; i++) making.push(node.runPod().catch(() => undefined), node.runContainer(pod, counter).catch(() => undefined));
+      for (let i = 0; i < 4; i++)
+        making.push(
+          node.runPod().catch(() => undefined),
+          node.runContainer(pod, counter).catch(() => undefined),
+        );
       await new Promise((resolve) => setTimeout(resolve, afterMs)); // somewhere in the middle, wherever that is
       await end();
       await Promise.all(making);
@@ -167,11 +207,16 @@ describe("the init of a pod that shares its PID namespace", { skip }, () => {
   for (const runtime of eachRuntime) {
     const test = testFor(runtime);
     test(`is missed when it dies, also while the daemon is down, with ${runtime}`, async () => {
-      const pods = [await node.runPod({ linux: podPid }, runtime), await node.runPod({ linux: podPid }, runtime)] as const;
+      const pods = [
+        await node.runPod({ linux: podPid }, runtime),
+        await node.runPod({ linux: podPid }, runtime),
+      ] as const;
       const ids = await Promise.all(pods.map((pod) => node.runContainer(pod, "sleep 600")));
       const inits = await Promise.all(pods.map(initOf));
       process.kill(inits[0]!, "SIGKILL");
-      await waitFor(async () => (await node.podStatus(pods[0].id)).state === PodSandboxState.SANDBOX_NOTREADY, { message: "the end of the init is not noticed" });
+      await waitFor(async () => (await node.podStatus(pods[0].id)).state === PodSandboxState.SANDBOX_NOTREADY, {
+        message: "the end of the init is not noticed",
+      });
       assert.equal((await node.untilExited(ids[0]!)).exitCode, 137); // the kernel kills the namespace with its process 1
       assert.equal((await node.podStatus(pods[1].id)).state, PodSandboxState.SANDBOX_READY);
       await node.stop();

@@ -11,7 +11,9 @@ import { assertAgrees, Bystander, counterScript } from "./testing/crash-rounds.t
 const afterTheDaemonIsBack = "kill -9 $daemon; sleep 1.5";
 
 for (const runtime of [...ociRuntimes, "runsc"] as const) {
-  describe(`a daemon with ${runtime} that is killed while it waits for`, { skip: skipFor(runtime) }, () => killedWhileWaiting(runtime));
+  describe(`a daemon with ${runtime} that is killed while it waits for`, { skip: skipFor(runtime) }, () =>
+    killedWhileWaiting(runtime),
+  );
 }
 
 function killedWhileWaiting(runtime: RuntimeName): void {

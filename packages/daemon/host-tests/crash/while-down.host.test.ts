@@ -5,9 +5,9 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { ContainerState, NamespaceMode, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { waitFor } from "@keelson/testkit/wait.ts";
 import { linesOf, logSoFar } from "@keelson/testkit/cri-log.ts";
 import { skip } from "@keelson/testkit/host-sandbox.ts";
+import { waitFor } from "@keelson/testkit/wait.ts";
 import { CrashNode } from "./testing/crash-node.ts";
 import { assertAgrees, Bystander } from "./testing/crash-rounds.ts";
 
@@ -25,7 +25,9 @@ describe("while the daemon is down or looks away", { skip }, () => {
   after(() => crash[Symbol.asyncDispose]());
 
   async function untilExited(id: string) {
-    await waitFor(async () => (await crash.containerStatus(id)).state === exited, { message: `container ${id} is not listed as ended` });
+    await waitFor(async () => (await crash.containerStatus(id)).state === exited, {
+      message: `container ${id} is not listed as ended`,
+    });
     return crash.containerStatus(id);
   }
 
@@ -47,9 +49,12 @@ describe("while the daemon is down or looks away", { skip }, () => {
     const mounts = [{ hostPath: crash.node.dir, containerPath: "/host" }];
     const limit = 15n * 1024n * 1024n;
     const waiting = "while [ ! -e /host/go ]; do sleep 0.02; done; ";
-    const run = (script: string, linux = {}) => crash.runContainer(pod, { command: ["sh", "-c", waiting + script], mounts, linux });
+    const run = (script: string, linux = {}) =>
+      crash.runContainer(pod, { command: ["sh", "-c", waiting + script], mounts, linux });
     const bad = await run("exit 42");
-    const oom = await run("dd if=/dev/zero of=/dev/null bs=20M", { resources: { memoryLimitInBytes: limit, memorySwapLimitInBytes: limit } });
+    const oom = await run("dd if=/dev/zero of=/dev/null bs=20M", {
+      resources: { memoryLimitInBytes: limit, memorySwapLimitInBytes: limit },
+    });
     // 100,000 lines of 51 bytes.
     const long = await run("seq 100000 | awk '{ printf \"line %045d\\n\", $1 }'");
     const logPath = (await crash.containerStatus(long)).logPath;
@@ -60,11 +65,18 @@ describe("while the daemon is down or looks away", { skip }, () => {
     await waitFor(() => pids.every((pid) => !existsSync(`/proc/${pid}`)), { timeoutMs: 30_000 });
     const backAt = BigInt(Date.now() + 100) * 1_000_000n;
     await crash.startAgain();
-    for (const [id, exitCode, reason] of [[bad, 42, "Error"], [oom, 137, "OOMKilled"], [long, 0, "Completed"]] as const) {
+    for (const [id, exitCode, reason] of [
+      [bad, 42, "Error"],
+      [oom, 137, "OOMKilled"],
+      [long, 0, "Completed"],
+    ] as const) {
       const status = await crash.containerStatus(id);
       assert.deepEqual([status.state, status.exitCode, status.reason], [exited, exitCode, reason]);
       // File times come from a coarse clock.
-      assert.ok(status.finishedAt > goneAt - 20_000_000n && status.finishedAt < backAt, `${reason}: ended at ${status.finishedAt}`);
+      assert.ok(
+        status.finishedAt > goneAt - 20_000_000n && status.finishedAt < backAt,
+        `${reason}: ended at ${status.finishedAt}`,
+      );
     }
     const lines = linesOf(logSoFar(logPath));
     assert.equal(lines.length, 100_000);
@@ -88,7 +100,10 @@ describe("while the daemon is down or looks away", { skip }, () => {
 
   test("a root file system that somebody unmounted does not keep its container from being removed", async () => {
     const pod = await crash.runPod();
-    const [id, created] = [await crash.runContainer(pod, "sleep 600"), await crash.createContainer(pod, crash.node.containerConfig("sleep 600"))];
+    const [id, created] = [
+      await crash.runContainer(pod, "sleep 600"),
+      await crash.createContainer(pod, crash.node.containerConfig("sleep 600")),
+    ];
     const { bundle } = await crash.containerInfo(id);
     await crash.kill();
     for (const each of [id, created]) execFileSync("umount", ["-l", join(bundle, "..", each, "rootfs")]);
@@ -102,7 +117,10 @@ describe("while the daemon is down or looks away", { skip }, () => {
     await checkAndRemove(pod.id);
   });
 
-  for (const [when, isDown] of [["down", true], ["running", false]] as const) {
+  for (const [when, isDown] of [
+    ["down", true],
+    ["running", false],
+  ] as const) {
     test(`a monitor that is killed while the daemon is ${when} costs its own container only`, async () => {
       const pod = await crash.runPod();
       const [id, other] = [await crash.runContainer(pod, "sleep 600"), await crash.runContainer(pod, "sleep 600")];
@@ -128,7 +146,10 @@ describe("while the daemon is down or looks away", { skip }, () => {
       process.kill(pid, "SIGKILL");
       if (isDown) await crash.startAgain();
       assert.equal((await untilExited(id)).exitCode, 137);
-      await waitFor(async () => (await crash.podStatus(pod.id)).state === notReady, { timeoutMs: 5000, message: "the pod is still READY" });
+      await waitFor(async () => (await crash.podStatus(pod.id)).state === notReady, {
+        timeoutMs: 5000,
+        message: "the pod is still READY",
+      });
       await checkAndRemove(pod.id);
     });
   }

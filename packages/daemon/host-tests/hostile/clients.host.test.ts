@@ -6,11 +6,11 @@ import { connect, type Socket } from "node:net";
 import { after, before, describe, test } from "node:test";
 import { Client, credentials } from "@grpc/grpc-js";
 import { Code, codeName, StatusError } from "@keelson/base/status.ts";
-import { callNames, type RequestOf, type UnaryCallName } from "@keelson/cri/service.ts";
 import { methodOf } from "@keelson/cri/grpc-methods.ts";
+import { callNames, type RequestOf, type UnaryCallName } from "@keelson/cri/service.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { imageSpec, rejectsWith, TestNode } from "../testing/test-node.ts";
-import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 const mebibyte = 1024 * 1024;
 /** Calls that take more than they should are told from those that wait for nothing by this. */
@@ -22,7 +22,8 @@ describe("keelsond, with a client that", { skip }, () => {
   after(() => node[Symbol.asyncDispose]());
 
   const answers = () => node.call("version", { version: "v1" }, AbortSignal.timeout(promptMs));
-  const residentBytes = () => 1024 * Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${node.pid}/status`, "utf8"))![1]);
+  const residentBytes = () =>
+    1024 * Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${node.pid}/status`, "utf8"))![1]);
   const openFiles = () => readdirSync(`/proc/${node.pid}/fd`).length;
   const listed = async () => {
     const { items } = await node.call("listPodSandbox", { filter: undefined });
@@ -41,7 +42,10 @@ describe("keelsond, with a client that", { skip }, () => {
     await answers();
     await waitFor(() => openFiles() <= files + 2, { message: () => `${openFiles()} files are open, ${files} were` });
     // Calls make the collector run; what it keeps for later is not what a client made it hold.
-    await waitFor(async () => (await answers(), residentBytes() < bytes + boundMebibytes * mebibyte), { timeoutMs: 30_000, message: () => `${residentBytes()} bytes resident, ${bytes} were` });
+    await waitFor(async () => (await answers(), residentBytes() < bytes + boundMebibytes * mebibyte), {
+      timeoutMs: 30_000,
+      message: () => `${residentBytes()} bytes resident, ${bytes} were`,
+    });
   }
 
   test("sends 10 MiB of labels or annotations is told the bound, and the same pod without them runs", async () => {
@@ -49,7 +53,11 @@ describe("keelsond, with a client that", { skip }, () => {
     const config = node.podConfig();
     await withstands(async () => {
       for (const overrides of [{ labels: many }, { annotations: many }]) {
-        await rejectsWith(Code.InvalidArgument, node.call("runPodSandbox", { config: { ...config, ...overrides }, runtimeHandler: "" }), /^(labels|annotations) has \d+ bytes; .* 1048576/);
+        await rejectsWith(
+          Code.InvalidArgument,
+          node.call("runPodSandbox", { config: { ...config, ...overrides }, runtimeHandler: "" }),
+          /^(labels|annotations) has \d+ bytes; .* 1048576/,
+        );
       }
     });
     const { podSandboxId } = await node.call("runPodSandbox", { config, runtimeHandler: "" });
@@ -57,7 +65,11 @@ describe("keelsond, with a client that", { skip }, () => {
     const container = node.containerConfig("true");
     for (const overrides of [{ labels: many }, { annotations: many }]) {
       const request = { podSandboxId, sandboxConfig: config, config: { ...container, ...overrides } };
-      await rejectsWith(Code.InvalidArgument, node.call("createContainer", request), /^(labels|annotations) has \d+ bytes/);
+      await rejectsWith(
+        Code.InvalidArgument,
+        node.call("createContainer", request),
+        /^(labels|annotations) has \d+ bytes/,
+      );
     }
     // What is within the bound is kept and told, byte for byte.
     const full = { text: `${"ü".repeat(400_000)}\n\0` };
@@ -68,7 +80,13 @@ describe("keelsond, with a client that", { skip }, () => {
 
   test("sends more than 16 MiB in one message is told so, and the connection goes on", async () => {
     const config = { ...node.podConfig(), annotations: { huge: "x".repeat(17 * mebibyte) } };
-    await withstands(() => rejectsWith(Code.ResourceExhausted, node.call("runPodSandbox", { config, runtimeHandler: "" }), /larger than max|16777216/));
+    await withstands(() =>
+      rejectsWith(
+        Code.ResourceExhausted,
+        node.call("runPodSandbox", { config, runtimeHandler: "" }),
+        /larger than max|16777216/,
+      ),
+    );
     assert.deepEqual(await listed(), []);
   });
 
@@ -76,7 +94,20 @@ describe("keelsond, with a client that", { skip }, () => {
     const pod = await node.runPod();
     const containerId = await node.runContainer(pod, "sleep 600");
     const was = await listed();
-    for (const id of ["..", ".", "/", "../../etc", "a/b", "a\nb", "a\0b", "*", `${pod.id}/../${pod.id}`, "x".repeat(100_000), "__proto__", "constructor"]) {
+    for (const id of [
+      "..",
+      ".",
+      "/",
+      "../../etc",
+      "a/b",
+      "a\nb",
+      "a\0b",
+      "*",
+      `${pod.id}/../${pod.id}`,
+      "x".repeat(100_000),
+      "__proto__",
+      "constructor",
+    ]) {
       const stops: Promise<unknown>[] = [
         node.call("stopPodSandbox", { podSandboxId: id }),
         node.call("removePodSandbox", { podSandboxId: id }),
@@ -91,10 +122,17 @@ describe("keelsond, with a client that", { skip }, () => {
         node.call("startContainer", { containerId: id }),
         node.call("execSync", { containerId: id, cmd: ["true"], timeout: 0n }),
         node.call("reopenContainerLog", { containerId: id }),
-        node.call("createContainer", { podSandboxId: id, config: node.containerConfig("true"), sandboxConfig: pod.config }),
+        node.call("createContainer", {
+          podSandboxId: id,
+          config: node.containerConfig("true"),
+          sandboxConfig: pod.config,
+        }),
       ];
       for (const call of needed) await rejectsWith(Code.NotFound, call);
-      assert.deepEqual((await node.call("listPodSandbox", { filter: { id, state: undefined, labelSelector: {} } })).items, []);
+      assert.deepEqual(
+        (await node.call("listPodSandbox", { filter: { id, state: undefined, labelSelector: {} } })).items,
+        [],
+      );
       await assert.rejects(node.createContainer(pod, { image: { image: id } }), isNoImage);
     }
     assert.deepEqual(await listed(), was);
@@ -103,10 +141,36 @@ describe("keelsond, with a client that", { skip }, () => {
   });
 
   test("pulls by a name that leads astray is told that it is none", async () => {
-    for (const image of ["../../etc/passwd", "a/../b", "/abs", "a\nb", "a\0b", `${node.registry.host}/../x`, `${node.registry.host}/a/../../b:v1`, `${node.registry.host}/x:../y`, `${node.registry.host}/x@sha256:../../y`, "http://127.0.0.1/x", "file:///etc/passwd", "x".repeat(100_000)]) {
-      await rejectsWith(Code.InvalidArgument, node.call("pullImage", { image: imageSpec(image), auth: undefined, sandboxConfig: undefined }), /image reference/);
-      await node.call("removeImage", { image: imageSpec(image) }).catch((error: unknown) => assert.ok(isNoImage(error), String(error)));
-      assert.equal((await node.call("imageStatus", { image: imageSpec(image), verbose: false }).catch(() => ({ image: undefined }))).image, undefined);
+    for (const image of [
+      "../../etc/passwd",
+      "a/../b",
+      "/abs",
+      "a\nb",
+      "a\0b",
+      `${node.registry.host}/../x`,
+      `${node.registry.host}/a/../../b:v1`,
+      `${node.registry.host}/x:../y`,
+      `${node.registry.host}/x@sha256:../../y`,
+      "http://127.0.0.1/x",
+      "file:///etc/passwd",
+      "x".repeat(100_000),
+    ]) {
+      await rejectsWith(
+        Code.InvalidArgument,
+        node.call("pullImage", { image: imageSpec(image), auth: undefined, sandboxConfig: undefined }),
+        /image reference/,
+      );
+      await node
+        .call("removeImage", { image: imageSpec(image) })
+        .catch((error: unknown) => assert.ok(isNoImage(error), String(error)));
+      assert.equal(
+        (
+          await node
+            .call("imageStatus", { image: imageSpec(image), verbose: false })
+            .catch(() => ({ image: undefined }))
+        ).image,
+        undefined,
+      );
     }
     assert.equal((await node.call("listImages", { filter: undefined })).images.length, 1);
   });
@@ -116,7 +180,11 @@ describe("keelsond, with a client that", { skip }, () => {
     const links = "ln -s /proc/1/root /tmp/up; ln -s ../../../../../.. /tmp/dots; mkdir -p /tmp/d";
     const outside = `${node.dir}/outside`;
     // The runtime resolves both inside of the container's root.
-    const id = await node.runContainer(pod, { command: ["sh", "-c", `${links}; pwd; sleep 600`], workingDir: "/../../../../tmp/../../x", mounts: [{ containerPath: `/../../..${outside}`, hostPath: "/usr" }] });
+    const id = await node.runContainer(pod, {
+      command: ["sh", "-c", `${links}; pwd; sleep 600`],
+      workingDir: "/../../../../tmp/../../x",
+      mounts: [{ containerPath: `/../../..${outside}`, hostPath: "/usr" }],
+    });
     assert.equal((await node.output(id, "pwd")).trim(), "/x");
     assert.match(await node.output(id, `ls ${outside}`), /bin/);
     assert.equal(existsSync(outside), false);
@@ -154,11 +222,20 @@ describe("keelsond, with a client that", { skip }, () => {
       [resources({ cpusetCpus: "0\n1" }), /cpuset_cpus/],
     ];
     for (const [overrides, words] of containers) {
-      const error = await node.createContainer(pod, { command: ["true"], ...overrides }).then(() => assert.fail(String(words)), (e: unknown) => e as StatusError);
-      assert.ok([Code.InvalidArgument, Code.FailedPrecondition].includes(error.code as 3), `${codeName(error.code)}: ${error.message}`);
+      const error = await node.createContainer(pod, { command: ["true"], ...overrides }).then(
+        () => assert.fail(String(words)),
+        (e: unknown) => e as StatusError,
+      );
+      assert.ok(
+        [Code.InvalidArgument, Code.FailedPrecondition].includes(error.code as 3),
+        `${codeName(error.code)}: ${error.message}`,
+      );
       assert.match(error.message, words);
     }
-    assert.deepEqual((await node.call("listPodSandbox", { filter: { id: "", state: { state: enumOf(9) }, labelSelector: {} } })).items, []);
+    assert.deepEqual(
+      (await node.call("listPodSandbox", { filter: { id: "", state: { state: enumOf(9) }, labelSelector: {} } })).items,
+      [],
+    );
     assert.deepEqual(await listed(), was);
     await node.removePod(pod.id);
   });
@@ -175,7 +252,11 @@ describe("keelsond, with a client that", { skip }, () => {
   });
 
   test("sends bytes that are no message is refused, in all calls", async () => {
-    for (const bytes of [Buffer.alloc(64, 0xff), Buffer.from("0a8080808010", "hex"), Buffer.from("no protobuf at all")]) {
+    for (const bytes of [
+      Buffer.alloc(64, 0xff),
+      Buffer.from("0a8080808010", "hex"),
+      Buffer.from("no protobuf at all"),
+    ]) {
       await withstands(() => rawCalls(bytes));
     }
     assert.deepEqual(await listed(), []);
@@ -187,21 +268,51 @@ describe("keelsond, with a client that", { skip }, () => {
     const call = (name: UnaryCallName) =>
       new Promise<[string, number]>((resolve) => {
         const { path } = methodOf(name);
-        client.makeUnaryRequest(path, () => bytes, (answer) => answer, {}, { deadline: Date.now() + promptMs }, (error) => resolve([name, error === null ? Code.Ok : error.code]));
+        client.makeUnaryRequest(
+          path,
+          () => bytes,
+          (answer) => answer,
+          {},
+          { deadline: Date.now() + promptMs },
+          (error) => resolve([name, error === null ? Code.Ok : error.code]),
+        );
       });
     try {
-      return Object.fromEntries(await Promise.all(callNames.filter((name) => !methodOf(name).responseStream).map((name) => call(name as UnaryCallName))));
+      return Object.fromEntries(
+        await Promise.all(
+          callNames.filter((name) => !methodOf(name).responseStream).map((name) => call(name as UnaryCallName)),
+        ),
+      );
     } finally {
       client.close();
     }
   }
 
   test("cancels at every stage finds the one pod and container when it comes again", async () => {
-    const gone = (name: "runPodSandbox" | "createContainer" | "startContainer" | "stopContainer" | "stopPodSandbox" | "removePodSandbox", request: object, ms: number) =>
-      node.call(name, request as RequestOf<"startContainer">, AbortSignal.any([AbortSignal.timeout(60_000), abortAfter(ms)])).then(() => true, (error: unknown) => {
-        assert.equal((error as StatusError).code, Code.Cancelled, String(error));
-        return false;
-      });
+    const gone = (
+      name:
+        | "runPodSandbox"
+        | "createContainer"
+        | "startContainer"
+        | "stopContainer"
+        | "stopPodSandbox"
+        | "removePodSandbox",
+      request: object,
+      ms: number,
+    ) =>
+      node
+        .call(
+          name,
+          request as RequestOf<"startContainer">,
+          AbortSignal.any([AbortSignal.timeout(60_000), abortAfter(ms)]),
+        )
+        .then(
+          () => true,
+          (error: unknown) => {
+            assert.equal((error as StatusError).code, Code.Cancelled, String(error));
+            return false;
+          },
+        );
     let cancelled = 0;
     for (const ms of [0, 1, 3, 8, 14, 20, 30, 45, 60, 80]) {
       const config = node.podConfig();
@@ -209,17 +320,27 @@ describe("keelsond, with a client that", { skip }, () => {
         if (!(await gone(name, request, ms))) cancelled++;
         return node.call(name, request as never);
       };
-      const { podSandboxId } = (await again("runPodSandbox", { config, runtimeHandler: "" })) as { podSandboxId: string };
+      const { podSandboxId } = (await again("runPodSandbox", { config, runtimeHandler: "" })) as {
+        podSandboxId: string;
+      };
       const container = node.containerConfig("sleep 600");
-      const { containerId } = (await again("createContainer", { podSandboxId, config: container, sandboxConfig: config })) as { containerId: string };
+      const { containerId } = (await again("createContainer", {
+        podSandboxId,
+        config: container,
+        sandboxConfig: config,
+      })) as { containerId: string };
       if (!(await gone("startContainer", { containerId }, ms))) {
         cancelled++;
         // The one that was cut off may have started it, or does so now.
-        await node.startContainer(containerId).catch((error: StatusError) => assert.equal(error.code, Code.FailedPrecondition, error.message));
+        await node
+          .startContainer(containerId)
+          .catch((error: StatusError) => assert.equal(error.code, Code.FailedPrecondition, error.message));
       }
       assert.deepEqual(await listed(), [podSandboxId, containerId].sort());
       assert.equal(await node.output(containerId, "echo runs"), "runs\n");
-      await assert.rejects(node.call("execSync", { containerId, cmd: ["sleep", "600"], timeout: 0n }, abortAfter(ms)), { code: Code.Cancelled });
+      await assert.rejects(node.call("execSync", { containerId, cmd: ["sleep", "600"], timeout: 0n }, abortAfter(ms)), {
+        code: Code.Cancelled,
+      });
       await again("stopContainer", { containerId, timeout: 0n });
       await again("stopPodSandbox", { podSandboxId });
       await again("removePodSandbox", { podSandboxId });
@@ -261,7 +382,12 @@ describe("keelsond, with a client that", { skip }, () => {
       preface,
       Buffer.concat([preface, Buffer.alloc(100_000, 0xff)]),
       Buffer.concat([preface, settings, frame(1, 0x4, 1, Buffer.alloc(5000, 0x82))]),
-      Buffer.concat([preface, settings, frame(1, 0, 1, Buffer.alloc(16)), ...Array.from({ length: 2000 }, () => frame(9, 0, 1, Buffer.alloc(16)))]),
+      Buffer.concat([
+        preface,
+        settings,
+        frame(1, 0, 1, Buffer.alloc(16)),
+        ...Array.from({ length: 2000 }, () => frame(9, 0, 1, Buffer.alloc(16))),
+      ]),
       Buffer.concat([preface, settings, ...Array.from({ length: 20_000 }, () => frame(6, 0, 0, Buffer.alloc(8)))]),
       Buffer.concat([preface, settings, ...Array.from({ length: 20_000 }, () => frame(4, 0, 0, Buffer.alloc(0)))]),
     ];
@@ -280,7 +406,12 @@ describe("keelsond, with a client that", { skip }, () => {
       const session = http2.connect("http://localhost", { createConnection: () => connect(node.socketPath) });
       session.on("error", () => {});
       for (let i = 0; i < 5000 && !session.destroyed; i++) {
-        const stream = session.request({ ":method": "POST", ":path": "/runtime.v1.RuntimeService/Version", "content-type": "application/grpc", te: "trailers" });
+        const stream = session.request({
+          ":method": "POST",
+          ":path": "/runtime.v1.RuntimeService/Version",
+          "content-type": "application/grpc",
+          te: "trailers",
+        });
         stream.on("error", () => {});
         stream.close(http2.constants.NGHTTP2_CANCEL);
         if (i % 500 === 0) await answers();
@@ -292,10 +423,18 @@ describe("keelsond, with a client that", { skip }, () => {
   test("reads none of its answers", async () => {
     const pod = await node.runPod({ annotations: { large: "x".repeat(900_000) } });
     const listWithoutReading = async () => {
-      const session = http2.connect("http://localhost", { createConnection: () => connect(node.socketPath), settings: { initialWindowSize: 0 } });
+      const session = http2.connect("http://localhost", {
+        createConnection: () => connect(node.socketPath),
+        settings: { initialWindowSize: 0 },
+      });
       session.on("error", () => {});
       for (let i = 0; i < 100; i++) {
-        const stream = session.request({ ":method": "POST", ":path": "/runtime.v1.RuntimeService/ListPodSandbox", "content-type": "application/grpc", te: "trailers" });
+        const stream = session.request({
+          ":method": "POST",
+          ":path": "/runtime.v1.RuntimeService/ListPodSandbox",
+          "content-type": "application/grpc",
+          te: "trailers",
+        });
         stream.on("error", () => {});
         stream.end(Buffer.alloc(5));
       }

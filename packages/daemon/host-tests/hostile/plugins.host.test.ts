@@ -4,9 +4,9 @@ import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { type Pod, rejectsWith, TestNode } from "../testing/test-node.ts";
-import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 /** What the plugin does when `mode` has `COMMAND FAULT` in it; otherwise it is the bridge plugin. */
 const plugin = `#!/bin/sh
@@ -35,9 +35,17 @@ describe("a CNI plugin that", { skip }, () => {
     bin = join(node.dir, "bin");
     mkdirSync(bin);
     writeFileSync(join(bin, "faulty"), plugin, { mode: 0o755 });
-    const config = readFileSync(node.configFile, "utf8").replace("[cni]\n", `[cni]\nbin_dirs = ["${bin}", "/usr/lib/cni"]\n`);
+    const config = readFileSync(node.configFile, "utf8").replace(
+      "[cni]\n",
+      `[cni]\nbin_dirs = ["${bin}", "/usr/lib/cni"]\n`,
+    );
     writeFileSync(node.configFile, `${config}[timeouts]\nstop = 3\n`);
-    const faulty = { type: "faulty", bridge: "keel0", isGateway: true, ipam: { type: "host-local", ranges: [[{ subnet: "10.99.0.0/16" }]] } };
+    const faulty = {
+      type: "faulty",
+      bridge: "keel0",
+      isGateway: true,
+      ipam: { type: "host-local", ranges: [[{ subnet: "10.99.0.0/16" }]] },
+    };
     writeFileSync(node.networkFile, JSON.stringify({ cniVersion: "1.0.0", name: "keel", plugins: [faulty] }));
     await node.stop();
     await node.startAgain();
@@ -73,7 +81,11 @@ describe("a CNI plugin that", { skip }, () => {
     test(`${fault} at ADD`, async () => {
       misbehaves(`ADD ${fault}`);
       const config = node.podConfig();
-      await rejectsWith(code, node.call("runPodSandbox", { config, runtimeHandler: "" }), new RegExp(`run pod sandbox .*attach pod \\w+ to network keel: plugin faulty: ADD: .*(${words.source})`));
+      await rejectsWith(
+        code,
+        node.call("runPodSandbox", { config, runtimeHandler: "" }),
+        new RegExp(`run pod sandbox .*attach pod \\w+ to network keel: plugin faulty: ADD: .*(${words.source})`),
+      );
       assert.deepEqual(await pods(), []);
       assert.deepEqual(node.remains(), []);
       assert.deepEqual(node.leftBehind(), []);
@@ -88,10 +100,16 @@ describe("a CNI plugin that", { skip }, () => {
     const pod = await node.runPod();
     const others = [await node.runPod()];
     // The others succeed: what DEL writes then is nobody's business.
-    for (const [fault, code, words] of faults.filter(([name]) => ["refuses", "later", "complains", "crashes"].includes(name))) {
+    for (const [fault, code, words] of faults.filter(([name]) =>
+      ["refuses", "later", "complains", "crashes"].includes(name),
+    )) {
       misbehaves(`DEL ${fault}`);
       for (const call of ["stopPodSandbox", "removePodSandbox"] as const) {
-        await rejectsWith(code, node.call(call, { podSandboxId: pod.id }), new RegExp(`detach pod \\w+ from network keel: plugin faulty: DEL: .*(${words.source})`));
+        await rejectsWith(
+          code,
+          node.call(call, { podSandboxId: pod.id }),
+          new RegExp(`detach pod \\w+ from network keel: plugin faulty: DEL: .*(${words.source})`),
+        );
       }
       assert.equal((await pods()).includes(pod.id), true);
     }
@@ -116,7 +134,10 @@ describe("a CNI plugin that", { skip }, () => {
   test("hangs at ADD is named in the log when the client's deadline is over, and the retry gets the pod", async () => {
     misbehaves("ADD waits");
     const config = node.podConfig();
-    await rejectsWith(Code.DeadlineExceeded, node.call("runPodSandbox", { config, runtimeHandler: "" }, AbortSignal.timeout(300)));
+    await rejectsWith(
+      Code.DeadlineExceeded,
+      node.call("runPodSandbox", { config, runtimeHandler: "" }, AbortSignal.timeout(300)),
+    );
     assert.deepEqual(await pods(), []);
     // Others do not wait for it.
     await node.call("status", { verbose: true }, AbortSignal.timeout(2000));
@@ -126,14 +147,25 @@ describe("a CNI plugin that", { skip }, () => {
     await worksNow(config);
     assert.deepEqual(await pods(), [podSandboxId]);
     await node.removePod(podSandboxId);
-    await waitFor(() => /"call":"runPodSandbox".*plugin faulty: ADD/.test(node.daemonLog()), { message: "the stage is not in the log" });
+    await waitFor(() => /"call":"runPodSandbox".*plugin faulty: ADD/.test(node.daemonLog()), {
+      message: "the stage is not in the log",
+    });
   });
 
   test("is slow at DEL is named when the client's deadline is over, and the retry joins it", async () => {
     const pod: Pod = await node.runPod();
     misbehaves("DEL waits");
-    await rejectsWith(Code.DeadlineExceeded, node.call("stopPodSandbox", { podSandboxId: pod.id }, AbortSignal.timeout(300)));
-    await waitFor(() => /"call":"stopPodSandbox".*during: detach from network keel: plugin faulty: DEL \(running for 0\.\d s\)/.test(node.daemonLog()), { message: "the stage is not in the log" });
+    await rejectsWith(
+      Code.DeadlineExceeded,
+      node.call("stopPodSandbox", { podSandboxId: pod.id }, AbortSignal.timeout(300)),
+    );
+    await waitFor(
+      () =>
+        /"call":"stopPodSandbox".*during: detach from network keel: plugin faulty: DEL \(running for 0\.\d s\)/.test(
+          node.daemonLog(),
+        ),
+      { message: "the stage is not in the log" },
+    );
     const retry = node.stopPod(pod.id);
     behaves();
     await retry;
@@ -144,7 +176,11 @@ describe("a CNI plugin that", { skip }, () => {
   test("hangs at DEL is killed when stopping takes longer than the configuration allows, and the next stop takes the pod down", async () => {
     const pod: Pod = await node.runPod();
     misbehaves("DEL hangs");
-    await rejectsWith(Code.DeadlineExceeded, node.stopPod(pod.id), /stop pod sandbox .*detach the network.*plugin faulty: DEL: was running for 3\.\d s/);
+    await rejectsWith(
+      Code.DeadlineExceeded,
+      node.stopPod(pod.id),
+      /stop pod sandbox .*detach the network.*plugin faulty: DEL: was running for 3\.\d s/,
+    );
     behaves();
     await node.removePod(pod.id);
     assert.deepEqual(node.leftBehind(), []);
@@ -154,13 +190,18 @@ describe("a CNI plugin that", { skip }, () => {
     const pod = await node.runPod();
     const id = await node.runContainer(pod, "sleep 600");
     renameSync(join(bin, "faulty"), join(node.dir, "gone"));
-    const inBinDirs = new RegExp(`plugin faulty: there is no such binary in ${bin}, /usr/lib/cni; install the CNI plugins or correct the directories`);
+    const inBinDirs = new RegExp(
+      `plugin faulty: there is no such binary in ${bin}, /usr/lib/cni; install the CNI plugins or correct the directories`,
+    );
     await rejectsWith(Code.FailedPrecondition, node.stopPod(pod.id), inBinDirs);
     // Its containers have ended all the same.
     await node.untilExited(id);
     await rejectsWith(Code.FailedPrecondition, node.call("removePodSandbox", { podSandboxId: pod.id }), inBinDirs);
     await rejectsWith(Code.FailedPrecondition, node.runPod(), /plugin faulty/);
-    const ready = async () => (await node.call("status", { verbose: false })).status!.conditions.find((condition) => condition.type === "NetworkReady")!;
+    const ready = async () =>
+      (await node.call("status", { verbose: false })).status!.conditions.find(
+        (condition) => condition.type === "NetworkReady",
+      )!;
     await waitFor(async () => /faulty/.test((await ready()).message), { message: "Status does not name the plugin" });
     renameSync(join(node.dir, "gone"), join(bin, "faulty"));
     await node.removePod(pod.id);

@@ -7,16 +7,21 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { AuthConfig, type DeepPartial } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { makeImage, makeLayer } from "@keelson/testkit/image.ts";
 import { type Fault, Registry, type RegistryOptions } from "@keelson/testkit/registry.ts";
 import { file } from "@keelson/testkit/tar.ts";
 import { imageSpec, TestNode } from "../testing/test-node.ts";
-import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 const secret = "geheim-4711";
 const login = { username: "user", password: secret };
 /** As it is, and as it goes over the wire. */
-const shapes = [secret, Buffer.from(`user:${secret}`).toString("base64"), encodeURIComponent(secret), Buffer.from(secret).toString("base64").replace(/=+$/, "")];
+const shapes = [
+  secret,
+  Buffer.from(`user:${secret}`).toString("base64"),
+  encodeURIComponent(secret),
+  Buffer.from(secret).toString("base64").replace(/=+$/, ""),
+];
 
 describe("a secret", { skip }, () => {
   let node: TestNode;
@@ -25,9 +30,16 @@ describe("a secret", { skip }, () => {
   after(() => node[Symbol.asyncDispose]());
 
   const pull = (image: string, auth: DeepPartial<AuthConfig> | undefined, signal?: AbortSignal) =>
-    node.call("pullImage", { image: imageSpec(image), auth: auth && AuthConfig.fromPartial(auth), sandboxConfig: undefined }, signal);
+    node.call(
+      "pullImage",
+      { image: imageSpec(image), auth: auth && AuthConfig.fromPartial(auth), sandboxConfig: undefined },
+      signal,
+    );
   const fails = async (call: Promise<unknown>) => {
-    const error = await call.then(() => assert.fail("it worked"), (e: unknown) => e);
+    const error = await call.then(
+      () => assert.fail("it worked"),
+      (e: unknown) => e,
+    );
     assert.ok(error instanceof StatusError, String(error));
     seen.push(error.message);
     return error;
@@ -50,7 +62,9 @@ describe("a secret", { skip }, () => {
     await node.removePod(pod.id);
   }
 
-  async function privateRegistry(options: RegistryOptions): Promise<{ registry: Registry; image: string } & AsyncDisposable> {
+  async function privateRegistry(
+    options: RegistryOptions,
+  ): Promise<{ registry: Registry; image: string } & AsyncDisposable> {
     const registry = await Registry.start(options);
     const image = registry.add("private", "v1", makeImage([makeLayer([file(`f-${registry.host}`, "x")])]));
     return { registry, image, [Symbol.asyncDispose]: () => registry[Symbol.asyncDispose]() };
@@ -71,8 +85,8 @@ describe("a secret", { skip }, () => {
       await fails(pull(image, { username: "user", password: `${secret}\n\0`, serverAddress: "http://[" }));
       const faults: Fault[] = [
         { kind: "status", status: 500, body: `{"errors":[{"code":"UNKNOWN","message":"no"}]}` },
-        { kind: "status", status: 401, headers: { "www-authenticate": "Bearer realm=\"file:///etc/passwd\"" } },
-        { kind: "status", status: 401, headers: { "www-authenticate": "Bearer realm=\"http://169.254.169.254/token\"" } },
+        { kind: "status", status: 401, headers: { "www-authenticate": 'Bearer realm="file:///etc/passwd"' } },
+        { kind: "status", status: 401, headers: { "www-authenticate": 'Bearer realm="http://169.254.169.254/token"' } },
         { kind: "status", status: 307, headers: { location: "http://169.254.169.254/x" } },
         { kind: "status", status: 307, headers: { location: "file:///etc/passwd" } },
         { kind: "status", status: 429, headers: { "retry-after": "3600" } },
@@ -103,7 +117,14 @@ describe("a secret", { skip }, () => {
     await new Promise<void>((resolve) => thief.listen(0, "127.0.0.1", resolve));
     try {
       await using private_ = await privateRegistry({ auth: { kind: "basic", ...login } });
-      using _ = private_.registry.inject({ kind: "status", status: 307, headers: { location: `http://127.0.0.1:${(thief.address() as AddressInfo).port}/stolen` } }, { pathIncludes: "/manifests/" });
+      using _ = private_.registry.inject(
+        {
+          kind: "status",
+          status: 307,
+          headers: { location: `http://127.0.0.1:${(thief.address() as AddressInfo).port}/stolen` },
+        },
+        { pathIncludes: "/manifests/" },
+      );
       await fails(pull(private_.image, { ...login, registryToken: secret }));
       assert.ok(requests.length > 0);
       for (const request of requests) for (const shape of shapes) assert.ok(!request.includes(shape), request);
@@ -116,16 +137,28 @@ describe("a secret", { skip }, () => {
   test("in a container's environment, arguments and annotations is in no error", async () => {
     const pod = await node.runPod({ annotations: { token: secret } });
     const envs = [{ key: "PASSWORD", value: Buffer.from(secret) }];
-    await fails(node.createContainer(pod, { command: ["/no/such/program", `--password=${secret}`], envs }).then((id) => node.startContainer(id)));
+    await fails(
+      node
+        .createContainer(pod, { command: ["/no/such/program", `--password=${secret}`], envs })
+        .then((id) => node.startContainer(id)),
+    );
     await fails(node.createContainer(pod, { command: ["true"], envs, workingDir: "relative" }));
-    await fails(node.createContainer(pod, { command: ["true"], envs, mounts: [{ hostPath: "/proc/none/such", containerPath: "/x" }] }));
+    await fails(
+      node.createContainer(pod, {
+        command: ["true"],
+        envs,
+        mounts: [{ hostPath: "/proc/none/such", containerPath: "/x" }],
+      }),
+    );
     const id = await node.runContainer(pod, { command: ["sleep", "600"], envs });
     await node.exec(id, ["/no/such/program", secret]).catch((error: unknown) => seen.push(String(error)));
     await node.removePod(pod.id);
   });
 
   test("is in no error and in no log of the daemon, at the level debug", () => {
-    const logs = readdirSync(node.dir).filter((name) => /^keelsond\.\d+\.log$/.test(name)).map((name) => readFileSync(join(node.dir, name), "utf8"));
+    const logs = readdirSync(node.dir)
+      .filter((name) => /^keelsond\.\d+\.log$/.test(name))
+      .map((name) => readFileSync(join(node.dir, name), "utf8"));
     assert.match(logs.join(""), /"level":20/);
     for (const text of [...seen, ...logs.flatMap((log) => log.split("\n"))]) {
       for (const shape of shapes) assert.ok(!text.includes(shape), `${shape} is in: ${text}`);

@@ -5,8 +5,8 @@ import { chmodSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { NamespaceMode } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { TestNode } from "../testing/test-node.ts";
 import { skip } from "@keelson/testkit/host-sandbox.ts";
+import { TestNode } from "../testing/test-node.ts";
 
 describe("the socket and the store", { skip }, () => {
   let node: TestNode;
@@ -15,7 +15,12 @@ describe("the socket and the store", { skip }, () => {
 
   const mode = (path: string) => (statSync(path).mode & 0o7777).toString(8);
   /** As nobody, who is in no group. */
-  const asNobody = (script: string) => execFileSync("setpriv", ["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "sh", "-c", script], { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
+  const asNobody = (script: string) =>
+    execFileSync(
+      "setpriv",
+      ["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all", "sh", "-c", script],
+      { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] },
+    );
 
   test("are root's: the socket has mode 0660, directories cannot be read by others", () => {
     const { uid, gid } = statSync(node.socketPath);
@@ -35,7 +40,11 @@ describe("the socket and the store", { skip }, () => {
     chmodSync(node.dir, 0o755);
     const connect = `const s = require("node:net").connect("${node.socketPath}"); s.on("error", (e) => console.log(e.code)); s.on("connect", () => { console.log("connected"); s.destroy(); })`;
     assert.match(asNobody(`${process.execPath} -e '${connect}'`), /EACCES/);
-    for (const path of [`${bundle}/config.json`, `${bundle}/rootfs/secret`, `${node.root}/containers/${id}/upper/secret`]) {
+    for (const path of [
+      `${bundle}/config.json`,
+      `${bundle}/rootfs/secret`,
+      `${node.root}/containers/${id}/upper/secret`,
+    ]) {
       assert.throws(() => asNobody(`cat ${path}`), /Permission denied/, path);
     }
     await node.removePod(pod.id);
@@ -62,16 +71,23 @@ describe("the socket and the store", { skip }, () => {
       assert.doesNotMatch(await tries("cat /proc/self/mountinfo"), /k\.sock|state\.db/);
       // By way of the daemon's own view, where its process can be seen.
       for (const pid of namespaceOptions.pid === NODE ? [node.pid, 1] : []) {
-        for (const path of ["root/", "cwd/"]) assert.match(await tries(`ls /proc/${pid}/${path}`), /ermission denied/, path);
+        for (const path of ["root/", "cwd/"])
+          assert.match(await tries(`ls /proc/${pid}/${path}`), /ermission denied/, path);
         assert.match(await tries(`cat /proc/${pid}/environ`), /ermission denied/);
         // Their numbers can be seen, nothing behind them.
-        assert.match(await tries(`cd /proc/${pid}/fd && for fd in *; do readlink $fd && echo reached; done; true`), /^0 $/);
+        assert.match(
+          await tries(`cd /proc/${pid}/fd && for fd in *; do readlink $fd && echo reached; done; true`),
+          /^0 $/,
+        );
       }
       // By way of the machine's disks, new mounts and other roots.
       assert.match(await tries("mknod /tmp/disk b 254 0 && cat /tmp/disk | head -c 1"), /not permitted|No such device/);
       assert.match(await tries("mkdir -p /tmp/m && mount -t proc proc /tmp/m"), /ermitted|ermission denied/);
       assert.match(await tries("mount -o remount,rw /sys"), /ermitted|ermission denied/);
-      assert.match(await tries("chroot /proc/1/root ls /run"), namespaceOptions.pid === NODE ? /ermission denied/ : /^0 $/);
+      assert.match(
+        await tries("chroot /proc/1/root ls /run"),
+        namespaceOptions.pid === NODE ? /ermission denied/ : /^0 $/,
+      );
       // A program that the kernel starts outside of the container: opened, never written.
       assert.match(await tries(": >>/proc/sys/kernel/core_pattern"), /Read-only|ermission denied/);
       await node.removePod(pod.id);

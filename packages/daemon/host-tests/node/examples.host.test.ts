@@ -5,31 +5,38 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { release } from "node:os";
 import { dirname, join, relative } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { parse } from "yaml";
 import { parseConfig } from "@keelson/daemon/config/load.ts";
 import { controllerDir, detectCgroups } from "@keelson/linux/cgroup.ts";
 import { readStatus } from "@keelson/linux/procfs.ts";
 import { linesOf } from "@keelson/testkit/cri-log.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { busyboxImage } from "@keelson/testkit/image.ts";
 import { withoutRuntime } from "@keelson/testkit/runtime-binary.ts";
 import { slowness } from "@keelson/testkit/wait.ts";
+import { parse } from "yaml";
 import { keelctl, TestNode } from "../testing/test-node.ts";
-import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 const directory = join(import.meta.dirname, "../../../../examples");
 const read = (file: string) => readFileSync(join(directory, file), "utf8");
 
 /** The commands of each part of the README, by its heading. */
 const commands = new Map(
-  read("README.md").split(/^## /m).slice(1).flatMap((part) => {
-    const block = /^```sh\n([^]*?)^```$/m.exec(part)?.[1];
-    return block === undefined ? [] : [[part.slice(0, part.indexOf("\n")), block] as const];
-  }),
+  read("README.md")
+    .split(/^## /m)
+    .slice(1)
+    .flatMap((part) => {
+      const block = /^```sh\n([^]*?)^```$/m.exec(part)?.[1];
+      return block === undefined ? [] : [[part.slice(0, part.indexOf("\n")), block] as const];
+    }),
 );
 
 test("every file of examples/ is in a command of its README, or is read by a test here", () => {
-  const files = readdirSync(directory, { recursive: true, withFileTypes: true }).filter((entry) => !entry.isDirectory()).map((entry) => relative(directory, join(entry.parentPath, entry.name)));
-  const inCommands = [...commands.values()].flatMap((block) => [...block.matchAll(/(?<= )[\w./-]+\.(?:yaml|toml)\b/g)].map(([file]) => file));
+  const files = readdirSync(directory, { recursive: true, withFileTypes: true })
+    .filter((entry) => !entry.isDirectory())
+    .map((entry) => relative(directory, join(entry.parentPath, entry.name)));
+  const inCommands = [...commands.values()].flatMap((block) =>
+    [...block.matchAll(/(?<= )[\w./-]+\.(?:yaml|toml)\b/g)].map(([file]) => file),
+  );
   assert.deepEqual(files.sort(), [...new Set([...inCommands, "README.md", "kubelet-config.yaml"])].sort());
 });
 
@@ -48,7 +55,10 @@ describe("the examples", { skip }, () => {
     // The examples name Docker's registry, as a person would.
     const mirror = join(node.dir, "certs.d/docker.io");
     mkdirSync(mirror);
-    writeFileSync(join(mirror, "hosts.toml"), `[host."http://${node.registry.host}"]\ncapabilities = ["pull", "resolve"]\n`);
+    writeFileSync(
+      join(mirror, "hosts.toml"),
+      `[host."http://${node.registry.host}"]\ncapabilities = ["pull", "resolve"]\n`,
+    );
   });
   after(() => node[Symbol.asyncDispose]());
 
@@ -58,7 +68,12 @@ describe("the examples", { skip }, () => {
     const { NODE_TEST_CONTEXT: _, ...env } = process.env;
     const child = spawn("sh", ["-euc", adjust(commands.get(part)!)], {
       cwd: directory,
-      env: { ...env, PATH: `${dirname(keelctl)}:${env["PATH"]}`, CONTAINER_RUNTIME_ENDPOINT: node.endpoint, CRI_CONFIG_FILE: "/dev/null" },
+      env: {
+        ...env,
+        PATH: `${dirname(keelctl)}:${env["PATH"]}`,
+        CONTAINER_RUNTIME_ENDPOINT: node.endpoint,
+        CRI_CONFIG_FILE: "/dev/null",
+      },
       stdio: ["ignore", "pipe", "pipe"],
       timeout: 60_000 * slowness,
     });
@@ -96,7 +111,8 @@ describe("the examples", { skip }, () => {
     const id = await containerNamed("limited");
     const { cgroup } = await node.containerInfo(id);
     const layout = detectCgroups();
-    const file = (controller: string, v1: string, v2: string) => readFileSync(join(controllerDir(layout, cgroup, controller)!, layout.kind === "v2" ? v2 : v1), "utf8").trim();
+    const file = (controller: string, v1: string, v2: string) =>
+      readFileSync(join(controllerDir(layout, cgroup, controller)!, layout.kind === "v2" ? v2 : v1), "utf8").trim();
     assert.equal(file("memory", "memory.limit_in_bytes", "memory.max"), String(96 * 1024 ** 2));
     assert.match(file("cpu", "cpu.cfs_quota_us", "cpu.max"), /^75000( 100000)?$/);
   });
@@ -107,9 +123,15 @@ describe("the examples", { skip }, () => {
     assert.equal(readStatus(pid)?.uids[0], 200_000);
   });
 
-  for (const [runtime, kernel] of [["runc", release()], ["runsc", "4.4.0"]] as const) {
+  for (const [runtime, kernel] of [
+    ["runc", release()],
+    ["runsc", "4.4.0"],
+  ] as const) {
     test(`handler: the pod runs with ${runtime}, on its kernel`, { skip: withoutRuntime(runtime) }, async () => {
-      assert.equal(await run("handler", (block) => block.replace("--runtime runc", `--runtime ${runtime}`)), `${kernel}\n`);
+      assert.equal(
+        await run("handler", (block) => block.replace("--runtime runc", `--runtime ${runtime}`)),
+        `${kernel}\n`,
+      );
       const { items } = await node.call("listPodSandbox", { filter: undefined });
       assert.equal(items.filter((pod) => pod.runtimeHandler === runtime).length, 1);
     });
@@ -125,5 +147,6 @@ describe("the examples", { skip }, () => {
     assert.equal(await run("config.toml"), "the configuration is valid\n");
   });
 
-  test("no commands of the README are left out here", () => assert.deepEqual([...ran].sort(), [...commands.keys()].sort()));
+  test("no commands of the README are left out here", () =>
+    assert.deepEqual([...ran].sort(), [...commands.keys()].sort()));
 });

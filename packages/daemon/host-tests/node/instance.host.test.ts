@@ -6,9 +6,9 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { createCriClient } from "@keelson/cri/client.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { imageSpec, keelsond, TestNode } from "../testing/test-node.ts";
-import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 function run(...args: string[]) {
   const { NODE_TEST_CONTEXT: _, ...env } = process.env;
@@ -22,7 +22,14 @@ describe("keelsond", { skip }, () => {
   });
   after(() => rmSync(dir, { recursive: true }));
 
-  const flags = (name: string, socket = name) => ["--root", join(dir, name, "root"), "--state", join(dir, name, "state"), "--socket", `unix://${dir}/${socket}.sock`];
+  const flags = (name: string, socket = name) => [
+    "--root",
+    join(dir, name, "root"),
+    "--state",
+    join(dir, name, "state"),
+    "--socket",
+    `unix://${dir}/${socket}.sock`,
+  ];
 
   test("is one for each root: the second says who has it, and leaves the first alone", async () => {
     await using node = await TestNode.start();
@@ -49,7 +56,14 @@ describe("keelsond", { skip }, () => {
     await new Promise((resolve) => server.close(resolve));
 
     await using node = await TestNode.start();
-    const other = run("--config", node.configFile, "--root", join(dir, "other/root"), "--state", join(dir, "other/state"));
+    const other = run(
+      "--config",
+      node.configFile,
+      "--root",
+      join(dir, "other/root"),
+      "--state",
+      join(dir, "other/state"),
+    );
     assert.equal(other.status, 1);
     assert.match(other.stderr, /k\.sock: another program already serves there/);
     await node.call("version", { version: "" });
@@ -68,11 +82,15 @@ describe("keelsond", { skip }, () => {
   });
 
   test("starts on directories that are not there, and with nothing to run pods on says so", async () => {
-    const child = spawn(keelsond, [...flags("fresh"), "--log-level", "error"], { stdio: ["ignore", "inherit", "inherit"] });
+    const child = spawn(keelsond, [...flags("fresh"), "--log-level", "error"], {
+      stdio: ["ignore", "inherit", "inherit"],
+    });
     try {
       await waitFor(() => existsSync(join(dir, "fresh.sock")));
       const client = createCriClient(`unix://${dir}/fresh.sock`);
-      const status = await waitFor(() => client.call("status", { verbose: false }, AbortSignal.timeout(2000)).catch(() => undefined));
+      const status = await waitFor(() =>
+        client.call("status", { verbose: false }, AbortSignal.timeout(2000)).catch(() => undefined),
+      );
       assert.equal(status.status?.conditions.find((c) => c.type === "RuntimeReady")?.status, true);
       client.close();
     } finally {

@@ -5,11 +5,11 @@ import { writeFileSync } from "node:fs";
 import { release } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { withoutRuntime } from "@keelson/testkit/runtime-binary.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { busyboxImage } from "@keelson/testkit/image.ts";
+import { withoutRuntime } from "@keelson/testkit/runtime-binary.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { keelctl, TestNode } from "../testing/test-node.ts";
-import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 interface Output {
   code: number | null;
@@ -28,7 +28,11 @@ describe("keelctl", { skip }, () => {
   const run = (...args: string[]) =>
     new Promise<Output>((resolve, reject) => {
       const { NODE_TEST_CONTEXT: _, ...env } = process.env;
-      const child = spawn(keelctl, ["-r", node.endpoint, ...args], { stdio: ["ignore", "pipe", "pipe"], env, timeout: 20_000 });
+      const child = spawn(keelctl, ["-r", node.endpoint, ...args], {
+        stdio: ["ignore", "pipe", "pipe"],
+        env,
+        timeout: 20_000,
+      });
       const output: Output = { code: null, stdout: "", stderr: "" };
       child.stdout.setEncoding("utf8").on("data", (text: string) => (output.stdout += text));
       child.stderr.setEncoding("utf8").on("data", (text: string) => (output.stderr += text));
@@ -43,11 +47,18 @@ describe("keelctl", { skip }, () => {
 
   test("tries the runtime handlers, and leaves nothing, also when it is interrupted", async () => {
     const listed = await text("runtimes");
-    assert.match(listed, /^HANDLER +TYPE +VERSION +FEATURES +PATH +PROBLEM\ncrun \(default\) +oci +\d\S+ +\S+ +\/\S+\/crun +-$/m);
+    assert.match(
+      listed,
+      /^HANDLER +TYPE +VERSION +FEATURES +PATH +PROBLEM\ncrun \(default\) +oci +\d\S+ +\S+ +\/\S+\/crun +-$/m,
+    );
     assert.match(listed, /^runc +oci +\d\S+ +\S+ +\/\S+\/runc +-$/m);
     const checked = await run("runtimes", "--check");
     assert.equal(checked.code, 0, checked.stdout);
-    const kernels: [name: string, kernel: string][] = [["crun", release()], ["runc", release()], ...(withoutRuntime("runsc") === false ? [["runsc", "4.4.0"] as [string, string]] : [])];
+    const kernels: [name: string, kernel: string][] = [
+      ["crun", release()],
+      ["runc", release()],
+      ...(withoutRuntime("runsc") === false ? [["runsc", "4.4.0"] as [string, string]] : []),
+    ];
     for (const [name, kernel] of kernels) {
       const line = checked.stdout.split("\n").find((one) => one.startsWith(`${name}: `));
       assert.match(line ?? "", /: ok: pod \d+ ms, container \d+ ms, exec \d+ ms; its kernel is Linux /);
@@ -55,7 +66,9 @@ describe("keelctl", { skip }, () => {
     }
     assert.equal(await text("pods", "-q"), "");
 
-    const child = spawn(keelctl, ["-r", node.endpoint, "runtimes", "--check", "crun"], { stdio: ["ignore", "pipe", "inherit"] });
+    const child = spawn(keelctl, ["-r", node.endpoint, "runtimes", "--check", "crun"], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
     const ended = new Promise((resolve) => child.once("close", resolve));
     await waitFor(async () => (await node.call("listPodSandbox", { filter: undefined })).items.length > 0);
     child.kill("SIGINT");
@@ -65,18 +78,37 @@ describe("keelctl", { skip }, () => {
 
   test("drives a pod from the pull to the removal", async () => {
     const image = node.registry.add("library/demo", "1.0", busyboxImage({ config: { Labels: { of: "keelctl" } } }));
-    assert.match(await text("pull", image), new RegExp(`Image is up to date for ${image.slice(0, image.indexOf("/"))}|sha256:[0-9a-f]{64}`));
+    assert.match(
+      await text("pull", image),
+      new RegExp(`Image is up to date for ${image.slice(0, image.indexOf("/"))}|sha256:[0-9a-f]{64}`),
+    );
     const images = await text("images");
     assert.match(images, /^IMAGE +TAG +IMAGE ID +SIZE$/m);
     assert.match(images, new RegExp(`^${image.replace(":1.0", "")} +1\\.0 +[0-9a-f]{13} +\\S+B$`, "m"));
 
     const podFile = join(node.dir, "pod.json");
     const containerFile = join(node.dir, "container.json");
-    writeFileSync(podFile, JSON.stringify({ metadata: { name: "demo", namespace: "default", uid: "demo-uid", attempt: 1 }, log_directory: join(node.dir, "logs/demo"), labels: { app: "demo" }, linux: {} }));
+    writeFileSync(
+      podFile,
+      JSON.stringify({
+        metadata: { name: "demo", namespace: "default", uid: "demo-uid", attempt: 1 },
+        log_directory: join(node.dir, "logs/demo"),
+        labels: { app: "demo" },
+        linux: {},
+      }),
+    );
     const labels = { "io.kubernetes.pod.name": "demo", "io.kubernetes.pod.namespace": "default" }; // as a kubelet has it
     writeFileSync(
       containerFile,
-      JSON.stringify({ metadata: { name: "main" }, labels, image: { image }, command: ["sh", "-c", "echo to stdout; echo to stderr >&2; trap 'exit 3' TERM; while :; do sleep 0.05; done"], envs: [{ key: "GREETING", value: "hello" }], log_path: "main.log", linux: {} }),
+      JSON.stringify({
+        metadata: { name: "main" },
+        labels,
+        image: { image },
+        command: ["sh", "-c", "echo to stdout; echo to stderr >&2; trap 'exit 3' TERM; while :; do sleep 0.05; done"],
+        envs: [{ key: "GREETING", value: "hello" }],
+        log_path: "main.log",
+        linux: {},
+      }),
     );
     const pod = (await text("runp", podFile)).trim();
     assert.match(pod, /^[0-9a-f]{64}$/);
@@ -87,10 +119,16 @@ describe("keelctl", { skip }, () => {
     const ps = await text("ps");
     assert.match(ps, /^CONTAINER +IMAGE +CREATED +STATE +NAME +ATTEMPT +POD ID +POD +NAMESPACE/m);
     assert.match(ps, new RegExp(`^${id.slice(0, 13)} .* Running +main +0 +${pod.slice(0, 13)} +demo +default`, "m"));
-    assert.match(await text("pods", "--label", "app=demo"), new RegExp(`^${pod.slice(0, 13)} .* Ready +demo +default +1 `, "m"));
+    assert.match(
+      await text("pods", "--label", "app=demo"),
+      new RegExp(`^${pod.slice(0, 13)} .* Ready +demo +default +1 `, "m"),
+    );
     assert.equal(await text("ps", "-q", "--pod", pod), `${id}\n`);
 
-    assert.equal(await text("exec", "-s", id.slice(0, 13), "sh", "-c", "echo $GREETING from $(hostname)"), `hello from ${(await node.output(id, "hostname")).trim()}\n`);
+    assert.equal(
+      await text("exec", "-s", id.slice(0, 13), "sh", "-c", "echo $GREETING from $(hostname)"),
+      `hello from ${(await node.output(id, "hostname")).trim()}\n`,
+    );
     const failed = await run("exec", "-s", id, "sh", "-c", "echo out; echo err >&2; exit 7");
     assert.deepEqual(failed, { code: 7, stdout: "out\n", stderr: failed.stderr });
     assert.match(failed.stderr, /err/);
@@ -98,10 +136,14 @@ describe("keelctl", { skip }, () => {
     const logs = await run("logs", id);
     assert.deepEqual([logs.stdout, logs.stderr, logs.code], ["to stdout\n", "to stderr\n", 0]);
 
-    const inspected = (await json("inspect", id)) as unknown as { status: { state: string; imageRef: string; metadata: { name: string } } };
+    const inspected = (await json("inspect", id)) as unknown as {
+      status: { state: string; imageRef: string; metadata: { name: string } };
+    };
     assert.deepEqual([inspected.status.state, inspected.status.metadata.name], ["CONTAINER_RUNNING", "main"]);
     assert.match(inspected.status.imageRef, /^sha256:/);
-    const inspectedPod = (await json("inspectp", pod)) as unknown as { status: { state: string; network: { ip: string } } };
+    const inspectedPod = (await json("inspectp", pod)) as unknown as {
+      status: { state: string; network: { ip: string } };
+    };
     assert.equal(inspectedPod.status.state, "SANDBOX_READY");
     assert.match(inspectedPod.status.network.ip, /^10\.99\./);
     const inspectedImage = (await json("inspecti", image)) as unknown as { status: { id: string; repoTags: string[] } };
@@ -122,8 +164,14 @@ describe("keelctl", { skip }, () => {
   test("runs a pod with a container in one go", async () => {
     const podFile = join(node.dir, "run-pod.yaml");
     const containerFile = join(node.dir, "run-container.yaml");
-    writeFileSync(podFile, `metadata: {name: run, namespace: default}\nlog_directory: ${node.dir}/logs/run\nlinux: {}\n`);
-    writeFileSync(containerFile, `metadata: {name: main}\nimage: {image: ${node.image}}\ncommand: [sh, -c, "echo ran; sleep 600"]\nlog_path: main.log\nlinux: {}\n`);
+    writeFileSync(
+      podFile,
+      `metadata: {name: run, namespace: default}\nlog_directory: ${node.dir}/logs/run\nlinux: {}\n`,
+    );
+    writeFileSync(
+      containerFile,
+      `metadata: {name: main}\nimage: {image: ${node.image}}\ncommand: [sh, -c, "echo ran; sleep 600"]\nlog_path: main.log\nlinux: {}\n`,
+    );
     const id = (await text("run", containerFile, podFile)).trim();
     await node.untilLogged(id, "ran");
     assert.match(await text("rmp", "-fa"), /Removed sandbox/);
@@ -132,7 +180,10 @@ describe("keelctl", { skip }, () => {
 
   test("tells of the runtime", async () => {
     assert.match(await text("version"), /^RuntimeName: +keelson$/m);
-    const info = (await json("info")) as unknown as { status: { conditions: { type: string; status: boolean }[] }; config: { rootDir: string } };
+    const info = (await json("info")) as unknown as {
+      status: { conditions: { type: string; status: boolean }[] };
+      config: { rootDir: string };
+    };
     assert.ok(info.status.conditions.every((condition) => condition.status));
     assert.equal(info.config.rootDir, node.root);
   });

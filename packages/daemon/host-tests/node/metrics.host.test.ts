@@ -3,9 +3,9 @@ import assert from "node:assert/strict";
 import { appendFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { after, before, describe, test } from "node:test";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { TestNode } from "../testing/test-node.ts";
-import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 describe("metrics", { skip }, () => {
   let node: TestNode;
@@ -22,7 +22,11 @@ describe("metrics", { skip }, () => {
     await node.startAgain();
     const pod = await node.runPod();
     const id = await node.runContainer(pod, "sleep 600");
-    const { stdout } = await node.call("execSync", { containerId: id, cmd: ["head", "-c", String(17 << 20), "/dev/zero"], timeout: 30n });
+    const { stdout } = await node.call("execSync", {
+      containerId: id,
+      cmd: ["head", "-c", String(17 << 20), "/dev/zero"],
+      timeout: 30n,
+    });
     assert.equal(stdout.length, 16 << 20);
     const text = await read();
     assert.match(text, /^keelson_pods\{state="ready"\} 1$/m);
@@ -40,7 +44,9 @@ describe("metrics", { skip }, () => {
     const other = createServer();
     await new Promise<void>((resolve) => other.listen(9479, "127.0.0.1", resolve));
     await node.startAgain();
-    await waitFor(() => /metrics cannot be served; free the address/.test(node.daemonLog()), { message: "the log does not say so" });
+    await waitFor(() => /metrics cannot be served; free the address/.test(node.daemonLog()), {
+      message: "the log does not say so",
+    });
     await node.removePod((await node.runPod()).id);
     await new Promise((resolve) => other.close(resolve));
   });

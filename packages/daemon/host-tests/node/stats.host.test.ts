@@ -5,9 +5,9 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { NamespaceMode } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { controllerDir, detectCgroups } from "@keelson/linux/cgroup.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { type Pod, TestNode } from "../testing/test-node.ts";
-import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 describe("stats", { skip }, () => {
   let node: TestNode;
@@ -19,29 +19,54 @@ describe("stats", { skip }, () => {
   after(() => node[Symbol.asyncDispose]());
 
   const statsOf = async (id: string) => (await node.call("containerStats", { containerId: id })).stats!;
-  const mainPid = async (id: string) => (JSON.parse((await node.call("containerStatus", { containerId: id, verbose: true })).info["info"]!) as { pid: number }).pid;
+  const mainPid = async (id: string) =>
+    (
+      JSON.parse((await node.call("containerStatus", { containerId: id, verbose: true })).info["info"]!) as {
+        pid: number;
+      }
+    ).pid;
 
   /** A file of a container's cgroup, as one sees it without asking the daemon. */
   async function cgroupFile(id: string, controller: string, v1: string, v2: string): Promise<string> {
     const layout = detectCgroups();
-    const { cgroup } = JSON.parse((await node.call("containerStatus", { containerId: id, verbose: true })).info["info"]!) as { cgroup: string };
-    return readFileSync(layout.kind === "v2" ? join(layout.root, cgroup, v2) : join(controllerDir(layout, cgroup, controller)!, v1), "utf8");
+    const { cgroup } = JSON.parse(
+      (await node.call("containerStatus", { containerId: id, verbose: true })).info["info"]!,
+    ) as { cgroup: string };
+    return readFileSync(
+      layout.kind === "v2" ? join(layout.root, cgroup, v2) : join(controllerDir(layout, cgroup, controller)!, v1),
+      "utf8",
+    );
   }
 
   test("count the CPU time of a busy container, and how fast it goes, from the first answer on", async () => {
-    const id = await node.runContainer(pod, { command: ["sh", "-c", "while :; do :; done"], linux: { resources: { cpuPeriod: 100_000n, cpuQuota: 50_000n } } });
+    const id = await node.runContainer(pod, {
+      command: ["sh", "-c", "while :; do :; done"],
+      linux: { resources: { cpuPeriod: 100_000n, cpuQuota: 50_000n } },
+    });
     await new Promise((resolve) => setTimeout(resolve, 1500));
     const { cpu } = await statsOf(id);
-    const now = BigInt((await cgroupFile(id, "cpuacct", "cpuacct.usage", "cpu.stat")).replace(/^usage_usec (\d+)[^]*$/, "$1000").trim());
-    assert.ok(cpu!.usageCoreNanoSeconds!.value > 100_000_000n && cpu!.usageCoreNanoSeconds!.value <= now, `${cpu!.usageCoreNanoSeconds!.value} of ${now}`);
+    const now = BigInt(
+      (await cgroupFile(id, "cpuacct", "cpuacct.usage", "cpu.stat")).replace(/^usage_usec (\d+)[^]*$/, "$1000").trim(),
+    );
+    assert.ok(
+      cpu!.usageCoreNanoSeconds!.value > 100_000_000n && cpu!.usageCoreNanoSeconds!.value <= now,
+      `${cpu!.usageCoreNanoSeconds!.value} of ${now}`,
+    );
     // Half a core is allowed; on a busy machine it gets less.
-    assert.ok(cpu!.usageNanoCores!.value > 20_000_000n && cpu!.usageNanoCores!.value < 700_000_000n, `${cpu!.usageNanoCores!.value}`);
+    assert.ok(
+      cpu!.usageNanoCores!.value > 20_000_000n && cpu!.usageNanoCores!.value < 700_000_000n,
+      `${cpu!.usageNanoCores!.value}`,
+    );
     await node.removeContainer(id);
   });
 
   test("have memory, its limit, swap and page faults as the cgroup has them, and the writable layer as it was written", async () => {
     const id = await node.runContainer(pod, {
-      command: ["sh", "-c", "head -c 3000000 /dev/zero >/written; x=$(head -c 8000000 /dev/zero | tr '\\0' x); echo ready; sleep 600; true"],
+      command: [
+        "sh",
+        "-c",
+        "head -c 3000000 /dev/zero >/written; x=$(head -c 8000000 /dev/zero | tr '\\0' x); echo ready; sleep 600; true",
+      ],
       linux: { resources: { memoryLimitInBytes: 64n << 20n } },
     });
     await waitFor(async () => (await node.log(id)).length > 0);
@@ -51,7 +76,10 @@ describe("stats", { skip }, () => {
       return stats.memory!.rssBytes!.value > 8_000_000n ? stats : undefined;
     });
     const usage = BigInt((await cgroupFile(id, "memory", "memory.usage_in_bytes", "memory.current")).trim());
-    assert.ok(memory!.usageBytes!.value > usage / 2n && memory!.usageBytes!.value < usage * 2n, `${memory!.usageBytes!.value} of ${usage}`);
+    assert.ok(
+      memory!.usageBytes!.value > usage / 2n && memory!.usageBytes!.value < usage * 2n,
+      `${memory!.usageBytes!.value} of ${usage}`,
+    );
     assert.ok(memory!.workingSetBytes!.value <= memory!.usageBytes!.value);
     assert.equal(memory!.availableBytes!.value, (64n << 20n) - memory!.workingSetBytes!.value);
     assert.ok(memory!.pageFaults!.value > 1000n);
@@ -71,12 +99,17 @@ describe("stats", { skip }, () => {
     assert.ok(defaultInterface!.rxBytes!.value <= BigInt(seen.trim()));
     assert.deepEqual(interfaces, []);
     assert.ok(stats!.linux!.process!.processCount!.value >= 3n);
-    assert.deepEqual(stats!.linux!.containers.map((c) => c.attributes!.id), [id]);
+    assert.deepEqual(
+      stats!.linux!.containers.map((c) => c.attributes!.id),
+      [id],
+    );
     await node.removeContainer(id);
   });
 
   test("of a pod in the host's network have no interfaces, which are not its own", async () => {
-    const host = await node.runPod({ linux: { securityContext: { namespaceOptions: { network: NamespaceMode.NODE } } } });
+    const host = await node.runPod({
+      linux: { securityContext: { namespaceOptions: { network: NamespaceMode.NODE } } },
+    });
     const { stats } = await node.call("podSandboxStats", { podSandboxId: host.id });
     assert.equal(stats!.linux!.network, undefined);
     await node.removePod(host.id);
@@ -85,7 +118,9 @@ describe("stats", { skip }, () => {
   test("metrics agree with what is read of /proc and of the cgroup", async () => {
     const id = await node.runContainer(pod, {
       command: ["sh", "-c", "ulimit -Sn 500; exec 7</etc/passwd; sleep 600 & exec sleep 600"],
-      linux: { resources: { cpuPeriod: 100_000n, cpuQuota: 20_000n, cpuShares: 1024n, memoryLimitInBytes: 64n << 20n } },
+      linux: {
+        resources: { cpuPeriod: 100_000n, cpuQuota: 20_000n, cpuShares: 1024n, memoryLimitInBytes: 64n << 20n },
+      },
     });
     await waitFor(async () => (await node.output(id, "ls /proc | grep -c '^[0-9]'")).trim() !== "0");
     const pid = await mainPid(id);
@@ -95,7 +130,11 @@ describe("stats", { skip }, () => {
     const of = podMetrics.find((p) => p.podSandboxId === pod.id)!;
     const { metrics } = of.containerMetrics.find((c) => c.containerId === id)!;
     const told = new Set([...of.metrics, ...metrics].map((m) => m.name));
-    assert.deepEqual(descriptors.map((d) => d.name).filter((name) => !told.has(name)), [], "declared but not told");
+    assert.deepEqual(
+      descriptors.map((d) => d.name).filter((name) => !told.has(name)),
+      [],
+      "declared but not told",
+    );
     const value = (name: string) => metrics.find((m) => m.name === `container_${name}`)!.value!.value;
     const pids = (await cgroupFile(id, "pids", "cgroup.procs", "cgroup.procs")).trim().split("\n").map(Number);
     assert.equal(value("processes"), BigInt(pids.length));

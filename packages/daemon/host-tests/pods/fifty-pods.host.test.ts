@@ -3,15 +3,19 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 import { ContainerState, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { waitFor } from "@keelson/testkit/wait.ts";
 import { linesOf, logSoFar, parseLog } from "@keelson/testkit/cri-log.ts";
-import { type Pod, TestNode } from "../testing/test-node.ts";
 import { skip } from "@keelson/testkit/host-sandbox.ts";
+import { waitFor } from "@keelson/testkit/wait.ts";
+import { type Pod, TestNode } from "../testing/test-node.ts";
 
 const count = 50;
 
 /** Calls `body` for each, `width` at a time. */
-async function severalAtATime<T>(items: readonly T[], width: number, body: (item: T, index: number) => Promise<void>): Promise<void> {
+async function severalAtATime<T>(
+  items: readonly T[],
+  width: number,
+  body: (item: T, index: number) => Promise<void>,
+): Promise<void> {
   let next = 0;
   const worker = async () => {
     while (next < items.length) {
@@ -63,9 +67,15 @@ test("fifty pods come up, run and log through a restart of the daemon, and go wi
   });
   for (const { logPath } of pods) {
     const lines = linesOf(parseLog(readFileSync(logPath, "utf8")));
-    assert.deepEqual(lines, lines.map((_, i) => String(i + 1)));
+    assert.deepEqual(
+      lines,
+      lines.map((_, i) => String(i + 1)),
+    );
   }
-  const empty = await Promise.all([node.call("listPodSandbox", { filter: undefined }), node.call("listContainers", { filter: undefined })]);
+  const empty = await Promise.all([
+    node.call("listPodSandbox", { filter: undefined }),
+    node.call("listContainers", { filter: undefined }),
+  ]);
   assert.deepEqual(empty, [{ items: [] }, { containers: [] }]);
   assert.deepEqual(node.leftBehind(), before);
   assert.deepEqual(node.remains(), []);

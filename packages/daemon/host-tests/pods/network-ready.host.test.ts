@@ -5,9 +5,9 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import { NamespaceMode } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { rejectsWith, TestNode } from "../testing/test-node.ts";
-import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 test("the network is not ready without a list, says why, and is ready when one appears", { skip }, async () => {
   await using node = await TestNode.start({ network: false });
@@ -15,7 +15,11 @@ test("the network is not ready without a list, says why, and is ready when one a
     const { status } = await node.call("status", { verbose: false });
     return status!.conditions.find((condition) => condition.type === "NetworkReady")!;
   };
-  const untilReady = (status: boolean) => waitFor(async () => (await networkReady()).status === status, { timeoutMs: 3000, message: `NetworkReady is not ${status}` });
+  const untilReady = (status: boolean) =>
+    waitFor(async () => (await networkReady()).status === status, {
+      timeoutMs: 3000,
+      message: `NetworkReady is not ${status}`,
+    });
 
   const missing = await networkReady();
   assert.equal(missing.status, false);
@@ -26,7 +30,9 @@ test("the network is not ready without a list, says why, and is ready when one a
   assert.deepEqual((await node.call("listPodSandbox", { filter: undefined })).items, []);
 
   // Pods in the host's network, such as those of the add-on itself, need none.
-  const hostNetwork = await node.runPod({ linux: { securityContext: { namespaceOptions: { pid: NamespaceMode.CONTAINER, network: NamespaceMode.NODE } } } });
+  const hostNetwork = await node.runPod({
+    linux: { securityContext: { namespaceOptions: { pid: NamespaceMode.CONTAINER, network: NamespaceMode.NODE } } },
+  });
   assert.equal(await node.outputOf(hostNetwork, "echo runs"), "runs");
 
   node.writeNetwork();
@@ -40,11 +46,18 @@ test("the network is not ready without a list, says why, and is ready when one a
   rmSync(node.networkFile);
   await untilReady(false);
   await node.removePod(pod.id);
-  writeFileSync(join(node.dir, "net.d/05-broken.conflist"), '{"cniVersion": "1.0.0", "name": "broken", "plugins": [{"type": "no-such-plugin"}]}');
-  await waitFor(async () => /no-such-plugin/.test((await networkReady()).message), { message: "the missing plugin is not named" });
+  writeFileSync(
+    join(node.dir, "net.d/05-broken.conflist"),
+    '{"cniVersion": "1.0.0", "name": "broken", "plugins": [{"type": "no-such-plugin"}]}',
+  );
+  await waitFor(async () => /no-such-plugin/.test((await networkReady()).message), {
+    message: "the missing plugin is not named",
+  });
   rmSync(join(node.dir, "net.d/05-broken.conflist"));
   writeFileSync(node.networkFile, "{");
-  await waitFor(async () => /10-keel\.conflist/.test((await networkReady()).message), { message: "the broken file is not named" });
+  await waitFor(async () => /10-keel\.conflist/.test((await networkReady()).message), {
+    message: "the broken file is not named",
+  });
   node.writeNetwork();
   await untilReady(true);
   rmSync(join(node.dir, "net.d"), { recursive: true });
@@ -53,14 +66,25 @@ test("the network is not ready without a list, says why, and is ready when one a
 
 test("a plugin that fails fails the pod with its own words, and nothing is left", { skip }, async () => {
   await using node = await TestNode.start({ network: false });
-  const bridge = { type: "bridge", bridge: "keel0", isGateway: true, ipam: { type: "host-local", ranges: [[{ subnet: "10.99.0.0/16" }]] } };
+  const bridge = {
+    type: "bridge",
+    bridge: "keel0",
+    isGateway: true,
+    ipam: { type: "host-local", ranges: [[{ subnet: "10.99.0.0/16" }]] },
+  };
   const list = (plugins: object[]) => JSON.stringify({ cniVersion: "1.0.0", name: "keel", plugins });
   writeFileSync(node.networkFile, list([bridge, { type: "tuning", sysctl: { "net.core.no_such_sysctl": "1" } }]));
   const config = node.podConfig();
-  await assert.rejects(waitFor(() => node.call("runPodSandbox", { config, runtimeHandler: "" })), /network keel: plugin tuning: ADD: .*no_such_sysctl/);
+  await assert.rejects(
+    waitFor(() => node.call("runPodSandbox", { config, runtimeHandler: "" })),
+    /network keel: plugin tuning: ADD: .*no_such_sysctl/,
+  );
   assert.deepEqual(node.remains(), []);
   assert.deepEqual((await node.call("listPodSandbox", { filter: undefined })).items, []);
   assert.deepEqual(node.leftBehind(), []);
   writeFileSync(node.networkFile, list([bridge]));
-  await waitFor(() => node.call("runPodSandbox", { config, runtimeHandler: "" }).catch(() => undefined), { timeoutMs: 5000, message: "the same request does not work afterwards" });
+  await waitFor(() => node.call("runPodSandbox", { config, runtimeHandler: "" }).catch(() => undefined), {
+    timeoutMs: 5000,
+    message: "the same request does not work afterwards",
+  });
 });

@@ -5,10 +5,10 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import { ContainerState, NamespaceMode, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { waitFor } from "@keelson/testkit/wait.ts";
 import { linesOf } from "@keelson/testkit/cri-log.ts";
-import { type Pod, rejectsWith, TestNode } from "../testing/test-node.ts";
 import { skip } from "@keelson/testkit/host-sandbox.ts";
+import { waitFor } from "@keelson/testkit/wait.ts";
+import { type Pod, rejectsWith, TestNode } from "../testing/test-node.ts";
 
 const program = join(import.meta.dirname, "../../../shim/src/testing/guest-shim.ts");
 const misbehave = "guest.test/misbehave";
@@ -30,7 +30,8 @@ describe("a shim with a guest", { skip, concurrency: false }, () => {
     rmSync(dir, { recursive: true });
   });
 
-  const run = (pod: Pod, script: string, annotations: Record<string, string> = {}) => node.runContainer(pod, { command: ["sh", "-c", script], annotations });
+  const run = (pod: Pod, script: string, annotations: Record<string, string> = {}) =>
+    node.runContainer(pod, { command: ["sh", "-c", script], annotations });
   const wrong = (how: string) => ({ annotations: { [misbehave]: how } });
 
   test("a pod lives: logs, exec, numbers, an end of its own, a stop, and nothing is left", async () => {
@@ -38,13 +39,20 @@ describe("a shim with a guest", { skip, concurrency: false }, () => {
     const id = await run(pod, "echo out; echo err >&2; trap 'echo bye; exit 4' TERM; while :; do sleep 0.05; done");
     await node.untilLogged(id, "out");
     assert.deepEqual(linesOf(await node.log(id), "stderr"), ["err"]);
-    assert.deepEqual(await node.exec(id, "cat; echo o; echo e >&2; exit 3"), { stdout: "o\n", stderr: "e\n", exitCode: 3 });
+    assert.deepEqual(await node.exec(id, "cat; echo o; echo e >&2; exit 3"), {
+      stdout: "o\n",
+      stderr: "e\n",
+      exitCode: 3,
+    });
     const other = await run(pod, "exit 9");
     assert.equal((await node.untilExited(other)).exitCode, 9);
-    await waitFor(async () => {
-      const { stats } = await node.call("containerStats", { containerId: id });
-      return stats?.memory?.usageBytes?.value === 12_345_678n && (stats.cpu?.usageCoreNanoSeconds?.value ?? 0n) > 0n;
-    }, { timeoutMs: 30_000, message: "the guest's numbers do not show" });
+    await waitFor(
+      async () => {
+        const { stats } = await node.call("containerStats", { containerId: id });
+        return stats?.memory?.usageBytes?.value === 12_345_678n && (stats.cpu?.usageCoreNanoSeconds?.value ?? 0n) > 0n;
+      },
+      { timeoutMs: 30_000, message: "the guest's numbers do not show" },
+    );
     await node.stopContainer(id, 10);
     const { exitCode, state } = await node.containerStatus(id);
     assert.deepEqual([exitCode, state], [4, ContainerState.CONTAINER_EXITED]);
@@ -62,9 +70,20 @@ describe("a shim with a guest", { skip, concurrency: false }, () => {
   });
 
   test("the host's network and devices are refused, in the shim's words", async () => {
-    await rejectsWith(Code.FailedPrecondition, node.runPod({ linux: { securityContext: { namespaceOptions: { network: NamespaceMode.NODE } } } }, "guest"), /guest.*host's network cannot be had/s);
+    await rejectsWith(
+      Code.FailedPrecondition,
+      node.runPod({ linux: { securityContext: { namespaceOptions: { network: NamespaceMode.NODE } } } }, "guest"),
+      /guest.*host's network cannot be had/s,
+    );
     const pod = await node.runPod({}, "guest");
-    await rejectsWith(Code.FailedPrecondition, node.createContainer(pod, { command: ["true"], devices: [{ containerPath: "/dev/fuse", hostPath: "/dev/fuse", permissions: "rw" }] }), /device \/dev\/fuse cannot be had/);
+    await rejectsWith(
+      Code.FailedPrecondition,
+      node.createContainer(pod, {
+        command: ["true"],
+        devices: [{ containerPath: "/dev/fuse", hostPath: "/dev/fuse", permissions: "rw" }],
+      }),
+      /device \/dev\/fuse cannot be had/,
+    );
     await node.removePod(pod.id);
     assert.deepEqual(node.leftBehind(), []);
   });
@@ -79,7 +98,10 @@ describe("a shim with a guest", { skip, concurrency: false }, () => {
     const before = (await node.log(id)).length;
     await waitFor(async () => (await node.log(id)).length > before + 50);
     const lines = linesOf(await node.log(id));
-    assert.deepEqual(lines, lines.map((_, i) => String(i + 1)));
+    assert.deepEqual(
+      lines,
+      lines.map((_, i) => String(i + 1)),
+    );
     assert.equal(await node.output(id, "echo $((6*7))"), "42\n");
     await node.stopContainer(id, 0);
     assert.equal((await node.containerStatus(id)).exitCode, 137);
@@ -105,7 +127,11 @@ describe("a shim with a guest", { skip, concurrency: false }, () => {
   test("a call that hangs ends by its time, and its pod can be removed", async () => {
     const pod = await node.runPod({}, "guest");
     const good = await run(pod, "sleep 600");
-    await rejectsWith(Code.DeadlineExceeded, node.createContainer(pod, { command: ["true"], annotations: { [misbehave]: "hang:Create" } }), /create container/);
+    await rejectsWith(
+      Code.DeadlineExceeded,
+      node.createContainer(pod, { command: ["true"], annotations: { [misbehave]: "hang:Create" } }),
+      /create container/,
+    );
     const hanging = await node.createContainer(pod, { command: ["true"], annotations: { [misbehave]: "hang:Start" } });
     await rejectsWith(Code.DeadlineExceeded, node.startContainer(hanging), /start container/);
     const slow = await run(pod, "sleep 600", { [misbehave]: "hang:Exec" });
@@ -133,7 +159,9 @@ describe("a shim with a guest", { skip, concurrency: false }, () => {
     const id = await run(pod, "sleep 600");
     const untouched = await run(other, "sleep 600");
     process.kill(shimOf(id), "SIGKILL");
-    await waitFor(async () => (await node.containerStatus(id)).state === ContainerState.CONTAINER_UNKNOWN, { message: "its container is not unknown" });
+    await waitFor(async () => (await node.containerStatus(id)).state === ContainerState.CONTAINER_UNKNOWN, {
+      message: "its container is not unknown",
+    });
     assert.match((await node.containerStatus(id)).message, /its shim \(process \d+\) has ended or was killed/);
     await waitFor(async () => (await node.podStatus(pod.id)).state === PodSandboxState.SANDBOX_NOTREADY);
     assert.equal((await node.containerStatus(untouched)).state, ContainerState.CONTAINER_RUNNING);

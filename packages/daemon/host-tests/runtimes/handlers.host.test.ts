@@ -5,10 +5,10 @@ import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSy
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { runtimeBinary } from "@keelson/testkit/runtime-binary.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { rejectsWith, TestNode } from "../testing/test-node.ts";
-import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 interface Shown {
   readonly path: string;
@@ -20,21 +20,38 @@ interface Shown {
 describe("runtime handlers", { skip }, () => {
   let dir: string;
   let node: TestNode;
-  const shown = async () => JSON.parse((await node.call("status", { verbose: true })).info["runtimes"]!) as Record<string, Shown>;
+  const shown = async () =>
+    JSON.parse((await node.call("status", { verbose: true })).info["runtimes"]!) as Record<string, Shown>;
   /** A runtime that is a script; without `create` in its arguments it is crun. */
   const wrapper = (name: string, onCreate: string) => {
     const path = join(dir, name);
-    writeFileSync(path, `#!/bin/sh\ncase " $* " in *" create "*) ${onCreate} ;; esac\nexec crun "$@"\n`, { mode: 0o755 });
+    writeFileSync(path, `#!/bin/sh\ncase " $* " in *" create "*) ${onCreate} ;; esac\nexec crun "$@"\n`, {
+      mode: 0o755,
+    });
     return `[runtimes.${name}]\npath = "${path}"\n`;
   };
 
   before(async () => {
     dir = mkdtempSync("/run/keelson-handlers-");
     mkdirSync(join(dir, "net.d"));
-    const ptp = { type: "ptp", ipam: { type: "host-local", dataDir: join(dir, "ipam"), ranges: [[{ subnet: "10.98.0.0/24" }]] } };
-    writeFileSync(join(dir, "net.d/1.conflist"), JSON.stringify({ cniVersion: "1.0.0", name: "routed", plugins: [ptp] }));
-    writeFileSync(join(dir, "base.json"), JSON.stringify({ process: { env: ["SITE=here"], rlimits: [{ type: "RLIMIT_NOFILE", soft: 333, hard: 333 }] }, hooks: { poststop: [{ path: "/bin/sh", args: ["sh", "-c", `echo ended >>${dir}/hook`] }] } }));
-    writeFileSync(join(dir, "monitor"), `#!/bin/sh\necho monitor >>${dir}/monitored\nexec conmon "$@"\n`, { mode: 0o755 });
+    const ptp = {
+      type: "ptp",
+      ipam: { type: "host-local", dataDir: join(dir, "ipam"), ranges: [[{ subnet: "10.98.0.0/24" }]] },
+    };
+    writeFileSync(
+      join(dir, "net.d/1.conflist"),
+      JSON.stringify({ cniVersion: "1.0.0", name: "routed", plugins: [ptp] }),
+    );
+    writeFileSync(
+      join(dir, "base.json"),
+      JSON.stringify({
+        process: { env: ["SITE=here"], rlimits: [{ type: "RLIMIT_NOFILE", soft: 333, hard: 333 }] },
+        hooks: { poststop: [{ path: "/bin/sh", args: ["sh", "-c", `echo ended >>${dir}/hook`] }] },
+      }),
+    );
+    writeFileSync(join(dir, "monitor"), `#!/bin/sh\necho monitor >>${dir}/monitored\nexec conmon "$@"\n`, {
+      mode: 0o755,
+    });
     copyFileSync(execFileSync("which", ["crun"], { encoding: "utf8" }).trim(), join(dir, "crun"));
     writeFileSync(join(dir, "mute"), "#!/bin/sh\nexec sleep 4324\n", { mode: 0o755 });
     const tuning = `
@@ -84,14 +101,24 @@ ${wrapper("hanging", "exec sleep 4323")}
       await waitFor(async () => (await node.log(id)).length > 0);
       const { info } = await node.call("containerStatus", { containerId: id, verbose: true });
       const { runtimeSpec } = JSON.parse(info["info"]!) as { runtimeSpec: { annotations: Record<string, string> } };
-      const result = { words: (await node.log(id))[0]!.text, annotations: Object.keys(runtimeSpec.annotations).filter((key) => !key.startsWith("io.kubernetes.") && !key.startsWith("run.oci.")), ip: (await node.podStatus(pod.id)).network!.ip };
+      const result = {
+        words: (await node.log(id))[0]!.text,
+        annotations: Object.keys(runtimeSpec.annotations).filter(
+          (key) => !key.startsWith("io.kubernetes.") && !key.startsWith("run.oci."),
+        ),
+        ip: (await node.podStatus(pod.id)).network!.ip,
+      };
       await node.removePod(pod.id);
       return result;
     };
     for (const handler of ["tuned", "shim"]) {
       rmSync(join(dir, "hook"), { force: true });
       const tuned = await seen(handler);
-      assert.deepEqual([tuned.words, tuned.annotations], ["here 333", ["container.example.com/d", "pod.example.com/a"]], handler);
+      assert.deepEqual(
+        [tuned.words, tuned.annotations],
+        ["here 333", ["container.example.com/d", "pod.example.com/a"]],
+        handler,
+      );
       assert.match(tuned.ip, /^10\.98\.0\./, handler);
       assert.match(readFileSync(join(dir, "hook"), "utf8"), /^(ended\n)+$/, handler);
     }
@@ -104,10 +131,16 @@ ${wrapper("hanging", "exec sleep 4323")}
 
   test("a pod without an overhead is told what its RuntimeClass should have", async () => {
     const pod = await node.runPod({}, "tuned");
-    assert.match(node.daemonLog(), /comes without an overhead; its RuntimeClass should have overhead\.podFixed \{ cpu: 250m, memory: 160Mi \}/);
+    assert.match(
+      node.daemonLog(),
+      /comes without an overhead; its RuntimeClass should have overhead\.podFixed \{ cpu: 250m, memory: 160Mi \}/,
+    );
     await node.removePod(pod.id);
     const told = node.daemonLog().split("comes without an overhead").length;
-    const other = await node.runPod({ linux: { overhead: { memoryLimitInBytes: 160n << 20n }, securityContext: { namespaceOptions: { pid: 1 } } } }, "tuned");
+    const other = await node.runPod(
+      { linux: { overhead: { memoryLimitInBytes: 160n << 20n }, securityContext: { namespaceOptions: { pid: 1 } } } },
+      "tuned",
+    );
     await node.removePod(other.id);
     assert.equal(node.daemonLog().split("comes without an overhead").length, told);
   });
@@ -115,15 +148,30 @@ ${wrapper("hanging", "exec sleep 4323")}
   test("a runtime that crashes, babbles or hangs is named by the call, leaves nothing, and the others run on", async () => {
     const healthy = await node.runPod();
     for (const [handler, code, words] of [
-      ["crashing", Code.Internal, /create container .* with crashing \(\/run\/.*\/crashing\): the monitor ended without a report, as it does when the runtime crashes; install/],
+      [
+        "crashing",
+        Code.Internal,
+        /create container .* with crashing \(\/run\/.*\/crashing\): the monitor ended without a report, as it does when the runtime crashes; install/,
+      ],
       ["babbling", Code.Internal, /create container .* with babbling \(\/run\/.*\/babbling\): /],
-      ["hanging", Code.DeadlineExceeded, /create container .* with hanging \(\/run\/.*\/hanging\): it took longer than 4 s/],
+      [
+        "hanging",
+        Code.DeadlineExceeded,
+        /create container .* with hanging \(\/run\/.*\/hanging\): it took longer than 4 s/,
+      ],
     ] as const) {
       const pod = await node.runPod({}, handler);
       const failing = rejectsWith(code, node.createContainer(pod, "true"), words);
       assert.equal(await node.outputOf(healthy, "echo fine"), "fine", handler);
       await failing;
-      assert.deepEqual((await node.call("listContainers", { filter: { id: "", state: undefined, podSandboxId: pod.id, labelSelector: {} } })).containers, []);
+      assert.deepEqual(
+        (
+          await node.call("listContainers", {
+            filter: { id: "", state: undefined, podSandboxId: pod.id, labelSelector: {} },
+          })
+        ).containers,
+        [],
+      );
       await node.removePod(pod.id);
     }
     await node.removePod(healthy.id);
@@ -133,7 +181,11 @@ ${wrapper("hanging", "exec sleep 4323")}
     await node.stop();
     await node.startAgain();
     const pod = await node.runPod();
-    const refused = rejectsWith(Code.FailedPrecondition, node.runPod({}, "mute"), new RegExp(`^runtime handler mute: ${dir}/mute did not answer (features|--version) within 5 s; install mute$`));
+    const refused = rejectsWith(
+      Code.FailedPrecondition,
+      node.runPod({}, "mute"),
+      new RegExp(`^runtime handler mute: ${dir}/mute did not answer (features|--version) within 5 s; install mute$`),
+    );
     assert.equal(await node.outputOf(pod, "echo fine"), "fine");
     await refused;
     assert.match((await shown())["mute"]!.problem, /did not answer/);
@@ -145,24 +197,60 @@ ${wrapper("hanging", "exec sleep 4323")}
 
   test("what is configured and not there is listed with its problem, and a binary that is replaced shows its new version", async () => {
     const before = await shown();
-    assert.equal(before["absent"]!.problem, "its binary /nonexistent/kata-runtime is not there; install kata-runtime or set runtimes.absent.path");
-    await rejectsWith(Code.FailedPrecondition, node.runPod({}, "absent"), /runtime handler absent: its binary \/nonexistent\/kata-runtime is not there; install kata-runtime/);
-    await rejectsWith(Code.InvalidArgument, node.runPod({}, "gvizor"), /runtime handler "gvizor" is not configured; there are: crun, /);
+    assert.equal(
+      before["absent"]!.problem,
+      "its binary /nonexistent/kata-runtime is not there; install kata-runtime or set runtimes.absent.path",
+    );
+    await rejectsWith(
+      Code.FailedPrecondition,
+      node.runPod({}, "absent"),
+      /runtime handler absent: its binary \/nonexistent\/kata-runtime is not there; install kata-runtime/,
+    );
+    await rejectsWith(
+      Code.InvalidArgument,
+      node.runPod({}, "gvizor"),
+      /runtime handler "gvizor" is not configured; there are: crun, /,
+    );
     const told = (await node.call("status", { verbose: false })).runtimeHandlers;
-    assert.deepEqual(told.find((handler) => handler.name === "shim")?.features, told.find((handler) => handler.name === "crun")?.features);
+    assert.deepEqual(
+      told.find((handler) => handler.name === "shim")?.features,
+      told.find((handler) => handler.name === "crun")?.features,
+    );
     assert.match(before["shim"]!.version, /^\d/);
-    assert.match(before["shimless"]!.problem, /^its binary containerd-shim-nothing-v2 is not there; install containerd-shim-nothing-v2 or set runtimes\.shimless\.path$/);
+    assert.match(
+      before["shimless"]!.problem,
+      /^its binary containerd-shim-nothing-v2 is not there; install containerd-shim-nothing-v2 or set runtimes\.shimless\.path$/,
+    );
     rmSync(join(dir, "crun"));
-    assert.match((await shown())["shim"]!.problem, new RegExp(`^the runtime ${dir}/crun is not there any more; install crun`));
-    await rejectsWith(Code.FailedPrecondition, node.runPod({}, "shim"), /runtime handler shim: the runtime .*\/crun is not there any more/);
-    assert.ok(!(await node.call("status", { verbose: false })).runtimeHandlers.some((handler) => handler.name === "absent"));
+    assert.match(
+      (await shown())["shim"]!.problem,
+      new RegExp(`^the runtime ${dir}/crun is not there any more; install crun`),
+    );
+    await rejectsWith(
+      Code.FailedPrecondition,
+      node.runPod({}, "shim"),
+      /runtime handler shim: the runtime .*\/crun is not there any more/,
+    );
+    assert.ok(
+      !(await node.call("status", { verbose: false })).runtimeHandlers.some((handler) => handler.name === "absent"),
+    );
     assert.deepEqual([before["crun"]!.default, before["crashing"]!.version], [true, before["crun"]!.version]);
     writeFileSync(join(dir, "crashing"), "#!/bin/sh\necho crashing version 9.9\n", { mode: 0o755 });
     assert.equal((await shown())["crashing"]!.version, "9.9");
     writeFileSync(join(dir, "crashing"), "#!/bin/sh\nkill -ABRT $$\n", { mode: 0o755 });
-    assert.match((await shown())["crashing"]!.problem, new RegExp(`^${dir}/crashing .* was ended by SIGABRT; install crashing$`));
-    await rejectsWith(Code.FailedPrecondition, node.runPod({}, "crashing"), /runtime handler crashing: .* was ended by SIGABRT/);
+    assert.match(
+      (await shown())["crashing"]!.problem,
+      new RegExp(`^${dir}/crashing .* was ended by SIGABRT; install crashing$`),
+    );
+    await rejectsWith(
+      Code.FailedPrecondition,
+      node.runPod({}, "crashing"),
+      /runtime handler crashing: .* was ended by SIGABRT/,
+    );
     rmSync(join(dir, "crashing"));
-    assert.equal((await shown())["crashing"]!.problem, `the runtime ${dir}/crashing is not there any more; install crashing`);
+    assert.equal(
+      (await shown())["crashing"]!.problem,
+      `the runtime ${dir}/crashing is not there any more; install crashing`,
+    );
   });
 });

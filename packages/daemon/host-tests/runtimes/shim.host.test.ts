@@ -2,15 +2,15 @@
 import assert from "node:assert/strict";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { setTimeout as delay } from "node:timers/promises";
 import { after, before, describe, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
+import { Code } from "@keelson/base/status.ts";
 import { ContainerState } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { linesOf, parseLog } from "@keelson/testkit/cri-log.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { runtimeBinary } from "@keelson/testkit/runtime-binary.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
-import { linesOf, parseLog } from "@keelson/testkit/cri-log.ts";
 import { rejectsWith, TestNode } from "../testing/test-node.ts";
-import { skip } from "@keelson/testkit/host-sandbox.ts";
-import { Code } from "@keelson/base/status.ts";
 
 for (const runtime of ["shim-runc", "shim-crun"] as const) {
   describe(`containers of containerd's shim, ${runtime}`, { skip, concurrency: false }, () => {
@@ -21,14 +21,22 @@ for (const runtime of ["shim-runc", "shim-crun"] as const) {
     after(() => node[Symbol.asyncDispose]());
 
     /** As the bundle has it. */
-    const shimOf = (id: string) => (JSON.parse(readFileSync(join(node.state, "containers", id, "shim.json"), "utf8")) as { identity: { pid: number } }).identity.pid;
+    const shimOf = (id: string) =>
+      (
+        JSON.parse(readFileSync(join(node.state, "containers", id, "shim.json"), "utf8")) as {
+          identity: { pid: number };
+        }
+      ).identity.pid;
     /** All that was ever logged, in the files that a kubelet would have made. */
-    const allLines = (logPath: string, rotated: readonly string[]) => linesOf([...rotated, logPath].flatMap((path) => (existsSync(path) ? parseLog(readFileSync(path, "utf8")) : [])));
+    const allLines = (logPath: string, rotated: readonly string[]) =>
+      linesOf([...rotated, logPath].flatMap((path) => (existsSync(path) ? parseLog(readFileSync(path, "utf8")) : [])));
 
     test("ten of a pod share a shim, of another pod not, and it ends with the last one", async () => {
       const pod = await node.runPod();
       const other = await node.runPod();
-      const ids = await Promise.all(Array.from({ length: 10 }, (_, i) => node.runContainer(pod, `echo ${i}; sleep 600`)));
+      const ids = await Promise.all(
+        Array.from({ length: 10 }, (_, i) => node.runContainer(pod, `echo ${i}; sleep 600`)),
+      );
       const stranger = await node.runContainer(other, "sleep 600");
       const shim = shimOf(ids[0]!);
       assert.deepEqual([...new Set(ids.map(shimOf))], [shim]);
@@ -61,7 +69,10 @@ for (const runtime of ["shim-runc", "shim-crun"] as const) {
 
     test("a daemon that is killed again and again while a container floods its log loses, doubles and cuts no line", async () => {
       const pod = await node.runPod();
-      const id = await node.runContainer(pod, "trap 'exit 3' TERM; i=0; while :; do i=$((i+1)); echo line $i of a flood that is long enough to be cut somewhere; done");
+      const id = await node.runContainer(
+        pod,
+        "trap 'exit 3' TERM; i=0; while :; do i=$((i+1)); echo line $i of a flood that is long enough to be cut somewhere; done",
+      );
       const { logPath } = await node.containerStatus(id);
       const rotated: string[] = [];
       for (let round = 0; round < 6; round += 1) {
@@ -82,7 +93,8 @@ for (const runtime of ["shim-runc", "shim-crun"] as const) {
       assert.ok(lines.length > 1000, `${lines.length} lines`);
       for (const [i, line] of lines.entries()) {
         // The shell is killed in the middle of its last line.
-        if (i < lines.length - 1) assert.equal(line, `line ${i + 1} of a flood that is long enough to be cut somewhere`);
+        if (i < lines.length - 1)
+          assert.equal(line, `line ${i + 1} of a flood that is long enough to be cut somewhere`);
       }
       await node.removePod(pod.id);
     });
@@ -108,7 +120,9 @@ for (const runtime of ["shim-runc", "shim-crun"] as const) {
       await node.untilLogged(id, "up");
       const { pid } = await node.containerInfo(id);
       process.kill(shimOf(id), "SIGKILL");
-      await waitFor(async () => (await node.containerStatus(id)).state === ContainerState.CONTAINER_UNKNOWN, { message: "its end is not noted" });
+      await waitFor(async () => (await node.containerStatus(id)).state === ContainerState.CONTAINER_UNKNOWN, {
+        message: "its end is not noted",
+      });
       assert.match((await node.containerStatus(id)).message, /its shim \(process \d+\) has ended or was killed/);
       await waitFor(() => !existsSync(`/proc/${pid}`));
       assert.equal(await node.output(untouched, "echo well"), "well\n");
@@ -151,23 +165,29 @@ for (const runtime of ["shim-runc", "shim-crun"] as const) {
   });
 }
 
-test("what a runtime has begun of a container whose daemon was killed meanwhile goes with the pod", { skip }, async (t) => {
-  const dir = mkdtempSync("/run/keelson-halfway-");
-  t.after(() => rmSync(dir, { recursive: true }));
-  const begun = join(dir, "begun");
-  // As far as crun and runc have come when they wait for the container's first process.
-  const begin = `while [ "$1" != --root ]; do shift; done; root=$2; while [ $# -gt 1 ]; do shift; done; mkdir -p $root/$1; >$root/$1/exec.fifo; >${begun}; exec sleep 4326`;
-  writeFileSync(join(dir, "halfway"), `#!/bin/sh\ncase " $* " in *" create "*) ${begin} ;; esac\nexec crun "$@"\n`, { mode: 0o755 });
-  const config = `[runtimes.halfway]\ntype = "shim"\npath = "${runtimeBinary("containerd-shim-runc-v2")}"\noptions = { BinaryName = "${join(dir, "halfway")}" }\n`;
-  await using node = await TestNode.start({ config });
-  const pod = await node.runPod({}, "halfway");
-  const failing = assert.rejects(node.createContainer(pod, "true"));
-  await waitFor(() => existsSync(begun), { message: "the runtime was not called" });
-  await node.kill("SIGKILL");
-  await failing;
-  assert.equal(node.remains().filter((path) => path.endsWith("/exec.fifo")).length, 1);
-  await node.startAgain();
-  await node.removePod(pod.id);
-  assert.deepEqual(node.remains(), []);
-  assert.deepEqual(node.leftBehind(), []);
-});
+test(
+  "what a runtime has begun of a container whose daemon was killed meanwhile goes with the pod",
+  { skip },
+  async (t) => {
+    const dir = mkdtempSync("/run/keelson-halfway-");
+    t.after(() => rmSync(dir, { recursive: true }));
+    const begun = join(dir, "begun");
+    // As far as crun and runc have come when they wait for the container's first process.
+    const begin = `while [ "$1" != --root ]; do shift; done; root=$2; while [ $# -gt 1 ]; do shift; done; mkdir -p $root/$1; >$root/$1/exec.fifo; >${begun}; exec sleep 4326`;
+    writeFileSync(join(dir, "halfway"), `#!/bin/sh\ncase " $* " in *" create "*) ${begin} ;; esac\nexec crun "$@"\n`, {
+      mode: 0o755,
+    });
+    const config = `[runtimes.halfway]\ntype = "shim"\npath = "${runtimeBinary("containerd-shim-runc-v2")}"\noptions = { BinaryName = "${join(dir, "halfway")}" }\n`;
+    await using node = await TestNode.start({ config });
+    const pod = await node.runPod({}, "halfway");
+    const failing = assert.rejects(node.createContainer(pod, "true"));
+    await waitFor(() => existsSync(begun), { message: "the runtime was not called" });
+    await node.kill("SIGKILL");
+    await failing;
+    assert.equal(node.remains().filter((path) => path.endsWith("/exec.fifo")).length, 1);
+    await node.startAgain();
+    await node.removePod(pod.id);
+    assert.deepEqual(node.remains(), []);
+    assert.deepEqual(node.leftBehind(), []);
+  },
+);

@@ -2,14 +2,21 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { setTimeout as delay } from "node:timers/promises";
 import { after, before, describe, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import { Code } from "@keelson/base/status.ts";
 import { ContainerState } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { waitFor } from "@keelson/testkit/wait.ts";
-import { connectRemote, parseStatus, type RemoteClient, type Streams, type Transport, transports } from "@keelson/streaming/testing/stream-clients.ts";
-import { type Pod, rejectsWith, TestNode } from "../testing/test-node.ts";
+import {
+  connectRemote,
+  parseStatus,
+  type RemoteClient,
+  type Streams,
+  type Transport,
+  transports,
+} from "@keelson/streaming/testing/stream-clients.ts";
 import { skip } from "@keelson/testkit/host-sandbox.ts";
+import { waitFor } from "@keelson/testkit/wait.ts";
+import { type Pod, rejectsWith, TestNode } from "../testing/test-node.ts";
 
 describe("Attach", { skip, timeout: 240_000 }, () => {
   let node: TestNode;
@@ -25,13 +32,22 @@ describe("Attach", { skip, timeout: 240_000 }, () => {
     return (await node.call("attach", { containerId, stdin, stdout, stderr, tty })).url;
   };
   const all = { stdin: true, stdout: true, stderr: true };
-  const until = (client: RemoteClient, text: string) => waitFor(() => client.stdout().toString().includes(text), { message: () => client.stdout().toString() });
+  const until = (client: RemoteClient, text: string) =>
+    waitFor(() => client.stdout().toString().includes(text), { message: () => client.stdout().toString() });
 
   test("is refused when it makes no sense", async () => {
     const id = await node.runContainer(pod, "sleep 600");
     const request = { containerId: id, stdin: false, stdout: true, stderr: true, tty: false };
-    await rejectsWith(Code.InvalidArgument, node.call("attach", { ...request, stdout: false, stderr: false }), /one of stdin, stdout and stderr/);
-    await rejectsWith(Code.InvalidArgument, node.call("attach", { ...request, stderr: false, tty: true }), /made without a terminal/);
+    await rejectsWith(
+      Code.InvalidArgument,
+      node.call("attach", { ...request, stdout: false, stderr: false }),
+      /one of stdin, stdout and stderr/,
+    );
+    await rejectsWith(
+      Code.InvalidArgument,
+      node.call("attach", { ...request, stderr: false, tty: true }),
+      /made without a terminal/,
+    );
     await rejectsWith(Code.NotFound, node.call("attach", { ...request, containerId: "f".repeat(64) }));
     const { url } = await node.call("attach", request);
     await node.removeContainer(id);
@@ -42,10 +58,15 @@ describe("Attach", { skip, timeout: 240_000 }, () => {
 
   for (const transport of transports) {
     describe(`by ${transport}`, () => {
-      const attach = async (id: string, streams: Streams, by: Transport = transport): Promise<RemoteClient> => connectRemote(by, await urlOf(id, streams), streams);
+      const attach = async (id: string, streams: Streams, by: Transport = transport): Promise<RemoteClient> =>
+        connectRemote(by, await urlOf(id, streams), streams);
 
       test("gives what is written from now on, stdout and stderr apart, and ends with the container", async () => {
-        const id = await node.runContainer(pod, { command: ["sh", "-c", "echo before; while read line; do echo out $line; echo err $line >&2; done; echo end"], stdin: true, stdinOnce: true });
+        const id = await node.runContainer(pod, {
+          command: ["sh", "-c", "echo before; while read line; do echo out $line; echo err $line >&2; done; echo end"],
+          stdin: true,
+          stdinOnce: true,
+        });
         await node.untilLogged(id, "before");
         const client = await attach(id, all);
         await client.write("one\ntwo\n");
@@ -55,7 +76,10 @@ describe("Attach", { skip, timeout: 240_000 }, () => {
         assert.equal(client.stdout().toString(), "out one\nout two\nend\n");
         assert.equal(client.stderr().toString(), "err one\nerr two\n");
         assert.equal((await node.untilExited(id)).exitCode, 0);
-        assert.deepEqual((await node.log(id)).filter((entry) => entry.stream === "stdout").map((entry) => entry.text), ["before", "out one", "out two", "end"]);
+        assert.deepEqual(
+          (await node.log(id)).filter((entry) => entry.stream === "stdout").map((entry) => entry.text),
+          ["before", "out one", "out two", "end"],
+        );
       });
 
       test("takes large inputs whole", async () => {
@@ -70,8 +94,15 @@ describe("Attach", { skip, timeout: 240_000 }, () => {
       });
 
       test("clients of an open stdin come and go, many at once, and the container goes on", async () => {
-        const id = await node.runContainer(pod, { command: ["sh", "-c", "while read line; do echo got $line; done; echo closed"], stdin: true });
-        const [first, onlooker, last] = await Promise.all([attach(id, all), attach(id, { stdout: true }), attach(id, all, "spdy")]);
+        const id = await node.runContainer(pod, {
+          command: ["sh", "-c", "while read line; do echo got $line; done; echo closed"],
+          stdin: true,
+        });
+        const [first, onlooker, last] = await Promise.all([
+          attach(id, all),
+          attach(id, { stdout: true }),
+          attach(id, all, "spdy"),
+        ]);
         // Each sees what is written once it is attached, which the others do not wait for.
         await waitFor(async () => {
           await first.write("a\n");
@@ -93,7 +124,11 @@ describe("Attach", { skip, timeout: 240_000 }, () => {
       });
 
       test("a client without stdin does not end the one input of a container", async () => {
-        const id = await node.runContainer(pod, { command: ["sh", "-c", "echo up; read line; echo got $line"], stdin: true, stdinOnce: true });
+        const id = await node.runContainer(pod, {
+          command: ["sh", "-c", "echo up; read line; echo got $line"],
+          stdin: true,
+          stdinOnce: true,
+        });
         await node.untilLogged(id, "up");
         const onlooker = await attach(id, { stdout: true });
         onlooker.vanish();
@@ -126,8 +161,12 @@ describe("Attach", { skip, timeout: 240_000 }, () => {
       });
 
       test("a client that does not read holds up neither the container nor the daemon", async () => {
-        const resident = () => Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${node.pid}/status`, "utf8"))![1]) / 1024;
-        const id = await node.runContainer(pod, "echo up; sleep 1; head -c 60000000 /dev/zero | tr '\\0' x; echo; touch /tmp/all; sleep 600");
+        const resident = () =>
+          Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${node.pid}/status`, "utf8"))![1]) / 1024;
+        const id = await node.runContainer(
+          pod,
+          "echo up; sleep 1; head -c 60000000 /dev/zero | tr '\\0' x; echo; touch /tmp/all; sleep 600",
+        );
         const before = resident();
         const client = await attach(id, { stdout: true });
         client.pause();
@@ -142,7 +181,10 @@ describe("Attach", { skip, timeout: 240_000 }, () => {
   }
 
   test("a restart of the daemon ends attachments and leaves the containers as they are", async () => {
-    const id = await node.runContainer(pod, { command: ["sh", "-c", "while read line; do echo got $line; done"], stdin: true });
+    const id = await node.runContainer(pod, {
+      command: ["sh", "-c", "while read line; do echo got $line; done"],
+      stdin: true,
+    });
     const client = await connectRemote("spdy", await urlOf(id, all), all);
     await client.write("a\n");
     await until(client, "got a");

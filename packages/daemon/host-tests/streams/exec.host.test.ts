@@ -3,8 +3,14 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { after, before, describe } from "node:test";
 import { Code } from "@keelson/base/status.ts";
+import {
+  connectRemote,
+  parseStatus,
+  type RemoteClient,
+  type Streams,
+  transports,
+} from "@keelson/streaming/testing/stream-clients.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
-import { connectRemote, parseStatus, type RemoteClient, type Streams, transports } from "@keelson/streaming/testing/stream-clients.ts";
 import { eachRuntime, skipFor, testFor } from "../testing/each-runtime.ts";
 import { type Pod, rejectsWith, TestNode } from "../testing/test-node.ts";
 
@@ -44,19 +50,34 @@ for (const runtime of eachRuntime) {
 
     test("is refused when it makes no sense", async () => {
       const request = { containerId: id, cmd: ["true"], stdin: false, stdout: true, stderr: false, tty: false };
-      await rejectsWith(Code.InvalidArgument, node.call("exec", { ...request, stdout: false }), /one of stdin, stdout and stderr/);
-      await rejectsWith(Code.InvalidArgument, node.call("exec", { ...request, tty: true, stderr: true }), /tty and stderr/);
+      await rejectsWith(
+        Code.InvalidArgument,
+        node.call("exec", { ...request, stdout: false }),
+        /one of stdin, stdout and stderr/,
+      );
+      await rejectsWith(
+        Code.InvalidArgument,
+        node.call("exec", { ...request, tty: true, stderr: true }),
+        /tty and stderr/,
+      );
       await rejectsWith(Code.InvalidArgument, node.call("exec", { ...request, cmd: [] }), /cmd/);
       await rejectsWith(Code.NotFound, node.call("exec", { ...request, containerId: "f".repeat(64) }));
       const created = await node.createContainer(pod, "true");
-      await rejectsWith(Code.FailedPrecondition, node.call("exec", { ...request, containerId: created }), /not running/);
+      await rejectsWith(
+        Code.FailedPrecondition,
+        node.call("exec", { ...request, containerId: created }),
+        /not running/,
+      );
       await node.removeContainer(created);
     });
 
     for (const transport of transports) {
       describe(`by ${transport}`, () => {
-        const start = async (command: string | readonly string[], streams: Streams, containerId = id): Promise<RemoteClient> =>
-          connectRemote(transport, await urlOf(containerId, command, streams), streams);
+        const start = async (
+          command: string | readonly string[],
+          streams: Streams,
+          containerId = id,
+        ): Promise<RemoteClient> => connectRemote(transport, await urlOf(containerId, command, streams), streams);
         const output = { stdout: true, stderr: true };
 
         test("gives stdout, stderr and the exit code", async () => {
@@ -94,25 +115,36 @@ for (const runtime of eachRuntime) {
         });
 
         test("a client that does not read holds up its command, not the daemon's memory", async () => {
-          const resident = () => Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${node.pid}/status`, "utf8"))![1]) / 1024;
+          const resident = () =>
+            Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${node.pid}/status`, "utf8"))![1]) / 1024;
           const before = resident();
           const client = await start("yes 4711", { stdout: true });
           client.pause();
           await new Promise((resolve) => setTimeout(resolve, 1500));
           assert.ok(resident() - before < 60, `${before} MiB before, ${resident()} now`);
           client.vanish();
-          await waitFor(() => processesWith("yes 4711").length === 0, { message: () => processesWith("yes 4711").join("\n") });
+          await waitFor(() => processesWith("yes 4711").length === 0, {
+            message: () => processesWith("yes 4711").join("\n"),
+          });
         });
 
         test("has a terminal of the size that the client says, from the first byte on, and follows it", async () => {
           const streams = { stdin: true, stdout: true, tty: true };
-          const client = await start("stty size; tty; trap 'stty size' WINCH; echo ready; while true; do sleep 0.1; done", streams);
+          const client = await start(
+            "stty size; tty; trap 'stty size' WINCH; echo ready; while true; do sleep 0.1; done",
+            streams,
+          );
           client.resize(101, 43);
           await waitFor(() => client.stdout().toString().includes("ready"));
           // runc settles who writes the carriage return a moment after the command's start.
-          assert.match(client.stdout().toString().replace("\r\r\n", "\r\n"), /^43 101\r\n\/dev\/(pts\/\d+|console)\r\nready\r\n$/);
+          assert.match(
+            client.stdout().toString().replace("\r\r\n", "\r\n"),
+            /^43 101\r\n\/dev\/(pts\/\d+|console)\r\nready\r\n$/,
+          );
           client.resize(90, 30);
-          await waitFor(() => client.stdout().toString().includes("30 90"), { message: () => client.stdout().toString() });
+          await waitFor(() => client.stdout().toString().includes("30 90"), {
+            message: () => client.stdout().toString(),
+          });
           // Ctrl-C: a signal, from the terminal.
           await client.write("\u0003");
           assert.equal(parseStatus(await client.ended).exitCode, 130);
@@ -135,22 +167,37 @@ for (const runtime of eachRuntime) {
               return [parseStatus(await client.ended).exitCode, client.stdout().toString()];
             }),
           );
-          assert.deepEqual(outputs, outputs.map((_, i) => [0, `hello ${i}`]));
+          assert.deepEqual(
+            outputs,
+            outputs.map((_, i) => [0, `hello ${i}`]),
+          );
         });
 
         test("a client that vanishes takes the command with it, whole", async () => {
-          const client = await start("trap '' TERM HUP; sleep 9871 & setsid sleep 9871 & sleep 9871", { ...output, stdin: true });
+          const client = await start("trap '' TERM HUP; sleep 9871 & setsid sleep 9871 & sleep 9871", {
+            ...output,
+            stdin: true,
+          });
           await waitFor(() => processesWith("sleep 9871").length >= 3);
           client.vanish();
-          await waitFor(() => processesWith("sleep 9871").length === 0, { message: () => processesWith("sleep 9871").join("\n") });
+          await waitFor(() => processesWith("sleep 9871").length === 0, {
+            message: () => processesWith("sleep 9871").join("\n"),
+          });
           const onTerminal = await start("sleep 9872 & sleep 9872", { stdin: true, stdout: true, tty: true });
           await waitFor(() => processesWith("sleep 9872").length >= 2);
           onTerminal.vanish();
-          await waitFor(() => processesWith("sleep 9872").length === 0, { message: () => processesWith("sleep 9872").join("\n") });
+          await waitFor(() => processesWith("sleep 9872").length === 0, {
+            message: () => processesWith("sleep 9872").join("\n"),
+          });
         });
 
         test("says what cannot be run, with the exit code of shells", async () => {
-          for (const [command, exitCode] of [["no-such-program", 127], ["/no/such/program", 127], ["/etc/passwd", 126], ["/tmp", 126]] as const) {
+          for (const [command, exitCode] of [
+            ["no-such-program", 127],
+            ["/no/such/program", 127],
+            ["/etc/passwd", 126],
+            ["/tmp", 126],
+          ] as const) {
             const client = await start([command], output);
             const status = parseStatus(await client.ended);
             assert.deepEqual([status.status, status.exitCode], ["Failure", exitCode]);
@@ -189,17 +236,30 @@ for (const runtime of eachRuntime) {
               return [client.stdout().toString(), client.stderr().toString(), status.exitCode];
             }),
           );
-          assert.deepEqual(results, results.map((_, i) => [`in ${i}`, `${i}\n`, i]));
+          assert.deepEqual(
+            results,
+            results.map((_, i) => [`in ${i}`, `${i}\n`, i]),
+          );
           await waitFor(() => readdirSync(bundle).length === files.length);
         });
       });
     }
 
     test("is no safer from the OOM killer than its container, with ExecSync and with a terminal too", async () => {
-      const own = await node.runContainer(pod, { command: ["sleep", "600"], linux: { resources: { oomScoreAdj: 500 } } });
+      const own = await node.runContainer(pod, {
+        command: ["sleep", "600"],
+        linux: { resources: { oomScoreAdj: 500 } },
+      });
       assert.equal(await node.output(own, ["cat", "/proc/self/oom_score_adj"]), "500\n");
-      for (const streams of [{ stdout: true, stderr: true }, { stdout: true, tty: true }]) {
-        const client = await connectRemote("spdy", await urlOf(own, ["cat", "/proc/self/oom_score_adj"], streams), streams);
+      for (const streams of [
+        { stdout: true, stderr: true },
+        { stdout: true, tty: true },
+      ]) {
+        const client = await connectRemote(
+          "spdy",
+          await urlOf(own, ["cat", "/proc/self/oom_score_adj"], streams),
+          streams,
+        );
         await client.ended;
         assert.equal(client.stdout().toString().trim(), "500");
       }
@@ -216,9 +276,20 @@ for (const runtime of eachRuntime) {
         assert.deepEqual(await spdy(protocol, "echo out"), ["", "out\n"]);
         assert.match((await spdy(protocol, "exit 7"))[0]!, /exit code 7/);
       }
-      for (const protocol of ["v4.channel.k8s.io", "v4.base64.channel.k8s.io", "channel.k8s.io", "base64.channel.k8s.io", ""]) {
+      for (const protocol of [
+        "v4.channel.k8s.io",
+        "v4.base64.channel.k8s.io",
+        "channel.k8s.io",
+        "base64.channel.k8s.io",
+        "",
+      ]) {
         const streams = { stdin: true, stdout: true, stderr: true };
-        const client = await connectRemote("websocket", await urlOf(id, "read line; echo got $line; exit 6", streams), streams, protocol);
+        const client = await connectRemote(
+          "websocket",
+          await urlOf(id, "read line; echo got $line; exit 6", streams),
+          streams,
+          protocol,
+        );
         await client.write("words\n");
         const text = await client.ended;
         assert.equal(client.stdout().toString(), "got words\n");

@@ -3,10 +3,10 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { connect } from "node:net";
 import { after, before, describe, test } from "node:test";
-import { waitFor } from "@keelson/testkit/wait.ts";
 import { connectRemote, parseStatus, transports } from "@keelson/streaming/testing/stream-clients.ts";
-import { type Pod, TestNode } from "../testing/test-node.ts";
 import { skip } from "@keelson/testkit/host-sandbox.ts";
+import { waitFor } from "@keelson/testkit/wait.ts";
+import { type Pod, TestNode } from "../testing/test-node.ts";
 
 /** The command lines of all processes that have a word in it. */
 function processesWith(word: string): string[] {
@@ -34,17 +34,27 @@ describe("streams of keelsond", { skip, timeout: 120_000 }, () => {
   after(() => node[Symbol.asyncDispose]());
 
   const streams = { stdin: true, stdout: true, stderr: false, tty: false };
-  const urlOf = async (script: string, tty = false) => (await node.call("exec", { containerId: id, cmd: ["sh", "-c", script], ...streams, tty })).url;
+  const urlOf = async (script: string, tty = false) =>
+    (await node.call("exec", { containerId: id, cmd: ["sh", "-c", script], ...streams, tty })).url;
 
   test("end with it: clients are told, commands are killed, files are gone", async () => {
-    const clients = await Promise.all(transports.map(async (transport, i) => connectRemote(transport, await urlOf("sleep 7654 & sleep 7654", i === 1), { ...streams, tty: i === 1 })));
+    const clients = await Promise.all(
+      transports.map(async (transport, i) =>
+        connectRemote(transport, await urlOf("sleep 7654 & sleep 7654", i === 1), { ...streams, tty: i === 1 }),
+      ),
+    );
     await waitFor(() => processesWith("sleep 7654").length >= 4);
     await node.stop();
     for (const client of clients) assert.match(parseStatus(await client.ended).message ?? "", /being stopped/);
-    await waitFor(() => processesWith("sleep 7654").length === 0, { message: () => processesWith("sleep 7654").join("\n") });
+    await waitFor(() => processesWith("sleep 7654").length === 0, {
+      message: () => processesWith("sleep 7654").join("\n"),
+    });
     await node.startAgain();
     const { bundle } = await node.containerInfo(id);
-    assert.deepEqual(readdirSync(bundle).filter((name) => name.startsWith("exec-")), []);
+    assert.deepEqual(
+      readdirSync(bundle).filter((name) => name.startsWith("exec-")),
+      [],
+    );
   });
 
   test("that a killed daemon left are ended by the next", async () => {
@@ -53,9 +63,14 @@ describe("streams of keelsond", { skip, timeout: 120_000 }, () => {
     await node.kill("SIGKILL");
     await client.ended;
     await node.startAgain();
-    await waitFor(() => processesWith("sleep 7655").length === 0, { message: () => processesWith("sleep 7655").join("\n") });
+    await waitFor(() => processesWith("sleep 7655").length === 0, {
+      message: () => processesWith("sleep 7655").join("\n"),
+    });
     const { bundle } = await node.containerInfo(id);
-    assert.deepEqual(readdirSync(bundle).filter((name) => name.startsWith("exec-")), []);
+    assert.deepEqual(
+      readdirSync(bundle).filter((name) => name.startsWith("exec-")),
+      [],
+    );
   });
 
   test("give up clients that send their request byte by byte, or nothing", async () => {

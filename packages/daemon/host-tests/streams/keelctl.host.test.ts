@@ -6,9 +6,9 @@ import { connect } from "node:net";
 import { text as textOf } from "node:stream/consumers";
 import { after, before, describe, test } from "node:test";
 import { Pty, terminalStream } from "@keelson/linux/pty.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { keelctl, type Pod, TestNode } from "../testing/test-node.ts";
-import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 interface Output {
   code: number | null;
@@ -23,12 +23,16 @@ describe("keelctl's streams", { skip }, () => {
   before(async () => {
     node = await TestNode.start();
     pod = await node.runPod({ metadata: { name: "web", namespace: "default", uid: "web-uid", attempt: 0 } });
-    id = await node.runContainer(pod, "mkdir -p /www; echo served > /www/index.html; busybox httpd -p 8080 -h /www; while true; do sleep 0.1; done");
+    id = await node.runContainer(
+      pod,
+      "mkdir -p /www; echo served > /www/index.html; busybox httpd -p 8080 -h /www; while true; do sleep 0.1; done",
+    );
   });
   after(() => node[Symbol.asyncDispose]());
 
   const { NODE_TEST_CONTEXT: _, ...env } = process.env;
-  const start = (args: readonly string[], stdio: ("pipe" | number)[] = ["pipe", "pipe", "pipe"]) => spawn(keelctl, ["-r", node.endpoint, ...args], { stdio, env, timeout: 60_000 });
+  const start = (args: readonly string[], stdio: ("pipe" | number)[] = ["pipe", "pipe", "pipe"]) =>
+    spawn(keelctl, ["-r", node.endpoint, ...args], { stdio, env, timeout: 60_000 });
   const outputOf = async (child: ChildProcess): Promise<Output> => {
     const ended = new Promise<number | null>((resolve) => child.once("close", resolve));
     const [stdout, stderr] = await Promise.all([textOf(child.stdout!), textOf(child.stderr!)]);
@@ -42,10 +46,18 @@ describe("keelctl's streams", { skip }, () => {
 
   for (const transport of ["spdy", "websocket"]) {
     test(`exec over ${transport}: both outputs, the exit code, stdin to its end`, async () => {
-      assert.deepEqual(await run(["exec", "-r", transport, id, "sh", "-c", "echo out; echo err >&2; exit 7"]), { code: 7, stdout: "out\n", stderr: "err\n" });
+      assert.deepEqual(await run(["exec", "-r", transport, id, "sh", "-c", "echo out; echo err >&2; exit 7"]), {
+        code: 7,
+        stdout: "out\n",
+        stderr: "err\n",
+      });
       const bytes = randomBytes(3_000_000);
       const sum = `${createHash("md5").update(bytes).digest("hex")}  -\n`;
-      assert.deepEqual(await run(["exec", "-i", "-r", transport, id, "md5sum"], bytes), { code: 0, stdout: sum, stderr: "" });
+      assert.deepEqual(await run(["exec", "-i", "-r", transport, id, "md5sum"], bytes), {
+        code: 0,
+        stdout: sum,
+        stderr: "",
+      });
       const { code, stderr } = await run(["exec", "-r", transport, id, "no-such-command"]);
       assert.equal(code, 127);
       assert.match(stderr, /no-such-command/);
@@ -56,7 +68,8 @@ describe("keelctl's streams", { skip }, () => {
       const output = outputOf(child);
       let said = "";
       child.stdout!.on("data", (data) => (said += String(data)));
-      const portOf = (podPort: number) => Number(new RegExp(`^Forwarding from 127\\.0\\.0\\.1:(\\d+) -> ${podPort}$`, "m").exec(said)?.[1]);
+      const portOf = (podPort: number) =>
+        Number(new RegExp(`^Forwarding from 127\\.0\\.0\\.1:(\\d+) -> ${podPort}$`, "m").exec(said)?.[1]);
       await waitFor(() => portOf(9) > 0);
       const ask = async (port: number) => {
         const socket = connect(port, "127.0.0.1");
@@ -74,7 +87,11 @@ describe("keelctl's streams", { skip }, () => {
     });
 
     test(`a terminal over ${transport}: its size, the keys that detach, and its modes afterwards`, async () => {
-      const own = await node.runContainer(pod, { command: ["sh", "-c", "trap 'exit 4' USR1; echo ready; while read line; do echo got $line $(stty size); done"], stdin: true, tty: true });
+      const own = await node.runContainer(pod, {
+        command: ["sh", "-c", "trap 'exit 4' USR1; echo ready; while read line; do echo got $line $(stty size); done"],
+        stdin: true,
+        tty: true,
+      });
       using pty = new Pty();
       pty.master.resize({ rows: 33, columns: 101 });
       execFileSync("stty", ["sane"], { stdio: [pty.slaveFd, "ignore", "inherit"] });
@@ -96,13 +113,19 @@ describe("keelctl's streams", { skip }, () => {
         await waitFor(async () => {
           screen = "";
           terminal.write("hello\n");
-          return waitFor(() => screen.includes("got hello 33 101"), { timeoutMs: 500 }).then(() => true, () => false);
+          return waitFor(() => screen.includes("got hello 33 101"), { timeoutMs: 500 }).then(
+            () => true,
+            () => false,
+          );
         });
         pty.master.resize({ rows: 50, columns: 120 });
         child.kill("SIGWINCH");
         await waitFor(async () => {
           terminal.write("again\n");
-          return waitFor(() => screen.includes("got again 50 120"), { timeoutMs: 500 }).then(() => true, () => false);
+          return waitFor(() => screen.includes("got again 50 120"), { timeoutMs: 500 }).then(
+            () => true,
+            () => false,
+          );
         });
         terminal.write("\u0010\u0011");
       });
@@ -123,10 +146,22 @@ describe("keelctl's streams", { skip }, () => {
       assert.equal(code, 0, `keelctl ${args.join(" ")}: ${stderr}`);
       return stdout;
     };
-    assert.match(await text("stats", "-s", "0.2"), new RegExp(`^${id.slice(0, 13)} +\\S+ +\\d+\\.\\d\\d +[1-9]\\S*B `, "m"));
-    assert.match(await text("statsp", "-s", "0.2"), new RegExp(`^web +${pod.id.slice(0, 13)} +\\d+\\.\\d\\d +[1-9]\\S*B$`, "m"));
-    assert.match(await text("top", "-n", "1", "-s", "0.2", "--sort", "memory"), /^default +web +\S+ +\d+\.\d +[1-9]\S*B /m);
-    assert.match(await text("events", "-o", "table", "--id", id, "-n", "2"), /^\S+ {2}created {2}.*\n\S+ {2}started {2}.* of default\/web\n$/);
+    assert.match(
+      await text("stats", "-s", "0.2"),
+      new RegExp(`^${id.slice(0, 13)} +\\S+ +\\d+\\.\\d\\d +[1-9]\\S*B `, "m"),
+    );
+    assert.match(
+      await text("statsp", "-s", "0.2"),
+      new RegExp(`^web +${pod.id.slice(0, 13)} +\\d+\\.\\d\\d +[1-9]\\S*B$`, "m"),
+    );
+    assert.match(
+      await text("top", "-n", "1", "-s", "0.2", "--sort", "memory"),
+      /^default +web +\S+ +\d+\.\d +[1-9]\S*B /m,
+    );
+    assert.match(
+      await text("events", "-o", "table", "--id", id, "-n", "2"),
+      /^\S+ {2}created {2}.*\n\S+ {2}started {2}.* of default\/web\n$/,
+    );
     assert.match(await text("ps", "-o", "wide", "--id", id), / 10\.99\.\S+ +- +- +0 +crun \(default\)\n$/);
     assert.match(await text("pods", "-o", "wide", "--id", pod.id), / 10\.99\.\S+ +\d+\/\d+\n$/);
     assert.ok((JSON.parse(await text("metricdescs")) as { descriptors: unknown[] }).descriptors.length > 40);

@@ -10,11 +10,11 @@ import { NamespaceMode } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { connectSpdy } from "@keelson/spdy/connect.ts";
 import { SpdySession } from "@keelson/spdy/session.ts";
 import type { SpdyStream } from "@keelson/spdy/stream.ts";
+import { openWebSocket } from "@keelson/streaming/testing/stream-clients.ts";
+import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { createWebSocketStream } from "ws";
-import { openWebSocket } from "@keelson/streaming/testing/stream-clients.ts";
 import { type Pod, rejectsWith, TestNode } from "../testing/test-node.ts";
-import { skip } from "@keelson/testkit/host-sandbox.ts";
 
 const ways = ["spdy", "tunnel"] as const;
 
@@ -60,7 +60,10 @@ describe("PortForward", { skip, timeout: 240_000 }, () => {
     const { info } = await node.call("podSandboxStatus", { podSandboxId: podId, verbose: true });
     const { netns } = JSON.parse(info["info"]!) as { netns: string };
     const { NODE_TEST_CONTEXT: _, ...env } = process.env;
-    const child = spawn("nsenter", [`--net=${netns}`, process.execPath, "-e", servers], { stdio: ["ignore", "pipe", "inherit"], env });
+    const child = spawn("nsenter", [`--net=${netns}`, process.execPath, "-e", servers], {
+      stdio: ["ignore", "pipe", "inherit"],
+      env,
+    });
     stop.defer(() => child.kill("SIGKILL"));
     let text = "";
     child.stdout.on("data", (bytes: Buffer) => (text += bytes.toString()));
@@ -68,7 +71,8 @@ describe("PortForward", { skip, timeout: 240_000 }, () => {
     return { said: () => text, kill: () => void child.kill("SIGKILL") };
   };
 
-  const urlOf = async (podSandboxId: string, port: number[] = []) => (await node.call("portForward", { podSandboxId, port })).url;
+  const urlOf = async (podSandboxId: string, port: number[] = []) =>
+    (await node.call("portForward", { podSandboxId, port })).url;
 
   const connect = async (way: (typeof ways)[number], podId = pod.id): Promise<SpdySession> => {
     const url = await urlOf(podId);
@@ -90,11 +94,19 @@ describe("PortForward", { skip, timeout: 240_000 }, () => {
 
   test("is refused when it makes no sense", async () => {
     await rejectsWith(Code.NotFound, node.call("portForward", { podSandboxId: "f".repeat(64), port: [80] }));
-    await rejectsWith(Code.InvalidArgument, node.call("portForward", { podSandboxId: pod.id, port: [80, 65536] }), /port 65536/);
+    await rejectsWith(
+      Code.InvalidArgument,
+      node.call("portForward", { podSandboxId: pod.id, port: [80, 65536] }),
+      /port 65536/,
+    );
     const own = await node.runPod();
     const url = await urlOf(own.id);
     await node.stopPod(own.id);
-    await rejectsWith(Code.FailedPrecondition, node.call("portForward", { podSandboxId: own.id, port: [] }), /not ready/);
+    await rejectsWith(
+      Code.FailedPrecondition,
+      node.call("portForward", { podSandboxId: own.id, port: [] }),
+      /not ready/,
+    );
     const { session } = await connectSpdy(url, { protocols: ["portforward.k8s.io"] });
     assert.match(await open(session, 80).error, /not ready/);
     session.destroy();
@@ -113,7 +125,10 @@ describe("PortForward", { skip, timeout: 240_000 }, () => {
             return [await textOf(data), await error];
           }),
         );
-        assert.deepEqual(results, results.map((_, i) => [i % 2 === 0 ? `hello ${i}` : `${`hello ${i}`.length}`, ""]));
+        assert.deepEqual(
+          results,
+          results.map((_, i) => [i % 2 === 0 ? `hello ${i}` : `${`hello ${i}`.length}`, ""]),
+        );
         await waitFor(() => session.openStreams === 0, { message: () => `${session.openStreams} streams are open` });
       });
 
@@ -164,7 +179,11 @@ describe("PortForward", { skip, timeout: 240_000 }, () => {
       test("reaches the host's ports for a pod in the host's network", async () => {
         const server: Server = createServer({ allowHalfOpen: true }, (socket) => socket.pipe(socket));
         await new Promise<void>((resolve) => server.listen(7009, "127.0.0.1", resolve));
-        const host = await node.runPod({ linux: { securityContext: { namespaceOptions: { network: NamespaceMode.NODE, pid: NamespaceMode.CONTAINER } } } });
+        const host = await node.runPod({
+          linux: {
+            securityContext: { namespaceOptions: { network: NamespaceMode.NODE, pid: NamespaceMode.CONTAINER } },
+          },
+        });
         {
           using session = await connect(way, host.id);
           const { data } = open(session, 7009);
@@ -179,7 +198,13 @@ describe("PortForward", { skip, timeout: 240_000 }, () => {
 
       test("streams without a port, of no known type or without their other half are refused", async () => {
         using session = await connect(way);
-        for (const headers of [{ streamType: "data" }, { streamType: "data", port: "0" }, { streamType: "data", port: "65536" }, { streamType: "x", port: "80" }, { streamType: "error", port: "80x" }]) {
+        for (const headers of [
+          { streamType: "data" },
+          { streamType: "data", port: "0" },
+          { streamType: "data", port: "65536" },
+          { streamType: "x", port: "80" },
+          { streamType: "error", port: "80x" },
+        ]) {
           await assert.rejects(session.openAccepted(headers));
         }
         const headers = { port: "7001", requestID: "twice", streamType: "error" };
@@ -196,13 +221,19 @@ describe("PortForward", { skip, timeout: 240_000 }, () => {
       const channels: Buffer[] = Array.from({ length: 4 }, () => Buffer.alloc(0));
       socket.on("message", (data: Buffer) => {
         const channel = isBase64 ? data[0]! - 0x30 : data[0]!;
-        channels[channel] = Buffer.concat([channels[channel]!, isBase64 ? Buffer.from(data.toString("latin1", 1), "base64") : data.subarray(1)]);
+        channels[channel] = Buffer.concat([
+          channels[channel]!,
+          isBase64 ? Buffer.from(data.toString("latin1", 1), "base64") : data.subarray(1),
+        ]);
       });
       socket.resume();
       socket.send(isBase64 ? `0${Buffer.from("hello").toString("base64")}` : Buffer.from("\0hello"));
       await waitFor(() => channels[0]!.length >= 7 && channels[3]!.length > 2, { message: () => channels.join("|") });
       assert.deepEqual([channels[0]!.readUInt16LE(), channels[0]!.toString("latin1", 2)], [7001, "hello"]);
-      assert.deepEqual([channels[1]!.readUInt16LE(), channels[2]!.readUInt16LE(), channels[3]!.readUInt16LE()], [7001, 9, 9]);
+      assert.deepEqual(
+        [channels[1]!.readUInt16LE(), channels[2]!.readUInt16LE(), channels[3]!.readUInt16LE()],
+        [7001, 9, 9],
+      );
       assert.match(channels[3]!.toString("latin1", 2), /nobody listens/);
       socket.terminate();
     });
@@ -215,6 +246,10 @@ describe("PortForward", { skip, timeout: 240_000 }, () => {
     socket.resume();
     await waitFor(() => seen.size === 6);
     socket.terminate();
-    for (const query of ["", "?port=", "?port=0", "?port=70000", "?port=80x"]) await assert.rejects(openWebSocket(`${await urlOf(pod.id)}${query}`, "v4.channel.k8s.io"), /400 name 1 to 32 ports/);
+    for (const query of ["", "?port=", "?port=0", "?port=70000", "?port=80x"])
+      await assert.rejects(
+        openWebSocket(`${await urlOf(pod.id)}${query}`, "v4.channel.k8s.io"),
+        /400 name 1 to 32 ports/,
+      );
   });
 });

@@ -1,9 +1,9 @@
 import { relative } from "node:path";
 import { test, type TestContext } from "node:test";
-import { skipGvisor } from "./gvisor.ts";
-import { gvisorExceptions } from "./gvisor-exceptions.ts";
-import { type RuntimeName, runtimes } from "./test-node.ts";
 import { skip } from "@keelson/testkit/host-sandbox.ts";
+import { gvisorExceptions } from "./gvisor-exceptions.ts";
+import { skipGvisor } from "./gvisor.ts";
+import { type RuntimeName, runtimes } from "./test-node.ts";
 
 /** `runtimes`, and gVisor with its exceptions: see `testFor`. */
 export const eachRuntime = [...runtimes, "runsc"] as const;

@@ -2,7 +2,8 @@
 export type Reason = string;
 
 const noHostPid = "reads /proc of the container's first process, which is gVisor's and not one of the machine";
-const noSeccomp = "gVisor takes no seccomp profiles unless runsc is given --oci-seccomp, and with that one of 2024 starts no thread under the default one";
+const noSeccomp =
+  "gVisor takes no seccomp profiles unless runsc is given --oci-seccomp, and with that one of 2024 starts no thread under the default one";
 const noStatusFields = "gVisor's /proc/PID/status has no such field";
 const noRawSockets = "gVisor leaves CAP_NET_RAW out unless runsc is given --net-raw";
 const ownDevices = "gVisor has a /dev of its own, and device cgroups do not reach into it";
@@ -17,22 +18,30 @@ export const gvisorExceptions: Readonly<Record<string, Reason | Readonly<Record<
     "a container gets what the device's specification says": ownDevices,
     "a device has the permissions that are asked for, under the name that is asked for": ownDevices,
     "limits that the configuration has for every container are there": noHostPid,
-    "classes of block I/O come by annotation; one that is not defined, and RDT without resctrl, are refused by name": oneKernel,
+    "classes of block I/O come by annotation; one that is not defined, and RDT without resctrl, are refused by name":
+      oneKernel,
     "a privileged container has the host's devices, or by its handler only their use, or neither": ownDevices,
   },
   "containers/identity.host.test.ts": {
-    "keeps ambient capabilities as a user who is not root, in its process and in an exec": "gVisor of 2024 has no ambient capabilities",
-    "has no inheritable, ambient or effective capabilities as a user who is not root, unless they are ambient": noStatusFields,
-    "with empty lists of paths sees and writes all of /proc, as ProcMount Unmasked wants": "gVisor's /proc is its own, with next to nothing to write",
-    "that is privileged may make cgroups, another may not": "gVisor's cgroups are its own: a container that makes one changes nothing of the machine",
+    "keeps ambient capabilities as a user who is not root, in its process and in an exec":
+      "gVisor of 2024 has no ambient capabilities",
+    "has no inheritable, ambient or effective capabilities as a user who is not root, unless they are ambient":
+      noStatusFields,
+    "with empty lists of paths sees and writes all of /proc, as ProcMount Unmasked wants":
+      "gVisor's /proc is its own, with next to nothing to write",
+    "that is privileged may make cgroups, another may not":
+      "gVisor's cgroups are its own: a container that makes one changes nothing of the machine",
     "is confined by the deprecated fields of seccomp, unless the new one says otherwise": noSeccomp,
   },
   "containers/mounts.host.test.ts": {
     "are sockets, device nodes and file systems of the host too": "gVisor does not name the types of file systems",
     "of a thousand directories are all there": "gVisor takes some 250 mounts: each is a file descriptor in one message",
-    "show later mounts of the host, of the container, or neither, as propagation says": "gVisor passes no mounts on, and refuses a propagation that would",
-    "hold what the image has there, with owners, modes, links and nodes, and can be written": "reads in mountinfo where mounts come from, which gVisor does not tell",
-    "give way to the mounts of the config at or above them": "reads in mountinfo where mounts come from, which gVisor does not tell",
+    "show later mounts of the host, of the container, or neither, as propagation says":
+      "gVisor passes no mounts on, and refuses a propagation that would",
+    "hold what the image has there, with owners, modes, links and nodes, and can be written":
+      "reads in mountinfo where mounts come from, which gVisor does not tell",
+    "give way to the mounts of the config at or above them":
+      "reads in mountinfo where mounts come from, which gVisor does not tell",
   },
   "containers/resources.host.test.ts": oneKernel,
   "containers/security.host.test.ts": {
@@ -45,7 +54,8 @@ export const gvisorExceptions: Readonly<Record<string, Reason | Readonly<Record<
     "that is privileged may do everything and sees the devices": noRawSockets,
     "has a terminal when it asks for one": "a terminal that comes from the machine has no name in gVisor's /dev",
   },
-  "crash/every-step.host.test.ts": "its steps are the same for all pods that are containers, which crun plays there in a fraction of the time; gvisor.host.test.ts kills the daemon",
+  "crash/every-step.host.test.ts":
+    "its steps are the same for all pods that are containers, which crun plays there in a fraction of the time; gvisor.host.test.ts kills the daemon",
   "containers/exec-sync.host.test.ts": {
     "runs where the container runs: environment, directory, cgroup, namespaces": noHostPid,
   },
@@ -58,24 +68,31 @@ export const gvisorExceptions: Readonly<Record<string, Reason | Readonly<Record<
   },
   "pods/environment.host.test.ts": {
     "has its hostname, hosts file and resolver settings with runsc": `pings: ${noRawSockets}; gvisor.host.test.ts looks at the hostname`,
-    "has a /dev/shm of 64 MiB that its containers share, with runsc": "gVisor shows the pod's /dev/shm, which is a tmpfs of the machine, as 9p",
+    "has a /dev/shm of 64 MiB that its containers share, with runsc":
+      "gVisor shows the pod's /dev/shm, which is a tmpfs of the machine, as 9p",
     "shares its network, IPC and UTS namespaces, and gives each container a PID namespace, with runsc": noHostPid,
-    "that shares its PID namespace shows the processes of all containers to each, and reaps, with runsc": "in gVisor a container can kill process 1 of the namespace that it shares",
+    "that shares its PID namespace shows the processes of all containers to each, and reaps, with runsc":
+      "in gVisor a container can kill process 1 of the namespace that it shares",
     "in the namespaces of the host sees the host, with runsc": noHostPid,
     "puts its containers where cgroup_parent says: ${spelling}": noHostPid,
   },
   "crash/restart.host.test.ts": {
-    "is missed when it dies, also while the daemon is down, with runsc": "a sandbox has no init of a shared PID namespace beside it; gvisor.host.test.ts kills the sandbox",
+    "is missed when it dies, also while the daemon is down, with runsc":
+      "a sandbox has no init of a shared PID namespace beside it; gvisor.host.test.ts kills the sandbox",
   },
   "containers/seccomp.host.test.ts": noSeccomp,
   "containers/stop.host.test.ts": {
     "ends a container that is stopped by SIGSTOP": noHostPid,
   },
   "streams/exec.host.test.ts": {
-    "has a terminal of the size that the client says, from the first byte on, and follows it": "a terminal that comes from the machine has no name in gVisor's /dev; gvisor.host.test.ts tests the rest",
-    "a client that vanishes takes the command with it, whole": "looks for its processes on the machine; gvisor.host.test.ts looks for them inside",
+    "has a terminal of the size that the client says, from the first byte on, and follows it":
+      "a terminal that comes from the machine has no name in gVisor's /dev; gvisor.host.test.ts tests the rest",
+    "a client that vanishes takes the command with it, whole":
+      "looks for its processes on the machine; gvisor.host.test.ts looks for them inside",
     "is no safer from the OOM killer than its container, with ExecSync and with a terminal too": noHostPid,
   },
-  "node/systemd.host.test.ts": "looks for limits of single containers; the machine with systemd that it is for has no gVisor",
-  "pods/user-namespace.host.test.ts": "gVisor has no user namespaces of the pod's: its handler says so, and the pod is refused",
+  "node/systemd.host.test.ts":
+    "looks for limits of single containers; the machine with systemd that it is for has no gVisor",
+  "pods/user-namespace.host.test.ts":
+    "gVisor has no user namespaces of the pod's: its handler says so, and the pod is refused",
 };

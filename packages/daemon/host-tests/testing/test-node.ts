@@ -1,6 +1,17 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { chmodSync, closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { Code, codeName, StatusError } from "@keelson/base/status.ts";
 import { type CriClient, createCriClient } from "@keelson/cri/client.ts";
@@ -14,13 +25,13 @@ import {
   type PodSandboxStatus,
 } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { RequestOf, ResponseOf, UnaryCallName } from "@keelson/cri/service.ts";
+import { linesOf, type LogEntry, logSoFar, parseLog } from "@keelson/testkit/cri-log.ts";
 import { inOwnSandbox } from "@keelson/testkit/host-sandbox.ts";
 import { busyboxImage } from "@keelson/testkit/image.ts";
 import { leftBehind, type Snapshot, takeSnapshot } from "@keelson/testkit/leaks.ts";
 import { Registry } from "@keelson/testkit/registry.ts";
 import { runtimeBinary } from "@keelson/testkit/runtime-binary.ts";
 import { slowness, waitFor } from "@keelson/testkit/wait.ts";
-import { linesOf, type LogEntry, logSoFar, parseLog } from "@keelson/testkit/cri-log.ts";
 
 /** Those whose parts, a monitor and a command line, a test puts others in place of. */
 export const ociRuntimes = ["crun", "runc"] as const;
@@ -104,7 +115,13 @@ export class TestNode implements AsyncDisposable {
     addUplink();
     const registry = undo.use(await Registry.start());
     const content = busyboxImage();
-    const node = new TestNode(dir, before, registry, registry.add("library/busybox", "latest", content), content.config.digest);
+    const node = new TestNode(
+      dir,
+      before,
+      registry,
+      registry.add("library/busybox", "latest", content),
+      content.config.digest,
+    );
     for (const name of ["net.d", "logs", "certs.d"]) mkdirSync(join(dir, name));
     writeFileSync(node.configFile, `${configOf(dir, options.runtime ?? "crun")}${options.config ?? ""}`);
     if (options.network !== false) node.writeNetwork();
@@ -155,7 +172,11 @@ export class TestNode implements AsyncDisposable {
   }
 
   /** Makes a call; after a minute it is an error. */
-  call<N extends UnaryCallName>(name: N, request: RequestOf<N>, signal: AbortSignal = AbortSignal.timeout(60_000 * slowness)): Promise<ResponseOf<N>> {
+  call<N extends UnaryCallName>(
+    name: N,
+    request: RequestOf<N>,
+    signal: AbortSignal = AbortSignal.timeout(60_000 * slowness),
+  ): Promise<ResponseOf<N>> {
     assert.ok(this.#client !== undefined, "the daemon does not run");
     return this.#client.call(name, request, signal);
   }
@@ -169,7 +190,9 @@ export class TestNode implements AsyncDisposable {
     const daemon = spawn(keelsond, ["--config", this.configFile], { stdio: ["ignore", fd, fd], env });
     closeSync(fd);
     this.#daemon = daemon;
-    await waitFor(() => hasEnded(daemon) || readFileSync(file, "utf8").includes('"msg":"serving"'), { message: () => readFileSync(file, "utf8") });
+    await waitFor(() => hasEnded(daemon) || readFileSync(file, "utf8").includes('"msg":"serving"'), {
+      message: () => readFileSync(file, "utf8"),
+    });
     assert.ok(!hasEnded(daemon), `keelsond ended at once: ${readFileSync(file, "utf8")}`);
     this.#client = createCriClient(this.endpoint);
   }
@@ -222,12 +245,21 @@ export class TestNode implements AsyncDisposable {
   containerConfig(overrides: string | DeepPartial<ContainerConfig>): ContainerConfig {
     const name = `container-${++this.#made}`;
     const rest = typeof overrides === "string" ? { command: ["sh", "-c", overrides] } : overrides;
-    return ContainerConfig.fromPartial({ metadata: { name, attempt: 0 }, image: { image: this.image }, logPath: `${name}.log`, ...rest });
+    return ContainerConfig.fromPartial({
+      metadata: { name, attempt: 0 },
+      image: { image: this.image },
+      logPath: `${name}.log`,
+      ...rest,
+    });
   }
 
   async createContainer(pod: Pod, overrides: string | DeepPartial<ContainerConfig>): Promise<string> {
     const config = this.containerConfig(overrides);
-    const { containerId } = await this.call("createContainer", { podSandboxId: pod.id, config, sandboxConfig: pod.config });
+    const { containerId } = await this.call("createContainer", {
+      podSandboxId: pod.id,
+      config,
+      sandboxConfig: pod.config,
+    });
     return containerId;
   }
 
@@ -314,7 +346,9 @@ export class TestNode implements AsyncDisposable {
 
   /** Waits until a container has written a line to stdout. */
   async untilLogged(id: string, line: string): Promise<void> {
-    await waitFor(async () => linesOf(await this.log(id)).includes(line), { message: `container ${id} has not logged ${line}` });
+    await waitFor(async () => linesOf(await this.log(id)).includes(line), {
+      message: `container ${id} has not logged ${line}`,
+    });
   }
 
   /** What there is now and was not before the node: a sentence for each thing. What CNI plugins keep on purpose is left out. */
@@ -322,7 +356,9 @@ export class TestNode implements AsyncDisposable {
     const deadline = performance.now() + settleMs * slowness;
     for (;;) {
       const isOurs = (process: { pid: number }) => process.pid === this.#daemon?.pid;
-      const left = leftBehind(this.#before, { settleMs: 0, ignoreProcess: isOurs }).filter((sentence) => !staysOnPurpose(sentence));
+      const left = leftBehind(this.#before, { settleMs: 0, ignoreProcess: isOurs }).filter(
+        (sentence) => !staysOnPurpose(sentence),
+      );
       if (left.length === 0 || performance.now() >= deadline) return left;
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50);
     }
@@ -331,7 +367,9 @@ export class TestNode implements AsyncDisposable {
   /** Files and directories of pods and containers that are on disk now. */
   remains(): string[] {
     const dirs = ["root/containers", "root/cni/results", "state"].map((name) => join(this.dir, name));
-    return dirs.filter((dir) => existsSync(dir)).flatMap((dir) => readdirSync(dir, { recursive: true, encoding: "utf8" }).map((name) => join(dir, name)))
+    return dirs
+      .filter((dir) => existsSync(dir))
+      .flatMap((dir) => readdirSync(dir, { recursive: true, encoding: "utf8" }).map((name) => join(dir, name)))
       .filter((path) => /[0-9a-f]{64}/.test(path));
   }
 
@@ -365,7 +403,13 @@ export class TestNode implements AsyncDisposable {
   }
 }
 
-export function imageSpec(image: string): { image: string; annotations: Record<string, string>; userSpecifiedImage: string; runtimeHandler: string; imageRef: string } {
+export function imageSpec(image: string): {
+  image: string;
+  annotations: Record<string, string>;
+  userSpecifiedImage: string;
+  runtimeHandler: string;
+  imageRef: string;
+} {
   return { image, annotations: {}, userSpecifiedImage: "", runtimeHandler: "", imageRef: "" };
 }
 
@@ -383,7 +427,13 @@ const networkList = {
   cniVersion: "1.0.0",
   name: "keel",
   plugins: [
-    { type: "bridge", bridge, isGateway: true, ipMasq: true, ipam: { type: "host-local", ranges: [[{ subnet: "10.99.0.0/16" }]], routes: [{ dst: "0.0.0.0/0" }] } },
+    {
+      type: "bridge",
+      bridge,
+      isGateway: true,
+      ipMasq: true,
+      ipam: { type: "host-local", ranges: [[{ subnet: "10.99.0.0/16" }]], routes: [{ dst: "0.0.0.0/0" }] },
+    },
     { type: "portmap", capabilities: { portMappings: true } },
   ],
 };
@@ -424,8 +474,15 @@ function addUplink(): void {
 /** systemd keeps the slice of all pods without a cgroup_parent; the bridge plugin keeps its bridge, portmap its entry chains; we our uplink until we go. */
 function staysOnPurpose(sentence: string): boolean {
   if ([bridge, uplink].some((name) => sentence === `network interface ${name} is still there`)) return true;
-  if (["cgroup /sys/fs/cgroup/keelson.slice is still there", "systemd unit keelson.slice is still loaded"].includes(sentence)) return true;
-  return /^ip6?tables .* (the chain CNI-HOSTPORT-(DNAT|MASQ|SETMARK)|the rule -A (PREROUTING|OUTPUT|POSTROUTING) .*-j CNI-HOSTPORT-\w+|the rule -A CNI-HOSTPORT-(MASQ|SETMARK) .*)$/.test(sentence);
+  if (
+    ["cgroup /sys/fs/cgroup/keelson.slice is still there", "systemd unit keelson.slice is still loaded"].includes(
+      sentence,
+    )
+  )
+    return true;
+  return /^ip6?tables .* (the chain CNI-HOSTPORT-(DNAT|MASQ|SETMARK)|the rule -A (PREROUTING|OUTPUT|POSTROUTING) .*-j CNI-HOSTPORT-\w+|the rule -A CNI-HOSTPORT-(MASQ|SETMARK) .*)$/.test(
+    sentence,
+  );
 }
 
 function removeNetworks(): void {
@@ -433,7 +490,8 @@ function removeNetworks(): void {
     if (existsSync(`/sys/class/net/${link}`)) execFileSync("ip", ["link", "del", link]);
   }
   for (const command of ["iptables", "ip6tables"]) {
-    for (const table of ["nat", "filter"]) for (const what of ["-F", "-X"]) execFileSync(command, ["-t", table, what], { stdio: "ignore" });
+    for (const table of ["nat", "filter"])
+      for (const what of ["-F", "-X"]) execFileSync(command, ["-t", table, what], { stdio: "ignore" });
   }
 }
 
@@ -451,6 +509,8 @@ function keepLog(file: string): void {
       for (const text of keptLogs) process.stderr.write(text);
     });
   }
-  const lines = readFileSync(file, "utf8").split("\n").filter((line) => !/"code":"(Ok|NotFound)"/.test(line));
+  const lines = readFileSync(file, "utf8")
+    .split("\n")
+    .filter((line) => !/"code":"(Ok|NotFound)"/.test(line));
   keptLogs.push(`the end of ${file}:\n${lines.slice(-40).join("\n")}\n`);
 }

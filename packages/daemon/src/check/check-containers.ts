@@ -1,13 +1,13 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { messageOf } from "@keelson/base/status.ts";
-import { type CgroupLayout, cgroupDirs, detectCgroups } from "@keelson/linux/cgroup.ts";
-import { readMounts } from "@keelson/linux/mount.ts";
-import { bootId, isProcessAlive } from "@keelson/linux/procfs.ts";
 import { type ContainerRecord, layersOf } from "@keelson/engine/records/container-record.ts";
 import { bundleDir, containerDir } from "@keelson/engine/records/paths.ts";
-import { exitsDir } from "@keelson/runtimes/runtime-paths.ts";
+import { type CgroupLayout, cgroupDirs, detectCgroups } from "@keelson/linux/cgroup.ts";
+import { readMounts } from "@keelson/linux/mount.ts";
 import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
+import { bootId, isProcessAlive } from "@keelson/linux/procfs.ts";
+import { exitsDir } from "@keelson/runtimes/runtime-paths.ts";
 import type { RunningProcesses } from "@keelson/runtimes/runtime.ts";
 import { type Finding, shortId } from "./finding.ts";
 import type { StoreView } from "./store-view.ts";
@@ -30,12 +30,20 @@ function checkContainer(view: StoreView, container: ContainerRecord, host: Host)
   const problems = new Map<string, string>();
   if (!view.pods.has(container.podId)) problems.set(`its pod ${shortId(container.podId)} has no record`, recreate);
   const missing = layersOf(container).find((id) => !view.layers.has(id));
-  if (missing !== undefined) problems.set(`its layer ${shortId(missing)} has no record`, `its files may be removed any time; ${recreate}`);
+  if (missing !== undefined)
+    problems.set(`its layer ${shortId(missing)} has no record`, `its files may be removed any time; ${recreate}`);
   const { state } = container;
   if ((state.is === "created" || state.is === "running") && container.bootId === host.boot) {
-    for (const [what, means] of [...processProblems(view, container, state), ...fileProblems(view, container, host)]) problems.set(what, means);
+    for (const [what, means] of [...processProblems(view, container, state), ...fileProblems(view, container, host)])
+      problems.set(what, means);
   }
-  return [...problems].map(([what, means]) => ({ about: "container", where: shortId(container.id), what, means, repair: undefined }));
+  return [...problems].map(([what, means]) => ({
+    about: "container",
+    where: shortId(container.id),
+    what,
+    means,
+    repair: undefined,
+  }));
 }
 
 type Problem = [what: string, means: string];
@@ -44,7 +52,10 @@ type Problem = [what: string, means: string];
 function processProblems(view: StoreView, { id }: ContainerRecord, { main, monitor }: RunningProcesses): Problem[] {
   if (isAlive(monitor)) return [];
   if (existsSync(join(exitsDir(view.paths), id))) return [];
-  const means = main !== undefined && isAlive(main) ? "it runs without logging, and its exit code will not be known" : "its exit code is not known; it will be listed as exited with the reason MonitorLost";
+  const means =
+    main !== undefined && isAlive(main)
+      ? "it runs without logging, and its exit code will not be known"
+      : "its exit code is not known; it will be listed as exited with the reason MonitorLost";
   return [[`its monitor, process ${monitor.pid}, is gone without a word`, means]];
 }
 
@@ -54,11 +65,21 @@ function fileProblems(view: StoreView, { id, state, cgroupPath }: ContainerRecor
   const problems: Problem[] = [];
   for (const name of ["config.json", "process.json"]) {
     const why = whyNoJson(join(bundle, name));
-    if (why !== undefined) problems.push([`${join(bundle, name)}: ${why}`, `commands cannot be run in it; ${recreate}`]);
+    if (why !== undefined)
+      problems.push([`${join(bundle, name)}: ${why}`, `commands cannot be run in it; ${recreate}`]);
   }
-  if (!hasEnded && !host.mounts.has(join(bundle, "rootfs"))) problems.push([`nothing is mounted at ${join(bundle, "rootfs")}`, state.is === "created" ? `it cannot be started; ${recreate}` : "it keeps its files as long as it runs"]);
-  if (!existsSync(join(containerDir(view.paths, id), "upper"))) problems.push([`its writable layer ${containerDir(view.paths, id)} is missing`, `what it wrote is lost; ${recreate}`]);
-  if (!hasEnded && !cgroupDirs(host.cgroups, cgroupPath).some((dir) => existsSync(dir))) problems.push([`its cgroup ${cgroupPath} is missing`, `it has no limits and no stats; ${recreate}`]);
+  if (!hasEnded && !host.mounts.has(join(bundle, "rootfs")))
+    problems.push([
+      `nothing is mounted at ${join(bundle, "rootfs")}`,
+      state.is === "created" ? `it cannot be started; ${recreate}` : "it keeps its files as long as it runs",
+    ]);
+  if (!existsSync(join(containerDir(view.paths, id), "upper")))
+    problems.push([
+      `its writable layer ${containerDir(view.paths, id)} is missing`,
+      `what it wrote is lost; ${recreate}`,
+    ]);
+  if (!hasEnded && !cgroupDirs(host.cgroups, cgroupPath).some((dir) => existsSync(dir)))
+    problems.push([`its cgroup ${cgroupPath} is missing`, `it has no limits and no stats; ${recreate}`]);
   return problems;
 }
 

@@ -1,6 +1,6 @@
 import { silentLog } from "@keelson/base/log.ts";
-import { openOrSalvage } from "@keelson/store/database-salvage.ts";
 import { databasePath } from "@keelson/engine/records/paths.ts";
+import { openOrSalvage } from "@keelson/store/database-salvage.ts";
 import { openDatabase, setAside, type TableName } from "@keelson/store/record-table.ts";
 import { type Finding, shortId } from "./finding.ts";
 import type { StoreView } from "./store-view.ts";

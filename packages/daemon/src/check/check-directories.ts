@@ -1,14 +1,14 @@
 import { join } from "node:path";
 import { silentLog } from "@keelson/base/log.ts";
+import { LinuxContainerHost } from "@keelson/engine/machine/container-host.ts";
+import { collectHostFacts } from "@keelson/engine/machine/host.ts";
+import { LinuxPodHost } from "@keelson/engine/machine/pod-host.ts";
+import { bundleDir, containerDir, podDir } from "@keelson/engine/records/paths.ts";
 import { detectCgroups } from "@keelson/linux/cgroup.ts";
 import { removeTreeAsync } from "@keelson/linux/tree.ts";
-import { LinuxContainerHost } from "@keelson/engine/machine/container-host.ts";
-import { runtimesSettings } from "../config/engine-settings.ts";
-import { collectHostFacts } from "@keelson/engine/machine/host.ts";
-import { bundleDir, containerDir, podDir } from "@keelson/engine/records/paths.ts";
 import { exitsDir } from "@keelson/runtimes/runtime-paths.ts";
-import { LinuxPodHost } from "@keelson/engine/machine/pod-host.ts";
 import { openRuntimes } from "@keelson/runtimes/runtimes.ts";
+import { runtimesSettings } from "../config/engine-settings.ts";
 import { type Finding, type Repair, shortId } from "./finding.ts";
 import type { StoreView } from "./store-view.ts";
 
@@ -33,64 +33,92 @@ export function removal(path: string): Repair {
 
 function strayContainers(view: StoreView): Finding[] {
   const ids = new Set([...view.names.bundles, ...view.names.writableLayers]);
-  return [...ids].filter((id) => !view.containers.has(id)).map((id) => ({
-    about: "directory",
-    where: [bundleDir(view.paths, id), containerDir(view.paths, id)].filter((_, index) => [view.names.bundles, view.names.writableLayers][index]?.includes(id)).join(" and "),
-    what: "a container's, which has no record",
-    means: `it takes space, and the container may still run; ${byStart}`,
-    repair: { does: "ends the container, unmounts and removes it", besideDaemon: false, run: () => destroyContainer(view, id) },
-  }));
+  return [...ids]
+    .filter((id) => !view.containers.has(id))
+    .map((id) => ({
+      about: "directory",
+      where: [bundleDir(view.paths, id), containerDir(view.paths, id)]
+        .filter((_, index) => [view.names.bundles, view.names.writableLayers][index]?.includes(id))
+        .join(" and "),
+      what: "a container's, which has no record",
+      means: `it takes space, and the container may still run; ${byStart}`,
+      repair: {
+        does: "ends the container, unmounts and removes it",
+        besideDaemon: false,
+        run: () => destroyContainer(view, id),
+      },
+    }));
 }
 
 async function destroyContainer({ config, paths }: StoreView, id: string): Promise<string> {
   const cgroups = detectCgroups();
   if (/^[0-9a-f]{64}$/.test(id)) {
-    const runtimes = openRuntimes(runtimesSettings(config), paths, collectHostFacts(cgroups, config.cgroup_driver), cgroups, silentLog);
+    const runtimes = openRuntimes(
+      runtimesSettings(config),
+      paths,
+      collectHostFacts(cgroups, config.cgroup_driver),
+      cgroups,
+      silentLog,
+    );
     // Its handler is not known: the one that has it ends it.
-    for (const { runtime } of runtimes.all()) await runtime.delete({ id, bundleDir: bundleDir(paths, id) }, AbortSignal.timeout(config.timeouts.cleanup * 1000));
+    for (const { runtime } of runtimes.all())
+      await runtime.delete(
+        { id, bundleDir: bundleDir(paths, id) },
+        AbortSignal.timeout(config.timeouts.cleanup * 1000),
+      );
   }
-  await new LinuxContainerHost((each) => bundleDir(paths, each), (each) => containerDir(paths, each), cgroups).destroyUnknown(id);
+  await new LinuxContainerHost(
+    (each) => bundleDir(paths, each),
+    (each) => containerDir(paths, each),
+    cgroups,
+  ).destroyUnknown(id);
   return "removed";
 }
 
 function strayPods(view: StoreView): Finding[] {
-  return view.names.podDirs.filter((id) => !view.pods.has(id)).map((id) => ({
-    about: "directory",
-    where: podDir(view.paths, id),
-    what: "a pod's, which has no record",
-    means: `it keeps namespaces; ${byStart}`,
-    repair: {
-      does: "unpins, unmounts and removes it",
-      besideDaemon: false,
-      run: async () => {
-        await new LinuxPodHost((each) => podDir(view.paths, each), detectCgroups()).destroyUnknown(id);
-        return "removed";
+  return view.names.podDirs
+    .filter((id) => !view.pods.has(id))
+    .map((id) => ({
+      about: "directory",
+      where: podDir(view.paths, id),
+      what: "a pod's, which has no record",
+      means: `it keeps namespaces; ${byStart}`,
+      repair: {
+        does: "unpins, unmounts and removes it",
+        besideDaemon: false,
+        run: async () => {
+          await new LinuxPodHost((each) => podDir(view.paths, each), detectCgroups()).destroyUnknown(id);
+          return "removed";
+        },
       },
-    },
-  }));
+    }));
 }
 
 /** conmon writes one for a container that is just being removed, too: beside a daemon they say nothing. */
 function strayExits(view: StoreView): Finding[] {
   if (view.daemonPid !== undefined) return [];
-  return view.names.exits.filter((id) => !view.containers.has(id)).map((id) => ({
-    about: "file",
-    where: join(exitsDir(view.paths), id),
-    what: `the exit code of container ${shortId(id)}, which has no record`,
-    means: "nothing",
-    repair: removal(join(exitsDir(view.paths), id)),
-  }));
+  return view.names.exits
+    .filter((id) => !view.containers.has(id))
+    .map((id) => ({
+      about: "file",
+      where: join(exitsDir(view.paths), id),
+      what: `the exit code of container ${shortId(id)}, which has no record`,
+      means: "nothing",
+      repair: removal(join(exitsDir(view.paths), id)),
+    }));
 }
 
 function strayLayers(view: StoreView): Finding[] {
   const known = new Set(["empty", ...[...view.layers.values()].map((layer) => layer.directory)]);
   // Beside a daemon, what is being unpacked or removed has such a name, and a new layer its own before its record.
   if (view.daemonPid !== undefined) return [];
-  return view.names.layers.filter((name) => !known.has(name)).map((name) => ({
-    about: "directory",
-    where: join(view.paths.root, "layers", name),
-    what: name.startsWith(".") ? "what a pull or a removal that was cut off left" : "a layer's, which has no record",
-    means: `it takes space; ${byStart}`,
-    repair: removal(join(view.paths.root, "layers", name)),
-  }));
+  return view.names.layers
+    .filter((name) => !known.has(name))
+    .map((name) => ({
+      about: "directory",
+      where: join(view.paths.root, "layers", name),
+      what: name.startsWith(".") ? "what a pull or a removal that was cut off left" : "a layer's, which has no record",
+      means: `it takes space; ${byStart}`,
+      repair: removal(join(view.paths.root, "layers", name)),
+    }));
 }

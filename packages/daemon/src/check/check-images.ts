@@ -1,8 +1,8 @@
-import { createReadStream, existsSync, readdirSync } from "node:fs";
 import { createHash } from "node:crypto";
+import { createReadStream, existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { type Finding, shortId } from "./finding.ts";
 import { removal } from "./check-directories.ts";
+import { type Finding, shortId } from "./finding.ts";
 import type { PullAgain } from "./pull-again.ts";
 import type { StoreView } from "./store-view.ts";
 
@@ -11,13 +11,19 @@ export function checkImages(view: StoreView, pullAgain: PullAgain): Finding[] {
   return [...view.images.values()].flatMap((image) => {
     const missing = image.layers.filter((id) => !view.layers.has(id));
     if (missing.length === 0) return [];
-    return [{
-      about: "image" as const,
-      where: image.repoTags[0] ?? image.repoDigests[0] ?? shortId(image.id),
-      what: `${missing.length} of its ${image.layers.length} layers ${missing.length === 1 ? "is" : "are"} not here: ${missing.map(shortId).join(", ")}`,
-      means: "it counts as absent, and is pulled again when it is next needed",
-      repair: { does: "pulls what is missing", besideDaemon: true, run: async () => `pulled from ${await pullAgain([image])}` },
-    }];
+    return [
+      {
+        about: "image" as const,
+        where: image.repoTags[0] ?? image.repoDigests[0] ?? shortId(image.id),
+        what: `${missing.length} of its ${image.layers.length} layers ${missing.length === 1 ? "is" : "are"} not here: ${missing.map(shortId).join(", ")}`,
+        means: "it counts as absent, and is pulled again when it is next needed",
+        repair: {
+          does: "pulls what is missing",
+          besideDaemon: true,
+          run: async () => `pulled from ${await pullAgain([image])}`,
+        },
+      },
+    ];
   });
 }
 
@@ -30,7 +36,13 @@ export async function* checkBlobs(view: StoreView): AsyncGenerator<Finding> {
       const file = join(directory, name);
       const found = await digestOfFile(file, algorithm);
       if (found === name || found === undefined) continue;
-      yield { about: "blob", where: file, what: `its digest is ${algorithm}:${found.slice(0, 12)}…`, means: "nothing for containers: it is only a copy", repair: removal(file) };
+      yield {
+        about: "blob",
+        where: file,
+        what: `its digest is ${algorithm}:${found.slice(0, 12)}…`,
+        means: "nothing for containers: it is only a copy",
+        repair: removal(file),
+      };
     }
   }
 }

@@ -30,10 +30,24 @@ function* checkLayer(view: StoreView, layer: LayerRecord, pullAgain: PullAgain):
   const directory = join(view.paths.root, "layers", layer.directory);
   const images = imagesWith(view, layer.id);
   const repair = repairOf(layer, directory, images, pullAgain);
-  const finding = (what: string, means: string): Finding => ({ about: "layer", where: nameOf(layer, images), what, means, repair });
+  const finding = (what: string, means: string): Finding => ({
+    about: "layer",
+    where: nameOf(layer, images),
+    what,
+    means,
+    repair,
+  });
   const manifest = readManifest(layer, directory);
-  if (!existsSync(join(directory, layerFiles.diff))) return yield finding(`its directory ${directory} is missing`, "its images count as absent, and are pulled again when they are next needed");
-  if (existsSync(join(directory, layerFiles.damageMark))) yield finding("it was marked as damaged", "its images count as absent, and the next pull of one fetches this layer");
+  if (!existsSync(join(directory, layerFiles.diff)))
+    return yield finding(
+      `its directory ${directory} is missing`,
+      "its images count as absent, and are pulled again when they are next needed",
+    );
+  if (existsSync(join(directory, layerFiles.damageMark)))
+    yield finding(
+      "it was marked as damaged",
+      "its images count as absent, and the next pull of one fetches this layer",
+    );
   if (typeof manifest === "string") return yield finding(manifest, "it cannot be checked");
   const { told, count } = differences(join(directory, layerFiles.diff), manifest);
   const means = "containers of its images may fail or do the wrong thing";
@@ -56,7 +70,9 @@ function readManifest(layer: LayerRecord, directory: string): ManifestLines | st
   if (layer.manifestDigest === undefined) return "it comes from a version of keelsond that wrote no manifest";
   try {
     const text = readFileSync(join(directory, layerFiles.manifest));
-    return manifestDigestOf(text) === layer.manifestDigest ? parseManifestLines(text.toString("latin1")) : "its manifest is damaged";
+    return manifestDigestOf(text) === layer.manifestDigest
+      ? parseManifestLines(text.toString("latin1"))
+      : "its manifest is damaged";
   } catch (error) {
     return `its manifest cannot be read: ${messageOf(error)}`;
   }
@@ -66,19 +82,29 @@ function readManifest(layer: LayerRecord, directory: string): ManifestLines | st
 function repairOf(layer: LayerRecord, directory: string, images: readonly ImageRecord[], pullAgain: PullAgain): Repair {
   let done: Promise<string> | undefined;
   return {
-    does: images.length > 0 ? "pulls this layer again, and no other, and replaces what differs" : "nothing: no image has it any more, only containers, which have to be removed",
+    does:
+      images.length > 0
+        ? "pulls this layer again, and no other, and replaces what differs"
+        : "nothing: no image has it any more, only containers, which have to be removed",
     besideDaemon: true,
     run: () => (done ??= pullLayerAgain(layer, directory, images, pullAgain)),
   };
 }
 
-async function pullLayerAgain(layer: LayerRecord, directory: string, images: readonly ImageRecord[], pullAgain: PullAgain): Promise<string> {
+async function pullLayerAgain(
+  layer: LayerRecord,
+  directory: string,
+  images: readonly ImageRecord[],
+  pullAgain: PullAgain,
+): Promise<string> {
   // The puller and the daemon go by this file; it stays when the layer cannot be pulled now.
-  if (existsSync(directory)) writeFileSync(join(directory, layerFiles.damageMark), `found by keelsond check at ${new Date().toISOString()}\n`);
+  if (existsSync(directory))
+    writeFileSync(join(directory, layerFiles.damageMark), `found by keelsond check at ${new Date().toISOString()}\n`);
   const from = await pullAgain(images);
   const manifest = parseManifestLines(readFileSync(join(directory, layerFiles.manifest), "latin1"));
   const [left] = compareLayer(join(directory, layerFiles.diff), manifest);
-  if (left !== undefined) throw new Error(`layer ${shortId(layer.id)} was pulled again and still differs: ${describe(left)}`);
+  if (left !== undefined)
+    throw new Error(`layer ${shortId(layer.id)} was pulled again and still differs: ${describe(left)}`);
   return `pulled again from ${from}`;
 }
 

@@ -17,7 +17,14 @@ export async function checkNetwork(view: StoreView): Promise<Finding[]> {
   }
   for (const { id, plan, state, bootId: boot } of view.pods.values()) {
     const isMissing = state.is === "ready" && boot === bootId() && plan.network === "own" && !attached.has(id);
-    if (isMissing) found.push({ about: "network", where: shortId(id), what: "nothing is remembered of how this pod was attached", means: "it is detached with the configuration of then, which may leave its address taken", repair: undefined });
+    if (isMissing)
+      found.push({
+        about: "network",
+        where: shortId(id),
+        what: "nothing is remembered of how this pod was attached",
+        means: "it is detached with the configuration of then, which may leave its address taken",
+        repair: undefined,
+      });
   }
   return [...found, ...unfinishedWrites(view, join(directory, "results"))];
 }
@@ -42,17 +49,25 @@ function damagedEntry(file: string, reason: string): Finding {
 }
 
 function leftover(id: string): Finding {
-  return { about: "network", where: shortId(id), what: "an attachment of a pod that has no record", means: "its address stays taken until keelsond's next start, which detaches it", repair: undefined };
+  return {
+    about: "network",
+    where: shortId(id),
+    what: "an attachment of a pod that has no record",
+    means: "its address stays taken until keelsond's next start, which detaches it",
+    repair: undefined,
+  };
 }
 
 /** The daemon removes them when it starts; beside it they are writes under way. */
 function unfinishedWrites(view: StoreView, directory: string): Finding[] {
   if (view.daemonPid !== undefined || !existsSync(directory)) return [];
-  return readdirSync(directory).filter((name) => name.endsWith(".tmp")).map((name) => ({
-    about: "file",
-    where: join(directory, name),
-    what: "a write that was cut off",
-    means: "nothing; keelsond's next start removes it",
-    repair: removal(join(directory, name)),
-  }));
+  return readdirSync(directory)
+    .filter((name) => name.endsWith(".tmp"))
+    .map((name) => ({
+      about: "file",
+      where: join(directory, name),
+      what: "a write that was cut off",
+      means: "nothing; keelsond's next start removes it",
+      repair: removal(join(directory, name)),
+    }));
 }

@@ -1,5 +1,5 @@
-import { type Command, Option } from "commander";
 import { messageOf } from "@keelson/base/status.ts";
+import { type Command, Option } from "commander";
 import { loadConfig } from "../config/load.ts";
 import { exitCodeOf, jsonOf, summaryOf, textObserver } from "./report.ts";
 import { type CheckObserver, runCheck } from "./run-check.ts";
@@ -16,9 +16,13 @@ interface CheckOptions {
 export function addCheckCommand(program: Command): void {
   program
     .command("check")
-    .description("verify everything that keelsond keeps: records against pods and containers, images and layers file by file")
+    .description(
+      "verify everything that keelsond keeps: records against pods and containers, images and layers file by file",
+    )
     .option("--repair", "repair what is found, one thing after the other, and say what was done")
-    .addOption(new Option("-o, --output <format>", "how to print what is found").choices(["text", "json"]).default("text"))
+    .addOption(
+      new Option("-o, --output <format>", "how to print what is found").choices(["text", "json"]).default("text"),
+    )
     .option("--root <dir>", "as of keelsond")
     .option("--state <dir>", "as of keelsond")
     .option("-c, --config <file>", "as of keelsond")

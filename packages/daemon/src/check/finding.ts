@@ -1,6 +1,16 @@
 /** Something in the store that is not as it should be. */
 export interface Finding {
-  readonly about: "database" | "record" | "pod" | "container" | "image" | "layer" | "blob" | "network" | "directory" | "file";
+  readonly about:
+    | "database"
+    | "record"
+    | "pod"
+    | "container"
+    | "image"
+    | "layer"
+    | "blob"
+    | "network"
+    | "directory"
+    | "file";
   /** An id, a name or a path. */
   readonly where: string;
   readonly what: string;

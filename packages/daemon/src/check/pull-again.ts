@@ -1,13 +1,13 @@
 import { silentLog } from "@keelson/base/log.ts";
 import { messageOf } from "@keelson/base/status.ts";
 import { createCriClient } from "@keelson/cri/client.ts";
-import { imagesSettings } from "../config/engine-settings.ts";
-import type { Config } from "../config/schema.ts";
 import { layersOf } from "@keelson/engine/records/container-record.ts";
+import { databasePath } from "@keelson/engine/records/paths.ts";
 import { openImages } from "@keelson/images/open-images.ts";
 import type { ImageRecord } from "@keelson/images/record.ts";
-import { databasePath } from "@keelson/engine/records/paths.ts";
 import { openDatabase } from "@keelson/store/record-table.ts";
+import { imagesSettings } from "../config/engine-settings.ts";
+import type { Config } from "../config/schema.ts";
 import type { StoreView } from "./store-view.ts";
 
 /**
@@ -34,7 +34,9 @@ export function pullAgainFor(view: StoreView): PullAgain {
       }
     }
     const why = references.length === 0 ? "no registry is known for it" : reasons.join("; ");
-    throw new Error(`it cannot be pulled now: ${why}. It is marked: its images count as absent, and the kubelet's next PullImage, with the pod's credentials, fetches only what is damaged`);
+    throw new Error(
+      `it cannot be pulled now: ${why}. It is marked: its images count as absent, and the kubelet's next PullImage, with the pod's credentials, fetches only what is damaged`,
+    );
   };
 }
 
@@ -43,7 +45,9 @@ async function pullHere({ config, containers }: StoreView, reference: string, si
   const db = openDatabase(databasePath(config));
   parts.defer(() => db.close());
   const layersInUse = () => [...containers.values()].flatMap(layersOf);
-  const { puller } = parts.use(await openImages({ root: config.root, db, log: silentLog, layersInUse }, imagesSettings(config)));
+  const { puller } = parts.use(
+    await openImages({ root: config.root, db, log: silentLog, layersInUse }, imagesSettings(config)),
+  );
   await puller.pull({ reference, signal });
 }
 

@@ -1,10 +1,11 @@
-import type { CheckObserver, CheckReport, Outcome } from "./run-check.ts";
 import type { Finding } from "./finding.ts";
+import type { CheckObserver, CheckReport, Outcome } from "./run-check.ts";
 
 /** Writes each finding as soon as it is found, a line for it, and one for what became of it. */
 export function textObserver(root: string, write: (text: string) => void): CheckObserver {
   return {
-    started: (daemonPid) => write(daemonPid === undefined ? `checking ${root}\n` : `checking ${root} beside keelsond (pid ${daemonPid})\n`),
+    started: (daemonPid) =>
+      write(daemonPid === undefined ? `checking ${root}\n` : `checking ${root} beside keelsond (pid ${daemonPid})\n`),
     found: (finding) => write(`${lineOf(finding)}\n`),
     ended: (_finding, outcome) => write(`  ${outcomeLine(outcome)}\n`),
   };
@@ -14,14 +15,27 @@ export function textObserver(root: string, write: (text: string) => void): Check
 export function summaryOf({ counts, findings, setAside }: CheckReport): string {
   const repaired = findings.filter(({ outcome }) => outcome?.is === "repaired").length;
   const looked = `${counted(counts.pods, "pod")}, ${counted(counts.containers, "container")}, ${counted(counts.images, "image")}, ${counted(counts.layers, "layer")}`;
-  const aside = setAside === 0 ? "" : `the table \`damaged\` of the database keeps ${counted(setAside, "record")} that could not be read; look at them and delete them\n`;
-  const found = findings.length === 0 ? "nothing is wrong" : `${counted(findings.length, "finding")}, ${repaired} repaired, ${findings.length - repaired} left`;
+  const aside =
+    setAside === 0
+      ? ""
+      : `the table \`damaged\` of the database keeps ${counted(setAside, "record")} that could not be read; look at them and delete them\n`;
+  const found =
+    findings.length === 0
+      ? "nothing is wrong"
+      : `${counted(findings.length, "finding")}, ${repaired} repaired, ${findings.length - repaired} left`;
   return `${aside}${looked}: ${found}\n`;
 }
 
 /** For other programs. */
 export function jsonOf({ root, daemonPid, counts, setAside, findings }: CheckReport): string {
-  const list = findings.map(({ finding: { about, where, what, means, repair }, outcome }) => ({ about, where, what, means, repair: repair?.does ?? null, outcome: outcome ?? null }));
+  const list = findings.map(({ finding: { about, where, what, means, repair }, outcome }) => ({
+    about,
+    where,
+    what,
+    means,
+    repair: repair?.does ?? null,
+    outcome: outcome ?? null,
+  }));
   return `${JSON.stringify({ root, daemonPid: daemonPid ?? null, counts, setAside, findings: list }, undefined, 2)}\n`;
 }
 

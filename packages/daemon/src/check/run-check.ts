@@ -1,10 +1,10 @@
 import { existsSync, readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
+import { lockPath } from "@keelson/engine/records/paths.ts";
+import { lockInstance } from "@keelson/engine/recovery/instance-lock.ts";
 import { warmThreadPool } from "@keelson/linux/pool.ts";
 import type { Config } from "../config/schema.ts";
-import { lockInstance } from "@keelson/engine/recovery/instance-lock.ts";
-import { lockPath } from "@keelson/engine/records/paths.ts";
 import { checkContainers } from "./check-containers.ts";
 import { checkDatabase } from "./check-database.ts";
 import { checkDirectories } from "./check-directories.ts";
@@ -26,7 +26,12 @@ export interface Outcome {
 export interface CheckReport {
   readonly root: string;
   readonly daemonPid: number | undefined;
-  readonly counts: { readonly pods: number; readonly containers: number; readonly images: number; readonly layers: number };
+  readonly counts: {
+    readonly pods: number;
+    readonly containers: number;
+    readonly images: number;
+    readonly layers: number;
+  };
   /** Records that were set aside before this check. */
   readonly setAside: number;
   readonly findings: readonly { readonly finding: Finding; readonly outcome: Outcome | undefined }[];
@@ -45,7 +50,8 @@ export interface CheckObserver {
  * root, and what keeps it from looking.
  */
 export async function runCheck(config: Config, repair: boolean, observer: CheckObserver): Promise<CheckReport> {
-  if (!existsSync(config.root)) throw new StatusError(Code.NotFound, `there is no directory ${config.root}; name the root with --root or --config`);
+  if (!existsSync(config.root))
+    throw new StatusError(Code.NotFound, `there is no directory ${config.root}; name the root with --root or --config`);
   await warmThreadPool();
   using lock = lockOrPid(config);
   observer.started(lock.daemonPid);
@@ -57,7 +63,12 @@ export async function runCheck(config: Config, repair: boolean, observer: CheckO
     if (outcome !== undefined) observer.ended(finding, outcome);
     findings.push({ finding, outcome });
   }
-  const counts = { pods: view.pods.size, containers: view.containers.size, images: view.images.size, layers: view.layers.size };
+  const counts = {
+    pods: view.pods.size,
+    containers: view.containers.size,
+    images: view.images.size,
+    layers: view.layers.size,
+  };
   return { root: config.root, daemonPid: lock.daemonPid, counts, setAside: view.setAside, findings };
 }
 
@@ -101,7 +112,11 @@ async function stateFindings(view: StoreView): Promise<Finding[]> {
 
 async function outcomeOf({ repair, means }: Finding, view: StoreView): Promise<Outcome> {
   if (repair === undefined) return { is: "left", detail: means };
-  if (view.daemonPid !== undefined && !repair.besideDaemon) return { is: "left", detail: `stop keelsond first (containers go on running), or start it again: --repair ${repair.does}` };
+  if (view.daemonPid !== undefined && !repair.besideDaemon)
+    return {
+      is: "left",
+      detail: `stop keelsond first (containers go on running), or start it again: --repair ${repair.does}`,
+    };
   try {
     return { is: "repaired", detail: await repair.run() };
   } catch (error) {

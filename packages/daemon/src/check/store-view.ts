@@ -1,14 +1,14 @@
 import { existsSync, readdirSync } from "node:fs";
-import { DatabaseSync } from "node:sqlite";
 import { join } from "node:path";
-import type { Config } from "../config/schema.ts";
+import { DatabaseSync } from "node:sqlite";
 import { type ContainerRecord, readContainerRecord } from "@keelson/engine/records/container-record.ts";
-import { hasTable, problemsOf } from "@keelson/store/database-salvage.ts";
-import { type ImageRecord, type LayerRecord, parseImageRecord, parseLayerRecord } from "@keelson/images/record.ts";
 import { bundleDir, containersDir, databasePath, type Paths, podDir } from "@keelson/engine/records/paths.ts";
-import { exitsDir } from "@keelson/runtimes/runtime-paths.ts";
 import { type PodRecord, readPodRecord } from "@keelson/engine/records/pod-record.ts";
+import { type ImageRecord, type LayerRecord, parseImageRecord, parseLayerRecord } from "@keelson/images/record.ts";
+import { exitsDir } from "@keelson/runtimes/runtime-paths.ts";
+import { hasTable, problemsOf } from "@keelson/store/database-salvage.ts";
 import { type DamagedRow, parseRows, type TableName } from "@keelson/store/record-table.ts";
+import type { Config } from "../config/schema.ts";
 
 /** The store at one moment: what lies on disk, and after that all records. */
 export interface StoreView {
@@ -57,7 +57,14 @@ export function viewStore(config: Config, daemonPid: number | undefined): StoreV
 type Records = Omit<StoreView, "config" | "paths" | "daemonPid" | "names">;
 
 function readRecords(path: string): Records {
-  const nothing = { pods: new Map(), containers: new Map(), images: new Map(), layers: new Map(), damagedRows: [], setAside: 0 };
+  const nothing = {
+    pods: new Map(),
+    containers: new Map(),
+    images: new Map(),
+    layers: new Map(),
+    damagedRows: [],
+    setAside: 0,
+  };
   if (!existsSync(path)) return { ...nothing, databaseProblems: [] };
   // Read-only also when nobody else has it open: looking must change nothing.
   using db = new DatabaseSync(path, { readOnly: true, timeout: 5000 });

@@ -8,7 +8,10 @@ test("an empty file makes the engine's own defaults, but for where registries ar
   const settings = engineSettings(parseConfig({ root: "/r", state: "/s" }, "test"));
   const defaults = defaultSettings({ root: "/r", state: "/s" });
   const hostsDirectories = ["/etc/keelson/certs.d", "/etc/containerd/certs.d"];
-  assert.deepEqual({ ...settings, runtimes: { conmon: settings.runtimes.conmon, sections: settings.runtimes.sections } }, { ...defaults, images: { ...defaults.images, hostsDirectories } });
+  assert.deepEqual(
+    { ...settings, runtimes: { conmon: settings.runtimes.conmon, sections: settings.runtimes.sections } },
+    { ...defaults, images: { ...defaults.images, hostsDirectories } },
+  );
   assert.equal(settings.runtimes.defaultRuntime, undefined);
 });
 
@@ -31,6 +34,12 @@ test("what the file says reaches the engine", () => {
   assert.equal(settings.runtimes.sections["big"]?.path, "/opt/crun");
   assert.equal(settings.cni.cacheDir, "/var/cni");
   assert.deepEqual(settings.images.hostsDirectories, ["/a", "/b"]);
-  assert.deepEqual([settings.images.layerLimits.maxRatio, settings.images.keepLayers, settings.pinnedImages], [7, true, ["pause"]]);
-  assert.deepEqual([settings.containers.defaults.pidsLimit, settings.mounts.imageVolumes, settings.timeouts.createMs], [9, "ignore", 2000]);
+  assert.deepEqual(
+    [settings.images.layerLimits.maxRatio, settings.images.keepLayers, settings.pinnedImages],
+    [7, true, ["pause"]],
+  );
+  assert.deepEqual(
+    [settings.containers.defaults.pidsLimit, settings.mounts.imageVolumes, settings.timeouts.createMs],
+    [9, "ignore", 2000],
+  );
 });

@@ -38,6 +38,11 @@ export function imagesSettings({ images, registry }: Pick<Config, "images" | "re
     hostsDirectories: registry.config_path.split(":").filter((dir) => dir !== ""),
     maxParallelDownloads: images.max_parallel_downloads,
     keepLayers: images.keep_layers,
-    layerLimits: { maxBytes: images.max_layer_bytes, maxRatio: images.max_layer_ratio, maxEntries: images.max_layer_entries, maxPathBytes: images.max_path_bytes },
+    layerLimits: {
+      maxBytes: images.max_layer_bytes,
+      maxRatio: images.max_layer_ratio,
+      maxEntries: images.max_layer_entries,
+      maxPathBytes: images.max_path_bytes,
+    },
   };
 }

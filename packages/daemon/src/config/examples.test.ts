@@ -2,16 +2,17 @@
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
+import { builtInRuntimes, handlersOf } from "@keelson/runtimes/handler-section.ts";
 import { parse } from "smol-toml";
 import { parse as parseYaml } from "yaml";
-import { builtInRuntimes, handlersOf } from "@keelson/runtimes/handler-section.ts";
 import { parseConfig } from "./load.ts";
 
 const root = new URL("../../../../", import.meta.url);
 const read = (path: string) => readFileSync(new URL(path, root), "utf8");
 const packaged = parseConfig(parse(read("packaging/runtimes.toml")), "packaging/runtimes.toml");
 const documentation = read("docs/runtimes.md");
-const blocks = (language: string) => [...documentation.matchAll(new RegExp(`^\`\`\`${language}\\n([^]*?)^\`\`\`$`, "gm"))].map(([, text]) => text!);
+const blocks = (language: string) =>
+  [...documentation.matchAll(new RegExp(`^\`\`\`${language}\\n([^]*?)^\`\`\`$`, "gm"))].map(([, text]) => text!);
 
 test("each section in docs/runtimes.md is one that keelsond takes, and packaging has the same", () => {
   const sections = blocks("toml").map((text) => parseConfig(parse(text), "docs/runtimes.md").runtimes);
@@ -26,21 +27,47 @@ test("each section in docs/runtimes.md is one that keelsond takes, and packaging
 test("each RuntimeClass names a handler that there is, with the overhead that this has, and the documentation shows it", () => {
   const directory = new URL("packaging/runtimeclasses/", root);
   const files = readdirSync(directory);
-  assert.deepEqual(files.map((file) => file.replace(".yaml", "")).sort(), ["crun", "runc", ...Object.keys(packaged.runtimes)].sort());
+  assert.deepEqual(
+    files.map((file) => file.replace(".yaml", "")).sort(),
+    ["crun", "runc", ...Object.keys(packaged.runtimes)].sort(),
+  );
   for (const file of files) {
     const text = readFileSync(new URL(file, directory), "utf8");
-    const { apiVersion, kind, metadata, handler, overhead, ...others } = parseYaml(text) as { apiVersion: string; kind: string; metadata: object; handler: string; overhead?: object };
-    assert.deepEqual([apiVersion, kind, metadata, others], ["node.k8s.io/v1", "RuntimeClass", { name: handler }, {}], file);
+    const { apiVersion, kind, metadata, handler, overhead, ...others } = parseYaml(text) as {
+      apiVersion: string;
+      kind: string;
+      metadata: object;
+      handler: string;
+      overhead?: object;
+    };
+    assert.deepEqual(
+      [apiVersion, kind, metadata, others],
+      ["node.k8s.io/v1", "RuntimeClass", { name: handler }, {}],
+      file,
+    );
     const section = packaged.runtimes[handler];
     assert.ok(section !== undefined || builtInRuntimes.includes(handler), file);
     assert.deepEqual(overhead, section?.overhead && { podFixed: section.overhead }, file);
-    if (file !== "crun.yaml") assert.ok(blocks("yaml").some((block) => block.includes(text.trim())), `docs/runtimes.md does not show ${file}`);
+    if (file !== "crun.yaml")
+      assert.ok(
+        blocks("yaml").some((block) => block.includes(text.trim())),
+        `docs/runtimes.md does not show ${file}`,
+      );
   }
 });
 
 test("docs/runtimes.md tells of every key of a section", () => {
   const { runtimes } = parseConfig({ runtimes: { x: { path: "x", overhead: {} } } }, "x");
-  for (const key of [...Object.keys(runtimes["x"]!), "args", "root", "monitor", "options", "sandbox", "base_spec", "cni_conf_dir"]) {
+  for (const key of [
+    ...Object.keys(runtimes["x"]!),
+    "args",
+    "root",
+    "monitor",
+    "options",
+    "sandbox",
+    "base_spec",
+    "cni_conf_dir",
+  ]) {
     if (!key.endsWith("_all_devices_allowed")) assert.ok(documentation.includes(`\`${key}\``), key);
   }
 });

@@ -4,27 +4,50 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { Code, StatusError } from "@keelson/base/status.ts";
+import { handlerSection, handlersOf, shimProgram } from "@keelson/runtimes/handler-section.ts";
 import { parse } from "smol-toml";
 import { defaultConfigFile } from "./default-file.ts";
-import { handlerSection, handlersOf, shimProgram } from "@keelson/runtimes/handler-section.ts";
 import { loadConfig, parseConfig } from "./load.ts";
 
 test("the default file, with every key uncommented, is valid and says what the defaults are", () => {
   const defaults = parseConfig({}, "none");
   const uncommented = defaultConfigFile.replaceAll(/^# (\[runtimes\.crun\]|(?!options)[a-z_]+ = .*)$/gm, "$1");
-  const { runtimes, default_runtime, cgroup_driver, cni, metrics, streaming, tracing, ...rest } = parseConfig(parse(uncommented), "default");
+  const { runtimes, default_runtime, cgroup_driver, cni, metrics, streaming, tracing, ...rest } = parseConfig(
+    parse(uncommented),
+    "default",
+  );
   assert.deepEqual([...Object.keys(runtimes["crun"]!), "options"].sort(), Object.keys(handlerSection.entries).sort());
   assert.deepEqual([default_runtime, cgroup_driver], ["crun", "systemd"]);
   assert.deepEqual(metrics.address, { host: "127.0.0.1", port: 9479 });
   assert.deepEqual(tracing, { endpoint: "http://127.0.0.1:4318" });
   const { tls_cert_file: cert, tls_key_file: key, ...streamingRest } = streaming;
   assert.deepEqual([cert, key], ["/etc/keelson/streaming.crt", "/etc/keelson/streaming.key"]);
-  assert.deepEqual({ ...rest, streaming: streamingRest, metrics: {}, tracing: {}, runtimes: {}, cni: { conf_dir: cni.conf_dir, bin_dirs: cni.bin_dirs } }, defaults);
+  assert.deepEqual(
+    {
+      ...rest,
+      streaming: streamingRest,
+      metrics: {},
+      tracing: {},
+      runtimes: {},
+      cni: { conf_dir: cni.conf_dir, bin_dirs: cni.bin_dirs },
+    },
+    defaults,
+  );
 });
 
 test("the default file names every key of the schema", () => {
   const { root, log, registry, images, pods, containers, cni, streaming, timeouts } = parseConfig({}, "none");
-  for (const key of Object.keys({ root, ...log, ...registry, ...images, ...pods, ...containers, ...cni, ...streaming, ...timeouts })) {
+  for (const key of Object.keys({
+    root,
+    ...log,
+    ...registry,
+    ...images,
+    ...pods,
+    ...containers,
+    ...cni,
+    ...streaming,
+    ...timeouts,
+  })) {
     assert.match(defaultConfigFile, new RegExp(`^# ${key} = `, "m"));
   }
 });
@@ -40,31 +63,79 @@ for (const [toml, expected] of [
   ["[streaming]\nport = 65536", "f.toml: streaming.port: Invalid value: Expected <=65535 but received 65536"],
   ["[streaming]\ntls_key_file = '/k'", "f.toml: streaming.tls_cert_file: is required beside the other of the two"],
   ["default_runtime = 'kata'", 'f.toml: default_runtime: "kata" has no [runtimes.kata]; allowed: crun, runc, runsc'],
-  ["[metrics]\naddress = 'localhost:80'", 'f.toml: metrics.address: must be an IP address and a port, such as 127.0.0.1:9479 or [::1]:9479'],
-  ["[metrics]\naddress = '127.0.0.1:70000'", 'f.toml: metrics.address: must be an IP address and a port, such as 127.0.0.1:9479 or [::1]:9479'],
-  ["[metrics]\naddress = '::1:80'", 'f.toml: metrics.address: must be an IP address and a port, such as 127.0.0.1:9479 or [::1]:9479'],
+  [
+    "[metrics]\naddress = 'localhost:80'",
+    "f.toml: metrics.address: must be an IP address and a port, such as 127.0.0.1:9479 or [::1]:9479",
+  ],
+  [
+    "[metrics]\naddress = '127.0.0.1:70000'",
+    "f.toml: metrics.address: must be an IP address and a port, such as 127.0.0.1:9479 or [::1]:9479",
+  ],
+  [
+    "[metrics]\naddress = '::1:80'",
+    "f.toml: metrics.address: must be an IP address and a port, such as 127.0.0.1:9479 or [::1]:9479",
+  ],
   ["[tracing]\nendpoint = 'file:///x'", "f.toml: tracing.endpoint: must be an address such as http://127.0.0.1:4318"],
   ["log = 3", "f.toml: log: must be a section"],
   ["[runtimes.x]\ntype = 'oci'", "f.toml: runtimes.x.path: is required"],
-  ["[runtimes.runc]\ntype = 'shim'", 'f.toml: runtimes.runc.path: is required with type = "shim", such as "io.containerd.runc.v2"'],
+  [
+    "[runtimes.runc]\ntype = 'shim'",
+    'f.toml: runtimes.runc.path: is required with type = "shim", such as "io.containerd.runc.v2"',
+  ],
   ["[runtimes.X]\npath = 'x'", "f.toml: runtimes.X: must be a DNS label"],
   ["[runtimes.x]\npath = 'x'\ntype = 'vm'", 'f.toml: runtimes.x.type: must be ("oci" | "shim"), not "vm"'],
   ["[runtimes.x]\npath = ''", "f.toml: runtimes.x.path: must name a program"],
-  ["[runtimes.x]\npath = 'x'\nplatform = 'kvm'", "f.toml: runtimes.x.platform: unknown key; `keelsond config default` lists all"],
-  ["[runtimes.runsc]\nsandbox = 'none'", 'f.toml: runtimes.runsc.sandbox: must be "container", which is the default: gVisor runs the containers of a pod in one'],
-  ["[runtimes.x]\npath = 'x'\noptions = {a = 1}", 'f.toml: runtimes.x.options: is only for type = "shim"; an OCI runtime takes args'],
-  ["[runtimes.x]\ntype = 'shim'\npath = 'x'\nargs = ['-v']", 'f.toml: runtimes.x.args: is only for type = "oci"; a shim takes options'],
-  ["[runtimes.x]\ntype = 'shim'\npath = 'x'\nmonitor = 'conmon'", 'f.toml: runtimes.x.monitor: is only for type = "oci"; a shim takes options'],
-  ["[runtimes.x]\ntype = 'shim'\npath = 'io.containerd.runc.v2'\noptions = {BinaryName = 1}", "f.toml: runtimes.x.options.BinaryName: must be a string"],
-  ["[runtimes.x]\ntype = 'shim'\npath = '/opt/containerd-shim-runc-v2'\noptions = {Binary = 'crun'}", "f.toml: runtimes.x.options.Binary: is none of this shim's options: BinaryName, CriuImagePath, CriuWorkPath, IoGid, IoUid, NoNewKeyring, NoPivotRoot, Root, ShimCgroup, SystemdCgroup"],
-  ["[runtimes.x]\ntype = 'shim'\npath = 'io.containerd.kata.v2'\noptions = {config_path = '/x'}", "f.toml: runtimes.x.options.config_path: is none of this shim's options: ConfigBody, ConfigPath, TypeUrl, Value"],
+  [
+    "[runtimes.x]\npath = 'x'\nplatform = 'kvm'",
+    "f.toml: runtimes.x.platform: unknown key; `keelsond config default` lists all",
+  ],
+  [
+    "[runtimes.runsc]\nsandbox = 'none'",
+    'f.toml: runtimes.runsc.sandbox: must be "container", which is the default: gVisor runs the containers of a pod in one',
+  ],
+  [
+    "[runtimes.x]\npath = 'x'\noptions = {a = 1}",
+    'f.toml: runtimes.x.options: is only for type = "shim"; an OCI runtime takes args',
+  ],
+  [
+    "[runtimes.x]\ntype = 'shim'\npath = 'x'\nargs = ['-v']",
+    'f.toml: runtimes.x.args: is only for type = "oci"; a shim takes options',
+  ],
+  [
+    "[runtimes.x]\ntype = 'shim'\npath = 'x'\nmonitor = 'conmon'",
+    'f.toml: runtimes.x.monitor: is only for type = "oci"; a shim takes options',
+  ],
+  [
+    "[runtimes.x]\ntype = 'shim'\npath = 'io.containerd.runc.v2'\noptions = {BinaryName = 1}",
+    "f.toml: runtimes.x.options.BinaryName: must be a string",
+  ],
+  [
+    "[runtimes.x]\ntype = 'shim'\npath = '/opt/containerd-shim-runc-v2'\noptions = {Binary = 'crun'}",
+    "f.toml: runtimes.x.options.Binary: is none of this shim's options: BinaryName, CriuImagePath, CriuWorkPath, IoGid, IoUid, NoNewKeyring, NoPivotRoot, Root, ShimCgroup, SystemdCgroup",
+  ],
+  [
+    "[runtimes.x]\ntype = 'shim'\npath = 'io.containerd.kata.v2'\noptions = {config_path = '/x'}",
+    "f.toml: runtimes.x.options.config_path: is none of this shim's options: ConfigBody, ConfigPath, TypeUrl, Value",
+  ],
   ["[runtimes.x]\npath = 'x'\nsandbox = 'vm'", 'f.toml: runtimes.x.sandbox: must be ("none" | "container"), not "vm"'],
-  ["[runtimes.x]\npath = 'x'\nsnapshotter = 'devmapper'", 'f.toml: runtimes.x.snapshotter: must be "overlayfs", not "devmapper"'],
-  ["[runtimes.x]\npath = 'x'\npod_annotations = ['[a]']", "f.toml: runtimes.x.pod_annotations.0: must be an annotation's key, with * and ? for what may differ"],
+  [
+    "[runtimes.x]\npath = 'x'\nsnapshotter = 'devmapper'",
+    'f.toml: runtimes.x.snapshotter: must be "overlayfs", not "devmapper"',
+  ],
+  [
+    "[runtimes.x]\npath = 'x'\npod_annotations = ['[a]']",
+    "f.toml: runtimes.x.pod_annotations.0: must be an annotation's key, with * and ? for what may differ",
+  ],
   ["[runtimes.x]\npath = 'x'\nbase_spec = 'spec.json'", "f.toml: runtimes.x.base_spec: must be an absolute path"],
   ["[runtimes.x]\npath = 'x'\ncni_conf_dir = 'net.d'", "f.toml: runtimes.x.cni_conf_dir: must be an absolute path"],
-  ["[runtimes.x]\npath = 'x'\noverhead = {memory = '1 GB'}", "f.toml: runtimes.x.overhead.memory: must be a quantity such as 250m or 160Mi"],
-  ["[runtimes.x]\npath = 'x'\nfeatures = {idmaps = true}", "f.toml: runtimes.x.features.idmaps: unknown key; `keelsond config default` lists all"],
+  [
+    "[runtimes.x]\npath = 'x'\noverhead = {memory = '1 GB'}",
+    "f.toml: runtimes.x.overhead.memory: must be a quantity such as 250m or 160Mi",
+  ],
+  [
+    "[runtimes.x]\npath = 'x'\nfeatures = {idmaps = true}",
+    "f.toml: runtimes.x.features.idmaps: unknown key; `keelsond config default` lists all",
+  ],
 ] as const) {
   test(`a wrong file is refused by key: ${toml.replaceAll("\n", " ")}`, () => {
     assert.throws(
@@ -93,7 +164,8 @@ test("a file is named when it is missing or is no TOML; the command line wins ov
 test("a shim is found by containerd's name for it", () => {
   assert.equal(shimProgram("io.containerd.runc.v2"), "containerd-shim-runc-v2");
   assert.equal(shimProgram("io.containerd.wasmtime.v1"), "containerd-shim-wasmtime-v1");
-  for (const path of ["/opt/kata/bin/containerd-shim-kata-v2", "containerd-shim-runc-v2", "./a.b.v2", "a..v2", ".v2"]) assert.equal(shimProgram(path), path);
+  for (const path of ["/opt/kata/bin/containerd-shim-kata-v2", "containerd-shim-runc-v2", "./a.b.v2", "a..v2", ".v2"])
+    assert.equal(shimProgram(path), path);
 });
 
 test("what a section leaves out follows from its program: gVisor's and Kata's pods are containers by themselves", () => {
@@ -119,7 +191,14 @@ sandbox = "none"
 `),
     "f.toml",
   );
-  const shown = handlersOf(runtimes).map(({ name, type, path, args, sandbox, isConfigured }) => [name, type, path, args.join(" "), sandbox, isConfigured]);
+  const shown = handlersOf(runtimes).map(({ name, type, path, args, sandbox, isConfigured }) => [
+    name,
+    type,
+    path,
+    args.join(" "),
+    sandbox,
+    isConfigured,
+  ]);
   assert.deepEqual(shown, [
     ["crun", "oci", "crun", "", "none", true],
     ["runc", "oci", "runc", "", "none", false],

@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs";
 import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
+import { builtInRuntimes, problemsOfHandler } from "@keelson/runtimes/handler-section.ts";
 import { parse, TomlError } from "smol-toml";
 import * as v from "valibot";
-import { builtInRuntimes, problemsOfHandler } from "@keelson/runtimes/handler-section.ts";
 import { type Config, configSchema } from "./schema.ts";
 
 /** Where keelsond looks when no --config is given; the file need not exist. */
@@ -26,7 +26,8 @@ export function loadConfig(path: string | undefined, overrides: Overrides = {}):
   for (const key of ["root", "state", "socket"] as const) {
     if (overrides[key] !== undefined) table[key] = overrides[key];
   }
-  if (overrides.logLevel !== undefined) table["log"] = { ...(table["log"] as object | undefined), level: overrides.logLevel };
+  if (overrides.logLevel !== undefined)
+    table["log"] = { ...(table["log"] as object | undefined), level: overrides.logLevel };
   return parseConfig(table, file);
 }
 
@@ -47,7 +48,10 @@ function checkWhole(config: Config, file: string): Config {
   const problems = Object.entries(config.runtimes).flatMap(([handler, section]) => problemsOfHandler(handler, section));
   if (problems.length > 0) throw invalid(file, problems);
   const { tls_cert_file: cert, tls_key_file: key } = config.streaming;
-  if ((cert === undefined) !== (key === undefined)) throw invalid(file, [`streaming.${cert === undefined ? "tls_cert_file" : "tls_key_file"}: is required beside the other of the two`]);
+  if ((cert === undefined) !== (key === undefined))
+    throw invalid(file, [
+      `streaming.${cert === undefined ? "tls_cert_file" : "tls_key_file"}: is required beside the other of the two`,
+    ]);
   return config;
 }
 
@@ -70,7 +74,8 @@ function readToml(file: string, mustExist: boolean): Record<string, unknown> {
 
 function describeIssue(issue: v.BaseIssue<unknown>): string {
   const path = v.getDotPath(issue) ?? "";
-  if (issue.type === "strict_object" && issue.expected === "never") return `${path}: unknown key; \`keelsond config default\` lists all`;
+  if (issue.type === "strict_object" && issue.expected === "never")
+    return `${path}: unknown key; \`keelsond config default\` lists all`;
   if (issue.type === "strict_object" && issue.received === "undefined") return `${path}: is required`;
   return `${path}: ${describeExpected(issue)}`;
 }

@@ -1,8 +1,8 @@
 import { isIP, isIPv6 } from "node:net";
-import * as v from "valibot";
 import { parseRlimit } from "@keelson/plan/rlimits.ts";
-import { handlerSection } from "@keelson/runtimes/handler-section.ts";
 import { absolutePath } from "@keelson/runtimes/config-values.ts";
+import { handlerSection } from "@keelson/runtimes/handler-section.ts";
+import * as v from "valibot";
 
 const positiveInteger = v.pipe(v.number(), v.integer(), v.minValue(1));
 
@@ -24,7 +24,11 @@ const listenAddress = v.pipe(
 /** A handler's name is a RuntimeClass handler: a DNS label (KEP-585). */
 const handlerName = v.pipe(v.string(), v.regex(/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/, "must be a DNS label"));
 
-const rlimit = v.pipe(v.string(), v.check((text) => parseRlimit(text) !== undefined, "must be NAME=SOFT:HARD such as nofile=1024:524288"), v.transform((text) => parseRlimit(text)!));
+const rlimit = v.pipe(
+  v.string(),
+  v.check((text) => parseRlimit(text) !== undefined, "must be NAME=SOFT:HARD such as nofile=1024:524288"),
+  v.transform((text) => parseRlimit(text)!),
+);
 
 /** keelsond's configuration file, with its defaults. Unknown keys are errors. */
 export const configSchema = v.strictObject({

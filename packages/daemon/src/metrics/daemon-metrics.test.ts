@@ -12,7 +12,9 @@ import { DaemonMetrics } from "./daemon-metrics.ts";
 /** The samples of a metric, by their labels. */
 async function samples(metrics: DaemonMetrics, name: string): Promise<Record<string, number>> {
   const lines = (await metrics.text()).split("\n").filter((l) => l.startsWith(`${name}{`) || l.startsWith(`${name} `));
-  return Object.fromEntries(lines.map((l) => [l.slice(name.length, l.lastIndexOf(" ")), Number(l.slice(l.lastIndexOf(" ") + 1))]));
+  return Object.fromEntries(
+    lines.map((l) => [l.slice(name.length, l.lastIndexOf(" ")), Number(l.slice(l.lastIndexOf(" ") + 1))]),
+  );
 }
 
 const ended = { name: "version", durationMs: 20, error: undefined };
@@ -23,7 +25,10 @@ test("calls are counted by their code and timed", async () => {
   metrics.ended({ ...ended, code: Code.Ok });
   metrics.ended({ ...ended, code: Code.NotFound });
   assert.deepEqual(await samples(metrics, "keelson_calls_in_progress"), { "": 1 });
-  assert.deepEqual(await samples(metrics, "keelson_calls_total"), { '{call="version",code="Ok"}': 1, '{call="version",code="NotFound"}': 1 });
+  assert.deepEqual(await samples(metrics, "keelson_calls_total"), {
+    '{call="version",code="Ok"}': 1,
+    '{call="version",code="NotFound"}': 1,
+  });
   assert.deepEqual(await samples(metrics, "keelson_call_duration_seconds_count"), { '{call="version"}': 2 });
 });
 
@@ -68,13 +73,23 @@ test("docs/metrics.md has every metric; KEELSON_WRITE_DOCS=1 writes its table an
   const metrics = new DaemonMetrics();
   metrics.describe(node.deps);
   using _ = metrics.followEventLoop();
-  const rows = metrics.families().map(({ name, type, labels, help }) => `| \`${name}\` | ${type} | ${labels.map((l) => `\`${l}\``).join(" ")} | ${help} |`);
+  const rows = metrics
+    .families()
+    .map(
+      ({ name, type, labels, help }) =>
+        `| \`${name}\` | ${type} | ${labels.map((l) => `\`${l}\``).join(" ")} | ${help} |`,
+    );
   const table = ["| metric | type | labels | meaning |", "| --- | --- | --- | --- |", ...rows].join("\n");
   const file = join(import.meta.dirname, "../../../../docs/metrics.md");
   const text = readFileSync(file, "utf8");
   const written = text.replace(/^\| metric \|[^]*?\n(?=\n|$)/m, `${table}\n`);
   if (process.env["KEELSON_WRITE_DOCS"] === "1") writeFileSync(file, written);
-  else assert.equal(text, written, "docs/metrics.md is not up to date: run KEELSON_WRITE_DOCS=1 bin/node --test packages/daemon/src/metrics/daemon-metrics.test.ts");
+  else
+    assert.equal(
+      text,
+      written,
+      "docs/metrics.md is not up to date: run KEELSON_WRITE_DOCS=1 bin/node --test packages/daemon/src/metrics/daemon-metrics.test.ts",
+    );
 });
 
 test("the dashboard asks for metrics that there are, and for all of them", (t) => {
@@ -85,6 +100,14 @@ test("the dashboard asks for metrics that there are, and for all of them", (t) =
   using _ = metrics.followEventLoop();
   const text = readFileSync(join(import.meta.dirname, "../../../../packaging/grafana-dashboard.json"), "utf8");
   const { panels } = JSON.parse(text) as { panels: { targets: { expr: string }[] }[] };
-  const asked = panels.flatMap(({ targets }) => targets.flatMap(({ expr }) => expr.match(/\b(?:keelson|process)_\w+/g) ?? [])).map((name) => name.replace(/_bucket$/, ""));
-  assert.deepEqual([...new Set(asked)].sort(), metrics.families().map(({ name }) => name).sort());
+  const asked = panels
+    .flatMap(({ targets }) => targets.flatMap(({ expr }) => expr.match(/\b(?:keelson|process)_\w+/g) ?? []))
+    .map((name) => name.replace(/_bucket$/, ""));
+  assert.deepEqual(
+    [...new Set(asked)].sort(),
+    metrics
+      .families()
+      .map(({ name }) => name)
+      .sort(),
+  );
 });

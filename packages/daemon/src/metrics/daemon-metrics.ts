@@ -1,12 +1,12 @@
 import { monitorEventLoopDelay } from "node:perf_hooks";
-import { Metrics, type Sample } from "@keelson/base/metrics.ts";
 import { TooManyRuns } from "@keelson/base/joined-calls.ts";
+import { Metrics, type Sample } from "@keelson/base/metrics.ts";
 import { codeName } from "@keelson/base/status.ts";
 import { type CallObserver, TooManyCalls } from "@keelson/cri/server.ts";
-import { readFiles } from "@keelson/linux/batch.ts";
 import type { Deps } from "@keelson/engine/deps.ts";
 import type { OperationRecord } from "@keelson/engine/operations.ts";
 import type { Dropped, Tally } from "@keelson/engine/tally.ts";
+import { readFiles } from "@keelson/linux/batch.ts";
 
 const allDropped: readonly Dropped[] = ["calls", "operations", "exec_output", "events", "spans", "detached_pods"];
 
@@ -19,18 +19,43 @@ const callBounds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 /** The daemon's own numbers, as Prometheus gets them. Label values are the program's words only. */
 export class DaemonMetrics implements CallObserver, Tally {
   readonly #metrics = new Metrics();
-  readonly #calls = this.#metrics.counter("keelson_calls_total", "CRI calls that ended, by gRPC code.", ["call", "code"]);
-  readonly #callSeconds = this.#metrics.histogram("keelson_call_duration_seconds", "How long CRI calls took, whatever came of them.", ["call"], callBounds);
-  readonly #dropped = this.#metrics.counter("keelson_dropped_total", "What was thrown away or refused to stay within bounds.", ["what"]);
-  readonly #exits = this.#metrics.counter("keelson_container_exits_total", "Containers whose end this keelsond noted while it ran, by the reason that ContainerStatus gives.", ["reason"]);
-  readonly #stageSeconds = this.#metrics.histogram("keelson_stage_duration_seconds", "How long the stages of calls took.", ["call", "stage"], callBounds);
+  readonly #calls = this.#metrics.counter("keelson_calls_total", "CRI calls that ended, by gRPC code.", [
+    "call",
+    "code",
+  ]);
+  readonly #callSeconds = this.#metrics.histogram(
+    "keelson_call_duration_seconds",
+    "How long CRI calls took, whatever came of them.",
+    ["call"],
+    callBounds,
+  );
+  readonly #dropped = this.#metrics.counter(
+    "keelson_dropped_total",
+    "What was thrown away or refused to stay within bounds.",
+    ["what"],
+  );
+  readonly #exits = this.#metrics.counter(
+    "keelson_container_exits_total",
+    "Containers whose end this keelsond noted while it ran, by the reason that ContainerStatus gives.",
+    ["reason"],
+  );
+  readonly #stageSeconds = this.#metrics.histogram(
+    "keelson_stage_duration_seconds",
+    "How long the stages of calls took.",
+    ["call", "stage"],
+    callBounds,
+  );
   #callsInProgress = 0;
 
   constructor() {
     for (const what of allDropped) this.#dropped.add({ what }, 0);
     this.#metrics.gauge("keelson_calls_in_progress", "CRI calls under way.", [], () => [only(this.#callsInProgress)]);
-    this.#metrics.gauge("process_resident_memory_bytes", "Memory of keelsond itself.", [], () => [only(process.memoryUsage.rss())]);
-    this.#metrics.gauge("process_start_time_seconds", "When keelsond started, in seconds since 1970.", [], () => [only(Math.round(performance.timeOrigin / 1000))]);
+    this.#metrics.gauge("process_resident_memory_bytes", "Memory of keelsond itself.", [], () => [
+      only(process.memoryUsage.rss()),
+    ]);
+    this.#metrics.gauge("process_start_time_seconds", "When keelsond started, in seconds since 1970.", [], () => [
+      only(Math.round(performance.timeOrigin / 1000)),
+    ]);
   }
 
   started(): void {
@@ -46,7 +71,8 @@ export class DaemonMetrics implements CallObserver, Tally {
   }
 
   operationEnded({ call, stages }: OperationRecord): void {
-    for (const { name, startMs, endMs } of stages) this.#stageSeconds.observe({ call, stage: name }, (endMs - startMs) / 1000);
+    for (const { name, startMs, endMs } of stages)
+      this.#stageSeconds.observe({ call, stage: name }, (endMs - startMs) / 1000);
   }
 
   dropped(what: Dropped, count = 1): void {
@@ -61,11 +87,19 @@ export class DaemonMetrics implements CallObserver, Tally {
   followEventLoop(): Disposable {
     const delay = monitorEventLoopDelay({ resolution: 20 });
     delay.enable();
-    this.#metrics.gauge("keelson_event_loop_delay_seconds", "How late the event loop was since the last time this was read; what calls wait for.", ["quantile"], () => {
-      const samples = ["0.5", "0.9", "0.99", "1"].map((quantile) => ({ labels: { quantile }, value: delay.percentile(Number(quantile) * 100) / 1e9 }));
-      delay.reset();
-      return samples;
-    });
+    this.#metrics.gauge(
+      "keelson_event_loop_delay_seconds",
+      "How late the event loop was since the last time this was read; what calls wait for.",
+      ["quantile"],
+      () => {
+        const samples = ["0.5", "0.9", "0.99", "1"].map((quantile) => ({
+          labels: { quantile },
+          value: delay.percentile(Number(quantile) * 100) / 1e9,
+        }));
+        delay.reset();
+        return samples;
+      },
+    );
     return { [Symbol.dispose]: () => void delay.disable() };
   }
 
@@ -73,16 +107,35 @@ export class DaemonMetrics implements CallObserver, Tally {
   describe(d: Pick<Deps, "pods" | "containers" | "creations" | "stops" | "takedowns" | "podLock" | "puller">): void {
     this.#metrics.gauge("keelson_pods", "Pod sandboxes, by state.", ["state"], () => byState(d.pods.all()));
     this.#metrics.gauge("keelson_containers", "Containers, by state.", ["state"], () => byState(d.containers.all()));
-    this.#metrics.gauge("keelson_monitors_resident_memory_bytes", "Memory of the monitors (conmon) of all containers together; what they share is counted for each.", [], async () => [only(await residentBytes(monitorsOf(d)))]);
-    this.#metrics.countedElsewhere("keelson_image_pulled_bytes_total", "Compressed bytes of layers that came from registries.", [], () => [only(d.puller.receivedBytes)]);
-    this.#metrics.gauge("keelson_pod_locks_held", "Pods that a call is changing now.", [], () => [only([...d.podLock.held()].length)]);
-    this.#metrics.gauge("keelson_pod_lock_waiters", "Calls that wait for another one on the same pod.", [], () => [only([...d.podLock.held()].reduce((sum, { waiting }) => sum + waiting, 0))]);
-    this.#metrics.gauge("keelson_operations_in_progress", "Operations under way, also those whose client has gone.", ["kind"], () => [
-      { labels: { kind: "creation" }, value: d.creations.size },
-      { labels: { kind: "stop" }, value: d.stops.size },
-      { labels: { kind: "takedown" }, value: d.takedowns.size },
-      { labels: { kind: "pull" }, value: d.puller.pullsInProgress().length },
+    this.#metrics.gauge(
+      "keelson_monitors_resident_memory_bytes",
+      "Memory of the monitors (conmon) of all containers together; what they share is counted for each.",
+      [],
+      async () => [only(await residentBytes(monitorsOf(d)))],
+    );
+    this.#metrics.countedElsewhere(
+      "keelson_image_pulled_bytes_total",
+      "Compressed bytes of layers that came from registries.",
+      [],
+      () => [only(d.puller.receivedBytes)],
+    );
+    this.#metrics.gauge("keelson_pod_locks_held", "Pods that a call is changing now.", [], () => [
+      only([...d.podLock.held()].length),
     ]);
+    this.#metrics.gauge("keelson_pod_lock_waiters", "Calls that wait for another one on the same pod.", [], () => [
+      only([...d.podLock.held()].reduce((sum, { waiting }) => sum + waiting, 0)),
+    ]);
+    this.#metrics.gauge(
+      "keelson_operations_in_progress",
+      "Operations under way, also those whose client has gone.",
+      ["kind"],
+      () => [
+        { labels: { kind: "creation" }, value: d.creations.size },
+        { labels: { kind: "stop" }, value: d.stops.size },
+        { labels: { kind: "takedown" }, value: d.takedowns.size },
+        { labels: { kind: "pull" }, value: d.puller.pullsInProgress().length },
+      ],
+    );
   }
 
   /** In Prometheus' text format. */

@@ -19,7 +19,10 @@ test("serves what the text is at the time, at /metrics only, to GET and HEAD", a
 test("an address that is taken is refused", async (t) => {
   const server = await serveMetrics({ host: "127.0.0.1", port: 0 }, () => Promise.resolve(""));
   t.after(() => server[Symbol.asyncDispose]());
-  await assert.rejects(serveMetrics({ host: "127.0.0.1", port: Number(new URL(server.url).port) }, () => Promise.resolve("")), { code: "EADDRINUSE" });
+  await assert.rejects(
+    serveMetrics({ host: "127.0.0.1", port: Number(new URL(server.url).port) }, () => Promise.resolve("")),
+    { code: "EADDRINUSE" },
+  );
 });
 
 test("a client that stays connected does not hold up the end", async () => {

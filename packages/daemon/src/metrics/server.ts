@@ -18,8 +18,14 @@ const requestTimeoutMs = 5000;
  *
  * @param text in Prometheus' text format, asked for with each request.
  */
-export async function serveMetrics({ host, port }: { host: string; port: number }, text: () => Promise<string>): Promise<MetricsServer> {
-  const server = http.createServer({ requestTimeout: requestTimeoutMs, headersTimeout: requestTimeoutMs, keepAliveTimeout: requestTimeoutMs }, (req, res) => void answer(req, res, text));
+export async function serveMetrics(
+  { host, port }: { host: string; port: number },
+  text: () => Promise<string>,
+): Promise<MetricsServer> {
+  const server = http.createServer(
+    { requestTimeout: requestTimeoutMs, headersTimeout: requestTimeoutMs, keepAliveTimeout: requestTimeoutMs },
+    (req, res) => void answer(req, res, text),
+  );
   server.maxConnections = maxConnections;
   server.listen(port, host);
   await once(server, "listening");
@@ -39,11 +45,14 @@ export async function serveMetrics({ host, port }: { host: string; port: number 
 
 async function answer(req: IncomingMessage, res: ServerResponse, text: () => Promise<string>): Promise<void> {
   const path = req.url?.split("?", 1)[0];
-  if (path !== "/metrics") return void res.writeHead(404, { "content-type": "text/plain" }).end("metrics are at /metrics\n");
+  if (path !== "/metrics")
+    return void res.writeHead(404, { "content-type": "text/plain" }).end("metrics are at /metrics\n");
   if (req.method !== "GET" && req.method !== "HEAD") return void res.writeHead(405, { allow: "GET, HEAD" }).end();
   try {
     const body = await text();
-    res.writeHead(200, { "content-type": "text/plain; version=0.0.4; charset=utf-8" }).end(req.method === "HEAD" ? undefined : body);
+    res
+      .writeHead(200, { "content-type": "text/plain; version=0.0.4; charset=utf-8" })
+      .end(req.method === "HEAD" ? undefined : body);
   } catch (error) {
     res.writeHead(500, { "content-type": "text/plain" }).end(`${messageOf(error)}\n`);
   }

@@ -14,7 +14,14 @@ const operation: OperationRecord = {
   durationMs: 50,
   code: "Unavailable",
   error: "the agent is starting",
-  stages: [{ name: "attach the network", startMs: 5, endMs: 50, details: [{ name: "plugin bridge: ADD", startMs: 6.5, endMs: 49 }] }],
+  stages: [
+    {
+      name: "attach the network",
+      startMs: 5,
+      endMs: 50,
+      details: [{ name: "plugin bridge: ADD", startMs: 6.5, endMs: 49 }],
+    },
+  ],
 };
 
 function newExporter(t: TestContext, over: Partial<OtlpOptions> = {}) {
@@ -35,13 +42,22 @@ function newExporter(t: TestContext, over: Partial<OtlpOptions> = {}) {
 }
 
 test("an operation is a span of the client's trace, its stages and what they did are below it", () => {
-  const [root, stage, detail, ...others] = spansOf(operation, "00-0123456789abcdef0123456789abcdef-00f067aa0ba902b7-01");
+  const [root, stage, detail, ...others] = spansOf(
+    operation,
+    "00-0123456789abcdef0123456789abcdef-00f067aa0ba902b7-01",
+  );
   assert.equal(others.length, 0);
-  assert.deepEqual([root?.name, root?.parentSpanId, root?.startTimeUnixNano, root?.endTimeUnixNano], ["RunPodSandbox", "00f067aa0ba902b7", "1000000000", "1050000000"]);
+  assert.deepEqual(
+    [root?.name, root?.parentSpanId, root?.startTimeUnixNano, root?.endTimeUnixNano],
+    ["RunPodSandbox", "00f067aa0ba902b7", "1000000000", "1050000000"],
+  );
   assert.deepEqual(root?.status, { code: 2, message: "the agent is starting" });
   assert.deepEqual([stage?.parentSpanId, detail?.parentSpanId], [root?.spanId, stage?.spanId]);
   assert.deepEqual([detail?.startTimeUnixNano, detail?.endTimeUnixNano], ["1006500000", "1049000000"]);
-  assert.deepEqual(new Set([root, stage, detail].map((s) => s?.traceId)), new Set(["0123456789abcdef0123456789abcdef"]));
+  assert.deepEqual(
+    new Set([root, stage, detail].map((s) => s?.traceId)),
+    new Set(["0123456789abcdef0123456789abcdef"]),
+  );
 });
 
 test("without a client's trace all that is done for a pod is one", () => {
@@ -57,7 +73,9 @@ test("spans are sent to /v1/traces every five seconds, and at the end", async (t
   assert.equal(bodies.length, 0);
   t.mock.timers.tick(5000);
   await exporter.flush();
-  const [{ resourceSpans }] = bodies.map((body) => JSON.parse(body) as { resourceSpans: { scopeSpans: { spans: unknown[] }[] }[] }) as [{ resourceSpans: { scopeSpans: { spans: unknown[] }[] }[] }];
+  const [{ resourceSpans }] = bodies.map(
+    (body) => JSON.parse(body) as { resourceSpans: { scopeSpans: { spans: unknown[] }[] }[] },
+  ) as [{ resourceSpans: { scopeSpans: { spans: unknown[] }[] }[] }];
   assert.equal(resourceSpans[0]!.scopeSpans[0]!.spans.length, 3);
   exporter.add(operation, undefined);
   await exporter[Symbol.asyncDispose]();
@@ -94,7 +112,12 @@ test("a real collector gets JSON", async (t) => {
   });
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   t.after(() => server.close());
-  const exporter = new OtlpExporter({ endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, version: "1", log: silentLog, onDropped: () => assert.fail("dropped") });
+  const exporter = new OtlpExporter({
+    endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    version: "1",
+    log: silentLog,
+    onDropped: () => assert.fail("dropped"),
+  });
   exporter.add(operation, undefined);
   await exporter[Symbol.asyncDispose]();
   const { url, type, body } = await got.promise;

@@ -92,7 +92,9 @@ export class OtlpExporter implements AsyncDisposable {
     const { endpoint, version, log, post = postJson } = this.#o;
     const url = `${endpoint.replace(/\/$/, "")}/v1/traces`;
     const resource = { attributes: [attribute("service.name", "keelsond"), attribute("service.version", version)] };
-    const body = JSON.stringify({ resourceSpans: [{ resource, scopeSpans: [{ scope: { name: "keelsond", version }, spans }] }] });
+    const body = JSON.stringify({
+      resourceSpans: [{ resource, scopeSpans: [{ scope: { name: "keelsond", version }, spans }] }],
+    });
     try {
       const status = await post(url, body, AbortSignal.timeout(timeoutMs));
       if (status < 200 || status > 299) throw new Error(`it answered with HTTP ${status}`);
@@ -101,7 +103,8 @@ export class OtlpExporter implements AsyncDisposable {
       return true;
     } catch (error) {
       // Once, not for each batch.
-      if (!this.#isFailing) log.warn({ url }, `the collector takes no spans: ${messageOf(error)}; correct tracing.endpoint, or start it`);
+      if (!this.#isFailing)
+        log.warn({ url }, `the collector takes no spans: ${messageOf(error)}; correct tracing.endpoint, or start it`);
       this.#isFailing = true;
       return false;
     }
@@ -109,7 +112,13 @@ export class OtlpExporter implements AsyncDisposable {
 }
 
 async function postJson(url: string, body: string, signal: AbortSignal): Promise<number> {
-  const response = await fetch(url, { method: "POST", headers: { "content-type": "application/json" }, body, signal, redirect: "error" });
+  const response = await fetch(url, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body,
+    signal,
+    redirect: "error",
+  });
   await response.body?.cancel();
   return response.status;
 }
@@ -127,11 +136,17 @@ export function spansOf(operation: OperationRecord, context: string | undefined)
     startTimeUnixNano: at(operation, startMs),
     endTimeUnixNano: at(operation, endMs),
   });
-  const root: Span = { ...span(operation.call, spanKindServer, 0, operation.durationMs, parentSpanId), attributes: attributesOf(operation) };
+  const root: Span = {
+    ...span(operation.call, spanKindServer, 0, operation.durationMs, parentSpanId),
+    attributes: attributesOf(operation),
+  };
   if (operation.error !== undefined) root.status = { code: statusError, message: operation.error };
   const below = operation.stages.flatMap((stage) => {
     const own = span(stage.name, spanKindInternal, stage.startMs, stage.endMs, root.spanId);
-    return [own, ...stage.details.map((detail) => span(detail.name, spanKindInternal, detail.startMs, detail.endMs, own.spanId))];
+    return [
+      own,
+      ...stage.details.map((detail) => span(detail.name, spanKindInternal, detail.startMs, detail.endMs, own.spanId)),
+    ];
   });
   return [root, ...below];
 }

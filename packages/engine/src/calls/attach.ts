@@ -9,7 +9,10 @@ export async function attach(d: Deps, req: AttachRequest): Promise<AttachRespons
   const choice = streamChoice(req);
   const { id, config } = runningContainer(d, req.containerId);
   if (req.tty !== config.tty) {
-    throw new StatusError(Code.InvalidArgument, `tty is ${req.tty}, and the container was made ${config.tty ? "with" : "without"} a terminal; attach ${config.tty ? "with" : "without"} one`);
+    throw new StatusError(
+      Code.InvalidArgument,
+      `tty is ${req.tty}, and the container was made ${config.tty ? "with" : "without"} a terminal; attach ${config.tty ? "with" : "without"} one`,
+    );
   }
   return { url: await d.streaming.urlFor({ is: "attach", containerId: id, choice }) };
 }

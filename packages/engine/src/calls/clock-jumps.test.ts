@@ -46,8 +46,19 @@ async function life(node: FakeNode, client: Client, inTime: <T>(call: Promise<T>
   const pod = await client.podStatus(podId);
   for (const id of [first, second]) assertInOrder(await client.containerStatus(id), true);
   assertInOrder(await client.containerStatus(neverStarted), false);
-  const times = [pod.createdAt, await created(first), await created(second), await created(neverStarted), (await client.podStatus(nextPodId)).createdAt, await created(third)];
-  assert.deepEqual(times, times.toSorted((a, b) => (a < b ? -1 : 1)), "a kubelet takes the newest for the one that counts");
+  const times = [
+    pod.createdAt,
+    await created(first),
+    await created(second),
+    await created(neverStarted),
+    (await client.podStatus(nextPodId)).createdAt,
+    await created(third),
+  ];
+  assert.deepEqual(
+    times,
+    times.toSorted((a, b) => (a < b ? -1 : 1)),
+    "a kubelet takes the newest for the one that counts",
+  );
   assert.equal(new Set(times).size, times.length);
   for (const id of [podId, nextPodId]) await inTime(client.removePod(id));
   await node.quiet();

@@ -11,5 +11,8 @@ test("the order of labels makes no difference, their content does", () => {
 });
 
 test("the order of lists does", () => {
-  assert.notEqual(hashOf({ dnsConfig: { servers: ["1.1.1.1", "2.2.2.2"] } }), hashOf({ dnsConfig: { servers: ["2.2.2.2", "1.1.1.1"] } }));
+  assert.notEqual(
+    hashOf({ dnsConfig: { servers: ["1.1.1.1", "2.2.2.2"] } }),
+    hashOf({ dnsConfig: { servers: ["2.2.2.2", "1.1.1.1"] } }),
+  );
 });

@@ -6,7 +6,9 @@ import { toJson } from "@keelson/cri/json.ts";
  * their maps (Go's order is random).
  */
 export function configHash(type: "PodSandboxConfig" | "ContainerConfig", config: object): string {
-  return createHash("sha256").update(JSON.stringify(toJson(type, config), sortKeys)).digest("hex");
+  return createHash("sha256")
+    .update(JSON.stringify(toJson(type, config), sortKeys))
+    .digest("hex");
 }
 
 function sortKeys(_key: string, value: unknown): unknown {

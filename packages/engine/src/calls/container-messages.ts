@@ -1,5 +1,11 @@
-import { ContainerState, Signal, type Container, type ContainerStatus, type Mount } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { enums } from "@keelson/cri/gen/descriptor.ts";
+import {
+  ContainerState,
+  Signal,
+  type Container,
+  type ContainerStatus,
+  type Mount,
+} from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { ContainerRecord } from "../records/container-record.ts";
 
 const listed = new WeakMap<ContainerRecord, Container>();
@@ -48,7 +54,13 @@ export function containerStatusOf(c: ContainerRecord): ContainerStatus {
     logPath: c.logPath,
     resources: { linux: c.resources, windows: undefined },
     imageId: c.imageId,
-    user: { linux: { uid: BigInt(c.user.uid), gid: BigInt(c.user.gid), supplementalGroups: c.user.supplementalGroups.map(BigInt) } },
+    user: {
+      linux: {
+        uid: BigInt(c.user.uid),
+        gid: BigInt(c.user.gid),
+        supplementalGroups: c.user.supplementalGroups.map(BigInt),
+      },
+    },
     stopSignal: signalOf(c.stopSignal.name),
   };
 }

@@ -1,8 +1,8 @@
 import { Code, StatusError } from "@keelson/base/status.ts";
 import type { ContainerStatusRequest, ContainerStatusResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { toConfigJson } from "@keelson/cri/json.ts";
-import type { ContainerRecord } from "../records/container-record.ts";
 import type { Deps } from "../deps.ts";
+import type { ContainerRecord } from "../records/container-record.ts";
 import { bundleDir, containerDir } from "../records/paths.ts";
 import { containerStatusOf } from "./container-messages.ts";
 import { requestId } from "./request-id.ts";
@@ -17,7 +17,8 @@ export async function containerStatus(d: Deps, req: ContainerStatusRequest): Pro
 /** The container with this id or prefix. Throws NotFound, also for one that is still being made. */
 export function shownContainer(d: Deps, id: string): ContainerRecord {
   const container = d.containers.require(id);
-  if (container.state.is === "creating") throw new StatusError(Code.NotFound, `container ${id}: it is still being created`);
+  if (container.state.is === "creating")
+    throw new StatusError(Code.NotFound, `container ${id}: it is still being created`);
   return container;
 }
 
@@ -25,7 +26,8 @@ export function shownContainer(d: Deps, id: string): ContainerRecord {
 export function runningContainer(d: Deps, id: string): ContainerRecord & { state: { is: "running" } } {
   const container = shownContainer(d, requestId("container_id", id));
   const { state } = container;
-  if (state.is !== "running") throw new StatusError(Code.FailedPrecondition, `container ${id} is ${state.is}, not running`);
+  if (state.is !== "running")
+    throw new StatusError(Code.FailedPrecondition, `container ${id} is ${state.is}, not running`);
   return { ...container, state };
 }
 

@@ -1,32 +1,36 @@
 import type { Stage } from "@keelson/base/joined-calls.ts";
 import { Code, StatusError } from "@keelson/base/status.ts";
-import type { ContainerConfig, CreateContainerRequest, CreateContainerResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type {
+  ContainerConfig,
+  CreateContainerRequest,
+  CreateContainerResponse,
+} from "@keelson/cri/gen/runtime/v1/api.ts";
 import { traceContextOf } from "@keelson/cri/trace-context.ts";
-import type { Spec } from "@keelson/oci/runtime-spec/spec.ts";
-import { bindSources, findMountsBelow, releaseSources, withBoundDevices } from "../container/bound-sources.ts";
-import { findCdiEdits } from "../cdi/find-edits.ts";
-import { podIdMap } from "../machine/id-map.ts";
-import { awaitHostFiles, findHostPaths, findMountedImages, prepareMountSources } from "../container/mount-sources.ts";
-import { tellRaisedScore } from "../container/raised-score.ts";
-import type { ContainerRecord, MountedImage } from "../records/container-record.ts";
-import { resolveClasses } from "../container/resource-classes.ts";
-import { runtimeContainerOf, runtimeOf } from "../container/runtime-container.ts";
-import { collectSpecInput, type SpecSources } from "../container/spec-input.ts";
-import { type ContainerEvent, containerTransition } from "../records/container-state.ts";
-import { removeContainerRecord } from "../container/teardown.ts";
-import { creationTimeNs } from "../records/creation-time.ts";
-import type { Deps } from "../deps.ts";
 import type { ImageRecord } from "@keelson/images/record.ts";
-import { podDir } from "../records/paths.ts";
+import type { Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import { withBaseSpec } from "@keelson/plan/base-spec.ts";
 import { withCdiEdits } from "@keelson/plan/cdi.ts";
 import { type ContainerPlan, type ContainerPlanInput, planContainer } from "@keelson/plan/container-plan.ts";
 import { containerSpec } from "@keelson/plan/container-spec.ts";
 import { deviceOwner } from "@keelson/plan/devices.ts";
 import { withResourceClasses } from "@keelson/plan/resource-classes.ts";
+import { findCdiEdits } from "../cdi/find-edits.ts";
+import { bindSources, findMountsBelow, releaseSources, withBoundDevices } from "../container/bound-sources.ts";
+import { awaitHostFiles, findHostPaths, findMountedImages, prepareMountSources } from "../container/mount-sources.ts";
+import { tellRaisedScore } from "../container/raised-score.ts";
+import { resolveClasses } from "../container/resource-classes.ts";
+import { runtimeContainerOf, runtimeOf } from "../container/runtime-container.ts";
+import { collectSpecInput, type SpecSources } from "../container/spec-input.ts";
+import { removeContainerRecord } from "../container/teardown.ts";
+import type { Deps } from "../deps.ts";
+import { podIdMap } from "../machine/id-map.ts";
+import { sandboxPid } from "../pod/sandbox-container.ts";
+import type { ContainerRecord, MountedImage } from "../records/container-record.ts";
+import { type ContainerEvent, containerTransition } from "../records/container-state.ts";
+import { creationTimeNs } from "../records/creation-time.ts";
+import { podDir } from "../records/paths.ts";
 import { podFiles } from "../records/pod-files.ts";
 import type { PodRecord } from "../records/pod-record.ts";
-import { sandboxPid } from "../pod/sandbox-container.ts";
 import { configHash } from "./config-hash.ts";
 import { inStages } from "./in-stages.ts";
 import { shownPod } from "./pod-sandbox-status.ts";
@@ -36,23 +40,46 @@ import { requestId } from "./request-id.ts";
  * CRI: CreateContainer. A retry with the same config joins the call that is under way, or gets the
  * container that it made, as long as that was not started.
  */
-export async function createContainer(d: Deps, req: CreateContainerRequest, signal: AbortSignal): Promise<CreateContainerResponse> {
+export async function createContainer(
+  d: Deps,
+  req: CreateContainerRequest,
+  signal: AbortSignal,
+): Promise<CreateContainerResponse> {
   const { config } = req;
   if (config === undefined) throw new StatusError(Code.InvalidArgument, "config is missing");
   const pod = shownPod(d, requestId("pod_sandbox_id", req.podSandboxId));
   const image = requireImage(d, config);
   const handler = d.runtimes.handlerOf(pod.handler);
-  const plan = planContainer({ config, pod: pod.plan, image: withDefaults(d, image), host: d.host, handler: handler.facts, id: d.newId(), defaults: d.containerPolicy.defaults, annotationGlobs: handler.settings.annotations });
+  const plan = planContainer({
+    config,
+    pod: pod.plan,
+    image: withDefaults(d, image),
+    host: d.host,
+    handler: handler.facts,
+    id: d.newId(),
+    defaults: d.containerPolicy.defaults,
+    annotationGlobs: handler.settings.annotations,
+  });
   const mountedImages = findMountedImages(d, plan.mounts);
   const hash = configHash("ContainerConfig", config);
   const earlier = d.containers.byName(plan.nameKey);
-  if (earlier?.state.is === "created" && earlier.podId === pod.id && configHash("ContainerConfig", earlier.config) === hash) {
+  if (
+    earlier?.state.is === "created" &&
+    earlier.podId === pod.id &&
+    configHash("ContainerConfig", earlier.config) === hash
+  ) {
     return { containerId: earlier.id };
   }
-  const operation = () => d.operations.begin({ call: "CreateContainer", name: plan.metadata.name, podUid: pod.plan.metadata.uid, containerId: plan.id }, traceContextOf(signal));
+  const operation = () =>
+    d.operations.begin(
+      { call: "CreateContainer", name: plan.metadata.name, podUid: pod.plan.metadata.uid, containerId: plan.id },
+      traceContextOf(signal),
+    );
   const key = `container ${plan.nameKey} ${pod.id} ${hash}`;
   const containerId = await d.creations.join(key, signal, (running, tell) =>
-    inStages(operation(), `create container ${plan.metadata.name}`, tell, (stage) => bringUp(d, { plan, config, image, mountedImages, podId: pod.id }, running, stage)),
+    inStages(operation(), `create container ${plan.metadata.name}`, tell, (stage) =>
+      bringUp(d, { plan, config, image, mountedImages, podId: pod.id }, running, stage),
+    ),
   );
   return { containerId };
 }
@@ -84,7 +111,10 @@ async function bringUp(d: Deps, c: NewContainer, signal: AbortSignal, stage: Sta
   stage("mount the root file system");
   const files = podFiles(podDir(d.paths, pod.id));
   const idMap = podIdMap(pod.plan.userNamespace, files.userns);
-  const rootfs = await d.containerHost.mountRootfs(record.id, d.images.lowerDirectories(record), { label: c.plan.seLinux?.mount, idMap });
+  const rootfs = await d.containerHost.mountRootfs(record.id, d.images.lowerDirectories(record), {
+    label: c.plan.seLinux?.mount,
+    idMap,
+  });
   stage("prepare its mounts");
   const unbound = await prepareMountSources(d, { ...c, hostPaths, rootfs, idMap }, signal);
   if (c.plan.seLinux !== undefined) {
@@ -92,7 +122,14 @@ async function bringUp(d: Deps, c: NewContainer, signal: AbortSignal, stage: Sta
     await d.containerHost.relabel(filesToLabel(d, c.plan, unbound), c.plan.seLinux.mount, signal);
   }
   const ownFiles = [files.hosts, files.hostname, files.resolvConf];
-  const bound = await bindSources(d, { plan: c.plan, idMap, mountSources: unbound, podFiles: ownFiles, hostPaths, mountsBelow });
+  const bound = await bindSources(d, {
+    plan: c.plan,
+    idMap,
+    mountSources: unbound,
+    podFiles: ownFiles,
+    hostPaths,
+    mountsBelow,
+  });
   stage("make its spec");
   const classes = await resolveClasses(c.plan.classes, d.containerPolicy.classFiles, d.host);
   const asked = withCdiEdits(withResourceClasses(makeSpec(d, c, pod, { rootfs, ...bound }), classes), cdi, d.host);
@@ -101,7 +138,11 @@ async function bringUp(d: Deps, c: NewContainer, signal: AbortSignal, stage: Sta
   stage(`create the container with ${pod.handler}`);
   const event = await createWithRuntime(d, record, spec, signal);
   await releaseSources(d, { plan: c.plan, idMap });
-  const created: ContainerRecord = { ...record, user: userOf(spec), state: containerTransition(record.state, event, record.createdAtNs) };
+  const created: ContainerRecord = {
+    ...record,
+    user: userOf(spec),
+    state: containerTransition(record.state, event, record.createdAtNs),
+  };
   // Before it is listed: one that cannot be watched must not be found by a retry.
   d.exits.watch(created);
   d.containers.update(record.id, () => created);
@@ -112,7 +153,9 @@ async function bringUp(d: Deps, c: NewContainer, signal: AbortSignal, stage: Sta
 /** The pod's files, the container's own volumes, and of the mounts those whose config says so. */
 function filesToLabel(d: Deps, plan: ContainerPlan, mountSources: readonly string[]): string[] {
   const { hosts, hostname, resolvConf, shm } = podFiles(podDir(d.paths, plan.podId));
-  const ofMounts = mountSources.filter((_, i) => plan.mounts[i]!.relabel === true || plan.mounts[i]!.source.is === "volume");
+  const ofMounts = mountSources.filter(
+    (_, i) => plan.mounts[i]!.relabel === true || plan.mounts[i]!.source.is === "volume",
+  );
   return [hosts, hostname, resolvConf, shm, ...ofMounts];
 }
 
@@ -120,10 +163,18 @@ function filesToLabel(d: Deps, plan: ContainerPlan, mountSources: readonly strin
  * Some runtimes look at the command before it is to start and others do not. A container with one that cannot be
  * executed is made all the same: it has ended before it began, and its start and its status say why.
  */
-async function createWithRuntime(d: Deps, record: ContainerRecord, spec: Spec, signal: AbortSignal): Promise<ContainerEvent> {
+async function createWithRuntime(
+  d: Deps,
+  record: ContainerRecord,
+  spec: Spec,
+  signal: AbortSignal,
+): Promise<ContainerEvent> {
   const withTimeout = AbortSignal.any([signal, AbortSignal.timeout(d.createTimeoutMs)]);
   try {
-    return { type: "created", ...(await d.runtimes.handlerOf(record.handler).runtime.create(runtimeContainerOf(d, record), spec, withTimeout)) };
+    return {
+      type: "created",
+      ...(await d.runtimes.handlerOf(record.handler).runtime.create(runtimeContainerOf(d, record), spec, withTimeout)),
+    };
   } catch (error) {
     const problem = withTimeout.aborted ? undefined : d.containerHost.commandProblem(record.id);
     if (problem === undefined) throw error;
@@ -139,14 +190,16 @@ async function removeLeftover(d: Deps, name: string, signal: AbortSignal): Promi
   using _ = await d.podLock.acquire(found.podId, signal);
   // Under the lock nobody is making it any more.
   const leftover = d.containers.get(found.id);
-  if (leftover?.state.is === "creating") await removeContainerRecord(d, leftover, AbortSignal.timeout(d.cleanupTimeoutMs));
+  if (leftover?.state.is === "creating")
+    await removeContainerRecord(d, leftover, AbortSignal.timeout(d.cleanupTimeoutMs));
 }
 
 function requireImage(d: Deps, config: ContainerConfig): ImageRecord {
   const name = config.image?.image ?? "";
   if (name === "") throw new StatusError(Code.InvalidArgument, "image.image is missing: it names the image to run");
   const image = d.images.find(name);
-  if (image === undefined) throw new StatusError(Code.NotFound, `image ${name} is not here; pull it first (\`keelctl pull ${name}\`)`);
+  if (image === undefined)
+    throw new StatusError(Code.NotFound, `image ${name} is not here; pull it first (\`keelctl pull ${name}\`)`);
   return image;
 }
 
@@ -157,11 +210,16 @@ function withDefaults({ mountPolicy }: Deps, { id, config }: ImageRecord): Conta
 
 function requireReady(d: Deps, podId: string): PodRecord {
   const pod = d.pods.require(podId);
-  if (pod.state.is !== "ready") throw new StatusError(Code.FailedPrecondition, `pod sandbox ${podId} is not ready: it was stopped; run a new one`);
+  if (pod.state.is !== "ready")
+    throw new StatusError(Code.FailedPrecondition, `pod sandbox ${podId} is not ready: it was stopped; run a new one`);
   return pod;
 }
 
-function newRecord(d: Deps, { plan, config, image, mountedImages, podId }: NewContainer, pod: PodRecord): ContainerRecord {
+function newRecord(
+  d: Deps,
+  { plan, config, image, mountedImages, podId }: NewContainer,
+  pod: PodRecord,
+): ContainerRecord {
   return {
     id: plan.id,
     name: plan.nameKey,
@@ -182,7 +240,12 @@ function newRecord(d: Deps, { plan, config, image, mountedImages, podId }: NewCo
   };
 }
 
-function makeSpec(d: Deps, c: NewContainer, pod: PodRecord, found: Pick<SpecSources, "rootfs" | "mountSources" | "sourceTraits">): Spec {
+function makeSpec(
+  d: Deps,
+  c: NewContainer,
+  pod: PodRecord,
+  found: Pick<SpecSources, "rootfs" | "mountSources" | "sourceTraits">,
+): Spec {
   const { settings } = d.runtimes.handlerOf(pod.handler);
   const spec = containerSpec(
     collectSpecInput({
@@ -192,7 +255,9 @@ function makeSpec(d: Deps, c: NewContainer, pod: PodRecord, found: Pick<SpecSour
       host: d.host,
       ...found,
       pidNamespace: joinedPidNamespace(d, c.plan, pod),
-      deviceOwner: d.containerPolicy.deviceOwnershipFromSecurityContext ? deviceOwner(c.config.linux?.securityContext) : {},
+      deviceOwner: d.containerPolicy.deviceOwnershipFromSecurityContext
+        ? deviceOwner(c.config.linux?.securityContext)
+        : {},
       privilegedDevices: settings.privilegedDevices,
     }),
   );
@@ -205,11 +270,17 @@ function joinedPidNamespace(d: Deps, plan: ContainerPlan, pod: PodRecord): strin
   if (plan.pidNamespace.is !== "target") return undefined;
   const { targetId } = plan.pidNamespace;
   const target = d.containers.require(targetId);
-  if (target.podId !== pod.id) throw new StatusError(Code.InvalidArgument, `target_id ${targetId}: that container belongs to another pod`);
-  if (target.state.is !== "running") throw new StatusError(Code.FailedPrecondition, `target_id ${targetId}: that container is not running`);
+  if (target.podId !== pod.id)
+    throw new StatusError(Code.InvalidArgument, `target_id ${targetId}: that container belongs to another pod`);
+  if (target.state.is !== "running")
+    throw new StatusError(Code.FailedPrecondition, `target_id ${targetId}: that container is not running`);
   const { runtime, container } = runtimeOf(d, target);
   if (runtime.pidNamespaceOf !== undefined) return runtime.pidNamespaceOf(container);
-  if (target.state.main === undefined) throw new StatusError(Code.FailedPrecondition, `target_id ${targetId}: its processes are not on this machine but inside the sandbox of ${target.handler}, so none can join them`);
+  if (target.state.main === undefined)
+    throw new StatusError(
+      Code.FailedPrecondition,
+      `target_id ${targetId}: its processes are not on this machine but inside the sandbox of ${target.handler}, so none can join them`,
+    );
   return pidNamespaceOf(target.state.main.pid);
 }
 

@@ -1,6 +1,6 @@
 import type { ExecRequest, ExecResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
-import type { Deps } from "../deps.ts";
 import { execProcess } from "@keelson/plan/process.ts";
+import type { Deps } from "../deps.ts";
 import { runningContainer } from "./container-status.ts";
 import { streamChoice } from "./stream-choice.ts";
 

@@ -21,11 +21,25 @@ const ownPid = { linux: { security_context: { namespace_options: { pid: "CONTAIN
 const hostNetwork = { linux: { security_context: { namespace_options: { pid: "CONTAINER", network: "NODE" } } } };
 
 const ids = [{ container_id: 0, host_id: 100_000, length: 65_536 }];
-const ownUsers = { linux: { security_context: { namespace_options: { pid: "CONTAINER", userns_options: { mode: "POD", uids: ids, gids: ids } } } } };
-const withSources = { mounts: [{ container_path: "/ro", host_path: "/usr", readonly: true, recursive_read_only: true }, { container_path: "/mapped", host_path: "/usr", uidMappings: ids, gidMappings: ids }] };
+const ownUsers = {
+  linux: {
+    security_context: {
+      namespace_options: { pid: "CONTAINER", userns_options: { mode: "POD", uids: ids, gids: ids } },
+    },
+  },
+};
+const withSources = {
+  mounts: [
+    { container_path: "/ro", host_path: "/usr", readonly: true, recursive_read_only: true },
+    { container_path: "/mapped", host_path: "/usr", uidMappings: ids, gidMappings: ids },
+  ],
+};
 
 /** The image that `prepared` adds declares a volume. */
-const withMounts = { image: { image: "with-volume" }, mounts: [{ container_path: "/img", readonly: true, image: { image: "busybox" } }] };
+const withMounts = {
+  image: { image: "with-volume" },
+  mounts: [{ container_path: "/img", readonly: true, image: { image: "busybox" } }],
+};
 
 async function runningContainer(client: Client): Promise<string> {
   const id = await client.createContainer(await client.runPod(ownPid));
@@ -54,10 +68,26 @@ const creations: Record<string, Scenario> = {
   "RunPodSandbox without processes": { call: (c) => c.runPod(ownPid), says: /^run pod sandbox web/ },
   "RunPodSandbox in the host's network": { call: (c) => c.runPod(hostNetwork), says: /^run pod sandbox web/ },
   "RunPodSandbox of a handler whose pods are containers": { call: podInContainer, says: /^run pod sandbox web/ },
-  "CreateContainer in a pod that is a container": { prepare: podInContainer, call: (c, id) => c.createContainer(id), says: /^create container app/ },
-  "CreateContainer with a volume and an image mounted": { prepare: (c) => c.runPod(ownPid), call: (c, id) => c.createContainer(id, withMounts), says: /^create container app/ },
-  "CreateContainer in a user namespace with mounts that are bound apart": { prepare: (c) => c.runPod(ownUsers), call: (c, id) => c.createContainer(id, withSources), says: /^create container app/ },
-  CreateContainer: { prepare: (c) => c.runPod(ownPid), call: (c, id) => c.createContainer(id), says: /^create container app/ },
+  "CreateContainer in a pod that is a container": {
+    prepare: podInContainer,
+    call: (c, id) => c.createContainer(id),
+    says: /^create container app/,
+  },
+  "CreateContainer with a volume and an image mounted": {
+    prepare: (c) => c.runPod(ownPid),
+    call: (c, id) => c.createContainer(id, withMounts),
+    says: /^create container app/,
+  },
+  "CreateContainer in a user namespace with mounts that are bound apart": {
+    prepare: (c) => c.runPod(ownUsers),
+    call: (c, id) => c.createContainer(id, withSources),
+    says: /^create container app/,
+  },
+  CreateContainer: {
+    prepare: (c) => c.runPod(ownPid),
+    call: (c, id) => c.createContainer(id),
+    says: /^create container app/,
+  },
 };
 
 /** What fails may leave a part to the next try. */
@@ -65,7 +95,11 @@ const removals: Record<string, Scenario> = {
   "StopContainer of a running one": { prepare: runningContainer, call: (c, id) => c.stopContainer(id, 10n), says: /./ },
   "RemoveContainer of a running one": { prepare: runningContainer, call: (c, id) => c.removeContainer(id), says: /./ },
   StopPodSandbox: { prepare: podWithContainers, call: (c, id) => c.stopPod(id), says: /./ },
-  "StopPodSandbox of one that is a container": { prepare: podInContainerWithContainers, call: (c, id) => c.stopPod(id), says: /./ },
+  "StopPodSandbox of one that is a container": {
+    prepare: podInContainerWithContainers,
+    call: (c, id) => c.stopPod(id),
+    says: /./,
+  },
   RemovePodSandbox: { prepare: podWithContainers, call: (c, id) => c.removePod(id), says: /./ },
 };
 
@@ -94,7 +128,13 @@ async function effectsOf(t: TestContext, scenario: Scenario): Promise<string[]> 
 }
 
 async function errorOf(t: TestContext, call: Promise<unknown>): Promise<unknown> {
-  return passTime(t.mock.timers, call.then(() => undefined, (error: unknown) => error));
+  return passTime(
+    t.mock.timers,
+    call.then(
+      () => undefined,
+      (error: unknown) => error,
+    ),
+  );
 }
 
 /** Every pod is removed; then nothing may be left. */
@@ -135,7 +175,8 @@ for (const [name, scenario] of Object.entries(creations)) {
       for (const rollback of [1, 2, 3, 4, Infinity]) {
         const { node, client, id } = await prepared(scenario);
         using _ = node;
-        node.fate = (_, index) => (index === i || index === i + rollback || (index > i && rollback === Infinity) ? "fails" : "works");
+        node.fate = (_, index) =>
+          index === i || index === i + rollback || (index > i && rollback === Infinity) ? "fails" : "works";
         const message = messageOf(await errorOf(t, scenario.call(client, id)));
         assert.match(message, scenario.says, effect);
         const [first] = /injected fault in [\w -]+/.exec(message) ?? [];

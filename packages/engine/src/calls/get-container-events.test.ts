@@ -1,11 +1,16 @@
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { Code, StatusError } from "@keelson/base/status.ts";
-import { type ContainerEventResponse, ContainerEventType, ContainerState, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
+import {
+  type ContainerEventResponse,
+  ContainerEventType,
+  ContainerState,
+  PodSandboxState,
+} from "@keelson/cri/gen/runtime/v1/api.ts";
+import { noTally, type Tally } from "../tally.ts";
 import { clientOf } from "../testing/fake-client.ts";
 import { FakeNode } from "../testing/fake-node.ts";
 import { mockTime, passTime } from "../testing/pass-time.ts";
-import { noTally, type Tally } from "../tally.ts";
 import { createHandlers } from "./handlers.ts";
 
 function newNode(t: TestContext, tally: Tally = noTally) {
@@ -30,7 +35,8 @@ function follow(t: TestContext, node: FakeNode, wait: () => Promise<void> = () =
   t.after(() => abort.abort());
   const names = ["created", "started", "stopped", "deleted"];
   /** `created 3` and so on: what, and the first digits of whom. */
-  const told = () => events.map((event) => `${names[event.containerEventType]!} ${Number.parseInt(event.containerId.slice(0, 8), 16)}`);
+  const told = () =>
+    events.map((event) => `${names[event.containerEventType]!} ${Number.parseInt(event.containerId.slice(0, 8), 16)}`);
   return { events, told, ended, abort };
 }
 
@@ -46,10 +52,22 @@ test("a life is told in order, of the pod and of its container", async (t) => {
   await passTime(t.mock.timers, client.stopPod(podId));
   await passTime(t.mock.timers, client.removePod(podId));
   await node.quiet();
-  assert.deepEqual(told(), ["created 1", "started 1", "created 2", "started 2", "stopped 2", "deleted 2", "stopped 1", "deleted 1"]);
+  assert.deepEqual(told(), [
+    "created 1",
+    "started 1",
+    "created 2",
+    "started 2",
+    "stopped 2",
+    "deleted 2",
+    "stopped 1",
+    "deleted 1",
+  ]);
   const stopped = events[4]!;
   assert.equal(stopped.podSandboxStatus?.state, PodSandboxState.SANDBOX_READY);
-  assert.deepEqual(stopped.containersStatuses.map((c) => [c.id, c.state, c.exitCode]), [[id, ContainerState.CONTAINER_EXITED, 3]]);
+  assert.deepEqual(
+    stopped.containersStatuses.map((c) => [c.id, c.state, c.exitCode]),
+    [[id, ContainerState.CONTAINER_EXITED, 3]],
+  );
   const deleted = events[5]!;
   assert.deepEqual([deleted.podSandboxStatus?.id, deleted.containersStatuses], [podId, []]);
   assert.equal(events[6]!.podSandboxStatus?.state, PodSandboxState.SANDBOX_NOTREADY);
@@ -68,10 +86,22 @@ test("a client that comes late is told how it came to what there is, at the time
   await node.quiet();
   const { events, told } = follow(t, node);
   await node.quiet();
-  assert.deepEqual(told(), ["created 1", "started 1", "created 2", "started 2", "created 3", "started 3", "stopped 3", "created 4"]);
+  assert.deepEqual(told(), [
+    "created 1",
+    "started 1",
+    "created 2",
+    "started 2",
+    "created 3",
+    "started 3",
+    "stopped 3",
+    "created 4",
+  ]);
   const status = await client.containerStatus(ended);
   const ofEnded = events.filter((event) => event.containerId === ended);
-  assert.deepEqual(ofEnded.map((event) => event.createdAt), [status.createdAt, status.startedAt, status.finishedAt]);
+  assert.deepEqual(
+    ofEnded.map((event) => event.createdAt),
+    [status.createdAt, status.startedAt, status.finishedAt],
+  );
   node.exit(running, 1);
   await node.quiet();
   assert.equal(told().at(-1), "stopped 2");
@@ -115,7 +145,10 @@ test("several clients are told the same", async (t) => {
 
 test("a client that does not read ends with an error instead of missing some, is counted, and costs the others nothing", async (t) => {
   let dropped = 0;
-  const { node, client } = newNode(t, { ...noTally, dropped: (what, count = 1) => void (what === "events" && (dropped += count)) });
+  const { node, client } = newNode(t, {
+    ...noTally,
+    dropped: (what, count = 1) => void (what === "events" && (dropped += count)),
+  });
   const held = Promise.withResolvers<void>();
   const slow = follow(t, node, () => held.promise);
   const quick = follow(t, node);

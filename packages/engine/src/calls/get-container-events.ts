@@ -5,7 +5,11 @@ import { containerStatusOf } from "./container-messages.ts";
 import { podSandboxStatusOf } from "./pod-messages.ts";
 
 /** CRI: GetContainerEvents. Goes on until the client goes away; begins with what there is. */
-export async function getContainerEvents(d: Deps, write: (event: ContainerEventResponse) => Promise<void>, signal: AbortSignal): Promise<void> {
+export async function getContainerEvents(
+  d: Deps,
+  write: (event: ContainerEventResponse) => Promise<void>,
+  signal: AbortSignal,
+): Promise<void> {
   for await (const event of d.events.follow(signal)) await write(eventOf(event));
 }
 

@@ -1,12 +1,12 @@
 import { exhaustionOf } from "@keelson/base/exhaustion.ts";
 import type { Handlers } from "@keelson/cri/handlers.ts";
 import type { Deps } from "../deps.ts";
-import { containerStats } from "./container-stats.ts";
 import { attach } from "./attach.ts";
+import { containerStats } from "./container-stats.ts";
 import { containerStatus } from "./container-status.ts";
 import { createContainer } from "./create-container.ts";
-import { exec } from "./exec.ts";
 import { execSync } from "./exec-sync.ts";
+import { exec } from "./exec.ts";
 import { getContainerEvents } from "./get-container-events.ts";
 import { imageFsInfo } from "./image-fs-info.ts";
 import { imageStatus } from "./image-status.ts";
@@ -29,9 +29,16 @@ import { runPodSandbox } from "./run-pod-sandbox.ts";
 import { runtimeConfig } from "./runtime-config.ts";
 import { startContainer } from "./start-container.ts";
 import { status } from "./status.ts";
-import { streamContainers, streamContainerStats, streamImages, streamPodSandboxes, streamPodSandboxMetrics, streamPodSandboxStats } from "./streamed-lists.ts";
 import { stopContainer } from "./stop-container.ts";
 import { stopPodSandbox } from "./stop-pod-sandbox.ts";
+import {
+  streamContainers,
+  streamContainerStats,
+  streamImages,
+  streamPodSandboxes,
+  streamPodSandboxMetrics,
+  streamPodSandboxStats,
+} from "./streamed-lists.ts";
 import { updateContainerResources } from "./update-container-resources.ts";
 import { updatePodSandboxResources } from "./update-pod-sandbox-resources.ts";
 import { updateRuntimeConfig } from "./update-runtime-config.ts";

@@ -3,10 +3,10 @@ import { type TestContext, test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
 import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
 import { ContainerState, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { containerStatus } from "./container-status.ts";
 import { clientOf } from "../testing/fake-client.ts";
 import { FakeNode } from "../testing/fake-node.ts";
 import { mockTime, passTime } from "../testing/pass-time.ts";
+import { containerStatus } from "./container-status.ts";
 
 function newNode(t: TestContext) {
   mockTime(t.mock);
@@ -26,11 +26,13 @@ const ownPid = { linux: { security_context: { namespace_options: { pid: "CONTAIN
 
 test("stops and removes succeed for what is not there and when they are repeated", async (t) => {
   const { node, client, inTime } = newNode(t);
-  for (const call of [client.stopContainer, client.removeContainer, client.stopPod, client.removePod]) assert.deepEqual(await call(unknown), {});
+  for (const call of [client.stopContainer, client.removeContainer, client.stopPod, client.removePod])
+    assert.deepEqual(await call(unknown), {});
   const podId = await client.runPod();
   const id = await client.createContainer(podId);
   await client.startContainer(id);
-  for (const call of [client.stopContainer, client.removeContainer]) for (let i = 0; i < 3; i += 1) await inTime(call(id));
+  for (const call of [client.stopContainer, client.removeContainer])
+    for (let i = 0; i < 3; i += 1) await inTime(call(id));
   for (const call of [client.stopPod, client.removePod]) for (let i = 0; i < 3; i += 1) await inTime(call(podId));
   assert.deepEqual(node.left(), []);
 });
@@ -41,8 +43,17 @@ test("the same stop or remove from several clients at once is one", async (t) =>
   const id = await client.createContainer(podId);
   await client.startContainer(id);
   node.turns = () => 2;
-  await inTime(Promise.all([client.stopContainer(id, 1n), client.stopContainer(id), client.removeContainer(id), client.removeContainer(id)]));
-  await inTime(Promise.all([client.stopPod(podId), client.removePod(podId), client.stopPod(podId), client.removePod(podId)]));
+  await inTime(
+    Promise.all([
+      client.stopContainer(id, 1n),
+      client.stopContainer(id),
+      client.removeContainer(id),
+      client.removeContainer(id),
+    ]),
+  );
+  await inTime(
+    Promise.all([client.stopPod(podId), client.removePod(podId), client.stopPod(podId), client.removePod(podId)]),
+  );
   await node.quiet();
   assert.deepEqual(node.left(), []);
   assert.deepEqual(node.logged, []);
@@ -96,13 +107,19 @@ test("CreateContainer again gives the created container, but not a started one o
   const podId = await client.runPod();
   const id = await client.createContainer(podId, { labels: { a: "1", b: "2" } });
   assert.equal(await client.createContainer(podId, { labels: { b: "2", a: "1" } }), id);
-  await assert.rejects(client.createContainer(podId, { labels: { a: "2" } }), hasCode(Code.AlreadyExists, new RegExp(id)));
+  await assert.rejects(
+    client.createContainer(podId, { labels: { a: "2" } }),
+    hasCode(Code.AlreadyExists, new RegExp(id)),
+  );
   await inTime(client.stopPod(podId));
   const nextPod = await client.runPod({ metadata: { name: "web", namespace: "default", uid: "u1", attempt: 1 } });
   await assert.rejects(client.createContainer(nextPod, { labels: { a: "1", b: "2" } }), hasCode(Code.AlreadyExists));
   const other = await client.createContainer(nextPod, { metadata: { name: "app", attempt: 1 } });
   await client.startContainer(other);
-  await assert.rejects(client.createContainer(nextPod, { metadata: { name: "app", attempt: 1 } }), hasCode(Code.AlreadyExists));
+  await assert.rejects(
+    client.createContainer(nextPod, { metadata: { name: "app", attempt: 1 } }),
+    hasCode(Code.AlreadyExists),
+  );
 });
 
 test("only a created container can be started, and once", async (t) => {
@@ -121,7 +138,10 @@ test("a start that races a stop is told so, at each moment of it, and the contai
     const { node, client, inTime } = newNode(t);
     const id = await client.createContainer(await client.runPod(ownPid));
     node.turns = () => 4;
-    const start = client.startContainer(id).then(() => undefined, (error: unknown) => error);
+    const start = client.startContainer(id).then(
+      () => undefined,
+      (error: unknown) => error,
+    );
     for (let i = 0; i < turns; i += 1) await turn();
     await inTime(client.stopContainer(id));
     const error = await inTime(start);
@@ -140,8 +160,14 @@ test("a command that cannot be executed makes a container that has ended; its st
   node.fate = (effect) => (effect === "runtime create" ? "fails" : "works");
   const id = await client.createContainer(await client.runPod());
   const { status } = await containerStatus(node.deps, { containerId: id, verbose: false });
-  assert.deepEqual([status?.state, status?.exitCode, status?.reason, status?.message], [ContainerState.CONTAINER_EXITED, 127, "StartError", 'the command "/nope" is not there']);
-  await assert.rejects(client.startContainer(id), hasCode(Code.FailedPrecondition, /^start container \w+: the command "\/nope" is not there$/));
+  assert.deepEqual(
+    [status?.state, status?.exitCode, status?.reason, status?.message],
+    [ContainerState.CONTAINER_EXITED, 127, "StartError", 'the command "/nope" is not there'],
+  );
+  await assert.rejects(
+    client.startContainer(id),
+    hasCode(Code.FailedPrecondition, /^start container \w+: the command "\/nope" is not there$/),
+  );
   await client.removeContainer(id);
   assert.ok(!node.left().some((thing) => thing.includes(id)), node.left().join("\n"));
 });
@@ -157,7 +183,8 @@ test("starting a container from two clients at once starts it once", async (t) =
 
 const calls = {
   RunPodSandbox: (client: ReturnType<typeof clientOf>) => client.runPod(ownPid),
-  CreateContainer: async (client: ReturnType<typeof clientOf>) => client.createContainer((await client.listPods()).find((p) => p.metadata?.name === "home")?.id ?? ""),
+  CreateContainer: async (client: ReturnType<typeof clientOf>) =>
+    client.createContainer((await client.listPods()).find((p) => p.metadata?.name === "home")?.id ?? ""),
 };
 
 for (const [name, call] of Object.entries(calls)) {
@@ -172,7 +199,15 @@ for (const [name, call] of Object.entries(calls)) {
     const second = call(client);
     await node.quiet();
     abort.abort(new DOMException("the client's deadline is over", "TimeoutError"));
-    await assert.rejects(first, hasCode(Code.DeadlineExceeded, name === "RunPodSandbox" ? /attach to network podnet: plugin bridge: ADD \(running for/ : /create the container with crun \(running for/));
+    await assert.rejects(
+      first,
+      hasCode(
+        Code.DeadlineExceeded,
+        name === "RunPodSandbox"
+          ? /attach to network podnet: plugin bridge: ADD \(running for/
+          : /create the container with crun \(running for/,
+      ),
+    );
     const third = call(client);
     node.effects.length = 0;
     node.fate = () => "works";
@@ -213,7 +248,10 @@ for (const [name, call] of Object.entries(calls)) {
     await assert.rejects(first, hasCode(Code.Cancelled));
     t.mock.timers.tick(61_000);
     await node.quiet();
-    assert.deepEqual(node.left().filter((thing) => !thing.startsWith("cgroup")), before.filter((thing) => !thing.startsWith("cgroup")));
+    assert.deepEqual(
+      node.left().filter((thing) => !thing.startsWith("cgroup")),
+      before.filter((thing) => !thing.startsWith("cgroup")),
+    );
     node.fate = () => "works";
     await inTime(call(client));
     for (const { id } of await client.listPods()) await inTime(client.removePod(id));
@@ -225,7 +263,10 @@ for (const [name, call] of Object.entries(calls)) {
     const { node, client, inTime } = newNode(t);
     await client.runPod({ metadata: { name: "home", namespace: "default", uid: "u2" } });
     node.turns = () => 3;
-    const other = name === "RunPodSandbox" ? client.runPod({ ...ownPid, labels: { other: "1" } }) : client.createContainer((await client.listPods())[0]!.id, { labels: { other: "1" } });
+    const other =
+      name === "RunPodSandbox"
+        ? client.runPod({ ...ownPid, labels: { other: "1" } })
+        : client.createContainer((await client.listPods())[0]!.id, { labels: { other: "1" } });
     const results = await inTime(Promise.allSettled([call(client), other]));
     const refused = results.filter((r) => r.status === "rejected");
     assert.equal(refused.length, 1);

@@ -1,8 +1,8 @@
 import type { FilesystemUsage, ImageFsInfoResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { diskUsageAsync } from "@keelson/linux/tree.ts";
-import { containersDir } from "../records/paths.ts";
-import type { Deps } from "../deps.ts";
 import { imageFsUsage } from "@keelson/images/fs-info.ts";
+import { diskUsageAsync } from "@keelson/linux/tree.ts";
+import type { Deps } from "../deps.ts";
+import { containersDir } from "../records/paths.ts";
 
 /** CRI: ImageFsInfo. Images by what their layers were counted to take, writable layers by a walk off the main thread. */
 export async function imageFsInfo(d: Deps): Promise<ImageFsInfoResponse> {
@@ -17,5 +17,10 @@ export async function imageFsInfo(d: Deps): Promise<ImageFsInfoResponse> {
 }
 
 function usage(timestamp: bigint, mountpoint: string, bytes: number, inodes: number): FilesystemUsage {
-  return { timestamp, fsId: { mountpoint }, usedBytes: { value: BigInt(bytes) }, inodesUsed: { value: BigInt(inodes) } };
+  return {
+    timestamp,
+    fsId: { mountpoint },
+    usedBytes: { value: BigInt(bytes) },
+    inodesUsed: { value: BigInt(inodes) },
+  };
 }

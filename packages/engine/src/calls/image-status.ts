@@ -1,8 +1,8 @@
 import { Code, StatusError } from "@keelson/base/status.ts";
 import type { ImageStatusRequest, ImageStatusResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { ImageRecord } from "@keelson/images/record.ts";
 import { formatReference, parseReference } from "@keelson/oci/reference.ts";
 import type { Deps } from "../deps.ts";
-import type { ImageRecord } from "@keelson/images/record.ts";
 import { imageOf } from "./image-messages.ts";
 
 /** CRI: ImageStatus. An image that is not here is no error: the answer then has none. */
@@ -25,7 +25,12 @@ function pullProgress(d: Deps, name: string): Record<string, string> {
   const reference = normalised(name);
   const pull = d.puller.pullsInProgress().find((p) => p.reference === reference);
   if (pull === undefined) return {};
-  const layers = pull.layers.map(({ digest, stage, receivedBytes, totalBytes }) => ({ digest, stage, bytes: receivedBytes, totalBytes }));
+  const layers = pull.layers.map(({ digest, stage, receivedBytes, totalBytes }) => ({
+    digest,
+    stage,
+    bytes: receivedBytes,
+    totalBytes,
+  }));
   return { pullProgress: JSON.stringify({ stage: pull.stage, startedAtMs: pull.startedAtMs, layers }) };
 }
 

@@ -8,7 +8,18 @@ import { type Client, clientOf } from "../testing/fake-client.ts";
 import { FakeNode } from "../testing/fake-node.ts";
 import { mockTime, passTime } from "../testing/pass-time.ts";
 
-type Call = "run" | "stop pod" | "remove pod" | "create" | "start" | "stop" | "remove" | "exit" | "kill monitor" | "kill init" | "list";
+type Call =
+  | "run"
+  | "stop pod"
+  | "remove pod"
+  | "create"
+  | "start"
+  | "stop"
+  | "remove"
+  | "exit"
+  | "kill monitor"
+  | "kill init"
+  | "list";
 
 interface Step {
   call: Call;
@@ -23,7 +34,19 @@ interface Step {
 const step = fc.record<Step>({
   call: fc.oneof(
     { weight: 4, arbitrary: fc.constantFrom<Call>("run", "create", "create", "start") },
-    { weight: 4, arbitrary: fc.constantFrom<Call>("stop", "remove", "stop pod", "remove pod", "exit", "kill monitor", "kill init", "list") },
+    {
+      weight: 4,
+      arbitrary: fc.constantFrom<Call>(
+        "stop",
+        "remove",
+        "stop pod",
+        "remove pod",
+        "exit",
+        "kill monitor",
+        "kill init",
+        "list",
+      ),
+    },
   ),
   pod: fc.nat(1),
   container: fc.nat(1),
@@ -55,9 +78,23 @@ class Observer {
 
   async look(client: Client): Promise<void> {
     const [pods, containers] = await Promise.all([client.listPods(), client.listContainers()]);
-    this.#follow(pods.map((p) => ({ id: p.id, rank: p.state === PodSandboxState.SANDBOX_READY ? 0 : 1 })), "pod ");
-    this.#follow(containers.map((c) => ({ id: c.id, rank: [ContainerState.CONTAINER_CREATED, ContainerState.CONTAINER_RUNNING, ContainerState.CONTAINER_EXITED].indexOf(c.state as 0) })), "container ");
-    for (const c of containers) assert.ok(this.#node.deps.pods.get(c.podSandboxId) !== undefined, `container ${c.id} is in a pod that is gone`);
+    this.#follow(
+      pods.map((p) => ({ id: p.id, rank: p.state === PodSandboxState.SANDBOX_READY ? 0 : 1 })),
+      "pod ",
+    );
+    this.#follow(
+      containers.map((c) => ({
+        id: c.id,
+        rank: [
+          ContainerState.CONTAINER_CREATED,
+          ContainerState.CONTAINER_RUNNING,
+          ContainerState.CONTAINER_EXITED,
+        ].indexOf(c.state as 0),
+      })),
+      "container ",
+    );
+    for (const c of containers)
+      assert.ok(this.#node.deps.pods.get(c.podSandboxId) !== undefined, `container ${c.id} is in a pod that is gone`);
     for (const records of [this.#node.deps.pods.all(), this.#node.deps.containers.all()]) {
       assert.equal(new Set(records.map((r) => r.name)).size, records.length, "two records of one name");
     }
@@ -76,7 +113,12 @@ class Observer {
   }
 }
 
-async function take(node: FakeNode, client: Client, seen: Observer, { call, pod, container, variant, graceSeconds }: Step): Promise<void> {
+async function take(
+  node: FakeNode,
+  client: Client,
+  seen: Observer,
+  { call, pod, container, variant, graceSeconds }: Step,
+): Promise<void> {
   const podId = seen.ids.get(`${pod}`) ?? "f".repeat(64);
   const containerId = seen.ids.get(`${pod}/${container}`) ?? "f".repeat(64);
   const labels = { labels: { variant: `${variant}` } };
@@ -84,11 +126,17 @@ async function take(node: FakeNode, client: Client, seen: Observer, { call, pod,
     case "run": {
       const pid = pod === 0 ? "POD" : "CONTAINER";
       const linux = { security_context: { namespace_options: { pid } } };
-      seen.ids.set(`${pod}`, await client.runPod({ metadata: { name: `pod${pod}`, namespace: "default", uid: "u" }, linux, ...labels }));
+      seen.ids.set(
+        `${pod}`,
+        await client.runPod({ metadata: { name: `pod${pod}`, namespace: "default", uid: "u" }, linux, ...labels }),
+      );
       return;
     }
     case "create":
-      seen.ids.set(`${pod}/${container}`, await client.createContainer(podId, { metadata: { name: `c${container}` }, ...labels }));
+      seen.ids.set(
+        `${pod}/${container}`,
+        await client.createContainer(podId, { metadata: { name: `c${container}` }, ...labels }),
+      );
       return;
     case "start":
       return void (await client.startContainer(containerId));
@@ -111,7 +159,12 @@ async function take(node: FakeNode, client: Client, seen: Observer, { call, pod,
   }
 }
 
-const expectedCodes: ReadonlySet<number> = new Set([Code.NotFound, Code.AlreadyExists, Code.FailedPrecondition, Code.DeadlineExceeded]);
+const expectedCodes: ReadonlySet<number> = new Set([
+  Code.NotFound,
+  Code.AlreadyExists,
+  Code.FailedPrecondition,
+  Code.DeadlineExceeded,
+]);
 
 async function play(node: FakeNode, client: Client, seen: Observer, steps: readonly Step[]): Promise<void> {
   for (const each of steps) {
@@ -121,7 +174,10 @@ async function play(node: FakeNode, client: Client, seen: Observer, steps: reado
       if (error instanceof assert.AssertionError) throw error;
       const message = messageOf(error);
       // What nobody injected must have a meaning; a start may find that a stop, which takes no lock, was faster.
-      assert.ok(expectedCodes.has(codeOf(error)) || /injected fault|cannot start/.test(message), `${each.call}: ${message}`);
+      assert.ok(
+        expectedCodes.has(codeOf(error)) || /injected fault|cannot start/.test(message),
+        `${each.call}: ${message}`,
+      );
     }
     await seen.look(client);
   }
@@ -152,7 +208,8 @@ test("whatever clients do at once and whatever fails, states go forward and noth
     await passTime(t.mock.timers, removeAll(node, client));
     await seen.look(client);
     assert.deepEqual(node.left(), []);
-    for (const calls of [node.deps.creations, node.deps.stops, node.deps.takedowns]) assert.deepEqual([...calls.running()], []);
+    for (const calls of [node.deps.creations, node.deps.stops, node.deps.takedowns])
+      assert.deepEqual([...calls.running()], []);
     assert.equal(node.deps.podLock.size, 0);
   });
   await fc.assert(property, { seed, numRuns: 150 });

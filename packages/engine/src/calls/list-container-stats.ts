@@ -1,4 +1,8 @@
-import type { ContainerStats, ListContainerStatsRequest, ListContainerStatsResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type {
+  ContainerStats,
+  ListContainerStatsRequest,
+  ListContainerStatsResponse,
+} from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { Deps } from "../deps.ts";
 import { containersDir } from "../records/paths.ts";
 import { containerStatsOf } from "../stats/stats-messages.ts";

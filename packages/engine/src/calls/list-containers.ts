@@ -1,6 +1,11 @@
-import type { Container, ContainerFilter, ListContainersRequest, ListContainersResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
-import type { ContainerRecord } from "../records/container-record.ts";
+import type {
+  Container,
+  ContainerFilter,
+  ListContainersRequest,
+  ListContainersResponse,
+} from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { Deps } from "../deps.ts";
+import type { ContainerRecord } from "../records/container-record.ts";
 import { containerOf } from "./container-messages.ts";
 import { containersMatching, meansAll } from "./filters.ts";
 

@@ -1,4 +1,9 @@
-import type { ListPodSandboxRequest, ListPodSandboxResponse, PodSandbox, PodSandboxFilter } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type {
+  ListPodSandboxRequest,
+  ListPodSandboxResponse,
+  PodSandbox,
+  PodSandboxFilter,
+} from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { Deps } from "../deps.ts";
 import type { PodRecord } from "../records/pod-record.ts";
 import { meansAll, podsMatching } from "./filters.ts";

@@ -4,8 +4,8 @@ import { Code, StatusError } from "@keelson/base/status.ts";
 import { type ContainerFilter, ContainerState, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { type Client, clientOf } from "../testing/fake-client.ts";
 import { FakeNode } from "../testing/fake-node.ts";
-import { createHandlers } from "./handlers.ts";
 import { mockTime, passTime } from "../testing/pass-time.ts";
+import { createHandlers } from "./handlers.ts";
 
 function newNode(t: TestContext) {
   mockTime(t.mock);
@@ -20,7 +20,12 @@ const ids = (items: { id: string }[]) => items.map(({ id }) => id).sort();
 /** All lists and statuses, within one turn of the event loop: none of them waits for anything. */
 async function answersAtOnce(client: Client, podId: string, containerId: string): Promise<void> {
   let isDone = false;
-  const all = Promise.all([client.listPods(), client.listContainers(), client.podStatus(podId), client.containerStatus(containerId)]).then(() => (isDone = true));
+  const all = Promise.all([
+    client.listPods(),
+    client.listContainers(),
+    client.podStatus(podId),
+    client.containerStatus(containerId),
+  ]).then(() => (isDone = true));
   const turn = Promise.withResolvers<void>();
   setImmediate(turn.resolve);
   await turn.promise;
@@ -123,7 +128,8 @@ test("a status takes the beginning of an id, and says so when several ids begin 
   const a = await client.runPod(pod("a"));
   await client.runPod(pod("b"));
   assert.equal((await client.podStatus(a.slice(0, 8))).id, a);
-  const ambiguous = (error: unknown) => error instanceof StatusError && error.code === Code.InvalidArgument && /more than one/.test(error.message);
+  const ambiguous = (error: unknown) =>
+    error instanceof StatusError && error.code === Code.InvalidArgument && /more than one/.test(error.message);
   await assert.rejects(client.podStatus("0000"), ambiguous);
   await assert.rejects(client.stopPod("0000"), ambiguous);
   await assert.rejects(client.removePod("0000"), ambiguous);
@@ -134,7 +140,9 @@ test("a pod's status has its addresses while it is ready, and none in the host's
   const { client } = newNode(t);
   const id = await client.runPod(pod("a"));
   assert.deepEqual((await client.podStatus(id)).network, { ip: "10.0.0.1", additionalIps: [] });
-  const onHost = await client.runPod(pod("b", { linux: { security_context: { namespace_options: { network: "NODE" } } } }));
+  const onHost = await client.runPod(
+    pod("b", { linux: { security_context: { namespace_options: { network: "NODE" } } } }),
+  );
   assert.deepEqual((await client.podStatus(onHost)).network, { ip: "", additionalIps: [] });
   await passTime(t.mock.timers, client.stopPod(id));
   assert.equal((await client.podStatus(id)).network?.ip, "");
@@ -182,14 +190,18 @@ test("a list of all is the same until something changes, and then has the change
   const id = await client.createContainer(podId);
   const never = new AbortController().signal;
   const everything = { id: "", podSandboxId: "", state: undefined, labelSelector: {} };
-  const containers = async (filter: ContainerFilter | undefined) => (await calls.listContainers!({ filter }, never)).containers;
+  const containers = async (filter: ContainerFilter | undefined) =>
+    (await calls.listContainers!({ filter }, never)).containers;
   const pods = async () => (await calls.listPodSandbox!({ filter: undefined }, never)).items;
 
   const created = await containers(undefined);
   assert.equal(await containers(everything), created);
   await client.startContainer(id);
   const running = await containers(undefined);
-  assert.deepEqual([created, running].map((list) => list.map(({ state }) => state)), [[ContainerState.CONTAINER_CREATED], [ContainerState.CONTAINER_RUNNING]]);
+  assert.deepEqual(
+    [created, running].map((list) => list.map(({ state }) => state)),
+    [[ContainerState.CONTAINER_CREATED], [ContainerState.CONTAINER_RUNNING]],
+  );
   assert.deepEqual(await containers({ ...everything, state: { state: ContainerState.CONTAINER_CREATED } }), []);
   assert.deepEqual(await containers({ ...everything, labelSelector: { no: "such" } }), []);
   const other = await client.createContainer(podId, { metadata: { name: "other" } });
@@ -198,5 +210,8 @@ test("a list of all is the same until something changes, and then has the change
   const ready = await pods();
   assert.equal(await pods(), ready);
   await passTime(t.mock.timers, client.stopPod(podId));
-  assert.deepEqual([ready, await pods()].map((list) => list.map(({ state }) => state)), [[PodSandboxState.SANDBOX_READY], [PodSandboxState.SANDBOX_NOTREADY]]);
+  assert.deepEqual(
+    [ready, await pods()].map((list) => list.map(({ state }) => state)),
+    [[PodSandboxState.SANDBOX_READY], [PodSandboxState.SANDBOX_NOTREADY]],
+  );
 });

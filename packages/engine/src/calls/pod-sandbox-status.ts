@@ -1,5 +1,9 @@
 import { Code, StatusError } from "@keelson/base/status.ts";
-import type { LinuxContainerResources, PodSandboxStatusRequest, PodSandboxStatusResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type {
+  LinuxContainerResources,
+  PodSandboxStatusRequest,
+  PodSandboxStatusResponse,
+} from "@keelson/cri/gen/runtime/v1/api.ts";
 import { toConfigJson } from "@keelson/cri/json.ts";
 import type { Deps } from "../deps.ts";
 import { podDir } from "../records/paths.ts";
@@ -11,7 +15,9 @@ import { requestId } from "./request-id.ts";
 /** CRI: PodSandboxStatus. NotFound when there is no such pod. */
 export async function podSandboxStatus(d: Deps, req: PodSandboxStatusRequest): Promise<PodSandboxStatusResponse> {
   const pod = shownPod(d, requestId("pod_sandbox_id", req.podSandboxId));
-  const info: Record<string, string> = req.verbose ? { info: JSON.stringify(verboseInfo(d, pod)), trace: traceJson(d, pod) } : {};
+  const info: Record<string, string> = req.verbose
+    ? { info: JSON.stringify(verboseInfo(d, pod)), trace: traceJson(d, pod) }
+    : {};
   return { status: podSandboxStatusOf(pod), info, containersStatuses: [], timestamp: d.nowNs() };
 }
 

@@ -9,6 +9,7 @@ export async function portForward(d: Deps, req: PortForwardRequest): Promise<Por
   const wrong = req.port.find((port) => port < 1 || port > 65535);
   if (wrong !== undefined) throw new StatusError(Code.InvalidArgument, `port ${wrong} must be from 1 to 65535`);
   const { id, state } = shownPod(d, requestId("pod_sandbox_id", req.podSandboxId));
-  if (state.is !== "ready") throw new StatusError(Code.FailedPrecondition, `pod sandbox ${id} is not ready: nothing runs in it`);
+  if (state.is !== "ready")
+    throw new StatusError(Code.FailedPrecondition, `pod sandbox ${id} is not ready: nothing runs in it`);
   return { url: await d.streaming.urlFor({ is: "portforward", podId: id, ports: req.port }) };
 }

@@ -11,10 +11,16 @@ const maxNameLength = 512;
 /** CRI: PullImage. `image_ref` is Image.id. */
 export async function pullImage(d: Deps, req: PullImageRequest, signal: AbortSignal): Promise<PullImageResponse> {
   const reference = req.image?.image ?? "";
-  if (reference === "") throw new StatusError(Code.InvalidArgument, "image.image is missing: it names the image to pull");
+  if (reference === "")
+    throw new StatusError(Code.InvalidArgument, "image.image is missing: it names the image to pull");
   const credentials = credentialsOf(req.auth);
-  const operation = d.operations.begin({ call: "PullImage", name: reference.slice(0, maxNameLength), podUid: req.sandboxConfig?.metadata?.uid ?? "" }, traceContextOf(signal));
-  const image = await traced(operation, () => d.puller.pull({ reference, credentials, signal, stage: (name) => operation.stage(name) }));
+  const operation = d.operations.begin(
+    { call: "PullImage", name: reference.slice(0, maxNameLength), podUid: req.sandboxConfig?.metadata?.uid ?? "" },
+    traceContextOf(signal),
+  );
+  const image = await traced(operation, () =>
+    d.puller.pull({ reference, credentials, signal, stage: (name) => operation.stage(name) }),
+  );
   return { imageRef: image.id };
 }
 

@@ -1,19 +1,25 @@
 import type { Stage } from "@keelson/base/joined-calls.ts";
 import type { RemoveContainerRequest, RemoveContainerResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
-import type { ContainerRecord } from "../records/container-record.ts";
 import { stopContainerProcesses } from "../container/stop.ts";
 import { removeContainerRecord } from "../container/teardown.ts";
 import type { Deps } from "../deps.ts";
+import type { ContainerRecord } from "../records/container-record.ts";
 import { containerOperation, inStages } from "./in-stages.ts";
 import { requestId } from "./request-id.ts";
 
 /** CRI: RemoveContainer. Kills it when it runs; succeeds when it is gone. A retry joins the call that is under way. */
-export async function removeContainer(d: Deps, req: RemoveContainerRequest, signal: AbortSignal): Promise<RemoveContainerResponse> {
+export async function removeContainer(
+  d: Deps,
+  req: RemoveContainerRequest,
+  signal: AbortSignal,
+): Promise<RemoveContainerResponse> {
   const container = d.containers.find(requestId("container_id", req.containerId));
   if (container === undefined) return {};
   const doing = `remove container ${container.id}`;
   await d.takedowns.join(doing, signal, (running, tell) =>
-    inStages(containerOperation(d, "RemoveContainer", container, signal), doing, tell, (stage) => remove(d, container, running, stage)),
+    inStages(containerOperation(d, "RemoveContainer", container, signal), doing, tell, (stage) =>
+      remove(d, container, running, stage),
+    ),
   );
   return {};
 }

@@ -19,5 +19,9 @@ export async function removeImage(d: Deps, req: RemoveImageRequest): Promise<Rem
 function refuseMounted(d: Deps, name: string): void {
   const id = d.images.find(name)?.id;
   const user = d.containers.all().find((container) => container.mountedImages.some((image) => image.imageId === id));
-  if (user !== undefined) throw new StatusError(Code.FailedPrecondition, `image ${name} is mounted in container ${user.id} (${user.config.metadata?.name ?? ""}); remove that first`);
+  if (user !== undefined)
+    throw new StatusError(
+      Code.FailedPrecondition,
+      `image ${name} is mounted in container ${user.id} (${user.config.metadata?.name ?? ""}); remove that first`,
+    );
 }

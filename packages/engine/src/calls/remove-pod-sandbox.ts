@@ -7,12 +7,18 @@ import { inStages, podOperation } from "./in-stages.ts";
 import { requestId } from "./request-id.ts";
 
 /** CRI: RemovePodSandbox. Takes down what still runs; succeeds when the pod is gone. A retry joins the call that is under way. */
-export async function removePodSandbox(d: Deps, req: RemovePodSandboxRequest, signal: AbortSignal): Promise<RemovePodSandboxResponse> {
+export async function removePodSandbox(
+  d: Deps,
+  req: RemovePodSandboxRequest,
+  signal: AbortSignal,
+): Promise<RemovePodSandboxResponse> {
   const pod = d.pods.find(requestId("pod_sandbox_id", req.podSandboxId));
   if (pod === undefined) return {};
   const doing = `remove pod sandbox ${pod.id}`;
   await d.takedowns.join(doing, signal, (running, tell) =>
-    inStages(podOperation(d, "RemovePodSandbox", pod.plan, signal), doing, tell, (stage, detail) => removePod(d, pod.id, running, stage, detail)),
+    inStages(podOperation(d, "RemovePodSandbox", pod.plan, signal), doing, tell, (stage, detail) =>
+      removePod(d, pod.id, running, stage, detail),
+    ),
   );
   return {};
 }

@@ -7,10 +7,18 @@ import { runningContainer } from "./container-status.ts";
 const reopenTimeoutMs = 10_000;
 
 /** CRI: ReopenContainerLog. Only for a running container; the new file exists when it returns. */
-export async function reopenContainerLog(d: Deps, req: ReopenContainerLogRequest, signal: AbortSignal): Promise<ReopenContainerLogResponse> {
+export async function reopenContainerLog(
+  d: Deps,
+  req: ReopenContainerLogRequest,
+  signal: AbortSignal,
+): Promise<ReopenContainerLogResponse> {
   const container = runningContainer(d, req.containerId);
   if (container.logPath === "") return {};
   const { runtime } = d.runtimes.handlerOf(container.handler);
-  await runtime.reopenLog(runtimeContainerOf(d, container), container.state.monitor, AbortSignal.any([signal, AbortSignal.timeout(reopenTimeoutMs)]));
+  await runtime.reopenLog(
+    runtimeContainerOf(d, container),
+    container.state.monitor,
+    AbortSignal.any([signal, AbortSignal.timeout(reopenTimeoutMs)]),
+  );
   return {};
 }

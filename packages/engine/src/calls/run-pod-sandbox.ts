@@ -1,23 +1,27 @@
 import type { Stage } from "@keelson/base/joined-calls.ts";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import type { PodSandboxConfig, RunPodSandboxRequest, RunPodSandboxResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { creationTimeNs } from "../records/creation-time.ts";
-import type { Deps } from "../deps.ts";
 import { type PodPlan, planPodSandbox } from "@keelson/plan/pod-plan.ts";
 import { withFreeLevel } from "@keelson/plan/selinux.ts";
+import type { Deps } from "../deps.ts";
+import { startSandbox } from "../pod/sandbox-container.ts";
+import { watchPod } from "../pod/stop.ts";
+import { networkPodOf, teardownPod } from "../pod/teardown.ts";
+import { creationTimeNs } from "../records/creation-time.ts";
 import type { PodRecord } from "../records/pod-record.ts";
 import { podTransition } from "../records/pod-state.ts";
-import { watchPod } from "../pod/stop.ts";
-import { startSandbox } from "../pod/sandbox-container.ts";
-import { networkPodOf, teardownPod } from "../pod/teardown.ts";
-import { inStages, podOperation } from "./in-stages.ts";
 import { configHash } from "./config-hash.ts";
+import { inStages, podOperation } from "./in-stages.ts";
 
 /**
  * CRI: RunPodSandbox. A retry with the same config joins the call that is under way, or gets the
  * pod that it made.
  */
-export async function runPodSandbox(d: Deps, req: RunPodSandboxRequest, signal: AbortSignal): Promise<RunPodSandboxResponse> {
+export async function runPodSandbox(
+  d: Deps,
+  req: RunPodSandboxRequest,
+  signal: AbortSignal,
+): Promise<RunPodSandboxResponse> {
   if (req.config === undefined) throw new StatusError(Code.InvalidArgument, "config is missing");
   const config = req.config;
   await d.runtimes.handler(req.runtimeHandler).refreshFacts();
@@ -26,18 +30,32 @@ export async function runPodSandbox(d: Deps, req: RunPodSandboxRequest, signal: 
   const plan = planPodSandbox(config, req.runtimeHandler, d.host, handler.facts, d.newId(), d.podPolicy);
   const hash = configHash("PodSandboxConfig", config);
   const earlier = d.pods.byName(plan.nameKey);
-  if (earlier?.state.is === "ready" && earlier.handler === handler.name && configHash("PodSandboxConfig", earlier.config) === hash) {
+  if (
+    earlier?.state.is === "ready" &&
+    earlier.handler === handler.name &&
+    configHash("PodSandboxConfig", earlier.config) === hash
+  ) {
     return { podSandboxId: earlier.id };
   }
   const key = `pod ${plan.nameKey} ${handler.name} ${hash}`;
   const podSandboxId = await d.creations.join(key, signal, (running, tell) =>
-    inStages(podOperation(d, "RunPodSandbox", plan, signal), `run pod sandbox ${plan.nameKey}`, tell, (stage, detail) => bringUp(d, plan, config, handler.name, running, stage, detail)),
+    inStages(podOperation(d, "RunPodSandbox", plan, signal), `run pod sandbox ${plan.nameKey}`, tell, (stage, detail) =>
+      bringUp(d, plan, config, handler.name, running, stage, detail),
+    ),
   );
   return { podSandboxId };
 }
 
 /** @param tell of what goes on within a stage, which errors name by themselves. */
-async function bringUp(d: Deps, planned: PodPlan, config: PodSandboxConfig, handler: string, signal: AbortSignal, stage: Stage, tell: Stage): Promise<string> {
+async function bringUp(
+  d: Deps,
+  planned: PodPlan,
+  config: PodSandboxConfig,
+  handler: string,
+  signal: AbortSignal,
+  stage: Stage,
+  tell: Stage,
+): Promise<string> {
   await removeLeftover(d, planned.nameKey, signal);
   using _ = await d.podLock.acquire(planned.id, signal);
   const plan = withOwnLabel(d, planned);
@@ -75,10 +93,17 @@ function withOwnLabel(d: Deps, plan: PodPlan): PodPlan {
 /** Without it a pod pays for its sandbox out of its containers' limits. A kubelet sends an empty one where the RuntimeClass has none. */
 function tellMissingOverhead(d: Deps, plan: PodPlan, { linux }: PodSandboxConfig, name: string): void {
   const { overhead } = d.runtimes.handlerOf(name).settings;
-  const isGiven = linux?.overhead !== undefined && (linux.overhead.memoryLimitInBytes > 0n || linux.overhead.cpuShares > 0n || linux.overhead.cpuQuota > 0n);
+  const isGiven =
+    linux?.overhead !== undefined &&
+    (linux.overhead.memoryLimitInBytes > 0n || linux.overhead.cpuShares > 0n || linux.overhead.cpuQuota > 0n);
   if (overhead === undefined || isGiven) return;
-  const podFixed = Object.entries(overhead).map(([resource, quantity]) => `${resource}: ${quantity}`).join(", ");
-  d.log.warn({ podSandboxId: plan.id, handler: name }, `pod ${plan.nameKey} comes without an overhead; its RuntimeClass should have overhead.podFixed { ${podFixed} }`);
+  const podFixed = Object.entries(overhead)
+    .map(([resource, quantity]) => `${resource}: ${quantity}`)
+    .join(", ");
+  d.log.warn(
+    { podSandboxId: plan.id, handler: name },
+    `pod ${plan.nameKey} comes without an overhead; its RuntimeClass should have overhead.podFixed { ${podFixed} }`,
+  );
 }
 
 function newRecord(d: Deps, plan: PodPlan, config: PodSandboxConfig, handler: string): PodRecord {

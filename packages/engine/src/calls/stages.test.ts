@@ -16,7 +16,12 @@ function newNode(t: TestContext) {
  * Lets `call` hang at `effect` until its client's deadline is over; gives the error's message. Then the retry must
  * join it: it ends with what hung, and no effect is begun twice.
  */
-async function deadlineAt(t: TestContext, node: FakeNode, effect: string, call: (client: Client) => Promise<unknown>): Promise<string> {
+async function deadlineAt(
+  t: TestContext,
+  node: FakeNode,
+  effect: string,
+  call: (client: Client) => Promise<unknown>,
+): Promise<string> {
   node.fate = (name) => (name === effect ? "hangs" : "works");
   const deadline = new AbortController();
   const first = call(clientOf(node, deadline.signal));
@@ -45,12 +50,42 @@ async function runPodWithContainer(client: Client): Promise<{ podId: string; id:
 }
 
 const hangs: [string, string, (client: Client, podId: string, id: string) => Promise<unknown>, RegExp][] = [
-  ["StopContainer", "container-host kill", (client, _, id) => client.stopContainer(id, 0n), /during: kill container 0+2/],
-  ["StopPodSandbox while a container ends", "container-host kill", (client, podId) => client.stopPod(podId), /during: end its containers 0+2/],
-  ["StopPodSandbox at the network", "network detach", (client, podId) => client.stopPod(podId), /during: detach the network/],
-  ["StopPodSandbox at the host", "pod-host destroy", (client, podId) => client.stopPod(podId), /during: take down its namespaces/],
-  ["RemovePodSandbox", "container-host destroy", (client, podId) => client.removePod(podId), /during: remove its containers/],
-  ["RemoveContainer", "container-host destroy", (client, _, id) => client.removeContainer(id), /during: take down its mounts/],
+  [
+    "StopContainer",
+    "container-host kill",
+    (client, _, id) => client.stopContainer(id, 0n),
+    /during: kill container 0+2/,
+  ],
+  [
+    "StopPodSandbox while a container ends",
+    "container-host kill",
+    (client, podId) => client.stopPod(podId),
+    /during: end its containers 0+2/,
+  ],
+  [
+    "StopPodSandbox at the network",
+    "network detach",
+    (client, podId) => client.stopPod(podId),
+    /during: detach the network/,
+  ],
+  [
+    "StopPodSandbox at the host",
+    "pod-host destroy",
+    (client, podId) => client.stopPod(podId),
+    /during: take down its namespaces/,
+  ],
+  [
+    "RemovePodSandbox",
+    "container-host destroy",
+    (client, podId) => client.removePod(podId),
+    /during: remove its containers/,
+  ],
+  [
+    "RemoveContainer",
+    "container-host destroy",
+    (client, _, id) => client.removeContainer(id),
+    /during: take down its mounts/,
+  ],
 ];
 
 for (const [name, effect, call, stage] of hangs) {

@@ -1,33 +1,46 @@
 import type { Stage } from "@keelson/base/joined-calls.ts";
 import { Code, messageOf, StatusError, wrapError } from "@keelson/base/status.ts";
 import type { StartContainerRequest, StartContainerResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
-import type { ContainerRecord } from "../records/container-record.ts";
-import { killContainer, runtimeOf } from "../container/runtime-container.ts";
-import { containerTransition } from "../records/container-state.ts";
-import type { Deps } from "../deps.ts";
-import { containerOperation, traced } from "./in-stages.ts";
-import { shownContainer } from "./container-status.ts";
 import type { RuntimeView } from "@keelson/runtimes/runtime.ts";
+import { killContainer, runtimeOf } from "../container/runtime-container.ts";
+import type { Deps } from "../deps.ts";
+import type { ContainerRecord } from "../records/container-record.ts";
+import { containerTransition } from "../records/container-state.ts";
+import { shownContainer } from "./container-status.ts";
+import { containerOperation, traced } from "./in-stages.ts";
 import { requestId } from "./request-id.ts";
 
 /** How long finding out about a failure may take, in ms. */
 const lookTimeoutMs = 5000;
 
 /** CRI: StartContainer. Only a container that was created and never started. */
-export async function startContainer(d: Deps, req: StartContainerRequest, caller: AbortSignal): Promise<StartContainerResponse> {
+export async function startContainer(
+  d: Deps,
+  req: StartContainerRequest,
+  caller: AbortSignal,
+): Promise<StartContainerResponse> {
   const shown = shownContainer(d, requestId("container_id", req.containerId));
   const operation = containerOperation(d, "StartContainer", shown, caller);
   return await traced(operation, () => start(d, shown, caller, (name) => operation.stage(name)));
 }
 
-async function start(d: Deps, { id, podId, handler }: ContainerRecord, caller: AbortSignal, stage: Stage): Promise<StartContainerResponse> {
+async function start(
+  d: Deps,
+  { id, podId, handler }: ContainerRecord,
+  caller: AbortSignal,
+  stage: Stage,
+): Promise<StartContainerResponse> {
   stage("wait for other calls on the pod");
   using _ = await d.podLock.acquire(podId, caller);
   stage(`start the container with ${handler}`);
   const container = shownContainer(d, id);
   if (container.state.is !== "created") {
-    if (isNeverStarted(container)) throw new StatusError(Code.FailedPrecondition, `start container ${id}: ${container.state.message}`);
-    throw new StatusError(Code.FailedPrecondition, `start container ${id}: it is ${container.state.is}; only a created one can be started`);
+    if (isNeverStarted(container))
+      throw new StatusError(Code.FailedPrecondition, `start container ${id}: ${container.state.message}`);
+    throw new StatusError(
+      Code.FailedPrecondition,
+      `start container ${id}: it is ${container.state.is}; only a created one can be started`,
+    );
   }
   await using undo = new AsyncDisposableStack();
   undo.defer(() => endFailedStart(d, container));
@@ -37,7 +50,10 @@ async function start(d: Deps, { id, podId, handler }: ContainerRecord, caller: A
   const { runtime, container: known } = runtimeOf(d, container);
   try {
     await runtime.start(known, container.state, signal);
-    d.containers.update(id, (c) => ({ ...c, state: containerTransition(c.state, { type: "started", atNs }, c.createdAtNs) }));
+    d.containers.update(id, (c) => ({
+      ...c,
+      state: containerTransition(c.state, { type: "started", atNs }, c.createdAtNs),
+    }));
   } catch (error) {
     const problem = d.containerHost.commandProblem(id);
     // A runtime that was cut off may have got further than it looks.
@@ -47,9 +63,15 @@ async function start(d: Deps, { id, podId, handler }: ContainerRecord, caller: A
       throw wrapError(`start container ${id}`, error);
     }
     const killed = view === "stopped" || view === undefined ? await killedMeanwhile(d, id) : undefined;
-    if (killed !== undefined) throw new StatusError(Code.FailedPrecondition, `start container ${id}: it was stopped or killed meanwhile (exit code ${killed.exitCode})`, error);
+    if (killed !== undefined)
+      throw new StatusError(
+        Code.FailedPrecondition,
+        `start container ${id}: it was stopped or killed meanwhile (exit code ${killed.exitCode})`,
+        error,
+      );
     undo.defer(() => noteFailedStart(d, id, problem ?? { exitCode: 128, message: messageOf(error) }));
-    if (problem !== undefined) throw new StatusError(Code.FailedPrecondition, `start container ${id}: ${problem.message}`, error);
+    if (problem !== undefined)
+      throw new StatusError(Code.FailedPrecondition, `start container ${id}: ${problem.message}`, error);
     throw wrapError(`start container ${id}`, error);
   }
   undo.move();
@@ -74,7 +96,9 @@ async function viewOf(d: Deps, record: ContainerRecord): Promise<RuntimeView | "
 
 /** How a container ended that a signal ended before it was started: StopContainer takes no lock. Undefined when it did not. */
 async function killedMeanwhile(d: Deps, id: string): Promise<{ exitCode: number } | undefined> {
-  const ended = await d.containers.until(id, (c) => c.state.is === "exited", AbortSignal.timeout(lookTimeoutMs)).catch(() => undefined);
+  const ended = await d.containers
+    .until(id, (c) => c.state.is === "exited", AbortSignal.timeout(lookTimeoutMs))
+    .catch(() => undefined);
   const isKill = ended?.state.is === "exited" && ended.state.exitCode > 128 && ended.state.reason !== "OOMKilled";
   return isKill ? ended.state : undefined;
 }
@@ -86,5 +110,12 @@ async function endFailedStart(d: Deps, container: ContainerRecord): Promise<void
 
 /** @param problem with exit code 128 where the command is not to blame, as containerd has it */
 function noteFailedStart(d: Deps, id: string, problem: { exitCode: number; message: string }): void {
-  d.containers.update(id, (c) => ({ ...c, state: containerTransition(c.state, { type: "exited", ...problem, reason: "StartError", atNs: d.nowNs() }, c.createdAtNs) }));
+  d.containers.update(id, (c) => ({
+    ...c,
+    state: containerTransition(
+      c.state,
+      { type: "exited", ...problem, reason: "StartError", atNs: d.nowNs() },
+      c.createdAtNs,
+    ),
+  }));
 }

@@ -10,12 +10,25 @@ import { mockTime } from "../testing/pass-time.ts";
 import { createHandlers } from "./handlers.ts";
 
 const never = new AbortController().signal;
-const pressure = { some: { avg10: 1, avg60: 2, avg300: 3, totalUs: 4n }, full: { avg10: 0, avg60: 0, avg300: 0, totalUs: 1n } };
+const pressure = {
+  some: { avg10: 1, avg60: 2, avg300: 3, totalUs: 4n },
+  full: { avg10: 0, avg60: 0, avg300: 0, totalUs: 1n },
+};
 
 function usage(over: Partial<CgroupUsage> = {}): CgroupUsage {
   return {
     cpu: { usageNs: 5_000_000_000n, pressure },
-    memory: { usageBytes: 300n, workingSetBytes: 200n, rssBytes: 100n, cacheBytes: 50n, mappedFileBytes: 10n, limitBytes: 1000n, pageFaults: 7n, majorPageFaults: 2n, pressure },
+    memory: {
+      usageBytes: 300n,
+      workingSetBytes: 200n,
+      rssBytes: 100n,
+      cacheBytes: 50n,
+      mappedFileBytes: 10n,
+      limitBytes: 1000n,
+      pageFaults: 7n,
+      majorPageFaults: 2n,
+      pressure,
+    },
     swap: { usageBytes: 30n, limitBytes: 100n },
     io: { devices: [], pressure },
     pids: { current: 3n },
@@ -24,7 +37,10 @@ function usage(over: Partial<CgroupUsage> = {}): CgroupUsage {
   };
 }
 
-const psi = { Some: { Total: 4000n, Avg10: 1, Avg60: 2, Avg300: 3 }, Full: { Total: 1000n, Avg10: 0, Avg60: 0, Avg300: 0 } };
+const psi = {
+  Some: { Total: 4000n, Avg10: 1, Avg60: 2, Avg300: 3 },
+  Full: { Total: 1000n, Avg10: 0, Avg60: 0, Avg300: 0 },
+};
 const value = (n: bigint) => ({ value: n });
 
 /** A pod with a running container, both measured. */
@@ -38,10 +54,24 @@ async function newNode(t: TestContext) {
   await client.startContainer(id);
   const { containers, pods } = node.deps;
   const cgroup = containers.get(id)!.cgroupPath;
-  node.usage.cgroupsByPath.set(cgroup, usage()).set(pods.get(podId)!.plan.cgroup.path, usage({ pids: { current: 4n } }));
+  node.usage.cgroupsByPath
+    .set(cgroup, usage())
+    .set(pods.get(podId)!.plan.cgroup.path, usage({ pids: { current: 4n } }));
   node.usage.disksByDir.set(containerDir(node.paths, id), { bytes: 8192, inodes: 5 });
-  const counters = { rxBytes: 1n, rxPackets: 2n, rxErrors: 3n, rxDropped: 4n, txBytes: 5n, txPackets: 6n, txErrors: 7n, txDropped: 8n };
-  node.usage.interfacesByPin.set(podFiles(podDir(node.paths, podId)).netns, [{ name: "net1", ...counters }, { name: "eth0", ...counters }]);
+  const counters = {
+    rxBytes: 1n,
+    rxPackets: 2n,
+    rxErrors: 3n,
+    rxDropped: 4n,
+    txBytes: 5n,
+    txPackets: 6n,
+    txErrors: 7n,
+    txDropped: 8n,
+  };
+  node.usage.interfacesByPin.set(podFiles(podDir(node.paths, podId)).netns, [
+    { name: "net1", ...counters },
+    { name: "eth0", ...counters },
+  ]);
   return { node, client, podId, id, cgroup, calls: createHandlers(node.deps) };
 }
 
@@ -51,7 +81,12 @@ test("a container's stats have CPU, memory, swap, pressure and its writable laye
   const at = node.usage.nowNs();
   assert.equal(stats?.attributes?.id, id);
   assert.deepEqual(stats?.attributes?.labels, { tier: "front" });
-  assert.deepEqual(stats?.cpu, { timestamp: at, usageCoreNanoSeconds: value(5_000_000_000n), usageNanoCores: undefined, psi });
+  assert.deepEqual(stats?.cpu, {
+    timestamp: at,
+    usageCoreNanoSeconds: value(5_000_000_000n),
+    usageNanoCores: undefined,
+    psi,
+  });
   assert.deepEqual(stats?.memory, {
     timestamp: at,
     workingSetBytes: value(200n),
@@ -64,12 +99,18 @@ test("a container's stats have CPU, memory, swap, pressure and its writable laye
   });
   assert.deepEqual(stats?.swap, { timestamp: at, swapAvailableBytes: value(70n), swapUsageBytes: value(30n) });
   assert.deepEqual(stats?.io, { timestamp: at, psi });
-  assert.deepEqual(stats?.writableLayer, { timestamp: at, fsId: { mountpoint: containersDir(node.paths) }, usedBytes: value(8192n), inodesUsed: value(5n) });
+  assert.deepEqual(stats?.writableLayer, {
+    timestamp: at,
+    fsId: { mountpoint: containersDir(node.paths) },
+    usedBytes: value(8192n),
+    inodesUsed: value(5n),
+  });
 });
 
 test("CPU use is a rate over the last seconds, and absent before it can be known", async (t) => {
   const { node, id, cgroup, calls } = await newNode(t);
-  const nanoCores = async () => (await calls.containerStats!({ containerId: id }, never)).stats?.cpu?.usageNanoCores?.value;
+  const nanoCores = async () =>
+    (await calls.containerStats!({ containerId: id }, never)).stats?.cpu?.usageNanoCores?.value;
   assert.equal(await nanoCores(), undefined);
   node.usage.atMs += 2000;
   node.usage.cgroupsByPath.set(cgroup, usage({ cpu: { usageNs: 6_000_000_000n } }));
@@ -125,14 +166,20 @@ test("a pod's stats have its cgroup, its interfaces, its threads and its contain
   const counters = { rxBytes: value(1n), rxErrors: value(3n), txBytes: value(5n), txErrors: value(7n) };
   assert.deepEqual(linux?.network?.defaultInterface, { name: "eth0", ...counters });
   assert.deepEqual(linux?.network?.interfaces, [{ name: "net1", ...counters }]);
-  assert.deepEqual(linux?.containers.map((c) => c.attributes?.id), [id]);
+  assert.deepEqual(
+    linux?.containers.map((c) => c.attributes?.id),
+    [id],
+  );
 });
 
 test("a stopped pod is listed without numbers", async (t) => {
   const { client, podId, calls } = await newNode(t);
   await client.stopPod(podId);
   const { stats } = await calls.listPodSandboxStats!({ filter: undefined }, never);
-  assert.deepEqual(stats.map((s) => [s.attributes?.id, s.linux?.cpu, s.linux?.network, s.linux?.containers.length]), [[podId, undefined, undefined, 0]]);
+  assert.deepEqual(
+    stats.map((s) => [s.attributes?.id, s.linux?.cpu, s.linux?.network, s.linux?.containers.length]),
+    [[podId, undefined, undefined, 0]],
+  );
 });
 
 test("lists are filtered by id, pod and labels, and measured in one go", async (t) => {
@@ -141,7 +188,12 @@ test("lists are filtered by id, pod and labels, and measured in one go", async (
   const other = await client.createContainer(otherPod);
   await client.startContainer(other);
   const none = { id: "", podSandboxId: "", labelSelector: {} };
-  const ids = async (filter: Partial<typeof none> | undefined) => (await calls.listContainerStats!({ filter: filter === undefined ? undefined : { ...none, ...filter } }, never)).stats.map((s) => s.attributes!.id).sort();
+  const ids = async (filter: Partial<typeof none> | undefined) =>
+    (
+      await calls.listContainerStats!({ filter: filter === undefined ? undefined : { ...none, ...filter } }, never)
+    ).stats
+      .map((s) => s.attributes!.id)
+      .sort();
   node.usage.reads.length = 0;
   assert.deepEqual(await ids(undefined), [id, other].sort());
   assert.deepEqual(node.usage.reads, [{ count: 2, detail: "stats" }]);
@@ -149,7 +201,8 @@ test("lists are filtered by id, pod and labels, and measured in one go", async (
   assert.deepEqual(await ids({ podSandboxId: otherPod }), [other]);
   assert.deepEqual(await ids({ labelSelector: { tier: "front" } }), [id]);
   assert.deepEqual(await ids({ labelSelector: { tier: "back" } }), []);
-  const podIds = async (filter: { id: string; labelSelector: Record<string, string> }) => (await calls.listPodSandboxStats!({ filter }, never)).stats.map((s) => s.attributes!.id);
+  const podIds = async (filter: { id: string; labelSelector: Record<string, string> }) =>
+    (await calls.listPodSandboxStats!({ filter }, never)).stats.map((s) => s.attributes!.id);
   assert.deepEqual(await podIds({ id: "", labelSelector: { app: "web" } }), [podId]);
   assert.deepEqual(await podIds({ id: otherPod, labelSelector: {} }), [otherPod]);
 });

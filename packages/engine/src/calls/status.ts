@@ -1,7 +1,13 @@
-import type { RuntimeCondition, RuntimeHandler, RuntimeHandlerFeatures, StatusRequest, StatusResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
-import type { Deps } from "../deps.ts";
-import type { Handler } from "@keelson/runtimes/runtimes.ts";
 import { version } from "@keelson/base/version.ts";
+import type {
+  RuntimeCondition,
+  RuntimeHandler,
+  RuntimeHandlerFeatures,
+  StatusRequest,
+  StatusResponse,
+} from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { Handler } from "@keelson/runtimes/runtimes.ts";
+import type { Deps } from "../deps.ts";
 
 /** CRI: Status. */
 export async function status(d: Deps, req: StatusRequest): Promise<StatusResponse> {
@@ -16,7 +22,12 @@ export async function status(d: Deps, req: StatusRequest): Promise<StatusRespons
 
 function runtimeReady(d: Deps): RuntimeCondition {
   const problem = d.runtimes.problem();
-  return { type: "RuntimeReady", status: problem === undefined, reason: problem === undefined ? "" : "NoRuntime", message: problem ?? "" };
+  return {
+    type: "RuntimeReady",
+    status: problem === undefined,
+    reason: problem === undefined ? "" : "NoRuntime",
+    message: problem ?? "",
+  };
 }
 
 function networkReady(d: Deps): RuntimeCondition {
@@ -60,6 +71,8 @@ function runtimesInfo(d: Deps): object {
     overhead: handler.settings.overhead,
     problem: handler.problem() ?? "",
   }));
-  const missing = d.runtimes.missing().map(({ name, type, path, problem }) => ({ name, type, path, version: "", default: false, problem }));
+  const missing = d.runtimes
+    .missing()
+    .map(({ name, type, path, problem }) => ({ name, type, path, version: "", default: false, problem }));
   return Object.fromEntries([...usable, ...missing].map((handler) => [handler.name, handler]));
 }

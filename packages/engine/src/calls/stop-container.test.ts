@@ -125,7 +125,10 @@ test("a client's deadline during the grace period says so; the stop goes on, and
   abort.abort(new DOMException("late", "TimeoutError"));
   await assert.rejects(stop, (error: unknown) => {
     assert.ok(error instanceof StatusError && error.code === Code.DeadlineExceeded);
-    assert.match(error.message, new RegExp(`during: wait up to 30 s for container ${id} to end by SIGTERM \\(running for \\d`));
+    assert.match(
+      error.message,
+      new RegExp(`during: wait up to 30 s for container ${id} to end by SIGTERM \\(running for \\d`),
+    );
     return true;
   });
   assert.equal((await client.containerStatus(id)).state, ContainerState.CONTAINER_RUNNING);
@@ -134,7 +137,11 @@ test("a client's deadline during the grace period says so; the stop goes on, and
   assert.ok(await isPending(node, retry));
   t.mock.timers.tick(10_000);
   await retry;
-  assert.equal(node.effects.filter((effect) => effect === "runtime signal").length, 2, "SIGTERM and SIGKILL, once each");
+  assert.equal(
+    node.effects.filter((effect) => effect === "runtime signal").length,
+    2,
+    "SIGTERM and SIGKILL, once each",
+  );
 });
 
 test("the grace period over, a stop whose client went away kills all the same", async (t) => {
@@ -164,7 +171,11 @@ test("one that cannot be killed is told of, does not hold up others, and can be 
 test("a monitor that never tells of the end makes the stop fail with its deadline, not hang", async (t) => {
   const { node, client, id, inTime } = await newNode(t);
   node.exitsUnnoticed = true;
-  await assert.rejects(inTime(client.stopContainer(id, 1n)), (error: unknown) => error instanceof StatusError && error.code === Code.DeadlineExceeded && error.message.includes(id));
+  await assert.rejects(
+    inTime(client.stopContainer(id, 1n)),
+    (error: unknown) =>
+      error instanceof StatusError && error.code === Code.DeadlineExceeded && error.message.includes(id),
+  );
 });
 
 test("when a monitor is killed, its container is ended and listed with the reason", async (t) => {

@@ -5,12 +5,21 @@ import { inStages, podOperation } from "./in-stages.ts";
 import { requestId } from "./request-id.ts";
 
 /** CRI: StopPodSandbox. Succeeds when the pod is stopped already or gone. A retry joins the call that is under way. */
-export async function stopPodSandbox(d: Deps, req: StopPodSandboxRequest, signal: AbortSignal): Promise<StopPodSandboxResponse> {
+export async function stopPodSandbox(
+  d: Deps,
+  req: StopPodSandboxRequest,
+  signal: AbortSignal,
+): Promise<StopPodSandboxResponse> {
   const pod = d.pods.find(requestId("pod_sandbox_id", req.podSandboxId));
   if (pod === undefined) return {};
   const doing = `stop pod sandbox ${pod.id}`;
   await d.takedowns.join(doing, signal, (running, tell) =>
-    inStages(podOperation(d, "StopPodSandbox", pod.plan, signal), doing, tell, async (stage, detail) => void (await stopPod(d, pod.id, running, stage, detail))),
+    inStages(
+      podOperation(d, "StopPodSandbox", pod.plan, signal),
+      doing,
+      tell,
+      async (stage, detail) => void (await stopPod(d, pod.id, running, stage, detail)),
+    ),
   );
   return {};
 }

@@ -47,7 +47,11 @@ test("of nothing there is no message", async (t) => {
   const { calls } = await newNode(t, 0);
   const unwanted = () => assert.fail("an empty message");
   await calls.streamPodSandboxes!({ filter: undefined }, unwanted, never);
-  await calls.streamImages!({ filter: { image: { image: "none", annotations: {}, userSpecifiedImage: "", runtimeHandler: "", imageRef: "" } } }, unwanted, never);
+  await calls.streamImages!(
+    { filter: { image: { image: "none", annotations: {}, userSpecifiedImage: "", runtimeHandler: "", imageRef: "" } } },
+    unwanted,
+    never,
+  );
 });
 
 test("the next message waits until the client has room", async (t) => {

@@ -13,11 +13,11 @@ import type {
 } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { Deps } from "../deps.ts";
 import { podsMatching } from "./filters.ts";
-import { containersOf } from "./list-containers.ts";
 import { allContainerStats } from "./list-container-stats.ts";
+import { containersOf } from "./list-containers.ts";
 import { imagesOf } from "./list-images.ts";
-import { podSandboxesOf } from "./list-pod-sandbox.ts";
 import { allPodSandboxStats } from "./list-pod-sandbox-stats.ts";
+import { podSandboxesOf } from "./list-pod-sandbox.ts";
 
 /**
  * KEP-5825: lists that may be larger than a message. Each item once, some in each message; the next
@@ -28,28 +28,49 @@ type Write<R> = (message: R) => Promise<void>;
 /** Items in a message: with a kubelet's labels and annotations it is some hundred KiB, far below any limit. */
 const batchSize = 100;
 
-export async function streamPodSandboxes(d: Deps, req: StreamPodSandboxesRequest, write: Write<StreamPodSandboxesResponse>): Promise<void> {
+export async function streamPodSandboxes(
+  d: Deps,
+  req: StreamPodSandboxesRequest,
+  write: Write<StreamPodSandboxesResponse>,
+): Promise<void> {
   for (const podSandboxes of inBatches(podSandboxesOf(d, req.filter))) await write({ podSandboxes });
 }
 
-export async function streamContainers(d: Deps, req: StreamContainersRequest, write: Write<StreamContainersResponse>): Promise<void> {
+export async function streamContainers(
+  d: Deps,
+  req: StreamContainersRequest,
+  write: Write<StreamContainersResponse>,
+): Promise<void> {
   for (const containers of inBatches(containersOf(d, req.filter))) await write({ containers });
 }
 
-export async function streamContainerStats(d: Deps, req: StreamContainerStatsRequest, write: Write<StreamContainerStatsResponse>): Promise<void> {
+export async function streamContainerStats(
+  d: Deps,
+  req: StreamContainerStatsRequest,
+  write: Write<StreamContainerStatsResponse>,
+): Promise<void> {
   for (const containerStats of inBatches(await allContainerStats(d, req.filter))) await write({ containerStats });
 }
 
-export async function streamPodSandboxStats(d: Deps, req: StreamPodSandboxStatsRequest, write: Write<StreamPodSandboxStatsResponse>): Promise<void> {
+export async function streamPodSandboxStats(
+  d: Deps,
+  req: StreamPodSandboxStatsRequest,
+  write: Write<StreamPodSandboxStatsResponse>,
+): Promise<void> {
   for (const podSandboxStats of inBatches(await allPodSandboxStats(d, req.filter))) await write({ podSandboxStats });
 }
 
 /** Metrics of a pod are many: these are measured batch by batch, too. */
 export async function streamPodSandboxMetrics(d: Deps, write: Write<StreamPodSandboxMetricsResponse>): Promise<void> {
-  for (const pods of inBatches(podsMatching(d, undefined))) await write({ podSandboxMetrics: await d.stats.podMetrics(pods) });
+  for (const pods of inBatches(podsMatching(d, undefined)))
+    await write({ podSandboxMetrics: await d.stats.podMetrics(pods) });
 }
 
-export async function streamImages(d: Deps, req: StreamImagesRequest, write: Write<StreamImagesResponse>): Promise<void> {
+export async function streamImages(
+  d: Deps,
+  req: StreamImagesRequest,
+  write: Write<StreamImagesResponse>,
+): Promise<void> {
   for (const images of inBatches(imagesOf(d, req.filter))) await write({ images });
 }
 

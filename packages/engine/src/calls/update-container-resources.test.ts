@@ -25,11 +25,17 @@ async function withContainer(t: TestContext, config: object = limited) {
 test("what is set changes, the rest stays, and both outlive a restart", async (t) => {
   const { node, client, id } = await withContainer(t);
   await client.updateContainer(id, { cpu_quota: "50000" });
-  assert.deepEqual(node.limits.get(id), { cpu: { shares: 512, quota: 50_000 }, memory: { limit: 100_000_000, swap: 100_000_000 } });
+  assert.deepEqual(node.limits.get(id), {
+    cpu: { shares: 512, quota: 50_000 },
+    memory: { limit: 100_000_000, swap: 100_000_000 },
+  });
   node.restart();
   await recover(node.deps);
   const { resources } = await client.containerStatus(id);
-  assert.deepEqual([resources?.linux?.cpuQuota, resources?.linux?.cpuShares, resources?.linux?.memoryLimitInBytes], [50_000n, 512n, 100_000_000n]);
+  assert.deepEqual(
+    [resources?.linux?.cpuQuota, resources?.linux?.cpuShares, resources?.linux?.memoryLimitInBytes],
+    [50_000n, 512n, 100_000_000n],
+  );
 });
 
 test("a retry does the same again", async (t) => {
@@ -47,7 +53,10 @@ test("one that is created can be updated, one that has ended cannot", async (t) 
   assert.deepEqual(node.limits.get(created), { cpu: { shares: 2 } });
   node.exit(id, 1);
   await node.quiet();
-  await assert.rejects(client.updateContainer(id, { cpu_shares: "2" }), { code: Code.FailedPrecondition, message: /exited/ });
+  await assert.rejects(client.updateContainer(id, { cpu_shares: "2" }), {
+    code: Code.FailedPrecondition,
+    message: /exited/,
+  });
   await assert.rejects(client.updateContainer("f".repeat(64), {}), { code: Code.NotFound });
   await assert.rejects(client.updateContainer("", {}), { code: Code.InvalidArgument });
 });
@@ -61,13 +70,34 @@ test("bad values, Windows and less memory than is in use are refused before anyt
   };
   await refused(client.updateContainer(id, { cpu_quota: "-7" }), Code.InvalidArgument, /^linux\.cpu_quota /);
   await refused(client.updateContainer(id, { oom_score_adj: "1001" }), Code.InvalidArgument, /^linux\.oom_score_adj /);
-  await refused(client.updateContainer(id, { memory_swap_limit_in_bytes: "5" }), Code.InvalidArgument, /^linux\.memory_swap_limit_in_bytes /);
+  await refused(
+    client.updateContainer(id, { memory_swap_limit_in_bytes: "5" }),
+    Code.InvalidArgument,
+    /^linux\.memory_swap_limit_in_bytes /,
+  );
   const windows = { containerId: id, linux: undefined, windows: {} as never, annotations: {} };
-  await refused(updateContainerResources(node.deps, windows, AbortSignal.timeout(1000)), Code.InvalidArgument, /^windows /);
-  const annotations = { containerId: id, linux: undefined, windows: undefined, annotations: { a: "x".repeat(20_000_000) } };
-  await refused(updateContainerResources(node.deps, annotations, AbortSignal.timeout(1000)), Code.InvalidArgument, /^annotations /);
+  await refused(
+    updateContainerResources(node.deps, windows, AbortSignal.timeout(1000)),
+    Code.InvalidArgument,
+    /^windows /,
+  );
+  const annotations = {
+    containerId: id,
+    linux: undefined,
+    windows: undefined,
+    annotations: { a: "x".repeat(20_000_000) },
+  };
+  await refused(
+    updateContainerResources(node.deps, annotations, AbortSignal.timeout(1000)),
+    Code.InvalidArgument,
+    /^annotations /,
+  );
   node.memoryInUse = 60_000_000;
-  await refused(client.updateContainer(id, { memory_limit_in_bytes: "50000000" }), Code.FailedPrecondition, /50000000.*60000000/);
+  await refused(
+    client.updateContainer(id, { memory_limit_in_bytes: "50000000" }),
+    Code.FailedPrecondition,
+    /50000000.*60000000/,
+  );
   assert.deepEqual(await client.containerStatus(id), before);
   await client.updateContainer(id, { cpu_shares: "3" });
 });
@@ -91,7 +121,9 @@ for (const fate of ["fails", "done and fails"] as const) {
       const { node, client, id } = await withContainer(t);
       const before = await client.containerStatus(id);
       node.fate = (_, index) => (index === i ? fate : "works");
-      await assert.rejects(client.updateContainer(id, update), (error: unknown) => messageOf(error).includes(`injected fault in ${effect}`));
+      await assert.rejects(client.updateContainer(id, update), (error: unknown) =>
+        messageOf(error).includes(`injected fault in ${effect}`),
+      );
       assert.deepEqual(await client.containerStatus(id), before, effect);
       assert.equal(node.deps.containers.get(id)?.resizing, undefined, effect);
       const limits = node.limits.get(id);
@@ -107,7 +139,12 @@ for (const fate of ["fails", "done and fails"] as const) {
 test("an update that was cut off is taken back by the next daemon", async (t) => {
   for (const killedAt of ["runtime update", "container-host set-oom-score-adj", "database put containers"]) {
     const { node, client, id } = await withContainer(t);
-    node.fate = (effect, index) => (effect === killedAt && index > 0 ? "done and fails" : index > 0 && node.effects.includes(killedAt) ? "fails" : "works");
+    node.fate = (effect, index) =>
+      effect === killedAt && index > 0
+        ? "done and fails"
+        : index > 0 && node.effects.includes(killedAt)
+          ? "fails"
+          : "works";
     await assert.rejects(client.updateContainer(id, { memory_limit_in_bytes: "200000000", oom_score_adj: "500" }));
     node.fate = () => "works";
     node.restart();
@@ -134,10 +171,15 @@ test("a pod's resources are noted for its status, and checked", async (t) => {
   const pod = node.deps.pods.get(podId);
   assert.deepEqual([pod?.overhead?.memoryLimitInBytes, pod?.resources?.cpuShares], [5n, 7n]);
   await client.updatePod(podId, { resources: { cpu_shares: "8" } });
-  assert.deepEqual([node.deps.pods.get(podId)?.overhead?.memoryLimitInBytes, node.deps.pods.get(podId)?.resources?.cpuShares], [5n, 8n]);
-  await assert.rejects(client.updatePod(podId, { resources: { cpu_quota: "-9" } }), { code: Code.InvalidArgument, message: /^resources\.cpu_quota / });
+  assert.deepEqual(
+    [node.deps.pods.get(podId)?.overhead?.memoryLimitInBytes, node.deps.pods.get(podId)?.resources?.cpuShares],
+    [5n, 8n],
+  );
+  await assert.rejects(client.updatePod(podId, { resources: { cpu_quota: "-9" } }), {
+    code: Code.InvalidArgument,
+    message: /^resources\.cpu_quota /,
+  });
   await assert.rejects(client.updatePod("f".repeat(64), {}), { code: Code.NotFound });
   await client.stopPod(podId);
   await assert.rejects(client.updatePod(podId, {}), { code: Code.FailedPrecondition });
 });
-

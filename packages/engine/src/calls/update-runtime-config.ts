@@ -2,7 +2,10 @@ import type { UpdateRuntimeConfigRequest, UpdateRuntimeConfigResponse } from "@k
 import type { Deps } from "../deps.ts";
 
 /** CRI: UpdateRuntimeConfig. The pod CIDR is noted; networks are configured by CNI lists, not from here. */
-export async function updateRuntimeConfig(d: Deps, req: UpdateRuntimeConfigRequest): Promise<UpdateRuntimeConfigResponse> {
+export async function updateRuntimeConfig(
+  d: Deps,
+  req: UpdateRuntimeConfigRequest,
+): Promise<UpdateRuntimeConfigResponse> {
   const podCidr = req.runtimeConfig?.networkConfig?.podCidr ?? "";
   d.network.updateRuntimeConfig(podCidr);
   return {};

@@ -1,5 +1,5 @@
-import type { VersionResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { version as runtimeVersion } from "@keelson/base/version.ts";
+import type { VersionResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
 
 /** CRI: Version. */
 export async function version(): Promise<VersionResponse> {

@@ -11,15 +11,35 @@ function find(...edits: CdiContainerEdits[]) {
   const asked: string[] = [];
   const resolveHostPaths = (paths: readonly string[]) => {
     asked.push(...paths);
-    return Promise.resolve(paths.map((path) => (path.startsWith("/no/") ? { error: systemError(`resolve ${path}`, 2, "realpath") } : { path, isDirectory: true })));
+    return Promise.resolve(
+      paths.map((path) =>
+        path.startsWith("/no/")
+          ? { error: systemError(`resolve ${path}`, 2, "realpath") }
+          : { path, isDirectory: true },
+      ),
+    );
   };
-  return { asked, found: findCdiEdits({ cdi: { editsFor: () => Promise.resolve(edits) }, containerHost: { resolveHostPaths } }, ["v.com/a=b"], signal) };
+  return {
+    asked,
+    found: findCdiEdits(
+      { cdi: { editsFor: () => Promise.resolve(edits) }, containerHost: { resolveHostPaths } },
+      ["v.com/a=b"],
+      signal,
+    ),
+  };
 }
 
 test("edits of several devices are joined in order; the last intelRdt counts", async () => {
-  const edits = await find({ env: ["A=1"], intelRdt: { closID: "a" }, deviceNodes: [{ path: "/dev/null" }] }, { env: ["B=2"], additionalGids: [5] }, { intelRdt: { closID: "b" } }).found;
+  const edits = await find(
+    { env: ["A=1"], intelRdt: { closID: "a" }, deviceNodes: [{ path: "/dev/null" }] },
+    { env: ["B=2"], additionalGids: [5] },
+    { intelRdt: { closID: "b" } },
+  ).found;
   assert.deepEqual([edits.env, edits.additionalGids, edits.intelRdt], [["A=1", "B=2"], [5], { closID: "b" }]);
-  assert.deepEqual(edits.deviceNodes.map(({ major, minor }) => [major, minor]), [[1, 3]]);
+  assert.deepEqual(
+    edits.deviceNodes.map(({ major, minor }) => [major, minor]),
+    [[1, 3]],
+  );
 });
 
 test("each mount's source is looked for once, and one that is not there is named", async () => {
@@ -27,7 +47,10 @@ test("each mount's source is looked for once, and one that is not there is named
   const { asked, found } = find({ mounts: [mount("/lib/x"), mount("tmpfs")] }, { mounts: [mount("/lib/x")] });
   assert.equal((await found).mounts.length, 3);
   assert.deepEqual(asked, ["/lib/x"]);
-  await assert.rejects(find({ mounts: [mount("/no/lib")] }).found, { code: Code.FailedPrecondition, message: /CDI mount source \/no\/lib: .*ENOENT/ });
+  await assert.rejects(find({ mounts: [mount("/no/lib")] }).found, {
+    code: Code.FailedPrecondition,
+    message: /CDI mount source \/no\/lib: .*ENOENT/,
+  });
 });
 
 test("without devices nothing is asked", async () => {

@@ -7,7 +7,9 @@ import type { CdiContainerEdits } from "./spec.ts";
 interface FindDeps {
   readonly cdi: { editsFor(names: readonly string[]): Promise<CdiContainerEdits[]> };
   /** Looks in a process of its own: a mount's source may be on a file system that does not answer. */
-  readonly containerHost: { resolveHostPaths(paths: readonly string[], makeMissing: boolean, signal: AbortSignal): Promise<ResolvedPath[]> };
+  readonly containerHost: {
+    resolveHostPaths(paths: readonly string[], makeMissing: boolean, signal: AbortSignal): Promise<ResolvedPath[]>;
+  };
 }
 
 /**
@@ -18,7 +20,11 @@ interface FindDeps {
 export async function findCdiEdits(d: FindDeps, names: readonly string[], signal: AbortSignal): Promise<CdiEdits> {
   const all = await d.cdi.editsFor(names);
   const mounts = all.flatMap((e) => e.mounts ?? []);
-  await checkSources(d, mounts.map((m) => m.hostPath), signal);
+  await checkSources(
+    d,
+    mounts.map((m) => m.hostPath),
+    signal,
+  );
   const intelRdt = all.findLast((e) => e.intelRdt !== undefined)?.intelRdt;
   return {
     env: all.flatMap((e) => e.env ?? []),
@@ -38,6 +44,11 @@ async function checkSources(d: FindDeps, hostPaths: readonly string[], signal: A
   const found = await d.containerHost.resolveHostPaths(paths, false, signal);
   for (const [i, path] of paths.entries()) {
     const answer = found[i]!;
-    if ("error" in answer) throw new StatusError(Code.FailedPrecondition, `CDI mount source ${path}: ${messageOf(answer.error)}`, answer.error);
+    if ("error" in answer)
+      throw new StatusError(
+        Code.FailedPrecondition,
+        `CDI mount source ${path}: ${messageOf(answer.error)}`,
+        answer.error,
+      );
   }
 }

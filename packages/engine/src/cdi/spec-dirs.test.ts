@@ -17,14 +17,24 @@ function twoDirs(t: TestContext) {
 
 const device = (name: string, env: string) => ({ name, containerEdits: { env: [env] } });
 const json = (value: object) => JSON.stringify({ cdiVersion: "0.6.0", kind: "vendor.com/gpu", ...value });
-const fails = (call: Promise<unknown>, message: RegExp) => assert.rejects(call, { code: Code.FailedPrecondition, message });
+const fails = (call: Promise<unknown>, message: RegExp) =>
+  assert.rejects(call, { code: Code.FailedPrecondition, message });
 
 test("what a file gives to every device comes once, before what each device's own is", async (t) => {
   const { low, high, dirs } = twoDirs(t);
-  writeFileSync(join(low, "a.json"), json({ devices: [device("0", "A=0"), device("1", "A=1")], containerEdits: { env: ["ALL=1"] } }));
-  writeFileSync(join(high, "b.yaml"), "cdiVersion: 0.6.0\nkind: vendor.com/net\ndevices:\n- name: eth\n  containerEdits:\n    env:\n    - NET=1\n");
+  writeFileSync(
+    join(low, "a.json"),
+    json({ devices: [device("0", "A=0"), device("1", "A=1")], containerEdits: { env: ["ALL=1"] } }),
+  );
+  writeFileSync(
+    join(high, "b.yaml"),
+    "cdiVersion: 0.6.0\nkind: vendor.com/net\ndevices:\n- name: eth\n  containerEdits:\n    env:\n    - NET=1\n",
+  );
   const edits = await dirs.editsFor(["vendor.com/gpu=1", "vendor.com/net=eth", "vendor.com/gpu=0"]);
-  assert.deepEqual(edits.map((e) => e.env?.[0]), ["ALL=1", "A=1", "NET=1", "A=0"]);
+  assert.deepEqual(
+    edits.map((e) => e.env?.[0]),
+    ["ALL=1", "A=1", "NET=1", "A=0"],
+  );
   assert.deepEqual(await dirs.editsFor([]), []);
 });
 
@@ -61,7 +71,15 @@ test("files that cannot be used do not keep others from it, and are told when a 
   writeFileSync(join(high, "good.json"), json({ devices: [device("0", "A=0")] }));
   assert.deepEqual((await dirs.editsFor(["vendor.com/gpu=0"]))[0]?.env, ["A=0"]);
   await assert.rejects(dirs.editsFor(["vendor.com/gpu=1"]), (e: Error) => {
-    for (const words of [/broken\.json: /, /newer\.json: cdiVersion must be/, /huge\.yaml: has 1048577 bytes; at most 1048576/, /directory\.json: is not a regular file/, /tabs\.yaml: /, /and 1 more$/]) assert.match(e.message, words);
+    for (const words of [
+      /broken\.json: /,
+      /newer\.json: cdiVersion must be/,
+      /huge\.yaml: has 1048577 bytes; at most 1048576/,
+      /directory\.json: is not a regular file/,
+      /tabs\.yaml: /,
+      /and 1 more$/,
+    ])
+      assert.match(e.message, words);
     assert.doesNotMatch(e.message, /ignored|dangling|\n/);
     return true;
   });
@@ -69,7 +87,10 @@ test("files that cannot be used do not keep others from it, and are told when a 
 
 test("aliases of aliases are refused, not unfolded", async (t) => {
   const { low, dirs } = twoDirs(t);
-  const levels = Array.from({ length: 12 }, (_, i) => `k${i}: &a${i} [${Array.from({ length: 12 }, () => (i === 0 ? "x" : `*a${i - 1}`)).join(", ")}]`);
+  const levels = Array.from(
+    { length: 12 },
+    (_, i) => `k${i}: &a${i} [${Array.from({ length: 12 }, () => (i === 0 ? "x" : `*a${i - 1}`)).join(", ")}]`,
+  );
   writeFileSync(join(low, "bomb.yaml"), levels.join("\n"));
   await fails(dirs.editsFor(["vendor.com/gpu=0"]), /bomb\.yaml: .*alias/i);
 });

@@ -51,17 +51,30 @@ export class CdiSpecDirs {
     });
   }
 
-  #find(name: string, byDir: readonly (readonly CachedFile["result"][])[]): { file: SpecFile; edits: CdiContainerEdits } {
+  #find(
+    name: string,
+    byDir: readonly (readonly CachedFile["result"][])[],
+  ): { file: SpecFile; edits: CdiContainerEdits } {
     const [kind, device] = name.split("=") as [string, string];
     for (const results of byDir.toReversed()) {
       const found = results.flatMap((file) => {
-        const match = file instanceof StatusError || file.spec.kind !== kind ? undefined : file.spec.devices.find((d) => d.name === device);
+        const match =
+          file instanceof StatusError || file.spec.kind !== kind
+            ? undefined
+            : file.spec.devices.find((d) => d.name === device);
         return match === undefined ? [] : [{ file: file as SpecFile, edits: match.containerEdits }];
       });
-      if (found.length > 1) throw new StatusError(Code.FailedPrecondition, `CDI device ${name} is in ${found.map((f) => f.file.path).join(" and ")}; remove it from all but one`);
+      if (found.length > 1)
+        throw new StatusError(
+          Code.FailedPrecondition,
+          `CDI device ${name} is in ${found.map((f) => f.file.path).join(" and ")}; remove it from all but one`,
+        );
       if (found[0] !== undefined) return found[0];
     }
-    throw new StatusError(Code.FailedPrecondition, `CDI device ${name} is in no specification of ${this.#dirs.join(", ") || "no directory"}${toldProblems(byDir.flat())}`);
+    throw new StatusError(
+      Code.FailedPrecondition,
+      `CDI device ${name} is in no specification of ${this.#dirs.join(", ") || "no directory"}${toldProblems(byDir.flat())}`,
+    );
   }
 
   /** What is in each directory. Files that are gone are forgotten. */
@@ -95,7 +108,10 @@ function toldProblems(results: readonly CachedFile["result"][]): string {
 /** The paths of the files that may be specifications, in order; a directory that cannot be read is a problem. */
 function filesOf(dir: string): (string | StatusError)[] {
   try {
-    return readdirSync(dir).filter((name) => /\.(json|yaml)$/.test(name)).sort().map((name) => join(dir, name));
+    return readdirSync(dir)
+      .filter((name) => /\.(json|yaml)$/.test(name))
+      .sort()
+      .map((name) => join(dir, name));
   } catch (error) {
     if (isErrno(error, "ENOENT")) return [];
     return [new StatusError(Code.FailedPrecondition, `${dir}: ${messageOf(error)}`, error)];
@@ -116,7 +132,8 @@ async function readCached(path: string, cached: CachedFile | undefined): Promise
     const { dev, ino, size, mtimeNs, ctimeNs, mode } = fstatSync(fd, { bigint: true });
     const version = [dev, ino, size, mtimeNs, ctimeNs].join();
     if (cached?.version === version) return cached;
-    if ((mode & BigInt(constants.S_IFMT)) !== BigInt(constants.S_IFREG)) return { version, result: problem(path, "is not a regular file") };
+    if ((mode & BigInt(constants.S_IFMT)) !== BigInt(constants.S_IFREG))
+      return { version, result: problem(path, "is not a regular file") };
     return { version, result: await readSpec(path, fd, Number(size)) };
   } finally {
     closeSync(fd);
@@ -148,6 +165,9 @@ function problem(path: string, text: string, cause?: unknown): StatusError {
 
 /** A parser's error quotes the file. */
 function oneLine(text: string): string {
-  const line = text.split("\n", 1)[0]!.replaceAll(/\p{Cc}/gu, " ").toWellFormed();
+  const line = text
+    .split("\n", 1)[0]!
+    .replaceAll(/\p{Cc}/gu, " ")
+    .toWellFormed();
   return line.length > 300 ? `${line.slice(0, 300)}…` : line;
 }

@@ -4,7 +4,12 @@ import { Code, StatusError } from "@keelson/base/status.ts";
 import { assert as check, jsonValue, property } from "fast-check";
 import { parseCdiSpec } from "./spec.ts";
 
-const gpu = (over: object = {}) => ({ cdiVersion: "0.6.0", kind: "vendor.com/gpu", devices: [{ name: "first", containerEdits: { env: ["GPU=0"] } }], ...over });
+const gpu = (over: object = {}) => ({
+  cdiVersion: "0.6.0",
+  kind: "vendor.com/gpu",
+  devices: [{ name: "first", containerEdits: { env: ["GPU=0"] } }],
+  ...over,
+});
 const edited = (containerEdits: object, cdiVersion = "1.1.0") => gpu({ cdiVersion, containerEdits });
 
 test("a specification with everything is read", () => {
@@ -13,12 +18,30 @@ test("a specification with everything is read", () => {
     annotations: { a: "b" },
     containerEdits: {
       env: ["A=", "B=c=d"],
-      deviceNodes: [{ path: "/dev/a", hostPath: "/dev/b", type: "c", major: 1, minor: 2, fileMode: 0o660, permissions: "rw", uid: 3, gid: 4 }],
+      deviceNodes: [
+        {
+          path: "/dev/a",
+          hostPath: "/dev/b",
+          type: "c",
+          major: 1,
+          minor: 2,
+          fileMode: 0o660,
+          permissions: "rw",
+          uid: 3,
+          gid: 4,
+        },
+      ],
       netDevices: [{ hostInterfaceName: "ib0", name: "net1" }],
       mounts: [{ hostPath: "/lib/x", containerPath: "/lib/x", type: "none", options: ["ro", "bind"] }],
       hooks: [{ hookName: "createContainer", path: "/bin/hook", args: ["hook"], env: ["X=1"], timeout: 5 }],
       additionalGids: [0, 44],
-      intelRdt: { closID: "gold", l3CacheSchema: "L3:0=f", memBwSchema: "MB:0=50", schemata: ["L2:0=f"], enableMonitoring: true },
+      intelRdt: {
+        closID: "gold",
+        l3CacheSchema: "L3:0=f",
+        memBwSchema: "MB:0=50",
+        schemata: ["L2:0=f"],
+        enableMonitoring: true,
+      },
     },
   });
   assert.deepEqual(parseCdiSpec(everything), everything);
@@ -40,7 +63,10 @@ for (const [value, words] of [
   [gpu({ devices: [{ name: "a/b", containerEdits: {} }] }), /^devices\.0\.name /],
   [gpu({ devices: ["0", "0"].map((name) => ({ name, containerEdits: {} })) }), /^devices has "0" twice/],
   [gpu({ extra: 1 }), /^extra is not a key/],
-  [edited({ deviceNodes: [{ path: "/dev/a", containerPath: "/x" }] }), /^containerEdits\.deviceNodes\.0\.containerPath is not a key/],
+  [
+    edited({ deviceNodes: [{ path: "/dev/a", containerPath: "/x" }] }),
+    /^containerEdits\.deviceNodes\.0\.containerPath is not a key/,
+  ],
   [edited({ deviceNodes: [{ path: "dev/a" }] }), /^containerEdits\.deviceNodes\.0\.path must be an absolute path/],
   [edited({ deviceNodes: [{ path: "/dev/a", permissions: "x" }] }), /permissions must be made of r, w and m/],
   [edited({ deviceNodes: [{ path: "/dev/a", type: "z" }] }), /type must be/],
@@ -60,7 +86,11 @@ for (const [value, words] of [
   [edited({ netDevices: [{ hostInterfaceName: "a/b", name: "x" }] }), /network interface/],
 ] as const) {
   test(`refused by its key: ${JSON.stringify(value).slice(0, 160)}`, () => {
-    assert.throws(() => parseCdiSpec(value), (e: unknown) => e instanceof StatusError && e.code === Code.InvalidArgument && (assert.match(e.message, words), true));
+    assert.throws(
+      () => parseCdiSpec(value),
+      (e: unknown) =>
+        e instanceof StatusError && e.code === Code.InvalidArgument && (assert.match(e.message, words), true),
+    );
   });
 }
 
@@ -77,7 +107,9 @@ test("features are refused in files of a version before them", () => {
     ["1.0.0", "1.1.0", edited({ intelRdt: { schemata: [] } })],
   ] as const) {
     parseCdiSpec({ ...value, cdiVersion: since });
-    assert.throws(() => parseCdiSpec({ ...value, cdiVersion: before }), { message: new RegExp(`cdiVersion is ${before}, but .* needs ${since}`) });
+    assert.throws(() => parseCdiSpec({ ...value, cdiVersion: before }), {
+      message: new RegExp(`cdiVersion is ${before}, but .* needs ${since}`),
+    });
   }
   parseCdiSpec(edited({ intelRdt: { enableCMT: true } }, "0.7.0"));
 });
@@ -85,7 +117,13 @@ test("features are refused in files of a version before them", () => {
 test("whatever is in a file, what is thrown is a StatusError", () => {
   check(
     property(jsonValue(), jsonValue(), (a, b) => {
-      for (const value of [a, gpu({ devices: a }), gpu({ containerEdits: a }), edited({ deviceNodes: [a], mounts: [b] }), edited({ hooks: a, env: b })]) {
+      for (const value of [
+        a,
+        gpu({ devices: a }),
+        gpu({ containerEdits: a }),
+        edited({ deviceNodes: [a], mounts: [b] }),
+        edited({ hooks: a, env: b }),
+      ]) {
         try {
           parseCdiSpec(value);
         } catch (error) {

@@ -63,14 +63,27 @@ const containerEdits = v.strictObject({
 });
 
 const device = v.strictObject({
-  name: v.pipe(v.string(), v.regex(/^[A-Za-z0-9](?:[A-Za-z0-9_.:-]*[A-Za-z0-9])?$/, "must be letters, digits, _, -, . and : between letters or digits"), v.maxLength(253)),
+  name: v.pipe(
+    v.string(),
+    v.regex(
+      /^[A-Za-z0-9](?:[A-Za-z0-9_.:-]*[A-Za-z0-9])?$/,
+      "must be letters, digits, _, -, . and : between letters or digits",
+    ),
+    v.maxLength(253),
+  ),
   annotations,
   containerEdits,
 });
 
 const spec = v.strictObject({
   cdiVersion: v.picklist(versions),
-  kind: v.pipe(v.string(), v.regex(/^[A-Za-z](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?\/[A-Za-z](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$/, "must be vendor.com/class")),
+  kind: v.pipe(
+    v.string(),
+    v.regex(
+      /^[A-Za-z](?:[A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?\/[A-Za-z](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$/,
+      "must be vendor.com/class",
+    ),
+  ),
   annotations,
   devices: v.pipe(v.array(device), v.minLength(1, "must have at least one device")),
   containerEdits: v.optional(containerEdits),
@@ -97,31 +110,54 @@ function describe(issue: v.BaseIssue<unknown>): string {
   const key = v.getDotPath(issue) ?? "";
   if (issue.type === "strict_object" && issue.expected === "never") return `${key} is not a key of the specification`;
   if (issue.kind === "schema" && issue.received === "undefined") return `${key} is missing`;
-  if (issue.kind === "schema") return `${key || "it"} must be ${issue.expected ?? "something else"}, not ${issue.received.slice(0, 120)}`;
+  if (issue.kind === "schema")
+    return `${key || "it"} must be ${issue.expected ?? "something else"}, not ${issue.received.slice(0, 120)}`;
   return `${key} ${issue.message.slice(0, 200)}`;
 }
 
 /** "Released versions" of SPEC.md: what came with which. */
-const features: readonly { since: (typeof versions)[number]; name: string; isUsed: (spec: CdiSpec, edits: CdiContainerEdits) => boolean }[] = [
+const features: readonly {
+  since: (typeof versions)[number];
+  name: string;
+  isUsed: (spec: CdiSpec, edits: CdiContainerEdits) => boolean;
+}[] = [
   { since: "0.4.0", name: "mounts.type", isUsed: (_, e) => (e.mounts ?? []).some((m) => (m.type ?? "") !== "") },
-  { since: "0.5.0", name: "deviceNodes.hostPath", isUsed: (_, e) => (e.deviceNodes ?? []).some((n) => n.hostPath !== undefined) },
-  { since: "0.5.0", name: "a device's name that begins with a digit", isUsed: (s) => s.devices.some((d) => /^\d/.test(d.name)) },
-  { since: "0.6.0", name: "annotations", isUsed: (s) => [s, ...s.devices].some((part) => Object.keys(part.annotations ?? {}).length > 0) },
+  {
+    since: "0.5.0",
+    name: "deviceNodes.hostPath",
+    isUsed: (_, e) => (e.deviceNodes ?? []).some((n) => n.hostPath !== undefined),
+  },
+  {
+    since: "0.5.0",
+    name: "a device's name that begins with a digit",
+    isUsed: (s) => s.devices.some((d) => /^\d/.test(d.name)),
+  },
+  {
+    since: "0.6.0",
+    name: "annotations",
+    isUsed: (s) => [s, ...s.devices].some((part) => Object.keys(part.annotations ?? {}).length > 0),
+  },
   { since: "0.6.0", name: "a dot in the class of kind", isUsed: (s) => s.kind.split("/")[1]!.includes(".") },
   { since: "0.7.0", name: "intelRdt", isUsed: (_, e) => e.intelRdt !== undefined },
   { since: "0.7.0", name: "additionalGids", isUsed: (_, e) => (e.additionalGids ?? []).length > 0 },
   { since: "1.1.0", name: "netDevices", isUsed: (_, e) => (e.netDevices ?? []).length > 0 },
-  { since: "1.1.0", name: "intelRdt.schemata and enableMonitoring", isUsed: (_, e) => e.intelRdt?.schemata !== undefined || e.intelRdt?.enableMonitoring !== undefined },
+  {
+    since: "1.1.0",
+    name: "intelRdt.schemata and enableMonitoring",
+    isUsed: (_, e) => e.intelRdt?.schemata !== undefined || e.intelRdt?.enableMonitoring !== undefined,
+  },
 ];
 
 function checkFeatures(spec: CdiSpec): void {
   const own = versions.indexOf(spec.cdiVersion);
   const edits = [spec.containerEdits ?? {}, ...spec.devices.map((d) => d.containerEdits)];
   for (const { since, name, isUsed } of features) {
-    if (versions.indexOf(since) > own && edits.some((e) => isUsed(spec, e))) throw invalid(`cdiVersion is ${spec.cdiVersion}, but ${name} needs ${since}`);
+    if (versions.indexOf(since) > own && edits.some((e) => isUsed(spec, e)))
+      throw invalid(`cdiVersion is ${spec.cdiVersion}, but ${name} needs ${since}`);
   }
   const isNewest = spec.cdiVersion === "1.1.0";
-  if (isNewest && edits.some((e) => e.intelRdt?.enableCMT !== undefined || e.intelRdt?.enableMBM !== undefined)) throw invalid("intelRdt.enableCMT and enableMBM ended with 1.0.0; use enableMonitoring");
+  if (isNewest && edits.some((e) => e.intelRdt?.enableCMT !== undefined || e.intelRdt?.enableMBM !== undefined))
+    throw invalid("intelRdt.enableCMT and enableMBM ended with 1.0.0; use enableMonitoring");
 }
 
 function checkNames({ devices }: CdiSpec): void {

@@ -3,10 +3,18 @@ import { test } from "node:test";
 import { parseMountInfo } from "@keelson/linux/mount.ts";
 import { visibleBelow } from "./bound-sources.ts";
 
-const mounts = (...lines: string[]) => parseMountInfo(Buffer.from(lines.map((line) => `${line} rw - tmpfs t rw\n`).join("")));
+const mounts = (...lines: string[]) =>
+  parseMountInfo(Buffer.from(lines.map((line) => `${line} rw - tmpfs t rw\n`).join("")));
 
 test("what can be seen below a path is found, parents first, and not the path itself", () => {
-  const all = mounts("1 0 0:1 / /", "2 1 0:2 / /srv", "3 2 0:3 / /srv/a", "4 3 0:4 / /srv/a/b", "5 2 0:5 / /srv/c", "6 1 0:6 / /srvother");
+  const all = mounts(
+    "1 0 0:1 / /",
+    "2 1 0:2 / /srv",
+    "3 2 0:3 / /srv/a",
+    "4 3 0:4 / /srv/a/b",
+    "5 2 0:5 / /srv/c",
+    "6 1 0:6 / /srvother",
+  );
   assert.deepEqual(visibleBelow("/srv", all), ["/srv/a", "/srv/a/b", "/srv/c"]);
   assert.deepEqual(visibleBelow("/srv/a", all), ["/srv/a/b"]);
   assert.deepEqual(visibleBelow("/srv/a/b", all), []);
@@ -16,6 +24,13 @@ test("what can be seen below a path is found, parents first, and not the path it
 
 test("what lies under a later mount cannot be seen", () => {
   // 4 is mounted over all of /srv, 6 over /srv/d of it; 3 is still there, under it.
-  const all = mounts("1 0 0:1 / /", "2 1 0:2 / /srv", "3 2 0:3 / /srv/a", "4 2 0:4 / /srv", "5 4 0:5 / /srv/d", "6 5 0:6 / /srv/d");
+  const all = mounts(
+    "1 0 0:1 / /",
+    "2 1 0:2 / /srv",
+    "3 2 0:3 / /srv/a",
+    "4 2 0:4 / /srv",
+    "5 4 0:5 / /srv/d",
+    "6 5 0:6 / /srv/d",
+  );
   assert.deepEqual(visibleBelow("/srv", all), ["/srv/d"]);
 });

@@ -3,10 +3,10 @@ import { type MountInfo, readMounts } from "@keelson/linux/mount.ts";
 import type { ResolvedPath } from "@keelson/linux/resolve-paths.ts";
 import type { DeviceSpec } from "@keelson/oci/runtime-spec/linux.ts";
 import type { MountSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
-import type { Machine } from "../capabilities.ts";
 import { isAtOrBelow } from "@keelson/plan/clean-path.ts";
 import type { ContainerPlan } from "@keelson/plan/container-plan.ts";
 import type { MountPlan, SourceTraits } from "@keelson/plan/mounts.ts";
+import type { Machine } from "../capabilities.ts";
 import type { SourceOptions } from "../machine/container-host.ts";
 import { type IdMap, idMapOf } from "../machine/id-map.ts";
 
@@ -18,7 +18,12 @@ type MountsBelow = ReadonlyMap<string, readonly { path: string; source: string; 
  * namespace, because crun before 1.9 leaves it out there, and with mapped ids, because mount_setattr(2)
  * maps all mounts of a tree or none. Like findHostPaths, to be called without a lock.
  */
-export async function findMountsBelow(d: Pick<Machine, "containerHost">, c: Pick<UnboundSources, "plan" | "hostPaths">, inUserNamespace: boolean, signal: AbortSignal): Promise<MountsBelow> {
+export async function findMountsBelow(
+  d: Pick<Machine, "containerHost">,
+  c: Pick<UnboundSources, "plan" | "hostPaths">,
+  inUserNamespace: boolean,
+  signal: AbortSignal,
+): Promise<MountsBelow> {
   const { plan, hostPaths } = c;
   if (!inUserNamespace && !plan.mounts.some((mount) => mount.idMappings !== undefined)) return new Map();
   const mounts = readMounts();
@@ -29,10 +34,15 @@ export async function findMountsBelow(d: Pick<Machine, "containerHost">, c: Pick
     const leads = targets.length === 0 ? [] : await d.containerHost.resolveHostPaths(targets, false, signal);
     const prefix = resolved.path === "/" ? 1 : resolved.path.length + 1;
     // One that was unmounted meanwhile leads nowhere.
-    found.set(resolved.path, targets.flatMap((target, i) => {
-      const lead = leads[i]!;
-      return "path" in lead && lead.path === target ? { path: target.slice(prefix), source: target, isDirectory: lead.isDirectory } : [];
-    }));
+    found.set(
+      resolved.path,
+      targets.flatMap((target, i) => {
+        const lead = leads[i]!;
+        return "path" in lead && lead.path === target
+          ? { path: target.slice(prefix), source: target, isDirectory: lead.isDirectory }
+          : [];
+      }),
+    );
   }
   return found;
 }
@@ -44,7 +54,13 @@ export function visibleBelow(path: string, mounts: readonly MountInfo[]): string
   const seen = new Set([around.id]);
   const targets = new Set<string>();
   for (const mount of mounts) {
-    if (mount.id === around.id || !seen.has(mount.parentId) || mount.target === path || !isAtOrBelow(mount.target, path)) continue;
+    if (
+      mount.id === around.id ||
+      !seen.has(mount.parentId) ||
+      mount.target === path ||
+      !isAtOrBelow(mount.target, path)
+    )
+      continue;
     seen.add(mount.id);
     targets.add(mount.target);
   }
@@ -95,7 +111,10 @@ export async function bindSources(d: Pick<Machine, "containerHost">, u: UnboundS
 }
 
 /** Takes away what bindSources and makeDevices left on the host: a container that is created has it itself. */
-export async function releaseSources({ containerHost }: Pick<Machine, "containerHost">, { plan, idMap }: Pick<UnboundSources, "plan" | "idMap">): Promise<void> {
+export async function releaseSources(
+  { containerHost }: Pick<Machine, "containerHost">,
+  { plan, idMap }: Pick<UnboundSources, "plan" | "idMap">,
+): Promise<void> {
   if (idMap !== undefined || plan.mounts.some(isChanged)) await containerHost.unbindSources(plan.id);
 }
 
@@ -114,7 +133,8 @@ class SourceBinder {
   constructor(d: Pick<Machine, "containerHost">, u: UnboundSources) {
     this.#d = d;
     this.#u = u;
-    this.#hostMounts = u.idMap === undefined && !u.plan.mounts.some((mount) => mount.idMappings !== undefined) ? [] : readMounts();
+    this.#hostMounts =
+      u.idMap === undefined && !u.plan.mounts.some((mount) => mount.idMappings !== undefined) ? [] : readMounts();
   }
 
   /** @param index of the mount in the plan. Returns what the runtime is to bind. */
@@ -152,15 +172,26 @@ class SourceBinder {
     try {
       return await this.#bind(name, source, mount, { isDirectory, recursive: false });
     } catch (error) {
-      if (mount.idMappings === undefined || !(error instanceof StatusError && error.code === Code.FailedPrecondition)) throw error;
+      if (mount.idMappings === undefined || !(error instanceof StatusError && error.code === Code.FailedPrecondition))
+        throw error;
       const { idMappings: _, ...unmapped } = mount;
       return await this.#bind(name, source, unmapped, { isDirectory, recursive: false });
     }
   }
 
-  #bind(name: string, source: string, { propagation, recursiveReadOnly, idMappings }: MountPlan, how: Pick<SourceOptions, "isDirectory" | "recursive">): Promise<string> {
+  #bind(
+    name: string,
+    source: string,
+    { propagation, recursiveReadOnly, idMappings }: MountPlan,
+    how: Pick<SourceOptions, "isDirectory" | "recursive">,
+  ): Promise<string> {
     const { plan, idMap } = this.#u;
-    return this.#d.containerHost.bindSource(plan.id, name, source, { ...how, propagation, recursiveReadOnly, idMap: idMapOf(idMappings, idMap) });
+    return this.#d.containerHost.bindSource(plan.id, name, source, {
+      ...how,
+      propagation,
+      recursiveReadOnly,
+      idMap: idMapOf(idMappings, idMap),
+    });
   }
 
   #isDirectory({ source }: MountPlan): boolean {
@@ -176,12 +207,21 @@ const lockedFlags = ["nosuid", "nodev", "noexec", "ro"] as const;
  * Gives a container in a user namespace its device nodes as mounts: there mknod(2) is forbidden, and runc
  * binds the host's node of the same path instead, whatever it is.
  */
-export function withBoundDevices({ containerHost }: Pick<Machine, "containerHost">, id: string, spec: Spec, idMap: IdMap | undefined): Spec {
+export function withBoundDevices(
+  { containerHost }: Pick<Machine, "containerHost">,
+  id: string,
+  spec: Spec,
+  idMap: IdMap | undefined,
+): Spec {
   const devices = spec.linux?.devices ?? [];
   if (idMap === undefined || devices.length === 0) return spec;
   const sources = containerHost.makeDevices(id, devices, idMap);
   const { devices: _, ...linux } = spec.linux!;
-  return { ...spec, linux, mounts: [...(spec.mounts ?? []), ...devices.map((device, i) => deviceMount(device, sources[i]!))] };
+  return {
+    ...spec,
+    linux,
+    mounts: [...(spec.mounts ?? []), ...devices.map((device, i) => deviceMount(device, sources[i]!))],
+  };
 }
 
 function deviceMount({ path }: DeviceSpec, source: string): MountSpec {

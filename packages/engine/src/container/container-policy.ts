@@ -16,8 +16,15 @@ export interface ContainerPolicy {
  * @param capabilities of this process.
  * @param ownLimits /proc/self/limits
  */
-export function checkOwnLimits({ defaults }: ContainerPolicy, capabilities: readonly string[], ownLimits: string): void {
+export function checkOwnLimits(
+  { defaults }: ContainerPolicy,
+  capabilities: readonly string[],
+  ownLimits: string,
+): void {
   const over = capabilities.includes("CAP_SYS_RESOURCE") ? undefined : rlimitOverOwn(defaults.rlimits, ownLimits);
   if (over === undefined) return;
-  throw new StatusError(Code.FailedPrecondition, `containers.default_ulimits: ${over.name} is over keelsond's own hard limit, ${over.ownHard}, and without CAP_SYS_RESOURCE it cannot give more`);
+  throw new StatusError(
+    Code.FailedPrecondition,
+    `containers.default_ulimits: ${over.name} is over keelsond's own hard limit, ${over.ownHard}, and without CAP_SYS_RESOURCE it cannot give more`,
+  );
 }

@@ -2,11 +2,11 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
 import { LinuxContainerResources } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { ContainerRecord } from "../records/container-record.ts";
 import { clientOf } from "../testing/fake-client.ts";
 import { FakeNode } from "../testing/fake-node.ts";
 import { mockTime } from "../testing/pass-time.ts";
 import { exitEvent, ExitWatch, type ExitWatchDeps } from "./exit-watch.ts";
-import type { ContainerRecord } from "../records/container-record.ts";
 
 /** A running container on a fake node, and a watch of its own whose parts the test may change. */
 async function newWatch(t: TestContext, over: Partial<ExitWatchDeps> = {}) {
@@ -28,7 +28,8 @@ async function newWatch(t: TestContext, over: Partial<ExitWatchDeps> = {}) {
   return { node, id, podId, watch, record, containers, released, told };
 }
 
-const exitOf = ({ state }: ContainerRecord) => (state.is === "exited" ? { exitCode: state.exitCode, reason: state.reason } : state.is);
+const exitOf = ({ state }: ContainerRecord) =>
+  state.is === "exited" ? { exitCode: state.exitCode, reason: state.reason } : state.is;
 
 test("the end of a container is noted with what its monitor wrote, and then it is released", async (t) => {
   const { node, id, watch, record, released, told } = await newWatch(t);
@@ -52,7 +53,10 @@ test("the time of the end is the monitor's, not that of the look", async (t) => 
   assert.ok(state.is === "exited" && state.finishedAtNs === finishedAtNs);
 });
 
-const commandProblem = { exitCode: 127 as const, message: "the command is a script for the interpreter /x, which the container does not have" };
+const commandProblem = {
+  exitCode: 127 as const,
+  message: "the command is a script for the interpreter /x, which the container does not have",
+};
 for (const [how, exitCode, ranForNs, expected] of [
   ["with an error because its command cannot be executed says so", 1, 0n, [127, "StartError", commandProblem.message]],
   ["well says that, whatever its command looks like", 0, 0n, [0, "Completed", ""]],
@@ -164,7 +168,9 @@ test("a container that is removed while its end is looked into is no error", asy
 });
 
 test("a release that fails is told of and changes nothing", async (t) => {
-  const { node, id, watch, record } = await newWatch(t, { release: () => Promise.reject(new Error("no release today")) });
+  const { node, id, watch, record } = await newWatch(t, {
+    release: () => Promise.reject(new Error("no release today")),
+  });
   watch.watch(record());
   node.exit(id, 0);
   await node.quiet();
@@ -199,10 +205,16 @@ test("a container of which nobody can tell whether it runs is unknown, with what
 
 test("a memory kill is looked for when the container failed and had a limit, or ended by SIGKILL", async (t) => {
   const { node, id, containers } = await newWatch(t);
-  const limited = { ...containers.get(id)!, resources: LinuxContainerResources.fromPartial({ memoryLimitInBytes: 1n << 20n }) };
+  const limited = {
+    ...containers.get(id)!,
+    resources: LinuxContainerResources.fromPartial({ memoryLimitInBytes: 1n << 20n }),
+  };
   node.exit(id, 0);
   const suspected: boolean[] = [];
-  const containerHost = { ...node.deps.containerHost, outOfMemory: (_: string, isSuspected: boolean) => (suspected.push(isSuspected), undefined) };
+  const containerHost = {
+    ...node.deps.containerHost,
+    outOfMemory: (_: string, isSuspected: boolean) => (suspected.push(isSuspected), undefined),
+  };
   const end = (record: ContainerRecord, exitCode: number) => {
     node.exitReports.set(id, { exitCode, finishedAtNs: 5n, oomKilled: false });
     return exitEvent({ ...node.deps, containerHost }, record);

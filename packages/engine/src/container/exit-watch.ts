@@ -1,16 +1,17 @@
-import type { Clock, Handlers, Logging, Machine, Records } from "../capabilities.ts";
 import type { ExitReport } from "@keelson/runtimes/runtime.ts";
-import type { ContainerRecord } from "../records/container-record.ts";
+import type { Clock, Handlers, Logging, Machine, Records } from "../capabilities.ts";
 import { endOf } from "../machine/out-of-memory.ts";
-import { killContainer, runtimeOf } from "./runtime-container.ts";
+import type { ContainerRecord } from "../records/container-record.ts";
 import { type ContainerEvent, containerTransition } from "../records/container-state.ts";
+import { killContainer, runtimeOf } from "./runtime-container.ts";
 
 const retryMs = 1000;
 
 /** How long finding out about an end, and killing what is left, may take, in ms. */
 const endTimeoutMs = 10_000;
 
-export interface ExitWatchDeps extends Pick<Records, "containers">, Handlers, Pick<Machine, "containerHost">, Clock, Logging {
+export interface ExitWatchDeps
+  extends Pick<Records, "containers">, Handlers, Pick<Machine, "containerHost">, Clock, Logging {
   /** Gives back what an ended container needs no more, ahead of RemoveContainer. */
   release(id: string): Promise<void>;
   /** Told of each end that is noted. */
@@ -32,7 +33,10 @@ export class ExitWatch {
     if (state.is !== "created" && state.is !== "running") return;
     if (this.#watched.has(id)) return;
     const { runtime, container } = runtimeOf(this.#d, record);
-    this.#watched.set(id, runtime.watch(container, state, () => void this.#ended(id)));
+    this.#watched.set(
+      id,
+      runtime.watch(container, state, () => void this.#ended(id)),
+    );
   }
 
   /** Stops watching a container that is being removed. */
@@ -58,7 +62,11 @@ export class ExitWatch {
       this.#tryAgain(id);
       return;
     }
-    this.#d.release(id).catch((error: unknown) => log.warn({ containerId: id, err: error }, "an ended container is not released yet; RemoveContainer will"));
+    this.#d
+      .release(id)
+      .catch((error: unknown) =>
+        log.warn({ containerId: id, err: error }, "an ended container is not released yet; RemoveContainer will"),
+      );
   }
 
   /** A disk that is full now may have room later; without this the container would be listed as running for ever. */
@@ -72,7 +80,10 @@ export class ExitWatch {
  * How a container whose monitor is gone has ended. Kills what is left of it: of one that shares
  * the PID namespace of its pod or of the host, children may outlive the first process.
  */
-export async function exitEvent(d: Handlers & Pick<Machine, "containerHost"> & Clock, record: ContainerRecord): Promise<ContainerEvent> {
+export async function exitEvent(
+  d: Handlers & Pick<Machine, "containerHost"> & Clock,
+  record: ContainerRecord,
+): Promise<ContainerEvent> {
   const signal = AbortSignal.timeout(endTimeoutMs);
   await killContainer(d, record, signal);
   const { runtime, container } = runtimeOf(d, record);
@@ -80,10 +91,18 @@ export async function exitEvent(d: Handlers & Pick<Machine, "containerHost"> & C
   if (report !== undefined && "lost" in report) return { type: "lost", message: report.lost };
   if (report !== undefined) {
     const oom = ifKnown(() => d.containerHost.outOfMemory(record.cgroupPath, mayBeForWantOfMemory(report, record)));
-    return failedExecution(d, record, report) ?? { type: "exited", exitCode: report.exitCode, ...endOf(report, oom, record), atNs: report.finishedAtNs };
+    return (
+      failedExecution(d, record, report) ?? {
+        type: "exited",
+        exitCode: report.exitCode,
+        ...endOf(report, oom, record),
+        atNs: report.finishedAtNs,
+      }
+    );
   }
   // Without its monitor nobody reads the container's output or learns its exit code.
-  const message = "the container's monitor (conmon) was killed; the container was stopped with it and its exit code is not known";
+  const message =
+    "the container's monitor (conmon) was killed; the container was stopped with it and its exit code is not known";
   return { type: "exited", exitCode: 137, reason: "MonitorLost", message, atNs: d.nowNs() };
 }
 
@@ -99,11 +118,17 @@ const execWithinNs = 10_000_000_000n;
  * The runtimes learn too late that a command has no interpreter or is for another machine: their process then ends
  * as if it were the command, with a line in the container's log. A command that looks so cannot have run.
  */
-function failedExecution(d: Pick<ExitWatchDeps, "containerHost">, { id, state }: ContainerRecord, report: ExitReport): ContainerEvent | undefined {
+function failedExecution(
+  d: Pick<ExitWatchDeps, "containerHost">,
+  { id, state }: ContainerRecord,
+  report: ExitReport,
+): ContainerEvent | undefined {
   if (report.exitCode === 0 || report.exitCode > 128 || report.oomKilled) return undefined;
   if (state.is === "running" && report.finishedAtNs - state.startedAtNs > execWithinNs) return undefined;
   const problem = ifKnown(() => d.containerHost.commandProblem(id));
-  return problem === undefined ? undefined : { type: "exited", ...problem, reason: "StartError", atNs: report.finishedAtNs };
+  return problem === undefined
+    ? undefined
+    : { type: "exited", ...problem, reason: "StartError", atNs: report.finishedAtNs };
 }
 
 /** Why something ended is good to know; that it has must be noted whatever there is to see of that. */

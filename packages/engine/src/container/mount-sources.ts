@@ -4,16 +4,16 @@ import { Code, messageOf, StatusError, wrapError } from "@keelson/base/status.ts
 import type { SystemError } from "@keelson/linux/errno.ts";
 import { type MountInfo, readMounts } from "@keelson/linux/mount.ts";
 import type { FoundPath, ResolvedPath } from "@keelson/linux/resolve-paths.ts";
-import type { Images, Machine } from "../capabilities.ts";
-import type { ContainerPlan } from "@keelson/plan/container-plan.ts";
 import { isAtOrBelow } from "@keelson/plan/clean-path.ts";
+import type { ContainerPlan } from "@keelson/plan/container-plan.ts";
 import { quote } from "@keelson/plan/field-check.ts";
 import type { MountPlan } from "@keelson/plan/mounts.ts";
 import { hostRootOf, type IdMappings } from "@keelson/plan/user-namespace.ts";
-import { isBehindDanglingLink, makeTargetBehindLinks } from "./mount-target.ts";
-import type { MountedImage } from "../records/container-record.ts";
+import type { Images, Machine } from "../capabilities.ts";
 import { type IdMap, idMapOf } from "../machine/id-map.ts";
 import { resolveInRoot } from "../machine/root-file.ts";
+import type { MountedImage } from "../records/container-record.ts";
+import { isBehindDanglingLink, makeTargetBehindLinks } from "./mount-target.ts";
 
 /** What the configuration says of mounts. */
 export interface MountPolicy {
@@ -27,7 +27,11 @@ export function findMountedImages({ images }: Images, mounts: readonly MountPlan
   const names = new Set(mounts.flatMap(({ source }) => (source.is === "image" ? source.image : [])));
   return [...names].map((name) => {
     const image = images.find(name);
-    if (image === undefined) throw new StatusError(Code.NotFound, `image ${name}, which is to be mounted, is not here; pull it first (\`keelctl pull ${name}\`)`);
+    if (image === undefined)
+      throw new StatusError(
+        Code.NotFound,
+        `image ${name}, which is to be mounted, is not here; pull it first (\`keelctl pull ${name}\`)`,
+      );
     return { name, imageId: image.id, layers: image.layers };
   });
 }
@@ -36,7 +40,11 @@ export function findMountedImages({ images }: Images, mounts: readonly MountPlan
  * Where the host paths of a plan's mounts lead; what is not there is made, where the configuration says so. Takes no
  * lock, and must be called without one: a path whose file system does not answer would keep the pod from being stopped.
  */
-export async function findHostPaths(d: Pick<Machine, "containerHost"> & { readonly mountPolicy: MountPolicy }, mounts: readonly MountPlan[], signal: AbortSignal): Promise<ReadonlyMap<string, ResolvedPath>> {
+export async function findHostPaths(
+  d: Pick<Machine, "containerHost"> & { readonly mountPolicy: MountPolicy },
+  mounts: readonly MountPlan[],
+  signal: AbortSignal,
+): Promise<ReadonlyMap<string, ResolvedPath>> {
   const paths = [...new Set(mounts.flatMap(({ source }) => (source.is === "host" ? source.path : [])))];
   if (paths.length === 0) return new Map();
   const found = await d.containerHost.resolveHostPaths(paths, d.mountPolicy.createMissingSources, signal);
@@ -47,7 +55,11 @@ export async function findHostPaths(d: Pick<Machine, "containerHost"> & { readon
  * Waits until what else of the host a plan names can be looked at: devices, and a seccomp profile. Whether it is there
  * and right is found later. Takes no lock, for the same reason.
  */
-export async function awaitHostFiles(d: Pick<Machine, "containerHost">, { devices, seccomp }: Pick<ContainerPlan, "devices" | "seccomp">, signal: AbortSignal): Promise<void> {
+export async function awaitHostFiles(
+  d: Pick<Machine, "containerHost">,
+  { devices, seccomp }: Pick<ContainerPlan, "devices" | "seccomp">,
+  signal: AbortSignal,
+): Promise<void> {
   const paths = [...devices.map((device) => device.hostPath), ...(seccomp.is === "localhost" ? [seccomp.path] : [])];
   if (paths.length > 0) await d.containerHost.resolveHostPaths(paths, false, signal);
 }
@@ -71,11 +83,17 @@ export interface NewContainer {
  * Throws InvalidArgument for a host path that is not there, NotFound for a path that an image does not
  * have, FailedPrecondition for a source that is not shared as its propagation needs.
  */
-export async function prepareMountSources(d: Pick<Machine, "containerHost"> & Images & { readonly mountPolicy: MountPolicy }, c: NewContainer, signal: AbortSignal): Promise<string[]> {
+export async function prepareMountSources(
+  d: Pick<Machine, "containerHost"> & Images & { readonly mountPolicy: MountPolicy },
+  c: NewContainer,
+  signal: AbortSignal,
+): Promise<string[]> {
   const { mounts } = c.plan;
   const images = new ImageMounter(d, c);
   // Read once: of a thousand mounts, each may need to know how its source is shared.
-  const hostMounts = mounts.some((mount) => mount.source.is === "host" && mount.propagation !== "rprivate") ? readMounts() : [];
+  const hostMounts = mounts.some((mount) => mount.source.is === "host" && mount.propagation !== "rprivate")
+    ? readMounts()
+    : [];
   const sources: string[] = [];
   const volumes = new VolumeMaker(d, c);
   for (const mount of mounts) {
@@ -106,7 +124,11 @@ function makeTarget({ rootfs, idMap }: NewContainer, destination: string, isDire
   try {
     makeTargetBehindLinks(rootfs, destination, isDirectory, hostRootOf(idMap));
   } catch (error) {
-    throw new StatusError(Code.InvalidArgument, `mount at ${destination} in the container, which is behind a link of the image: ${messageOf(error)}`, error);
+    throw new StatusError(
+      Code.InvalidArgument,
+      `mount at ${destination} in the container, which is behind a link of the image: ${messageOf(error)}`,
+      error,
+    );
   }
 }
 
@@ -136,7 +158,12 @@ class ImageMounter {
 }
 
 function hostSource(found: ResolvedPath, path: string, mount: MountPlan, hostMounts: readonly MountInfo[]): FoundPath {
-  if ("error" in found) throw new StatusError(Code.InvalidArgument, `mount source ${path} (for ${mount.destination} in the container) ${problemOf(found.error)}`, found.error);
+  if ("error" in found)
+    throw new StatusError(
+      Code.InvalidArgument,
+      `mount source ${path} (for ${mount.destination} in the container) ${problemOf(found.error)}`,
+      found.error,
+    );
   checkPropagation(found.path, mount.propagation, hostMounts);
   return found;
 }
@@ -148,7 +175,11 @@ function problemOf(error: SystemError): string {
 }
 
 /** Mounts can only be seen both ways through a shared mount, one way through a shared one or a slave (mount_namespaces(7)). */
-function checkPropagation(source: string, propagation: MountPlan["propagation"], hostMounts: readonly MountInfo[]): void {
+function checkPropagation(
+  source: string,
+  propagation: MountPlan["propagation"],
+  hostMounts: readonly MountInfo[],
+): void {
   if (propagation === "rprivate") return;
   const around = hostMounts.findLast((m) => isAtOrBelow(source, m.target));
   if (around?.shared !== undefined || (propagation === "rslave" && around?.master !== undefined)) return;
@@ -168,7 +199,11 @@ function imageSource(root: string, { image, subPath }: { image: string; subPath:
   if (inside === undefined) throw new StatusError(Code.NotFound, `${what}: there is nothing at this path in the image`);
   const path = join(root, inside);
   const found = statSync(path);
-  if (!found.isDirectory() && !found.isFile()) throw new StatusError(Code.InvalidArgument, `${what}: is ${kindOf(found)}; only directories and files of an image can be mounted`);
+  if (!found.isDirectory() && !found.isFile())
+    throw new StatusError(
+      Code.InvalidArgument,
+      `${what}: is ${kindOf(found)}; only directories and files of an image can be mounted`,
+    );
   return path;
 }
 
@@ -197,7 +232,12 @@ class VolumeMaker {
     if (made !== undefined) return made;
     this.#hidden ??= new Set(plan.mounts.flatMap((mount) => resolveInRoot(rootfs, mount.destination) ?? []));
     try {
-      const volume = await this.#d.containerHost.makeVolume(plan.id, String(this.#made.size), { rootfs, path, hidden: this.#hidden, owner: hostRootOf(this.#c.idMap) }, signal);
+      const volume = await this.#d.containerHost.makeVolume(
+        plan.id,
+        String(this.#made.size),
+        { rootfs, path, hidden: this.#hidden, owner: hostRootOf(this.#c.idMap) },
+        signal,
+      );
       this.#made.set(path ?? destination, volume);
       return volume;
     } catch (error) {

@@ -20,7 +20,8 @@ test("only what is behind a link that leads nowhere needs to be made", (t) => {
   const root = makeRoot(t);
   symlinkSync("/data/spool", join(root, "var/spool"));
   symlinkSync("/var/lib", join(root, "lib"));
-  for (const path of ["/var/lib", "/var/lib/new/deep", "/new", "/lib/new", "/etc/passwd/x"]) assert.equal(isBehindDanglingLink(root, path), false, path);
+  for (const path of ["/var/lib", "/var/lib/new/deep", "/new", "/lib/new", "/etc/passwd/x"])
+    assert.equal(isBehindDanglingLink(root, path), false, path);
   for (const path of ["/var/spool", "/var/spool/a/b"]) assert.equal(isBehindDanglingLink(root, path), true, path);
 });
 

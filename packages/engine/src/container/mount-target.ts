@@ -32,7 +32,7 @@ export function makeTargetBehindLinks(rootfs: string, destination: string, isDir
 
 /** The path free of links that `path` leads to, all of which but the last part is there. */
 function makeParents(rootfs: string, path: string, owner: Owner): string {
-  for (let at = path; ; ) {
+  for (let at = path; ;) {
     const missing = missingPart(rootfs, at);
     if (missing === undefined) return resolveInRoot(rootfs, at) ?? at;
     const { parent, link, name, rest } = missing;
@@ -59,7 +59,8 @@ function missingPart(rootfs: string, path: string): MissingPart | undefined {
   let parent = "/";
   for (const [i, name] of parts.entries()) {
     const found = name === ".." ? dirname(parent) : resolveInRoot(rootfs, join(parent, name));
-    if (found === undefined) return { parent, name, link: linkAt(join(rootfs, parent, name)), rest: parts.slice(i + 1).join("/") };
+    if (found === undefined)
+      return { parent, name, link: linkAt(join(rootfs, parent, name)), rest: parts.slice(i + 1).join("/") };
     parent = found;
   }
   return undefined;

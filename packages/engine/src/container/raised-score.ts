@@ -7,5 +7,8 @@ const told = new WeakSet<Log>();
 export function tellRaisedScore(log: Log, containerId: string, { value, raisedFrom }: OomScoreAdjPlan): void {
   if (raisedFrom === undefined || told.has(log)) return;
   told.add(log);
-  log.warn({ containerId, asked: raisedFrom, given: value }, "an oom_score_adj below keelsond's own needs CAP_SYS_RESOURCE: containers that ask for a lower one get keelsond's; this is said once");
+  log.warn(
+    { containerId, asked: raisedFrom, given: value },
+    "an oom_score_adj below keelsond's own needs CAP_SYS_RESOURCE: containers that ask for a lower one get keelsond's; this is said once",
+  );
 }

@@ -6,7 +6,13 @@ import { isErrno } from "@keelson/linux/errno.ts";
 import type { IntelRdtSpec } from "@keelson/oci/runtime-spec/linux.ts";
 import type { BlockIoSpec } from "@keelson/oci/runtime-spec/resources.ts";
 import type { HostFacts } from "@keelson/plan/host-facts.ts";
-import { blockIoSpec, type ClassRequest, parseBlockIoClasses, parseRdtClasses, type ResourceClasses } from "@keelson/plan/resource-classes.ts";
+import {
+  blockIoSpec,
+  type ClassRequest,
+  parseBlockIoClasses,
+  parseRdtClasses,
+  type ResourceClasses,
+} from "@keelson/plan/resource-classes.ts";
 
 /** Where classes are defined; read when a container asks for one. */
 export interface ClassFiles {
@@ -20,7 +26,11 @@ const maxFileBytes = 1024 * 1024;
  * What the classes of a container stand for. Throws FailedPrecondition, naming annotation and class, for one that is not
  * defined, and for RDT where the kernel's resctrl is not mounted.
  */
-export async function resolveClasses(classes: ResourceClasses, files: ClassFiles, host: HostFacts): Promise<{ blockIO?: BlockIoSpec; intelRdt?: IntelRdtSpec }> {
+export async function resolveClasses(
+  classes: ResourceClasses,
+  files: ClassFiles,
+  host: HostFacts,
+): Promise<{ blockIO?: BlockIoSpec; intelRdt?: IntelRdtSpec }> {
   const { blockIo, rdt } = classes;
   return {
     ...(blockIo === undefined ? {} : { blockIO: await resolveBlockIo(blockIo, files.blockIo) }),
@@ -35,7 +45,8 @@ async function resolveBlockIo(asked: ClassRequest, file: string): Promise<BlockI
 }
 
 async function resolveRdt(asked: ClassRequest, file: string, host: HostFacts): Promise<IntelRdtSpec> {
-  if (!host.resctrlMounted) throw refused(asked, "this machine cannot have it: resctrl is not mounted at /sys/fs/resctrl");
+  if (!host.resctrlMounted)
+    throw refused(asked, "this machine cannot have it: resctrl is not mounted at /sys/fs/resctrl");
   const defined = ownClass(await readClasses(file, parseRdtClasses), asked.name);
   if (defined !== undefined) return defined;
   // One that the administrator made.
@@ -48,31 +59,44 @@ function ownClass<T>(classes: Readonly<Record<string, T>>, name: string): T | un
 }
 
 /** None when there is no file. */
-async function readClasses<T extends object>(file: string, parseClasses: (value: unknown) => T): Promise<T | Record<string, never>> {
+async function readClasses<T extends object>(
+  file: string,
+  parseClasses: (value: unknown) => T,
+): Promise<T | Record<string, never>> {
   try {
     const { size } = statSync(file);
-    if (size > maxFileBytes) throw new StatusError(Code.FailedPrecondition, `has ${size} bytes; at most ${maxFileBytes} are read`);
+    if (size > maxFileBytes)
+      throw new StatusError(Code.FailedPrecondition, `has ${size} bytes; at most ${maxFileBytes} are read`);
     const { parse } = await import("yaml");
     return parseClasses(parse(readFileSync(file, "utf8"), { maxAliasCount: 100, logLevel: "error" }));
   } catch (error) {
     if (isErrno(error, "ENOENT")) return {};
-    throw new StatusError(Code.FailedPrecondition, `resource classes ${file}: ${messageOf(error).split("\n", 1)[0]!}`, error);
+    throw new StatusError(
+      Code.FailedPrecondition,
+      `resource classes ${file}: ${messageOf(error).split("\n", 1)[0]!}`,
+      error,
+    );
   }
 }
 
 /** A pattern that matches nothing is no error: machines of a pool share the file and not the disks. */
 function blockDevices(pattern: string): { major: number; minor: number }[] {
-  return globSync(pattern).sort().flatMap((path) => {
-    try {
-      const found = deviceNumbers(statSync(path));
-      return found?.type === "b" ? [{ major: found.major, minor: found.minor }] : [];
-    } catch (error) {
-      if (isErrno(error, "ENOENT")) return [];
-      throw error;
-    }
-  });
+  return globSync(pattern)
+    .sort()
+    .flatMap((path) => {
+      try {
+        const found = deviceNumbers(statSync(path));
+        return found?.type === "b" ? [{ major: found.major, minor: found.minor }] : [];
+      } catch (error) {
+        if (isErrno(error, "ENOENT")) return [];
+        throw error;
+      }
+    });
 }
 
 function refused({ name, annotation }: ClassRequest, problem: string): StatusError {
-  return new StatusError(Code.FailedPrecondition, `annotations[${annotation}] asks for the class ${JSON.stringify(name)}: ${problem}`);
+  return new StatusError(
+    Code.FailedPrecondition,
+    `annotations[${annotation}] asks for the class ${JSON.stringify(name)}: ${problem}`,
+  );
 }

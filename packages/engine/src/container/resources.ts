@@ -1,7 +1,7 @@
 import type { LinuxContainerResources } from "@keelson/cri/gen/runtime/v1/api.ts";
-import type { Handlers, Machine, Records } from "../capabilities.ts";
 import { limitFiles, resourcesBefore } from "@keelson/plan/resource-update.ts";
 import { planOomScoreAdj, planResources } from "@keelson/plan/resources.ts";
+import type { Handlers, Machine, Records } from "../capabilities.ts";
 import type { ContainerRecord } from "../records/container-record.ts";
 import { runtimeContainerOf } from "./runtime-container.ts";
 
@@ -11,7 +11,12 @@ type Resizing = Pick<Records, "containers"> & Handlers & Pick<Machine, "containe
  * Gives a container these limits in place of those it has. All of them are written each time: runtimes remember what
  * they wrote last (runc: state.json), and would write that again with the next update. May be repeated.
  */
-export async function applyResources(d: Resizing, record: ContainerRecord, resources: LinuxContainerResources, signal: AbortSignal): Promise<void> {
+export async function applyResources(
+  d: Resizing,
+  record: ContainerRecord,
+  resources: LinuxContainerResources,
+  signal: AbortSignal,
+): Promise<void> {
   const plan = planResources("linux", resources, d.host);
   await d.runtimes.handlerOf(record.handler).runtime.update(runtimeContainerOf(d, record), plan, signal);
   d.containerHost.writeLimits(record.cgroupPath, limitFiles(resources, d.host));
@@ -30,5 +35,6 @@ export async function putBackResources(d: Resizing, record: ContainerRecord, sig
 function applyOomScoreAdj(d: Resizing, record: ContainerRecord, resources: LinuxContainerResources): void {
   const scores = [record.resources, record.resizing, resources].map((r) => planOomScoreAdj("linux", r, d.host).value);
   const wanted = scores.at(-1)!;
-  if (scores.some((score) => score !== wanted)) d.containerHost.setOomScoreAdj(record.cgroupPath, new Set(scores), wanted);
+  if (scores.some((score) => score !== wanted))
+    d.containerHost.setOomScoreAdj(record.cgroupPath, new Set(scores), wanted);
 }

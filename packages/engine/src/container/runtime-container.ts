@@ -1,20 +1,39 @@
-import type { Handlers, Machine } from "../capabilities.ts";
-import { bundleDir } from "../records/paths.ts";
 import type { Runtime, RuntimeContainer } from "@keelson/runtimes/runtime.ts";
+import type { Handlers, Machine } from "../capabilities.ts";
 import type { ContainerRecord } from "../records/container-record.ts";
+import { bundleDir } from "../records/paths.ts";
 
 /** What a runtime is told of a container. */
-export function runtimeContainerOf({ paths }: Pick<Handlers, "paths">, { id, podId, logPath, cgroupPath, config }: ContainerRecord): RuntimeContainer {
-  return { id, sandboxId: podId, bundleDir: bundleDir(paths, id), cgroupPath, logPath, tty: config.tty, stdin: config.stdin, stdinOnce: config.stdinOnce };
+export function runtimeContainerOf(
+  { paths }: Pick<Handlers, "paths">,
+  { id, podId, logPath, cgroupPath, config }: ContainerRecord,
+): RuntimeContainer {
+  return {
+    id,
+    sandboxId: podId,
+    bundleDir: bundleDir(paths, id),
+    cgroupPath,
+    logPath,
+    tty: config.tty,
+    stdin: config.stdin,
+    stdinOnce: config.stdinOnce,
+  };
 }
 
 /** The runtime that has a container, and what that is told of it. Throws FailedPrecondition when its handler is no longer configured. */
-export function runtimeOf(d: Handlers, record: ContainerRecord): { readonly runtime: Runtime; readonly container: RuntimeContainer } {
+export function runtimeOf(
+  d: Handlers,
+  record: ContainerRecord,
+): { readonly runtime: Runtime; readonly container: RuntimeContainer } {
   return { runtime: d.runtimes.handlerOf(record.handler).runtime, container: runtimeContainerOf(d, record) };
 }
 
 /** SIGKILL to everything in a container: wherever its runtime has it, and in its cgroup. */
-export async function killContainer(d: Handlers & Pick<Machine, "containerHost">, record: ContainerRecord, signal: AbortSignal): Promise<void> {
+export async function killContainer(
+  d: Handlers & Pick<Machine, "containerHost">,
+  record: ContainerRecord,
+  signal: AbortSignal,
+): Promise<void> {
   try {
     const { runtime, container } = runtimeOf(d, record);
     await runtime.kill?.(container, signal);

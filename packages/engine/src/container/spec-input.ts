@@ -3,18 +3,18 @@ import { join } from "node:path";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { deviceNumbers } from "@keelson/linux/device-numbers.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
-import { isAppArmorProfileLoaded } from "../machine/apparmor.ts";
 import type { ContainerPlan } from "@keelson/plan/container-plan.ts";
 import type { ContainerSpecInput } from "@keelson/plan/container-spec.ts";
 import type { DeviceRequest, ResolvedDevice } from "@keelson/plan/devices.ts";
-import type { HostFacts } from "@keelson/plan/host-facts.ts";
 import { quote } from "@keelson/plan/field-check.ts";
+import type { HostFacts } from "@keelson/plan/host-facts.ts";
 import type { PodPlan } from "@keelson/plan/pod-plan.ts";
 import { parseSeccompProfile } from "@keelson/plan/seccomp/profile-file.ts";
 import { maxUserFileBytes, resolveUser } from "@keelson/plan/user.ts";
-import { ownNamespaces, podFiles } from "../records/pod-files.ts";
 import type { PrivilegedDevices } from "@keelson/runtimes/handler-settings.ts";
+import { isAppArmorProfileLoaded } from "../machine/apparmor.ts";
 import { readRootFile } from "../machine/root-file.ts";
+import { ownNamespaces, podFiles } from "../records/pod-files.ts";
 
 /** What the machine is asked for a container's spec. */
 export interface SpecSources {
@@ -53,7 +53,13 @@ export function collectSpecInput(s: SpecSources): ContainerSpecInput {
       readRootFile(s.rootfs, "/etc/group", maxUserFileBytes),
     ),
     namespacePaths: namespacePaths(s, files),
-    podFiles: { hosts: files.hosts, hostname: files.hostname, resolvConf: files.resolvConf, shm: pod.ipc === "own" ? files.shm : "/dev/shm", sysfs: files.sysfs },
+    podFiles: {
+      hosts: files.hosts,
+      hostname: files.hostname,
+      resolvConf: files.resolvConf,
+      shm: pod.ipc === "own" ? files.shm : "/dev/shm",
+      sysfs: files.sysfs,
+    },
     mountSources: s.mountSources,
     sourceTraits: s.sourceTraits,
     devices: plan.devices.flatMap(resolveDevice).map((device) => ({ ...device, ...s.deviceOwner })),
@@ -66,7 +72,10 @@ export function collectSpecInput(s: SpecSources): ContainerSpecInput {
 /** Runtimes would only say that a write failed. */
 function checkAppArmorProfile(name: string | undefined): void {
   if (name === undefined || isAppArmorProfileLoaded(name) !== false) return;
-  throw new StatusError(Code.FailedPrecondition, `linux.security_context.apparmor: the profile ${quote(name)} is not loaded on this machine; load it with apparmor_parser`);
+  throw new StatusError(
+    Code.FailedPrecondition,
+    `linux.security_context.apparmor: the profile ${quote(name)} is not loaded on this machine; load it with apparmor_parser`,
+  );
 }
 
 function namespacePaths(s: SpecSources, files: ReturnType<typeof podFiles>): ContainerSpecInput["namespacePaths"] {
@@ -88,7 +97,10 @@ function resolveDevice(request: DeviceRequest): ResolvedDevice[] {
   const device = asDevice(stat, request.containerPath, request.permissions);
   if (device !== undefined) return [device];
   if (stat.isDirectory()) return devicesBelow(path, request.containerPath, request.permissions);
-  throw new StatusError(Code.InvalidArgument, `device ${request.hostPath} is neither a device node nor a directory of them`);
+  throw new StatusError(
+    Code.InvalidArgument,
+    `device ${request.hostPath} is neither a device node nor a directory of them`,
+  );
 }
 
 /** What a container has of its own: not the host's terminals, shared memory or log socket. */
@@ -120,7 +132,9 @@ function statIfThere(path: string): Stats | undefined {
 
 function asDevice(stat: Stats, path: string, permissions: string): ResolvedDevice | undefined {
   const numbers = deviceNumbers(stat);
-  return numbers === undefined ? undefined : { path, ...numbers, fileMode: stat.mode & 0o777, uid: stat.uid, gid: stat.gid, permissions };
+  return numbers === undefined
+    ? undefined
+    : { path, ...numbers, fileMode: stat.mode & 0o777, uid: stat.uid, gid: stat.gid, permissions };
 }
 
 function readSeccompProfile(path: string): ReturnType<typeof parseSeccompProfile> {

@@ -17,7 +17,14 @@ export type ContainerStopping = Pick<Records, "containers"> & Handlers & Exits &
  * of its cgroup. Returns when its end is noted. Takes no lock. Aborted, it leaves the container to
  * the next stop.
  */
-export async function stopContainerProcesses(d: ContainerStopping, id: string, graceMs: number, signal: AbortSignal, stage: Stage = () => undefined, detail: Stage = () => undefined): Promise<void> {
+export async function stopContainerProcesses(
+  d: ContainerStopping,
+  id: string,
+  graceMs: number,
+  signal: AbortSignal,
+  stage: Stage = () => undefined,
+  detail: Stage = () => undefined,
+): Promise<void> {
   const record = d.containers.get(id);
   // One that is being created is its creator's to take down; who waits for that holds the pod's lock.
   if (record === undefined || hasEnded(record) || record.state.is === "creating") return;
@@ -43,7 +50,10 @@ export async function stopContainerProcesses(d: ContainerStopping, id: string, g
   if (await endsWithin(d, id, killTimeoutMs, signal)) return;
   const view = await runtime.view(container, signal);
   if (view === undefined || view === "stopped") {
-    throw new StatusError(Code.DeadlineExceeded, `stop container ${id}: it has ended, but its end is not noted: its monitor does not tell, or there is no room to write it down; keelsond's log says which`);
+    throw new StatusError(
+      Code.DeadlineExceeded,
+      `stop container ${id}: it has ended, but its end is not noted: its monitor does not tell, or there is no room to write it down; keelsond's log says which`,
+    );
   }
   throw new StatusError(
     Code.DeadlineExceeded,
@@ -52,7 +62,12 @@ export async function stopContainerProcesses(d: ContainerStopping, id: string, g
 }
 
 /** Whether the container's end is noted in time. Rejects with the caller's reason when `signal` aborts. */
-async function endsWithin(d: Pick<Records, "containers">, id: string, timeoutMs: number, signal: AbortSignal): Promise<boolean> {
+async function endsWithin(
+  d: Pick<Records, "containers">,
+  id: string,
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<boolean> {
   // setTimeout takes 31 bits; a kubelet's longest grace period is far below.
   const timeout = AbortSignal.timeout(Math.min(timeoutMs, 2 ** 31 - 1));
   try {

@@ -22,7 +22,10 @@ export async function teardownContainer(d: Releasing, record: ContainerRecord, s
  * Lets the runtime forget a container that has ended and unmounts its root file system, so that RemoveContainer need
  * not wait for it. Does nothing when the container was removed meanwhile.
  */
-export async function releaseContainer(d: Pick<Records, "containers"> & Pick<Turns, "podLock"> & Pick<Deadlines, "cleanupTimeoutMs"> & Releasing, id: string): Promise<void> {
+export async function releaseContainer(
+  d: Pick<Records, "containers"> & Pick<Turns, "podLock"> & Pick<Deadlines, "cleanupTimeoutMs"> & Releasing,
+  id: string,
+): Promise<void> {
   const signal = AbortSignal.timeout(d.cleanupTimeoutMs);
   const podId = d.containers.get(id)?.podId;
   if (podId === undefined) return;
@@ -38,7 +41,11 @@ async function releaseEnded(d: Releasing, record: ContainerRecord, signal: Abort
 }
 
 /** Takes a container down and forgets it. */
-export async function removeContainerRecord(d: ContainerRemoving, record: ContainerRecord, signal: AbortSignal): Promise<void> {
+export async function removeContainerRecord(
+  d: ContainerRemoving,
+  record: ContainerRecord,
+  signal: AbortSignal,
+): Promise<void> {
   d.exits.forget(record.id);
   await teardownContainer(d, record, signal);
   d.containers.delete(record.id);

@@ -4,8 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import type { Log } from "@keelson/base/log.ts";
-import { isAppArmorProfileLoaded, loadDefaultAppArmor } from "./apparmor.ts";
 import { appArmorProfile } from "@keelson/plan/apparmor-profile.ts";
+import { isAppArmorProfileLoaded, loadDefaultAppArmor } from "./apparmor.ts";
 
 function setUp(t: TestContext) {
   const dir = mkdtempSync(join(tmpdir(), "keelson-apparmor-"));
@@ -43,8 +43,14 @@ test("a profile is loaded when the kernel lists its very name", (t) => {
   const list = join(dir, "profiles");
   writeFileSync(list, "keelson-default (enforce)\n/usr/sbin/my (x) tool (complain)\nrunc (unconfined)\n");
   const loaded = ["keelson-default", "/usr/sbin/my (x) tool", "runc"];
-  assert.deepEqual(loaded.map((name) => isAppArmorProfileLoaded(name, list)), [true, true, true]);
-  assert.deepEqual(["keelson", "default (enforce)", "tool"].map((name) => isAppArmorProfileLoaded(name, list)), [false, false, false]);
+  assert.deepEqual(
+    loaded.map((name) => isAppArmorProfileLoaded(name, list)),
+    [true, true, true],
+  );
+  assert.deepEqual(
+    ["keelson", "default (enforce)", "tool"].map((name) => isAppArmorProfileLoaded(name, list)),
+    [false, false, false],
+  );
   assert.equal(isAppArmorProfileLoaded("x", join(dir, "none")), undefined);
 });
 
@@ -53,5 +59,6 @@ test("the profile confines what is the machine's, in rules that end as apparmor.
   assert.equal(lines[0], "profile keelson-default flags=(attach_disconnected,mediate_deleted) {");
   assert.equal(lines.at(-1), "}");
   for (const line of lines.slice(1, -1)) assert.match(line, /^ {2}\S.*,$/);
-  for (const rule of ["deny mount,", "deny /proc/sys/vm/** wklx,", "deny /sys/fs/[^c]*/** wklx,"]) assert.ok(lines.includes(`  ${rule}`), rule);
+  for (const rule of ["deny mount,", "deny /proc/sys/vm/** wklx,", "deny /sys/fs/[^c]*/** wklx,"])
+    assert.ok(lines.includes(`  ${rule}`), rule);
 });

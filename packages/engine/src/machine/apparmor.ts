@@ -16,11 +16,17 @@ const parserTimeoutMs = 30_000;
 export async function loadDefaultAppArmor(parser: string | undefined, log: Log): Promise<string> {
   const without = "containers run without the default AppArmor profile, and those that ask for it are refused";
   if (parser === undefined) {
-    log.warn({}, `AppArmor is on, but apparmor_parser is not there; ${without}: install the package apparmor and start keelsond again`);
+    log.warn(
+      {},
+      `AppArmor is on, but apparmor_parser is not there; ${without}: install the package apparmor and start keelsond again`,
+    );
     return "";
   }
   try {
-    const { code, stderr } = await run({ file: parser, args: ["--replace", "--skip-cache"], stdin: Buffer.from(appArmorProfile()), env: {} }, AbortSignal.timeout(parserTimeoutMs));
+    const { code, stderr } = await run(
+      { file: parser, args: ["--replace", "--skip-cache"], stdin: Buffer.from(appArmorProfile()), env: {} },
+      AbortSignal.timeout(parserTimeoutMs),
+    );
     if (code === 0) return defaultAppArmorName;
     log.warn({ stderr: stderr.toString().slice(0, 1000) }, `apparmor_parser failed; ${without}`);
   } catch (error) {
@@ -30,9 +36,14 @@ export async function loadDefaultAppArmor(parser: string | undefined, log: Log):
 }
 
 /** Whether the kernel has a profile of this name; undefined where it cannot be asked (securityfs is not mounted). */
-export function isAppArmorProfileLoaded(name: string, list = "/sys/kernel/security/apparmor/profiles"): boolean | undefined {
+export function isAppArmorProfileLoaded(
+  name: string,
+  list = "/sys/kernel/security/apparmor/profiles",
+): boolean | undefined {
   try {
-    return readFileSync(list, "utf8").split("\n").some((line) => line.replace(/ \([a-z]+\)$/, "") === name);
+    return readFileSync(list, "utf8")
+      .split("\n")
+      .some((line) => line.replace(/ \([a-z]+\)$/, "") === name);
   } catch (error) {
     if (isErrno(error, "ENOENT", "EACCES")) return undefined;
     throw error;

@@ -39,25 +39,50 @@ function container(t: TestContext, files: Record<string, string | Buffer>) {
   t.after(() => rmSync(dir, { recursive: true }));
   const root = join(dir, "root");
   mkdirSync(join(root, "bin"), { recursive: true });
-  for (const [path, content] of Object.entries({ "bin/sh": elf(amd64), ...files })) writeFileSync(join(root, path), content, { mode: 0o755 });
+  for (const [path, content] of Object.entries({ "bin/sh": elf(amd64), ...files }))
+    writeFileSync(join(root, path), content, { mode: 0o755 });
   const problem = (command: string, o: Options = {}) => {
-    const process: Spec["process"] = { cwd: o.cwd ?? "/", args: [command], env: ["PATH=/usr/bin:/bin"], user: { uid: o.uid ?? 0, gid: o.uid ?? 0 } };
-    return commandProblem({ ociVersion: "1.0.2", process, root: { path: root }, mounts: o.mounts ?? [] }, o.arch ?? "x64", o.otherFormats ?? false);
+    const process: Spec["process"] = {
+      cwd: o.cwd ?? "/",
+      args: [command],
+      env: ["PATH=/usr/bin:/bin"],
+      user: { uid: o.uid ?? 0, gid: o.uid ?? 0 },
+    };
+    return commandProblem(
+      { ociVersion: "1.0.2", process, root: { path: root }, mounts: o.mounts ?? [] },
+      o.arch ?? "x64",
+      o.otherFormats ?? false,
+    );
   };
   return { dir, root, problem };
 }
 
 test("a program and a script with its interpreter have no problem, found by path, by PATH and from the working directory", (t) => {
-  const { root, problem } = container(t, { "bin/script": "#!/bin/sh -e\n", "bin/env-script": "#! /bin/sh", "bin/dynamic": elf(amd64, "/bin/ld.so"), "bin/ld.so": elf(amd64), "bin/i386": elf(3) });
+  const { root, problem } = container(t, {
+    "bin/script": "#!/bin/sh -e\n",
+    "bin/env-script": "#! /bin/sh",
+    "bin/dynamic": elf(amd64, "/bin/ld.so"),
+    "bin/ld.so": elf(amd64),
+    "bin/i386": elf(3),
+  });
   symlinkSync("/bin", join(root, "tools"));
-  for (const command of ["/bin/sh", "sh", "script", "/bin/env-script", "dynamic", "i386", "/tools/sh", "./bin/sh"]) assert.equal(problem(command), undefined, command);
+  for (const command of ["/bin/sh", "sh", "script", "/bin/env-script", "dynamic", "i386", "/tools/sh", "./bin/sh"])
+    assert.equal(problem(command), undefined, command);
   assert.equal(problem("./sh", { cwd: "/bin" }), undefined);
 });
 
 test("a command that is not there is 127 and names what was looked for", (t) => {
   const { problem } = container(t, {});
-  assert.deepEqual(problem("/no/such"), { exitCode: 127, message: 'the command "/no/such" is not there: the container has no file "/no/such"; check its spelling, or use an image that has it' });
-  assert.deepEqual(problem("nosuch"), { exitCode: 127, message: 'the command "nosuch" is in none of the directories of the container\'s PATH ("/usr/bin:/bin"); write its full path, or use an image that has it' });
+  assert.deepEqual(problem("/no/such"), {
+    exitCode: 127,
+    message:
+      'the command "/no/such" is not there: the container has no file "/no/such"; check its spelling, or use an image that has it',
+  });
+  assert.deepEqual(problem("nosuch"), {
+    exitCode: 127,
+    message:
+      'the command "nosuch" is in none of the directories of the container\'s PATH ("/usr/bin:/bin"); write its full path, or use an image that has it',
+  });
   assert.match(problem("./x", { cwd: "/srv" })!.message, /no file "\/srv\/\.\/x"/);
   assert.equal(problem("/bin/sh/x")?.exitCode, 127);
 });
@@ -67,32 +92,57 @@ test("a directory and what may not be executed are 126", (t) => {
   chmodSync(join(root, "bin/data"), 0o644);
   chmodSync(join(root, "bin/mine"), 0o700);
   assert.match(problem("/bin")!.message, /^the command "\/bin" is a directory/);
-  assert.match(problem("data")!.message, /^the command "data" may not be executed by user 0: its mode is 0644; .*chmod \+x/);
+  assert.match(
+    problem("data")!.message,
+    /^the command "data" may not be executed by user 0: its mode is 0644; .*chmod \+x/,
+  );
   assert.equal(problem("mine"), undefined);
-  assert.deepEqual([problem("/bin")!.exitCode, problem("data")!.exitCode, problem("mine", { uid: 12_345 })!.exitCode], [126, 126, 126]);
+  assert.deepEqual(
+    [problem("/bin")!.exitCode, problem("data")!.exitCode, problem("mine", { uid: 12_345 })!.exitCode],
+    [126, 126, 126],
+  );
 });
 
 test("a missing interpreter or dynamic loader is 127 and is named", (t) => {
-  const { problem } = container(t, { "bin/script": "#!/usr/bin/python3 -u\n", "bin/dos": "#!/bin/sh\r\necho\r\n", "bin/none": "#!\n", "bin/dynamic": elf(amd64, "/lib64/ld-linux-x86-64.so.2") });
-  assert.deepEqual([problem("script")!.exitCode, problem("dos")!.exitCode, problem("dynamic")!.exitCode, problem("none")!.exitCode], [127, 127, 127, 126]);
+  const { problem } = container(t, {
+    "bin/script": "#!/usr/bin/python3 -u\n",
+    "bin/dos": "#!/bin/sh\r\necho\r\n",
+    "bin/none": "#!\n",
+    "bin/dynamic": elf(amd64, "/lib64/ld-linux-x86-64.so.2"),
+  });
+  assert.deepEqual(
+    [problem("script")!.exitCode, problem("dos")!.exitCode, problem("dynamic")!.exitCode, problem("none")!.exitCode],
+    [127, 127, 127, 126],
+  );
   assert.match(problem("script")!.message, /script for the interpreter "\/usr\/bin\/python3",/);
   assert.match(problem("dos")!.message, /Windows line ends/);
   assert.match(problem("dynamic")!.message, /dynamic loader "\/lib64\/ld-linux-x86-64\.so\.2",/);
 });
 
 test("a program for another machine is 126 and says for which, but where the machine knows more formats", (t) => {
-  const { problem } = container(t, { "bin/arm": elf(arm64), "bin/text": "echo hi\n", "bin/empty": "", "bin/odd": elf(4242) });
-  assert.deepEqual(problem("arm"), { exitCode: 126, message: 'the command "arm" is a program for arm64, and this machine is amd64; use an image for linux/amd64' });
+  const { problem } = container(t, {
+    "bin/arm": elf(arm64),
+    "bin/text": "echo hi\n",
+    "bin/empty": "",
+    "bin/odd": elf(4242),
+  });
+  assert.deepEqual(problem("arm"), {
+    exitCode: 126,
+    message: 'the command "arm" is a program for arm64, and this machine is amd64; use an image for linux/amd64',
+  });
   assert.match(problem("sh", { arch: "arm64" })!.message, /a program for amd64, and this machine is arm64/);
   assert.match(problem("odd")!.message, /for machine 4242/);
   assert.match(problem("text")!.message, /neither a Linux program nor a script .*#!\/bin\/sh/);
   assert.match(problem("empty")!.message, /empty file/);
-  for (const command of ["arm", "text", "odd"]) assert.equal(problem(command, { otherFormats: true }), undefined, command);
+  for (const command of ["arm", "text", "odd"])
+    assert.equal(problem(command, { otherFormats: true }), undefined, command);
 });
 
 test("a program that is cut off anywhere is damaged or runs, and never throws", (t) => {
   const whole = elf(amd64, "/bin/sh");
-  const files = Object.fromEntries(Array.from({ length: whole.length }, (_, length) => [`bin/cut${length}`, whole.subarray(0, length)]));
+  const files = Object.fromEntries(
+    Array.from({ length: whole.length }, (_, length) => [`bin/cut${length}`, whole.subarray(0, length)]),
+  );
   const { problem } = container(t, files);
   for (let length = 4; length < whole.length; length++) {
     const message = problem(`cut${length}`)?.message;
@@ -112,7 +162,8 @@ test("what is mounted is looked at where it is on the host, through the image's 
     { destination: "/bin/outer", options: ["rbind"], source: join(dir, "volume/tool") },
   ];
   mkdirSync(join(root, "run/tools"));
-  for (const command of ["/var/tools/tool", "/run/tools/tool", "/bin/outer"]) assert.match(problem(command, { mounts })!.message, /interpreter "\/no\/such"/, command);
+  for (const command of ["/var/tools/tool", "/run/tools/tool", "/bin/outer"])
+    assert.match(problem(command, { mounts })!.message, /interpreter "\/no\/such"/, command);
   assert.match(problem("/var/tools/other", { mounts })!.message, /is not there/);
   assert.equal(problem("/proc/self/exe", { mounts }), undefined, "cannot be told from outside");
 });
@@ -128,12 +179,16 @@ test("links lead to nothing of the host", (t) => {
 test("what cannot be looked at is left unexplained", (t) => {
   const { root, problem } = container(t, {});
   symlinkSync("loop", join(root, "bin/loop"));
-  for (const command of ["/bin/loop", "loop", `/${"z".repeat(3000)}`]) assert.equal(problem(command), undefined, command.slice(0, 20));
+  for (const command of ["/bin/loop", "loop", `/${"z".repeat(3000)}`])
+    assert.equal(problem(command), undefined, command.slice(0, 20));
 });
 
 test("whatever an image has in the place of a name, the sentence is one line of bounded length", (t) => {
   const loader = `/x\n\u0007${"y".repeat(150)}`;
-  const { problem } = container(t, { "bin/script": `#!/a\u0001${"b".repeat(250)}`, "bin/dynamic": elf(amd64, loader.slice(0, 100)) });
+  const { problem } = container(t, {
+    "bin/script": `#!/a\u0001${"b".repeat(250)}`,
+    "bin/dynamic": elf(amd64, loader.slice(0, 100)),
+  });
   for (const command of ["script", "dynamic", `/${"z\n".repeat(100)}`]) {
     const { message } = problem(command)!;
     assert.match(message, /^[\x20-\x7e…]{1,700}$/);

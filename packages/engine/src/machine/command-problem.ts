@@ -44,7 +44,14 @@ export function commandProblem(spec: Spec, arch: string, otherFormats: boolean):
   const name = `the command ${quote(command)}`;
   try {
     const mounts = mountedAt(root.path, spec.mounts ?? []);
-    const container: Container = { process, root: root.path, mounts, arch, otherFormats, idsAreReal: spec.linux?.uidMappings === undefined };
+    const container: Container = {
+      process,
+      root: root.path,
+      mounts,
+      arch,
+      otherFormats,
+      idsAreReal: spec.linux?.uidMappings === undefined,
+    };
     if (command.includes("/")) return fileProblem(container, name, absolute(process.cwd, command));
     return searchProblem(container, name, command);
   } catch {
@@ -64,18 +71,28 @@ function searchProblem(c: Container, name: string, command: string): CommandProb
     if (problem === undefined) return undefined;
     first ??= problem;
   }
-  return first ?? notFound(`${name} is in none of the directories of the container's PATH (${quote(path)}); write its full path, or use an image that has it`);
+  return (
+    first ??
+    notFound(
+      `${name} is in none of the directories of the container's PATH (${quote(path)}); write its full path, or use an image that has it`,
+    )
+  );
 }
 
 function fileProblem(c: Container, name: string, path: string): CommandProblem | undefined {
   const found = find(c, path);
   if (found === "hidden") return undefined;
-  if (found === undefined) return notFound(`${name} is not there: the container has no file ${quote(path)}; check its spelling, or use an image that has it`);
+  if (found === undefined)
+    return notFound(
+      `${name} is not there: the container has no file ${quote(path)}; check its spelling, or use an image that has it`,
+    );
   const { hostPath, stat } = found;
   if (stat.isDirectory()) return cannotRun(`${name} is a directory; name a program in it`);
   if (!stat.isFile()) return cannotRun(`${name} is not a regular file; name a program`);
   if (c.idsAreReal && !mayExecute(c.process, stat)) {
-    return cannotRun(`${name} may not be executed by user ${c.process.user.uid}: its mode is ${(stat.mode & 0o7777).toString(8).padStart(4, "0")}; give it execute permission in the image (chmod +x)`);
+    return cannotRun(
+      `${name} may not be executed by user ${c.process.user.uid}: its mode is ${(stat.mode & 0o7777).toString(8).padStart(4, "0")}; give it execute permission in the image (chmod +x)`,
+    );
   }
   return contentProblem(c, name, hostPath);
 }
@@ -95,10 +112,16 @@ function contentProblem(c: Container, name: string, hostPath: string): CommandPr
     if (start.toString("latin1", 0, 4) !== "\x7fELF") return c.otherFormats ? undefined : formatProblem(name, size);
     const elf = elfProblem(read, c.arch);
     if (elf?.is === "loader" && find(c, elf.path) === undefined) {
-      return notFound(`${name} needs the dynamic loader ${quote(elf.path)}, which the container does not have; use a statically linked program, or an image with the C library that it was built for`);
+      return notFound(
+        `${name} needs the dynamic loader ${quote(elf.path)}, which the container does not have; use a statically linked program, or an image with the C library that it was built for`,
+      );
     }
-    if (elf?.is === "machine" && !c.otherFormats) return cannotRun(`${name} is a program for ${elf.built}, and this machine is ${elf.here}; use an image for linux/${elf.here}`);
-    if (elf?.is === "damaged") return cannotRun(`${name} is a damaged program: its ELF header is cut off; build or pull the image again`);
+    if (elf?.is === "machine" && !c.otherFormats)
+      return cannotRun(
+        `${name} is a program for ${elf.built}, and this machine is ${elf.here}; use an image for linux/${elf.here}`,
+      );
+    if (elf?.is === "damaged")
+      return cannotRun(`${name} is a damaged program: its ELF header is cut off; build or pull the image again`);
     return undefined;
   } finally {
     closeSync(fd);
@@ -107,19 +130,27 @@ function contentProblem(c: Container, name: string, hostPath: string): CommandPr
 
 function formatProblem(name: string, size: number): CommandProblem {
   if (size === 0) return cannotRun(`${name} is an empty file; build the image again`);
-  return cannotRun(`${name} is neither a Linux program nor a script that says what is to run it; begin a script with a line such as #!/bin/sh`);
+  return cannotRun(
+    `${name} is neither a Linux program nor a script that says what is to run it; begin a script with a line such as #!/bin/sh`,
+  );
 }
 
 /** The line that execve(2) reads: an interpreter and at most one argument. */
 function scriptProblem(c: Container, name: string, start: Buffer): CommandProblem | undefined {
   const line = start.toString("utf8").split("\n")[0]!.slice(2);
   const interpreter = line.trim().split(/[ \t]/)[0]!;
-  if (interpreter === "") return cannotRun(`${name} is a script whose first line names no interpreter after #!; write one such as #!/bin/sh`);
+  if (interpreter === "")
+    return cannotRun(`${name} is a script whose first line names no interpreter after #!; write one such as #!/bin/sh`);
   const path = absolute(c.process.cwd, interpreter);
   if (find(c, path) !== undefined && !line.endsWith("\r")) return undefined;
   // To the kernel the return is a part of the name, or of the argument.
-  if (line.endsWith("\r")) return notFound(`${name} is a script with Windows line ends: its interpreter is taken as ${quote(line)}; save it with Unix line ends`);
-  return notFound(`${name} is a script for the interpreter ${quote(interpreter)}, which the container does not have; use an image that has it, or change the script's first line`);
+  if (line.endsWith("\r"))
+    return notFound(
+      `${name} is a script with Windows line ends: its interpreter is taken as ${quote(line)}; save it with Unix line ends`,
+    );
+  return notFound(
+    `${name} is a script for the interpreter ${quote(interpreter)}, which the container does not have; use an image that has it, or change the script's first line`,
+  );
 }
 
 /** A file as a process of the container finds it; `hidden` below a mount that cannot be looked into from outside. */
@@ -146,7 +177,10 @@ function find(c: Container, path: string): { hostPath: string; stat: Stats } | "
 /** Where each mount really is, nearest to the root first: a destination may lead through links of the image. */
 function mountedAt(root: string, mounts: readonly MountSpec[]): Mounted[] {
   return mounts
-    .map((mount) => ({ destination: resolveInRoot(root, mount.destination) ?? mount.destination, source: isBind(mount) ? mount.source : undefined }))
+    .map((mount) => ({
+      destination: resolveInRoot(root, mount.destination) ?? mount.destination,
+      source: isBind(mount) ? mount.source : undefined,
+    }))
     .toSorted((a, b) => a.destination.length - b.destination.length);
 }
 

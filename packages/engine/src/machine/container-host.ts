@@ -1,27 +1,51 @@
-import { chmodSync, chownSync, constants, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  constants,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
-import { type CgroupLayout, cgroupProcs, controllerDir, killCgroup, removeCgroup, thawCgroup } from "@keelson/linux/cgroup.ts";
 import { allDone } from "@keelson/base/all-done.ts";
 import { namingFile } from "@keelson/base/exhaustion.ts";
+import {
+  type CgroupLayout,
+  cgroupProcs,
+  controllerDir,
+  killCgroup,
+  removeCgroup,
+  thawCgroup,
+} from "@keelson/linux/cgroup.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
 import { mknod } from "@keelson/linux/file.ts";
 import { readOomKills } from "@keelson/linux/kernel-log.ts";
+import { makeDirectories } from "@keelson/linux/make-directories.ts";
 import { memoryPressure, memoryWorkingSet } from "@keelson/linux/memory-cgroup.ts";
-import { bindMountAsync, mount as mountFs, MS, type Propagation, readMounts, unmountAllUnder, unmountAsync } from "@keelson/linux/mount.ts";
+import {
+  bindMountAsync,
+  mount as mountFs,
+  MS,
+  type Propagation,
+  readMounts,
+  unmountAllUnder,
+  unmountAsync,
+} from "@keelson/linux/mount.ts";
 import { mountOverlayAsync } from "@keelson/linux/overlay.ts";
 import type { ResolvedPath } from "@keelson/linux/resolve-paths.ts";
 import { removeTreeAsync } from "@keelson/linux/tree.ts";
 import type { DeviceSpec } from "@keelson/oci/runtime-spec/linux.ts";
 import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
-import { makeDirectories } from "@keelson/linux/make-directories.ts";
 import type { LimitFile } from "@keelson/plan/resource-update.ts";
 import { specFile } from "@keelson/runtimes/runtime-paths.ts";
 import { type CommandProblem, commandProblem } from "./command-problem.ts";
-import { HostPaths } from "./host-paths.ts";
-import { relabelTree } from "./relabel.ts";
 import { fillVolume, type VolumeContent } from "./fill-volume.ts";
+import { HostPaths } from "./host-paths.ts";
 import { cannotMap, type IdMap, letIn, makeMountPoint, mappedIds, MappedLayers, UserNamespacePin } from "./id-map.ts";
 import type { OomReport } from "./out-of-memory.ts";
+import { relabelTree } from "./relabel.ts";
 
 /** How the files of an image look in a container. */
 export interface ImageLook {
@@ -162,7 +186,12 @@ export class LinuxContainerHost implements ContainerHost {
     return target;
   }
 
-  async mountImage(id: string, name: string, layerDirs: readonly string[], { label, idMap }: ImageLook): Promise<string> {
+  async mountImage(
+    id: string,
+    name: string,
+    layerDirs: readonly string[],
+    { label, idMap }: ImageLook,
+  ): Promise<string> {
     const bundle = this.#bundleDirOf(id);
     const images = join(bundle, "images");
     const target = join(images, name);
@@ -178,7 +207,8 @@ export class LinuxContainerHost implements ContainerHost {
     const sources = join(this.#bundleDirOf(id), "sources");
     const target = join(sources, name);
     makeMountPoint(target, options.isDirectory);
-    await using userns = options.idMap === undefined ? undefined : await UserNamespacePin.of(join(sources, "userns"), options.idMap);
+    await using userns =
+      options.idMap === undefined ? undefined : await UserNamespacePin.of(join(sources, "userns"), options.idMap);
     try {
       await bindMountAsync(source, target, {
         recursive: options.recursive,
@@ -196,7 +226,13 @@ export class LinuxContainerHost implements ContainerHost {
     const dir = join(this.#bundleDirOf(id), "sources", "devices");
     mkdirSync(dir, { recursive: true, mode: 0o755 });
     // Of our own: where the bundle is, devices are mostly forbidden (nodev).
-    mountFs({ source: "devices", target: dir, fstype: "tmpfs", flags: MS.NOSUID | MS.NOEXEC, data: "mode=755,size=64k" });
+    mountFs({
+      source: "devices",
+      target: dir,
+      fstype: "tmpfs",
+      flags: MS.NOSUID | MS.NOEXEC,
+      data: "mode=755,size=64k",
+    });
     return devices.map(({ type, major = 0, minor = 0, fileMode = 0o666, uid = 0, gid = 0 }, i) => {
       const path = join(dir, String(i));
       mknod(path, (type === "b" ? S_IFBLK : type === "p" ? S_IFIFO : S_IFCHR) | fileMode, major, minor);
@@ -243,7 +279,9 @@ export class LinuxContainerHost implements ContainerHost {
 
   commandProblem(id: string, other?: ProcessSpec): CommandProblem | undefined {
     const spec = this.readSpec(id);
-    return spec === undefined ? undefined : commandProblem(other === undefined ? spec : { ...spec, process: other }, process.arch, hasOtherFormats());
+    return spec === undefined
+      ? undefined
+      : commandProblem(other === undefined ? spec : { ...spec, process: other }, process.arch, hasOtherFormats());
   }
 
   kill(cgroupPath: string, signal: AbortSignal): Promise<void> {

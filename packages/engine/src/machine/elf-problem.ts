@@ -2,11 +2,23 @@
  * What may keep the kernel from running an ELF program: its loader, which the caller looks for; that it is for
  * another machine; that it is cut off.
  */
-export type ElfProblem = { is: "loader"; path: string } | { is: "machine"; built: string; here: string } | { is: "damaged" };
+export type ElfProblem =
+  | { is: "loader"; path: string }
+  | { is: "machine"; built: string; here: string }
+  | { is: "damaged" };
 
 /** elf(5), e_machine, by the names that images have for architectures. */
 const machines: ReadonlyMap<number, string> = new Map([
-  [3, "386"], [8, "mips"], [20, "ppc"], [21, "ppc64le"], [22, "s390x"], [40, "arm"], [62, "amd64"], [183, "arm64"], [243, "riscv64"], [258, "loong64"],
+  [3, "386"],
+  [8, "mips"],
+  [20, "ppc"],
+  [21, "ppc64le"],
+  [22, "s390x"],
+  [40, "arm"],
+  [62, "amd64"],
+  [183, "arm64"],
+  [243, "riscv64"],
+  [258, "loong64"],
 ]);
 
 /** What each machine, as Node's `process.arch` has it, runs by itself. */
@@ -30,9 +42,11 @@ export function elfProblem(read: (at: number, length: number) => Buffer, arch: s
   const is64 = header[4] === 2;
   const isLittle = header[5] === 1;
   if (header.length < (is64 ? 64 : 52)) return { is: "damaged" };
-  const number = (buffer: Buffer, at: number, length: number): number => (isLittle ? buffer.readUIntLE(at, length) : buffer.readUIntBE(at, length));
+  const number = (buffer: Buffer, at: number, length: number): number =>
+    isLittle ? buffer.readUIntLE(at, length) : buffer.readUIntBE(at, length);
   // 48 bits are more than a file's size; the rest of a 64-bit number is 0 in any file that is not damaged.
-  const word = (buffer: Buffer, at: number): number => (is64 ? number(buffer, isLittle ? at : at + 2, 6) : number(buffer, at, 4));
+  const word = (buffer: Buffer, at: number): number =>
+    is64 ? number(buffer, isLittle ? at : at + 2, 6) : number(buffer, at, 4);
   const problem = machineProblem(number(header, 18, 2), arch);
   if (problem !== undefined) return problem;
   const tableAt = word(header, is64 ? 32 : 28);

@@ -1,4 +1,13 @@
-import { chmodSync, constants, lchownSync, lstatSync, mkdirSync, readlinkSync, symlinkSync, type BigIntStats } from "node:fs";
+import {
+  chmodSync,
+  constants,
+  lchownSync,
+  lstatSync,
+  mkdirSync,
+  readlinkSync,
+  symlinkSync,
+  type BigIntStats,
+} from "node:fs";
 import { copyFile, link, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
@@ -41,7 +50,11 @@ const slash = Buffer.from("/");
  * Throws InvalidArgument when it is no directory, ResourceExhausted when the disk is full; what was
  * copied until then stays for the caller to remove.
  */
-export async function fillVolume(target: string, { rootfs, path, hidden, owner }: VolumeContent, signal: AbortSignal): Promise<void> {
+export async function fillVolume(
+  target: string,
+  { rootfs, path, hidden, owner }: VolumeContent,
+  signal: AbortSignal,
+): Promise<void> {
   mkdirSync(target, { recursive: true, mode: 0o755 });
   if (path === undefined) return lchownSync(target, owner.uid, owner.gid);
   const source = Buffer.from(join(rootfs, path));
@@ -52,14 +65,21 @@ export async function fillVolume(target: string, { rootfs, path, hidden, owner }
     await copyContent(copy, source, Buffer.from(target));
     copyAttributes(source, Buffer.from(target), stat);
   } catch (error) {
-    if (isErrno(error, "ENOSPC", "EDQUOT")) throw new StatusError(Code.ResourceExhausted, `${(error as Error).message}; make room on the disk of keelsond's root`, error);
+    if (isErrno(error, "ENOSPC", "EDQUOT"))
+      throw new StatusError(
+        Code.ResourceExhausted,
+        `${(error as Error).message}; make room on the disk of keelsond's root`,
+        error,
+      );
     throw error;
   }
 }
 
 /** As the bytes of whole paths, which is what the walk has. */
 function hiddenBelow(rootfs: string, path: string, hidden: ReadonlySet<string>): Set<string> {
-  return new Set([...hidden].filter((other) => other !== path).map((other) => Buffer.from(join(rootfs, other)).toString("latin1")));
+  return new Set(
+    [...hidden].filter((other) => other !== path).map((other) => Buffer.from(join(rootfs, other)).toString("latin1")),
+  );
 }
 
 async function copyContent(copy: Copy, from: Buffer, to: Buffer): Promise<void> {

@@ -12,12 +12,17 @@ function newFileSystems() {
   const answers = new Map<string, () => void>();
   const resolve = (paths: readonly string[], makeMode?: number): Promise<ResolvedPath[]> => {
     asked.push(`${paths.join(" ")}${makeMode === undefined ? "" : ` ${makeMode.toString(8)}`}`);
-    return new Promise((settle) => answers.set(paths.join(" "), () => settle(paths.map((path) => ({ path: `${path}/real`, isDirectory: true })))));
+    return new Promise((settle) =>
+      answers.set(paths.join(" "), () => settle(paths.map((path) => ({ path: `${path}/real`, isDirectory: true })))),
+    );
   };
   return { asked, answer: (paths: string) => answers.get(paths)!(), resolve };
 }
 
-const isLate = (error: unknown) => error instanceof StatusError && error.code === Code.DeadlineExceeded && /\/nfs\/a does not answer.*server is gone/.test(error.message);
+const isLate = (error: unknown) =>
+  error instanceof StatusError &&
+  error.code === Code.DeadlineExceeded &&
+  /\/nfs\/a does not answer.*server is gone/.test(error.message);
 
 test("a path that does not answer is an error that names it, and its retry waits for the same process", async () => {
   const { asked, answer, resolve } = newFileSystems();

@@ -53,5 +53,8 @@ export class HostPaths {
 
 function noAnswer(paths: readonly string[], timeoutMs: number): StatusError {
   const several = paths.length === 1 ? `host path ${paths[0]}` : `one of the host paths ${paths.join(", ")}`;
-  return new StatusError(Code.DeadlineExceeded, `${several} does not answer for ${timeoutMs / 1000} s; is it on a network file system whose server is gone?`);
+  return new StatusError(
+    Code.DeadlineExceeded,
+    `${several} does not answer for ${timeoutMs / 1000} s; is it on a network file system whose server is gone?`,
+  );
 }

@@ -4,15 +4,19 @@ import { join } from "node:path";
 import type { CgroupLayout } from "@keelson/linux/cgroup.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
 import { readMounts } from "@keelson/linux/mount.ts";
-import type { IdMapFacts } from "./id-map-probe.ts";
 import { capabilityNames } from "@keelson/plan/capabilities.ts";
 import type { HostFacts } from "@keelson/plan/host-facts.ts";
+import type { IdMapFacts } from "./id-map-probe.ts";
 
 /** For those that make no containers. */
 const noIdMaps: IdMapFacts = { recursiveReadOnlyMounts: false, idMapProblem: "it was not tried" };
 
 /** Looks at the machine once, at start. `cgroupDriver` is the configured one, if any; `idMaps` is what probeIdMaps found. */
-export function collectHostFacts(cgroups: CgroupLayout, cgroupDriver: HostFacts["cgroupDriver"] | undefined, idMaps: IdMapFacts = noIdMaps): HostFacts {
+export function collectHostFacts(
+  cgroups: CgroupLayout,
+  cgroupDriver: HostFacts["cgroupDriver"] | undefined,
+  idMaps: IdMapFacts = noIdMaps,
+): HostFacts {
   const capabilities = boundingSet();
   return {
     arch: process.arch,
@@ -25,7 +29,9 @@ export function collectHostFacts(cgroups: CgroupLayout, cgroupDriver: HostFacts[
     hasSwapAccounting: hasSwapAccounting(cgroups),
     hugepageSizes: hugepageSizes(),
     capabilities,
-    oomScoreAdjMin: capabilities.includes("CAP_SYS_RESOURCE") ? -1000 : Number(readText("/proc/self/oom_score_adj") || 0),
+    oomScoreAdjMin: capabilities.includes("CAP_SYS_RESOURCE")
+      ? -1000
+      : Number(readText("/proc/self/oom_score_adj") || 0),
     seccompEnabled: /^Seccomp:/m.test(readText("/proc/self/status")),
     appArmorEnabled: readText("/sys/module/apparmor/parameters/enabled").startsWith("Y"),
     appArmorDefaultProfile: "",
@@ -40,7 +46,8 @@ export function collectHostFacts(cgroups: CgroupLayout, cgroupDriver: HostFacts[
 function seLinuxLabels(): Pick<HostFacts, "seLinuxProcessLabel" | "seLinuxFileLabel"> {
   const policy = /^\s*SELINUXTYPE\s*=\s*(\w+)/m.exec(readText("/etc/selinux/config"))?.[1] ?? "targeted";
   const contexts = readText(`/etc/selinux/${policy}/contexts/lxc_contexts`);
-  const labelOf = (key: string) => new RegExp(`^\\s*${key}\\s*=\\s*"?([\\w.-]+:[\\w.-]+:[\\w.-]+:[\\w.:,-]+)"?\\s*$`, "m").exec(contexts)?.[1];
+  const labelOf = (key: string) =>
+    new RegExp(`^\\s*${key}\\s*=\\s*"?([\\w.-]+:[\\w.-]+:[\\w.-]+:[\\w.:,-]+)"?\\s*$`, "m").exec(contexts)?.[1];
   return {
     seLinuxProcessLabel: labelOf("process") ?? "system_u:system_r:container_t:s0",
     seLinuxFileLabel: labelOf("file") ?? "system_u:object_r:container_file_t:s0",
@@ -70,7 +77,9 @@ function hasSwapAccounting(cgroups: CgroupLayout): boolean {
 }
 
 function subdirectories(dir: string): string[] {
-  return readdirSync(dir, { withFileTypes: true }).filter((e) => e.isDirectory()).map((e) => e.name);
+  return readdirSync(dir, { withFileTypes: true })
+    .filter((e) => e.isDirectory())
+    .map((e) => e.name);
 }
 
 function cgroup2MountOptions(): string[] {

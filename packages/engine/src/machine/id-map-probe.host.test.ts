@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { mount, mountsUnder, unmount } from "@keelson/linux/mount.ts";
 import { createNamespaces } from "@keelson/linux/namespace.ts";
-import { probeIdMaps } from "./id-map-probe.ts";
 import { skip } from "@keelson/testkit/host-sandbox.ts";
+import { probeIdMaps } from "./id-map-probe.ts";
 
 function directories(t: { after(fn: () => void): void }) {
   const dir = mkdtempSync("/var/tmp/keelson-probe-");
@@ -40,14 +40,23 @@ test("a directory that other users cannot enter is named", { skip }, async (t) =
   const { dir, probe, bundles } = directories(t);
   chmodSync(join(dir, "state"), 0o700);
   const { idMapProblem } = await probeIdMaps(probe, bundles);
-  assert.match(idMapProblem, new RegExp(`^the directory ${dir}/state is closed to other users \\(mode 700\\).*chmod o\\+x`));
+  assert.match(
+    idMapProblem,
+    new RegExp(`^the directory ${dir}/state is closed to other users \\(mode 700\\).*chmod o\\+x`),
+  );
 });
 
 test("a file system without idmapped mounts is said to have none", { skip }, async (t) => {
   const { dir, probe, bundles } = directories(t);
   const lower = join(dir, "lower");
-  for (const name of [lower, join(dir, "upper"), join(dir, "work"), join(dir, "root")]) mkdirSync(name, { recursive: true });
-  mount({ source: "o", target: join(dir, "root"), fstype: "overlay", data: `lowerdir=${lower},upperdir=${dir}/upper,workdir=${dir}/work` });
+  for (const name of [lower, join(dir, "upper"), join(dir, "work"), join(dir, "root")])
+    mkdirSync(name, { recursive: true });
+  mount({
+    source: "o",
+    target: join(dir, "root"),
+    fstype: "overlay",
+    data: `lowerdir=${lower},upperdir=${dir}/upper,workdir=${dir}/work`,
+  });
   const { idMapProblem, recursiveReadOnlyMounts } = await probeIdMaps(probe, bundles);
   assert.match(idMapProblem, /^the file system of keelsond's root has no idmapped mounts on Linux .*EINVAL/);
   assert.equal(recursiveReadOnlyMounts, true);

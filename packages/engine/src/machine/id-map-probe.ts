@@ -21,11 +21,22 @@ const hostId = 65_536;
  * @param bundles the directory of all bundles, which roots of user namespaces must be able to walk to.
  */
 export async function probeIdMaps(dir: string, bundles: string): Promise<IdMapFacts> {
-  const files = { userns: join(dir, "userns"), lower: join(dir, "lower"), mapped: join(dir, "mapped"), upper: join(dir, "upper"), work: join(dir, "work"), merged: join(dir, "merged") };
+  const files = {
+    userns: join(dir, "userns"),
+    lower: join(dir, "lower"),
+    mapped: join(dir, "mapped"),
+    upper: join(dir, "upper"),
+    work: join(dir, "work"),
+    merged: join(dir, "merged"),
+  };
   await remove(dir, files.userns);
-  for (const name of [files.lower, files.mapped, files.upper, files.work, files.merged]) mkdirSync(name, { recursive: true, mode: 0o700 });
+  for (const name of [files.lower, files.mapped, files.upper, files.work, files.merged])
+    mkdirSync(name, { recursive: true, mode: 0o700 });
   try {
-    return { recursiveReadOnlyMounts: canBindReadOnly(files.lower, files.mapped), idMapProblem: closedParent(bundles) ?? (await idMapProblem(files)) };
+    return {
+      recursiveReadOnlyMounts: canBindReadOnly(files.lower, files.mapped),
+      idMapProblem: closedParent(bundles) ?? (await idMapProblem(files)),
+    };
   } finally {
     await remove(dir, files.userns);
   }
@@ -42,7 +53,9 @@ function canBindReadOnly(source: string, target: string): boolean {
   }
 }
 
-async function idMapProblem(files: Record<"userns" | "lower" | "mapped" | "upper" | "work" | "merged", string>): Promise<string> {
+async function idMapProblem(
+  files: Record<"userns" | "lower" | "mapped" | "upper" | "work" | "merged", string>,
+): Promise<string> {
   writeFileSync(join(files.lower, "file"), "");
   const ids = [{ containerId: 0, hostId, length: 1 }];
   try {
@@ -56,7 +69,12 @@ async function idMapProblem(files: Record<"userns" | "lower" | "mapped" | "upper
     return `the file system of keelsond's root has no idmapped mounts on Linux ${release()} (${messageOf(error)}); use Linux 5.19 or newer and a file system such as ext4 or xfs`;
   }
   try {
-    await mountOverlayAsync({ lowerDirs: [files.mapped], upperDir: files.upper, workDir: files.work, target: files.merged });
+    await mountOverlayAsync({
+      lowerDirs: [files.mapped],
+      upperDir: files.upper,
+      workDir: files.work,
+      target: files.merged,
+    });
   } catch (error) {
     return `overlayfs takes no idmapped layers on Linux ${release()} (${messageOf(error)}); it needs 5.19`;
   }
@@ -67,7 +85,8 @@ async function idMapProblem(files: Record<"userns" | "lower" | "mapped" | "upper
 /** path_resolution(7): every directory on the way must be searchable by those who are not root here. */
 function closedParent(path: string): string | undefined {
   const { mode } = statSync(path);
-  if ((mode & 0o001) === 0) return `the directory ${path} is closed to other users (mode ${(mode & 0o7777).toString(8)}), and with it what is made there for containers; open it with chmod o+x and start keelsond again`;
+  if ((mode & 0o001) === 0)
+    return `the directory ${path} is closed to other users (mode ${(mode & 0o7777).toString(8)}), and with it what is made there for containers; open it with chmod o+x and start keelsond again`;
   return path === "/" ? undefined : closedParent(dirname(path));
 }
 

@@ -22,7 +22,8 @@ export function podIdMap(userNamespace: IdMappings | undefined, pin: string): Id
 /** The pod's own user namespace serves for a mount with the same mappings, which is what a kubelet asks for. */
 export function idMapOf(mappings: IdMappings | undefined, pods: IdMap | undefined): IdMap | undefined {
   if (mappings === undefined) return undefined;
-  const isPods = pods !== undefined && JSON.stringify([mappings.uids, mappings.gids]) === JSON.stringify([pods.uids, pods.gids]);
+  const isPods =
+    pods !== undefined && JSON.stringify([mappings.uids, mappings.gids]) === JSON.stringify([pods.uids, pods.gids]);
   return isPods ? pods : { ...mappings, userns: undefined };
 }
 
@@ -73,7 +74,10 @@ export class MappedLayers implements AsyncDisposable {
     } catch (error) {
       throw cannotMap(common, error);
     }
-    return new MappedLayers(layerDirs.map((dir) => join(target, dir.slice(common.length))), target);
+    return new MappedLayers(
+      layerDirs.map((dir) => join(target, dir.slice(common.length))),
+      target,
+    );
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -113,5 +117,9 @@ export function cannotMap(source: string, error: unknown): unknown {
   if (!isErrno(error, "EINVAL", "EPERM", "ENOSYS") || error.stage !== "idmap") return error;
   const around = readMounts().findLast((m) => isAtOrBelow(source, m.target));
   const what = around === undefined ? "its file system" : `${around.fstype}, mounted at ${around.target},`;
-  return new StatusError(Code.FailedPrecondition, `${source} cannot be shown with other ids: ${what} has no idmapped mounts on Linux ${release()}; use a file system that has, such as ext4 or xfs`, error);
+  return new StatusError(
+    Code.FailedPrecondition,
+    `${source} cannot be shown with other ids: ${what} has no idmapped mounts on Linux ${release()}; use a file system that has, such as ext4 or xfs`,
+    error,
+  );
 }

@@ -5,7 +5,13 @@ import { endOf, type OomReport } from "./out-of-memory.ts";
 const container = { cgroupPath: "/kubepods/pod1/c1", stopSignal: { number: 15 }, resources: undefined };
 const ended = (exitCode: number, oomKilled = false) => ({ exitCode, oomKilled, finishedAtNs: 1n });
 const victim = { name: "dd", pid: 42, cgroup: "/kubepods/pod1/c1", limitedCgroup: "/kubepods/pod1/c1" };
-const oom = (over: Partial<OomReport> = {}): OomReport => ({ oomKills: 1, limitBytes: 15_728_640, hasReachedLimit: true, victims: [victim], ...over });
+const oom = (over: Partial<OomReport> = {}): OomReport => ({
+  oomKills: 1,
+  limitBytes: 15_728_640,
+  hasReachedLimit: true,
+  victims: [victim],
+  ...over,
+});
 
 test("without a kill the exit code decides", () => {
   assert.deepEqual(endOf(ended(0), undefined, container), { reason: "Completed", message: "" });
@@ -13,12 +19,20 @@ test("without a kill the exit code decides", () => {
 });
 
 test("the message names the process and the limit", () => {
-  assert.deepEqual(endOf(ended(137), oom(), container), { reason: "OOMKilled", message: 'process "dd" (pid 42) was killed: the container\'s memory limit of 15 MiB was reached' });
+  assert.deepEqual(endOf(ended(137), oom(), container), {
+    reason: "OOMKilled",
+    message: 'process "dd" (pid 42) was killed: the container\'s memory limit of 15 MiB was reached',
+  });
 });
 
 test("a child's kill counts when the container ends badly after it, is told when it ends well, and is not why it was stopped", () => {
   const told = /^process "dd" .*; the container went on and ended with exit code \d+$/;
-  for (const [exitCode, reason] of [[1, "OOMKilled"], [0, "Completed"], [143, "Error"], [139, "OOMKilled"]] as const) {
+  for (const [exitCode, reason] of [
+    [1, "OOMKilled"],
+    [0, "Completed"],
+    [143, "Error"],
+    [139, "OOMKilled"],
+  ] as const) {
     const end = endOf(ended(exitCode), oom(), container);
     assert.equal(end.reason, reason, String(exitCode));
     assert.match(end.message, told);
@@ -28,25 +42,48 @@ test("a child's kill counts when the container ends badly after it, is told when
 
 test("limits below and above the container, of the machine, and in a cgroup namespace are told apart", () => {
   const message = (cgroup: string, limitedCgroup?: string) =>
-    endOf(ended(137), oom({ victims: [{ name: "x", pid: 1, cgroup, ...(limitedCgroup === undefined ? {} : { limitedCgroup }) }] }), container).message.replace(/^.*? was killed: /, "");
+    endOf(
+      ended(137),
+      oom({ victims: [{ name: "x", pid: 1, cgroup, ...(limitedCgroup === undefined ? {} : { limitedCgroup }) }] }),
+      container,
+    ).message.replace(/^.*? was killed: /, "");
   assert.match(message("/kubepods/pod1/c1/app", "/kubepods/pod1/c1/app"), /of the cgroup \/app inside the container/);
   assert.match(message("/kubepods/pod1/c1", "/kubepods/pod1"), /of \/kubepods\/pod1, the cgroup above/);
   assert.match(message("/kubepods/pod1/c1"), /the machine ran out of memory/);
-  assert.match(message("/outer/kubepods/pod1/c1/app", "/outer/kubepods/pod1/c1"), /the container's memory limit of 15 MiB/);
+  assert.match(
+    message("/outer/kubepods/pod1/c1/app", "/outer/kubepods/pod1/c1"),
+    /the container's memory limit of 15 MiB/,
+  );
   assert.match(message("/outer/kubepods/pod1/c1", "/outer/kubepods"), /of \/kubepods, the cgroup above/);
   assert.match(message("/outer/kubepods/pod1/c1", "/outer"), /of \/outer, the cgroup above/);
 });
 
 test("a limit whose cgroup is gone is the one that was asked for", () => {
   const gone: OomReport = { oomKills: 1, hasReachedLimit: false, victims: [victim] };
-  assert.match(endOf(ended(137), gone, { ...container, resources: { memoryLimitInBytes: 1_048_576n } }).message, /"dd".*the container's memory limit of 1 MiB was reached$/);
-  assert.match(endOf(ended(137), gone, { ...container, resources: { memoryLimitInBytes: -1n } }).message, /the container's memory limit was reached$/);
+  assert.match(
+    endOf(ended(137), gone, { ...container, resources: { memoryLimitInBytes: 1_048_576n } }).message,
+    /"dd".*the container's memory limit of 1 MiB was reached$/,
+  );
+  assert.match(
+    endOf(ended(137), gone, { ...container, resources: { memoryLimitInBytes: -1n } }).message,
+    /the container's memory limit was reached$/,
+  );
 });
 
-test("several kills are counted", () => assert.match(endOf(ended(137), oom({ oomKills: 3 }), container).message, /last of 3 processes/));
+test("several kills are counted", () =>
+  assert.match(endOf(ended(137), oom({ oomKills: 3 }), container).message, /last of 3 processes/));
 
 test("without the kernel's log, and without the cgroup, it says what is known", () => {
-  assert.match(endOf(ended(137), oom({ victims: [] }), container).message, /^a process was killed: the container's memory limit of 15 MiB/);
-  assert.match(endOf(ended(137), oom({ victims: [], hasReachedLimit: false }), container).message, /above the container's own/);
-  assert.deepEqual(endOf(ended(137, true), undefined, container), { reason: "OOMKilled", message: "a process was killed: the container ran out of memory" });
+  assert.match(
+    endOf(ended(137), oom({ victims: [] }), container).message,
+    /^a process was killed: the container's memory limit of 15 MiB/,
+  );
+  assert.match(
+    endOf(ended(137), oom({ victims: [], hasReachedLimit: false }), container).message,
+    /above the container's own/,
+  );
+  assert.deepEqual(endOf(ended(137, true), undefined, container), {
+    reason: "OOMKilled",
+    message: "a process was killed: the container ran out of memory",
+  });
 });

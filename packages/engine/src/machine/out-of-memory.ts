@@ -22,7 +22,11 @@ interface Ended {
  * that it waited for: a container that ends badly after an OOM kill is OOMKilled, unless it ended by the signal that
  * StopContainer sends. The message tells of the kill in any case.
  */
-export function endOf(report: ExitReport, oom: OomReport | undefined, container: Ended): { reason: ExitReason; message: string } {
+export function endOf(
+  report: ExitReport,
+  oom: OomReport | undefined,
+  container: Ended,
+): { reason: ExitReason; message: string } {
   const { exitCode } = report;
   if (oom === undefined && !report.oomKilled) return { reason: exitCode === 0 ? "Completed" : "Error", message: "" };
   const wasStopped = container.stopSignal.number !== sigkill && exitCode === 128 + container.stopSignal.number;
@@ -35,7 +39,8 @@ const sigkill = 9;
 
 function describeKill(oom: OomReport | undefined, container: Ended): string {
   const victim = oom?.victims.at(-1);
-  if (oom === undefined || victim === undefined) return `a process was killed: ${oom === undefined ? "the container ran out of memory" : limitOf(oom, container)}`;
+  if (oom === undefined || victim === undefined)
+    return `a process was killed: ${oom === undefined ? "the container ran out of memory" : limitOf(oom, container)}`;
   const more = oom.oomKills > 1 ? `; it was the last of ${oom.oomKills} processes killed so` : "";
   return `process ${JSON.stringify(victim.name)} (pid ${victim.pid}) was killed: ${limitOfVictim(victim, oom, container)}${more}`;
 }
@@ -48,16 +53,21 @@ function limitOfVictim({ cgroup, limitedCgroup }: OomKill, oom: OomReport, conta
   const root = cgroup.slice(0, `${cgroup}/`.lastIndexOf(`${cgroupPath}/`));
   const limited = limitedCgroup.startsWith(`${root}/`) ? limitedCgroup.slice(root.length) : limitedCgroup;
   if (limited === cgroupPath) return ownLimit(oom, container);
-  if (limited.startsWith(`${cgroupPath}/`)) return `the memory limit of the cgroup ${limited.slice(cgroupPath.length)} inside the container was reached`;
+  if (limited.startsWith(`${cgroupPath}/`))
+    return `the memory limit of the cgroup ${limited.slice(cgroupPath.length)} inside the container was reached`;
   return `the memory limit of ${limited || "/"}, the cgroup above the container, was reached`;
 }
 
 function limitOf(oom: OomReport, container: Ended): string {
-  return oom.hasReachedLimit ? ownLimit(oom, container) : "a memory limit above the container's own, such as its pod's, was reached, or the machine ran out of memory";
+  return oom.hasReachedLimit
+    ? ownLimit(oom, container)
+    : "a memory limit above the container's own, such as its pod's, was reached, or the machine ran out of memory";
 }
 
 function ownLimit({ limitBytes: found }: OomReport, { resources }: Ended): string {
   const asked = Number(resources?.memoryLimitInBytes ?? 0n);
   const limitBytes = found ?? (asked > 0 ? asked : undefined);
-  return limitBytes === undefined ? "the container's memory limit was reached" : `the container's memory limit of ${formatBytes(limitBytes)} was reached`;
+  return limitBytes === undefined
+    ? "the container's memory limit was reached"
+    : `the container's memory limit of ${formatBytes(limitBytes)} was reached`;
 }

@@ -7,10 +7,10 @@ import { PodSandboxConfig } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { cgroupDirs, detectCgroups } from "@keelson/linux/cgroup.ts";
 import { mountsUnder, unmount } from "@keelson/linux/mount.ts";
 import { isProcessAlive } from "@keelson/linux/procfs.ts";
-import { collectHostFacts } from "./host.ts";
 import { planPodSandbox } from "@keelson/plan/pod-plan.ts";
-import { LinuxPodHost } from "./pod-host.ts";
 import { podFiles } from "../records/pod-files.ts";
+import { collectHostFacts } from "./host.ts";
+import { LinuxPodHost } from "./pod-host.ts";
 
 const id = "ab".repeat(32);
 const cgroups = detectCgroups();
@@ -23,7 +23,13 @@ function newHost(t: TestContext, namespaceOptions: { network?: 0 | 2; pid?: 0 | 
     metadata: { name: "p", namespace: "d", uid: "u" },
     linux: { securityContext: { namespaceOptions } },
   });
-  const plan = planPodSandbox(config, "", collectHostFacts(cgroups, "cgroupfs", { recursiveReadOnlyMounts: true, idMapProblem: "" }), { name: "crun", recursiveReadOnlyMounts: true, userNamespaces: true, sandbox: "none" }, id);
+  const plan = planPodSandbox(
+    config,
+    "",
+    collectHostFacts(cgroups, "cgroupfs", { recursiveReadOnlyMounts: true, idMapProblem: "" }),
+    { name: "crun", recursiveReadOnlyMounts: true, userNamespaces: true, sandbox: "none" },
+    id,
+  );
   return { dir, plan, host: new LinuxPodHost((pod) => join(dir, pod), cgroups) };
 }
 

@@ -5,19 +5,19 @@ import { wrapError } from "@keelson/base/status.ts";
 import { cgroupDirs, type CgroupLayout, createCgroup, killCgroup, removeCgroup } from "@keelson/linux/cgroup.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
 import { statfs } from "@keelson/linux/file.ts";
+import { makeDirectories } from "@keelson/linux/make-directories.ts";
 import { bindMount, mount, MS, unmountAllUnder } from "@keelson/linux/mount.ts";
 import { createNamespacesAsync, namespaceId, unpinNamespaceAsync } from "@keelson/linux/namespace.ts";
 import { podInitProgram, startPodInit } from "@keelson/linux/pod-init.ts";
-import { isProcessAlive, processStartTicks, readCgroup, readProcesses, readStatus } from "@keelson/linux/procfs.ts";
+import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
 import { signalProcess, watchProcess } from "@keelson/linux/process.ts";
+import { isProcessAlive, processStartTicks, readCgroup, readProcesses, readStatus } from "@keelson/linux/procfs.ts";
 import { moveToScope, stopUnit } from "@keelson/linux/systemd.ts";
 import { removeTreeAsync } from "@keelson/linux/tree.ts";
-import { makeDirectories } from "@keelson/linux/make-directories.ts";
 import { planPodCgroup, planSandboxCgroup, type PodCgroup } from "@keelson/plan/cgroup-path.ts";
 import { hostnameFile, hostsFile } from "@keelson/plan/pod-files.ts";
 import type { PodPlan } from "@keelson/plan/pod-plan.ts";
 import { hostRootOf, nobodyOf } from "@keelson/plan/user-namespace.ts";
-import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
 import { podFiles, sandboxBundle } from "../records/pod-files.ts";
 
 /** What a pod needs of the machine, apart from its network. Unit tests have a fake of it. */
@@ -137,7 +137,8 @@ export class LinuxPodHost implements PodHost {
       const cgroup = planPodCgroup("", driver, id);
       await killCgroup(this.#cgroups, cgroup.path, {}, signal);
       // On a machine without systemd there is no slice either.
-      if (cgroupDirs(this.#cgroups, cgroup.path).some((dir) => existsSync(dir))) await this.#removeOwnCgroup(cgroup, signal);
+      if (cgroupDirs(this.#cgroups, cgroup.path).some((dir) => existsSync(dir)))
+        await this.#removeOwnCgroup(cgroup, signal);
     }
   }
 
@@ -150,7 +151,8 @@ export class LinuxPodHost implements PodHost {
   async #removeFiles(id: string): Promise<void> {
     const dir = this.#dirOf(id);
     const files = podFiles(dir);
-    for (const pin of [files.userns, files.netns, files.ipcns, files.utsns, files.pidns]) await unpinNamespaceAsync(pin);
+    for (const pin of [files.userns, files.netns, files.ipcns, files.utsns, files.pidns])
+      await unpinNamespaceAsync(pin);
     await unmountAllUnder(dir);
     await removeTreeAsync(dir);
   }
@@ -171,7 +173,9 @@ export class LinuxPodHost implements PodHost {
 function initOf(pin: string): number | undefined {
   const id = isNamespace(pin) ? namespaceId(pin) : null;
   if (id === null) return undefined;
-  const members = readProcesses().map((p) => p.pid).filter((pid) => namespaceId(`/proc/${pid}/ns/pid`) === id);
+  const members = readProcesses()
+    .map((p) => p.pid)
+    .filter((pid) => namespaceId(`/proc/${pid}/ns/pid`) === id);
   // What it is called inside tells it from those that joined.
   return members.find((pid) => readStatus(pid)?.pids.at(-1) === 1);
 }

@@ -44,8 +44,10 @@ test("a tree gets a label, links themselves and nothing that they lead to", { sk
   symlinkSync("../outside", join(dir, "tree/link"));
   symlinkSync("../outside-dir", join(dir, "tree/dir-link"));
   await relabelTree(join(dir, "tree"), label, signal);
-  for (const path of ["tree", "tree/a", "tree/a/b", "tree/a/file0", "tree/a/file599", "tree/link", "tree/dir-link"]) assert.equal(labelOf(join(dir, path)), `${label}\0`, path);
-  for (const path of ["outside", "outside-dir", "outside-dir/file"]) assert.notEqual(labelOf(join(dir, path)), `${label}\0`, path);
+  for (const path of ["tree", "tree/a", "tree/a/b", "tree/a/file0", "tree/a/file599", "tree/link", "tree/dir-link"])
+    assert.equal(labelOf(join(dir, path)), `${label}\0`, path);
+  for (const path of ["outside", "outside-dir", "outside-dir/file"])
+    assert.notEqual(labelOf(join(dir, path)), `${label}\0`, path);
 });
 
 test("a file gets a label, and what is not there is no error", { skip: unlessKept }, async (t) => {
@@ -56,33 +58,48 @@ test("a file gets a label, and what is not there is no error", { skip: unlessKep
   await relabelTree(join(dir, "none"), label, signal);
 });
 
-test("names that are not UTF-8 are labelled too, and what has the label is not written again", { skip: unlessKept }, async (t) => {
-  const dir = makeDir(t);
-  const odd = Buffer.from(join(dir, "\xff"), "latin1");
-  writeFileSync(odd, "");
-  await relabelTree(dir, label, signal);
-  assert.equal(lgetxattr(odd, labelAttribute)?.toString(), `${label}\0`);
-  const { ctimeNs } = statSync(odd, { bigint: true });
-  await relabelTree(dir, label, signal);
-  assert.equal(statSync(odd, { bigint: true }).ctimeNs, ctimeNs);
-});
+test(
+  "names that are not UTF-8 are labelled too, and what has the label is not written again",
+  { skip: unlessKept },
+  async (t) => {
+    const dir = makeDir(t);
+    const odd = Buffer.from(join(dir, "\xff"), "latin1");
+    writeFileSync(odd, "");
+    await relabelTree(dir, label, signal);
+    assert.equal(lgetxattr(odd, labelAttribute)?.toString(), `${label}\0`);
+    const { ctimeNs } = statSync(odd, { bigint: true });
+    await relabelTree(dir, label, signal);
+    assert.equal(statSync(odd, { bigint: true }).ctimeNs, ctimeNs);
+  },
+);
 
-test("what cannot be written is an error that names it, and an abort ends it; nothing stays open", { skip: unlessKept }, async (t) => {
-  const dir = makeDir(t);
-  execFileSync("mount", ["-t", "tmpfs", "-o", "ro", "none", dir]);
-  try {
-    await assert.rejects(relabelTree(dir, label, signal), { code: Code.FailedPrecondition, message: new RegExp(`give ${dir} the SELinux label .*EROFS`) });
-  } finally {
-    execFileSync("umount", [dir]);
-  }
-  for (let i = 0; i < 1000; i += 1) writeFileSync(join(dir, String(i)), "");
-  const fds = readdirSync("/proc/self/fd").length;
-  const abort = new AbortController();
-  setImmediate(() => abort.abort(new Error("enough")));
-  await assert.rejects(relabelTree(dir, label, abort.signal), /enough/);
-  assert.equal(readdirSync("/proc/self/fd").length, fds);
-});
+test(
+  "what cannot be written is an error that names it, and an abort ends it; nothing stays open",
+  { skip: unlessKept },
+  async (t) => {
+    const dir = makeDir(t);
+    execFileSync("mount", ["-t", "tmpfs", "-o", "ro", "none", dir]);
+    try {
+      await assert.rejects(relabelTree(dir, label, signal), {
+        code: Code.FailedPrecondition,
+        message: new RegExp(`give ${dir} the SELinux label .*EROFS`),
+      });
+    } finally {
+      execFileSync("umount", [dir]);
+    }
+    for (let i = 0; i < 1000; i += 1) writeFileSync(join(dir, String(i)), "");
+    const fds = readdirSync("/proc/self/fd").length;
+    const abort = new AbortController();
+    setImmediate(() => abort.abort(new Error("enough")));
+    await assert.rejects(relabelTree(dir, label, abort.signal), /enough/);
+    assert.equal(readdirSync("/proc/self/fd").length, fds);
+  },
+);
 
 test("the machine's own directories keep their labels", { skip }, async () => {
-  for (const path of ["/", "/etc", "/usr", "/var"]) await assert.rejects(relabelTree(path, label, signal), { code: Code.InvalidArgument, message: /keep its SELinux labels/ });
+  for (const path of ["/", "/etc", "/usr", "/var"])
+    await assert.rejects(relabelTree(path, label, signal), {
+      code: Code.InvalidArgument,
+      message: /keep its SELinux labels/,
+    });
 });

@@ -9,7 +9,28 @@ import { lgetxattr, lsetxattr } from "@keelson/linux/file.ts";
 export const labelAttribute = "security.selinux";
 
 /** What a machine needs under labels of its own: relabelled, it would not boot any more. Those who relabel for Docker and Podman refuse the like. */
-const ofTheMachine = new Set(["/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib64", "/opt", "/proc", "/root", "/run", "/sbin", "/srv", "/sys", "/tmp", "/usr", "/var", "/var/lib", "/var/log"]);
+const ofTheMachine = new Set([
+  "/",
+  "/bin",
+  "/boot",
+  "/dev",
+  "/etc",
+  "/home",
+  "/lib",
+  "/lib64",
+  "/opt",
+  "/proc",
+  "/root",
+  "/run",
+  "/sbin",
+  "/srv",
+  "/sys",
+  "/tmp",
+  "/usr",
+  "/var",
+  "/var/lib",
+  "/var/log",
+]);
 
 /**
  * Gives a file, or a directory with all in it, a label. Follows no link: directories are held open while what is in
@@ -19,21 +40,34 @@ const ofTheMachine = new Set(["/", "/bin", "/boot", "/dev", "/etc", "/home", "/l
  * Throws InvalidArgument for a directory that the machine itself needs, FailedPrecondition for what cannot be written.
  */
 export async function relabelTree(path: string, label: string, signal: AbortSignal): Promise<void> {
-  if (ofTheMachine.has(path)) throw new StatusError(Code.InvalidArgument, `mount source ${path}: it is the machine's own and must keep its SELinux labels; mount a directory in it, or leave out selinux_relabel`);
+  if (ofTheMachine.has(path))
+    throw new StatusError(
+      Code.InvalidArgument,
+      `mount source ${path}: it is the machine's own and must keep its SELinux labels; mount a directory in it, or leave out selinux_relabel`,
+    );
   const value = Buffer.from(`${label}\0`);
   try {
     setLabel(path, value);
     await relabelBelow(path, value, { count: 0 }, signal);
   } catch (error) {
     signal.throwIfAborted();
-    throw new StatusError(Code.FailedPrecondition, `give ${path} the SELinux label ${label}: ${messageOf(error)}`, error);
+    throw new StatusError(
+      Code.FailedPrecondition,
+      `give ${path} the SELinux label ${label}: ${messageOf(error)}`,
+      error,
+    );
   }
 }
 
 /** How many files a turn of the event loop may take. */
 const filesPerTurn = 256;
 
-async function relabelBelow(path: string | Buffer, value: Buffer, done: { count: number }, signal: AbortSignal): Promise<void> {
+async function relabelBelow(
+  path: string | Buffer,
+  value: Buffer,
+  done: { count: number },
+  signal: AbortSignal,
+): Promise<void> {
   const fd = openDirectory(path);
   if (fd === undefined) return;
   try {

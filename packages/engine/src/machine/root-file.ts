@@ -31,7 +31,11 @@ export function readRootFile(root: string, path: string, maxBytes: number): stri
 function checkRegular(fd: number, path: string, maxBytes: number): { size: number } {
   const stat = fstatSync(fd);
   if (!stat.isFile()) throw new StatusError(Code.InvalidArgument, `${path} of the image is not a regular file`);
-  if (stat.size > maxBytes) throw new StatusError(Code.InvalidArgument, `${path} of the image has ${stat.size} bytes; at most ${maxBytes} are read`);
+  if (stat.size > maxBytes)
+    throw new StatusError(
+      Code.InvalidArgument,
+      `${path} of the image has ${stat.size} bytes; at most ${maxBytes} are read`,
+    );
   return { size: stat.size };
 }
 
@@ -40,10 +44,14 @@ function checkRegular(fd: number, path: string, maxBytes: number): { size: numbe
  *
  * @param hostPathOf where a path of the container is on the host, when something is mounted in it
  */
-export function resolveInRoot(root: string, path: string, hostPathOf: (inside: string) => string = (inside) => join(root, inside)): string | undefined {
+export function resolveInRoot(
+  root: string,
+  path: string,
+  hostPathOf: (inside: string) => string = (inside) => join(root, inside),
+): string | undefined {
   const done: string[] = [];
   const todo = path.split("/").filter((part) => part !== "");
-  for (let links = 0; todo.length > 0; ) {
+  for (let links = 0; todo.length > 0;) {
     const part = todo.shift()!;
     if (part === ".") continue;
     if (part === "..") {
@@ -56,7 +64,8 @@ export function resolveInRoot(root: string, path: string, hostPathOf: (inside: s
       done.push(part);
       continue;
     }
-    if ((links += 1) > maxLinks) throw new StatusError(Code.InvalidArgument, `${path} of the image leads through more than ${maxLinks} links`);
+    if ((links += 1) > maxLinks)
+      throw new StatusError(Code.InvalidArgument, `${path} of the image leads through more than ${maxLinks} links`);
     if (entry.link.startsWith("/")) done.length = 0;
     todo.unshift(...entry.link.split("/").filter((p) => p !== ""));
   }

@@ -23,7 +23,15 @@ async function podInContainer(t: TestContext) {
 test("a pod of a handler with sandboxes is a container, after its network and before its containers, and has no init", async (t) => {
   const { node, podId, id } = await podInContainer(t);
   const steps = node.effects.filter((effect) => /network attach|runtime|start-init/.test(effect));
-  assert.deepEqual(steps, ["network attach", "runtime create", "runtime start", "runtime watch", "runtime create", "runtime watch", "runtime start"]);
+  assert.deepEqual(steps, [
+    "network attach",
+    "runtime create",
+    "runtime start",
+    "runtime watch",
+    "runtime create",
+    "runtime watch",
+    "runtime start",
+  ]);
   assert.deepEqual(node.running("main"), [podId, id]);
   assert.deepEqual(node.running("init"), []);
 });
@@ -48,7 +56,10 @@ test("a sandbox that lives on is watched by the next daemon; one that has died m
   await node.quiet();
   assert.equal(await stateOf(), PodSandboxState.SANDBOX_NOTREADY);
 
-  const other = await client.runPod({ metadata: { name: "other", namespace: "default", uid: "u2", attempt: 0 } }, "kata");
+  const other = await client.runPod(
+    { metadata: { name: "other", namespace: "default", uid: "u2", attempt: 0 } },
+    "kata",
+  );
   node.forgetListeners();
   node.exit(other, 0);
   await recover(node.restart());

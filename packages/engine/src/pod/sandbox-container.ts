@@ -1,35 +1,67 @@
-import type { Deadlines, Handlers, Machine, Records } from "../capabilities.ts";
-import { podDir } from "../records/paths.ts";
 import { withBaseSpec } from "@keelson/plan/base-spec.ts";
 import { planSandboxCgroup } from "@keelson/plan/cgroup-path.ts";
 import { sandboxSpec } from "@keelson/plan/sandbox-spec.ts";
 import type { RunningProcesses, RuntimeContainer } from "@keelson/runtimes/runtime.ts";
+import type { Deadlines, Handlers, Machine, Records } from "../capabilities.ts";
+import { podDir } from "../records/paths.ts";
 import { ownNamespaces, podFiles, sandboxBundle } from "../records/pod-files.ts";
 import type { PodRecord } from "../records/pod-record.ts";
 
 /** What a runtime is told of the container that is a pod's sandbox. */
-export function sandboxContainerOf(d: Pick<Handlers, "paths">, { id, plan }: Pick<PodRecord, "id" | "plan">): RuntimeContainer {
-  return { id, sandboxId: id, bundleDir: sandboxBundle(podDir(d.paths, id), id), cgroupPath: planSandboxCgroup(plan).path, logPath: "", tty: false, stdin: false, stdinOnce: false };
+export function sandboxContainerOf(
+  d: Pick<Handlers, "paths">,
+  { id, plan }: Pick<PodRecord, "id" | "plan">,
+): RuntimeContainer {
+  return {
+    id,
+    sandboxId: id,
+    bundleDir: sandboxBundle(podDir(d.paths, id), id),
+    cgroupPath: planSandboxCgroup(plan).path,
+    logPath: "",
+    tty: false,
+    stdin: false,
+    stdinOnce: false,
+  };
 }
 
 /**
  * Makes and starts the container that is a pod's sandbox, in the namespaces and with the network that the pod has by
  * then. It is on record before it is started; what a failure leaves of it is endSandbox's to take down.
  */
-export async function startSandbox(d: Pick<Records, "pods"> & Handlers & Machine & Deadlines, pod: PodRecord, signal: AbortSignal): Promise<void> {
+export async function startSandbox(
+  d: Pick<Records, "pods"> & Handlers & Machine & Deadlines,
+  pod: PodRecord,
+  signal: AbortSignal,
+): Promise<void> {
   const { runtime, settings } = d.runtimes.handlerOf(pod.handler);
   const container = sandboxContainerOf(d, pod);
   const files = podFiles(podDir(d.paths, pod.id));
   const rootfsPath = await d.podHost.makeSandboxRootfs(pod.plan);
-  const spec = sandboxSpec({ pod: pod.plan, host: d.host, rootfsPath, namespacePaths: ownNamespaces(pod.plan, files), podFiles: files, resources: pod.config.linux?.resources, annotationGlobs: settings.annotations });
+  const spec = sandboxSpec({
+    pod: pod.plan,
+    host: d.host,
+    rootfsPath,
+    namespacePaths: ownNamespaces(pod.plan, files),
+    podFiles: files,
+    resources: pod.config.linux?.resources,
+    annotationGlobs: settings.annotations,
+  });
   const withTimeout = AbortSignal.any([signal, AbortSignal.timeout(d.createTimeoutMs)]);
-  const sandbox = await runtime.create(container, settings.baseSpec === undefined ? spec : withBaseSpec(spec, settings.baseSpec), withTimeout);
+  const sandbox = await runtime.create(
+    container,
+    settings.baseSpec === undefined ? spec : withBaseSpec(spec, settings.baseSpec),
+    withTimeout,
+  );
   d.pods.update(pod.id, (p) => ({ ...p, sandbox }));
   await runtime.start(container, sandbox, withTimeout);
 }
 
 /** Takes down whatever there is of a pod's sandbox, and so of all containers in it; may be repeated. */
-export async function endSandbox(d: Handlers & Pick<Machine, "containerHost">, pod: PodRecord, signal: AbortSignal): Promise<void> {
+export async function endSandbox(
+  d: Handlers & Pick<Machine, "containerHost">,
+  pod: PodRecord,
+  signal: AbortSignal,
+): Promise<void> {
   const { runtime } = d.runtimes.handlerOf(pod.handler);
   const container = sandboxContainerOf(d, pod);
   try {
@@ -46,6 +78,11 @@ export function sandboxPid({ sandbox }: PodRecord): number | undefined {
 }
 
 /** Whether a pod's sandbox runs no more. */
-export async function hasSandboxEnded(d: Handlers, pod: PodRecord, sandbox: RunningProcesses, signal: AbortSignal): Promise<boolean> {
+export async function hasSandboxEnded(
+  d: Handlers,
+  pod: PodRecord,
+  sandbox: RunningProcesses,
+  signal: AbortSignal,
+): Promise<boolean> {
   return await d.runtimes.handlerOf(pod.handler).runtime.hasEnded(sandboxContainerOf(d, pod), sandbox, signal);
 }

@@ -1,12 +1,12 @@
 import type { Stage } from "@keelson/base/joined-calls.ts";
+import type { AttachedPod } from "@keelson/networks/attached-pod.ts";
+import type { Handlers, Machine, Networks, Records } from "../capabilities.ts";
 import { type ContainerStopping, stopContainerProcesses } from "../container/stop.ts";
 import { type ContainerRemoving, removeContainerRecord } from "../container/teardown.ts";
-import type { Handlers, Machine, Networks, Records } from "../capabilities.ts";
-import { podFiles } from "../records/pod-files.ts";
-import { endSandbox } from "./sandbox-container.ts";
 import { podDir } from "../records/paths.ts";
+import { podFiles } from "../records/pod-files.ts";
 import type { PodRecord } from "../records/pod-record.ts";
-import type { AttachedPod } from "@keelson/networks/attached-pod.ts";
+import { endSandbox } from "./sandbox-container.ts";
 
 /** What taking a pod down takes. */
 export type PodTeardown = Handlers & Machine & Networks;
@@ -16,7 +16,13 @@ export type PodTeardown = Handlers & Machine & Networks;
  * mounts, directory, cgroup. May be repeated, and serves rollback, StopPodSandbox and recovery
  * alike. The record stays.
  */
-export async function teardownPod(d: PodTeardown, pod: PodRecord, signal: AbortSignal, stage: Stage = () => undefined, tell: Stage = () => undefined): Promise<void> {
+export async function teardownPod(
+  d: PodTeardown,
+  pod: PodRecord,
+  signal: AbortSignal,
+  stage: Stage = () => undefined,
+  tell: Stage = () => undefined,
+): Promise<void> {
   if (pod.plan.sandbox === "container") {
     stage("end its sandbox");
     await endSandbox(d, pod, signal);
@@ -50,7 +56,12 @@ export function containersOf(d: Pick<Records, "containers">, podId: string) {
 }
 
 /** Kills all containers of a pod at once, and tells which are still there. Takes no lock. */
-export async function stopContainersOf(d: ContainerStopping, podId: string, signal: AbortSignal, tell: Stage = () => undefined): Promise<void> {
+export async function stopContainersOf(
+  d: ContainerStopping,
+  podId: string,
+  signal: AbortSignal,
+  tell: Stage = () => undefined,
+): Promise<void> {
   const left = new Set(containersOf(d, podId).map((c) => c.id));
   const tellLeft = () => left.size > 0 && tell(`end its containers ${[...left].join(", ")}`);
   tellLeft();

@@ -3,16 +3,19 @@ import { test } from "node:test";
 import { ContainerConfig, LinuxContainerResources, PodSandboxConfig } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { HostFacts } from "@keelson/plan/host-facts.ts";
 import { planPodSandbox } from "@keelson/plan/pod-plan.ts";
-import { type PodRecord, readPodRecord, writePodRecord } from "./pod-record.ts";
 import { openDatabase, RecordTable } from "@keelson/store/record-table.ts";
 import { type ContainerRecord, readContainerRecord, writeContainerRecord } from "./container-record.ts";
+import { type PodRecord, readPodRecord, writePodRecord } from "./pod-record.ts";
 
 const id = "ab".repeat(32);
 const container: ContainerRecord = {
   id,
   name: "web_pod",
   podId: "cd".repeat(32),
-  config: ContainerConfig.fromPartial({ metadata: { name: "web" }, envs: [{ key: "k", value: Buffer.from([0, 255]) }] }),
+  config: ContainerConfig.fromPartial({
+    metadata: { name: "web" },
+    envs: [{ key: "k", value: Buffer.from([0, 255]) }],
+  }),
   imageId: "sha256:00",
   layers: ["l1"],
   mountedImages: [{ name: "models:1", imageId: "sha256:5678", layers: ["sha256:c"] }],
@@ -27,15 +30,40 @@ const container: ContainerRecord = {
   state: { is: "running", main: { pid: 5, startTicks: 7 }, monitor: { pid: 4, startTicks: 6 }, startedAtNs: 2n },
 };
 const host = {
-  arch: "x64", kernelVersion: "6.1.0", hostname: "node", cgroupVersion: "v2", cgroupDriver: "cgroupfs", controllers: ["cpu", "memory", "pids"],
-  cgroup2MountOptions: [], hasSwapAccounting: true, hugepageSizes: [], capabilities: [], oomScoreAdjMin: -1000, seccompEnabled: true,
-  appArmorEnabled: false, appArmorDefaultProfile: "", seLinuxEnabled: false, seLinuxProcessLabel: "", seLinuxFileLabel: "",
-  resctrlMounted: false, recursiveReadOnlyMounts: true, idMapProblem: "",
+  arch: "x64",
+  kernelVersion: "6.1.0",
+  hostname: "node",
+  cgroupVersion: "v2",
+  cgroupDriver: "cgroupfs",
+  controllers: ["cpu", "memory", "pids"],
+  cgroup2MountOptions: [],
+  hasSwapAccounting: true,
+  hugepageSizes: [],
+  capabilities: [],
+  oomScoreAdjMin: -1000,
+  seccompEnabled: true,
+  appArmorEnabled: false,
+  appArmorDefaultProfile: "",
+  seLinuxEnabled: false,
+  seLinuxProcessLabel: "",
+  seLinuxFileLabel: "",
+  resctrlMounted: false,
+  recursiveReadOnlyMounts: true,
+  idMapProblem: "",
 } as const satisfies HostFacts;
-const podConfig = PodSandboxConfig.fromPartial({ metadata: { name: "p", namespace: "d", uid: "u" }, labels: { a: "b" } });
+const podConfig = PodSandboxConfig.fromPartial({
+  metadata: { name: "p", namespace: "d", uid: "u" },
+  labels: { a: "b" },
+});
 const pod: PodRecord = {
   id,
-  plan: planPodSandbox(podConfig, "", host, { name: "crun", recursiveReadOnlyMounts: true, userNamespaces: true, sandbox: "container" }, id),
+  plan: planPodSandbox(
+    podConfig,
+    "",
+    host,
+    { name: "crun", recursiveReadOnlyMounts: true, userNamespaces: true, sandbox: "container" },
+    id,
+  ),
   name: "p",
   config: podConfig,
   runtimeHandler: "",
@@ -72,7 +100,10 @@ for (const [what, change] of [
   ["an id that is a path", { id: "../../etc" }],
   ["a state that does not exist", { state: { is: "paused" } }],
   ["a signal out of range", { stopSignal: { name: "SIGX", number: 99 } }],
-  ["pid 1 as a container's process", { state: { is: "created", main: { pid: 1, startTicks: 1 }, monitor: { pid: 4, startTicks: 6 } } }],
+  [
+    "pid 1 as a container's process",
+    { state: { is: "created", main: { pid: 1, startTicks: 1 }, monitor: { pid: 4, startTicks: 6 } } },
+  ],
   ["a config that is no message", { config: "/////w==" }],
 ] as const) {
   test(`a damaged record is refused: ${what}`, () => {

@@ -1,7 +1,7 @@
 import { ContainerConfig, LinuxContainerResources } from "@keelson/cri/gen/runtime/v1/api.ts";
 import * as v from "valibot";
-import { idSchema, messageSchema, processesSchema } from "./pod-record.ts";
 import type { ContainerState } from "./container-state.ts";
+import { idSchema, messageSchema, processesSchema } from "./pod-record.ts";
 
 /** An image that a container has as a volume. */
 export interface MountedImage {
@@ -73,7 +73,10 @@ const schema = v.object({
   imageId: v.string(),
   layers: v.array(v.string()),
   // Records from before there were any have none.
-  mountedImages: v.optional(v.array(v.object({ name: v.string(), imageId: v.string(), layers: v.array(v.string()) })), []),
+  mountedImages: v.optional(
+    v.array(v.object({ name: v.string(), imageId: v.string(), layers: v.array(v.string()) })),
+    [],
+  ),
   handler: v.string(),
   logPath: v.string(),
   cgroupPath: v.string(),

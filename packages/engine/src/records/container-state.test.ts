@@ -65,7 +65,14 @@ test("a clock that was set back turns no times around", () => {
   const exit = { type: "exited", exitCode: 0, reason: "Completed", message: "", atNs: 2n } as const;
   assert.equal((containerTransition(started, exit, 8n) as { finishedAtNs: bigint }).finishedAtNs, 8n);
   const never = containerTransition(states[1]!, exit, 8n);
-  assert.deepEqual(never, { is: "exited", exitCode: 0, reason: "Completed", message: "", startedAtNs: 0n, finishedAtNs: 8n });
+  assert.deepEqual(never, {
+    is: "exited",
+    exitCode: 0,
+    reason: "Completed",
+    message: "",
+    startedAtNs: 0n,
+    finishedAtNs: 8n,
+  });
   const late = containerTransition(never, { type: "started", atNs: 9n }, 8n);
   assert.deepEqual(late, { ...never, startedAtNs: 9n, finishedAtNs: 9n });
 });

@@ -24,7 +24,13 @@ export type ExitReason = "Completed" | "Error" | "OOMKilled" | "StartError" | "M
 export type ContainerEvent =
   | ({ readonly type: "created" } & RunningProcesses)
   | { readonly type: "started"; readonly atNs: bigint }
-  | { readonly type: "exited"; readonly exitCode: number; readonly reason: ExitReason; readonly message: string; readonly atNs: bigint }
+  | {
+      readonly type: "exited";
+      readonly exitCode: number;
+      readonly reason: ExitReason;
+      readonly message: string;
+      readonly atNs: bigint;
+    }
   | { readonly type: "lost"; readonly message: string };
 
 /**
@@ -35,7 +41,8 @@ export type ContainerEvent =
 export function containerTransition(state: ContainerState, event: ContainerEvent, createdAtNs: bigint): ContainerState {
   switch (event.type) {
     case "created":
-      if (state.is === "creating") return { is: "created", ...(event.main === undefined ? {} : { main: event.main }), monitor: event.monitor };
+      if (state.is === "creating")
+        return { is: "created", ...(event.main === undefined ? {} : { main: event.main }), monitor: event.monitor };
       break;
     case "started":
       return started(state, latest(event.atNs, createdAtNs));
@@ -51,11 +58,16 @@ export function containerTransition(state: ContainerState, event: ContainerEvent
 function started(state: ContainerState, atNs: bigint): ContainerState {
   if (state.is === "created") return { ...state, is: "running", startedAtNs: atNs };
   // A container that ends at once may be seen to exit before its start is noted.
-  if (state.is === "exited" && state.startedAtNs === 0n) return { ...state, startedAtNs: atNs, finishedAtNs: latest(state.finishedAtNs, atNs) };
+  if (state.is === "exited" && state.startedAtNs === 0n)
+    return { ...state, startedAtNs: atNs, finishedAtNs: latest(state.finishedAtNs, atNs) };
   throw refused(state, { type: "started" });
 }
 
-function exited(state: ContainerState, event: ContainerEvent & { type: "exited" }, createdAtNs: bigint): ContainerState {
+function exited(
+  state: ContainerState,
+  event: ContainerEvent & { type: "exited" },
+  createdAtNs: bigint,
+): ContainerState {
   // The first report of an exit is the one that counts.
   if (state.is === "exited") return state;
   const startedAtNs = state.is === "running" ? state.startedAtNs : 0n;

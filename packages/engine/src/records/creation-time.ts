@@ -10,7 +10,10 @@ export function creationTimeNs(d: CreationRecords, uid: string, nowNs: bigint): 
   const pods = d.pods.all().filter((pod) => pod.plan.metadata.uid === uid);
   const ids = new Set(pods.map((pod) => pod.id));
   const containers = d.containers.all().filter((container) => ids.has(container.podId));
-  return [...pods, ...containers].reduce((atNs, { createdAtNs }) => (createdAtNs >= atNs ? createdAtNs + 1n : atNs), nowNs);
+  return [...pods, ...containers].reduce(
+    (atNs, { createdAtNs }) => (createdAtNs >= atNs ? createdAtNs + 1n : atNs),
+    nowNs,
+  );
 }
 
 interface CreationRecords {

@@ -1,10 +1,11 @@
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { ContainerEventType } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type { RecordStore } from "@keelson/store/record-store.ts";
 import type { ContainerRecord } from "./container-record.ts";
 import type { PodRecord } from "./pod-record.ts";
-import type { RecordStore } from "@keelson/store/record-store.ts";
 
-const { CONTAINER_CREATED_EVENT, CONTAINER_STARTED_EVENT, CONTAINER_STOPPED_EVENT, CONTAINER_DELETED_EVENT } = ContainerEventType;
+const { CONTAINER_CREATED_EVENT, CONTAINER_STARTED_EVENT, CONTAINER_STOPPED_EVENT, CONTAINER_DELETED_EVENT } =
+  ContainerEventType;
 
 /** How many events may wait for a client; one that is further behind must list again anyway. */
 const maxWaiting = 1000;
@@ -64,7 +65,11 @@ export class Events {
     const record = after ?? before;
     if (record === undefined || was === is) return;
     // A pod that is there is running: the CRI has no pod that was only created.
-    if (was === undefined && is === "ready") this.#tell([this.#event(CONTAINER_CREATED_EVENT, record.id, record), this.#event(CONTAINER_STARTED_EVENT, record.id, record)]);
+    if (was === undefined && is === "ready")
+      this.#tell([
+        this.#event(CONTAINER_CREATED_EVENT, record.id, record),
+        this.#event(CONTAINER_STARTED_EVENT, record.id, record),
+      ]);
     if (was === "ready") this.#tell([this.#event(CONTAINER_STOPPED_EVENT, record.id, after)]);
     if (was !== undefined && is === undefined) this.#tell([this.#event(CONTAINER_DELETED_EVENT, record.id, after)]);
   }
@@ -87,14 +92,27 @@ export class Events {
       yield this.#event(CONTAINER_CREATED_EVENT, pod.id, pod, pod.id, pod.createdAtNs);
       yield this.#event(CONTAINER_STARTED_EVENT, pod.id, pod, pod.id, pod.createdAtNs);
       for (const container of containers.get(pod.id) ?? []) {
-        for (const type of typesBetween(undefined, container)) yield this.#event(type, container.id, pod, pod.id, timeOf(type, container));
+        for (const type of typesBetween(undefined, container))
+          yield this.#event(type, container.id, pod, pod.id, timeOf(type, container));
       }
       if (phase === "stopped") yield this.#event(CONTAINER_STOPPED_EVENT, pod.id, pod);
     }
   }
 
-  #event(type: ContainerEventType, id: string, pod: PodRecord | undefined, podId = id, atNs = this.#d.nowNs()): PodEvent {
-    return { type, id, atNs, pod, containers: this.#d.containers.all().filter((c) => c.podId === podId && c.state.is !== "creating") };
+  #event(
+    type: ContainerEventType,
+    id: string,
+    pod: PodRecord | undefined,
+    podId = id,
+    atNs = this.#d.nowNs(),
+  ): PodEvent {
+    return {
+      type,
+      id,
+      atNs,
+      pod,
+      containers: this.#d.containers.all().filter((c) => c.podId === podId && c.state.is !== "creating"),
+    };
   }
 
   #tell(events: readonly PodEvent[]): void {
@@ -137,7 +155,11 @@ class Client {
   async next(): Promise<PodEvent> {
     for (;;) {
       this.#signal.throwIfAborted();
-      if (this.#isTooSlow) throw new StatusError(Code.ResourceExhausted, `more than ${maxWaiting} events waited for this client, which was too slow to read them; call GetContainerEvents again, it begins with what there is`);
+      if (this.#isTooSlow)
+        throw new StatusError(
+          Code.ResourceExhausted,
+          `more than ${maxWaiting} events waited for this client, which was too slow to read them; call GetContainerEvents again, it begins with what there is`,
+        );
       const early = this.#beginning.next();
       if (early.done !== true) return early.value;
       const event = this.#waiting.shift();
@@ -160,7 +182,11 @@ function phasesOf(record: ContainerRecord | undefined): readonly ContainerEventT
       return [CONTAINER_CREATED_EVENT, CONTAINER_STARTED_EVENT];
     case "exited":
     case "unknown":
-      return [CONTAINER_CREATED_EVENT, ...(hasStarted(record) ? [CONTAINER_STARTED_EVENT] : []), CONTAINER_STOPPED_EVENT];
+      return [
+        CONTAINER_CREATED_EVENT,
+        ...(hasStarted(record) ? [CONTAINER_STARTED_EVENT] : []),
+        CONTAINER_STOPPED_EVENT,
+      ];
   }
 }
 

@@ -1,9 +1,9 @@
 import { LinuxContainerResources, PodSandboxConfig } from "@keelson/cri/gen/runtime/v1/api.ts";
-import * as v from "valibot";
+import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
 import type { PodPlan } from "@keelson/plan/pod-plan.ts";
 import type { RunningProcesses } from "@keelson/runtimes/runtime.ts";
+import * as v from "valibot";
 import type { PodState } from "./pod-state.ts";
-import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
 
 /** A pod sandbox as it is kept on disk. */
 export interface PodRecord {
@@ -35,7 +35,10 @@ export interface PodRecord {
 export const idSchema = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
 
 /** What pod/state.ts calls ProcessIdentity. */
-export const processIdentitySchema = v.object({ pid: v.pipe(v.number(), v.integer(), v.minValue(2)), startTicks: v.pipe(v.number(), v.integer()) });
+export const processIdentitySchema = v.object({
+  pid: v.pipe(v.number(), v.integer(), v.minValue(2)),
+  startTicks: v.pipe(v.number(), v.integer()),
+});
 
 /** What runtime/runtime.ts calls RunningProcesses. */
 export const processesSchema = { main: v.exactOptional(processIdentitySchema), monitor: processIdentitySchema };
@@ -43,7 +46,10 @@ export const processesSchema = { main: v.exactOptional(processIdentitySchema), m
 /** Bytes of a CRI message in base64: what is stored stays readable by later versions of the protocol. */
 export function messageSchema<T>(message: { encode(m: T): { finish(): Uint8Array }; decode(bytes: Uint8Array): T }) {
   return {
-    read: v.pipe(v.string(), v.transform((text): T => message.decode(Buffer.from(text, "base64")))),
+    read: v.pipe(
+      v.string(),
+      v.transform((text): T => message.decode(Buffer.from(text, "base64"))),
+    ),
     write: (m: T): string => Buffer.from(message.encode(m).finish()).toString("base64"),
   };
 }
@@ -51,7 +57,10 @@ export function messageSchema<T>(message: { encode(m: T): { finish(): Uint8Array
 const config = messageSchema(PodSandboxConfig);
 const resources = messageSchema(LinuxContainerResources);
 
-const idMappings = v.pipe(v.array(v.object({ containerId: v.number(), hostId: v.number(), length: v.number() })), v.minLength(1));
+const idMappings = v.pipe(
+  v.array(v.object({ containerId: v.number(), hostId: v.number(), length: v.number() })),
+  v.minLength(1),
+);
 
 /** Checked where a damaged value could lead teardown astray: paths and what decides which steps there are. */
 const planSchema = v.pipe(
@@ -105,5 +114,10 @@ export function readPodRecord(value: unknown): PodRecord {
 
 export function writePodRecord(record: PodRecord): object {
   const written = (r: LinuxContainerResources | undefined) => (r === undefined ? undefined : resources.write(r));
-  return { ...record, config: config.write(record.config), overhead: written(record.overhead), resources: written(record.resources) };
+  return {
+    ...record,
+    config: config.write(record.config),
+    overhead: written(record.overhead),
+    resources: written(record.resources),
+  };
 }

@@ -3,7 +3,12 @@ import { test } from "node:test";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { type PodEvent, type PodState, podTransition } from "./pod-state.ts";
 
-const states: PodState[] = [{ is: "creating" }, { is: "ready", ips: ["10.0.0.2"] }, { is: "stopping" }, { is: "notReady" }];
+const states: PodState[] = [
+  { is: "creating" },
+  { is: "ready", ips: ["10.0.0.2"] },
+  { is: "stopping" },
+  { is: "notReady" },
+];
 const events: PodEvent[] = [{ type: "ready", ips: ["10.0.0.2"] }, { type: "stopping" }, { type: "stopped" }];
 
 // Every state × every event; "-" is refused.

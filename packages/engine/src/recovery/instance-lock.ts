@@ -13,7 +13,10 @@ export function lockInstance(path: string): Disposable {
   if (!flock(fd)) {
     closeSync(fd);
     const pid = readFileSync(path, "utf8").trim() || "unknown";
-    throw new StatusError(Code.FailedPrecondition, `another keelsond (pid ${pid}) runs with the root ${dirname(path)}; stop it, or give this one a root of its own`);
+    throw new StatusError(
+      Code.FailedPrecondition,
+      `another keelsond (pid ${pid}) runs with the root ${dirname(path)}; stop it, or give this one a root of its own`,
+    );
   }
   ftruncateSync(fd);
   writeSync(fd, `${process.pid}\n`);

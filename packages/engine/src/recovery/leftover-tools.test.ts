@@ -22,5 +22,6 @@ test("the tools at work for a pod or container are told from all others", () => 
     [false, ["/usr/bin/crun", "--root=/run/crun", "delete", "c1"], []],
     [false, ["sh", "-c", "start"], ["PATH=/bin"]],
   ];
-  for (const [expected, args, environment] of cases) assert.equal(isLeftoverTool(args, environment, owners), expected, args.join(" "));
+  for (const [expected, args, environment] of cases)
+    assert.equal(isLeftoverTool(args, environment, owners), expected, args.join(" "));
 });

@@ -9,7 +9,9 @@ import type { Deadlines, Handlers, Logging, Records } from "../capabilities.ts";
 export async function killLeftovers(d: Records & Handlers & Deadlines & Logging): Promise<void> {
   const pods = new Set(d.pods.all().map((p) => p.id));
   // A pod that is a container of its runtime has one of its own id.
-  const creating = new Set([...d.containers.all(), ...d.pods.all()].filter((each) => each.state.is === "creating").map((each) => each.id));
+  const creating = new Set(
+    [...d.containers.all(), ...d.pods.all()].filter((each) => each.state.is === "creating").map((each) => each.id),
+  );
   const runtimeRoots = d.runtimes.all().map(({ root }) => root);
   try {
     const killed = await killLeftoverTools({ pods, creating, runtimeRoots }, AbortSignal.timeout(d.cleanupTimeoutMs));
@@ -49,8 +51,13 @@ export async function killLeftoverTools(owners: LeftoverOwners, signal: AbortSig
 }
 
 /** Whether a process is a tool at work for one of these, by its command line and its environment. */
-export function isLeftoverTool(args: readonly string[], environment: readonly string[], owners: LeftoverOwners): boolean {
-  const variable = (name: string) => environment.find((line) => line.startsWith(`${name}=`))?.slice(name.length + 1) ?? "";
+export function isLeftoverTool(
+  args: readonly string[],
+  environment: readonly string[],
+  owners: LeftoverOwners,
+): boolean {
+  const variable = (name: string) =>
+    environment.find((line) => line.startsWith(`${name}=`))?.slice(name.length + 1) ?? "";
   // It starts a container for its stand-in, which needs no daemon for that.
   if (variable("KEELSON_STAND_IN") !== "") return false;
   if (owners.pods.has(variable("CNI_CONTAINERID"))) return variable("CNI_COMMAND") === "ADD";
@@ -68,12 +75,16 @@ function leftoverTool(pid: number, owners: LeftoverOwners) {
   const startTicks = processStartTicks(pid);
   const args = readList(pid, "cmdline");
   // A zombie has no arguments.
-  if (startTicks === null || args.length === 0 || !isLeftoverTool(args, readList(pid, "environ"), owners)) return undefined;
+  if (startTicks === null || args.length === 0 || !isLeftoverTool(args, readList(pid, "environ"), owners))
+    return undefined;
   return { pid, startTicks, args };
 }
 
 function processIds(): number[] {
-  return readdirSync("/proc").filter((name) => /^\d+$/.test(name)).map(Number).filter((pid) => pid !== process.pid);
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => pid !== process.pid);
 }
 
 /** A file of NUL-ended strings; empty when the process is gone or is none of ours to read. */

@@ -5,9 +5,9 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { AttachmentCache } from "@keelson/cni/cache.ts";
 import { parseConfigList } from "@keelson/cni/config-list.ts";
-import { lockInstance } from "./instance-lock.ts";
 import { Conmon } from "@keelson/runtimes/conmon.ts";
 import { OciRuntime } from "@keelson/runtimes/oci.ts";
+import { lockInstance } from "./instance-lock.ts";
 
 /**
  * The last write of each kind of file, cut off anywhere. The database is in database-salvage.test.ts, a
@@ -33,8 +33,25 @@ function* tornForms(whole: Buffer): Generator<Buffer> {
 test("an exit file that is cut off is a number or none, never an error", async (t) => {
   const dir = directory(t);
   const exitsDir = join(dir, "exits");
-  const runtime = new OciRuntime({ name: "crun", path: "/bin/false", root: join(dir, "crun"), args: [], conmon: new Conmon("/bin/false", exitsDir), systemdCgroup: false, cgroups: { kind: "v2", root: dir, hierarchies: [] } });
-  const container = { id: "c", sandboxId: "p", bundleDir: dir, cgroupPath: "/c", logPath: "", tty: false, stdin: false, stdinOnce: false };
+  const runtime = new OciRuntime({
+    name: "crun",
+    path: "/bin/false",
+    root: join(dir, "crun"),
+    args: [],
+    conmon: new Conmon("/bin/false", exitsDir),
+    systemdCgroup: false,
+    cgroups: { kind: "v2", root: dir, hierarchies: [] },
+  });
+  const container = {
+    id: "c",
+    sandboxId: "p",
+    bundleDir: dir,
+    cgroupPath: "/c",
+    logPath: "",
+    tty: false,
+    stdin: false,
+    stdinOnce: false,
+  };
   for (const bytes of [...tornForms(Buffer.from("137")), Buffer.from("garbage"), Buffer.alloc(4096)]) {
     writeFileSync(join(exitsDir, "c"), bytes);
     const exitCode = (await runtime.exitOf(container))?.exitCode;
@@ -46,8 +63,17 @@ test("an exit file that is cut off is a number or none, never an error", async (
 test("an entry of the CNI cache that is cut off is reported, and the others are read", async (t) => {
   const dir = directory(t);
   const cache = new AttachmentCache(dir);
-  const list = parseConfigList(JSON.stringify({ cniVersion: "1.0.0", name: "net", plugins: [{ type: "bridge" }] }), "10-net.conflist");
-  const attachment = (containerId: string) => ({ containerId, netns: "/run/ns", ifName: "eth0", args: [], capabilityArgs: {} });
+  const list = parseConfigList(
+    JSON.stringify({ cniVersion: "1.0.0", name: "net", plugins: [{ type: "bridge" }] }),
+    "10-net.conflist",
+  );
+  const attachment = (containerId: string) => ({
+    containerId,
+    netns: "/run/ns",
+    ifName: "eth0",
+    args: [],
+    capabilityArgs: {},
+  });
   for (const id of ["aa", "bb"]) await cache.put({ attachment: attachment(id), list, result: undefined });
   const file = join(dir, "results", "net-aa-eth0");
   for (const bytes of tornForms(readFileSync(file))) {

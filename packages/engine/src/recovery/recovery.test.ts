@@ -3,10 +3,10 @@ import { mkdirSync } from "node:fs";
 import { type TestContext, test } from "node:test";
 import { ContainerState, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { bundleDir, containerDir, podDir } from "../records/paths.ts";
-import { recover } from "./recovery.ts";
 import { type Client, clientOf } from "../testing/fake-client.ts";
 import { FakeNode } from "../testing/fake-node.ts";
 import { mockTime, passTime } from "../testing/pass-time.ts";
+import { recover } from "./recovery.ts";
 
 const { CONTAINER_CREATED: created, CONTAINER_RUNNING: running, CONTAINER_EXITED: exited } = ContainerState;
 
@@ -37,10 +37,15 @@ interface ContainerCase {
   same: { state: ContainerState; reason: string; exitCode: number; runs: boolean };
 }
 
-const main = (node: FakeNode, id: string) => [...node.processes.values()].find((p) => p.kind === "main" && p.ownerId === id)!;
+const main = (node: FakeNode, id: string) =>
+  [...node.processes.values()].find((p) => p.kind === "main" && p.ownerId === id)!;
 
 const containerCases: Record<string, ContainerCase> = {
-  "a created one": { brought: "created", meanwhile: () => {}, same: { state: created, reason: "", exitCode: 0, runs: true } },
+  "a created one": {
+    brought: "created",
+    meanwhile: () => {},
+    same: { state: created, reason: "", exitCode: 0, runs: true },
+  },
   "one whose start was not noted": {
     brought: "created",
     meanwhile: (node, id) => void (main(node, id).isStarted = true),
@@ -54,10 +59,26 @@ const containerCases: Record<string, ContainerCase> = {
     },
     same: { state: exited, reason: "Error", exitCode: 3, runs: false },
   },
-  "a created one without its monitor": { brought: "created", meanwhile: (node, id) => node.killMonitor(id), same: { state: exited, reason: "MonitorLost", exitCode: 137, runs: false } },
-  "a running one": { brought: "running", meanwhile: () => {}, same: { state: running, reason: "", exitCode: 0, runs: true } },
-  "one that has ended well": { brought: "running", meanwhile: (node, id) => node.exit(id, 0), same: { state: exited, reason: "Completed", exitCode: 0, runs: false } },
-  "one that has failed": { brought: "running", meanwhile: (node, id) => node.exit(id, 9), same: { state: exited, reason: "Error", exitCode: 9, runs: false } },
+  "a created one without its monitor": {
+    brought: "created",
+    meanwhile: (node, id) => node.killMonitor(id),
+    same: { state: exited, reason: "MonitorLost", exitCode: 137, runs: false },
+  },
+  "a running one": {
+    brought: "running",
+    meanwhile: () => {},
+    same: { state: running, reason: "", exitCode: 0, runs: true },
+  },
+  "one that has ended well": {
+    brought: "running",
+    meanwhile: (node, id) => node.exit(id, 0),
+    same: { state: exited, reason: "Completed", exitCode: 0, runs: false },
+  },
+  "one that has failed": {
+    brought: "running",
+    meanwhile: (node, id) => node.exit(id, 9),
+    same: { state: exited, reason: "Error", exitCode: 9, runs: false },
+  },
   "one that ran out of memory": {
     brought: "running",
     meanwhile: (node, id) => {
@@ -66,7 +87,11 @@ const containerCases: Record<string, ContainerCase> = {
     },
     same: { state: exited, reason: "OOMKilled", exitCode: 137, runs: false },
   },
-  "a running one without its monitor": { brought: "running", meanwhile: (node, id) => node.killMonitor(id), same: { state: exited, reason: "MonitorLost", exitCode: 137, runs: false } },
+  "a running one without its monitor": {
+    brought: "running",
+    meanwhile: (node, id) => node.killMonitor(id),
+    same: { state: exited, reason: "MonitorLost", exitCode: 137, runs: false },
+  },
 };
 
 async function bring(client: Client, to: ContainerCase["brought"]): Promise<{ podId: string; id: string }> {
@@ -141,7 +166,10 @@ interface PodCase {
 
 const podCases: Record<string, PodCase> = {
   "a pod that is whole": { meanwhile: () => {}, state: PodSandboxState.SANDBOX_READY },
-  "a pod whose network namespace is gone": { meanwhile: (node, id) => void node.things.delete(`netns ${id}`), state: PodSandboxState.SANDBOX_NOTREADY },
+  "a pod whose network namespace is gone": {
+    meanwhile: (node, id) => void node.things.delete(`netns ${id}`),
+    state: PodSandboxState.SANDBOX_NOTREADY,
+  },
   "a pod whose init is gone": { meanwhile: (node, id) => node.killInit(id), state: PodSandboxState.SANDBOX_NOTREADY },
 };
 
@@ -156,7 +184,10 @@ for (const [name, { meanwhile, state }] of Object.entries(podCases)) {
       await restart(bootId);
       const expected = bootId === "boot-1" ? state : PodSandboxState.SANDBOX_NOTREADY;
       assert.equal((await client.podStatus(podId)).state, expected);
-      assert.equal((await client.containerStatus(id)).state, expected === PodSandboxState.SANDBOX_READY ? running : exited);
+      assert.equal(
+        (await client.containerStatus(id)).state,
+        expected === PodSandboxState.SANDBOX_READY ? running : exited,
+      );
       if (expected === PodSandboxState.SANDBOX_NOTREADY) {
         const left = node.left().filter((thing) => thing.includes(podId) && !thing.startsWith("record"));
         assert.deepEqual(left, []);
@@ -180,7 +211,10 @@ test("a stopped pod stays stopped, and a half stopped one is taken down", async 
   assert.equal((await client.podStatus(half)).state, PodSandboxState.SANDBOX_NOTREADY);
   node.fate = () => "works";
   await restart();
-  assert.deepEqual(node.left().filter((thing) => !thing.startsWith("record")), []);
+  assert.deepEqual(
+    node.left().filter((thing) => !thing.startsWith("record")),
+    [],
+  );
   assert.equal(node.deps.pods.get(half)?.state.is, "notReady");
   await assertAllGoes(all);
 });
@@ -265,12 +299,21 @@ test("records that cannot be read cost no other, and what they stood for is ende
   const lost = await client.createContainer(podId, { metadata: { name: "lost" } });
   await client.startContainer(lost);
   const lostPod = await client.runPod({ metadata: { name: "lost", namespace: "default", uid: "u2" } });
-  node.db.exec(`UPDATE containers SET record = '{' WHERE id = '${lost}'; UPDATE pods SET record = '{}' WHERE id = '${lostPod}'`);
+  node.db.exec(
+    `UPDATE containers SET record = '{' WHERE id = '${lost}'; UPDATE pods SET record = '{}' WHERE id = '${lostPod}'`,
+  );
   await restart();
   assert.equal((await client.containerStatus(id)).state, running);
-  assert.deepEqual((await client.listContainers()).map((c) => c.id), [id]);
+  assert.deepEqual(
+    (await client.listContainers()).map((c) => c.id),
+    [id],
+  );
   assert.deepEqual(node.running("main"), [id]);
-  const left = node.left().filter((thing) => (thing.includes(lost) || thing.includes(lostPod)) && !/^(record|cgroup|process init)/.test(thing));
+  const left = node
+    .left()
+    .filter(
+      (thing) => (thing.includes(lost) || thing.includes(lostPod)) && !/^(record|cgroup|process init)/.test(thing),
+    );
   assert.deepEqual(left, []);
 });
 
@@ -286,7 +329,14 @@ test("directories of nobody are removed, other files are left alone", async (t) 
   const { node, restart } = newNode(t);
   const { paths } = node;
   const id = "ab".repeat(32);
-  for (const dir of [podDir(paths, id), bundleDir(paths, id), containerDir(paths, id), podDir(paths, "keep"), bundleDir(paths, "keep")]) mkdirSync(dir);
+  for (const dir of [
+    podDir(paths, id),
+    bundleDir(paths, id),
+    containerDir(paths, id),
+    podDir(paths, "keep"),
+    bundleDir(paths, "keep"),
+  ])
+    mkdirSync(dir);
   await restart();
   assert.deepEqual(node.left(), ["directory /state/containers/keep", "directory /state/pods/keep"]);
 });
@@ -304,7 +354,10 @@ test("a container whose handler is no longer configured is left as it is, and to
   node.exit(otherId, 2);
   node.missingHandlers.add("runc");
   await restart();
-  assert.ok(node.logged.some((line) => line.includes("runtime handler runc")), node.logged.join("\n"));
+  assert.ok(
+    node.logged.some((line) => line.includes("runtime handler runc")),
+    node.logged.join("\n"),
+  );
   assert.equal((await client.containerStatus(otherId)).exitCode, 2);
   node.missingHandlers.clear();
   await restart();

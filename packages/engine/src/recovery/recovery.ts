@@ -1,20 +1,20 @@
 import { existsSync, readdirSync } from "node:fs";
 import { messageOf } from "@keelson/base/status.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
+import type { Clock, Images, Networks } from "../capabilities.ts";
 import { exitEvent } from "../container/exit-watch.ts";
-import type { ContainerRecord } from "../records/container-record.ts";
 import { putBackResources } from "../container/resources.ts";
 import { runtimeOf } from "../container/runtime-container.ts";
-import { type ContainerEvent, containerTransition } from "../records/container-state.ts";
 import { releaseContainer, removeContainerRecord } from "../container/teardown.ts";
-import type { Clock, Images, Networks } from "../capabilities.ts";
+import { hasSandboxEnded } from "../pod/sandbox-container.ts";
+import { type PodStopping, watchPod } from "../pod/stop.ts";
+import { stopContainersOf, teardownPod } from "../pod/teardown.ts";
+import type { ContainerRecord } from "../records/container-record.ts";
+import { type ContainerEvent, containerTransition } from "../records/container-state.ts";
 import { bundleDir, containerDir, containersDir, podDir } from "../records/paths.ts";
 import { sandboxBundle } from "../records/pod-files.ts";
 import type { PodRecord } from "../records/pod-record.ts";
-import { hasSandboxEnded } from "../pod/sandbox-container.ts";
 import { podTransition } from "../records/pod-state.ts";
-import { type PodStopping, watchPod } from "../pod/stop.ts";
-import { stopContainersOf, teardownPod } from "../pod/teardown.ts";
 
 type Recovering = PodStopping & Networks & Images & Clock;
 
@@ -25,7 +25,8 @@ type Recovering = PodStopping & Networks & Images & Clock;
  */
 export async function recover(d: Recovering): Promise<void> {
   using _ = keepRunning();
-  for (const container of d.containers.all()) await attempt(d, "container", container.id, () => recoverContainer(d, container));
+  for (const container of d.containers.all())
+    await attempt(d, "container", container.id, () => recoverContainer(d, container));
   for (const pod of d.pods.all()) await attempt(d, "pod sandbox", pod.id, () => recoverPod(d, pod));
   await attempt(d, "state directory", d.paths.state, () => removeUnknownContainers(d));
   const ready = d.pods.all().filter((p) => p.state.is === "ready");
@@ -77,7 +78,10 @@ async function followContainer(d: Recovering, container: ContainerRecord): Promi
   const { runtime, container: known } = runtimeOf(d, container);
   if (container.bootId === d.bootId) runtime.endExecs(known);
   const event = await whatBecameOf(d, container);
-  const now = event === undefined ? container : d.containers.update(id, (c) => ({ ...c, state: containerTransition(c.state, event, c.createdAtNs) }));
+  const now =
+    event === undefined
+      ? container
+      : d.containers.update(id, (c) => ({ ...c, state: containerTransition(c.state, event, c.createdAtNs) }));
   d.exits.watch(now);
   if (now.state.is === "exited") await releaseContainer(d, id);
   else {
@@ -118,7 +122,13 @@ async function recoverPod(d: Recovering, pod: PodRecord): Promise<void> {
   await stopContainersOf(d, pod.id, cleanup(d));
   await teardownPod(d, known, cleanup(d));
   if (pod.state.is === "creating") d.pods.delete(pod.id);
-  else d.pods.update(pod.id, (p) => ({ ...p, init: undefined, sandbox: undefined, state: podTransition(p.state, { type: "stopped" }) }));
+  else
+    d.pods.update(pod.id, (p) => ({
+      ...p,
+      init: undefined,
+      sandbox: undefined,
+      state: podTransition(p.state, { type: "stopped" }),
+    }));
 }
 
 async function isIntact(d: Recovering, pod: PodRecord): Promise<boolean> {
@@ -146,14 +156,16 @@ async function removeUnknownPods(d: Recovering): Promise<void> {
 
 /** Its handler is not known: the one that has it ends it. */
 async function destroyUnknownContainer(d: Recovering, id: string): Promise<void> {
-  for (const { runtime } of d.runtimes.all()) await runtime.delete({ id, bundleDir: bundleDir(d.paths, id) }, cleanup(d));
+  for (const { runtime } of d.runtimes.all())
+    await runtime.delete({ id, bundleDir: bundleDir(d.paths, id) }, cleanup(d));
   await d.containerHost.destroyUnknown(id);
 }
 
 /** The same: it may be a container itself. */
 async function destroyUnknownPod(d: Recovering, id: string): Promise<void> {
   const bundleDir = sandboxBundle(podDir(d.paths, id), id);
-  if (existsSync(bundleDir)) for (const { runtime } of d.runtimes.all()) await runtime.delete({ id, bundleDir }, cleanup(d));
+  if (existsSync(bundleDir))
+    for (const { runtime } of d.runtimes.all()) await runtime.delete({ id, bundleDir }, cleanup(d));
   await d.podHost.destroyUnknown(id);
 }
 

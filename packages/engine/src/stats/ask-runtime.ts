@@ -1,5 +1,5 @@
-import { runtimeContainerOf } from "../container/runtime-container.ts";
 import type { Handlers } from "../capabilities.ts";
+import { runtimeContainerOf } from "../container/runtime-container.ts";
 import type { ContainerRecord } from "../records/container-record.ts";
 import type { AskRuntime } from "./guest-usages.ts";
 

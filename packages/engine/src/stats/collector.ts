@@ -3,15 +3,22 @@ import type { Log } from "@keelson/base/log.ts";
 import type { MetricDescriptor, PodSandboxMetrics } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { CgroupUsage, UsageDetail } from "@keelson/linux/cgroup-usage.ts";
 import type { InterfaceCounters } from "@keelson/linux/net-dev.ts";
+import type { RecordStore } from "@keelson/store/record-store.ts";
 import type { ContainerRecord } from "../records/container-record.ts";
 import { containerDir, type Paths, podDir } from "../records/paths.ts";
 import { podFiles } from "../records/pod-files.ts";
 import type { PodRecord } from "../records/pod-record.ts";
-import type { RecordStore } from "@keelson/store/record-store.ts";
-import { type Available, type Machine, type Measured, metricDescriptors, podSandboxMetricsOf, type Subject } from "./pod-metrics.ts";
 import { CpuRates } from "./cpu-rates.ts";
 import { type CountedUsage, DiskUsages } from "./disk-usages.ts";
 import { GuestUsages, type GuestUsagesDeps } from "./guest-usages.ts";
+import {
+  type Available,
+  type Machine,
+  type Measured,
+  metricDescriptors,
+  podSandboxMetricsOf,
+  type Subject,
+} from "./pod-metrics.ts";
 import type { UsageSource } from "./usage-source.ts";
 
 /** What a container or a pod uses, at a time. */
@@ -72,7 +79,11 @@ export class StatsCollector {
     this.#d = deps;
     const { source, paths, runtimeOf } = deps;
     this.#guests = new GuestUsages({ runtimeOf, nowNs: () => source.nowNs(), nowMs: () => source.nowMs() });
-    this.#disks = new DiskUsages({ measure: (id) => source.disk(containerDir(paths, id)), nowNs: () => source.nowNs(), nowMs: () => source.nowMs() });
+    this.#disks = new DiskUsages({
+      measure: (id) => source.disk(containerDir(paths, id)),
+      nowNs: () => source.nowNs(),
+      nowMs: () => source.nowMs(),
+    });
   }
 
   /** Begins to sample. Never rejects. */
@@ -96,11 +107,18 @@ export class StatsCollector {
   async ofContainers(records: readonly ContainerRecord[], detail: UsageDetail = "stats"): Promise<ContainerUsage[]> {
     const [guests, others] = partition(records.filter(isRunning), (c) => this.#guests.has(c));
     const [usages, ofGuests, disks] = await Promise.all([
-      this.#measure(others.map((c) => ({ id: c.id, path: c.cgroupPath })), detail),
+      this.#measure(
+        others.map((c) => ({ id: c.id, path: c.cgroupPath })),
+        detail,
+      ),
       this.#askGuests(guests),
       this.#disks.of(records.map((c) => c.id)),
     ]);
-    return records.map((record) => ({ record, usage: usages.get(record.id) ?? ofGuests.get(record.id), disk: disks.get(record.id) }));
+    return records.map((record) => ({
+      record,
+      usage: usages.get(record.id) ?? ofGuests.get(record.id),
+      disk: disks.get(record.id),
+    }));
   }
 
   /** What these pods use, with all of their containers that run. */
@@ -111,13 +129,21 @@ export class StatsCollector {
     const containers = this.#d.containers.all().filter((c) => isRunning(c) && wanted.has(c.podId));
     const [usages, interfaces, ofContainers] = await Promise.all([
       // The root has everything of the machine in it.
-      this.#measure(ready.filter((p) => p.plan.cgroup.path !== "/").map((p) => ({ id: p.id, path: p.plan.cgroup.path })), detail),
+      this.#measure(
+        ready.filter((p) => p.plan.cgroup.path !== "/").map((p) => ({ id: p.id, path: p.plan.cgroup.path })),
+        detail,
+      ),
       this.#d.source.interfaces(networked.map((p) => podFiles(podDir(this.#d.paths, p.id)).netns)),
       this.ofContainers(containers, detail),
     ]);
     const interfacesOf = new Map(networked.map((p, i) => [p.id, interfaces[i]]));
     const containersOf = Map.groupBy(ofContainers, ({ record }) => record.podId);
-    return records.map((record) => ({ record, usage: usages.get(record.id), interfaces: interfacesOf.get(record.id), containers: containersOf.get(record.id) ?? [] }));
+    return records.map((record) => ({
+      record,
+      usage: usages.get(record.id),
+      interfaces: interfacesOf.get(record.id),
+      containers: containersOf.get(record.id) ?? [],
+    }));
   }
 
   /** CRI: ListMetricDescriptors. The same as long as the daemon runs. */
@@ -130,14 +156,34 @@ export class StatsCollector {
     const { source, machine, available } = this.#d;
     const pods = await this.ofPods(records, "all");
     const running = pods.flatMap(({ containers }) => containers.map(({ record }) => record));
-    const [processes, limits] = await Promise.all([source.processes(running.map((c) => c.cgroupPath)), source.openFileLimits(running.map(mainPidOf))]);
+    const [processes, limits] = await Promise.all([
+      source.processes(running.map((c) => c.cgroupPath)),
+      source.openFileLimits(running.map(mainPidOf)),
+    ]);
     const detailsOf = new Map(running.map((c, i) => [c.id, { processes: processes[i], openFileLimit: limits[i] }]));
     return pods.map((pod) => {
       const containers = pod.containers.flatMap(({ record, usage, disk }) => {
         if (usage === undefined || record.state.is !== "running") return [];
         const { startedAtNs } = record.state;
-        const container = { startedAtNs, resources: record.resources, disk, processes: undefined, openFileLimit: undefined, ...detailsOf.get(record.id) };
-        return [{ id: record.id, measured: { subject: containerSubject(pod.record, record), atNs: usage.atNs, cgroup: usage.cgroup, container } }];
+        const container = {
+          startedAtNs,
+          resources: record.resources,
+          disk,
+          processes: undefined,
+          openFileLimit: undefined,
+          ...detailsOf.get(record.id),
+        };
+        return [
+          {
+            id: record.id,
+            measured: {
+              subject: containerSubject(pod.record, record),
+              atNs: usage.atNs,
+              cgroup: usage.cgroup,
+              container,
+            },
+          },
+        ];
       });
       return podSandboxMetricsOf(pod.record.id, measuredPod(pod), containers, machine, available);
     });
@@ -145,7 +191,10 @@ export class StatsCollector {
 
   async #measure(subjects: readonly { id: string; path: string }[], detail: UsageDetail): Promise<Map<string, Usage>> {
     const { source } = this.#d;
-    const cgroups = await source.cgroups(subjects.map(({ path }) => path), detail);
+    const cgroups = await source.cgroups(
+      subjects.map(({ path }) => path),
+      detail,
+    );
     const [atNs, atMs] = [source.nowNs(), source.nowMs()];
     const found = subjects.flatMap(({ id }, i): [string, Usage][] => {
       const cgroup = cgroups[i];
@@ -159,7 +208,16 @@ export class StatsCollector {
   async #askGuests(records: readonly ContainerRecord[]): Promise<Map<string, Usage>> {
     if (records.length === 0) return new Map();
     const found = await this.#guests.of(records);
-    return new Map([...found].map(([id, { atNs, atMs, cgroup }]) => [id, { atNs, cgroup, nanoCores: cgroup.cpu === undefined ? undefined : this.#rates.note(id, atMs, cgroup.cpu.usageNs) }]));
+    return new Map(
+      [...found].map(([id, { atNs, atMs, cgroup }]) => [
+        id,
+        {
+          atNs,
+          cgroup,
+          nanoCores: cgroup.cpu === undefined ? undefined : this.#rates.note(id, atMs, cgroup.cpu.usageNs),
+        },
+      ]),
+    );
   }
 
   async #sampleForEver(): Promise<void> {
@@ -177,7 +235,10 @@ export class StatsCollector {
       const running = containers.all().filter(isRunning);
       const [guests, others] = partition(running, (c) => this.#guests.has(c));
       const ready = pods.all().filter((p) => p.state.is === "ready" && p.plan.cgroup.path !== "/");
-      const subjects = [...others.map((c) => ({ id: c.id, path: c.cgroupPath })), ...ready.map((p) => ({ id: p.id, path: p.plan.cgroup.path }))];
+      const subjects = [
+        ...others.map((c) => ({ id: c.id, path: c.cgroupPath })),
+        ...ready.map((p) => ({ id: p.id, path: p.plan.cgroup.path })),
+      ];
       this.#rates.keepOnly(new Set([...subjects, ...guests].map(({ id }) => id)));
       this.#guests.keepOnly(new Set(guests.map(({ id }) => id)));
       this.#disks.keepOnly(new Set(containers.all().map((c) => c.id)));
@@ -191,7 +252,14 @@ export class StatsCollector {
 function measuredPod({ record, usage, interfaces }: PodUsage): Measured | undefined {
   if (usage === undefined) return undefined;
   const { metadata, cgroup } = record.plan;
-  const subject = { id: cgroup.path, name: "", image: "", container: "", pod: metadata.name, namespace: metadata.namespace };
+  const subject = {
+    id: cgroup.path,
+    name: "",
+    image: "",
+    container: "",
+    pod: metadata.name,
+    namespace: metadata.namespace,
+  };
   return { subject, atNs: usage.atNs, cgroup: usage.cgroup, ...(interfaces === undefined ? {} : { interfaces }) };
 }
 

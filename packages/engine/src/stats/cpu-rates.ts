@@ -27,7 +27,8 @@ export class CpuRates {
     const known = latest !== undefined && usageNs < latest.usageNs ? [] : kept;
     const base = known.findLast((sample) => atMs - sample.atMs >= minWindowMs);
     const last = known.at(-1);
-    if (last === undefined || atMs - last.atMs >= spacingMs) this.#samples.set(id, [...known, { atMs, usageNs }].slice(-2));
+    if (last === undefined || atMs - last.atMs >= spacingMs)
+      this.#samples.set(id, [...known, { atMs, usageNs }].slice(-2));
     if (base === undefined) return undefined;
     return ((usageNs - base.usageNs) * 1000n) / BigInt(Math.round(atMs - base.atMs));
   }

@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { DiskUsages } from "./disk-usages.ts";
 
-const same: (id: string) => Promise<{ bytes: number; inodes: number }> = () => Promise.resolve({ bytes: 4096, inodes: 2 });
+const same: (id: string) => Promise<{ bytes: number; inodes: number }> = () =>
+  Promise.resolve({ bytes: 4096, inodes: 2 });
 
 function newUsages(t: TestContext) {
   t.mock.timers.enable({ apis: ["setTimeout"] });

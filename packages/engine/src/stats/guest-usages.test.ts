@@ -18,7 +18,9 @@ function newGuests(t: TestContext) {
     nowMs: () => clock.ms,
     nowNs: () => BigInt(clock.ms) * 1_000_000n,
     runtimeOf: ({ id }) =>
-      id.startsWith("host") ? undefined : () => new Promise((resolve, reject) => asked.push({ id, answer: resolve, fail: reject })),
+      id.startsWith("host")
+        ? undefined
+        : () => new Promise((resolve, reject) => asked.push({ id, answer: resolve, fail: reject })),
   });
   return { clock, asked, guests };
 }
@@ -78,7 +80,10 @@ test("four runtimes are asked at once, not more", async (t) => {
   assert.equal(asked.length, 4);
   asked[2]!.answer(usage(1n));
   await turn();
-  assert.deepEqual(asked.map(({ id }) => id), ["a", "b", "c", "d", "e"]);
+  assert.deepEqual(
+    asked.map(({ id }) => id),
+    ["a", "b", "c", "d", "e"],
+  );
   for (const each of asked) each.answer(usage(1n));
   assert.equal((await all).size, 5);
 });

@@ -59,10 +59,12 @@ export class GuestUsages {
     const asked = records.map((record) => this.#refresh(record));
     const first = asked.filter((_, i) => this.#entries.get(records[i]!.id)?.usage === undefined);
     if (first.length > 0) await Promise.race([Promise.all(first), delay(firstAnswerMs)]);
-    return new Map(records.flatMap(({ id }) => {
-      const usage = this.#entries.get(id)?.usage;
-      return usage === undefined ? [] : [[id, usage] as const];
-    }));
+    return new Map(
+      records.flatMap(({ id }) => {
+        const usage = this.#entries.get(id)?.usage;
+        return usage === undefined ? [] : [[id, usage] as const];
+      }),
+    );
   }
 
   /** Forgets all but these. */
@@ -75,7 +77,8 @@ export class GuestUsages {
     if (ask === undefined) return Promise.resolve();
     const entry = this.#entries.get(record.id) ?? { usage: undefined, askedAtMs: -Infinity, asking: undefined };
     this.#entries.set(record.id, entry);
-    if (entry.asking === undefined && this.#d.nowMs() - entry.askedAtMs >= minAgeMs) entry.asking = this.#inTurn(() => this.#ask(ask, entry));
+    if (entry.asking === undefined && this.#d.nowMs() - entry.askedAtMs >= minAgeMs)
+      entry.asking = this.#inTurn(() => this.#ask(ask, entry));
     return entry.asking ?? Promise.resolve();
   }
 

@@ -30,7 +30,9 @@ export function machineOf(source: UsageSource, dir: string): Machine {
 
 /** What the kernel of this machine counts for containers. */
 export function availableOn(layout: CgroupLayout): Available {
-  const v1Hugetlb = layout.hierarchies.some(({ version, controllers }) => version === 1 && controllers.includes("hugetlb"));
+  const v1Hugetlb = layout.hierarchies.some(
+    ({ version, controllers }) => version === 1 && controllers.includes("hugetlb"),
+  );
   const hugepages = v1Hugetlb || layout.hierarchies.some(({ controllers }) => controllers.includes("hugetlb"));
   // Beside v1 trees a runtime need not put containers into the v2 one.
   return { pressure: layout.kind === "v2" && existsSync("/proc/pressure/cpu"), hugepages, hugepagePeaks: v1Hugetlb };

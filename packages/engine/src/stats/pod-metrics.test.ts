@@ -5,16 +5,52 @@ import type { CgroupUsage } from "@keelson/linux/cgroup-usage.ts";
 import { everything, FakeUsage, fakeMachine } from "../testing/fake-usage.ts";
 import { type Measured, metricDescriptors, podSandboxMetricsOf } from "./pod-metrics.ts";
 
-const pressure = (us: bigint) => ({ some: { avg10: 0, avg60: 0, avg300: 0, totalUs: us }, full: { avg10: 0, avg60: 0, avg300: 0, totalUs: us / 2n } });
+const pressure = (us: bigint) => ({
+  some: { avg10: 0, avg60: 0, avg300: 0, totalUs: us },
+  full: { avg10: 0, avg60: 0, avg300: 0, totalUs: us / 2n },
+});
 const cgroup: CgroupUsage = {
-  cpu: { usageNs: 9_999_999_999n, userNs: 6_000_000_000n, systemNs: 3_000_000_000n, periods: 10n, throttledPeriods: 4n, throttledNs: 2_500_000_000n, pressure: pressure(8_000_000n) },
-  memory: { usageBytes: 10n, workingSetBytes: 9n, rssBytes: 8n, cacheBytes: 7n, mappedFileBytes: 6n, kernelBytes: 5n, maxUsageBytes: 11n, limitHits: 3n, pageFaults: 100n, majorPageFaults: 2n, oomKills: 1n, pressure: pressure(4_000_000n) },
+  cpu: {
+    usageNs: 9_999_999_999n,
+    userNs: 6_000_000_000n,
+    systemNs: 3_000_000_000n,
+    periods: 10n,
+    throttledPeriods: 4n,
+    throttledNs: 2_500_000_000n,
+    pressure: pressure(8_000_000n),
+  },
+  memory: {
+    usageBytes: 10n,
+    workingSetBytes: 9n,
+    rssBytes: 8n,
+    cacheBytes: 7n,
+    mappedFileBytes: 6n,
+    kernelBytes: 5n,
+    maxUsageBytes: 11n,
+    limitHits: 3n,
+    pageFaults: 100n,
+    majorPageFaults: 2n,
+    oomKills: 1n,
+    pressure: pressure(4_000_000n),
+  },
   swap: { usageBytes: 12n },
-  io: { devices: [{ major: 8, minor: 0, readBytes: 1n, writtenBytes: 2n, reads: 3n, writes: 4n }], pressure: pressure(2_000_000n) },
+  io: {
+    devices: [{ major: 8, minor: 0, readBytes: 1n, writtenBytes: 2n, reads: 3n, writes: 4n }],
+    pressure: pressure(2_000_000n),
+  },
   pids: { current: 6n, limit: 100n },
   hugepages: [{ size: "2MB", usageBytes: 2n, maxUsageBytes: 4n }],
 };
-const counters = { rxBytes: 1n, rxPackets: 2n, rxErrors: 3n, rxDropped: 4n, txBytes: 5n, txPackets: 6n, txErrors: 7n, txDropped: 8n };
+const counters = {
+  rxBytes: 1n,
+  rxPackets: 2n,
+  rxErrors: 3n,
+  rxDropped: 4n,
+  txBytes: 5n,
+  txPackets: 6n,
+  txErrors: 7n,
+  txDropped: 8n,
+};
 const pod: Measured = {
   subject: { id: "/pod", name: "", image: "", container: "", pod: "web-1", namespace: "default" },
   atNs: 70_000_000_000n,
@@ -22,12 +58,26 @@ const pod: Measured = {
   interfaces: [{ name: "eth0", ...counters }],
 };
 const container: Measured = {
-  subject: { id: "/pod/c", name: "c".repeat(64), image: "busybox", container: "web", pod: "web-1", namespace: "default" },
+  subject: {
+    id: "/pod/c",
+    name: "c".repeat(64),
+    image: "busybox",
+    container: "web",
+    pod: "web-1",
+    namespace: "default",
+  },
   atNs: 70_000_000_000n,
   cgroup,
   container: {
     startedAtNs: 60_500_000_000n,
-    resources: LinuxContainerResources.fromPartial({ cpuPeriod: 100_000n, cpuQuota: 20_000n, cpuShares: 1024n, memoryLimitInBytes: 67108864n, memorySwapLimitInBytes: -1n, unified: { "memory.low": "4096" } }),
+    resources: LinuxContainerResources.fromPartial({
+      cpuPeriod: 100_000n,
+      cpuQuota: 20_000n,
+      cpuShares: 1024n,
+      memoryLimitInBytes: 67108864n,
+      memorySwapLimitInBytes: -1n,
+      unified: { "memory.low": "4096" },
+    }),
     disk: { bytes: 8192, inodes: 3 },
     processes: { processes: 2, fileDescriptors: 9, sockets: 1 },
     openFileLimit: 1024,
@@ -38,7 +88,9 @@ const all = () => podSandboxMetricsOf("p", pod, [{ id: "c", measured: container 
 
 /** Metric by name: its own labels and value, of all series. */
 function series(name: string, of = all().containerMetrics[0]!.metrics): [string, bigint][] {
-  return of.filter((m) => m.name === `container_${name}`).map((m) => [m.labelValues.slice(6).join(" "), m.value!.value]);
+  return of
+    .filter((m) => m.name === `container_${name}`)
+    .map((m) => [m.labelValues.slice(6).join(" "), m.value!.value]);
 }
 
 test("every metric that is declared is told, with as many labels, and no other", () => {
@@ -49,13 +101,21 @@ test("every metric that is declared is told, with as many labels, and no other",
   assert.deepEqual(new Set(told.map((m) => m.name)), new Set(descriptors.map((d) => d.name)));
   for (const { name, labelKeys, help } of descriptors) {
     assert.ok(help !== "" && labelKeys.length >= 6, name);
-    for (const metric of told.filter((m) => m.name === name)) assert.equal(metric.labelValues.length, labelKeys.length, name);
+    for (const metric of told.filter((m) => m.name === name))
+      assert.equal(metric.labelValues.length, labelKeys.length, name);
   }
 });
 
 test("who it is of is said as cAdvisor does: with pod, container, image and cgroup, all of them in each", () => {
   const [metric] = all().containerMetrics[0]!.metrics;
-  assert.deepEqual(metricDescriptors(everything)[1]!.labelKeys, ["id", "name", "image", "container", "pod", "namespace"]);
+  assert.deepEqual(metricDescriptors(everything)[1]!.labelKeys, [
+    "id",
+    "name",
+    "image",
+    "container",
+    "pod",
+    "namespace",
+  ]);
   assert.deepEqual(metric!.labelValues.slice(0, 6), ["/pod/c", "c".repeat(64), "busybox", "web", "web-1", "default"]);
   assert.deepEqual(all().metrics[0]!.labelValues.slice(0, 6), ["/pod", "", "", "", "web-1", "default"]);
 });
@@ -67,13 +127,19 @@ test("numbers are the cgroup's, in whole seconds and bytes", () => {
     cpu_system_seconds_total: [["", 3n]],
     cpu_cfs_throttled_seconds_total: [["", 2n]],
     memory_working_set_bytes: [["", 9n]],
-    memory_failures_total: [["pgfault hierarchy", 100n], ["pgmajfault hierarchy", 2n]],
+    memory_failures_total: [
+      ["pgfault hierarchy", 100n],
+      ["pgmajfault hierarchy", 2n],
+    ],
     memory_swap: [["", 12n]],
     oom_events_total: [["", 1n]],
     fs_usage_bytes: [["/dev/8-1", 8192n]],
     fs_inodes_free: [["/dev/8-1", 900n]],
     fs_writes_bytes_total: [["/dev/8-0", 2n]],
-    blkio_device_usage_total: [["/dev/8-0 8 0 Read", 1n], ["/dev/8-0 8 0 Write", 2n]],
+    blkio_device_usage_total: [
+      ["/dev/8-0 8 0 Read", 1n],
+      ["/dev/8-0 8 0 Write", 2n],
+    ],
     processes: [["", 2n]],
     threads: [["", 6n]],
     threads_max: [["", 100n]],
@@ -96,14 +162,29 @@ test("numbers are the cgroup's, in whole seconds and bytes", () => {
 
 test("a pod as a whole has what its cgroup and its network have, and nothing of one container", () => {
   const names = new Set(all().metrics.map((m) => m.name));
-  for (const name of ["cpu_usage_seconds_total", "memory_rss", "network_receive_bytes_total", "pressure_memory_waiting_seconds_total", "threads"]) assert.ok(names.has(`container_${name}`), name);
-  for (const name of ["start_time_seconds", "fs_usage_bytes", "spec_cpu_shares", "processes", "blkio_device_usage_total"]) assert.ok(!names.has(`container_${name}`), name);
+  for (const name of [
+    "cpu_usage_seconds_total",
+    "memory_rss",
+    "network_receive_bytes_total",
+    "pressure_memory_waiting_seconds_total",
+    "threads",
+  ])
+    assert.ok(names.has(`container_${name}`), name);
+  for (const name of [
+    "start_time_seconds",
+    "fs_usage_bytes",
+    "spec_cpu_shares",
+    "processes",
+    "blkio_device_usage_total",
+  ])
+    assert.ok(!names.has(`container_${name}`), name);
   assert.deepEqual(series("network_receive_bytes_total"), [], "the network is the pod's, not the container's");
 });
 
 test("what only grows is a counter", () => {
   for (const { name, metricType } of all().containerMetrics[0]!.metrics) {
-    const grows = (name.endsWith("_total") && name !== "container_fs_inodes_total") || name === "container_memory_failcnt";
+    const grows =
+      (name.endsWith("_total") && name !== "container_fs_inodes_total") || name === "container_memory_failcnt";
     assert.equal(metricType, grows ? MetricType.COUNTER : MetricType.GAUGE, name);
   }
 });
@@ -115,8 +196,13 @@ test("what this kernel does not count is not declared", () => {
 });
 
 test("one that has read and written nothing yet says so of the disk that it is on; no limit of files is the largest number", () => {
-  const quiet: Measured = { ...container, cgroup: { ...cgroup, io: { devices: [] } }, container: { ...container.container!, openFileLimit: Infinity } };
-  const { metrics } = podSandboxMetricsOf("p", undefined, [{ id: "c", measured: quiet }], machine, everything).containerMetrics[0]!;
+  const quiet: Measured = {
+    ...container,
+    cgroup: { ...cgroup, io: { devices: [] } },
+    container: { ...container.container!, openFileLimit: Infinity },
+  };
+  const { metrics } = podSandboxMetricsOf("p", undefined, [{ id: "c", measured: quiet }], machine, everything)
+    .containerMetrics[0]!;
   assert.deepEqual(series("fs_reads_total", metrics), [["/dev/8-1", 0n]]);
   assert.deepEqual(series("ulimits_soft", metrics), [["max_open_files", 2n ** 64n - 1n]]);
 });

@@ -1,4 +1,17 @@
-import type { ContainerStats, CpuUsage, FilesystemUsage, IoUsage, MemoryUsage, NetworkInterfaceUsage, NetworkUsage, PodSandboxStats, PsiData, PsiStats, SwapUsage, UInt64Value } from "@keelson/cri/gen/runtime/v1/api.ts";
+import type {
+  ContainerStats,
+  CpuUsage,
+  FilesystemUsage,
+  IoUsage,
+  MemoryUsage,
+  NetworkInterfaceUsage,
+  NetworkUsage,
+  PodSandboxStats,
+  PsiData,
+  PsiStats,
+  SwapUsage,
+  UInt64Value,
+} from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { Pressure, PressurePair } from "@keelson/linux/cgroup-usage.ts";
 import type { InterfaceCounters } from "@keelson/linux/net-dev.ts";
 import type { ContainerUsage, PodUsage, Usage } from "./collector.ts";
@@ -22,7 +35,10 @@ export function containerStatsOf({ record, usage, disk }: ContainerUsage, mountp
 }
 
 /** CRI: PodSandboxStats. Of a pod that is not ready there are its attributes only. */
-export function podSandboxStatsOf({ record, usage, interfaces, containers }: PodUsage, mountpoint: string): PodSandboxStats {
+export function podSandboxStatsOf(
+  { record, usage, interfaces, containers }: PodUsage,
+  mountpoint: string,
+): PodSandboxStats {
   const { metadata, labels, annotations } = record.config;
   const { cpu, memory, io } = resourcesOf(usage);
   const pids = usage?.cgroup.pids;
@@ -33,7 +49,10 @@ export function podSandboxStatsOf({ record, usage, interfaces, containers }: Pod
       memory,
       io,
       network: usage === undefined || interfaces === undefined ? undefined : networkOf(usage.atNs, interfaces),
-      process: usage === undefined || pids === undefined ? undefined : { timestamp: usage.atNs, processCount: uint64(pids.current) },
+      process:
+        usage === undefined || pids === undefined
+          ? undefined
+          : { timestamp: usage.atNs, processCount: uint64(pids.current) },
       containers: containers.map((c) => containerStatsOf(c, mountpoint)),
     },
     windows: undefined,
@@ -47,7 +66,12 @@ function resourcesOf(usage: Usage | undefined): Pick<ContainerStats, "cpu" | "me
 
 function cpuOf({ atNs, cgroup: { cpu }, nanoCores }: Usage): CpuUsage | undefined {
   if (cpu === undefined) return undefined;
-  return { timestamp: atNs, usageCoreNanoSeconds: uint64(cpu.usageNs), usageNanoCores: uint64(nanoCores), psi: psiOf(cpu.pressure) };
+  return {
+    timestamp: atNs,
+    usageCoreNanoSeconds: uint64(cpu.usageNs),
+    usageNanoCores: uint64(nanoCores),
+    psi: psiOf(cpu.pressure),
+  };
 }
 
 function memoryOf({ atNs, cgroup: { memory } }: Usage): MemoryUsage | undefined {
@@ -67,7 +91,11 @@ function memoryOf({ atNs, cgroup: { memory } }: Usage): MemoryUsage | undefined 
 
 function swapOf({ atNs, cgroup: { swap } }: Usage): SwapUsage | undefined {
   if (swap === undefined) return undefined;
-  return { timestamp: atNs, swapAvailableBytes: uint64(left(swap.limitBytes, swap.usageBytes)), swapUsageBytes: uint64(swap.usageBytes) };
+  return {
+    timestamp: atNs,
+    swapAvailableBytes: uint64(left(swap.limitBytes, swap.usageBytes)),
+    swapUsageBytes: uint64(swap.usageBytes),
+  };
 }
 
 /** In the CRI it has pressure and nothing else. */
@@ -85,11 +113,22 @@ function networkOf(atNs: bigint, interfaces: readonly InterfaceCounters[]): Netw
 }
 
 function interfaceOf({ name, rxBytes, rxErrors, txBytes, txErrors }: InterfaceCounters): NetworkInterfaceUsage {
-  return { name, rxBytes: uint64(rxBytes), rxErrors: uint64(rxErrors), txBytes: uint64(txBytes), txErrors: uint64(txErrors) };
+  return {
+    name,
+    rxBytes: uint64(rxBytes),
+    rxErrors: uint64(rxErrors),
+    txBytes: uint64(txBytes),
+    txErrors: uint64(txErrors),
+  };
 }
 
 function filesystemOf({ atNs, bytes, inodes }: CountedUsage, mountpoint: string): FilesystemUsage {
-  return { timestamp: atNs, fsId: { mountpoint }, usedBytes: uint64(BigInt(bytes)), inodesUsed: uint64(BigInt(inodes)) };
+  return {
+    timestamp: atNs,
+    fsId: { mountpoint },
+    usedBytes: uint64(BigInt(bytes)),
+    inodesUsed: uint64(BigInt(inodes)),
+  };
 }
 
 function psiOf(pair: PressurePair | undefined): PsiStats | undefined {

@@ -50,7 +50,10 @@ export class LinuxUsageSource implements UsageSource {
 
   processes(cgroupPaths: readonly string[]): Promise<(ProcessCounts | undefined)[]> {
     // Any tree will do: a process is in the same cgroup of each.
-    const dirOf = (path: string) => (this.#layout.kind === "v2" ? join(this.#layout.root, path) : controllerDir(this.#layout, path, "memory") ?? controllerDir(this.#layout, path, "pids") ?? "");
+    const dirOf = (path: string) =>
+      this.#layout.kind === "v2"
+        ? join(this.#layout.root, path)
+        : (controllerDir(this.#layout, path, "memory") ?? controllerDir(this.#layout, path, "pids") ?? "");
     return countProcesses(cgroupPaths.map((path) => join(dirOf(path), "cgroup.procs")));
   }
 

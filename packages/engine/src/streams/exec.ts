@@ -1,17 +1,23 @@
 import { Code, codeOf, messageOf } from "@keelson/base/status.ts";
 import type { TerminalSize } from "@keelson/linux/pty.ts";
-import { runtimeOf } from "../container/runtime-container.ts";
-import type { Handlers, Machine, Records } from "../capabilities.ts";
 import { execProcess } from "@keelson/plan/process.ts";
 import type { RunningExec } from "@keelson/runtimes/runtime.ts";
 import type { Outcome } from "@keelson/streaming/exit-status.ts";
-import { stillRunning } from "./running-container.ts";
 import type { RemoteCommand } from "@keelson/streaming/streaming-request.ts";
+import type { Handlers, Machine, Records } from "../capabilities.ts";
+import { runtimeOf } from "../container/runtime-container.ts";
+import { stillRunning } from "./running-container.ts";
 
 type Exec = Extract<RemoteCommand, { is: "exec" }>;
 
 /** Runs a command in a container for a client. When the client goes away, the command is killed with all that it started. */
-export async function exec(d: Pick<Records, "containers"> & Handlers & Pick<Machine, "containerHost">, { containerId, command, choice }: Exec, size: TerminalSize | undefined, started: (exec: RunningExec) => void, signal: AbortSignal): Promise<Outcome> {
+export async function exec(
+  d: Pick<Records, "containers"> & Handlers & Pick<Machine, "containerHost">,
+  { containerId, command, choice }: Exec,
+  size: TerminalSize | undefined,
+  started: (exec: RunningExec) => void,
+  signal: AbortSignal,
+): Promise<Outcome> {
   try {
     const record = stillRunning(d, containerId);
     const process = execProcess(d.containerHost.readProcess(containerId), command, choice.tty);
@@ -23,7 +29,8 @@ export async function exec(d: Pick<Records, "containers"> & Handlers & Pick<Mach
       return { is: "exited", exitCode: await exec.ended };
     } catch (error) {
       // FailedPrecondition: the runtime has not started it. Whatever its words are, the files tell why.
-      const problem = codeOf(error) === Code.FailedPrecondition ? d.containerHost.commandProblem(containerId, process) : undefined;
+      const problem =
+        codeOf(error) === Code.FailedPrecondition ? d.containerHost.commandProblem(containerId, process) : undefined;
       if (problem === undefined) throw error;
       return { is: "not run", ...problem };
     }

@@ -13,16 +13,20 @@ const notes: Readonly<Record<ConfigType, Readonly<Record<string, string>>>> = {
     log_directory: "absolute; made when it is not there",
     dns_config: "becomes /etc/resolv.conf; a copy of the host's without it",
     port_mappings: "given to the CNI plugins; ignored in the host's network",
-    annotations: "1 MiB together with the labels; `io.kubernetes.cri-o.ShmSize` sets the size of /dev/shm where `shm_size_annotation` in `[pods]` allows it",
+    annotations:
+      "1 MiB together with the labels; `io.kubernetes.cri-o.ShmSize` sets the size of /dev/shm where `shm_size_annotation` in `[pods]` allows it",
     "linux.cgroup_parent": "a path for cgroupfs, a slice for systemd, as RuntimeConfig tells the driver",
     "linux.security_context.namespace_options.network": "POD or NODE",
     "linux.security_context.namespace_options.pid": "POD, CONTAINER or NODE",
     "linux.security_context.namespace_options.ipc": "POD or NODE",
     "linux.security_context.namespace_options.target_id": "only for containers: InvalidArgument",
-    "linux.security_context.namespace_options.userns_options": "POD with one mapping of uids and one of gids from container_id 0, on Linux 5.19 with a file system that can (see operating.md); then pid and ipc are the pod's own. NODE, and nothing at all, is the host's",
-    "linux.security_context.selinux_options": "checked always; enforced where the kernel has SELinux, with two categories of the pod's own where no level is given; left out elsewhere, as a manifest is written for the whole cluster",
+    "linux.security_context.namespace_options.userns_options":
+      "POD with one mapping of uids and one of gids from container_id 0, on Linux 5.19 with a file system that can (see operating.md); then pid and ipc are the pod's own. NODE, and nothing at all, is the host's",
+    "linux.security_context.selinux_options":
+      "checked always; enforced where the kernel has SELinux, with two categories of the pod's own where no level is given; left out elsewhere, as a manifest is written for the whole cluster",
     "linux.security_context.privileged": "allows privileged containers in the pod",
-    "linux.sysctls": "those of the pod's own network and IPC namespaces; net.ipv4.ip_unprivileged_port_start=0 and net.ipv4.ping_group_range=0 2147483647 are set unless `unprivileged_ports` and `unprivileged_ping` in `[pods]` of the configuration are false",
+    "linux.sysctls":
+      "those of the pod's own network and IPC namespaces; net.ipv4.ip_unprivileged_port_start=0 and net.ipv4.ping_group_range=0 2147483647 are set unless `unprivileged_ports` and `unprivileged_ping` in `[pods]` of the configuration are false",
   },
   ContainerConfig: {
     metadata: "the name is needed; with the attempt it is unique in its pod",
@@ -35,9 +39,11 @@ const notes: Readonly<Record<ConfigType, Readonly<Record<string, string>>>> = {
     "mounts.host_path": "links are followed; must be there, unless `create_missing_mount_sources` in `[containers]`",
     "mounts.readonly": "of the mount itself; see recursive_read_only for what is mounted below it",
     "mounts.recursive_read_only": "needs readonly and PROPAGATION_PRIVATE, and Linux 5.12; with every runtime",
-    "mounts.uidMappings": "both kinds or none; needs a file system with idmapped mounts, such as ext4 or xfs; what is mounted below keeps its ids where it has none. Not with BIDIRECTIONAL; images as volumes have the pod's when there are none",
+    "mounts.uidMappings":
+      "both kinds or none; needs a file system with idmapped mounts, such as ext4 or xfs; what is mounted below keeps its ids where it has none. Not with BIDIRECTIONAL; images as volumes have the pod's when there are none",
     "mounts.gidMappings": "as uidMappings",
-    "mounts.selinux_relabel": "the source and all below it get the container's label where the kernel has SELinux; the machine's own directories are refused",
+    "mounts.selinux_relabel":
+      "the source and all below it get the container's label where the kernel has SELinux; the machine's own directories are refused",
     "mounts.propagation": "HOST_TO_CONTAINER needs a shared or slave mount, BIDIRECTIONAL a shared one",
     "mounts.image.image": "an image that is here, read-only; it cannot be removed while it is mounted",
     "mounts.image_sub_path": "a directory or file in it; links lead nowhere else",
@@ -49,9 +55,12 @@ const notes: Readonly<Record<ConfigType, Readonly<Record<string, string>>>> = {
     "linux.resources.oom_score_adj": "raised to what keelsond may give, when that is higher; its log says so",
     "linux.resources.hugepage_limits": "of sizes that the machine has; 0 for others is passed over",
     "linux.resources.unified": "files of cgroup v2; InvalidArgument on v1",
-    "linux.security_context.capabilities": "with or without CAP_; ALL first, then what is added, then what is dropped; one that keelsond itself lacks is FailedPrecondition",
-    "linux.security_context.capabilities.add_ambient_capabilities": "in all five sets, so that users other than root have them (containerd and CRI-O clear them)",
-    "linux.security_context.privileged": "only in a pod that is privileged: all capabilities and devices, no seccomp, AppArmor or SELinux, nothing masked, /sys and cgroups writable",
+    "linux.security_context.capabilities":
+      "with or without CAP_; ALL first, then what is added, then what is dropped; one that keelsond itself lacks is FailedPrecondition",
+    "linux.security_context.capabilities.add_ambient_capabilities":
+      "in all five sets, so that users other than root have them (containerd and CRI-O clear them)",
+    "linux.security_context.privileged":
+      "only in a pod that is privileged: all capabilities and devices, no seccomp, AppArmor or SELinux, nothing masked, /sys and cgroups writable",
     "linux.security_context.namespace_options.network": "as the pod has it; NODE only where the pod has NODE",
     "linux.security_context.namespace_options.ipc": "as the pod has it; NODE only where the pod has NODE",
     "linux.security_context.namespace_options.pid": "POD, CONTAINER, NODE where the pod has NODE, or TARGET",
@@ -61,11 +70,15 @@ const notes: Readonly<Record<ConfigType, Readonly<Record<string, string>>>> = {
     "linux.security_context.run_as_group": "needs run_as_user or run_as_username",
     "linux.security_context.run_as_username": "looked up in the image's own /etc/passwd; not together with run_as_user",
     "linux.security_context.run_as_user": "the image's USER when not set, in any of its four forms",
-    "linux.security_context.supplemental_groups_policy": "Merge adds the groups that the image's /etc/group has the user in, Strict does not",
-    "linux.security_context.masked_paths": "an empty list means none, which is how a kubelet says ProcMount Unmasked; without a security context Kubernetes' defaults",
+    "linux.security_context.supplemental_groups_policy":
+      "Merge adds the groups that the image's /etc/group has the user in, Strict does not",
+    "linux.security_context.masked_paths":
+      "an empty list means none, which is how a kubelet says ProcMount Unmasked; without a security context Kubernetes' defaults",
     "linux.security_context.readonly_paths": "as masked_paths",
-    "linux.security_context.seccomp": "over seccomp_profile_path; not set is none; RuntimeDefault is a table of ours, Localhost a file on the node",
-    "linux.security_context.apparmor": "over apparmor_profile; not set is the default profile; Localhost must be loaded; without AppArmor in the kernel a default asks for nothing and a profile by name is FailedPrecondition",
+    "linux.security_context.seccomp":
+      "over seccomp_profile_path; not set is none; RuntimeDefault is a table of ours, Localhost a file on the node",
+    "linux.security_context.apparmor":
+      "over apparmor_profile; not set is the default profile; Localhost must be loaded; without AppArmor in the kernel a default asks for nothing and a profile by name is FailedPrecondition",
     "linux.security_context.seccomp_profile_path": "runtime/default, docker/default, unconfined, localhost/PATH",
     "linux.security_context.apparmor_profile": "runtime/default, unconfined, localhost/NAME",
     CDI_devices: "of the specifications in `[cdi] spec_dirs`; also by annotations `cdi.k8s.io/…`",

@@ -8,7 +8,8 @@ import type { FakeNode } from "./fake-node.ts";
 /** A ContainerHost of a machine in memory. */
 export function fakeContainerHost(node: FakeNode): ContainerHost {
   const remove = (id: string) => {
-    for (const thing of node.things) if (thing === `rootfs ${id}` || thing.endsWith(` of ${id}`)) node.things.delete(thing);
+    for (const thing of node.things)
+      if (thing === `rootfs ${id}` || thing.endsWith(` of ${id}`)) node.things.delete(thing);
     rmSync(bundleDir(node.paths, id), { recursive: true, force: true });
     rmSync(containerDir(node.paths, id), { recursive: true, force: true });
   };
@@ -16,7 +17,11 @@ export function fakeContainerHost(node: FakeNode): ContainerHost {
   return {
     // No process where none is needed: tests whose time is their own cannot wait for one.
     resolveHostPaths: (paths, makeMissing, signal) =>
-      paths.every((path) => existsSync(path)) ? Promise.resolve(paths.map((path) => ({ path: realpathSync(path), isDirectory: statSync(path).isDirectory() }))) : hostPaths.resolve(paths, makeMissing, signal),
+      paths.every((path) => existsSync(path))
+        ? Promise.resolve(
+            paths.map((path) => ({ path: realpathSync(path), isDirectory: statSync(path).isDirectory() })),
+          )
+        : hostPaths.resolve(paths, makeMissing, signal),
     mountRootfs: (id) =>
       node.effect("container-host mount-rootfs", () => {
         const rootfs = join(bundleDir(node.paths, id), "rootfs");
@@ -50,12 +55,16 @@ export function fakeContainerHost(node: FakeNode): ContainerHost {
         return path;
       }),
     makeDevices: (id, devices) =>
-      node.now("container-host make-devices", () => devices.map((_, i) => join(bundleDir(node.paths, id), "sources", "devices", String(i)))),
+      node.now("container-host make-devices", () =>
+        devices.map((_, i) => join(bundleDir(node.paths, id), "sources", "devices", String(i))),
+      ),
     unbindSources: (id) =>
       node.effect("container-host unbind-sources", () => {
-        for (const thing of node.things) if (thing.startsWith("source ") && thing.endsWith(` of ${id}`)) node.things.delete(thing);
+        for (const thing of node.things)
+          if (thing.startsWith("source ") && thing.endsWith(` of ${id}`)) node.things.delete(thing);
       }),
-    writeProcess: (id, process) => node.now("container-host write-process", () => void node.processSpecs.set(id, process)),
+    writeProcess: (id, process) =>
+      node.now("container-host write-process", () => void node.processSpecs.set(id, process)),
     readProcess: (id) => node.processSpecs.get(id)!,
     readSpec: (id) => {
       const process = node.processSpecs.get(id);
@@ -65,8 +74,10 @@ export function fakeContainerHost(node: FakeNode): ContainerHost {
     relabel: (paths, label) => node.effect(`label ${paths.length} paths ${label}`, () => {}),
     thaw: () => node.now("container-host thaw", () => {}),
     memoryInUse: () => node.memoryInUse,
-    writeLimits: (cgroup, files) => node.now("container-host write-limits", () => void node.limitFiles.set(cgroup, files)),
-    setOomScoreAdj: (cgroup, _earlier, score) => node.now("container-host set-oom-score-adj", () => void node.oomScores.set(basename(cgroup), score)),
+    writeLimits: (cgroup, files) =>
+      node.now("container-host write-limits", () => void node.limitFiles.set(cgroup, files)),
+    setOomScoreAdj: (cgroup, _earlier, score) =>
+      node.now("container-host set-oom-score-adj", () => void node.oomScores.set(basename(cgroup), score)),
     outOfMemory: () => node.oomReport,
     kill: (cgroup, signal) => node.effect("container-host kill", () => node.killIn(cgroup), signal),
     destroy: (id, cgroup, signal) =>

@@ -1,6 +1,6 @@
 import { join } from "node:path";
-import type { Deps } from "../deps.ts";
 import type { LayerStore } from "@keelson/images/layer-store.ts";
+import type { Deps } from "../deps.ts";
 import type { FakeNode } from "./fake-node.ts";
 
 /** The images of a machine in memory: those that the test added. */

@@ -182,7 +182,8 @@ export class FakeMachine {
 
   killIn(cgroup: string): void {
     for (const p of [...this.processes.values()].filter((p) => p.cgroup === cgroup)) {
-      if (this.isUnkillable) throw new Error(`kill cgroup ${cgroup}: process ${p.pid} is still there after 5000 ms (EBUSY)`);
+      if (this.isUnkillable)
+        throw new Error(`kill cgroup ${cgroup}: process ${p.pid} is still there after 5000 ms (EBUSY)`);
       this.end(p, 137);
     }
   }

@@ -9,7 +9,8 @@ export function fakeNetwork(node: FakeNode): PodNetwork {
       return node.effect(
         "network attach",
         () => {
-          if (!node.things.has(`netns ${pod.id}`)) node.violations.push(`pod ${pod.id} was attached without its namespace`);
+          if (!node.things.has(`netns ${pod.id}`))
+            node.violations.push(`pod ${pod.id} was attached without its namespace`);
           const ip = `10.0.0.${(node.addresses += 1)}`;
           node.attachments.set(pod.id, ip);
           return { ips: [ip] };
@@ -18,7 +19,10 @@ export function fakeNetwork(node: FakeNode): PodNetwork {
       );
     },
     detach: (pod, signal) => node.effect("network detach", () => void node.attachments.delete(pod.id), signal),
-    status: () => (node.networkReady ? { ready: true, reason: "", message: "" } : { ready: false, reason: "NetworkPluginNotReady", message: "there is no network" }),
+    status: () =>
+      node.networkReady
+        ? { ready: true, reason: "", message: "" }
+        : { ready: false, reason: "NetworkPluginNotReady", message: "there is no network" },
     collectGarbage: (podIds, signal) =>
       node.effect(
         "network collect-garbage",

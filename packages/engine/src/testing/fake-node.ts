@@ -4,32 +4,32 @@ import { join } from "node:path";
 import type { DatabaseSync } from "node:sqlite";
 import type { Log } from "@keelson/base/log.ts";
 import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
+import type { ImageRecord } from "@keelson/images/record.ts";
 import type { ResourcesSpec } from "@keelson/oci/runtime-spec/resources.ts";
 import type { ProcessSpec } from "@keelson/oci/runtime-spec/spec.ts";
+import { defaultPodPolicy } from "@keelson/plan/pod-plan.ts";
+import type { LimitFile } from "@keelson/plan/resource-update.ts";
+import { hostFrom } from "@keelson/plan/testing/plan-fixture.ts";
+import { defaultHandlerSettings } from "@keelson/runtimes/handler-settings.ts";
+import { Runtimes } from "@keelson/runtimes/runtimes.ts";
+import { RecordStore } from "@keelson/store/record-store.ts";
+import { openDatabase, RecordTable } from "@keelson/store/record-table.ts";
 import { CdiSpecDirs } from "../cdi/spec-dirs.ts";
+import type { Deps } from "../deps.ts";
+import { joinParts } from "../join-parts.ts";
 import type { CommandProblem } from "../machine/command-problem.ts";
 import type { OomReport } from "../machine/out-of-memory.ts";
 import { readContainerRecord, writeContainerRecord } from "../records/container-record.ts";
-import type { Deps } from "../deps.ts";
-import { joinParts } from "../join-parts.ts";
-import { noTally, type Tally } from "../tally.ts";
-import type { ImageRecord } from "@keelson/images/record.ts";
-import { everything, fakeMachine, FakeUsage } from "./fake-usage.ts";
 import { bundleDir, containersDir, podDir } from "../records/paths.ts";
-import { hostFrom } from "@keelson/plan/testing/plan-fixture.ts";
-import { defaultPodPolicy } from "@keelson/plan/pod-plan.ts";
-import type { LimitFile } from "@keelson/plan/resource-update.ts";
 import { readPodRecord, writePodRecord } from "../records/pod-record.ts";
-import { RecordStore } from "@keelson/store/record-store.ts";
-import { openDatabase, RecordTable } from "@keelson/store/record-table.ts";
-import { defaultHandlerSettings } from "@keelson/runtimes/handler-settings.ts";
-import { Runtimes } from "@keelson/runtimes/runtimes.ts";
+import { noTally, type Tally } from "../tally.ts";
 import { fakeContainerHost } from "./fake-container-host.ts";
 import { fakeImages } from "./fake-images.ts";
 import { FakeMachine } from "./fake-machine.ts";
 import { fakeNetwork } from "./fake-network.ts";
 import { fakePodHost } from "./fake-pod-host.ts";
 import { fakeRuntime } from "./fake-runtime.ts";
+import { everything, fakeMachine, FakeUsage } from "./fake-usage.ts";
 import { FaultyTable } from "./faulty-table.ts";
 
 /**
@@ -78,7 +78,8 @@ export class FakeNode extends FakeMachine implements Disposable {
   constructor(tally: Tally = noTally) {
     super();
     this.#tally = tally;
-    for (const dir of [podDir(this.paths, ""), bundleDir(this.paths, ""), containersDir(this.paths)]) mkdirSync(dir, { recursive: true });
+    for (const dir of [podDir(this.paths, ""), bundleDir(this.paths, ""), containersDir(this.paths)])
+      mkdirSync(dir, { recursive: true });
     this.addImage("busybox");
     this.deps = this.#newDeps();
   }
@@ -99,8 +100,15 @@ export class FakeNode extends FakeMachine implements Disposable {
 
   /** Everything there is beside images, records too; sorted. */
   left(): string[] {
-    const rows = (["pods", "containers"] as const).flatMap((table) => this.db.prepare(`SELECT id FROM ${table}`).all().map((row) => `record in ${table}: ${String(row["id"])}`));
-    const dirs = [podDir(this.paths, ""), bundleDir(this.paths, ""), containersDir(this.paths)].flatMap((dir) => readdirSync(dir).map((name) => `directory ${join(dir, name).slice(this.dir.length)}`));
+    const rows = (["pods", "containers"] as const).flatMap((table) =>
+      this.db
+        .prepare(`SELECT id FROM ${table}`)
+        .all()
+        .map((row) => `record in ${table}: ${String(row["id"])}`),
+    );
+    const dirs = [podDir(this.paths, ""), bundleDir(this.paths, ""), containersDir(this.paths)].flatMap((dir) =>
+      readdirSync(dir).map((name) => `directory ${join(dir, name).slice(this.dir.length)}`),
+    );
     return [
       ...rows,
       ...dirs,
@@ -114,8 +122,33 @@ export class FakeNode extends FakeMachine implements Disposable {
   }
 
   addImage(name: string, over: Partial<ImageRecord> = {}, volumes: string[] = []): void {
-    const config = { os: "linux", architecture: "amd64", variant: "", created: "", user: "", env: [], entrypoint: [], cmd: ["/bin/sh"], workingDir: "", stopSignal: "", labels: {}, volumes, exposedPorts: [], diffIds: [] };
-    this.images.set(name, { id: `sha256:${"1".repeat(64)}`, repoTags: [name], repoDigests: [], manifestDigest: "", layers: ["layer"], sizeBytes: 1, pulledAtMs: 0, config, ...over });
+    const config = {
+      os: "linux",
+      architecture: "amd64",
+      variant: "",
+      created: "",
+      user: "",
+      env: [],
+      entrypoint: [],
+      cmd: ["/bin/sh"],
+      workingDir: "",
+      stopSignal: "",
+      labels: {},
+      volumes,
+      exposedPorts: [],
+      diffIds: [],
+    };
+    this.images.set(name, {
+      id: `sha256:${"1".repeat(64)}`,
+      repoTags: [name],
+      repoDigests: [],
+      manifestDigest: "",
+      layers: ["layer"],
+      sizeBytes: 1,
+      pulledAtMs: 0,
+      config,
+      ...over,
+    });
   }
 
   /** The init of a pod dies, and with it every process of the pod's PID namespace. */
@@ -123,7 +156,8 @@ export class FakeNode extends FakeMachine implements Disposable {
     const init = [...this.processes.values()].find((p) => p.kind === "init" && p.ownerId === podId);
     if (init === undefined) return;
     this.gone(init);
-    for (const p of [...this.processes.values()].filter((p) => p.kind === "main" && this.podOf(p.ownerId) === podId)) this.end(p, 137);
+    for (const p of [...this.processes.values()].filter((p) => p.kind === "main" && this.podOf(p.ownerId) === podId))
+      this.end(p, 137);
   }
 
   #reboot(bootId: string): void {
@@ -143,28 +177,57 @@ export class FakeNode extends FakeMachine implements Disposable {
       warn: (fields, text) => this.#note(fields, text),
       error: (fields, text) => this.#note(fields, text),
     };
-    const handlers = ["crun", "runc", "kata"].filter((name) => !this.missingHandlers.has(name)).map((name) => {
-      const facts = { name, recursiveReadOnlyMounts: true, userNamespaces: true, sandbox: name === "kata" ? ("container" as const) : ("none" as const) };
-      return { name, path: `/usr/bin/${name}`, facts, refreshFacts: () => Promise.resolve(), runtime: fakeRuntime(this, name), type: "oci" as const, version: "1.0", root: `/run/${name}`, settings: defaultHandlerSettings, problem: () => undefined };
-    });
+    const handlers = ["crun", "runc", "kata"]
+      .filter((name) => !this.missingHandlers.has(name))
+      .map((name) => {
+        const facts = {
+          name,
+          recursiveReadOnlyMounts: true,
+          userNamespaces: true,
+          sandbox: name === "kata" ? ("container" as const) : ("none" as const),
+        };
+        return {
+          name,
+          path: `/usr/bin/${name}`,
+          facts,
+          refreshFacts: () => Promise.resolve(),
+          runtime: fakeRuntime(this, name),
+          type: "oci" as const,
+          version: "1.0",
+          root: `/run/${name}`,
+          settings: defaultHandlerSettings,
+          problem: () => undefined,
+        };
+      });
     return joinParts({
       log,
       paths,
       host: hostFrom(),
       bootId: this.bootId,
       pods: this.#openStore(new FaultyTable(this, "pods", readPodRecord, writePodRecord), "pod sandbox"),
-      containers: this.#openStore(new FaultyTable(this, "containers", readContainerRecord, writeContainerRecord), "container"),
+      containers: this.#openStore(
+        new FaultyTable(this, "containers", readContainerRecord, writeContainerRecord),
+        "container",
+      ),
       podHost: fakePodHost(this),
       containerHost: fakeContainerHost(this),
       runtimes: new Runtimes(handlers, "crun"),
       network: fakeNetwork(this),
       images: fakeImages(this),
-      puller: { pull: () => Promise.reject(new StatusError(Code.Unavailable, "this machine has no registry")), pullsInProgress: () => [], receivedBytes: 0 },
+      puller: {
+        pull: () => Promise.reject(new StatusError(Code.Unavailable, "this machine has no registry")),
+        pullsInProgress: () => [],
+        receivedBytes: 0,
+      },
       streaming: { urlFor: (request) => Promise.resolve(`http://127.0.0.1:1/${request.is}/token`) },
       tally: this.#tally,
       usage: { source: this.usage, machine: fakeMachine(this.usage), available: everything },
       pinnedImages: new Set(),
-      containerPolicy: { defaults: { pidsLimit: 0, rlimits: [] }, deviceOwnershipFromSecurityContext: false, classFiles: { blockIo: join(this.dir, "blockio.yaml"), rdt: join(this.dir, "rdt.yaml") } },
+      containerPolicy: {
+        defaults: { pidsLimit: 0, rlimits: [] },
+        deviceOwnershipFromSecurityContext: false,
+        classFiles: { blockIo: join(this.dir, "blockio.yaml"), rdt: join(this.dir, "rdt.yaml") },
+      },
       cdi: new CdiSpecDirs([join(this.dir, "cdi")]),
       mountPolicy: { createMissingSources: false, imageVolumes: "bind" },
       podPolicy: defaultPodPolicy,
@@ -182,7 +245,10 @@ export class FakeNode extends FakeMachine implements Disposable {
     this.logged.push(text + error);
   }
 
-  #openStore<R extends { readonly id: string; readonly name: string }>(table: RecordTable<R>, kind: string): RecordStore<R> {
+  #openStore<R extends { readonly id: string; readonly name: string }>(
+    table: RecordTable<R>,
+    kind: string,
+  ): RecordStore<R> {
     return new RecordStore(table, kind, table.readAll().records.values());
   }
 

@@ -1,9 +1,9 @@
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { podDir } from "../records/paths.ts";
 import { planSandboxCgroup } from "@keelson/plan/cgroup-path.ts";
 import type { PodPlan } from "@keelson/plan/pod-plan.ts";
 import type { PodHost } from "../machine/pod-host.ts";
+import { podDir } from "../records/paths.ts";
 import { sandboxBundle } from "../records/pod-files.ts";
 import type { FakeNode } from "./fake-node.ts";
 
@@ -25,11 +25,11 @@ export function fakePodHost(node: FakeNode): PodHost {
     startInit: (plan) =>
       node.effect("pod-host start-init", () => {
         node.cgroups.add(initCgroup(plan));
-          if (plan.cgroup.own) node.cgroups.add(plan.cgroup.path);
+        if (plan.cgroup.own) node.cgroups.add(plan.cgroup.path);
         node.things.add(`pidns ${plan.id}`);
         return node.start("init", plan.id, initCgroup(plan));
       }),
-    makeSandboxRootfs: (plan) => 
+    makeSandboxRootfs: (plan) =>
       node.effect("pod-host make-sandbox-rootfs", () => {
         const rootfs = join(sandboxBundle(podDir(node.paths, plan.id), plan.id), "rootfs");
         mkdirSync(rootfs, { recursive: true });
@@ -37,13 +37,20 @@ export function fakePodHost(node: FakeNode): PodHost {
       }),
     writeHosts: (plan) => node.effect("pod-host write-hosts", () => void node.things.add(`hosts ${plan.id}`)),
     watch: (init, onEnd) => node.now("pod-host watch", () => node.watch(init.pid, onEnd)),
-    isIntact: (plan, init) => node.now("pod-host is-intact", () => (init === undefined || node.processes.has(init.pid)) && (plan.network === "host" || node.things.has(`netns ${plan.id}`))),
+    isIntact: (plan, init) =>
+      node.now(
+        "pod-host is-intact",
+        () =>
+          (init === undefined || node.processes.has(init.pid)) &&
+          (plan.network === "host" || node.things.has(`netns ${plan.id}`)),
+      ),
     destroy: (plan, _init, signal) =>
       node.effect(
         "pod-host destroy",
         () => {
           for (const p of node.processes.values()) {
-            if (p.kind === "main" && node.podOf(p.ownerId) === plan.id) node.violations.push(`pod ${plan.id} was taken down under container ${p.ownerId}`);
+            if (p.kind === "main" && node.podOf(p.ownerId) === plan.id)
+              node.violations.push(`pod ${plan.id} was taken down under container ${p.ownerId}`);
           }
           node.killIn(initCgroup(plan));
           remove(plan.id);

@@ -32,9 +32,21 @@ export function fakeRuntime(node: FakeNode, handler: string): Runtime {
         },
         signal,
       ),
-    signal: (_container, { main }, number, signal) => node.effect("runtime signal", () => void (main !== undefined && node.signal(main.pid, number)), signal),
-    update: ({ id }, resources, signal) => node.effect("runtime update", () => void node.limits.set(id, structuredClone(resources)), signal),
-    exec: (_container, process, signal) => node.effect("runtime exec", () => ({ exitCode: 0, stdout: Buffer.from(process.args!.join(" ")), stderr: Buffer.alloc(0), truncated: false }), signal),
+    signal: (_container, { main }, number, signal) =>
+      node.effect("runtime signal", () => void (main !== undefined && node.signal(main.pid, number)), signal),
+    update: ({ id }, resources, signal) =>
+      node.effect("runtime update", () => void node.limits.set(id, structuredClone(resources)), signal),
+    exec: (_container, process, signal) =>
+      node.effect(
+        "runtime exec",
+        () => ({
+          exitCode: 0,
+          stdout: Buffer.from(process.args!.join(" ")),
+          stderr: Buffer.alloc(0),
+          truncated: false,
+        }),
+        signal,
+      ),
     // Nobody comes to the URLs of a machine in memory.
     execStreams: () => Promise.reject(new Error("there are no streams")),
     attach: () => Promise.reject(new Error("there are no streams")),
@@ -76,7 +88,8 @@ function checkNetwork(node: FakeNode, spec: Spec): void {
   if (netns === undefined) return;
   const podId = basename(dirname(netns));
   if (!node.things.has(`netns ${podId}`)) throw new InjectedFault(`pod ${podId}: its network namespace is gone`);
-  if (!node.attachments.has(podId)) node.violations.push(`a container was created in pod ${podId}, which has no network`);
+  if (!node.attachments.has(podId))
+    node.violations.push(`a container was created in pod ${podId}, which has no network`);
 }
 
 function cgroupOf(node: FakeNode, spec: Spec): string {

@@ -55,5 +55,9 @@ export class FakeUsage implements UsageSource {
 export const everything: Available = { pressure: true, hugepages: true, hugepagePeaks: true };
 
 export function fakeMachine(source: UsageSource): Machine {
-  return { fileSystem: source.fileSystem("/"), device: { major: 8, minor: 1 }, deviceName: (major, minor) => `/dev/${major}-${minor}` };
+  return {
+    fileSystem: source.fileSystem("/"),
+    device: { major: 8, minor: 1 },
+    deviceName: (major, minor) => `/dev/${major}-${minor}`,
+  };
 }

@@ -8,7 +8,12 @@ export class FaultyTable<T> extends RecordTable<T> {
   readonly #table: string;
   readonly #life: number;
 
-  constructor(node: FakeNode, table: "pods" | "containers", parse: (value: unknown) => T, format: (record: T) => unknown) {
+  constructor(
+    node: FakeNode,
+    table: "pods" | "containers",
+    parse: (value: unknown) => T,
+    format: (record: T) => unknown,
+  ) {
     super(node.db, table, parse, format);
     this.#node = node;
     this.#table = table;

@@ -13,7 +13,10 @@ const forms: Record<string, Buffer> = {
   "gzip of several members": Buffer.concat([gzipSync(content.subarray(0, half)), gzipSync(content.subarray(half))]),
   "gzip filled up with zeros": Buffer.concat([gzipSync(content), Buffer.alloc(100)]),
   zstd: zstdCompressSync(content),
-  "zstd of several frames": Buffer.concat([zstdCompressSync(content.subarray(0, half)), zstdCompressSync(content.subarray(half))]),
+  "zstd of several frames": Buffer.concat([
+    zstdCompressSync(content.subarray(0, half)),
+    zstdCompressSync(content.subarray(half)),
+  ]),
   "zstd with skippable frames before and after": Buffer.concat([skippable(), zstdCompressSync(content), skippable()]),
 };
 
@@ -37,7 +40,8 @@ async function all(bytes: Buffer, size: number): Promise<Buffer> {
 for (const [name, bytes] of Object.entries(forms)) {
   test(`${name}, in chunks of any size`, async () => {
     const member = gzipSync(content.subarray(0, half)).length;
-    for (const size of [bytes.length, 65536, 1000, member]) assert.ok((await all(bytes, size)).equals(content), `chunks of ${size}`);
+    for (const size of [bytes.length, 65536, 1000, member])
+      assert.ok((await all(bytes, size)).equals(content), `chunks of ${size}`);
   });
 }
 
@@ -63,7 +67,12 @@ test("an error of whoever takes the bytes ends it, and the source is closed", as
         closed = true;
       }
     }
-    await assert.rejects(decompress(source(), () => { throw new Error("disk is full"); }), /disk is full/);
+    await assert.rejects(
+      decompress(source(), () => {
+        throw new Error("disk is full");
+      }),
+      /disk is full/,
+    );
     assert.equal(closed, true);
   }
 });

@@ -16,7 +16,8 @@ export async function decompress(source: AsyncIterable<Uint8Array>, take: (bytes
     const stage = head[0] === 0x1f && head[1] === 0x8b ? gunzip(take) : isZstd(head) ? unzstd(take) : plain(take);
     await using _ = { [Symbol.asyncDispose]: () => stage.close() };
     await stage.write(head);
-    for (let next = await iterator.next(); next.done !== true; next = await iterator.next()) await stage.write(asBuffer(next.value));
+    for (let next = await iterator.next(); next.done !== true; next = await iterator.next())
+      await stage.write(asBuffer(next.value));
     await stage.end();
   } finally {
     await iterator.return?.();
@@ -59,7 +60,11 @@ function unzstd(take: (bytes: Buffer) => void): Stage {
   return transformStage(createZstdDecompress({ chunkSize }), "zstd", take);
 }
 
-function transformStage(transform: ReturnType<typeof createGunzip> | ReturnType<typeof createZstdDecompress>, name: string, take: (bytes: Buffer) => void): Stage {
+function transformStage(
+  transform: ReturnType<typeof createGunzip> | ReturnType<typeof createZstdDecompress>,
+  name: string,
+  take: (bytes: Buffer) => void,
+): Stage {
   let failure: unknown;
   // Thrown out of an event, an error of `take` would end the thread.
   transform.on("data", (bytes: Buffer) => {
@@ -71,7 +76,10 @@ function transformStage(transform: ReturnType<typeof createGunzip> | ReturnType<
       transform.destroy();
     }
   });
-  transform.on("error", (error) => (failure ??= new StatusError(Code.DataLoss, `${name} data is damaged: ${error.message}`, error)));
+  transform.on(
+    "error",
+    (error) => (failure ??= new StatusError(Code.DataLoss, `${name} data is damaged: ${error.message}`, error)),
+  );
   const closed = new Promise<void>((resolve) => transform.once("close", resolve));
   const settled = () => {
     if (failure !== undefined) throw failure;

@@ -11,11 +11,24 @@ const componentLimit = 255;
  * Throws InvalidArgument for `..` and for names that Linux cannot have.
  */
 export function entryPath(name: string): string {
-  const path = isPlain(name) ? name : name.split("/").filter((part) => part !== "" && part !== ".").join("/");
-  if (path.length > pathLimit - 1) throw new StatusError(Code.InvalidArgument, `tar entry ${quoteName(name)}: its name is longer than ${pathLimit} bytes`);
-  if (path.includes("..") && path.split("/").includes("..")) throw new StatusError(Code.InvalidArgument, `tar entry ${quoteName(name)} leads out of the layer with ".."`);
+  const path = isPlain(name)
+    ? name
+    : name
+        .split("/")
+        .filter((part) => part !== "" && part !== ".")
+        .join("/");
+  if (path.length > pathLimit - 1)
+    throw new StatusError(
+      Code.InvalidArgument,
+      `tar entry ${quoteName(name)}: its name is longer than ${pathLimit} bytes`,
+    );
+  if (path.includes("..") && path.split("/").includes(".."))
+    throw new StatusError(Code.InvalidArgument, `tar entry ${quoteName(name)} leads out of the layer with ".."`);
   if (path.length > componentLimit && path.split("/").some((part) => part.length > componentLimit)) {
-    throw new StatusError(Code.InvalidArgument, `tar entry ${quoteName(name)}: a part of its name is longer than ${componentLimit} bytes`);
+    throw new StatusError(
+      Code.InvalidArgument,
+      `tar entry ${quoteName(name)}: a part of its name is longer than ${componentLimit} bytes`,
+    );
   }
   return path;
 }
@@ -33,5 +46,14 @@ export function baseOf(path: string): string {
 
 /** Whether there is nothing to take out: the usual case, and it is asked for each file of a layer. */
 function isPlain(name: string): boolean {
-  return name !== "" && !name.startsWith("/") && !name.startsWith("./") && name !== "." && !name.endsWith("/") && !name.includes("//") && !name.includes("/./") && !name.endsWith("/.");
+  return (
+    name !== "" &&
+    !name.startsWith("/") &&
+    !name.startsWith("./") &&
+    name !== "." &&
+    !name.endsWith("/") &&
+    !name.includes("//") &&
+    !name.includes("/./") &&
+    !name.endsWith("/.")
+  );
 }

@@ -1,10 +1,10 @@
 import fs from "node:fs";
 import { namingFile } from "@keelson/base/exhaustion.ts";
-import { DigestCheck } from "@keelson/oci/image-spec/digest.ts";
-import type { Descriptor } from "@keelson/oci/image-spec/manifest.ts";
+import { enterRoot } from "@keelson/linux/root.ts";
 import { type RepositoryAccess, RepositoryClient } from "@keelson/oci/distribution/repository-client.ts";
 import type { Transport } from "@keelson/oci/distribution/transport.ts";
-import { enterRoot } from "@keelson/linux/root.ts";
+import { DigestCheck } from "@keelson/oci/image-spec/digest.ts";
+import type { Descriptor } from "@keelson/oci/image-spec/manifest.ts";
 import { decompress } from "./decompress.ts";
 import { checkUnpackedBytes, type LayerLimits } from "./layer-limits.ts";
 import { LayerWriter, type UnpackedLayer } from "./layer-writer.ts";
@@ -34,7 +34,12 @@ export interface LayerJob {
  * and the writer throw; what was written until then stays for the caller to remove.
  * Only for a worker thread: it enters the directory as its root.
  */
-export async function fetchLayer(job: LayerJob, transport: Transport, received: (bytes: number) => void, signal: AbortSignal): Promise<UnpackedLayer> {
+export async function fetchLayer(
+  job: LayerJob,
+  transport: Transport,
+  received: (bytes: number) => void,
+  signal: AbortSignal,
+): Promise<UnpackedLayer> {
   const client = new RepositoryClient(job.access, { transport });
   const diff = new DigestCheck(job.diffId);
   using writer = new LayerWriter(job.umask, job.limits);
@@ -62,7 +67,11 @@ export async function fetchLayer(job: LayerJob, transport: Transport, received: 
 }
 
 /** The same bytes, counted and written to a file on the way. */
-async function* observed(source: AsyncIterable<Uint8Array>, path: string | undefined, received: (bytes: number) => void): AsyncGenerator<Uint8Array> {
+async function* observed(
+  source: AsyncIterable<Uint8Array>,
+  path: string | undefined,
+  received: (bytes: number) => void,
+): AsyncGenerator<Uint8Array> {
   const fd = path === undefined ? -1 : fs.openSync(path, "wx", 0o600);
   try {
     let total = 0;
@@ -78,5 +87,5 @@ async function* observed(source: AsyncIterable<Uint8Array>, path: string | undef
 }
 
 function writeAll(fd: number, bytes: Uint8Array): void {
-  for (let written = 0; written < bytes.length; ) written += fs.writeSync(fd, bytes, written);
+  for (let written = 0; written < bytes.length;) written += fs.writeSync(fd, bytes, written);
 }

@@ -238,7 +238,11 @@ export class LayerWriter implements TarSink {
   }
 
   #followLink(path: string, links: number): void {
-    if (links >= linksLimit) throw new StatusError(Code.InvalidArgument, `${quoteName(path)} is a symlink that leads through more than ${linksLimit} others`);
+    if (links >= linksLimit)
+      throw new StatusError(
+        Code.InvalidArgument,
+        `${quoteName(path)} is a symlink that leads through more than ${linksLimit} others`,
+      );
     if (fs.statSync(absolute(path), { throwIfNoEntry: false })?.isDirectory() !== true) {
       const target = fs.readlinkSync(absolute(path), "buffer").toString("latin1");
       this.#needDirectory(resolveLink(path, target), links + 1);
@@ -249,7 +253,8 @@ export class LayerWriter implements TarSink {
 
   #countDirectoryName(path: string): void {
     this.#directoryNamesBytes += path.length;
-    if (this.#directoryNamesBytes > directoryNamesLimitBytes) throw new StatusError(Code.ResourceExhausted, "the layer has too many directories");
+    if (this.#directoryNamesBytes > directoryNamesLimitBytes)
+      throw new StatusError(Code.ResourceExhausted, "the layer has too many directories");
   }
 
   #makeHardlink(path: string, target: string): void {
@@ -258,7 +263,11 @@ export class LayerWriter implements TarSink {
       this.#placing(path, (at) => fs.linkSync(absolute(target), at));
     } catch (error) {
       if (!["ENOENT", "ENOTDIR", "EPERM"].includes(errnoOf(error))) throw error;
-      throw new StatusError(Code.InvalidArgument, `it is a hard link to ${quoteName(target)}, which is no file of the layer`, error);
+      throw new StatusError(
+        Code.InvalidArgument,
+        `it is a hard link to ${quoteName(target)}, which is no file of the layer`,
+        error,
+      );
     }
     this.#inodes -= 1; // #placing counted a new one.
     const checksum = this.#checksums.get(target);
@@ -275,7 +284,8 @@ export class LayerWriter implements TarSink {
     if (base === opaqueMarker) return this.#setOpaque(parentOf(path));
     if (base.startsWith(aufsPrefix)) return;
     const hidden = base.slice(whiteoutPrefix.length);
-    if (hidden === "" || hidden === "." || hidden === "..") throw new StatusError(Code.InvalidArgument, "it hides nothing that can have a name");
+    if (hidden === "" || hidden === "." || hidden === "..")
+      throw new StatusError(Code.InvalidArgument, "it hides nothing that can have a name");
     const parent = parentOf(path);
     const hiddenPath = parent === "" ? hidden : `${parent}/${hidden}`;
     const stat = lstat(hiddenPath);
@@ -368,7 +378,13 @@ function setTimes(path: string, time: { mtimeSec: number; mtimeNsec: number }): 
 function setXattrs(path: string, entry: TarEntry): void {
   for (const [binaryKey, value] of entry.xattrs) {
     const key = Buffer.from(binaryKey, "latin1").toString("utf8");
-    if (key.startsWith("trusted.") || key === "security.selinux" || key.startsWith("user.overlay.") || key.includes("\0")) continue;
+    if (
+      key.startsWith("trusted.") ||
+      key === "security.selinux" ||
+      key.startsWith("user.overlay.") ||
+      key.includes("\0")
+    )
+      continue;
     try {
       lsetxattr(absolute(path), key, value);
     } catch (error) {
@@ -418,6 +434,7 @@ function errnoOf(error: unknown): string {
 
 function codeOfErrno(errno: string): Code {
   // What only the archive's own content can cause below an empty directory.
-  if (["ENAMETOOLONG", "ENOTDIR", "EISDIR", "ELOOP", "EEXIST", "EINVAL", "ENOENT", "EMLINK"].includes(errno)) return Code.InvalidArgument;
+  if (["ENAMETOOLONG", "ENOTDIR", "EISDIR", "ELOOP", "EEXIST", "EINVAL", "ENOENT", "EMLINK"].includes(errno))
+    return Code.InvalidArgument;
   return Code.Internal;
 }

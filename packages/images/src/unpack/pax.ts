@@ -22,7 +22,8 @@ export function parsePax(bytes: Buffer): PaxRecords {
     const equals = bytes.indexOf(0x3d, space);
     if (!(end <= bytes.length) || equals === -1 || equals >= end || bytes[end - 1] !== 0x0a) throw malformed();
     records.set(bytes.toString("latin1", space + 1, equals), bytes.toString("latin1", equals + 1, end - 1));
-    if (records.size > recordsLimit) throw new StatusError(Code.InvalidArgument, `tar extended header has more than ${recordsLimit} records`);
+    if (records.size > recordsLimit)
+      throw new StatusError(Code.InvalidArgument, `tar extended header has more than ${recordsLimit} records`);
     at = end;
   }
   return records;
@@ -31,7 +32,8 @@ export function parsePax(bytes: Buffer): PaxRecords {
 /** A pax time, decimal seconds with a fraction, exactly. Throws InvalidArgument. */
 export function parsePaxTime(value: string): { sec: number; nsec: number } {
   const match = /^(-?)(\d{1,15})(?:\.(\d*))?$/.exec(value);
-  if (match === null) throw new StatusError(Code.InvalidArgument, `tar extended header: "${value.slice(0, 40)}" is not a time`);
+  if (match === null)
+    throw new StatusError(Code.InvalidArgument, `tar extended header: "${value.slice(0, 40)}" is not a time`);
   const sec = Number(match[2]);
   const nsec = Number((match[3] ?? "").slice(0, 9).padEnd(9, "0"));
   if (match[1] === "") return { sec, nsec };
@@ -41,7 +43,8 @@ export function parsePaxTime(value: string): { sec: number; nsec: number } {
 
 /** A pax number. Throws InvalidArgument. */
 export function parsePaxNumber(value: string): number {
-  if (!/^-?\d{1,16}$/.test(value) || !Number.isSafeInteger(Number(value))) throw new StatusError(Code.InvalidArgument, `tar extended header: "${value.slice(0, 40)}" is not a number`);
+  if (!/^-?\d{1,16}$/.test(value) || !Number.isSafeInteger(Number(value)))
+    throw new StatusError(Code.InvalidArgument, `tar extended header: "${value.slice(0, 40)}" is not a number`);
   return Number(value);
 }
 

@@ -62,7 +62,8 @@ function checkSum(block: Buffer, at: number): void {
     high += byte >> 7;
   }
   // Some old archivers summed signed bytes, which is 256 less for each byte above 127.
-  if (expected !== unsigned && expected !== unsigned - 256 * high) throw new StatusError(Code.DataLoss, "tar header has a wrong checksum: the layer is damaged or not a tar archive");
+  if (expected !== unsigned && expected !== unsigned - 256 * high)
+    throw new StatusError(Code.DataLoss, "tar header has a wrong checksum: the layer is damaged or not a tar archive");
 }
 
 function text(block: Buffer, at: number, length: number): string {
@@ -82,7 +83,8 @@ function number(block: Buffer, at: number, length: number, what: string): number
     if (digit < 0 || digit > 7) break;
     value = value * 8 + digit;
   }
-  if (i < end && block[i] !== 0 && block[i] !== 0x20) throw new StatusError(Code.InvalidArgument, `tar header: ${what} is not a number`);
+  if (i < end && block[i] !== 0 && block[i] !== 0x20)
+    throw new StatusError(Code.InvalidArgument, `tar header: ${what} is not a number`);
   return value;
 }
 

@@ -5,7 +5,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { Code, StatusError } from "@keelson/base/status.ts";
-import { device, directory, fifo, file, hardLink, symlink, tar, type TarEntry as MadeEntry } from "@keelson/testkit/tar.ts";
+import {
+  device,
+  directory,
+  fifo,
+  file,
+  hardLink,
+  symlink,
+  tar,
+  type TarEntry as MadeEntry,
+} from "@keelson/testkit/tar.ts";
 import type { TarEntry, TarSink } from "./tar-entry.ts";
 import { TarReader } from "./tar-reader.ts";
 
@@ -40,7 +49,11 @@ function isStatus(code: Code, why: RegExp) {
 const binary = Buffer.from([1, 0, 0, 2, 0x0a, 0xff, 0x3d, 0]);
 const made: MadeEntry[] = [
   directory("a/", { mode: 0o1777, uid: 5, gid: 6, mtimeSeconds: 1700000000 }),
-  file("a/b", "hello", { mode: 0o4755, xattrs: { "security.capability": binary, "user.x": "y" }, mtimeSeconds: 1700000000.25 }),
+  file("a/b", "hello", {
+    mode: 0o4755,
+    xattrs: { "security.capability": binary, "user.x": "y" },
+    mtimeSeconds: 1700000000.25,
+  }),
   file("empty", ""),
   file("block", Buffer.alloc(512, "x")),
   file("big", Buffer.alloc(70_000, "z")),
@@ -58,29 +71,36 @@ const archive = tar(made);
 
 test("reads every kind of entry, the same from chunks of any size", () => {
   const entries = read(archive);
-  assert.deepEqual(entries.map((e) => [e.kind, e.name.slice(0, 12), e.sizeBytes]), [
-    ["directory", "a/", 0],
-    ["file", "a/b", 5],
-    ["file", "empty", 0],
-    ["file", "block", 512],
-    ["file", "big", 70_000],
-    ["symlink", "link", 0],
-    ["hardlink", "hard", 0],
-    ["character device", "null", 0],
-    ["block device", "sda", 0],
-    ["fifo", "pipe", 0],
-    ["file", "d/d/d/d/d/d/", 1],
-    ["symlink", "longlink", 0],
-    ["file", "uid", 0],
-    ["file", Buffer.from("ünï").toString("latin1"), 1],
-  ]);
+  assert.deepEqual(
+    entries.map((e) => [e.kind, e.name.slice(0, 12), e.sizeBytes]),
+    [
+      ["directory", "a/", 0],
+      ["file", "a/b", 5],
+      ["file", "empty", 0],
+      ["file", "block", 512],
+      ["file", "big", 70_000],
+      ["symlink", "link", 0],
+      ["hardlink", "hard", 0],
+      ["character device", "null", 0],
+      ["block device", "sda", 0],
+      ["fifo", "pipe", 0],
+      ["file", "d/d/d/d/d/d/", 1],
+      ["symlink", "longlink", 0],
+      ["file", "uid", 0],
+      ["file", Buffer.from("ünï").toString("latin1"), 1],
+    ],
+  );
   const [a, b] = entries as unknown as [TarEntry, TarEntry];
   assert.deepEqual([a.mode, a.uid, a.gid, a.mtimeSec], [0o1777, 5, 6, 1700000000]);
-  assert.deepEqual([b.mode, b.mtimeSec, b.mtimeNsec, b.xattrs.get("security.capability")], [0o4755, 1700000000, 250_000_000, binary]);
+  assert.deepEqual(
+    [b.mode, b.mtimeSec, b.mtimeNsec, b.xattrs.get("security.capability")],
+    [0o4755, 1700000000, 250_000_000, binary],
+  );
   assert.equal(entries[10]?.name, `${"d/".repeat(120)}long`);
   assert.equal(entries[11]?.linkName, "t".repeat(300));
   assert.deepEqual([entries[8]?.deviceMajor, entries[12]?.uid, entries[12]?.gid], [8, 3_000_000, 4_000_000]);
-  for (const chunkBytes of [1, 7, 511, 512, 513, 4096]) assert.deepEqual(read(archive, chunkBytes), entries, `chunks of ${chunkBytes}`);
+  for (const chunkBytes of [1, 7, 511, 512, 513, 4096])
+    assert.deepEqual(read(archive, chunkBytes), entries, `chunks of ${chunkBytes}`);
 });
 
 test("reads what GNU tar writes in each of its formats", (t) => {
@@ -91,7 +111,15 @@ test("reads what GNU tar writes in each of its formats", (t) => {
   symlinkSync("t".repeat(200), join(dir, "link"));
   for (const format of ["gnu", "pax", "oldgnu", "posix"]) {
     const entries = read(execFileSync("tar", ["-C", dir, `--format=${format}`, "--sort=name", "-c", "."]));
-    assert.deepEqual(entries.map((e) => [e.name, e.linkName, e.content]), [["./", "", ""], ["./link", "t".repeat(200), ""], [`./${long}`, "", "content"]], format);
+    assert.deepEqual(
+      entries.map((e) => [e.name, e.linkName, e.content]),
+      [
+        ["./", "", ""],
+        ["./link", "t".repeat(200), ""],
+        [`./${long}`, "", "content"],
+      ],
+      format,
+    );
   }
 });
 
@@ -104,7 +132,12 @@ test("a global header counts for all entries that say nothing else, base-256 num
 });
 
 test("each thing that no sound archive holds has its reason", () => {
-  const pax = (records: string) => Buffer.concat([header({ type: "x", size: records.length }, Buffer.from(records, "latin1")), header({ name: "x", type: "0", size: 0 }), end]);
+  const pax = (records: string) =>
+    Buffer.concat([
+      header({ type: "x", size: records.length }, Buffer.from(records, "latin1")),
+      header({ name: "x", type: "0", size: 0 }),
+      end,
+    ]);
   for (const [bytes, code, why] of [
     [pax("11 path=a\0b\n".replace("11", "12")), Code.InvalidArgument, /zero byte/],
     [pax("30 GNU.sparse.realsize=1234567\n".replace("30", "31")), Code.Unimplemented, /sparse/],
@@ -119,7 +152,11 @@ test("each thing that no sound archive holds has its reason", () => {
     [header({ type: "x", name: "l", size: 8 * 1024 * 1024 * 1024 - 1 }), Code.InvalidArgument, /limit/],
     [Buffer.alloc(512, 1), Code.DataLoss, /checksum/],
     [Buffer.alloc(512, "0"), Code.DataLoss, /checksum/],
-    [Buffer.concat([header({ type: "0", name: "huge", size: 8 ** 11 - 1 }), Buffer.alloc(1000)]), Code.DataLoss, /cut short/],
+    [
+      Buffer.concat([header({ type: "0", name: "huge", size: 8 ** 11 - 1 }), Buffer.alloc(1000)]),
+      Code.DataLoss,
+      /cut short/,
+    ],
   ] as const) {
     assert.throws(() => read(bytes), isStatus(code, why), String(why));
   }
@@ -130,7 +167,10 @@ test("every truncation is refused or leaves out whole entries only", () => {
   for (let length = 0; length < archive.length; length += length < 12_000 ? 1 : 97) {
     try {
       const some = read(archive.subarray(0, length));
-      assert.deepEqual(some.map((e) => e.name), all.slice(0, some.length));
+      assert.deepEqual(
+        some.map((e) => e.name),
+        all.slice(0, some.length),
+      );
     } catch (error) {
       assert.ok(error instanceof StatusError, String(error));
     }
@@ -148,7 +188,9 @@ test("seeded bit flips give a StatusError or entries", () => {
       damaged[at] = (damaged[at] as number) ^ (1 << next(8));
     }
     // The checksum would hide what is behind it.
-    if (round % 2 === 0) for (let at = 0; at < damaged.length; at += 512) if (damaged.toString("latin1", at + 257, at + 262) === "ustar") sum(damaged, at);
+    if (round % 2 === 0)
+      for (let at = 0; at < damaged.length; at += 512)
+        if (damaged.toString("latin1", at + 257, at + 262) === "ustar") sum(damaged, at);
     try {
       read(damaged, 1000);
     } catch (error) {
@@ -159,7 +201,10 @@ test("seeded bit flips give a StatusError or entries", () => {
 
 const end = Buffer.alloc(1024);
 
-function header(fields: { name?: string; type: string; size: number; uidField?: Buffer }, content: Uint8Array = new Uint8Array(0)): Buffer {
+function header(
+  fields: { name?: string; type: string; size: number; uidField?: Buffer },
+  content: Uint8Array = new Uint8Array(0),
+): Buffer {
   const block = Buffer.alloc(512);
   block.write(fields.name ?? "", 0, "latin1");
   block.write("0000644\0", 100, "latin1");

@@ -45,7 +45,12 @@ export class TarReader {
 
   /** No more bytes come. */
   end(): void {
-    const cut = this.#state.is === "content" || this.#state.is === "metadata" || this.#partialBytes > 0 || this.#pax.size > 0 || this.#longName !== undefined;
+    const cut =
+      this.#state.is === "content" ||
+      this.#state.is === "metadata" ||
+      this.#partialBytes > 0 ||
+      this.#pax.size > 0 ||
+      this.#longName !== undefined;
     if (cut) throw new StatusError(Code.DataLoss, "tar archive is cut short");
   }
 
@@ -124,10 +129,19 @@ export class TarReader {
 
   #beginMetadata(header: TarHeader): void {
     if (header.sizeBytes < 0 || header.sizeBytes > metadataLimitBytes) {
-      throw new StatusError(Code.InvalidArgument, `tar extended header has ${header.sizeBytes} bytes, the limit is ${metadataLimitBytes}`);
+      throw new StatusError(
+        Code.InvalidArgument,
+        `tar extended header has ${header.sizeBytes} bytes, the limit is ${metadataLimitBytes}`,
+      );
     }
     if (header.sizeBytes === 0) return;
-    this.#state = { is: "metadata", type: header.type, bytes: Buffer.alloc(header.sizeBytes), filled: 0, padding: paddingOf(header.sizeBytes) };
+    this.#state = {
+      is: "metadata",
+      type: header.type,
+      bytes: Buffer.alloc(header.sizeBytes),
+      filled: 0,
+      padding: paddingOf(header.sizeBytes),
+    };
   }
 
   #takeMetadata(type: string, bytes: Buffer): void {
@@ -194,14 +208,19 @@ export class TarReader {
     const prefix = "SCHILY.xattr.";
     const found = new Map<string, Buffer>();
     for (const records of [this.#global, this.#pax]) {
-      for (const [key, value] of records) if (key.startsWith(prefix)) found.set(key.slice(prefix.length), Buffer.from(value, "latin1"));
+      for (const [key, value] of records)
+        if (key.startsWith(prefix)) found.set(key.slice(prefix.length), Buffer.from(value, "latin1"));
     }
     return found;
   }
 
   #refuseSparse(type: string, name: string): void {
     const isSparse = type === "S" || [...this.#pax.keys()].some((key) => key.startsWith("GNU.sparse."));
-    if (isSparse) throw new StatusError(Code.Unimplemented, `tar entry ${quoteName(name)} is a GNU sparse file, which is not supported; build the layer without --sparse`);
+    if (isSparse)
+      throw new StatusError(
+        Code.Unimplemented,
+        `tar entry ${quoteName(name)} is a GNU sparse file, which is not supported; build the layer without --sparse`,
+      );
   }
 }
 
@@ -232,7 +251,10 @@ function kindOf(type: string, name: string): TarEntryKind {
     case "6":
       return "fifo";
     default:
-      throw new StatusError(Code.InvalidArgument, `tar entry ${quoteName(name)} has the type ${JSON.stringify(type)}, which a layer cannot have`);
+      throw new StatusError(
+        Code.InvalidArgument,
+        `tar entry ${quoteName(name)} has the type ${JSON.stringify(type)}, which a layer cannot have`,
+      );
   }
 }
 
@@ -240,8 +262,10 @@ function checkEntry(entry: TarEntry): void {
   const wrong = (what: string) => new StatusError(Code.InvalidArgument, `tar entry ${quoteName(entry.name)} ${what}`);
   if (entry.name.includes("\0") || entry.linkName.includes("\0")) throw wrong("has a zero byte in its name");
   if (entry.sizeBytes < 0) throw wrong("has a negative size");
-  for (const id of [entry.uid, entry.gid]) if (id < 0 || id >= 0xffff_ffff) throw wrong(`has the owner ${id}, which Linux has not`);
-  if (entry.deviceMajor < 0 || entry.deviceMajor > 0xfff || entry.deviceMinor < 0 || entry.deviceMinor > 0xf_ffff) throw wrong("has a device number that Linux has not");
+  for (const id of [entry.uid, entry.gid])
+    if (id < 0 || id >= 0xffff_ffff) throw wrong(`has the owner ${id}, which Linux has not`);
+  if (entry.deviceMajor < 0 || entry.deviceMajor > 0xfff || entry.deviceMinor < 0 || entry.deviceMinor > 0xf_ffff)
+    throw wrong("has a device number that Linux has not");
   // ext4 keeps 34 bits; beyond it a file system may refuse or wrap.
   if (Math.abs(entry.mtimeSec) > 2 ** 40) throw wrong("has a time that no file system keeps");
 }

@@ -17,10 +17,14 @@ export function ownMounts(url: string): string | undefined {
     if (process.getuid?.() !== 0) return t.skip("needs root");
     const base = mkdtempSync(join(tmpdir(), "keelson-linux-"));
     const { NODE_TEST_CONTEXT: _, ...env } = process.env;
-    const result = spawnSync("unshare", ["-m", "--propagation", "private", process.execPath, "--test", "--test-reporter=spec", file], {
-      env: { ...env, KEELSON_OWN_MOUNTS_FILE: file, KEELSON_OWN_MOUNTS: base },
-      encoding: "utf8",
-    });
+    const result = spawnSync(
+      "unshare",
+      ["-m", "--propagation", "private", process.execPath, "--test", "--test-reporter=spec", file],
+      {
+        env: { ...env, KEELSON_OWN_MOUNTS_FILE: file, KEELSON_OWN_MOUNTS: base },
+        encoding: "utf8",
+      },
+    );
     rmSync(base, { recursive: true });
     if (result.status !== 0) throw new Error(`${result.stdout}\n${result.stderr}`);
     t.diagnostic(/^. tests \d+$/m.exec(result.stdout)?.[0] ?? "");

@@ -56,21 +56,37 @@ export class Authorizer {
     const challenges = parseChallenges(header);
     const bearer = challenges.find((c) => c.scheme === "bearer");
     const basic = challenges.some((c) => c.scheme === "basic");
-    const found = bearer === undefined ? (basic ? basicHeader(this.#credentialsFor(host)) : undefined) : await this.#token(host, scope, bearer, signal);
+    const found =
+      bearer === undefined
+        ? basic
+          ? basicHeader(this.#credentialsFor(host))
+          : undefined
+        : await this.#token(host, scope, bearer, signal);
     if (found === undefined || found === before) return false;
     this.#known.set(keyOf(host, scope), found);
     return true;
   }
 
-  async #token(host: RegistryHost, scope: string, challenge: Challenge, signal: AbortSignal): Promise<string | undefined> {
+  async #token(
+    host: RegistryHost,
+    scope: string,
+    challenge: Challenge,
+    signal: AbortSignal,
+  ): Promise<string | undefined> {
     const credentials = this.#credentialsFor(host);
     if ((credentials?.registryToken ?? "") !== "") return undefined;
     const { url: realm, mayReach } = realmOf(host, challenge);
     const service = challenge.parameters.get("service") ?? "";
     const asked = { service, scope: challenge.parameters.get("scope") ?? scope };
-    const request = (credentials?.identityToken ?? "") === "" ? getRequest(realm, asked, credentials) : refreshRequest(realm, asked, credentials?.identityToken ?? "");
+    const request =
+      (credentials?.identityToken ?? "") === ""
+        ? getRequest(realm, asked, credentials)
+        : refreshRequest(realm, asked, credentials?.identityToken ?? "");
     const doing = `token of ${realm.host}`;
-    const response = await this.#transport.send({ ...request, tls: realm.host === new URL(host.baseUrl).host ? host.tls : undefined, mayReach }, signal);
+    const response = await this.#transport.send(
+      { ...request, tls: realm.host === new URL(host.baseUrl).host ? host.tls : undefined, mayReach },
+      signal,
+    );
     if (response.status !== 200) throw await refusalOf(doing, response);
     return `Bearer ${tokenIn(await readBody(doing, response, tokenLimitBytes), doing)}`;
   }
@@ -106,10 +122,19 @@ function basicHeader(credentials: Credentials | undefined): string | undefined {
 function realmOf(host: RegistryHost, challenge: Challenge): ForeignAddress {
   const realm = challenge.parameters.get("realm") ?? "";
   // A relative one would be the registry itself, which is not what the specification has.
-  return foreignAddress(new URL(host.baseUrl), URL.canParse(realm) ? realm : "none:", Code.Unauthenticated, "a token server");
+  return foreignAddress(
+    new URL(host.baseUrl),
+    URL.canParse(realm) ? realm : "none:",
+    Code.Unauthenticated,
+    "a token server",
+  );
 }
 
-function getRequest(realm: URL, asked: { service: string; scope: string }, credentials: Credentials | undefined): HttpRequest {
+function getRequest(
+  realm: URL,
+  asked: { service: string; scope: string },
+  credentials: Credentials | undefined,
+): HttpRequest {
   const url = new URL(realm);
   if (asked.service !== "") url.searchParams.set("service", asked.service);
   for (const scope of asked.scope.split(" ")) url.searchParams.append("scope", scope);
@@ -118,14 +143,25 @@ function getRequest(realm: URL, asked: { service: string; scope: string }, crede
 }
 
 function refreshRequest(realm: URL, asked: { service: string; scope: string }, identityToken: string): HttpRequest {
-  const body = new URLSearchParams({ grant_type: "refresh_token", client_id: "keelson", refresh_token: identityToken, ...asked }).toString();
-  const headers = { "content-type": "application/x-www-form-urlencoded", "content-length": String(Buffer.byteLength(body)) };
+  const body = new URLSearchParams({
+    grant_type: "refresh_token",
+    client_id: "keelson",
+    refresh_token: identityToken,
+    ...asked,
+  }).toString();
+  const headers = {
+    "content-type": "application/x-www-form-urlencoded",
+    "content-length": String(Buffer.byteLength(body)),
+  };
   return { method: "POST", url: realm, headers, body };
 }
 
 function tokenIn(bytes: Uint8Array, doing: string): string {
   try {
-    const answer = JSON.parse(Buffer.from(bytes).toString("utf8")) as { token?: unknown; access_token?: unknown } | null;
+    const answer = JSON.parse(Buffer.from(bytes).toString("utf8")) as {
+      token?: unknown;
+      access_token?: unknown;
+    } | null;
     const token = [answer?.token, answer?.access_token].find((t) => typeof t === "string" && t !== "");
     if (typeof token === "string" && /^[\x21-\x7e]+$/.test(token)) return token;
   } catch {

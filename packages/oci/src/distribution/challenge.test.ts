@@ -6,9 +6,15 @@ import { parseChallenges } from "./challenge.ts";
 const plain = (header: string) => parseChallenges(header).map((c) => [c.scheme, Object.fromEntries(c.parameters)]);
 
 test("reads Bearer with quoted parameters, commas inside them too", () => {
-  assert.deepEqual(plain('Bearer realm="https://auth.example/token",service="registry.example",scope="repository:a/b:pull,push"'), [
-    ["bearer", { realm: "https://auth.example/token", service: "registry.example", scope: "repository:a/b:pull,push" }],
-  ]);
+  assert.deepEqual(
+    plain('Bearer realm="https://auth.example/token",service="registry.example",scope="repository:a/b:pull,push"'),
+    [
+      [
+        "bearer",
+        { realm: "https://auth.example/token", service: "registry.example", scope: "repository:a/b:pull,push" },
+      ],
+    ],
+  );
 });
 
 test("reads several challenges, unquoted values, escapes and spaces around the equals sign", () => {
@@ -22,7 +28,10 @@ test("reads several challenges, unquoted values, escapes and spaces around the e
 test("anything else ends the list, quickly and without an error", () => {
   assert.deepEqual(plain(""), []);
   assert.deepEqual(plain('Bearer realm="open'), [["bearer", {}]]);
-  fc.assert(fc.property(fc.string({ maxLength: 200 }), (text) => void parseChallenges(text)), { seed: 2 });
+  fc.assert(
+    fc.property(fc.string({ maxLength: 200 }), (text) => void parseChallenges(text)),
+    { seed: 2 },
+  );
   const startMs = performance.now();
   parseChallenges(`Bearer ${'a="\\'.repeat(200_000)}`);
   parseChallenges(` ,`.repeat(200_000));

@@ -14,7 +14,8 @@ const limit = 8192;
 export function parseChallenges(header: string): Challenge[] {
   const challenges: Challenge[] = [];
   // Either `name=value` or a word by itself, which begins the next challenge.
-  const part = /[\s,]*(?:([\w!#$%&'*+.^`|~-]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^\s,"=]+))|([\w!#$%&'*+.^`|~-]+)(?=[\s,]|$))/y;
+  const part =
+    /[\s,]*(?:([\w!#$%&'*+.^`|~-]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^\s,"=]+))|([\w!#$%&'*+.^`|~-]+)(?=[\s,]|$))/y;
   const text = header.slice(0, limit);
   for (let match = part.exec(text); match !== null; match = part.exec(text)) {
     const [, name, quoted, plain, scheme] = match;

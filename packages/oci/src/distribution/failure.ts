@@ -13,7 +13,10 @@ const longestReadMs = 120_000;
  */
 export async function refusalOf(what: string, response: HttpResponse): Promise<StatusError> {
   const said = errorsIn(await readSome(response));
-  return new StatusError(codeOfStatus(response.status), `${what}: answered ${response.status}${meaning(response.status)}${said === "" ? "" : `: ${said}`}`);
+  return new StatusError(
+    codeOfStatus(response.status),
+    `${what}: answered ${response.status}${meaning(response.status)}${said === "" ? "" : `: ${said}`}`,
+  );
 }
 
 /** Reads a body of at most `limitBytes`. Throws InvalidArgument when there is more, Unavailable when it takes two minutes. */
@@ -23,8 +26,10 @@ export async function readBody(what: string, response: HttpResponse, limitBytes:
   let length = 0;
   for await (const part of response.body) {
     length += part.length;
-    if (isLate(startedAtMs)) throw new StatusError(Code.Unavailable, `${what}: only ${length} bytes came within ${longestReadMs / 1000} s`);
-    if (length > limitBytes) throw new StatusError(Code.InvalidArgument, `${what}: the answer has more than ${limitBytes} bytes`);
+    if (isLate(startedAtMs))
+      throw new StatusError(Code.Unavailable, `${what}: only ${length} bytes came within ${longestReadMs / 1000} s`);
+    if (length > limitBytes)
+      throw new StatusError(Code.InvalidArgument, `${what}: the answer has more than ${limitBytes} bytes`);
     parts.push(part);
   }
   return parts.length === 1 ? (parts[0] as Uint8Array) : Buffer.concat(parts, length);
@@ -64,7 +69,8 @@ function codeOfStatus(status: number): Code {
 }
 
 function meaning(status: number): string {
-  if (status === 401 || status === 403) return " (access denied: check the pull secret, and that the repository exists)";
+  if (status === 401 || status === 403)
+    return " (access denied: check the pull secret, and that the repository exists)";
   if (status === 404) return " (there is no such image or tag)";
   return status === 429 ? " (too many requests)" : "";
 }
@@ -77,7 +83,9 @@ function errorsIn(body: string): string {
   try {
     const parsed = JSON.parse(body) as { errors?: { code?: unknown; message?: unknown }[]; details?: unknown } | null;
     if (Array.isArray(parsed?.errors)) {
-      return sanitise(parsed.errors.map((e) => [e?.code, e?.message].filter((part) => typeof part === "string").join(" ")).join("; "));
+      return sanitise(
+        parsed.errors.map((e) => [e?.code, e?.message].filter((part) => typeof part === "string").join(" ")).join("; "),
+      );
     }
     return typeof parsed?.details === "string" ? sanitise(parsed.details) : "";
   } catch {

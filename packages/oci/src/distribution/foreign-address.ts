@@ -27,9 +27,16 @@ export interface ForeignAddress {
  * registry itself is, and may not lead to this machine or to link-local services unless the registry is there too:
  * otherwise any registry could have a node call its own services. Throws `code`, saying what it was for.
  */
-export function foreignAddress(from: URL, text: string, code: Code, what: "a redirect" | "a token server"): ForeignAddress {
+export function foreignAddress(
+  from: URL,
+  text: string,
+  code: Code,
+  what: "a redirect" | "a token server",
+): ForeignAddress {
   const url = URL.canParse(text, from) ? new URL(text, from) : undefined;
-  const mayBePlain = from.protocol === "http:" || (reachOf(from.hostname) === "loopback" && url !== undefined && reachOf(url.hostname) === "loopback");
+  const mayBePlain =
+    from.protocol === "http:" ||
+    (reachOf(from.hostname) === "loopback" && url !== undefined && reachOf(url.hostname) === "loopback");
   if (url === undefined || !(url.protocol === "https:" || (url.protocol === "http:" && mayBePlain))) {
     throw new StatusError(code, `${from.host} names ${what} that is not an https address`);
   }
@@ -38,7 +45,11 @@ export function foreignAddress(from: URL, text: string, code: Code, what: "a red
   url.password = "";
   if (url.hostname === from.hostname) return { url, mayReach: undefined };
   const mayReach = (address: string) => mayGo(reachOf(from.hostname), reachOf(address));
-  if (!mayReach(url.hostname)) throw new StatusError(code, `${from.host} names ${what} at ${url.host}, which only this node reaches; that is refused`);
+  if (!mayReach(url.hostname))
+    throw new StatusError(
+      code,
+      `${from.host} names ${what} at ${url.host}, which only this node reaches; that is refused`,
+    );
   return { url, mayReach };
 }
 

@@ -1,5 +1,5 @@
-import { parse } from "smol-toml";
 import { Code, StatusError } from "@keelson/base/status.ts";
+import { parse } from "smol-toml";
 import { sanitise } from "./failure.ts";
 
 /**
@@ -36,7 +36,10 @@ export interface HostsFile {
 export function parseHostsToml(text: string, file: string): HostsFile {
   const root = table(parseToml(text, file), file);
   const serverSettings = settings(root, file);
-  const server = root["server"] === undefined ? undefined : { ...serverSettings, url: address(string(root["server"], `${file}: server`), `${file}: server`) };
+  const server =
+    root["server"] === undefined
+      ? undefined
+      : { ...serverSettings, url: address(string(root["server"], `${file}: server`), `${file}: server`) };
   const hosts = root["host"] === undefined ? {} : table(root["host"], `${file}: host`);
   const mirrors = Object.entries(hosts).map(([name, value]) => {
     const where = `${file}: host."${sanitise(name)}"`;
@@ -54,9 +57,13 @@ function parseToml(text: string, file: string): unknown {
 }
 
 function settings(t: Record<string, unknown>, where: string): Omit<HostEntry, "url"> {
-  const capabilities = t["capabilities"] === undefined ? ["pull", "resolve", "push"] : strings(t["capabilities"], `${where}: capabilities`);
+  const capabilities =
+    t["capabilities"] === undefined
+      ? ["pull", "resolve", "push"]
+      : strings(t["capabilities"], `${where}: capabilities`);
   for (const capability of capabilities) {
-    if (!["pull", "resolve", "push"].includes(capability)) throw wrong(`${where}: capabilities`, `has ${JSON.stringify(capability)}; allowed are pull, resolve and push`);
+    if (!["pull", "resolve", "push"].includes(capability))
+      throw wrong(`${where}: capabilities`, `has ${JSON.stringify(capability)}; allowed are pull, resolve and push`);
   }
   return {
     overridePath: optionalBoolean(t["override_path"], `${where}: override_path`) ?? false,
@@ -74,7 +81,8 @@ function clients(value: unknown, where: string): { cert: string; key: string | u
   const list = Array.isArray(value) ? value : [value];
   return list.map((entry: unknown) => {
     const [cert, key, ...more] = strings(entry, where);
-    if (cert === undefined || more.length > 0) throw wrong(where, "must be a file, or pairs of a certificate and a key");
+    if (cert === undefined || more.length > 0)
+      throw wrong(where, "must be a file, or pairs of a certificate and a key");
     return { cert, key: key === "" ? undefined : key };
   });
 }
@@ -83,7 +91,8 @@ function headers(t: Record<string, unknown>, where: string): Record<string, stri
   return Object.fromEntries(
     Object.entries(t).map(([name, value]) => {
       const text = strings(value, `${where}.${sanitise(name)}`).join(", ");
-      if (!/^[\w!#$%&'*+.^`|~-]+$/.test(name) || /[\r\n\0]/.test(text)) throw wrong(where, `has a name or value that HTTP does not allow: ${sanitise(name)}`);
+      if (!/^[\w!#$%&'*+.^`|~-]+$/.test(name) || /[\r\n\0]/.test(text))
+        throw wrong(where, `has a name or value that HTTP does not allow: ${sanitise(name)}`);
       return [name.toLowerCase(), text];
     }),
   );
@@ -93,8 +102,17 @@ function headers(t: Record<string, unknown>, where: string): Record<string, stri
 function address(text: string, where: string): string {
   const full = text.includes("://") ? text : `${isLoopback(hostnameOf(text)) ? "http" : "https"}://${text}`;
   const url = URL.canParse(full) ? new URL(full) : undefined;
-  if (url === undefined || !/^https?:$/.test(url.protocol) || url.username !== "" || url.search !== "" || url.hash !== "") {
-    throw wrong(where, `must be an address such as "https://mirror.example:5000", not ${JSON.stringify(sanitise(text))}`);
+  if (
+    url === undefined ||
+    !/^https?:$/.test(url.protocol) ||
+    url.username !== "" ||
+    url.search !== "" ||
+    url.hash !== ""
+  ) {
+    throw wrong(
+      where,
+      `must be an address such as "https://mirror.example:5000", not ${JSON.stringify(sanitise(text))}`,
+    );
   }
   return `${url.protocol}//${url.host}${url.pathname.replace(/\/+$/, "")}`;
 }
@@ -107,7 +125,9 @@ export function hostnameOf(host: string): string {
 
 /** Whether a name means this machine, the only one that is spoken to without TLS unasked. */
 export function isLoopback(hostname: string): boolean {
-  return hostname === "localhost" || /^127(?:\.\d{1,3}){3}$/.test(hostname) || hostname === "::1" || hostname === "[::1]";
+  return (
+    hostname === "localhost" || /^127(?:\.\d{1,3}){3}$/.test(hostname) || hostname === "::1" || hostname === "[::1]"
+  );
 }
 
 function table(value: unknown, where: string): Record<string, unknown> {

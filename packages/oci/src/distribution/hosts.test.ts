@@ -4,8 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { Code, StatusError } from "@keelson/base/status.ts";
-import { registryHosts } from "./hosts.ts";
 import { isLoopback, parseHostsToml } from "./hosts-toml.ts";
+import { registryHosts } from "./hosts.ts";
 
 async function configDir(t: TestContext, files: Record<string, string>): Promise<string> {
   const dir = await mkdtemp(join(tmpdir(), "keelson-hosts-"));
@@ -18,7 +18,8 @@ async function configDir(t: TestContext, files: Record<string, string>): Promise
 }
 
 test("without a file the registry itself is asked, over TLS unless it is this machine", async () => {
-  const url = async (registry: string) => (await registryHosts(registry, ["/nonexistent"])).map((h) => [h.baseUrl, h.namespace]);
+  const url = async (registry: string) =>
+    (await registryHosts(registry, ["/nonexistent"])).map((h) => [h.baseUrl, h.namespace]);
   assert.deepEqual(await url("docker.io"), [["https://registry-1.docker.io/v2", undefined]]);
   assert.deepEqual(await url("quay.io"), [["https://quay.io/v2", undefined]]);
   assert.deepEqual(await url("localhost:5000"), [["http://localhost:5000/v2", undefined]]);
@@ -42,16 +43,33 @@ server = "https://registry-1.docker.io"
 `,
   });
   const hosts = await registryHosts("docker.io", [dir]);
-  assert.deepEqual(hosts.map((h) => h.baseUrl), ["https://mirror.example/v2", "http://plain.example:8080/path", "https://registry-1.docker.io/v2"]);
-  assert.deepEqual(hosts.map((h) => h.namespace), ["docker.io", "docker.io", undefined]);
-  assert.deepEqual(hosts.map((h) => [h.pull, h.resolve]), [[true, false], [true, true], [true, true]]);
+  assert.deepEqual(
+    hosts.map((h) => h.baseUrl),
+    ["https://mirror.example/v2", "http://plain.example:8080/path", "https://registry-1.docker.io/v2"],
+  );
+  assert.deepEqual(
+    hosts.map((h) => h.namespace),
+    ["docker.io", "docker.io", undefined],
+  );
+  assert.deepEqual(
+    hosts.map((h) => [h.pull, h.resolve]),
+    [
+      [true, false],
+      [true, true],
+      [true, true],
+    ],
+  );
   assert.deepEqual(hosts[0]?.headers, { "x-team": "a, b" });
   assert.equal(hosts[0]?.tls.skipVerify, true);
 });
 
 test("_default serves every registry that has no directory, in the first directory of the list that has one", async (t) => {
   const first = await configDir(t, { "quay.io/hosts.toml": '[host."https://q.example"]' });
-  const second = await configDir(t, { "_default/hosts.toml": '[host."https://d.example"]', "quay.io/hosts.toml": "", "a.example_5000_/hosts.toml": 'server = "http://a.example:5000"' });
+  const second = await configDir(t, {
+    "_default/hosts.toml": '[host."https://d.example"]',
+    "quay.io/hosts.toml": "",
+    "a.example_5000_/hosts.toml": 'server = "http://a.example:5000"',
+  });
   const url = async (registry: string) => (await registryHosts(registry, [first, second])).map((h) => h.baseUrl);
   assert.deepEqual(await url("quay.io"), ["https://q.example/v2", "https://quay.io/v2"]);
   assert.deepEqual(await url("ghcr.io"), ["https://d.example/v2", "https://ghcr.io/v2"]);
@@ -75,7 +93,11 @@ test("certificates are read relative to the file; Docker's layout counts too", a
   const [b] = await registryHosts("b.example", [dir]);
   assert.deepEqual(b?.tls, { ca: ["CRT"], client: { cert: "C", key: "K" }, skipVerify: false });
   assert.equal((await registryHosts("localhost:5000", [dir]))[0]?.baseUrl, "https://localhost:5000/v2");
-  await assert.rejects(registryHosts("gone.example", [dir]), (error) => error instanceof StatusError && error.code === Code.FailedPrecondition && /missing\.pem/.test(error.message));
+  await assert.rejects(
+    registryHosts("gone.example", [dir]),
+    (error) =>
+      error instanceof StatusError && error.code === Code.FailedPrecondition && /missing\.pem/.test(error.message),
+  );
 });
 
 for (const [text, why] of [
@@ -91,6 +113,13 @@ for (const [text, why] of [
   ["a = ", /hosts\.toml/],
 ] as const) {
   test(`a file with ${JSON.stringify(text)} is refused by name`, () => {
-    assert.throws(() => parseHostsToml(text, "/x/hosts.toml"), (error) => error instanceof StatusError && error.code === Code.InvalidArgument && error.message.startsWith("/x/hosts.toml") && why.test(error.message));
+    assert.throws(
+      () => parseHostsToml(text, "/x/hosts.toml"),
+      (error) =>
+        error instanceof StatusError &&
+        error.code === Code.InvalidArgument &&
+        error.message.startsWith("/x/hosts.toml") &&
+        why.test(error.message),
+    );
   });
 }

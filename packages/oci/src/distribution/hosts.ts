@@ -51,9 +51,20 @@ async function readDirectory(registry: string, dir: string): Promise<RegistryHos
 /** Docker's layout: `*.crt` are authorities, `*.cert` with `*.key` client certificates (docs.docker.com "certificates"). */
 async function dockerCertificates(registry: string, dir: string, names: string[]): Promise<RegistryHost[] | undefined> {
   const ca = names.filter((name) => name.endsWith(".crt"));
-  const client = names.filter((name) => name.endsWith(".cert")).map((cert) => ({ cert, key: cert.replace(/cert$/, "key") }));
+  const client = names
+    .filter((name) => name.endsWith(".cert"))
+    .map((cert) => ({ cert, key: cert.replace(/cert$/, "key") }));
   if (ca.length + client.length === 0) return undefined;
-  const entry = { url: `https://${serverName(registry)}`, overridePath: false, pull: true, resolve: true, ca, client, skipVerify: undefined, headers: {} };
+  const entry = {
+    url: `https://${serverName(registry)}`,
+    overridePath: false,
+    pull: true,
+    resolve: true,
+    ca,
+    client,
+    skipVerify: undefined,
+    headers: {},
+  };
   return [await hostOf(registry, entry, dir)];
 }
 
@@ -81,14 +92,25 @@ async function readConfigFile(path: string, where: string): Promise<string> {
   try {
     return await readFile(path, "utf8");
   } catch (error) {
-    throw new StatusError(Code.FailedPrecondition, `registry configuration ${where}: ${(error as Error).message}`, error);
+    throw new StatusError(
+      Code.FailedPrecondition,
+      `registry configuration ${where}: ${(error as Error).message}`,
+      error,
+    );
   }
 }
 
 function defaultHost(registry: string): RegistryHost {
   const scheme = isLoopback(hostnameOf(registry)) ? "http" : "https";
   const tls = { ca: [], client: undefined, skipVerify: false };
-  return { baseUrl: `${scheme}://${serverName(registry)}/v2`, pull: true, resolve: true, headers: {}, tls, namespace: undefined };
+  return {
+    baseUrl: `${scheme}://${serverName(registry)}/v2`,
+    pull: true,
+    resolve: true,
+    headers: {},
+    tls,
+    namespace: undefined,
+  };
 }
 
 /** A registry on this machine is spoken to without TLS, unless its file says how to check TLS. */

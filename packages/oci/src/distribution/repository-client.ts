@@ -70,7 +70,11 @@ export class RepositoryClient {
 
   /** What this client was made with, the authorizations found since, and without mirrors that do not answer. */
   access(): RepositoryAccess {
-    return { ...this.#access, hosts: this.#access.hosts.filter((host) => !this.#silent.has(host)), authorizations: this.#authorizer.known() };
+    return {
+      ...this.#access,
+      hosts: this.#access.hosts.filter((host) => !this.#silent.has(host)),
+      authorizations: this.#authorizer.known(),
+    };
   }
 
   /**
@@ -87,17 +91,31 @@ export class RepositoryClient {
   /** A manifest or index by tag or digest. Throws as `resolve`, and DataLoss when it is not what its digest says. */
   async manifest(tagOrDigest: string, signal: AbortSignal): Promise<ResolvedManifest> {
     const wanted = isDigest(tagOrDigest) ? tagOrDigest : undefined;
-    const response = await this.#ask(wanted === undefined ? "resolve" : "pull", "GET", `manifests/${tagOrDigest}`, { accept }, signal);
+    const response = await this.#ask(
+      wanted === undefined ? "resolve" : "pull",
+      "GET",
+      `manifests/${tagOrDigest}`,
+      { accept },
+      signal,
+    );
     const what = `manifest ${tagOrDigest}`;
     const bytes = await this.#whole(what, response, manifestLimitBytes, signal);
     if (wanted !== undefined) check(what, bytes, wanted);
     const mediaType = (response.headers["content-type"] ?? "").split(";")[0]?.trim() ?? "";
-    return { bytes, mediaType: /json/.test(mediaType) && mediaType !== "application/json" ? mediaType : "", digest: wanted ?? digestOf(bytes) };
+    return {
+      bytes,
+      mediaType: /json/.test(mediaType) && mediaType !== "application/json" ? mediaType : "",
+      digest: wanted ?? digestOf(bytes),
+    };
   }
 
   /** A small blob as a whole. Throws as `blob`, and InvalidArgument when it is larger than the limit. */
   async smallBlob(descriptor: Descriptor, limitBytes: number, signal: AbortSignal): Promise<Uint8Array> {
-    if (descriptor.sizeBytes > limitBytes) throw new StatusError(Code.InvalidArgument, `blob ${descriptor.digest}: it has ${descriptor.sizeBytes} bytes, more than the limit of ${limitBytes}`);
+    if (descriptor.sizeBytes > limitBytes)
+      throw new StatusError(
+        Code.InvalidArgument,
+        `blob ${descriptor.digest}: it has ${descriptor.sizeBytes} bytes, more than the limit of ${limitBytes}`,
+      );
     const parts: Uint8Array[] = [];
     for await (const part of this.blob(descriptor, signal)) parts.push(part);
     return Buffer.concat(parts);
@@ -118,11 +136,13 @@ export class RepositoryClient {
       try {
         for await (const part of this.#blobFrom(descriptor, received, signal)) {
           received += part.length;
-          if (received > descriptor.sizeBytes) throw new StatusError(Code.DataLoss, `${what}: it has more than its ${descriptor.sizeBytes} bytes`);
+          if (received > descriptor.sizeBytes)
+            throw new StatusError(Code.DataLoss, `${what}: it has more than its ${descriptor.sizeBytes} bytes`);
           digest.update(part);
           yield part;
         }
-        if (received < descriptor.sizeBytes) throw new StatusError(Code.Unavailable, `${what}: ended after ${received} of ${descriptor.sizeBytes} bytes`);
+        if (received < descriptor.sizeBytes)
+          throw new StatusError(Code.Unavailable, `${what}: ended after ${received} of ${descriptor.sizeBytes} bytes`);
       } catch (error) {
         signal.throwIfAborted();
         failures = received - receivedAtFailure >= progressBytes ? 1 : failures + 1;
@@ -134,16 +154,29 @@ export class RepositoryClient {
     digest.finish(what);
   }
 
-  async *#blobFrom(descriptor: Descriptor, offset: number, signal: AbortSignal): AsyncGenerator<Uint8Array, void, void> {
+  async *#blobFrom(
+    descriptor: Descriptor,
+    offset: number,
+    signal: AbortSignal,
+  ): AsyncGenerator<Uint8Array, void, void> {
     const stalled = new AbortController();
     const either = AbortSignal.any([signal, stalled.signal]);
     // The time that the consumer takes is not the server's.
     let waiting = true;
     const timer = setTimeout(() => {
-      if (waiting) stalled.abort(new StatusError(Code.Unavailable, `blob ${descriptor.digest}: no data for ${this.#stallTimeoutMs} ms`));
+      if (waiting)
+        stalled.abort(
+          new StatusError(Code.Unavailable, `blob ${descriptor.digest}: no data for ${this.#stallTimeoutMs} ms`),
+        );
     }, this.#stallTimeoutMs);
     try {
-      const response = await this.#ask("pull", "GET", `blobs/${descriptor.digest}`, offset === 0 ? {} : { range: `bytes=${offset}-` }, either);
+      const response = await this.#ask(
+        "pull",
+        "GET",
+        `blobs/${descriptor.digest}`,
+        offset === 0 ? {} : { range: `bytes=${offset}-` },
+        either,
+      );
       // A server may ignore the range and begin at the start.
       let skip = response.status === 206 ? 0 : offset;
       timer.refresh();
@@ -156,7 +189,9 @@ export class RepositoryClient {
       }
     } catch (error) {
       either.throwIfAborted();
-      throw error instanceof StatusError ? error : new StatusError(Code.Unavailable, `blob ${descriptor.digest}: ${messageOf(error)}`, error);
+      throw error instanceof StatusError
+        ? error
+        : new StatusError(Code.Unavailable, `blob ${descriptor.digest}: ${messageOf(error)}`, error);
     } finally {
       clearTimeout(timer);
     }
@@ -167,12 +202,20 @@ export class RepositoryClient {
       return await readBody(what, response, limitBytes);
     } catch (error) {
       signal.throwIfAborted();
-      throw error instanceof StatusError ? error : new StatusError(Code.Unavailable, `${what}: ${messageOf(error)}`, error);
+      throw error instanceof StatusError
+        ? error
+        : new StatusError(Code.Unavailable, `${what}: ${messageOf(error)}`, error);
     }
   }
 
   /** Asks each host in turn; the error says what each of them answered. */
-  async #ask(capability: "pull" | "resolve", method: "GET" | "HEAD", path: string, headers: Record<string, string>, signal: AbortSignal): Promise<HttpResponse> {
+  async #ask(
+    capability: "pull" | "resolve",
+    method: "GET" | "HEAD",
+    path: string,
+    headers: Record<string, string>,
+    signal: AbortSignal,
+  ): Promise<HttpResponse> {
     const failures: StatusError[] = [];
     const hosts = this.#access.hosts.filter((host) => host[capability] && !this.#silent.has(host));
     for (const host of hosts) {
@@ -186,12 +229,23 @@ export class RepositoryClient {
       }
     }
     const last = failures.at(-1);
-    if (last === undefined) throw new StatusError(Code.FailedPrecondition, `no host is configured that may be asked to ${capability}; see its hosts.toml`);
-    throw failures.length === 1 ? last : new StatusError(codeOf(last), failures.map((f) => f.message).join("; then "), last);
+    if (last === undefined)
+      throw new StatusError(
+        Code.FailedPrecondition,
+        `no host is configured that may be asked to ${capability}; see its hosts.toml`,
+      );
+    throw failures.length === 1
+      ? last
+      : new StatusError(codeOf(last), failures.map((f) => f.message).join("; then "), last);
   }
 
   /** Repeats a request after faults that pass. */
-  async #askHost(host: RegistryHost, asked: { method: "GET" | "HEAD"; path: string; headers: Record<string, string> }, most: number, signal: AbortSignal): Promise<HttpResponse> {
+  async #askHost(
+    host: RegistryHost,
+    asked: { method: "GET" | "HEAD"; path: string; headers: Record<string, string> },
+    most: number,
+    signal: AbortSignal,
+  ): Promise<HttpResponse> {
     const { method, path, headers } = asked;
     const url = new URL(`${host.baseUrl}/${this.#access.repository}/${path}`);
     if (host.namespace !== undefined) url.searchParams.set("ns", host.namespace);
@@ -211,7 +265,11 @@ export class RepositoryClient {
     }
   }
 
-  async #authenticated(host: RegistryHost, request: Omit<HttpRequest, "tls">, signal: AbortSignal): Promise<HttpResponse> {
+  async #authenticated(
+    host: RegistryHost,
+    request: Omit<HttpRequest, "tls">,
+    signal: AbortSignal,
+  ): Promise<HttpResponse> {
     const scope = `repository:${this.#access.repository}:pull`;
     // The second time after a token was found, the third after that one had run out meanwhile.
     for (let attempt = 1; ; attempt += 1) {
@@ -225,13 +283,23 @@ export class RepositoryClient {
   }
 
   /** Follows redirects. What is secret or meant for the registry alone is not sent to another host. */
-  async #follow(host: RegistryHost, request: Omit<HttpRequest, "tls">, authorization: string | undefined, signal: AbortSignal): Promise<HttpResponse> {
+  async #follow(
+    host: RegistryHost,
+    request: Omit<HttpRequest, "tls">,
+    authorization: string | undefined,
+    signal: AbortSignal,
+  ): Promise<HttpResponse> {
     const own = new URL(host.baseUrl).origin;
     let at: ForeignAddress = { url: request.url, mayReach: undefined };
     for (let hop = 0; hop <= redirects; hop += 1) {
       const { url, mayReach } = at;
       const isOwn = url.origin === own;
-      const headers = { ...request.headers, "user-agent": "keelson", ...(isOwn && host.headers), ...(isOwn && authorization !== undefined && { authorization }) };
+      const headers = {
+        ...request.headers,
+        "user-agent": "keelson",
+        ...(isOwn && host.headers),
+        ...(isOwn && authorization !== undefined && { authorization }),
+      };
       const tls = isOwn ? host.tls : { ...host.tls, client: undefined };
       const response = await this.#transport.send({ method: request.method, url, headers, tls, mayReach }, signal);
       const location = response.headers["location"];

@@ -21,7 +21,9 @@ async function listen(t: TestContext, server: Server | https.Server): Promise<UR
     server.closeAllConnections();
     server.close();
   });
-  return new URL(`${server instanceof https.Server ? "https" : "http"}://127.0.0.1:${(server.address() as AddressInfo).port}/`);
+  return new URL(
+    `${server instanceof https.Server ? "https" : "http"}://127.0.0.1:${(server.address() as AddressInfo).port}/`,
+  );
 }
 
 function transport(t: TestContext, answerTimeoutMs?: number, idleTimeoutMs?: number): HttpTransport {
@@ -35,16 +37,44 @@ function makeCertificate(t: TestContext, name: string): { key: string; cert: str
   const dir = mkdtempSync(join(tmpdir(), "keelson-tls-"));
   t.after(() => rmSync(dir, { recursive: true }));
   const files = ["-keyout", join(dir, "key"), "-out", join(dir, "cert")];
-  execFileSync("openssl", ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", `/CN=${name}`, "-addext", "subjectAltName=IP:127.0.0.1", ...files], { stdio: "ignore" });
+  execFileSync(
+    "openssl",
+    [
+      "req",
+      "-x509",
+      "-newkey",
+      "ec",
+      "-pkeyopt",
+      "ec_paramgen_curve:P-256",
+      "-nodes",
+      "-days",
+      "2",
+      "-subj",
+      `/CN=${name}`,
+      "-addext",
+      "subjectAltName=IP:127.0.0.1",
+      ...files,
+    ],
+    { stdio: "ignore" },
+  );
   return { key: readFileSync(join(dir, "key"), "utf8"), cert: readFileSync(join(dir, "cert"), "utf8") };
 }
 
 test("TLS is checked with the system's authorities and those of the host, unless it is told not to", async (t) => {
   const own = makeCertificate(t, "registry");
-  const url = await listen(t, https.createServer(own, (_, response) => response.end("hello")));
+  const url = await listen(
+    t,
+    https.createServer(own, (_, response) => response.end("hello")),
+  );
   const http = transport(t);
-  const get = async (tls: TlsSettings) => Buffer.from(await readBody("test", await http.send({ method: "GET", url, headers: {}, tls }, never), 100)).toString();
-  await assert.rejects(get(noTls), (error) => error instanceof StatusError && error.code === Code.Unavailable && /self-signed/.test(error.message));
+  const get = async (tls: TlsSettings) =>
+    Buffer.from(
+      await readBody("test", await http.send({ method: "GET", url, headers: {}, tls }, never), 100),
+    ).toString();
+  await assert.rejects(
+    get(noTls),
+    (error) => error instanceof StatusError && error.code === Code.Unavailable && /self-signed/.test(error.message),
+  );
   assert.equal(await get({ ...noTls, ca: [own.cert] }), "hello");
   assert.equal(await get({ ...noTls, skipVerify: true }), "hello");
   await assert.rejects(get(noTls), "settings of one host are none of another's");
@@ -53,18 +83,35 @@ test("TLS is checked with the system's authorities and those of the host, unless
 test("a client certificate is shown to the host that it is for", async (t) => {
   const own = makeCertificate(t, "registry");
   const client = makeCertificate(t, "node-1");
-  const server = https.createServer({ ...own, requestCert: true, rejectUnauthorized: false }, (request, response) => response.end(String((request.socket as TLSSocket).getPeerCertificate().subject?.CN)));
+  const server = https.createServer({ ...own, requestCert: true, rejectUnauthorized: false }, (request, response) =>
+    response.end(String((request.socket as TLSSocket).getPeerCertificate().subject?.CN)),
+  );
   const url = await listen(t, server);
-  const response = await transport(t).send({ method: "GET", url, headers: {}, tls: { ca: [own.cert], client, skipVerify: false } }, never);
+  const response = await transport(t).send(
+    { method: "GET", url, headers: {}, tls: { ca: [own.cert], client, skipVerify: false } },
+    never,
+  );
   assert.equal(Buffer.from(await readBody("test", response, 100)).toString(), "node-1");
 });
 
 test("a host that refuses, says nothing or is left gives an error in time", async (t) => {
-  const silent = await listen(t, createServer(() => {}));
-  const isUnavailable = (why: RegExp) => (error: unknown) => error instanceof StatusError && error.code === Code.Unavailable && why.test(error.message);
-  await assert.rejects(transport(t).send({ method: "GET", url: new URL("http://127.0.0.1:1/"), headers: {} }, never), isUnavailable(/127\.0\.0\.1:1: .*ECONNREFUSED/));
-  await assert.rejects(transport(t, 20).send({ method: "GET", url: silent, headers: {} }, never), isUnavailable(/no answer within 20 ms/));
-  await assert.rejects(transport(t).send({ method: "GET", url: silent, headers: {} }, AbortSignal.timeout(20)), { name: "TimeoutError" });
+  const silent = await listen(
+    t,
+    createServer(() => {}),
+  );
+  const isUnavailable = (why: RegExp) => (error: unknown) =>
+    error instanceof StatusError && error.code === Code.Unavailable && why.test(error.message);
+  await assert.rejects(
+    transport(t).send({ method: "GET", url: new URL("http://127.0.0.1:1/"), headers: {} }, never),
+    isUnavailable(/127\.0\.0\.1:1: .*ECONNREFUSED/),
+  );
+  await assert.rejects(
+    transport(t, 20).send({ method: "GET", url: silent, headers: {} }, never),
+    isUnavailable(/no answer within 20 ms/),
+  );
+  await assert.rejects(transport(t).send({ method: "GET", url: silent, headers: {} }, AbortSignal.timeout(20)), {
+    name: "TimeoutError",
+  });
 });
 
 test("a body that is not read to its end gives its connection back", async (t) => {
@@ -78,7 +125,12 @@ test("a body that is not read to its end gives its connection back", async (t) =
 });
 
 test("a body that stalls, for any request, ends with an error; a slow reader is none", async (t) => {
-  const url = await listen(t, createServer((request, response) => (request.url === "/stalls" ? response.write("some") : response.end(Buffer.alloc(1_000_000)))));
+  const url = await listen(
+    t,
+    createServer((request, response) =>
+      request.url === "/stalls" ? response.write("some") : response.end(Buffer.alloc(1_000_000)),
+    ),
+  );
   const http = transport(t, 1000, 50);
   const stalls = await http.send({ method: "GET", url: new URL("/stalls", url), headers: {} }, never);
   await assert.rejects(readBody("test", stalls, 100), /no data for 50 ms/);
@@ -100,15 +152,30 @@ test("endless headers end with an error", async (t) => {
   await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
   t.after(() => server.close());
   const url = new URL(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
-  await assert.rejects(transport(t).send({ method: "GET", url, headers: {} }, never), (error) => error instanceof StatusError && error.code === Code.Unavailable && /[Hh]eader/.test(error.message));
+  await assert.rejects(
+    transport(t).send({ method: "GET", url, headers: {} }, never),
+    (error) => error instanceof StatusError && error.code === Code.Unavailable && /[Hh]eader/.test(error.message),
+  );
 });
 
 test("a name that turns out to be an address which may not be reached is not connected to", async (t) => {
-  const url = await listen(t, createServer((_, response) => response.end("hello")));
+  const url = await listen(
+    t,
+    createServer((_, response) => response.end("hello")),
+  );
   const named = new URL(`http://localhost:${url.port}/`);
   const http = transport(t);
-  const refused = http.send({ method: "GET", url: named, headers: {}, mayReach: (address) => !address.startsWith("127.") && address !== "::1" }, never);
-  await assert.rejects(refused, (error) => error instanceof StatusError && error.code === Code.FailedPrecondition && /localhost: .*only this node reaches/.test(error.message));
+  const refused = http.send(
+    { method: "GET", url: named, headers: {}, mayReach: (address) => !address.startsWith("127.") && address !== "::1" },
+    never,
+  );
+  await assert.rejects(
+    refused,
+    (error) =>
+      error instanceof StatusError &&
+      error.code === Code.FailedPrecondition &&
+      /localhost: .*only this node reaches/.test(error.message),
+  );
   const response = await http.send({ method: "GET", url: named, headers: {}, mayReach: () => true }, never);
   assert.equal(Buffer.from(await readBody("test", response, 100)).toString(), "hello");
 });

@@ -64,9 +64,18 @@ export class HttpTransport implements Transport, Disposable {
     const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>();
     const module = request.url.protocol === "https:" ? https : http;
     const guard = request.mayReach === undefined ? {} : { lookup: guardedLookup(request.mayReach) };
-    const sent = module.request(request.url, { method: request.method, headers: request.headers, agent: this.#agent(request), signal, ...guard });
+    const sent = module.request(request.url, {
+      method: request.method,
+      headers: request.headers,
+      agent: this.#agent(request),
+      signal,
+      ...guard,
+    });
     sent.on("response", resolve).on("error", reject);
-    const timer = setTimeout(() => sent.destroy(new Error(`no answer within ${this.#answerTimeoutMs} ms`)), this.#answerTimeoutMs);
+    const timer = setTimeout(
+      () => sent.destroy(new Error(`no answer within ${this.#answerTimeoutMs} ms`)),
+      this.#answerTimeoutMs,
+    );
     try {
       sent.end(request.body);
       const message = await promise;
@@ -108,7 +117,9 @@ export class HttpTransport implements Transport, Disposable {
     const key = secure ? `https ${JSON.stringify(request.tls ?? null)}` : "http";
     let agent = this.#agents.get(key);
     if (agent === undefined) {
-      agent = secure ? new https.Agent({ ...agentOptions(), ...secureOptions(request.tls) }) : new http.Agent(agentOptions());
+      agent = secure
+        ? new https.Agent({ ...agentOptions(), ...secureOptions(request.tls) })
+        : new http.Agent(agentOptions());
       this.#agents.set(key, agent);
     }
     return agent;
@@ -121,16 +132,25 @@ function agentOptions(): AgentOptions {
 
 /** One context for each agent: reading some hundred certificates for each connection would cost milliseconds. */
 function secureOptions(settings: TlsSettings | undefined): SecureAgentOptions {
-  const authorities = new Set([...tls.getCACertificates("default"), ...tls.getCACertificates("system"), ...(settings?.ca ?? [])]);
+  const authorities = new Set([
+    ...tls.getCACertificates("default"),
+    ...tls.getCACertificates("system"),
+    ...(settings?.ca ?? []),
+  ]);
   const client = settings?.client;
   return {
     rejectUnauthorized: settings?.skipVerify !== true,
-    secureContext: tls.createSecureContext({ ca: [...authorities], ...(client !== undefined && { cert: client.cert, key: client.key }) }),
+    secureContext: tls.createSecureContext({
+      ca: [...authorities],
+      ...(client !== undefined && { cert: client.cert, key: client.key }),
+    }),
   };
 }
 
 function headersOf(message: IncomingMessage): Record<string, string> {
-  return Object.fromEntries(Object.entries(message.headersDistinct).map(([name, values]) => [name, (values ?? []).join(", ")]));
+  return Object.fromEntries(
+    Object.entries(message.headersDistinct).map(([name, values]) => [name, (values ?? []).join(", ")]),
+  );
 }
 
 function guardedLookup(mayReach: (address: string) => boolean): LookupFunction {
@@ -138,7 +158,10 @@ function guardedLookup(mayReach: (address: string) => boolean): LookupFunction {
     lookup(hostname, options, (error, found, family) => {
       const addresses = Array.isArray(found) ? found.map(({ address }) => address) : [found];
       if (error !== null || addresses.every(mayReach)) return callback(error, found, family);
-      const refusal = new StatusError(Code.FailedPrecondition, `${hostname}: it has an address that only this node reaches; that is refused`);
+      const refusal = new StatusError(
+        Code.FailedPrecondition,
+        `${hostname}: it has an address that only this node reaches; that is refused`,
+      );
       callback(new Error(refusal.message, { cause: refusal }), found, family);
     });
   };

@@ -45,10 +45,24 @@ export function parseImageConfig(bytes: Uint8Array): ImageConfig {
     cmd: strings(config.at("Cmd")),
     workingDir: text(config.at("WorkingDir")),
     stopSignal: text(config.at("StopSignal")),
-    labels: Object.fromEntries(config.at("Labels").entries(10_000).map(([name, value]) => [name, text(value, textLimit)])),
-    volumes: config.at("Volumes").entries(10_000).map(([path]) => path),
-    exposedPorts: config.at("ExposedPorts").entries(100_000).map(([port]) => port),
-    diffIds: rootfs.at("diff_ids").list(1000).map((d) => d.digest()),
+    labels: Object.fromEntries(
+      config
+        .at("Labels")
+        .entries(10_000)
+        .map(([name, value]) => [name, text(value, textLimit)]),
+    ),
+    volumes: config
+      .at("Volumes")
+      .entries(10_000)
+      .map(([path]) => path),
+    exposedPorts: config
+      .at("ExposedPorts")
+      .entries(100_000)
+      .map(([port]) => port),
+    diffIds: rootfs
+      .at("diff_ids")
+      .list(1000)
+      .map((d) => d.digest()),
   };
 }
 

@@ -8,7 +8,11 @@ const hexDigits: Record<string, number> = { sha256: 64, sha512: 128 };
 export function isDigest(text: string): boolean {
   const colon = text.indexOf(":");
   const algorithm = text.slice(0, colon);
-  return Object.hasOwn(hexDigits, algorithm) && text.length - colon - 1 === hexDigits[algorithm] && /^[a-f0-9]+$/.test(text.slice(colon + 1));
+  return (
+    Object.hasOwn(hexDigits, algorithm) &&
+    text.length - colon - 1 === hexDigits[algorithm] &&
+    /^[a-f0-9]+$/.test(text.slice(colon + 1))
+  );
 }
 
 /** The sha256 digest of bytes. */
@@ -33,7 +37,8 @@ export class DigestCheck {
   /** Throws DataLoss when the bytes were others than promised; `what` says which bytes. */
   finish(what: string): void {
     const found = `${this.#expected.slice(0, this.#expected.indexOf(":"))}:${this.#hash.digest("hex")}`;
-    if (found !== this.#expected) throw new StatusError(Code.DataLoss, `${what}: expected the digest ${this.#expected}, found ${found}`);
+    if (found !== this.#expected)
+      throw new StatusError(Code.DataLoss, `${what}: expected the digest ${this.#expected}, found ${found}`);
   }
 }
 

@@ -17,7 +17,11 @@ export class Document {
 
   /** Throws InvalidArgument when the bytes are more than `limitBytes`, not UTF-8 or not JSON. */
   static parse(bytes: Uint8Array, what: string, limitBytes: number): Document {
-    if (bytes.length > limitBytes) throw new StatusError(Code.InvalidArgument, `${what}: it has ${bytes.length} bytes, more than the limit of ${limitBytes}`);
+    if (bytes.length > limitBytes)
+      throw new StatusError(
+        Code.InvalidArgument,
+        `${what}: it has ${bytes.length} bytes, more than the limit of ${limitBytes}`,
+      );
     try {
       return new Document(JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes)), what);
     } catch (error) {
@@ -44,7 +48,8 @@ export class Document {
 
   /** A whole number from 0 to 2^53 - 1. */
   size(): number {
-    if (!Number.isSafeInteger(this.#value) || (this.#value as number) < 0) throw this.wrong("must be a whole number that is not negative");
+    if (!Number.isSafeInteger(this.#value) || (this.#value as number) < 0)
+      throw this.wrong("must be a whole number that is not negative");
     return this.#value as number;
   }
 
@@ -58,7 +63,8 @@ export class Document {
   list(limit: number): Document[] {
     if (this.absent) return [];
     if (!Array.isArray(this.#value)) throw this.wrong("must be a list");
-    if (this.#value.length > limit) throw this.wrong(`has ${this.#value.length} elements, more than the limit of ${limit}`);
+    if (this.#value.length > limit)
+      throw this.wrong(`has ${this.#value.length} elements, more than the limit of ${limit}`);
     return this.#value.map((value, index) => new Document(value, `${this.#where}[${index}]`));
   }
 
@@ -80,7 +86,8 @@ export class Document {
   }
 
   #object(): Record<string, unknown> {
-    if (typeof this.#value !== "object" || this.#value === null || Array.isArray(this.#value)) throw this.wrong("must be an object");
+    if (typeof this.#value !== "object" || this.#value === null || Array.isArray(this.#value))
+      throw this.wrong("must be an object");
     return this.#value as Record<string, unknown>;
   }
 

@@ -23,7 +23,11 @@ const entry = (letter: string, architecture: string, variant?: string, os = "lin
   size: 1,
   platform: { os, architecture, ...(variant !== undefined && { variant }) },
 });
-const index = { schemaVersion: 2, mediaType: `${oci}.index.v1+json`, manifests: [entry("a", "amd64"), entry("b", "arm64", "v8")] };
+const index = {
+  schemaVersion: 2,
+  mediaType: `${oci}.index.v1+json`,
+  manifests: [entry("a", "amd64"), entry("b", "arm64", "v8")],
+};
 const config = {
   os: "linux",
   architecture: "amd64",
@@ -48,7 +52,12 @@ function refuses(what: () => unknown, why: RegExp, code: Code = Code.InvalidArgu
 
 test("reads an OCI manifest and Docker's schema 2", () => {
   const parsed = parseManifest(bytes(manifest), "");
-  assert.deepEqual(parsed, { is: "manifest", mediaType: manifest.mediaType, config: { mediaType: `${oci}.config.v1+json`, digest: digest("a"), sizeBytes: 10 }, layers: [{ mediaType: `${oci}.layer.v1.tar+gzip`, digest: digest("b"), sizeBytes: 20 }] });
+  assert.deepEqual(parsed, {
+    is: "manifest",
+    mediaType: manifest.mediaType,
+    config: { mediaType: `${oci}.config.v1+json`, digest: digest("a"), sizeBytes: 10 },
+    layers: [{ mediaType: `${oci}.layer.v1.tar+gzip`, digest: digest("b"), sizeBytes: 20 }],
+  });
   const old = parseManifest(bytes({ ...manifest, mediaType: `${docker}.distribution.manifest.v2+json` }), "");
   assert.equal(old.is, "manifest");
 });
@@ -59,28 +68,54 @@ test("reads an index without a media type by its content", () => {
 
 test("refuses documents that are not an image's, each by name", () => {
   refuses(() => parseManifest(bytes({ schemaVersion: 1, fsLayers: [] }), ""), /schema 1/, Code.Unimplemented);
-  refuses(() => parseManifest(bytes({}), `${docker}.distribution.manifest.v1+prettyjws`), /schema 1/, Code.Unimplemented);
+  refuses(
+    () => parseManifest(bytes({}), `${docker}.distribution.manifest.v1+prettyjws`),
+    /schema 1/,
+    Code.Unimplemented,
+  );
   refuses(() => parseManifest(bytes({ ...manifest, manifests: [] }), ""), /both/);
   refuses(() => parseManifest(bytes({ ...index, mediaType: manifest.mediaType }), ""), /does not fit/);
-  refuses(() => parseManifest(bytes({ ...manifest, layers: [{ ...manifest.layers[0], size: -1 }] }), ""), /layers\[0\]\.size/);
-  refuses(() => parseManifest(bytes({ ...manifest, layers: [{ ...manifest.layers[0], digest: "sha256:../../x" }] }), ""), /layers\[0\]\.digest/);
-  refuses(() => parseManifest(bytes({ ...manifest, layers: Array.from({ length: 1001 }, () => manifest.layers[0]) }), ""), /limit/);
+  refuses(
+    () => parseManifest(bytes({ ...manifest, layers: [{ ...manifest.layers[0], size: -1 }] }), ""),
+    /layers\[0\]\.size/,
+  );
+  refuses(
+    () => parseManifest(bytes({ ...manifest, layers: [{ ...manifest.layers[0], digest: "sha256:../../x" }] }), ""),
+    /layers\[0\]\.digest/,
+  );
+  refuses(
+    () => parseManifest(bytes({ ...manifest, layers: Array.from({ length: 1001 }, () => manifest.layers[0]) }), ""),
+    /limit/,
+  );
   refuses(() => parseManifest(Buffer.alloc(5 * 1024 * 1024, 0x20), ""), /limit/);
   refuses(() => parseManifest(bytes([]), ""), /object/);
   refuses(() => parseManifest(Buffer.from("<html>"), ""), /not JSON/);
-  const chart = parseManifest(bytes({ ...manifest, layers: [{ ...manifest.layers[0], mediaType: "application/vnd.cncf.helm.chart.content.v1.tar+gzip" }] }), "");
+  const chart = parseManifest(
+    bytes({
+      ...manifest,
+      layers: [{ ...manifest.layers[0], mediaType: "application/vnd.cncf.helm.chart.content.v1.tar+gzip" }],
+    }),
+    "",
+  );
   refuses(() => chart.is === "manifest" && checkIsImage(chart), /not a container image/);
-  const secret = parseManifest(bytes({ ...manifest, layers: [{ ...manifest.layers[0], mediaType: `${oci}.layer.v1.tar+gzip+encrypted` }] }), "");
+  const secret = parseManifest(
+    bytes({ ...manifest, layers: [{ ...manifest.layers[0], mediaType: `${oci}.layer.v1.tar+gzip+encrypted` }] }),
+    "",
+  );
   refuses(() => secret.is === "manifest" && checkIsImage(secret), /encrypted/, Code.Unimplemented);
 });
 
 test("chooses the manifest with the highest variant that the host has, and never an attestation", () => {
-  const choose = (manifests: object[], arch: NodeJS.Architecture, variant?: string) => chooseManifest(parseManifest(bytes({ ...index, manifests }), "") as Index, hostPlatform(arch, variant))?.digest;
+  const choose = (manifests: object[], arch: NodeJS.Architecture, variant?: string) =>
+    chooseManifest(parseManifest(bytes({ ...index, manifests }), "") as Index, hostPlatform(arch, variant))?.digest;
   assert.equal(choose(index.manifests, "x64"), digest("a"));
   assert.equal(choose(index.manifests, "arm64"), digest("b"));
   assert.equal(choose([entry("a", "arm64")], "arm64"), digest("a"));
   assert.equal(choose([entry("f", "unknown", undefined, "unknown"), entry("c", "amd64")], "x64"), digest("c"));
-  assert.equal(choose([entry("a", "amd64"), entry("b", "amd64", "v2"), entry("c", "amd64", "v3")], "x64", "v2"), digest("b"));
+  assert.equal(
+    choose([entry("a", "amd64"), entry("b", "amd64", "v2"), entry("c", "amd64", "v3")], "x64", "v2"),
+    digest("b"),
+  );
   assert.equal(choose([entry("a", "amd64", "v3")], "x64"), undefined);
   assert.equal(choose([entry("a", "arm", "v6"), entry("b", "arm", "v7")], "arm"), digest("b"));
   assert.equal(choose([entry("a", "amd64", undefined, "windows")], "x64"), undefined);
@@ -91,8 +126,11 @@ test("chooses the manifest with the highest variant that the host has, and never
 test("reads an image config; null and absent are the same", () => {
   const parsed = parseImageConfig(bytes(config));
   assert.deepEqual(parsed.entrypoint, []);
-  assert.deepEqual({ ...parsed.labels }, { l: "v" , ["__proto__"]: "p" });
-  assert.deepEqual([parsed.user, parsed.cmd, parsed.workingDir, parsed.stopSignal, parsed.volumes, parsed.exposedPorts], ["1000:100", ["sh"], "/w", "SIGQUIT", ["/data"], ["80/tcp"]]);
+  assert.deepEqual({ ...parsed.labels }, { l: "v", ["__proto__"]: "p" });
+  assert.deepEqual(
+    [parsed.user, parsed.cmd, parsed.workingDir, parsed.stopSignal, parsed.volumes, parsed.exposedPorts],
+    ["1000:100", ["sh"], "/w", "SIGQUIT", ["/data"], ["80/tcp"]],
+  );
   assert.deepEqual(parsed.diffIds, [digest("c")]);
   refuses(() => parseImageConfig(bytes({})), /rootfs\.type/);
   refuses(() => parseImageConfig(bytes({ ...config, config: { Env: "A=b" } })), /config\.Env must be a list/);

@@ -46,12 +46,16 @@ export function parseManifest(bytes: Uint8Array, mediaType: string): Manifest | 
   const type = document.at("mediaType").optional((d) => d.string()) ?? mediaType;
   const version = document.at("schemaVersion").optional((d) => d.size());
   if (isDockerSchema1(type) || isDockerSchema1(mediaType) || version === 1) {
-    throw new StatusError(Code.Unimplemented, "manifest: it has Docker's schema 1, which nothing makes any more; push the image again with a current tool");
+    throw new StatusError(
+      Code.Unimplemented,
+      "manifest: it has Docker's schema 1, which nothing makes any more; push the image again with a current tool",
+    );
   }
   if (version !== 2) throw document.at("schemaVersion").wrong("must be 2");
   // A document that could be read as either would be two images (CVE-2021-41190).
   const isIndex = !document.at("manifests").absent;
-  if (isIndex && !(document.at("layers").absent && document.at("config").absent)) throw document.wrong(": has both manifests and layers");
+  if (isIndex && !(document.at("layers").absent && document.at("config").absent))
+    throw document.wrong(": has both manifests and layers");
   if (isIndex !== isIndexType(type, isIndex)) throw document.wrong(`: its content does not fit its media type ${type}`);
   return isIndex ? index(document, type) : manifest(document, type);
 }
@@ -59,9 +63,13 @@ export function parseManifest(bytes: Uint8Array, mediaType: string): Manifest | 
 /** Throws InvalidArgument when the manifest is not a container image's, such as a Helm chart's. */
 export function checkIsImage(manifest: Manifest): void {
   for (const layer of manifest.layers) {
-    if (layer.mediaType.endsWith("+encrypted")) throw new StatusError(Code.Unimplemented, `manifest: layer ${layer.digest} is encrypted, which is not supported`);
+    if (layer.mediaType.endsWith("+encrypted"))
+      throw new StatusError(Code.Unimplemented, `manifest: layer ${layer.digest} is encrypted, which is not supported`);
     if (!isLayerMediaType(layer.mediaType)) {
-      throw new StatusError(Code.InvalidArgument, `manifest: layer ${layer.digest} has the media type ${JSON.stringify(layer.mediaType)}: this is not a container image`);
+      throw new StatusError(
+        Code.InvalidArgument,
+        `manifest: layer ${layer.digest} has the media type ${JSON.stringify(layer.mediaType)}: this is not a container image`,
+      );
     }
   }
 }

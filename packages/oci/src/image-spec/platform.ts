@@ -17,7 +17,9 @@ export function chooseManifest(index: Index, host: Platform): Descriptor | undef
 
 /** The platforms of an index as text, for messages. */
 export function platformNames(index: Index): string {
-  const names = index.manifests.flatMap((m) => (m.platform === undefined || m.platform.os === "unknown" ? [] : [platformName(m.platform)]));
+  const names = index.manifests.flatMap((m) =>
+    m.platform === undefined || m.platform.os === "unknown" ? [] : [platformName(m.platform)],
+  );
   return names.length === 0 ? "none" : names.slice(0, 20).join(", ");
 }
 

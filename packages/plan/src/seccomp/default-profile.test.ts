@@ -13,7 +13,8 @@ function actionFor(name: string, capabilities: string[], arch = "x64"): string {
 test("no call is in two tables, and a capability only gives back what is withheld", () => {
   const everyone = Object.values(allowed).flat();
   assert.equal(new Set(everyone).size, everyone.length);
-  for (const name of [...Object.values(byCapability).flat(), ...Object.values(refused).flat()]) assert.ok(!everyone.includes(name), name);
+  for (const name of [...Object.values(byCapability).flat(), ...Object.values(refused).flat()])
+    assert.ok(!everyone.includes(name), name);
   for (const name of Object.values(refused).flat()) assert.ok(!Object.values(byCapability).flat().includes(name), name);
   for (const capability of Object.keys(byCapability)) assert.ok(capabilityNames.includes(capability), capability);
   for (const apart of ["clone", "clone3", "socket", "personality"]) assert.ok(!everyone.includes(apart), apart);
@@ -21,13 +22,29 @@ test("no call is in two tables, and a capability only gives back what is withhel
 
 test("no call is both allowed and refused without a look at its arguments", () => {
   for (const capabilities of [[], ["CAP_SYS_ADMIN"], ["CAP_BPF"], [...capabilityNames]]) {
-    const names = defaultSeccomp("x64", capabilities).syscalls!.filter((s) => s.args === undefined).flatMap((s) => s.names);
+    const names = defaultSeccomp("x64", capabilities)
+      .syscalls!.filter((s) => s.args === undefined)
+      .flatMap((s) => s.names);
     assert.equal(new Set(names).size, names.length);
   }
 });
 
 test("what a container has no business with answers EPERM, what the table does not know ENOSYS", () => {
-  for (const name of ["mount", "unshare", "setns", "bpf", "keyctl", "io_uring_setup", "userfaultfd", "kexec_load", "reboot", "clock_settime", "init_module", "swapon"]) assert.equal(actionFor(name, []), "errno 1", name);
+  for (const name of [
+    "mount",
+    "unshare",
+    "setns",
+    "bpf",
+    "keyctl",
+    "io_uring_setup",
+    "userfaultfd",
+    "kexec_load",
+    "reboot",
+    "clock_settime",
+    "init_module",
+    "swapon",
+  ])
+    assert.equal(actionFor(name, []), "errno 1", name);
   assert.equal(actionFor("of_the_future", []), "default");
   assert.equal(defaultSeccomp("x64", []).defaultErrnoRet, 38);
   assert.equal(actionFor("clone3", []), "errno 38");
@@ -45,5 +62,9 @@ test("architectures with their older ABIs; one that is not known is left to the 
   assert.deepEqual(defaultSeccomp("x64", []).architectures, ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]);
   assert.deepEqual(defaultSeccomp("arm64", []).architectures, ["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"]);
   assert.equal(defaultSeccomp("loong64", []).architectures, undefined);
-  assert.ok(defaultSeccomp("s390x", []).syscalls!.filter((s) => s.names.includes("clone")).every((s) => s.args?.[0]?.index === 1));
+  assert.ok(
+    defaultSeccomp("s390x", [])
+      .syscalls!.filter((s) => s.names.includes("clone"))
+      .every((s) => s.args?.[0]?.index === 1),
+  );
 });

@@ -24,7 +24,9 @@ const architectures: Readonly<Record<string, readonly string[]>> = {
  */
 export function defaultSeccomp(arch: string, capabilities: readonly string[]): SeccompSpec {
   const given = new Set(capabilities.flatMap((capability) => byCapability[capability] ?? []));
-  const withheld = Object.values(byCapability).flat().filter((name) => !given.has(name));
+  const withheld = Object.values(byCapability)
+    .flat()
+    .filter((name) => !given.has(name));
   const archs = architectures[arch];
   return {
     defaultAction: "SCMP_ACT_ERRNO",
@@ -41,7 +43,15 @@ export function defaultSeccomp(arch: string, capabilities: readonly string[]): S
 }
 
 /** clone(2): what makes a namespace. CLONE_NEWTIME is not among the flags that clone can take. */
-const namespaceFlags = { mount: 0x0002_0000, cgroup: 0x0200_0000, uts: 0x0400_0000, ipc: 0x0800_0000, user: 0x1000_0000, pid: 0x2000_0000, network: 0x4000_0000 };
+const namespaceFlags = {
+  mount: 0x0002_0000,
+  cgroup: 0x0200_0000,
+  uts: 0x0400_0000,
+  ipc: 0x0800_0000,
+  user: 0x1000_0000,
+  pid: 0x2000_0000,
+  network: 0x4000_0000,
+};
 
 /**
  * A new user namespace gives every capability inside it, and with them the kernel code that is meant
@@ -77,7 +87,9 @@ function socketCalls(): SyscallSpec[] {
 
 /** personality(2): Linux, 32 bits, UNAME26, both, and the question; not READ_IMPLIES_EXEC or no address randomisation. */
 function personalityCalls(): SyscallSpec[] {
-  return [0x0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff].map((value) => allow(["personality"], [{ index: 0, value, op: "SCMP_CMP_EQ" }]));
+  return [0x0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff].map((value) =>
+    allow(["personality"], [{ index: 0, value, op: "SCMP_CMP_EQ" }]),
+  );
 }
 
 function allow(names: readonly string[], args?: SeccompArgSpec[]): SyscallSpec {

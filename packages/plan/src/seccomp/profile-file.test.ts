@@ -16,24 +16,50 @@ test("what would protect less than it says is refused with its place", () => {
     [{ defaultAction: "ALLOW" }, /defaultAction/],
     [{ defaultAction: "SCMP_ACT_NOTIFY" }, /defaultAction/],
     [{ defaultAction: "SCMP_ACT_ALLOW", archMap: [] }, /archMap/],
-    [{ defaultAction: "SCMP_ACT_ALLOW", syscalls: [{ names: ["chmod"], action: "SCMP_ACT_ERRNO", includes: { caps: ["X"] } }] }, /syscalls\[0\]\.includes/],
-    [{ defaultAction: "SCMP_ACT_ALLOW", syscalls: [{ name: "chmod", action: "SCMP_ACT_ERRNO" }] }, /syscalls\[0\]\.names/],
-    [{ defaultAction: "SCMP_ACT_ALLOW", syscalls: [{ names: ["x"], action: "SCMP_ACT_ERRNO", args: [{ index: 6, value: 0, op: "SCMP_CMP_EQ" }] }] }, /args\[0\]\.index/],
+    [
+      {
+        defaultAction: "SCMP_ACT_ALLOW",
+        syscalls: [{ names: ["chmod"], action: "SCMP_ACT_ERRNO", includes: { caps: ["X"] } }],
+      },
+      /syscalls\[0\]\.includes/,
+    ],
+    [
+      { defaultAction: "SCMP_ACT_ALLOW", syscalls: [{ name: "chmod", action: "SCMP_ACT_ERRNO" }] },
+      /syscalls\[0\]\.names/,
+    ],
+    [
+      {
+        defaultAction: "SCMP_ACT_ALLOW",
+        syscalls: [{ names: ["x"], action: "SCMP_ACT_ERRNO", args: [{ index: 6, value: 0, op: "SCMP_CMP_EQ" }] }],
+      },
+      /args\[0\]\.index/,
+    ],
   ];
-  for (const [json, message] of wrong) assert.throws(() => parseSeccompProfile("/p.json", JSON.stringify(json)), { code: Code.InvalidArgument, message });
+  for (const [json, message] of wrong)
+    assert.throws(() => parseSeccompProfile("/p.json", JSON.stringify(json)), { code: Code.InvalidArgument, message });
 });
 
 test("any text gives a profile or a StatusError", () => {
   const key = fc.constantFrom("defaultAction", "syscalls", "names", "action", "args", "archMap", "flags", "__proto__");
-  const value = fc.oneof(fc.jsonValue(), fc.constant("SCMP_ACT_ALLOW"), fc.constant([{ names: [], action: "SCMP_ACT_ALLOW", args: [null] }]));
+  const value = fc.oneof(
+    fc.jsonValue(),
+    fc.constant("SCMP_ACT_ALLOW"),
+    fc.constant([{ names: [], action: "SCMP_ACT_ALLOW", args: [null] }]),
+  );
   fc.assert(
-    fc.property(fc.oneof(fc.string(), fc.dictionary(key, value).map((o) => JSON.stringify(o))), (text) => {
-      try {
-        parseSeccompProfile("/p.json", text);
-      } catch (error) {
-        assert.ok(error instanceof StatusError, String(error));
-      }
-    }),
+    fc.property(
+      fc.oneof(
+        fc.string(),
+        fc.dictionary(key, value).map((o) => JSON.stringify(o)),
+      ),
+      (text) => {
+        try {
+          parseSeccompProfile("/p.json", text);
+        } catch (error) {
+          assert.ok(error instanceof StatusError, String(error));
+        }
+      },
+    ),
   );
   assert.throws(() => parseSeccompProfile("/p.json", " ".repeat(maxProfileBytes + 1)), { code: Code.InvalidArgument });
 });

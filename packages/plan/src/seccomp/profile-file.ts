@@ -5,10 +5,24 @@ import type { SeccompAction, SeccompArgSpec, SeccompSpec, SyscallSpec } from "@k
 export const maxProfileBytes = 1024 * 1024;
 
 const actions: readonly string[] = [
-  "SCMP_ACT_KILL", "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD", "SCMP_ACT_TRAP", "SCMP_ACT_ERRNO", "SCMP_ACT_TRACE", "SCMP_ACT_ALLOW",
+  "SCMP_ACT_KILL",
+  "SCMP_ACT_KILL_PROCESS",
+  "SCMP_ACT_KILL_THREAD",
+  "SCMP_ACT_TRAP",
+  "SCMP_ACT_ERRNO",
+  "SCMP_ACT_TRACE",
+  "SCMP_ACT_ALLOW",
   "SCMP_ACT_LOG",
 ];
-const operators: readonly string[] = ["SCMP_CMP_NE", "SCMP_CMP_LT", "SCMP_CMP_LE", "SCMP_CMP_EQ", "SCMP_CMP_GE", "SCMP_CMP_GT", "SCMP_CMP_MASKED_EQ"];
+const operators: readonly string[] = [
+  "SCMP_CMP_NE",
+  "SCMP_CMP_LT",
+  "SCMP_CMP_LE",
+  "SCMP_CMP_EQ",
+  "SCMP_CMP_GE",
+  "SCMP_CMP_GT",
+  "SCMP_CMP_MASKED_EQ",
+];
 
 /**
  * A profile of the node's (Localhost), in the runtime specification's JSON. Throws InvalidArgument
@@ -19,14 +33,17 @@ const operators: readonly string[] = ["SCMP_CMP_NE", "SCMP_CMP_LT", "SCMP_CMP_LE
 export function parseSeccompProfile(path: string, text: string): SeccompSpec {
   if (text.length > maxProfileBytes) throw bad(path, `has over ${maxProfileBytes} bytes`);
   const json = objectAt(path, parseJson(path, text));
-  if (json["archMap"] !== undefined && json["archMap"] !== null) throw bad(`${path}: archMap`, "is Docker's; write architectures");
+  if (json["archMap"] !== undefined && json["archMap"] !== null)
+    throw bad(`${path}: archMap`, "is Docker's; write architectures");
   const { defaultErrnoRet, architectures, flags, syscalls } = json;
   return {
     defaultAction: actionAt(`${path}: defaultAction`, json["defaultAction"]),
     ...(isAbsent(defaultErrnoRet) ? {} : { defaultErrnoRet: wholeAt(`${path}: defaultErrnoRet`, defaultErrnoRet) }),
     ...(isAbsent(architectures) ? {} : { architectures: textsAt(`${path}: architectures`, architectures) }),
     ...(isAbsent(flags) ? {} : { flags: textsAt(`${path}: flags`, flags) }),
-    ...(isAbsent(syscalls) ? {} : { syscalls: listAt(`${path}: syscalls`, syscalls).map((s, i) => syscallAt(`${path}: syscalls[${i}]`, s)) }),
+    ...(isAbsent(syscalls)
+      ? {}
+      : { syscalls: listAt(`${path}: syscalls`, syscalls).map((s, i) => syscallAt(`${path}: syscalls[${i}]`, s)) }),
   };
 }
 
@@ -34,7 +51,8 @@ function syscallAt(place: string, value: unknown): SyscallSpec {
   const json = objectAt(place, value);
   for (const key of ["includes", "excludes"]) {
     const condition = json[key];
-    if (!isAbsent(condition) && Object.keys(objectAt(`${place}.${key}`, condition)).length > 0) throw bad(`${place}.${key}`, "is Docker's; write the rules that apply to this machine");
+    if (!isAbsent(condition) && Object.keys(objectAt(`${place}.${key}`, condition)).length > 0)
+      throw bad(`${place}.${key}`, "is Docker's; write the rules that apply to this machine");
   }
   const { errnoRet, args } = json;
   return {
@@ -48,7 +66,8 @@ function syscallAt(place: string, value: unknown): SyscallSpec {
 function argAt(place: string, value: unknown): SeccompArgSpec {
   const json = objectAt(place, value);
   const op = json["op"];
-  if (typeof op !== "string" || !operators.includes(op)) throw bad(`${place}.op`, `must be one of ${operators.join(", ")}`);
+  if (typeof op !== "string" || !operators.includes(op))
+    throw bad(`${place}.op`, `must be one of ${operators.join(", ")}`);
   const index = wholeAt(`${place}.index`, json["index"]);
   if (index > 5) throw bad(`${place}.index`, "must be from 0 to 5");
   const valueTwo = isAbsent(json["valueTwo"]) ? {} : { valueTwo: wholeAt(`${place}.valueTwo`, json["valueTwo"]) };
@@ -61,7 +80,8 @@ function actionAt(place: string, value: unknown): SeccompAction {
 }
 
 function wholeAt(place: string, value: unknown): number {
-  if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 0) throw bad(place, "must be a whole number from 0 to 2^53 - 1");
+  if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 0)
+    throw bad(place, "must be a whole number from 0 to 2^53 - 1");
   return value;
 }
 

@@ -27,7 +27,9 @@ export const allowed: Readonly<Record<string, readonly string[]>> = {
     epoll_wait epoll_wait_old epoll_pwait epoll_pwait2 eventfd eventfd2 signalfd signalfd4 timerfd_create timerfd_settime
     timerfd_settime64 timerfd_gettime timerfd_gettime64 timerfd`),
   // The old asynchronous interface, not io_uring.
-  "asynchronous input and output": words("io_setup io_submit io_cancel io_destroy io_getevents io_pgetevents io_pgetevents_time64"),
+  "asynchronous input and output": words(
+    "io_setup io_submit io_cancel io_destroy io_getevents io_pgetevents io_pgetevents_time64",
+  ),
   memory: words(`
     brk mmap mmap2 munmap mremap mprotect pkey_alloc pkey_free pkey_mprotect madvise process_madvise process_mrelease mincore
     mlock mlock2 mlockall munlock munlockall msync mseal remap_file_pages membarrier map_shadow_stack`),
@@ -46,7 +48,9 @@ export const allowed: Readonly<Record<string, readonly string[]>> = {
     getpriority setpriority ioprio_get ioprio_set getcpu`),
   limits: words("getrlimit ugetrlimit setrlimit prlimit64 getrusage times"),
   // They only take away.
-  "confining oneself": words("seccomp landlock_create_ruleset landlock_add_rule landlock_restrict_self capget capset lsm_get_self_attr lsm_set_self_attr lsm_list_modules"),
+  "confining oneself": words(
+    "seccomp landlock_create_ruleset landlock_add_rule landlock_restrict_self capget capset lsm_get_self_attr lsm_set_self_attr lsm_list_modules",
+  ),
   ids: words(`
     getuid getuid32 geteuid geteuid32 getgid getgid32 getegid getegid32 getresuid getresuid32 getresgid getresgid32 getgroups
     getgroups32 setuid setuid32 setgid setgid32 setreuid setreuid32 setregid setregid32 setresuid setresuid32 setresgid

@@ -1,8 +1,8 @@
 import { ContainerConfig, PodSandboxConfig } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { fromJson } from "@keelson/cri/json.ts";
-import { capabilityNames } from "../capabilities.ts";
 import type { SeccompSpec } from "@keelson/oci/runtime-spec/seccomp.ts";
 import type { AnnotationGlobs } from "../annotation-globs.ts";
+import { capabilityNames } from "../capabilities.ts";
 import type { CdiEdits } from "../cdi.ts";
 import { planContainer, type ContainerDefaults, type ContainerPlan } from "../container-plan.ts";
 import type { ResolvedDevice } from "../devices.ts";
@@ -61,7 +61,15 @@ const host: HostFacts = {
   idMapProblem: "",
 };
 
-const image: ImageDefaults = { user: "", env: ["PATH=/usr/bin:/bin"], entrypoint: [], cmd: ["/bin/sh"], workingDir: "", stopSignal: "", volumes: [] };
+const image: ImageDefaults = {
+  user: "",
+  env: ["PATH=/usr/bin:/bin"],
+  entrypoint: [],
+  cmd: ["/bin/sh"],
+  workingDir: "",
+  stopSignal: "",
+  volumes: [],
+};
 
 /** The facts of a machine with everything, but for what the test says. */
 export function hostFrom(overrides: Partial<HostFacts> = {}): HostFacts {
@@ -75,14 +83,26 @@ export function handlerFrom(overrides: Partial<HandlerFacts> = {}): HandlerFacts
 
 /** Throws what planning throws. */
 export function podFrom(fixture: PlanFixture): PodPlan {
-  const json = { metadata: { name: "web", namespace: "default", uid: "0f3a" }, hostname: "web", log_directory: "/var/log/pods/web", ...fixture.pod };
+  const json = {
+    metadata: { name: "web", namespace: "default", uid: "0f3a" },
+    hostname: "web",
+    log_directory: "/var/log/pods/web",
+    ...fixture.pod,
+  };
   const config = PodSandboxConfig.fromPartial(fromJson("PodSandboxConfig", json));
   return planPodSandbox(config, "crun", hostFrom(fixture.host), handlerFrom(fixture.handler), "pod1");
 }
 
 /** Throws what planning throws. */
-export function containerFrom(fixture: PlanFixture, pod: PodPlan = podFrom(fixture)): { plan: ContainerPlan; config: ContainerConfig; host: HostFacts } {
-  const json = { metadata: { name: "nginx" }, image: { image: "sha256:1234", user_specified_image: "nginx:1" }, ...fixture.container };
+export function containerFrom(
+  fixture: PlanFixture,
+  pod: PodPlan = podFrom(fixture),
+): { plan: ContainerPlan; config: ContainerConfig; host: HostFacts } {
+  const json = {
+    metadata: { name: "nginx" },
+    image: { image: "sha256:1234", user_specified_image: "nginx:1" },
+    ...fixture.container,
+  };
   const facts = hostFrom(fixture.host);
   const config = ContainerConfig.fromPartial(fromJson("ContainerConfig", json));
   const plan = planContainer({

@@ -16,7 +16,10 @@ export class AttachedClient {
   #stall: NodeJS.Timeout | undefined;
 
   /** @param onDrained when it has taken what held the container up; @param onInput returns false to be paused until `resume`. */
-  constructor(fd: number, on: { drained: () => void; input: (bytes: Buffer) => boolean; inputEnded: () => void; closed: () => void }) {
+  constructor(
+    fd: number,
+    on: { drained: () => void; input: (bytes: Buffer) => boolean; inputEnded: () => void; closed: () => void },
+  ) {
     this.#socket = new SeqpacketSocket(fd, maxPacketBytes + 1);
     this.#socket.on("error", () => this.#socket.destroy());
     this.#socket.on("data", (bytes: Buffer) => {

@@ -102,7 +102,13 @@ export class ContainerPump {
     const sizeOf = (ino: bigint) => (logPath === "" ? undefined : findLog(logPath, ino)?.size);
     const takeBack = (ino: bigint, size: bigint) => truncateSync(findLog(logPath, ino)!.path, Number(size));
     const spool = undo.use(new Spool(join(this.#c.dir, `${stream}.spool`), sizeOf, takeBack));
-    const source: Source = { stream, fifo, spool, hasEnded: false, poll: undo.use(new Poll(fifo, () => this.#read(source))) };
+    const source: Source = {
+      stream,
+      fifo,
+      spool,
+      hasEnded: false,
+      poll: undo.use(new Poll(fifo, () => this.#read(source))),
+    };
     return source;
   }
 
@@ -168,7 +174,10 @@ export class ContainerPump {
   /** Moves what the spool has to the log. */
   #write({ spool, stream }: Source, flush?: "P" | "F"): void {
     if (spool.pendingBytes === 0) return;
-    const { bytes, used } = this.#log === undefined ? { bytes: Buffer.alloc(0), used: spool.pendingBytes } : entriesOf(spool.pending(), stream, this.#clock.now(), flush);
+    const { bytes, used } =
+      this.#log === undefined
+        ? { bytes: Buffer.alloc(0), used: spool.pendingBytes }
+        : entriesOf(spool.pending(), stream, this.#clock.now(), flush);
     if (used === 0) return;
     if (this.#log !== undefined) {
       const { ino, size } = this.#log.place;
@@ -190,7 +199,8 @@ export class ContainerPump {
   }
 
   #waitForLines(): void {
-    if (this.#lineTimer !== undefined || this.#isClosed || this.#sources.every(({ spool }) => spool.pendingBytes === 0)) return;
+    if (this.#lineTimer !== undefined || this.#isClosed || this.#sources.every(({ spool }) => spool.pendingBytes === 0))
+      return;
     this.#lineTimer = setTimeout(() => {
       this.#lineTimer = undefined;
       for (const source of this.#sources) this.#write(source, "P");

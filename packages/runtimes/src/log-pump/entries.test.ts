@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import * as fc from "fast-check";
 import { linesOf, parseLog } from "@keelson/testkit/cri-log.ts";
+import * as fc from "fast-check";
 import { entriesOf, LogClock, maxPieceBytes } from "./entries.ts";
 
 const time = "2026-01-02T03:04:05.000000006Z";
@@ -23,16 +23,29 @@ test("what is left over is written as a part, or as a line at the end", () => {
 
 test("a line that is too long for one entry is several, and only the last one has F", () => {
   const long = "x".repeat(maxPieceBytes);
-  const tags = (output: string, flush?: "P" | "F") => parseLog(text(output, flush).log).map((e) => [e.tag, e.text.length]);
+  const tags = (output: string, flush?: "P" | "F") =>
+    parseLog(text(output, flush).log).map((e) => [e.tag, e.text.length]);
   assert.deepEqual(tags(`${long}\n`), [["F", maxPieceBytes]]);
-  assert.deepEqual(tags(`${long}y\n`), [["P", maxPieceBytes], ["F", 1]]);
+  assert.deepEqual(tags(`${long}y\n`), [
+    ["P", maxPieceBytes],
+    ["F", 1],
+  ]);
   assert.deepEqual(tags(long), [["P", maxPieceBytes]]);
-  assert.deepEqual(tags(`${long}${long}yy`), [["P", maxPieceBytes], ["P", maxPieceBytes]]);
-  assert.deepEqual(tags(`${long}yy`, "F"), [["P", maxPieceBytes], ["F", 2]]);
+  assert.deepEqual(tags(`${long}${long}yy`), [
+    ["P", maxPieceBytes],
+    ["P", maxPieceBytes],
+  ]);
+  assert.deepEqual(tags(`${long}yy`, "F"), [
+    ["P", maxPieceBytes],
+    ["F", 2],
+  ]);
 });
 
 test("whatever is written, cut anywhere, is in the log as it was", () => {
-  const piece = fc.oneof(fc.string({ unit: fc.constantFrom("a", "\n", "é", "\r") }), fc.nat(3).map((n) => "z".repeat(maxPieceBytes + n - 1)));
+  const piece = fc.oneof(
+    fc.string({ unit: fc.constantFrom("a", "\n", "é", "\r") }),
+    fc.nat(3).map((n) => "z".repeat(maxPieceBytes + n - 1)),
+  );
   fc.assert(
     fc.property(fc.array(fc.tuple(piece, fc.constantFrom(undefined, "P" as const)), { maxLength: 12 }), (pieces) => {
       let rest = Buffer.alloc(0);

@@ -27,7 +27,7 @@ export class LogFile implements Disposable {
   append(bytes: Buffer): void {
     const { size } = this.place;
     try {
-      for (let at = 0; at < bytes.length; ) at += writeSync(this.#fd, bytes, at);
+      for (let at = 0; at < bytes.length;) at += writeSync(this.#fd, bytes, at);
     } catch (error) {
       ftruncateSync(this.#fd, Number(size));
       throw error;
@@ -56,7 +56,12 @@ function openLog(path: string): number {
 /** The file with this inode that is or was at a log's path: a kubelet renames it within the directory. */
 export function findLog(path: string, ino: bigint): { readonly path: string; readonly size: bigint } | undefined {
   const dir = dirname(path);
-  for (const candidate of [path, ...namesIn(dir).slice(0, maxFilesLookedAt).map((name) => join(dir, name))]) {
+  for (const candidate of [
+    path,
+    ...namesIn(dir)
+      .slice(0, maxFilesLookedAt)
+      .map((name) => join(dir, name)),
+  ]) {
     const stat = statSync(candidate, { bigint: true, throwIfNoEntry: false });
     if (stat?.ino === ino) return { path: candidate, size: stat.size };
   }

@@ -56,7 +56,10 @@ export class PumpThread {
     this.#worker ??= this.#start();
     const number = (this.#lastCall += 1);
     return new Promise((resolve, reject) => {
-      this.#calls.set(number, { resolve, reject: (error) => reject(new StatusError(Code.Internal, `${doing}: ${error.message}`, error)) });
+      this.#calls.set(number, {
+        resolve,
+        reject: (error) => reject(new StatusError(Code.Internal, `${doing}: ${error.message}`, error)),
+      });
       this.#post({ call: number, ...call });
     });
   }
@@ -70,13 +73,20 @@ export class PumpThread {
     const worker = new Worker(program);
     worker.unref();
     worker.on("message", (message: FromPump) => this.#take(message));
-    worker.on("error", (error) => this.#log.error({ err: error }, "the thread that writes the logs of the shims' containers has failed; it is started again"));
+    worker.on("error", (error) =>
+      this.#log.error(
+        { err: error },
+        "the thread that writes the logs of the shims' containers has failed; it is started again",
+      ),
+    );
     worker.on("exit", () => {
       this.#worker = undefined;
       for (const { reject } of this.#calls.values()) reject(new Error("the thread has ended"));
       this.#calls.clear();
       for (const container of this.#containers.values()) {
-        this.#call({ is: "open", container }, `open the streams of container ${container.id}`).catch((error: unknown) => this.#log.error({ err: error }, "the streams of a container cannot be copied"));
+        this.#call({ is: "open", container }, `open the streams of container ${container.id}`).catch((error: unknown) =>
+          this.#log.error({ err: error }, "the streams of a container cannot be copied"),
+        );
       }
     });
     return worker;

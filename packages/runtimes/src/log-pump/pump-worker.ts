@@ -19,7 +19,13 @@ async function perform(message: ToPump): Promise<void> {
       const { container } = message;
       const { id } = container;
       if (pumps.has(id)) return;
-      pumps.set(id, new ContainerPump(container, { stdinClosed: () => send({ is: "stdin closed", id }), warn: (text) => send({ is: "warning", id, text }) }));
+      pumps.set(
+        id,
+        new ContainerPump(container, {
+          stdinClosed: () => send({ is: "stdin closed", id }),
+          warn: (text) => send({ is: "warning", id, text }),
+        }),
+      );
       return;
     }
     case "attach": {

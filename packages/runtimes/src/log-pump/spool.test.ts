@@ -1,5 +1,18 @@
 import assert from "node:assert/strict";
-import { appendFileSync, closeSync, constants, mkdtempSync, openSync, readFileSync, renameSync, rmSync, statSync, truncateSync, writeFileSync, writeSync } from "node:fs";
+import {
+  appendFileSync,
+  closeSync,
+  constants,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
@@ -22,7 +35,12 @@ function withSpool(t: TestContext) {
     rmSync(dir, { recursive: true });
   });
   writeFileSync(log, "");
-  const open = () => new Spool(file, (ino) => findLog(log, ino)?.size, (ino, size) => truncateSync(findLog(log, ino)!.path, Number(size)));
+  const open = () =>
+    new Spool(
+      file,
+      (ino) => findLog(log, ino)?.size,
+      (ino, size) => truncateSync(findLog(log, ino)!.path, Number(size)),
+    );
   let spool = open();
   t.after(() => spool[Symbol.dispose]());
   return {
@@ -97,7 +115,10 @@ test("killed when a later stream had written to the log: what it wrote stays", (
   appendFileSync(s.log, `${time} stderr F other\n`);
   s.restart();
   assert.equal(s.spool().pendingBytes, 0);
-  assert.deepEqual(parseLog(readFileSync(s.log, "utf8")).map((e) => e.text), ["one", "other"]);
+  assert.deepEqual(
+    parseLog(readFileSync(s.log, "utf8")).map((e) => e.text),
+    ["one", "other"],
+  );
 });
 
 test("killed, and the log is renamed before the next daemon: it is found by its inode", (t) => {

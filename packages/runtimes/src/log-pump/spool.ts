@@ -34,7 +34,11 @@ export class Spool implements Disposable {
   #done: number;
 
   /** `logSize` tells how long the log with that inode is, undefined when there is none. `takeBack` cuts it to a size. */
-  constructor(path: string, logSize: (ino: bigint) => bigint | undefined, takeBack: (ino: bigint, size: bigint) => void) {
+  constructor(
+    path: string,
+    logSize: (ino: bigint) => bigint | undefined,
+    takeBack: (ino: bigint, size: bigint) => void,
+  ) {
     this.#fd = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o600);
     this.#end = Math.max(headBytes, fstatSync(this.#fd).size);
     const append = this.#readHead();
@@ -109,14 +113,21 @@ export class Spool implements Disposable {
   #readHead(): Append | undefined {
     const head = this.#read(0, headBytes);
     if (head.length < headBytes || head.readBigUInt64LE(0) !== magic) return undefined;
-    const [ino, logFrom, logTo, from, to] = [8, 16, 24, 32, 40].map((at) => head.readBigUInt64LE(at)) as [bigint, bigint, bigint, bigint, bigint];
+    const [ino, logFrom, logTo, from, to] = [8, 16, 24, 32, 40].map((at) => head.readBigUInt64LE(at)) as [
+      bigint,
+      bigint,
+      bigint,
+      bigint,
+      bigint,
+    ];
     return { ino, logFrom, logTo, from: Number(from), to: Number(to) };
   }
 
   /** One write within one page: it is there or not. */
   #writeHead({ ino, logFrom, logTo, from, to }: Append): void {
     const head = Buffer.alloc(headBytes);
-    for (const [i, value] of [magic, ino, logFrom, logTo, BigInt(from), BigInt(to)].entries()) head.writeBigUInt64LE(value, 8 * i);
+    for (const [i, value] of [magic, ino, logFrom, logTo, BigInt(from), BigInt(to)].entries())
+      head.writeBigUInt64LE(value, 8 * i);
     writeSync(this.#fd, head, 0, headBytes, 0);
   }
 }

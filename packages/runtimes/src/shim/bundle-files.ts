@@ -2,9 +2,9 @@ import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { namingFile } from "@keelson/base/exhaustion.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
+import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
 import type { Bootstrap } from "@keelson/shim/bootstrap.ts";
 import * as v from "valibot";
-import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
 import type { ExitReport } from "../runtime.ts";
 
 /** What a shim's runtime keeps in a bundle for a daemon after this one: which shim has the container, and how that ended. */
@@ -15,7 +15,11 @@ const shimSchema = v.object({
   identity: v.object({ pid: v.number(), startTicks: v.number() }),
 });
 
-const exitSchema = v.object({ exitCode: v.number(), finishedAtNs: v.pipe(v.string(), v.regex(/^\d+$/)), oomKilled: v.boolean() });
+const exitSchema = v.object({
+  exitCode: v.number(),
+  finishedAtNs: v.pipe(v.string(), v.regex(/^\d+$/)),
+  oomKilled: v.boolean(),
+});
 
 export interface KnownShim {
   readonly bootstrap: Bootstrap;
@@ -29,7 +33,9 @@ export function writeShim(bundleDir: string, { bootstrap, identity }: KnownShim)
 /** undefined when the container has none, or nobody has written it down. */
 export function readShim(bundleDir: string): KnownShim | undefined {
   const { version, address, identity } = read(join(bundleDir, "shim.json"), shimSchema) ?? {};
-  return version === undefined || address === undefined || identity === undefined ? undefined : { bootstrap: { version, address }, identity };
+  return version === undefined || address === undefined || identity === undefined
+    ? undefined
+    : { bootstrap: { version, address }, identity };
 }
 
 export function writeExit(bundleDir: string, { exitCode, finishedAtNs, oomKilled }: ExitReport): void {

@@ -11,7 +11,9 @@ export class ExecFifos implements Disposable {
   readonly #fds = new Set<number>();
 
   constructor(bundleDir: string, execId: string, hasTerminal: boolean) {
-    const [stdin, stdout, stderr] = ["stdin", "stdout", "stderr"].map((name) => join(bundleDir, `${execId}.${name}`)) as [string, string, string];
+    const [stdin, stdout, stderr] = ["stdin", "stdout", "stderr"].map((name) =>
+      join(bundleDir, `${execId}.${name}`),
+    ) as [string, string, string];
     this.stdin = stdin;
     this.stdout = stdout;
     this.stderr = hasTerminal ? "" : stderr;

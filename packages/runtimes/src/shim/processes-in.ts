@@ -1,6 +1,6 @@
 import { readlinkSync } from "node:fs";
-import { readProcesses } from "@keelson/linux/procfs.ts";
 import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
+import { readProcesses } from "@keelson/linux/procfs.ts";
 
 /** Those that were started in a directory and are still there: a bundle's shim, or who holds its streams. */
 export function processesIn(dir: string): ProcessIdentity[] {

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { readdirSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
 import { Socket } from "node:net";
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { Code, codeOf, messageOf, StatusError } from "@keelson/base/status.ts";
 import { closeFd } from "@keelson/linux/pipe.ts";
@@ -69,15 +69,33 @@ class ShimExec {
       using _ = await this.#shim.turn(signal);
       const task = await this.#shim.task(signal);
       const limits = { timeoutMs: startTimeoutMs, signal };
-      await task.call("Exec", { ...this.#names, terminal: process.terminal === true, stdin: hasInput ? stdin : "", stdout, stderr, spec: specAny("Process", process) }, limits);
+      await task.call(
+        "Exec",
+        {
+          ...this.#names,
+          terminal: process.terminal === true,
+          stdin: hasInput ? stdin : "",
+          stdout,
+          stderr,
+          spec: specAny("Process", process),
+        },
+        limits,
+      );
       // Not the caller's signal: a command that has begun by then is killed whole only by who knows its process.
-      const { pid } = await task.call("Start", this.#names, { timeoutMs: startTimeoutMs, signal: AbortSignal.timeout(startTimeoutMs) });
+      const { pid } = await task.call("Start", this.#names, {
+        timeoutMs: startTimeoutMs,
+        signal: AbortSignal.timeout(startTimeoutMs),
+      });
       if (this.#shim.hasHostProcesses && pid > 1) writeFileSync(this.#pidFile, String(pid), { mode: 0o600 });
     } catch (error) {
       await this.forget();
       const code = codeOf(error);
       const isTheirs = ![Code.Unavailable, Code.DeadlineExceeded, Code.Cancelled].some((own) => own === code);
-      throw new StatusError(isTheirs ? Code.FailedPrecondition : code, `exec ${process.args?.[0] ?? ""} in container ${this.#container.id}: ${messageOf(error)}`, error);
+      throw new StatusError(
+        isTheirs ? Code.FailedPrecondition : code,
+        `exec ${process.args?.[0] ?? ""} in container ${this.#container.id}: ${messageOf(error)}`,
+        error,
+      );
     }
     void this.#waitForEnd(signal);
   }
@@ -138,7 +156,9 @@ class ShimExec {
   }
 
   /** The command, the container or the shim may be gone by now. */
-  async #try(call: (task: TaskClient, limits: { timeoutMs: number; signal: AbortSignal }) => Promise<unknown>): Promise<void> {
+  async #try(
+    call: (task: TaskClient, limits: { timeoutMs: number; signal: AbortSignal }) => Promise<unknown>,
+  ): Promise<void> {
     const signal = AbortSignal.timeout(answerTimeoutMs);
     try {
       await call(await this.#shim.task(signal), { timeoutMs: answerTimeoutMs, signal });
@@ -149,7 +169,12 @@ class ShimExec {
 }
 
 /** Runs a command to its end, without input. */
-export async function execInShim(shim: ExecShim, container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<ExecResult> {
+export async function execInShim(
+  shim: ExecShim,
+  container: RuntimeContainer,
+  process: ProcessSpec,
+  signal: AbortSignal,
+): Promise<ExecResult> {
   const exec = new ShimExec(shim, container, process.terminal === true);
   const fds = exec.fifos.open();
   closeFd(fds.stdin);
@@ -162,18 +187,31 @@ export async function execInShim(shim: ExecShim, container: RuntimeContainer, pr
     throw error;
   }
   // A shim would wait for whoever has the streams open before it forgets the command.
-  const forgotten = exec.ended.catch(() => {}).then(() => Promise.all([stdout.ended, stderr.ended])).then(() => exec.forget());
+  const forgotten = exec.ended
+    .catch(() => {})
+    .then(() => Promise.all([stdout.ended, stderr.ended]))
+    .then(() => exec.forget());
   try {
     const exitCode = await exec.ended;
     await Promise.race([forgotten, delay(drainMs, undefined, { signal })]);
-    return { exitCode, truncated: stdout.isTruncated || stderr.isTruncated, stdout: stdout.take(), stderr: stderr.take() };
+    return {
+      exitCode,
+      truncated: stdout.isTruncated || stderr.isTruncated,
+      stdout: stdout.take(),
+      stderr: stderr.take(),
+    };
   } finally {
     exec.removeFiles();
   }
 }
 
 /** Starts a command with streams. */
-export async function execStreamsInShim(shim: ExecShim, container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<RunningExec> {
+export async function execStreamsInShim(
+  shim: ExecShim,
+  container: RuntimeContainer,
+  process: ProcessSpec,
+  signal: AbortSignal,
+): Promise<RunningExec> {
   const exec = new ShimExec(shim, container, process.terminal === true);
   const fds = exec.fifos.open();
   try {
@@ -196,7 +234,9 @@ export async function execStreamsInShim(shim: ExecShim, container: RuntimeContai
 
 /** Ends commands that a daemon before this one was running in the container. */
 export async function endShimExecs(task: TaskClient, container: RuntimeContainer, signal: AbortSignal): Promise<void> {
-  const ids = new Set(readdirSync(container.bundleDir).flatMap((name) => /^(exec-[0-9a-f]{16})\./.exec(name)?.[1] ?? []));
+  const ids = new Set(
+    readdirSync(container.bundleDir).flatMap((name) => /^(exec-[0-9a-f]{16})\./.exec(name)?.[1] ?? []),
+  );
   for (const execId of ids) {
     const names = { id: container.id, execId };
     killExec(join(container.bundleDir, `${execId}.pid`), readProcesses);
@@ -204,7 +244,8 @@ export async function endShimExecs(task: TaskClient, container: RuntimeContainer
     await task.call("Kill", { ...names, signal: 9 }, limits).catch(() => {});
     await task.call("Wait", names, { timeoutMs: killMs, signal }).catch(() => {});
     await task.call("Delete", names, limits).catch(() => {});
-    for (const name of ["stdin", "stdout", "stderr", "pid"]) rmSync(join(container.bundleDir, `${execId}.${name}`), { force: true });
+    for (const name of ["stdin", "stdout", "stderr", "pid"])
+      rmSync(join(container.bundleDir, `${execId}.${name}`), { force: true });
   }
 }
 

@@ -18,13 +18,19 @@ test("another shim has its configuration file, a message of any type, or nothing
   const kata = shimOptions({ ConfigPath: "/opt/kata.toml" }, false, defaults);
   assert.equal(kata?.typeUrl, "runtimeoptions.v1.Options");
   assert.equal(ConfiguredOptions.decode(kata.value).configPath, "/opt/kata.toml");
-  assert.deepEqual(shimOptions({ TypeUrl: "a.b.C", Value: "AQI=" }, false, defaults), { typeUrl: "a.b.C", value: Buffer.of(1, 2) });
+  assert.deepEqual(shimOptions({ TypeUrl: "a.b.C", Value: "AQI=" }, false, defaults), {
+    typeUrl: "a.b.C",
+    value: Buffer.of(1, 2),
+  });
   assert.equal(shimOptions({}, false, defaults), undefined);
 });
 
 test("what is none of these is a mistake that names its key", () => {
   const fails = (options: Record<string, unknown>, message: RegExp) =>
-    assert.throws(() => shimOptions(options, false, defaults), (e: unknown) => e instanceof StatusError && e.code === Code.FailedPrecondition && message.test(e.message));
+    assert.throws(
+      () => shimOptions(options, false, defaults),
+      (e: unknown) => e instanceof StatusError && e.code === Code.FailedPrecondition && message.test(e.message),
+    );
   fails({ BinaryName: "crun" }, /options\.BinaryName is none of/);
   fails({ ConfigPath: 3 }, /options\.ConfigPath must be a string/);
   fails({ Value: "AQI=" }, /options\.TypeUrl must be a string/);

@@ -9,14 +9,30 @@ type Values = Readonly<Record<string, unknown>>;
  * names; other shims have a configuration file, `ConfigPath`; what else one may take is a message of any type, `TypeUrl`
  * with `Value` in base64. Throws FailedPrecondition for what is none of these.
  */
-export function shimOptions(options: Values, isRunc: boolean, defaults: { readonly root: string; readonly systemdCgroup: boolean }): Any | undefined {
-  if (isRunc) return runcOptions({ root: defaults.root, systemdCgroup: defaults.systemdCgroup, ...Object.fromEntries(Object.entries(options).map(([key, value]) => [`${key[0]!.toLowerCase()}${key.slice(1)}`, value])) });
+export function shimOptions(
+  options: Values,
+  isRunc: boolean,
+  defaults: { readonly root: string; readonly systemdCgroup: boolean },
+): Any | undefined {
+  if (isRunc)
+    return runcOptions({
+      root: defaults.root,
+      systemdCgroup: defaults.systemdCgroup,
+      ...Object.fromEntries(
+        Object.entries(options).map(([key, value]) => [`${key[0]!.toLowerCase()}${key.slice(1)}`, value]),
+      ),
+    });
   const { TypeUrl, Value, ConfigPath, ConfigBody, ...others } = options;
   const [unknown] = Object.keys(others);
   if (unknown !== undefined) throw wrong(unknown, "is none of ConfigPath, ConfigBody, TypeUrl and Value");
-  if (Value !== undefined) return { typeUrl: text("TypeUrl", TypeUrl), value: Buffer.from(text("Value", Value), "base64") };
+  if (Value !== undefined)
+    return { typeUrl: text("TypeUrl", TypeUrl), value: Buffer.from(text("Value", Value), "base64") };
   if (TypeUrl === undefined && ConfigPath === undefined && ConfigBody === undefined) return undefined;
-  return configuredOptions({ typeUrl: text("TypeUrl", TypeUrl ?? ""), configPath: text("ConfigPath", ConfigPath ?? ""), configBody: Buffer.from(text("ConfigBody", ConfigBody ?? "")) });
+  return configuredOptions({
+    typeUrl: text("TypeUrl", TypeUrl ?? ""),
+    configPath: text("ConfigPath", ConfigPath ?? ""),
+    configBody: Buffer.from(text("ConfigBody", ConfigBody ?? "")),
+  });
 }
 
 function text(key: string, value: unknown): string {

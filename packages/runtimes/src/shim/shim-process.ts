@@ -1,12 +1,12 @@
 import { rmSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { Code, codeOf, StatusError } from "@keelson/base/status.ts";
+import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
 import { signalProcess, watchProcess } from "@keelson/linux/process.ts";
 import { isProcessAlive } from "@keelson/linux/procfs.ts";
 import type { Bootstrap } from "@keelson/shim/bootstrap.ts";
 import { connectShim, type ShimConnection } from "@keelson/shim/connection.ts";
 import type { TaskClient } from "@keelson/shim/task-client.ts";
-import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
 
 /** How long a shim may take for what is mostly done in memory, in ms. */
 export const answerTimeoutMs = 10_000;
@@ -35,7 +35,9 @@ export class ShimProcess implements Disposable {
     this.bootstrap = bootstrap;
     this.identity = identity;
     this.#namespace = namespace;
-    this.#watch = watchProcess(identity.pid, identity.startTicks, () => this.#lose(`its shim (process ${identity.pid}) has ended or was killed`));
+    this.#watch = watchProcess(identity.pid, identity.startTicks, () =>
+      this.#lose(`its shim (process ${identity.pid}) has ended or was killed`),
+    );
     if (connection !== undefined) void this.#use(Promise.resolve(connection));
   }
 
@@ -101,7 +103,10 @@ export class ShimProcess implements Disposable {
     this.#watch[Symbol.dispose]();
     clearInterval(this.#health);
     this.#listeners.clear();
-    void this.#connecting?.then((connection) => connection[Symbol.dispose](), () => {});
+    void this.#connecting?.then(
+      (connection) => connection[Symbol.dispose](),
+      () => {},
+    );
   }
 
   #use(connecting: Promise<ShimConnection>): Promise<ShimConnection> {
@@ -123,7 +128,8 @@ export class ShimProcess implements Disposable {
     } catch (error) {
       const code = codeOf(error);
       this.#silences = code === Code.DeadlineExceeded || code === Code.Unavailable ? this.#silences + 1 : 0;
-      if (this.#silences > maxSilences) this.hangs(`it has not answered for ${(this.#silences * healthPeriodMs) / 1000} s`);
+      if (this.#silences > maxSilences)
+        this.hangs(`it has not answered for ${(this.#silences * healthPeriodMs) / 1000} s`);
     }
   }
 
@@ -133,6 +139,9 @@ export class ShimProcess implements Disposable {
     clearInterval(this.#health);
     for (const listener of this.#listeners) listener();
     this.#listeners.clear();
-    void this.#connecting?.then((connection) => connection[Symbol.dispose](), () => {});
+    void this.#connecting?.then(
+      (connection) => connection[Symbol.dispose](),
+      () => {},
+    );
   }
 }

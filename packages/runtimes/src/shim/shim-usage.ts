@@ -15,7 +15,22 @@ function usageOfV1({ cpu, memory, pids, memoryOomControl }: MetricsV1): CgroupUs
   const { usage, throttling } = cpu ?? {};
   const swapBytes = (memory?.swap?.usage ?? 0n) - (memory?.usage?.usage ?? 0n);
   return {
-    ...(usage === undefined ? {} : { cpu: { usageNs: usage.total, userNs: usage.user, systemNs: usage.kernel, ...(throttling === undefined ? {} : { periods: throttling.periods, throttledPeriods: throttling.throttledPeriods, throttledNs: throttling.throttledTime }) } }),
+    ...(usage === undefined
+      ? {}
+      : {
+          cpu: {
+            usageNs: usage.total,
+            userNs: usage.user,
+            systemNs: usage.kernel,
+            ...(throttling === undefined
+              ? {}
+              : {
+                  periods: throttling.periods,
+                  throttledPeriods: throttling.throttledPeriods,
+                  throttledNs: throttling.throttledTime,
+                }),
+          },
+        }),
     ...(memory?.usage === undefined
       ? {}
       : {
@@ -43,7 +58,16 @@ function usageOfV2({ cpu, memory, pids, memoryEvents }: MetricsV2): CgroupUsage 
   return {
     ...(cpu === undefined
       ? {}
-      : { cpu: { usageNs: cpu.usageUsec * 1000n, userNs: cpu.userUsec * 1000n, systemNs: cpu.systemUsec * 1000n, periods: cpu.nrPeriods, throttledPeriods: cpu.nrThrottled, throttledNs: cpu.throttledUsec * 1000n } }),
+      : {
+          cpu: {
+            usageNs: cpu.usageUsec * 1000n,
+            userNs: cpu.userUsec * 1000n,
+            systemNs: cpu.systemUsec * 1000n,
+            periods: cpu.nrPeriods,
+            throttledPeriods: cpu.nrThrottled,
+            throttledNs: cpu.throttledUsec * 1000n,
+          },
+        }),
     ...(memory === undefined
       ? {}
       : {
@@ -67,7 +91,14 @@ function usageOfV2({ cpu, memory, pids, memoryEvents }: MetricsV2): CgroupUsage 
   };
 }
 
-function memoryUsage({ inactiveFileBytes, limitBytes, ...rest }: Omit<MemoryUsage, "workingSetBytes" | "limitBytes"> & { inactiveFileBytes: bigint; limitBytes: bigint }): MemoryUsage {
+function memoryUsage({
+  inactiveFileBytes,
+  limitBytes,
+  ...rest
+}: Omit<MemoryUsage, "workingSetBytes" | "limitBytes"> & {
+  inactiveFileBytes: bigint;
+  limitBytes: bigint;
+}): MemoryUsage {
   const workingSetBytes = rest.usageBytes > inactiveFileBytes ? rest.usageBytes - inactiveFileBytes : 0n;
   return { ...rest, workingSetBytes, ...limit(limitBytes) };
 }
@@ -78,5 +109,7 @@ function limit(limitBytes: bigint): { limitBytes?: bigint } {
 
 function pidsUsage(pids: { current: bigint; limit: bigint } | undefined): Pick<CgroupUsage, "pids"> {
   if (pids === undefined) return {};
-  return { pids: { current: pids.current, ...(pids.limit === 0n || pids.limit >= noLimitFrom ? {} : { limit: pids.limit }) } };
+  return {
+    pids: { current: pids.current, ...(pids.limit === 0n || pids.limit >= noLimitFrom ? {} : { limit: pids.limit }) },
+  };
 }

@@ -16,8 +16,18 @@ const name = "keelson-streams";
  */
 export function holdStreams(bundleDir: string, fifos: readonly string[]): void {
   using fds = new DisposableStack();
-  const open = fifos.map((fifo) => fds.adopt(openSync(join(bundleDir, fifo), constants.O_RDONLY | constants.O_NONBLOCK), closeSync));
-  spawn({ file: podInitProgram(), argv0: name, args: ["--hold"], cwd: bundleDir, env: {}, newSession: true, fds: ["null", "null", "null", ...open] });
+  const open = fifos.map((fifo) =>
+    fds.adopt(openSync(join(bundleDir, fifo), constants.O_RDONLY | constants.O_NONBLOCK), closeSync),
+  );
+  spawn({
+    file: podInitProgram(),
+    argv0: name,
+    args: ["--hold"],
+    cwd: bundleDir,
+    env: {},
+    newSession: true,
+    fds: ["null", "null", "null", ...open],
+  });
 }
 
 /** Ends it; nothing happens when there is none. */

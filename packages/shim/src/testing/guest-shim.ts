@@ -1,6 +1,15 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
-import { closeSync, constants as fsConstants, createReadStream, existsSync, openSync, readFileSync, rmSync, statSync } from "node:fs";
+import {
+  closeSync,
+  constants as fsConstants,
+  createReadStream,
+  existsSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+} from "node:fs";
 import { createServer } from "node:net";
 import { constants } from "node:os";
 import { dirname, join } from "node:path";
@@ -10,8 +19,8 @@ import { Code, StatusError } from "@keelson/base/status.ts";
 import { connectTtrpc } from "@keelson/ttrpc/connect.ts";
 import { TtrpcServer } from "@keelson/ttrpc/server.ts";
 import { type Method, unary } from "@keelson/ttrpc/service.ts";
-import * as sandboxTypes from "../gen/containerd/runtime/sandbox/v1/sandbox.ts";
 import { TaskExit } from "../gen/containerd/events/task.ts";
+import * as sandboxTypes from "../gen/containerd/runtime/sandbox/v1/sandbox.ts";
 import { ForwardRequest } from "../gen/containerd/services/events/ttrpc/v1/events.ts";
 import * as task from "../gen/containerd/task/v2/task.ts";
 import { Any, type Timestamp } from "../gen/google/protobuf/known.ts";
@@ -38,7 +47,10 @@ interface Spec {
   readonly process?: Process;
   readonly root?: { readonly path: string };
   readonly mounts?: readonly { readonly destination: string; readonly type?: string; readonly source?: string }[];
-  readonly linux?: { readonly namespaces?: readonly { readonly type: string; readonly path?: string }[]; readonly devices?: readonly { readonly path: string }[] };
+  readonly linux?: {
+    readonly namespaces?: readonly { readonly type: string; readonly path?: string }[];
+    readonly devices?: readonly { readonly path: string }[];
+  };
 }
 
 interface Process {
@@ -50,7 +62,15 @@ interface Process {
 const { values, positionals } = parseArgs({
   // Go's flags have one dash.
   args: process.argv.slice(2).map((arg) => (/^-[a-z]/.test(arg) ? `-${arg}` : arg)),
-  options: { namespace: { type: "string" }, address: { type: "string" }, "publish-binary": { type: "string" }, id: { type: "string" }, bundle: { type: "string" }, socket: { type: "string" }, v: { type: "boolean" } },
+  options: {
+    namespace: { type: "string" },
+    address: { type: "string" },
+    "publish-binary": { type: "string" },
+    id: { type: "string" },
+    bundle: { type: "string" },
+    socket: { type: "string" },
+    v: { type: "boolean" },
+  },
   allowPositionals: true,
 });
 const { namespace = "", address = "", id = "" } = values;
@@ -63,7 +83,10 @@ function readSpec(bundle: string): Spec {
 /** Of the pod that a bundle's container belongs to. */
 function socketOf(spec: Spec): string {
   const sandbox = spec.annotations?.["io.kubernetes.cri.sandbox-id"] ?? id;
-  return join(dirname(address), `guest-${createHash("sha256").update(`${namespace} ${sandbox}`).digest("hex").slice(0, 16)}.sock`);
+  return join(
+    dirname(address),
+    `guest-${createHash("sha256").update(`${namespace} ${sandbox}`).digest("hex").slice(0, 16)}.sock`,
+  );
 }
 
 async function readConfig(): Promise<Config> {
@@ -86,8 +109,22 @@ async function start(): Promise<void> {
   const socket = socketOf(spec);
   if (spec.annotations?.["io.kubernetes.cri.container-type"] !== "container") {
     await delay(config.startMs ?? 0);
-    const args = [import.meta.filename, "-namespace", namespace, "-address", address, "-id", id, "-socket", socket, "serve"];
-    spawn(process.execPath, ["--disable-warning=ExperimentalWarning", ...args], { detached: true, stdio: "ignore" }).unref();
+    const args = [
+      import.meta.filename,
+      "-namespace",
+      namespace,
+      "-address",
+      address,
+      "-id",
+      id,
+      "-socket",
+      socket,
+      "serve",
+    ];
+    spawn(process.execPath, ["--disable-warning=ExperimentalWarning", ...args], {
+      detached: true,
+      stdio: "ignore",
+    }).unref();
     while (!existsSync(socket)) await delay(10);
   }
   process.stdout.write(JSON.stringify({ version: 3, address: `unix://${socket}`, protocol: "ttrpc" }));
@@ -95,7 +132,9 @@ async function start(): Promise<void> {
 
 /** Nothing of the guest outlives the shim. */
 function remove(): void {
-  process.stdout.write(task.DeleteResponse.encode(task.DeleteResponse.fromPartial({ exitStatus: 137, exitedAt: now() })).finish());
+  process.stdout.write(
+    task.DeleteResponse.encode(task.DeleteResponse.fromPartial({ exitStatus: 137, exitedAt: now() })).finish(),
+  );
 }
 
 function now(): Timestamp {
@@ -121,7 +160,14 @@ class GuestProcess {
   readonly #isGuest: boolean;
 
   /** A sandbox is the guest itself, whatever it is to run. */
-  constructor(names: { containerId: string; execId: string; bundle: string }, isGuest: boolean, spec: Process, root: string, paths: { stdin: string; stdout: string; stderr: string }, netns: string | undefined) {
+  constructor(
+    names: { containerId: string; execId: string; bundle: string },
+    isGuest: boolean,
+    spec: Process,
+    root: string,
+    paths: { stdin: string; stdout: string; stderr: string },
+    netns: string | undefined,
+  ) {
     this.containerId = names.containerId;
     this.execId = names.execId;
     this.bundle = names.bundle;
@@ -134,19 +180,44 @@ class GuestProcess {
 
   /** Open for both, as Kata has it: the container never loses its reader. */
   start(): void {
-    const fds = [this.#paths.stdout, this.#paths.stderr].map((path) => (path === "" ? "ignore" : openSync(path, fsConstants.O_RDWR)));
+    const fds = [this.#paths.stdout, this.#paths.stderr].map((path) =>
+      path === "" ? "ignore" : openSync(path, fsConstants.O_RDWR),
+    );
     const { args = [], env = [], cwd = "/" } = this.#spec;
     // A guest ends with its shim, and a namespace of processes with its first one.
-    const program = this.#isGuest ? ["/usr/bin/sleep", "infinity"] : ["/usr/sbin/chroot", this.#root, "/bin/sh", "-c", 'cd "$0" && exec "$@"', cwd, ...args];
-    const inside = ["/usr/bin/setpriv", "--pdeathsig", "KILL", "/usr/bin/unshare", "--pid", "--fork", "--kill-child", ...program];
-    const [file, ...rest] = this.#netns === undefined ? inside : ["/usr/bin/nsenter", `--net=${this.#netns}`, ...inside];
-    const environment = Object.fromEntries(env.map((line) => [line.slice(0, line.indexOf("=")), line.slice(line.indexOf("=") + 1)]));
-    this.#child = spawn(file!, rest, { stdio: [this.#paths.stdin === "" ? "ignore" : "pipe", ...fds], detached: true, env: environment });
+    const program = this.#isGuest
+      ? ["/usr/bin/sleep", "infinity"]
+      : ["/usr/sbin/chroot", this.#root, "/bin/sh", "-c", 'cd "$0" && exec "$@"', cwd, ...args];
+    const inside = [
+      "/usr/bin/setpriv",
+      "--pdeathsig",
+      "KILL",
+      "/usr/bin/unshare",
+      "--pid",
+      "--fork",
+      "--kill-child",
+      ...program,
+    ];
+    const [file, ...rest] =
+      this.#netns === undefined ? inside : ["/usr/bin/nsenter", `--net=${this.#netns}`, ...inside];
+    const environment = Object.fromEntries(
+      env.map((line) => [line.slice(0, line.indexOf("=")), line.slice(line.indexOf("=") + 1)]),
+    );
+    this.#child = spawn(file!, rest, {
+      stdio: [this.#paths.stdin === "" ? "ignore" : "pipe", ...fds],
+      detached: true,
+      env: environment,
+    });
     for (const fd of fds) if (typeof fd === "number") closeSync(fd);
-    if (this.#paths.stdin !== "") createReadStream("", { fd: openSync(this.#paths.stdin, fsConstants.O_RDWR | fsConstants.O_NONBLOCK) }).on("error", () => {}).pipe(this.#child.stdin!);
+    if (this.#paths.stdin !== "")
+      createReadStream("", { fd: openSync(this.#paths.stdin, fsConstants.O_RDWR | fsConstants.O_NONBLOCK) })
+        .on("error", () => {})
+        .pipe(this.#child.stdin!);
     this.#child.stdin?.on("error", () => {});
     this.status = task.Status.RUNNING;
-    this.#child.once("exit", (code, signal) => this.end(code ?? 128 + (signal === null ? 0 : constants.signals[signal])));
+    this.#child.once("exit", (code, signal) =>
+      this.end(code ?? 128 + (signal === null ? 0 : constants.signals[signal])),
+    );
   }
 
   end(exitStatus: number): void {
@@ -176,9 +247,23 @@ class GuestProcess {
 async function publishExit({ containerId, execId, exitStatus, exitedAt }: GuestProcess): Promise<void> {
   try {
     using events = await connectTtrpc(`unix://${process.env["TTRPC_ADDRESS"]}`);
-    const value = Buffer.from(TaskExit.encode(TaskExit.fromPartial({ containerId, id: execId === "" ? containerId : execId, exitStatus, exitedAt })).finish());
-    const envelope = { namespace, topic: "/tasks/exit", timestamp: now(), event: { typeUrl: "containerd.events.TaskExit", value } };
-    await events.call("containerd.services.events.ttrpc.v1.Events", "Forward", ForwardRequest.encode(ForwardRequest.fromPartial({ envelope })).finish(), { timeoutMs: 5000 });
+    const value = Buffer.from(
+      TaskExit.encode(
+        TaskExit.fromPartial({ containerId, id: execId === "" ? containerId : execId, exitStatus, exitedAt }),
+      ).finish(),
+    );
+    const envelope = {
+      namespace,
+      topic: "/tasks/exit",
+      timestamp: now(),
+      event: { typeUrl: "containerd.events.TaskExit", value },
+    };
+    await events.call(
+      "containerd.services.events.ttrpc.v1.Events",
+      "Forward",
+      ForwardRequest.encode(ForwardRequest.fromPartial({ envelope })).finish(),
+      { timeoutMs: 5000 },
+    );
   } catch {
     // Nobody takes events now.
   }
@@ -190,11 +275,19 @@ let netns: string | undefined;
 
 function find(containerId: string, execId: string): GuestProcess {
   const found = processes.get(`${containerId} ${execId}`);
-  if (found === undefined) throw new StatusError(Code.NotFound, `the guest has no process ${execId === "" ? containerId : execId}`);
+  if (found === undefined)
+    throw new StatusError(Code.NotFound, `the guest has no process ${execId === "" ? containerId : execId}`);
   return found;
 }
 
-function create({ id: containerId, bundle, stdin, stdout, stderr, terminal }: task.CreateTaskRequest): task.CreateTaskResponse {
+function create({
+  id: containerId,
+  bundle,
+  stdin,
+  stdout,
+  stderr,
+  terminal,
+}: task.CreateTaskRequest): task.CreateTaskResponse {
   const spec = readSpec(bundle);
   const wrong = spec.annotations?.[misbehave];
   if (wrong !== undefined) wrongs.set(containerId, wrong);
@@ -202,12 +295,29 @@ function create({ id: containerId, bundle, stdin, stdout, stderr, terminal }: ta
   const isGuest = spec.annotations?.["io.kubernetes.cri.container-type"] !== "container";
   if (isGuest) {
     netns = spec.linux?.namespaces?.find(({ type }) => type === "network")?.path;
-    if (netns === undefined) throw new StatusError(Code.FailedPrecondition, "the host's network cannot be had in a guest");
+    if (netns === undefined)
+      throw new StatusError(Code.FailedPrecondition, "the host's network cannot be had in a guest");
   }
-  const device = [...(spec.linux?.devices ?? []).map(({ path }) => path), ...(spec.mounts ?? []).flatMap(({ type, source }) => (type === "bind" && source !== undefined && isDevice(source) ? [source] : []))][0];
-  if (device !== undefined) throw new StatusError(Code.FailedPrecondition, `the host's device ${device} cannot be had in a guest`);
+  const device = [
+    ...(spec.linux?.devices ?? []).map(({ path }) => path),
+    ...(spec.mounts ?? []).flatMap(({ type, source }) =>
+      type === "bind" && source !== undefined && isDevice(source) ? [source] : [],
+    ),
+  ][0];
+  if (device !== undefined)
+    throw new StatusError(Code.FailedPrecondition, `the host's device ${device} cannot be had in a guest`);
   const root = spec.root?.path ?? "rootfs";
-  processes.set(`${containerId} `, new GuestProcess({ containerId, execId: "", bundle }, isGuest, spec.process ?? {}, root.startsWith("/") ? root : join(bundle, root), { stdin, stdout, stderr }, netns));
+  processes.set(
+    `${containerId} `,
+    new GuestProcess(
+      { containerId, execId: "", bundle },
+      isGuest,
+      spec.process ?? {},
+      root.startsWith("/") ? root : join(bundle, root),
+      { stdin, stdout, stderr },
+      netns,
+    ),
+  );
   return { pid: 0 };
 }
 
@@ -220,7 +330,17 @@ function exec({ id: containerId, execId, spec, stdin, stdout, stderr, terminal }
   if (terminal) throw new StatusError(Code.Unimplemented, "this guest has no terminals");
   const { bundle } = find(containerId, "");
   const root = readSpec(bundle).root?.path ?? "rootfs";
-  processes.set(`${containerId} ${execId}`, new GuestProcess({ containerId, execId, bundle }, false, JSON.parse(String(spec?.value)) as Process, root.startsWith("/") ? root : join(bundle, root), { stdin, stdout, stderr }, netns));
+  processes.set(
+    `${containerId} ${execId}`,
+    new GuestProcess(
+      { containerId, execId, bundle },
+      false,
+      JSON.parse(String(spec?.value)) as Process,
+      root.startsWith("/") ? root : join(bundle, root),
+      { stdin, stdout, stderr },
+      netns,
+    ),
+  );
 }
 
 function forget({ id: containerId, execId }: task.DeleteRequest): task.DeleteResponse {
@@ -233,14 +353,25 @@ function forget({ id: containerId, execId }: task.DeleteRequest): task.DeleteRes
 function stats({ id: containerId }: task.StatsRequest): task.StatsResponse {
   find(containerId, "");
   const { user, system } = process.cpuUsage();
-  const metrics = Metrics.fromPartial({ cpu: { usageUsec: BigInt(user + system) }, memory: { usage: 12_345_678n, inactiveFile: 345_678n, anon: 7_000_000n, usageLimit: 64n << 20n }, pids: { current: 3n } });
-  return { stats: { typeUrl: "io.containerd.cgroups.v2.Metrics", value: Buffer.from(Metrics.encode(metrics).finish()) } };
+  const metrics = Metrics.fromPartial({
+    cpu: { usageUsec: BigInt(user + system) },
+    memory: { usage: 12_345_678n, inactiveFile: 345_678n, anon: 7_000_000n, usageLimit: 64n << 20n },
+    pids: { current: 3n },
+  });
+  return {
+    stats: { typeUrl: "io.containerd.cgroups.v2.Metrics", value: Buffer.from(Metrics.encode(metrics).finish()) },
+  };
 }
 
 const nothing = { encode: () => ({ finish: () => Buffer.alloc(0) }), decode: () => undefined };
 
 /** A method that may misbehave, by the container that it is called for. */
-function method<Req extends { id: string }, Res>(name: string, request: MessageType<Req>, response: { encode(message: Res): { finish(): Uint8Array }; decode(bytes: Uint8Array): Res }, handle: (request: Req) => Res | Promise<Res>): [string, Method] {
+function method<Req extends { id: string }, Res>(
+  name: string,
+  request: MessageType<Req>,
+  response: { encode(message: Res): { finish(): Uint8Array }; decode(bytes: Uint8Array): Res },
+  handle: (request: Req) => Res | Promise<Res>,
+): [string, Method] {
   const good = unary(request, response, async (message) => await handle(message));
   if (good.form !== "unary") throw new Error("a method of tasks has one answer");
   return [
@@ -249,7 +380,8 @@ function method<Req extends { id: string }, Res>(name: string, request: MessageT
       form: "unary",
       async handle(bytes, call) {
         const { id: containerId } = request.decode(bytes);
-        if (name === "Create") wrongs.set(containerId, readSpec(task.CreateTaskRequest.decode(bytes).bundle).annotations?.[misbehave] ?? "");
+        if (name === "Create")
+          wrongs.set(containerId, readSpec(task.CreateTaskRequest.decode(bytes).bundle).annotations?.[misbehave] ?? "");
         switch (wrongs.get(containerId) ?? "") {
           case `hang:${name}`:
             return await new Promise(() => {});
@@ -278,7 +410,13 @@ function serve(socket: string): void {
     }),
     method("State", task.StateRequest, task.StateResponse, (r) => {
       const p = find(r.id, r.execId);
-      return task.StateResponse.fromPartial({ id: r.id, bundle: p.bundle, status: p.status as 1, exitStatus: p.exitStatus, exitedAt: p.exitedAt });
+      return task.StateResponse.fromPartial({
+        id: r.id,
+        bundle: p.bundle,
+        status: p.status as 1,
+        exitStatus: p.exitStatus,
+        exitedAt: p.exitedAt,
+      });
     }),
     method("Wait", task.WaitRequest, task.WaitResponse, (r) => wait(find(r.id, r.execId))),
     method("Kill", task.KillRequest, nothing, (r) => find(r.id, r.execId).kill(r.signal)),
@@ -287,15 +425,26 @@ function serve(socket: string): void {
     method("CloseIO", task.CloseIORequest, nothing, (r) => find(r.id, r.execId).closeInput()),
     method("Update", task.UpdateTaskRequest, nothing, (r) => void find(r.id, "")),
     method("Stats", task.StatsRequest, task.StatsResponse, stats),
-    method("Connect", task.ConnectRequest, task.ConnectResponse, () => ({ shimPid: process.pid, taskPid: 0, version: "3" })),
+    method("Connect", task.ConnectRequest, task.ConnectResponse, () => ({
+      shimPid: process.pid,
+      taskPid: 0,
+      version: "3",
+    })),
     method("Shutdown", task.ShutdownRequest, nothing, (r) => {
       if (processes.size > 0 && !r.now) return;
       rmSync(socket, { force: true });
       setTimeout(() => process.exit(0), 20);
     }),
   ]);
-  const sandbox = { Platform: unary(sandboxTypes.PlatformRequest, sandboxTypes.PlatformResponse, async () => sandboxTypes.PlatformResponse.fromPartial({ platform: { os: "linux", architecture: "guest" } })) };
-  const server = new TtrpcServer({ "containerd.task.v3.Task": tasks, "containerd.runtime.sandbox.v1.Sandbox": sandbox });
+  const sandbox = {
+    Platform: unary(sandboxTypes.PlatformRequest, sandboxTypes.PlatformResponse, async () =>
+      sandboxTypes.PlatformResponse.fromPartial({ platform: { os: "linux", architecture: "guest" } }),
+    ),
+  };
+  const server = new TtrpcServer({
+    "containerd.task.v3.Task": tasks,
+    "containerd.runtime.sandbox.v1.Sandbox": sandbox,
+  });
   rmSync(socket, { force: true });
   createServer((connection) => void server.accept(connection)).listen(socket);
 }

@@ -1,7 +1,19 @@
-import { chmodSync, closeSync, constants, copyFileSync, mkdirSync, mkdtempSync, openSync, readFileSync, readSync, rmSync, writeFileSync } from "node:fs";
 import { execFileSync } from "node:child_process";
-import { createServer } from "node:net";
 import { once } from "node:events";
+import {
+  chmodSync,
+  closeSync,
+  constants,
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { readProcesses } from "@keelson/linux/procfs.ts";
@@ -29,7 +41,14 @@ export class TestShims implements AsyncDisposable {
     const publishBinary = join(this.dir, "publish");
     writeFileSync(publishBinary, "#!/bin/sh\ncat >/dev/null\n");
     chmodSync(publishBinary, 0o755);
-    return { file, namespace: "keelson-test", address: join(this.dir, "none"), eventsPath: join(this.dir, "events"), publishBinary, env: { PATH: process.env["PATH"] } };
+    return {
+      file,
+      namespace: "keelson-test",
+      address: join(this.dir, "none"),
+      eventsPath: join(this.dir, "events"),
+      publishBinary,
+      env: { PATH: process.env["PATH"] },
+    };
   }
 
   /** A bundle of a container that runs a script with Debian's busybox. */
@@ -47,7 +66,10 @@ export class TestShims implements AsyncDisposable {
   }
 
   /** Starts the shim of a bundle and connects to it. */
-  async startShim(program: ShimProgram, bundle: Bundle): Promise<{ shim: ShimConnection; pid: number; address: string }> {
+  async startShim(
+    program: ShimProgram,
+    bundle: Bundle,
+  ): Promise<{ shim: ShimConnection; pid: number; address: string }> {
     const signal = AbortSignal.timeout(30_000);
     const bootstrap = await startShim(run, program, bundle, undefined, 20_000, signal);
     const shim = this.#left.use(await connectShim(bootstrap, program.namespace, 5000, signal));

@@ -42,13 +42,25 @@ export interface Status {
 }
 
 export function parseStatus(text: string): Status {
-  const value = JSON.parse(text) as { status: string; message?: string; reason?: string; details?: { causes: { reason: string; message: string }[] } };
+  const value = JSON.parse(text) as {
+    status: string;
+    message?: string;
+    reason?: string;
+    details?: { causes: { reason: string; message: string }[] };
+  };
   const cause = value.details?.causes.find((cause) => cause.reason === "ExitCode")?.message;
   return { ...value, exitCode: value.status === "Success" ? 0 : cause === undefined ? undefined : Number(cause) };
 }
 
-export function connectRemote(transport: Transport, url: string, streams: Streams, protocol?: string): Promise<RemoteClient> {
-  return transport === "spdy" ? connectBySpdy(url, streams, protocol ?? "v4.channel.k8s.io") : connectByWebSocket(url, protocol ?? "v5.channel.k8s.io");
+export function connectRemote(
+  transport: Transport,
+  url: string,
+  streams: Streams,
+  protocol?: string,
+): Promise<RemoteClient> {
+  return transport === "spdy"
+    ? connectBySpdy(url, streams, protocol ?? "v4.channel.k8s.io")
+    : connectByWebSocket(url, protocol ?? "v5.channel.k8s.io");
 }
 
 function collect(stream: Duplex | undefined): () => Buffer {
@@ -59,7 +71,8 @@ function collect(stream: Duplex | undefined): () => Buffer {
 
 async function connectBySpdy(url: string, streams: Streams, protocol: string): Promise<RemoteClient> {
   const { session } = await connectSpdy(url, { protocols: [protocol] });
-  const open = (type: string, wanted: boolean | undefined): SpdyStream | undefined => (wanted === true ? session.open({ streamType: type }) : undefined);
+  const open = (type: string, wanted: boolean | undefined): SpdyStream | undefined =>
+    wanted === true ? session.open({ streamType: type }) : undefined;
   const errors = open("error", true)!;
   const stdin = open("stdin", streams.stdin);
   const [stdout, stderr] = [open("stdout", streams.stdout), open("stderr", streams.stderr)];
@@ -72,7 +85,8 @@ async function connectBySpdy(url: string, streams: Streams, protocol: string): P
     stdout: out,
     stderr: err,
     ended: session.closed.then(() => status().toString()),
-    write: (bytes) => new Promise((resolve, reject) => stdin!.write(bytes, (error) => (error ? reject(error) : resolve()))),
+    write: (bytes) =>
+      new Promise((resolve, reject) => stdin!.write(bytes, (error) => (error ? reject(error) : resolve()))),
     endStdin: () => void stdin!.end(),
     resize: (columns, rows) => void resize!.write(`${JSON.stringify({ Width: columns, Height: rows })}\n`),
     pause: () => void stdout!.pause(),
@@ -86,7 +100,13 @@ type Handshaken = WebSocket & { setSocket(socket: Duplex, head: Buffer, options:
 
 /** A WebSocket that is paused until somebody listens. Unlike ws, it takes subprotocols that are no tokens, as Kubernetes has them. */
 export function openWebSocket(url: string, protocol: string): Promise<WebSocket> {
-  const headers = { Connection: "Upgrade", Upgrade: "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": randomBytes(16).toString("base64"), "Sec-WebSocket-Protocol": protocol };
+  const headers = {
+    Connection: "Upgrade",
+    Upgrade: "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": randomBytes(16).toString("base64"),
+    "Sec-WebSocket-Protocol": protocol,
+  };
   const { promise, resolve, reject } = Promise.withResolvers<WebSocket>();
   const call = request(url, { headers });
   call.on("upgrade", (response, socket, head) => {
@@ -95,14 +115,18 @@ export function openWebSocket(url: string, protocol: string): Promise<WebSocket>
       return;
     }
     // What ws makes of its own handshake.
-    const webSocket = Object.assign(Reflect.construct(WebSocket, [null, undefined, {}]) as Handshaken, { _isServer: false });
+    const webSocket = Object.assign(Reflect.construct(WebSocket, [null, undefined, {}]) as Handshaken, {
+      _isServer: false,
+    });
     webSocket.setSocket(socket, head, { allowSynchronousEvents: true, maxPayload: 0, skipUTF8Validation: false });
     webSocket.pause();
     resolve(webSocket);
   });
   call.on("response", (response) => {
     let text = "";
-    response.on("data", (bytes: Buffer) => (text += bytes.toString())).on("end", () => reject(new Error(`${response.statusCode} ${text}`)));
+    response
+      .on("data", (bytes: Buffer) => (text += bytes.toString()))
+      .on("end", () => reject(new Error(`${response.statusCode} ${text}`)));
   });
   call.on("error", reject).end();
   return promise;
@@ -116,7 +140,9 @@ async function connectByWebSocket(url: string, protocol: string): Promise<Remote
     const channel = isBase64 ? Number(String.fromCharCode(data[0]!)) : data[0]!;
     parts[channel]!.push(isBase64 ? Buffer.from(data.toString("latin1", 1), "base64") : data.subarray(1));
   });
-  const ended = new Promise<string>((resolve) => socket.once("close", () => resolve(Buffer.concat(parts[3]!).toString())));
+  const ended = new Promise<string>((resolve) =>
+    socket.once("close", () => resolve(Buffer.concat(parts[3]!).toString())),
+  );
   await new Promise((resolve, reject) => {
     socket.once("open", resolve);
     socket.once("error", reject);
@@ -124,7 +150,9 @@ async function connectByWebSocket(url: string, protocol: string): Promise<Remote
   socket.on("error", () => {});
   const send = (channel: number, bytes: Uint8Array | string) =>
     new Promise<void>((resolve, reject) => {
-      const frame = isBase64 ? `${channel}${Buffer.from(bytes).toString("base64")}` : Buffer.concat([Buffer.of(channel), Buffer.from(bytes)]);
+      const frame = isBase64
+        ? `${channel}${Buffer.from(bytes).toString("base64")}`
+        : Buffer.concat([Buffer.of(channel), Buffer.from(bytes)]);
       socket.send(frame, (error) => (error ? reject(error) : resolve()));
     });
   return {

@@ -1,13 +1,29 @@
 import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
-import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type CriClient, createCriClient } from "@keelson/cri/client.ts";
-import { type ContainerConfig, type ContainerStatus, type DeepPartial, type PodSandboxConfig, type PodSandboxStatus } from "@keelson/cri/gen/runtime/v1/api.ts";
+import {
+  type ContainerConfig,
+  type ContainerStatus,
+  type DeepPartial,
+  type PodSandboxConfig,
+  type PodSandboxStatus,
+} from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { RequestOf, ResponseOf, UnaryCallName } from "@keelson/cri/service.ts";
-import { waitFor } from "@keelson/testkit/wait.ts";
 import { linesOf, logSoFar } from "@keelson/testkit/cri-log.ts";
+import { waitFor } from "@keelson/testkit/wait.ts";
 import { imageSpec, type Pod, type RuntimeName, TestNode, type TestNodeOptions } from "../../testing/test-node.ts";
 
 const program = join(import.meta.dirname, "crashing-daemon.ts");
@@ -15,7 +31,12 @@ const workerPoints = join(import.meta.dirname, "worker-points.ts");
 const bin = join(import.meta.dirname, "../../../../../bin");
 
 /** The tools that keelsond runs; each is a script here that can be given something to do first. */
-const tools = { conmon: "/usr/bin/conmon", crun: "/usr/bin/crun", runc: "/usr/bin/runc", runsc: "/usr/bin/runsc" } as const;
+const tools = {
+  conmon: "/usr/bin/conmon",
+  crun: "/usr/bin/crun",
+  runc: "/usr/bin/runc",
+  runsc: "/usr/bin/runsc",
+} as const;
 const plugins = ["bridge", "portmap", "host-local"] as const;
 const pluginsDir = "/usr/lib/cni";
 
@@ -60,7 +81,11 @@ export class CrashNode implements AsyncDisposable {
     await using undo = new AsyncDisposableStack();
     undo.use(node);
     await node.stop();
-    const crash = new CrashNode(node, options.runtime ?? "crun", options.sandbox ?? (options.runtime === "runsc" ? "container" : "none"));
+    const crash = new CrashNode(
+      node,
+      options.runtime ?? "crun",
+      options.sandbox ?? (options.runtime === "runsc" ? "container" : "none"),
+    );
     mkdirSync(crash.#crashDir);
     crash.#writeTools();
     await crash.startAgain();
@@ -99,7 +124,7 @@ export class CrashNode implements AsyncDisposable {
   /** Where the daemon died, when it did within this time. */
   async diedAt(withinMs: number): Promise<string | undefined> {
     const { child } = this.#daemon!;
-    for (const endMs = performance.now() + withinMs; !hasEnded(child) && performance.now() < endMs; ) await sleep(5);
+    for (const endMs = performance.now() + withinMs; !hasEnded(child) && performance.now() < endMs;) await sleep(5);
     if (!existsSync(join(this.#crashDir, "died"))) return undefined;
     await waitFor(() => hasEnded(child));
     return readFileSync(join(this.#crashDir, "died"), "utf8").trim();
@@ -168,7 +193,11 @@ export class CrashNode implements AsyncDisposable {
   }
 
   async createContainer(pod: Pod, config: ContainerConfig): Promise<string> {
-    const { containerId } = await this.call("createContainer", { podSandboxId: pod.id, config, sandboxConfig: pod.config });
+    const { containerId } = await this.call("createContainer", {
+      podSandboxId: pod.id,
+      config,
+      sandboxConfig: pod.config,
+    });
     return containerId;
   }
 
@@ -188,7 +217,11 @@ export class CrashNode implements AsyncDisposable {
   }
 
   async pull(image: string): Promise<string> {
-    const { imageRef } = await this.call("pullImage", { image: imageSpec(image), auth: undefined, sandboxConfig: undefined });
+    const { imageRef } = await this.call("pullImage", {
+      image: imageSpec(image),
+      auth: undefined,
+      sandboxConfig: undefined,
+    });
     return imageRef;
   }
 
@@ -213,7 +246,9 @@ export class CrashNode implements AsyncDisposable {
 
   async untilLogged(id: string, line: string): Promise<void> {
     const { logPath } = await this.containerStatus(id);
-    await waitFor(() => linesOf(logSoFar(logPath)).includes(line), { message: `container ${id} has not logged ${line}` });
+    await waitFor(() => linesOf(logSoFar(logPath)).includes(line), {
+      message: `container ${id} has not logged ${line}`,
+    });
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -227,8 +262,16 @@ export class CrashNode implements AsyncDisposable {
     const logFile = join(this.node.dir, `crashing-daemon.${(this.#starts += 1)}.log`);
     const fd = openSync(logFile, "a");
     const { NODE_TEST_CONTEXT: _, ...base } = process.env;
-    const env = { ...base, KEELSON_CRASH_DIR: this.#crashDir, NODE_COMPILE_CACHE: join(this.#crashDir, "compiled"), ...(bootId === undefined ? {} : { KEELSON_CRASH_BOOT_ID: bootId }) };
-    const child = spawn(join(bin, "node"), ["--import", workerPoints, program, this.node.configFile], { stdio: ["pipe", "pipe", fd], env });
+    const env = {
+      ...base,
+      KEELSON_CRASH_DIR: this.#crashDir,
+      NODE_COMPILE_CACHE: join(this.#crashDir, "compiled"),
+      ...(bootId === undefined ? {} : { KEELSON_CRASH_BOOT_ID: bootId }),
+    };
+    const child = spawn(join(bin, "node"), ["--import", workerPoints, program, this.node.configFile], {
+      stdio: ["pipe", "pipe", fd],
+      env,
+    });
     closeSync(fd);
     const loaded: Process = { child, logFile, output: "" };
     child.stdin!.on("error", () => undefined);
@@ -248,9 +291,15 @@ export class CrashNode implements AsyncDisposable {
   #writeTools(): void {
     const toolsDir = join(this.node.dir, "tools");
     mkdirSync(toolsDir);
-    for (const [name, path] of [...Object.entries(tools), ...plugins.map((name) => [name, join(pluginsDir, name)] as const)]) {
+    for (const [name, path] of [
+      ...Object.entries(tools),
+      ...plugins.map((name) => [name, join(pluginsDir, name)] as const),
+    ]) {
       const file = join(toolsDir, name);
-      const verb = name === "conmon" ? "verb=create" : "verb=$CNI_COMMAND; for arg; do [ -n \"$verb\" ] && break; case $arg in -*) ;; *) verb=$arg ;; esac; done";
+      const verb =
+        name === "conmon"
+          ? "verb=create"
+          : 'verb=$CNI_COMMAND; for arg; do [ -n "$verb" ] && break; case $arg in -*) ;; *) verb=$arg ;; esac; done';
       writeFileSync(
         file,
         `#!/bin/sh
@@ -265,8 +314,13 @@ exec "$real" "$@"
     }
     const config = readFileSync(this.node.configFile, "utf8");
     // A shim has no tools of ours between.
-    const section = this.runtime.startsWith("shim-") ? "" : `[runtimes.${this.runtime}]\npath = "${toolsDir}/${this.runtime}"\nsandbox = "${this.sandbox}"\n`;
-    writeFileSync(this.node.configFile, `conmon = "${toolsDir}/conmon"\n${config.replace("[cni]\n", `[cni]\nbin_dirs = ["${toolsDir}"]\n`)}\n${section}`);
+    const section = this.runtime.startsWith("shim-")
+      ? ""
+      : `[runtimes.${this.runtime}]\npath = "${toolsDir}/${this.runtime}"\nsandbox = "${this.sandbox}"\n`;
+    writeFileSync(
+      this.node.configFile,
+      `conmon = "${toolsDir}/conmon"\n${config.replace("[cni]\n", `[cni]\nbin_dirs = ["${toolsDir}"]\n`)}\n${section}`,
+    );
   }
 }
 

@@ -85,7 +85,8 @@ function point(name: string): void {
 /** Whether this point, or another one of the same effect on the machine, was died at before. */
 function isDone(label: string, name: string, within: string | undefined, done: ReadonlySet<string>): boolean {
   if (done.has(label)) return true;
-  const isOneOfMany = within !== undefined && /^(podHost|containerHost|network|runtime)\./.test(within) && !name.startsWith("spawn");
+  const isOneOfMany =
+    within !== undefined && /^(podHost|containerHost|network|runtime)\./.test(within) && !name.startsWith("spawn");
   return isOneOfMany && [...done].some((other) => other.startsWith(`${within}: `));
 }
 
@@ -105,7 +106,11 @@ function die(label: string): void {
   for (;;) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
 }
 
-function replace<T extends object>(owner: T, name: keyof T & string, nameOf: (...args: unknown[]) => string | undefined): void {
+function replace<T extends object>(
+  owner: T,
+  name: keyof T & string,
+  nameOf: (...args: unknown[]) => string | undefined,
+): void {
   const original = owner[name] as AnyFunction;
   const replaced = function (this: unknown, ...args: unknown[]): unknown {
     const step = nameOf(...args);
@@ -147,7 +152,8 @@ function nameOfPath(verb: string) {
 
 function nameOfSpawn(file: unknown, argv: unknown, env: unknown): string {
   const command = (env as string[]).find((line) => line.startsWith("CNI_COMMAND="))?.slice("CNI_COMMAND=".length);
-  const verb = command ?? (argv as string[]).slice(1).find((arg) => /^(create|start|update|delete|state|kill|exec)$/.test(arg));
+  const verb =
+    command ?? (argv as string[]).slice(1).find((arg) => /^(create|start|update|delete|state|kill|exec)$/.test(arg));
   return ["spawn", basename(String(file)), verb].filter((word) => word !== undefined).join(" ");
 }
 
@@ -155,13 +161,26 @@ function nameOfWrite(this: void, sql: string, args: unknown[]): string | undefin
   const [, verb, table] = /^(INSERT INTO|DELETE FROM) (\w+)/.exec(sql) ?? [];
   if (verb === undefined) return undefined;
   if (verb === "DELETE FROM") return `delete record of ${table}`;
-  const { state, isDurable, resizing } = JSON.parse(String(args[1])) as { state?: { is: string }; isDurable?: boolean; resizing?: string };
-  const what = (resizing === undefined ? state?.is : "resizing") ?? (isDurable === undefined ? "" : isDurable ? "durable" : "unpacked");
+  const { state, isDurable, resizing } = JSON.parse(String(args[1])) as {
+    state?: { is: string };
+    isDurable?: boolean;
+    resizing?: string;
+  };
+  const what =
+    (resizing === undefined ? state?.is : "resizing") ??
+    (isDurable === undefined ? "" : isDurable ? "durable" : "unpacked");
   return `put record of ${table}${what === "" ? "" : ` (${what})`}`;
 }
 
 if (dir !== "") {
-  for (const [name, verb] of [["mkdirSync", "mkdir"], ["writeFileSync", "write"], ["rmSync", "rm"], ["rmdirSync", "rmdir"], ["chownSync", "chown"], ["chmodSync", "chmod"]] as const) {
+  for (const [name, verb] of [
+    ["mkdirSync", "mkdir"],
+    ["writeFileSync", "write"],
+    ["rmSync", "rm"],
+    ["rmdirSync", "rmdir"],
+    ["chownSync", "chown"],
+    ["chmodSync", "chmod"],
+  ] as const) {
     replace(fs, name, nameOfPath(verb));
   }
   replace(fs, "renameSync", (_, to) => `rename to ${shown(to)}`);

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { messageOf } from "@keelson/base/status.ts";
 import { PodSandboxState, ContainerState } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { waitFor } from "@keelson/testkit/wait.ts";
 import { linesOf, logSoFar } from "@keelson/testkit/cri-log.ts";
+import { waitFor } from "@keelson/testkit/wait.ts";
 import type { CrashNode } from "./crash-node.ts";
 import { disagreements } from "./reality.ts";
 
@@ -30,7 +30,11 @@ export class Bystander {
   readonly #pid: number;
   readonly #ip: string;
 
-  private constructor(crash: CrashNode, ids: { podId: string; containerId: string }, is: { logPath: string; startedAt: bigint; pid: number; ip: string }) {
+  private constructor(
+    crash: CrashNode,
+    ids: { podId: string; containerId: string },
+    is: { logPath: string; startedAt: bigint; pid: number; ip: string },
+  ) {
     this.#crash = crash;
     this.podId = ids.podId;
     this.#containerId = ids.containerId;
@@ -52,13 +56,18 @@ export class Bystander {
   /** Runs as before, has logged every number in order, and goes on. */
   async check(): Promise<void> {
     const lines = linesOf(logSoFar(this.#logPath));
-    assert.deepEqual(lines, lines.map((_, i) => String(i + 1)));
+    assert.deepEqual(
+      lines,
+      lines.map((_, i) => String(i + 1)),
+    );
     const { state, startedAt } = await this.#crash.containerStatus(this.#containerId);
     assert.deepEqual([state, startedAt], [ContainerState.CONTAINER_RUNNING, this.#startedAt]);
     assert.equal((await this.#crash.containerInfo(this.#containerId)).pid, this.#pid);
     const pod = await this.#crash.podStatus(this.podId);
     assert.deepEqual([pod.state, pod.network!.ip], [PodSandboxState.SANDBOX_READY, this.#ip]);
-    await waitFor(() => linesOf(logSoFar(this.#logPath)).length > lines.length, { message: "the other container has stopped logging" });
+    await waitFor(() => linesOf(logSoFar(this.#logPath)).length > lines.length, {
+      message: "the other container has stopped logging",
+    });
   }
 }
 
@@ -67,7 +76,11 @@ export class Bystander {
  * daemon must come back to a machine that is as it says, and the retry must succeed. Returns the names of the points. A
  * round that goes wrong is told with the point's name, and the next one goes on.
  */
-export async function crashEverywhere<T>(crash: CrashNode, bystander: Bystander, scenario: Scenario<T>): Promise<string[]> {
+export async function crashEverywhere<T>(
+  crash: CrashNode,
+  bystander: Bystander,
+  scenario: Scenario<T>,
+): Promise<string[]> {
   const points: string[] = [];
   const failures: string[] = [];
   while (failures.length < 5) {
@@ -86,7 +99,8 @@ export async function crashEverywhere<T>(crash: CrashNode, bystander: Bystander,
     const startedAtMs = performance.now();
     const failure = await checkRound(crash, bystander, () => scenario.retry(crash, prepared));
     const ms = performance.now() - startedAtMs;
-    if (failure === undefined && ms > 8000) failures.push(`killed at ${died}: the retry took ${Math.round(ms)} ms\n${crash.daemonLog()}`);
+    if (failure === undefined && ms > 8000)
+      failures.push(`killed at ${died}: the retry took ${Math.round(ms)} ms\n${crash.daemonLog()}`);
     if (failure !== undefined) failures.push(`killed at ${died}: ${failure}`);
     await scenario.finish(crash, prepared);
     assert.ok(points.length < 200, `the call does not come to its end: ${points.join("\n")}`);
@@ -97,7 +111,11 @@ export async function crashEverywhere<T>(crash: CrashNode, bystander: Bystander,
 }
 
 /** What is wrong after a restart, if anything. */
-async function checkRound(crash: CrashNode, bystander: Bystander, retry: () => Promise<unknown>): Promise<string | undefined> {
+async function checkRound(
+  crash: CrashNode,
+  bystander: Bystander,
+  retry: () => Promise<unknown>,
+): Promise<string | undefined> {
   let stage = "after the restart";
   try {
     await bystander.check();

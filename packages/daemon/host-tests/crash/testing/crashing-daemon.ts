@@ -4,18 +4,20 @@
  * believe in; set-clock.ts has its time of day.
  */
 import "./set-clock.ts";
+// Before the daemon: what it changes are functions that the daemon imports.
+import "./crash-points.ts";
 import { readSync, writeSync } from "node:fs";
-import { pino } from "pino";
-import { traced } from "./crash-points.ts";
-import { loadConfig } from "../../../src/config/load.ts";
 import type { Log } from "@keelson/base/log.ts";
-import { engineSettings } from "../../../src/config/engine-settings.ts";
-import type { Config } from "../../../src/config/schema.ts";
-import { type Daemon, openSurroundings, serve } from "../../../src/daemon.ts";
 import { Engine } from "@keelson/engine/engine.ts";
 import type { Parts } from "@keelson/engine/join-parts.ts";
 import { openParts } from "@keelson/engine/open-parts.ts";
 import { Runtimes } from "@keelson/runtimes/runtimes.ts";
+import { pino } from "pino";
+import { engineSettings } from "../../../src/config/engine-settings.ts";
+import { loadConfig } from "../../../src/config/load.ts";
+import type { Config } from "../../../src/config/schema.ts";
+import { type Daemon, openSurroundings, serve } from "../../../src/daemon.ts";
+import { traced } from "./crash-points.ts";
 
 function withCrashPoints(parts: Parts): Parts {
   const handlers = parts.runtimes.all().map((handler) => ({ ...handler, runtime: traced("runtime", handler.runtime) }));
@@ -41,14 +43,17 @@ async function start(config: Config, log: Log): Promise<Daemon> {
   const parts = await openParts(engineSettings(config), surroundings, engineClosing);
   const engine = closing.use(new Engine(withCrashPoints(parts), engineClosing));
   await engine.recover();
-  return serve(engine, config, surroundings, closing.move());
+  return await serve(engine, config, surroundings, closing.move());
 }
 
 const config = loadConfig(process.argv[2]);
 writeSync(1, "loaded\n");
 // The test that holds the other end may go without a word.
 if (readSync(0, Buffer.alloc(16)) === 0) process.exit(0);
-const log = pino({ name: "keelsond", level: "debug", timestamp: pino.stdTimeFunctions.isoTime }, pino.destination({ fd: 2, sync: true }));
+const log = pino(
+  { name: "keelsond", level: "debug", timestamp: pino.stdTimeFunctions.isoTime },
+  pino.destination({ fd: 2, sync: true }),
+);
 for (const event of ["uncaughtException", "unhandledRejection"] as const) {
   process.on(event, (error) => {
     log.fatal({ err: error }, event);

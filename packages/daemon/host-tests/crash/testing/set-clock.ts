@@ -20,6 +20,7 @@ function offsetMs(): number {
 }
 
 globalThis.Date = new Proxy(RealDate, {
-  construct: (target, args: [], newTarget) => Reflect.construct(target, args.length === 0 ? [nowMs()] : args, newTarget) as Date,
+  construct: (target, args: [], newTarget) =>
+    Reflect.construct(target, args.length === 0 ? [nowMs()] : args, newTarget) as Date,
   get: (target, name) => (name === "now" ? nowMs : (Reflect.get(target, name) as unknown)),
 });

@@ -42,7 +42,12 @@ function die(): never {
 }
 
 /** `half`: what is done of it before the process dies. */
-function replace<T extends object>(owner: T, name: keyof T & string, stepOf: (...args: never[]) => string, half?: (...args: never[]) => unknown): void {
+function replace<T extends object>(
+  owner: T,
+  name: keyof T & string,
+  stepOf: (...args: never[]) => string,
+  half?: (...args: never[]) => unknown,
+): void {
   const original = owner[name] as AnyFunction;
   owner[name] = ((...args: never[]) => {
     if (!isInRoot) look();
@@ -59,11 +64,34 @@ let isInRoot = false;
 if (!isMainThread && dir !== "") {
   const { writeFileSync, appendFileSync } = fs;
   const halfOf = (content: Content) => content.slice(0, Math.floor(content.length / 2)) as string;
-  replace(fs, "writeSync", () => "content", (fd: number, bytes: Uint8Array) => writeSync(fd, bytes.subarray(0, Math.floor(bytes.length / 2))));
+  replace(
+    fs,
+    "writeSync",
+    () => "content",
+    (fd: number, bytes: Uint8Array) => writeSync(fd, bytes.subarray(0, Math.floor(bytes.length / 2))),
+  );
   // The manifest alone is written so.
-  replace(fs, "writeFileSync", () => "manifest", (fd: number, content: Content) => writeFileSync(fd, halfOf(content)));
-  replace(fs, "appendFileSync", () => "amend", (path: string, content: Content) => appendFileSync(path, halfOf(content)));
-  for (const [name, step] of [["openSync", "file"], ["mkdirSync", "mkdir"], ["linkSync", "link"], ["symlinkSync", "symlink"], ["futimesSync", "times"], ["renameSync", "rename"], ["rmSync", "rm"]] as const) {
+  replace(
+    fs,
+    "writeFileSync",
+    () => "manifest",
+    (fd: number, content: Content) => writeFileSync(fd, halfOf(content)),
+  );
+  replace(
+    fs,
+    "appendFileSync",
+    () => "amend",
+    (path: string, content: Content) => appendFileSync(path, halfOf(content)),
+  );
+  for (const [name, step] of [
+    ["openSync", "file"],
+    ["mkdirSync", "mkdir"],
+    ["linkSync", "link"],
+    ["symlinkSync", "symlink"],
+    ["futimesSync", "times"],
+    ["renameSync", "rename"],
+    ["rmSync", "rm"],
+  ] as const) {
     replace(fs, name, () => step);
   }
   syncBuiltinESMExports();

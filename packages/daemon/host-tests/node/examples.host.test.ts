@@ -73,6 +73,8 @@ describe("the examples", { skip }, () => {
         PATH: `${dirname(keelctl)}:${env["PATH"]}`,
         CONTAINER_RUNTIME_ENDPOINT: node.endpoint,
         CRI_CONFIG_FILE: "/dev/null",
+        // keelctl is started some twenty times from its sources: this halves what each start takes.
+        NODE_COMPILE_CACHE: join(node.dir, "compile-cache"),
       },
       stdio: ["ignore", "pipe", "pipe"],
       timeout: 60_000 * slowness,
@@ -100,7 +102,7 @@ describe("the examples", { skip }, () => {
 
   test("shared-pid: one container sees the other's process, and the pod's init", async () => {
     const ps = await run("shared-pid");
-    assert.match(ps, /^ +1 .*\S$/m);
+    assert.match(ps, /^ +1 .* \S*keelson-pod-init/m);
     assert.match(ps, / sleep 3600$/m);
     assert.match(ps, / sleep 3601$/m);
   });

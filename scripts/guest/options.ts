@@ -24,7 +24,7 @@ export const defaultParts = [
   "pods/environment",
   "pod-host",
   "pod-init",
-  "pod-networks",
+  "cni-network",
   "overlay",
   "containers/resources",
   "restart",

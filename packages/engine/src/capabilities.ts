@@ -1,7 +1,7 @@
 import type { JoinedCalls } from "@keelson/base/joined-calls.ts";
 import type { KeyedLock } from "@keelson/base/keyed-lock.ts";
 import type { Log } from "@keelson/base/log.ts";
-import type { ImageStore } from "@keelson/images/store.ts";
+import type { ImageStore } from "@keelson/images/image-store.ts";
 import type { PodNetwork } from "@keelson/networks/pod-network.ts";
 import type { HostFacts } from "@keelson/plan/host-facts.ts";
 import type { Runtimes } from "@keelson/runtimes/runtimes.ts";

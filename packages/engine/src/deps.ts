@@ -1,4 +1,4 @@
-import type { ImagePuller } from "@keelson/images/pull.ts";
+import type { ImagePuller } from "@keelson/images/image-puller.ts";
 import type { PodPolicy } from "@keelson/plan/pod-plan.ts";
 import type { StreamingServer } from "@keelson/streaming/server.ts";
 import type {

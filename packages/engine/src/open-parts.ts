@@ -6,8 +6,8 @@ import { openImages } from "@keelson/images/open-images.ts";
 import { type CgroupLayout, detectCgroups } from "@keelson/linux/cgroup.ts";
 import { warmThreadPool } from "@keelson/linux/pool.ts";
 import { bootId } from "@keelson/linux/procfs.ts";
-import { createPluginExec } from "@keelson/networks/exec.ts";
-import { PodNetworks } from "@keelson/networks/pod-networks.ts";
+import { CniNetwork } from "@keelson/networks/cni-network.ts";
+import { createPluginExec } from "@keelson/networks/plugin-exec.ts";
 import { formatReference, parseReference } from "@keelson/oci/reference.ts";
 import type { HostFacts } from "@keelson/plan/host-facts.ts";
 import { findBinary } from "@keelson/runtimes/find-program.ts";
@@ -66,7 +66,7 @@ export async function openParts(
   const otherConfDirs = [
     ...new Set(Object.values(settings.runtimes.sections).flatMap((handler) => handler.cni_conf_dir ?? [])),
   ];
-  const network = new PodNetworks({
+  const network = new CniNetwork({
     ...cni,
     log,
     otherConfDirs,

@@ -8,8 +8,8 @@ import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
 import { syncfs } from "@keelson/linux/file.ts";
 import { removeTreeAsync } from "@keelson/linux/tree.ts";
 import { RecordTable } from "@keelson/store/record-table.ts";
+import { layerFiles } from "./layer-files.ts";
 import { type LayerRecord, parseLayerRecord } from "./record.ts";
-import { layerFiles } from "./repair-layer.ts";
 
 /** What is being made or removed; each start removes all of it. */
 const temporaryPrefix = ".";

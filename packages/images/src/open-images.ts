@@ -3,9 +3,9 @@ import type { DatabaseSync } from "node:sqlite";
 import type { Log } from "@keelson/base/log.ts";
 import { HttpTransport } from "@keelson/oci/distribution/transport.ts";
 import { hostPlatform } from "@keelson/oci/image-spec/platform.ts";
+import { ImagePuller } from "./image-puller.ts";
+import { ImageStore } from "./image-store.ts";
 import { LayerWorkers } from "./layer-workers.ts";
-import { ImagePuller } from "./pull.ts";
-import { ImageStore } from "./store.ts";
 import type { LayerLimits } from "./unpack/layer-limits.ts";
 
 /** What the configuration says of images. */

@@ -3,11 +3,9 @@ import { join } from "node:path";
 import { lgetxattr, llistxattr, lremovexattr, lsetxattr, utimensat } from "@keelson/linux/file.ts";
 import { removeTree } from "@keelson/linux/tree.ts";
 import { compareLayer, type Difference } from "./compare-layer.ts";
+import { layerFiles } from "./layer-files.ts";
 import { hostXattrs, parseManifestLines } from "./layer-manifest.ts";
 import { inTree } from "./tree-walk.ts";
-
-/** In a layer's directory: its manifest, its files, and the mark of one that was found damaged. */
-export const layerFiles = { manifest: "manifest", diff: "diff", damageMark: "damaged" } as const;
 
 /**
  * Makes a damaged layer what a fresh one is, file by file, by renames from the fresh one, which is used

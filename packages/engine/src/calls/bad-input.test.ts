@@ -3,7 +3,7 @@ import { type TestContext, test } from "node:test";
 import { Code, codeOf, messageOf, StatusError } from "@keelson/base/status.ts";
 import { AuthConfig, ImageSpec } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { Handlers } from "@keelson/cri/handlers.ts";
-import type { PullRequest } from "@keelson/images/pull.ts";
+import type { PullRequest } from "@keelson/images/image-puller.ts";
 import { clientOf, containerConfig, podConfig } from "../testing/fake-client.ts";
 import { FakeNode } from "../testing/fake-node.ts";
 import { createHandlers } from "./handlers.ts";

@@ -1,5 +1,5 @@
 import type { FilesystemUsage, ImageFsInfoResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
-import { imageFsUsage } from "@keelson/images/fs-info.ts";
+import { imageFsUsage } from "@keelson/images/image-fs-usage.ts";
 import { diskUsageAsync } from "@keelson/linux/tree.ts";
 import type { Deps } from "../deps.ts";
 import { containersDir } from "../records/paths.ts";

@@ -12,11 +12,11 @@ import { chainIds } from "@keelson/oci/image-spec/digest.ts";
 import { checkIsImage, type Manifest, parseManifest, type Platform } from "@keelson/oci/image-spec/manifest.ts";
 import { chooseManifest, platformName, platformNames } from "@keelson/oci/image-spec/platform.ts";
 import { formatReference, parseReference, type Reference, repositoryOf } from "@keelson/oci/reference.ts";
+import type { ImageName, ImageStore } from "./image-store.ts";
 import { LayerFetcher, type WantedLayer } from "./layer-fetcher.ts";
 import type { LayerWorkers } from "./layer-workers.ts";
 import type { PullProgress } from "./pull-progress.ts";
 import type { ImageRecord } from "./record.ts";
-import type { ImageName, ImageStore } from "./store.ts";
 import type { LayerLimits } from "./unpack/layer-limits.ts";
 
 export interface ImagePullerOptions {

@@ -6,7 +6,7 @@ import { statusNetwork } from "@keelson/cni/network.ts";
 import { findPlugin, type PluginDeps } from "@keelson/cni/plugin.ts";
 import { watchDirectory } from "./conf-watch.ts";
 
-export interface DefaultNetworkDeps extends PluginDeps {
+export interface ConfiguredNetworkDeps extends PluginDeps {
   readonly log: Log;
   readonly confDir: string;
   /** A clock that only goes forward, in ms. */
@@ -23,8 +23,8 @@ const statusTimeoutMs = 10_000;
  * changes, and whether it works. Loading and asking happen in the background; nothing waits for a plugin but the
  * plugin's own caller.
  */
-export class DefaultNetwork {
-  readonly #d: DefaultNetworkDeps;
+export class ConfiguredNetwork {
+  readonly #d: ConfiguredNetworkDeps;
   #list: ConfigList | undefined;
   /** Why pods cannot be attached; undefined: they can. */
   #problem: string | undefined;
@@ -36,7 +36,7 @@ export class DefaultNetwork {
   #watch: Disposable | undefined;
   readonly #logged = new Set<string>();
 
-  constructor(d: DefaultNetworkDeps) {
+  constructor(d: ConfiguredNetworkDeps) {
     this.#d = d;
     this.#problem = `the CNI configuration in ${d.confDir} has not been read yet`;
   }

@@ -7,8 +7,8 @@ import { type TestContext, test } from "node:test";
 import { type Log, silentLog } from "@keelson/base/log.ts";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { openDatabase } from "@keelson/store/record-table.ts";
-import { imageFsUsage } from "./fs-info.ts";
-import { ImageStore } from "./store.ts";
+import { imageFsUsage } from "./image-fs-usage.ts";
+import { ImageStore } from "./image-store.ts";
 
 const digest = (letter: string) => `sha256:${letter.repeat(64)}`;
 const config = {

@@ -1,5 +1,5 @@
 // Real plugins, in a sandbox with a network of its own:
-//   bin/node --import @keelson/testkit/sandboxed.ts packages/daemon/src/network/pod-networks.host.test.ts
+//   bin/node scripts/test.ts cni-network
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
@@ -14,8 +14,8 @@ import { inOwnSandbox } from "@keelson/testkit/host-sandbox.ts";
 import { leftBehind, type Snapshot, takeSnapshot } from "@keelson/testkit/leaks.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import type { AttachedPod } from "./attached-pod.ts";
-import { createPluginExec } from "./exec.ts";
-import { PodNetworks } from "./pod-networks.ts";
+import { CniNetwork } from "./cni-network.ts";
+import { createPluginExec } from "./plugin-exec.ts";
 
 const skip = inOwnSandbox() ? false : "needs a sandbox: bin/node --import @keelson/testkit/sandboxed.ts FILE";
 const never = new AbortController().signal;
@@ -33,7 +33,7 @@ const bridge = {
 const portmap = { type: "portmap", capabilities: { portMappings: true } };
 
 let base: string;
-let networks: PodNetworks;
+let networks: CniNetwork;
 /** With what the plugins leave for ever: the bridge and their iptables chains. */
 let baseline: Snapshot;
 
@@ -46,8 +46,8 @@ const writeList = (plugins: object[]): void =>
     JSON.stringify({ cniVersion: "1.0.0", name: "podnet", plugins }),
   );
 
-function openNetworks(options: { binDirs?: string[]; confDir?: string } = {}): PodNetworks {
-  return new PodNetworks({
+function openNetworks(options: { binDirs?: string[]; confDir?: string } = {}): CniNetwork {
+  return new CniNetwork({
     log: silentLog,
     confDir: join(base, "net.d"),
     binDirs,

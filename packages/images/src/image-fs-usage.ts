@@ -1,4 +1,4 @@
-import type { ImageStore } from "./store.ts";
+import type { ImageStore } from "./image-store.ts";
 
 /** How much images take (CRI: FilesystemUsage of ImageFsInfo). */
 export interface ImageFsUsage {

@@ -8,12 +8,12 @@ import { findPlugin, type PluginExec } from "@keelson/cni/plugin.ts";
 import type { Result } from "@keelson/cni/result.ts";
 import type { AttachedPod } from "./attached-pod.ts";
 import { capabilityArgs, cniArgs } from "./capability-args.ts";
-import { DefaultNetwork } from "./default-network.ts";
+import { ConfiguredNetwork } from "./configured-network.ts";
 import { podIps } from "./pod-ips.ts";
 import type { NetworkStatus, PodAddresses, PodNetwork, Stage } from "./pod-network.ts";
 import { makeStandIn, needsStandIn, restoreInterface } from "./stand-in.ts";
 
-export interface PodNetworksDeps {
+export interface CniNetworkDeps {
   readonly log: Log;
   /** Such as /etc/cni/net.d. */
   readonly confDir: string;
@@ -38,23 +38,23 @@ const ifName = "eth0";
 const maxDetached = 4096;
 
 /** The pods' networks by CNI: which one there is, attaching and detaching pods. `lo` is the namespace's maker's business. */
-export class PodNetworks implements PodNetwork {
-  readonly #d: PodNetworksDeps;
+export class CniNetwork implements PodNetwork {
+  readonly #d: CniNetworkDeps;
   readonly #cache: AttachmentCache;
-  readonly #default: DefaultNetwork;
+  readonly #default: ConfiguredNetwork;
   /** Those of handlers with a directory of their own, by that. */
-  readonly #others: ReadonlyMap<string, DefaultNetwork>;
+  readonly #others: ReadonlyMap<string, ConfiguredNetwork>;
   /** Known to have nothing left, oldest first. */
   readonly #detached = new Set<string>();
   /** Attached by this daemon, in no sandbox, and not begun to be detached. */
   readonly #intact = new Set<string>();
   #podCidr = "";
 
-  constructor(d: PodNetworksDeps) {
+  constructor(d: CniNetworkDeps) {
     this.#d = d;
     this.#cache = new AttachmentCache(d.cacheDir);
     const networkOf = (confDir: string) =>
-      new DefaultNetwork({ ...d, confDir, nowMs: d.nowMs ?? (() => performance.now()) });
+      new ConfiguredNetwork({ ...d, confDir, nowMs: d.nowMs ?? (() => performance.now()) });
     this.#default = networkOf(d.confDir);
     this.#others = new Map(
       (d.otherConfDirs ?? []).filter((dir) => dir !== d.confDir).map((dir) => [dir, networkOf(dir)]),
@@ -260,12 +260,12 @@ export class PodNetworks implements PodNetwork {
     ];
   }
 
-  #all(): DefaultNetwork[] {
+  #all(): ConfiguredNetwork[] {
     return [this.#default, ...this.#others.values()];
   }
 
   /** A directory that is configured no more is one of a handler that runs no new pods. */
-  #networkOf({ confDir }: AttachedPod): DefaultNetwork {
+  #networkOf({ confDir }: AttachedPod): ConfiguredNetwork {
     return (confDir === undefined ? undefined : this.#others.get(confDir)) ?? this.#default;
   }
 

@@ -7,7 +7,7 @@ import { Code, type StatusError } from "@keelson/base/status.ts";
 import { answer, type FakePlugin, makeFakePlugins } from "@keelson/cni/testing/fake-plugins.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import type { AttachedPod } from "./attached-pod.ts";
-import { PodNetworks, type PodNetworksDeps } from "./pod-networks.ts";
+import { CniNetwork, type CniNetworkDeps } from "./cni-network.ts";
 
 const never = new AbortController().signal;
 const id = "3f2a1b".padEnd(64, "0");
@@ -31,7 +31,7 @@ const lists = (cniVersion = "1.0.0") => ({
 function setUp(
   plugins: Record<string, FakePlugin> = { bridge, portmap },
   list: object | null = lists(),
-  overrides: Partial<PodNetworksDeps> = {},
+  overrides: Partial<CniNetworkDeps> = {},
 ) {
   const fake = makeFakePlugins(plugins);
   const confDir = join(fake.dir, "etc", "net.d");
@@ -43,7 +43,7 @@ function setUp(
   const logged: string[] = [];
   const note = (_: object, message: string) => void logged.push(message);
   const log: Log = { debug: () => {}, info: () => {}, warn: note, error: note };
-  const networks = new PodNetworks({
+  const networks = new CniNetwork({
     log,
     confDir,
     binDirs: fake.deps.binDirs,
@@ -65,7 +65,7 @@ function setUp(
   };
 }
 
-function closing(networks: PodNetworks) {
+function closing(networks: CniNetwork) {
   return Object.assign(networks, { [Symbol.dispose]: () => networks.close() });
 }
 
@@ -296,7 +296,7 @@ test("a handler's pods have the network of their own directory, and are told apa
     JSON.stringify({ cniVersion: "1.1.0", name: "othernet", plugins: [{ type: "macvlan" }] }),
   );
   using networks = closing(
-    new PodNetworks({
+    new CniNetwork({
       log: silentLog,
       confDir: f.confDir,
       otherConfDirs: [other, f.confDir],
@@ -329,7 +329,7 @@ test("a handler's pods have the network of their own directory, and are told apa
 test("a handler's directory without a network is an error that names it; the default network is ready all the same", async () => {
   using f = setUp();
   using networks = closing(
-    new PodNetworks({
+    new CniNetwork({
       log: silentLog,
       confDir: f.confDir,
       otherConfDirs: ["/nonexistent/net.d"],

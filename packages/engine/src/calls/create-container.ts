@@ -34,6 +34,7 @@ import type { PodRecord } from "../records/pod-record.ts";
 import { configHash } from "./config-hash.ts";
 import { inStages } from "./in-stages.ts";
 import { shownPod } from "./pod-sandbox-status.ts";
+import { removeLeftover } from "./remove-leftover.ts";
 import { requestId } from "./request-id.ts";
 
 /**
@@ -100,14 +101,17 @@ async function bringUp(d: Deps, c: NewContainer, signal: AbortSignal, stage: Sta
   const cdi = await findCdiEdits(d, c.plan.cdiDevices, signal);
   const mountsBelow = await findMountsBelow(d, { plan: c.plan, hostPaths }, userNamespace !== undefined, signal);
   stage("wait for other calls on the pod");
-  await removeLeftover(d, c.plan.nameKey, signal);
+  const remove = (leftover: ContainerRecord) =>
+    removeContainerRecord(d, leftover, AbortSignal.timeout(d.cleanupTimeoutMs));
+  const leftovers = { records: d.containers, podIdOf: (container: ContainerRecord) => container.podId, remove };
+  await removeLeftover(d, leftovers, c.plan.nameKey, signal);
   using _ = await d.podLock.acquire(c.podId, signal);
   const pod = requireReady(d, c.podId);
   const record = newRecord(d, c, pod);
   d.containers.insert(record);
   tellRaisedScore(d.log, record.id, c.plan.oomScoreAdj);
   await using undo = new AsyncDisposableStack();
-  undo.defer(() => removeContainerRecord(d, record, AbortSignal.timeout(d.cleanupTimeoutMs)));
+  undo.defer(() => remove(record));
   stage("mount the root file system");
   const files = podFiles(podDir(d.paths, pod.id));
   const idMap = podIdMap(pod.plan.userNamespace, files.userns);
@@ -181,17 +185,6 @@ async function createWithRuntime(
     d.log.info({ containerId: record.id, err: error }, problem.message);
     return { type: "exited", ...problem, reason: "StartError", atNs: d.nowNs() };
   }
-}
-
-/** Takes down what an earlier call left of a container of this name when its own rollback failed. */
-async function removeLeftover(d: Deps, name: string, signal: AbortSignal): Promise<void> {
-  const found = d.containers.byName(name);
-  if (found?.state.is !== "creating") return;
-  using _ = await d.podLock.acquire(found.podId, signal);
-  // Under the lock nobody is making it any more.
-  const leftover = d.containers.get(found.id);
-  if (leftover?.state.is === "creating")
-    await removeContainerRecord(d, leftover, AbortSignal.timeout(d.cleanupTimeoutMs));
 }
 
 function requireImage(d: Deps, config: ContainerConfig): ImageRecord {

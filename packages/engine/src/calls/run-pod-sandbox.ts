@@ -12,6 +12,7 @@ import type { PodRecord } from "../records/pod-record.ts";
 import { podTransition } from "../records/pod-state.ts";
 import { configHash } from "./config-hash.ts";
 import { inStages, podOperation } from "./in-stages.ts";
+import { removeLeftover } from "./remove-leftover.ts";
 
 /**
  * CRI: RunPodSandbox. A retry with the same config joins the call that is under way, or gets the
@@ -56,7 +57,12 @@ async function bringUp(
   stage: Stage,
   tell: Stage,
 ): Promise<string> {
-  await removeLeftover(d, planned.nameKey, signal);
+  const leftovers = {
+    records: d.pods,
+    podIdOf: (pod: PodRecord) => pod.id,
+    remove: (pod: PodRecord) => forgetPod(d, pod.id),
+  };
+  await removeLeftover(d, leftovers, planned.nameKey, signal);
   using _ = await d.podLock.acquire(planned.id, signal);
   const plan = withOwnLabel(d, planned);
   tellMissingOverhead(d, plan, config, handler);
@@ -128,15 +134,6 @@ async function startInit(d: Deps, plan: PodPlan, stage: Stage): Promise<void> {
   stage("start the pod's init");
   const init = await d.podHost.startInit(plan);
   d.pods.update(plan.id, (pod) => ({ ...pod, init }));
-}
-
-/** Takes down what an earlier call left of a pod of this name when its own rollback failed. */
-async function removeLeftover(d: Deps, name: string, signal: AbortSignal): Promise<void> {
-  const found = d.pods.byName(name);
-  if (found?.state.is !== "creating") return;
-  using _ = await d.podLock.acquire(found.id, signal);
-  // Under the lock nobody is making it any more.
-  if (d.pods.get(found.id)?.state.is === "creating") await forgetPod(d, found.id);
 }
 
 /** Undoes a pod that did not come up. Has a deadline of its own: the caller's may be why we are here. */

@@ -1,8 +1,7 @@
 import type { Log } from "@keelson/base/log.ts";
 import { Code, StatusError } from "@keelson/base/status.ts";
-import type { Handlers } from "@keelson/cri/handlers.ts";
 import type { StreamingBackend } from "@keelson/streaming/backend.ts";
-import { createHandlers } from "./calls/handlers.ts";
+import { type Calls, createHandlers } from "./calls/handlers.ts";
 import type { Deps } from "./deps.ts";
 import { joinParts, type Parts } from "./join-parts.ts";
 import { openParts, type Surroundings } from "./open-parts.ts";
@@ -19,7 +18,7 @@ import { noTally } from "./tally.ts";
  */
 export class Engine implements AsyncDisposable {
   /** The calls by their names, such as `runPodSandbox(request, signal)`. They throw StatusErrors. */
-  readonly calls: Handlers;
+  readonly calls: Calls;
   /** Where a streaming server has the streams of containers from. */
   readonly streams: StreamingBackend;
   /** What it works with, for programs that show what it is doing. */

@@ -28,7 +28,14 @@ export async function runPodSandbox(
   await d.runtimes.handler(req.runtimeHandler).refreshFacts();
   // Again: what it answered may have been that it cannot run.
   const handler = d.runtimes.handler(req.runtimeHandler);
-  const plan = planPodSandbox(config, req.runtimeHandler, d.host, handler.facts, d.newId(), d.podPolicy);
+  const plan = planPodSandbox({
+    config,
+    runtimeHandler: req.runtimeHandler,
+    host: d.host,
+    handler: handler.facts,
+    id: d.newId(),
+    policy: d.podPolicy,
+  });
   const hash = configHash("PodSandboxConfig", config);
   const earlier = d.pods.byName(plan.nameKey);
   if (

@@ -57,13 +57,13 @@ const podConfig = PodSandboxConfig.fromPartial({
 });
 const pod: PodRecord = {
   id,
-  plan: planPodSandbox(
-    podConfig,
-    "",
+  plan: planPodSandbox({
+    config: podConfig,
+    runtimeHandler: "",
     host,
-    { name: "crun", recursiveReadOnlyMounts: true, userNamespaces: true, sandbox: "container" },
+    handler: { name: "crun", recursiveReadOnlyMounts: true, userNamespaces: true, sandbox: "container" },
     id,
-  ),
+  }),
   name: "p",
   config: podConfig,
   runtimeHandler: "",

@@ -30,11 +30,11 @@ linux: {cgroup_parent: /x, security_context: {namespace_options: {network: 2, pi
   assert.deepEqual(notes, []);
 });
 
-test("fields that do not exist are passed over with a note, as crictl does without one", async () => {
+test("fields that do not exist are ignored as in crictl, but with a note", async () => {
   const { io, notes } = stdin('{"metadata":{"name":"a","namespace":"b","nmae":1},"loggDirectory":"x"}');
   await readPodConfig(io, "-");
   assert.deepEqual(notes, [
-    "keelctl: -: passed over what a PodSandboxConfig does not have: metadata.nmae, loggDirectory\n",
+    "keelctl: -: ignored what a PodSandboxConfig does not have: metadata.nmae, loggDirectory\n",
   ]);
 });
 
@@ -62,12 +62,12 @@ for (const [text, message] of [
     /port_mappings\[0\]\.protocol must be one of TCP/,
   ],
 ] as const) {
-  test(`a wrong file is refused with the place: ${JSON.stringify(text)}`, async () => {
+  test(`a wrong file is refused, naming the place: ${JSON.stringify(text)}`, async () => {
     await assert.rejects(readPodConfig(stdin(text).io, "-"), message);
   });
 }
 
-test("a file that is not there", async () => {
+test("a file that does not exist", async () => {
   await assert.rejects(
     readContainerConfig(stdin("").io, "/nowhere.json"),
     /^StatusError: \/nowhere\.json: there is no such file$/,

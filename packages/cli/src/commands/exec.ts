@@ -30,11 +30,11 @@ export function addExec(program: Command, app: App): void {
   const command = program
     .command("exec")
     .passThroughOptions()
-    .description("run a command in a container: its stdout and stderr come as they are, its exit code is keelctl's")
+    .description("run a command in a container; its stdout and stderr stay apart, and keelctl exits with its exit code")
     .argument("[container]", "id of the container; not with the flags that choose containers")
     .argument("[command...]", "the command and its arguments")
     .option("-i, --interactive", "pass stdin on")
-    .option("-t, --tty", "a terminal for the command, as large as ours")
+    .option("-t, --tty", "give the command a terminal, as large as ours")
     .option(
       "-s, --sync",
       "wait for the end, then show the output (at most 16 MiB of each stream); needs no streaming server",
@@ -49,10 +49,10 @@ export function addExec(program: Command, app: App): void {
   );
   addExamples(command, [
     ["keelctl exec -it $ID sh", "a shell"],
-    ["keelctl exec -i $ID tar x -C /data < data.tar", "stdin is passed on, and its end"],
+    ["keelctl exec -i $ID tar x -C /data < data.tar", "pass stdin on, and its end"],
     ["keelctl exec $ID sh -c 'exit 3'; echo $?", "prints 3"],
-    ["keelctl exec -s --timeout 5 $ID cat /etc/hosts", "as a probe does it"],
-    ["keelctl exec --name web -- uptime", "in every container of that name"],
+    ["keelctl exec -s --timeout 5 $ID cat /etc/hosts", "like a probe"],
+    ["keelctl exec --name web -- uptime", "in every container with that name"],
   ]);
 }
 

@@ -41,7 +41,6 @@ export const handlerSection = v.strictObject({
   base_spec: v.optional(absolutePath),
   /** Where the network of this handler's pods is configured; default cni.conf_dir. */
   cni_conf_dir: v.optional(absolutePath),
-  snapshotter: v.optional(v.picklist(["overlayfs"]), "overlayfs"),
   /** What its pods need beside their containers, for the RuntimeClass. */
   overhead: v.optional(v.strictObject({ cpu: v.optional(quantity), memory: v.optional(quantity) })),
   /** What a runtime can do that cannot be asked. */

@@ -40,7 +40,6 @@ export const defaultConfigFile = `# Configuration of keelsond. Every key is opti
 # privileged_without_host_devices_all_devices_allowed = false   # ... but mknod of any device, and its use
 # base_spec = "/etc/keelson/base-spec.json"   # an OCI runtime spec with what a container's own does not say
 # cni_conf_dir = "/etc/cni/net.d"             # the network of its pods
-# snapshotter = "overlayfs"     # the only one there is
 # overhead = { cpu = "250m", memory = "160Mi" }   # what its pods need beside their containers; for the RuntimeClass
 # features = { user_namespaces = false, recursive_read_only_mounts = false }   # of a runtime that cannot be asked
 

@@ -119,8 +119,8 @@ for (const [toml, expected] of [
   ],
   ["[runtimes.x]\npath = 'x'\nsandbox = 'vm'", 'f.toml: runtimes.x.sandbox: must be ("none" | "container"), not "vm"'],
   [
-    "[runtimes.x]\npath = 'x'\nsnapshotter = 'devmapper'",
-    'f.toml: runtimes.x.snapshotter: must be "overlayfs", not "devmapper"',
+    "[runtimes.x]\npath = 'x'\nsnapshotter = 'overlayfs'",
+    "f.toml: runtimes.x.snapshotter: unknown key; `keelsond config default` lists all",
   ],
   [
     "[runtimes.x]\npath = 'x'\npod_annotations = ['[a]']",

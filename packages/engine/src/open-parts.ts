@@ -78,7 +78,7 @@ export async function openParts(
   await network.start();
   const ending = new AbortController();
   closing.defer(() => ending.abort());
-  const runtimes = openRuntimes(settings.runtimes, paths, host, cgroups, log, ending.signal);
+  const runtimes = openRuntimes({ settings: settings.runtimes, paths, host, cgroups, log, ending: ending.signal });
   await runtimes.refreshFacts();
   const source = new LinuxUsageSource(cgroups, host.hugepageSizes);
   return {

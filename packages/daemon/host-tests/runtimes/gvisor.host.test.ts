@@ -302,7 +302,7 @@ describe("gVisor", { skip: skipGvisor, timeout: 60_000 }, () => {
       await rejectsWith(
         Code.FailedPrecondition,
         update,
-        /gVisor has none for a single container; the limits of the pod's cgroup hold/,
+        /gVisor has no limits for a single container; the limits of the pod's cgroup apply/,
       );
     });
   });

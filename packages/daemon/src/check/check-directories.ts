@@ -53,13 +53,13 @@ function strayContainers(view: StoreView): Finding[] {
 async function destroyContainer({ config, paths }: StoreView, id: string): Promise<string> {
   const cgroups = detectCgroups();
   if (/^[0-9a-f]{64}$/.test(id)) {
-    const runtimes = openRuntimes(
-      runtimesSettings(config),
+    const runtimes = openRuntimes({
+      settings: runtimesSettings(config),
       paths,
-      collectHostFacts(cgroups, config.cgroup_driver),
+      host: collectHostFacts(cgroups, config.cgroup_driver),
       cgroups,
-      silentLog,
-    );
+      log: silentLog,
+    });
     // Its handler is not known: the one that has it ends it.
     for (const { runtime } of runtimes.all())
       await runtime.delete(

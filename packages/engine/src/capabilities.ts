@@ -9,6 +9,7 @@ import type { RecordStore } from "@keelson/store/record-store.ts";
 import type { ContainerHost } from "./machine/container-host.ts";
 import type { PodHost } from "./machine/pod-host.ts";
 import type { ContainerRecord } from "./records/container-record.ts";
+import type { OpenRecords } from "./records/open-records.ts";
 import type { Paths } from "./records/paths.ts";
 import type { PodRecord } from "./records/pod-record.ts";
 
@@ -21,6 +22,9 @@ export interface Records {
   readonly pods: RecordStore<PodRecord>;
   readonly containers: RecordStore<ContainerRecord>;
 }
+
+/** How many records are so damaged that nobody can tell whose they are; see open-records.ts. */
+export type StrayRows = Pick<OpenRecords, "strayRows">;
 
 /** Who may work at what, and what is under way already. */
 export interface Turns {

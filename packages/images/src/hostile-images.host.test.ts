@@ -8,7 +8,7 @@ import { gzipSync, zstdCompressSync } from "node:zlib";
 import { silentLog } from "@keelson/base/log.ts";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { warmThreadPool } from "@keelson/linux/pool.ts";
-import { openDatabase } from "@keelson/store/record-table.ts";
+import { openDatabase } from "@keelson/store/database.ts";
 import { digestOf, type Image, type Layer, makeImage, makeLayer } from "@keelson/testkit/image.ts";
 import { Registry } from "@keelson/testkit/registry.ts";
 import { directory, file, tar } from "@keelson/testkit/tar.ts";

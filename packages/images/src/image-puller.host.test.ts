@@ -9,7 +9,7 @@ import { type TestContext, test } from "node:test";
 import { silentLog } from "@keelson/base/log.ts";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { warmThreadPool } from "@keelson/linux/pool.ts";
-import { openDatabase } from "@keelson/store/record-table.ts";
+import { openDatabase } from "@keelson/store/database.ts";
 import { digestOf, type Image, makeImage, makeIndex, makeLayer, randomImage } from "@keelson/testkit/image.ts";
 import { Registry, type RegistryOptions } from "@keelson/testkit/registry.ts";
 import { directory, file } from "@keelson/testkit/tar.ts";

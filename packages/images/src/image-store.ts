@@ -3,7 +3,7 @@ import type { Log } from "@keelson/base/log.ts";
 import { RecordTable } from "@keelson/store/record-table.ts";
 import { ImageNames } from "./image-names.ts";
 import { LayerStore } from "./layer-store.ts";
-import { type ImageRecord, parseImageRecord } from "./record.ts";
+import { type ImageRecord, parseImageRecord, readUnreadableImage, type UnreadableImage } from "./record.ts";
 
 export interface ImageStoreOptions {
   /** The daemon's root: layers are in ROOT/layers, kept blobs in ROOT/blobs. */
@@ -12,6 +12,8 @@ export interface ImageStoreOptions {
   log: Log;
   /** Chain ids that containers stand on; the layers below them are kept with them. */
   layersInUse: () => Iterable<string>;
+  /** Why no layer may be removed now, as nobody can tell all that stands on one; undefined when that is known. */
+  whyLayersAreHeld?: () => string | undefined;
 }
 
 /** A name that a pull found for an image. */
@@ -30,18 +32,26 @@ export class ImageStore {
   readonly layers: LayerStore;
   readonly #table: RecordTable<ImageRecord>;
   readonly #layersInUse: () => Iterable<string>;
+  readonly #whyHeldOutside: () => string | undefined;
+  readonly #log: Log;
+  /** Absent for every client; neither they nor their layers are removed but by their names. */
+  readonly #unreadable = new Set<UnreadableImage>();
+  /** Why removals of layers were last held up, which is logged once. */
+  #heldFor: string | undefined;
   /** Layers that a pull under way counts on, and by how many pulls. */
   readonly #pinned = new Map<string, number>();
   /** All of them, by id: those with layers that are missing or damaged too. */
   #images: ReadonlyMap<string, ImageRecord> = new Map();
   /** Those that are whole. */
   #list: readonly ImageRecord[] = [];
-  #names = new ImageNames(new Map());
+  #names = new ImageNames<ImageRecord>(new Map());
 
   private constructor(layers: LayerStore, table: RecordTable<ImageRecord>, options: ImageStoreOptions) {
     this.layers = layers;
     this.#table = table;
     this.#layersInUse = options.layersInUse;
+    this.#whyHeldOutside = options.whyLayersAreHeld ?? (() => undefined);
+    this.#log = options.log;
   }
 
   /**
@@ -53,7 +63,7 @@ export class ImageStore {
   static async open(options: ImageStoreOptions): Promise<ImageStore> {
     const layers = await LayerStore.open(options.root, options.db, options.log);
     const store = new ImageStore(layers, new RecordTable(options.db, "images", parseImageRecord), options);
-    store.#recover(options.log);
+    store.#recover();
     return store;
   }
 
@@ -100,7 +110,7 @@ export class ImageStore {
       if (other.id !== image.id && other.repoTags.includes(repoTag!))
         changed.unshift({ ...other, repoTags: other.repoTags.filter((tag) => tag !== repoTag) });
     }
-    for (const each of changed) this.#table.put(each.id, each);
+    for (const each of changed) this.#put(each);
     this.#replace(
       [...this.#images.values()].filter((each) => changed.every((other) => other.id !== each.id)).concat(changed),
     );
@@ -110,19 +120,30 @@ export class ImageStore {
 
   /**
    * Removes an image with all its names, whichever of them is given; nothing happens when there is
-   * none. Layers that a container stands on stay until it is gone. The files go in the background.
+   * none. Layers that a container stands on stay until it is gone. The files go in the background. So is an image
+   * removed whose record cannot be read.
    */
   remove(reference: string): void {
     // Also one that is not whole.
     const image = this.find(reference) ?? new ImageNames(this.#images).find(reference);
-    if (image === undefined) return;
-    this.#table.delete(image.id);
-    this.#replace([...this.#images.values()].filter((other) => other.id !== image.id));
+    const unreadable = image === undefined ? this.#unreadableOf(reference) : undefined;
+    if (image !== undefined) {
+      this.#table.delete(image.id);
+      this.#replace([...this.#images.values()].filter((other) => other.id !== image.id));
+    } else if (unreadable !== undefined) {
+      this.#table.delete(unreadable.row.id);
+      this.#unreadable.delete(unreadable);
+    } else return;
     this.collectGarbage();
   }
 
-  /** Removes the layers that no image, container or pull needs. */
+  /** Removes the layers that no image, container or pull needs; none while nobody can tell which those are. */
   collectGarbage(): void {
+    const why = this.#whyHeld();
+    if (why !== undefined && why !== this.#heldFor)
+      this.#log.warn({}, `no layer is removed until that can be told: ${why}; see docs/upgrading.md`);
+    this.#heldFor = why;
+    if (why !== undefined) return;
     const needed = this.#needed();
     this.layers.remove([...this.layers.all()].filter((layer) => !needed.has(layer.id)));
   }
@@ -154,24 +175,50 @@ export class ImageStore {
         needed.add(at);
     };
     for (const image of this.#images.values()) for (const id of image.layers) need(id);
+    for (const image of this.#unreadable) for (const id of image.layers ?? []) need(id);
+    for (const layer of this.layers.unreadable()) need(layer.parent ?? "none");
     for (const id of this.#layersInUse()) need(id);
     for (const id of this.#pinned.keys()) need(id);
     return needed;
   }
 
-  #recover(log: Log): void {
-    const { records, damaged } = this.#table.readAll();
-    for (const row of damaged) {
-      log.warn(
-        { image: row.id, error: row.error.message },
-        "dropped an image whose record cannot be read; the record is kept in the table `damaged`, and the image will be pulled again",
+  /** Why it cannot be told which layers are needed; undefined when it can. */
+  #whyHeld(): string | undefined {
+    const image = [...this.#unreadable].find(({ layers }) => layers === undefined);
+    if (image !== undefined) return `the layers of image ${image.id}, whose record cannot be read, are not known`;
+    const layer = [...this.layers.unreadable()].find(({ parent }) => parent === undefined);
+    if (layer !== undefined) return `what is below layer ${layer.id}, whose record cannot be read, is not known`;
+    return this.#whyHeldOutside();
+  }
+
+  /** Durable when it returns; a row under the same id that cannot be read is set aside as it is. */
+  #put(image: ImageRecord): void {
+    const unreadable = this.#images.has(image.id) ? undefined : this.#unreadableOf(image.id);
+    if (unreadable === undefined) return this.#table.put(image.id, image);
+    this.#table.replaceUnreadable(unreadable.row, image);
+    this.#unreadable.delete(unreadable);
+  }
+
+  #unreadableOf(reference: string): UnreadableImage | undefined {
+    return new ImageNames(new Map([...this.#unreadable].map((image) => [image.id, image]))).find(reference);
+  }
+
+  #recover(): void {
+    const log = this.#log;
+    const { records, unreadable } = this.#table.readAll();
+    for (const row of unreadable) {
+      const image = readUnreadableImage(row);
+      this.#unreadable.add(image);
+      log.error(
+        { image: row.id, names: image.repoTags, reason: row.reason },
+        "the record of an image cannot be read: it is left as it is, and the image counts as absent until it is pulled; see docs/upgrading.md",
       );
-      this.#table.setAside(row);
     }
     const kept: ImageRecord[] = [];
-    for (const image of records.values()) {
+    for (const image of withoutSharedTags(records)) {
       const missing = image.layers.find((id) => !this.layers.isWhole(id));
-      if (missing === undefined) {
+      // One whose layer is there under a record that cannot be read waits for a build that can.
+      if (missing === undefined || this.layers.isUnreadable(missing)) {
         kept.push(image);
         continue;
       }
@@ -198,6 +245,16 @@ export class ImageStore {
     this.#list = Object.freeze(whole.sort((a, b) => (a.id < b.id ? -1 : 1)));
     this.#names = new ImageNames(new Map(whole.map((image) => [image.id, image])));
   }
+}
+
+/** A tag that several images have, as one of them could not be read when another was pulled by it, is the last one's. */
+function withoutSharedTags(records: ReadonlyMap<string, ImageRecord>): ImageRecord[] {
+  const byAge = [...records.values()].sort((a, b) => a.pulledAtMs - b.pulledAtMs);
+  const holders = new Map(byAge.flatMap((image) => image.repoTags.map((tag) => [tag, image.id])));
+  return [...records.values()].map((image) => {
+    const repoTags = image.repoTags.filter((tag) => holders.get(tag) === image.id);
+    return repoTags.length === image.repoTags.length ? image : { ...image, repoTags };
+  });
 }
 
 /** How long the layers of an image that lacks others wait for its next pull, in ms. */

@@ -9,7 +9,7 @@ import { syncfs } from "@keelson/linux/file.ts";
 import { removeTreeAsync } from "@keelson/linux/tree.ts";
 import { RecordTable } from "@keelson/store/record-table.ts";
 import { layerFiles } from "./layer-files.ts";
-import { type LayerRecord, parseLayerRecord } from "./record.ts";
+import { type LayerRecord, parseLayerRecord, readUnreadableLayer, type UnreadableLayer } from "./record.ts";
 
 /** What is being made or removed; each start removes all of it. */
 const temporaryPrefix = ".";
@@ -31,6 +31,8 @@ export class LayerStore {
   readonly #log: Log;
   readonly #bootId: string;
   readonly #layers = new Map<string, LayerRecord>();
+  /** By the ids of their rows. They cannot be used; their records and files stay as they are. */
+  readonly #unreadable = new Map<string, UnreadableLayer>();
   /** Marked by `keelsond check --repair`: they wait for being fetched again. */
   readonly #damaged = new Set<string>();
   readonly #background = new Set<Promise<void>>();
@@ -62,6 +64,16 @@ export class LayerStore {
   /** Whether a layer is here and nothing is known to be wrong with it. */
   isWhole(id: string): boolean {
     return this.#layers.has(id) && !this.#damaged.has(id);
+  }
+
+  /** Whether there is a record of this layer which cannot be read. */
+  isUnreadable(id: string): boolean {
+    return this.#unreadableOf(id) !== undefined;
+  }
+
+  /** What can be told of layers whose records cannot be read. */
+  unreadable(): Iterable<UnreadableLayer> {
+    return this.#unreadable.values();
   }
 
   /**
@@ -113,10 +125,9 @@ export class LayerStore {
     for (const id of ids.toReversed()) {
       const layer = this.#layers.get(id);
       if (layer === undefined || this.#damaged.has(id)) {
-        throw new StatusError(
-          Code.FailedPrecondition,
-          `layer ${id} is ${layer === undefined ? "not here" : "damaged"}; pull the image again`,
-        );
+        const what =
+          layer !== undefined ? "damaged" : this.isUnreadable(id) ? "here, but its record cannot be read" : "not here";
+        throw new StatusError(Code.FailedPrecondition, `layer ${id} is ${what}; pull the image again`);
       }
       directories.push(this.diffDirectory(layer));
       // An opaque root directory: overlayfs does not look for this mark there.
@@ -133,21 +144,34 @@ export class LayerStore {
     return path;
   }
 
-  /** Gives a temporary directory its name and writes the record. */
+  /**
+   * Gives a temporary directory its name and writes the record. A record of the same layer that cannot be read is set
+   * aside as it is; containers may stand on its files, so these stay as long as the layer does.
+   */
   async commit(
     temporary: string,
     layer: Omit<LayerRecord, "directory" | "bootId" | "isDurable">,
   ): Promise<LayerRecord> {
-    const record = { ...layer, directory: this.#freeName(layer.id), bootId: this.#bootId, isDurable: false };
+    const unreadable = this.#unreadableOf(layer.id);
+    const former = unreadable && (await this.#directoriesOf(unreadable));
+    const record: LayerRecord = {
+      ...layer,
+      directory: this.#freeName(layer.id),
+      bootId: this.#bootId,
+      isDurable: false,
+      ...(former === undefined ? {} : { formerDirectories: former }),
+    };
     // Taken before the rename, so that no other layer takes the name meanwhile.
     this.#layers.set(record.id, record);
     try {
       await rename(temporary, join(this.#directory, record.directory));
-      this.#table.put(record.id, record);
+      if (unreadable === undefined) this.#table.put(record.id, record);
+      else this.#table.replaceUnreadable(unreadable.row, record);
     } catch (error) {
       this.#layers.delete(record.id);
       throw error;
     }
+    if (unreadable !== undefined) this.#unreadable.delete(unreadable.row.id);
     this.#count(record, 1);
     return record;
   }
@@ -170,11 +194,14 @@ export class LayerStore {
     for (const layer of layers) {
       this.#drop(layer);
       this.removeBlob(layer.digest);
-      if (!existsSync(this.directoryOf(layer))) continue;
-      // At once, so that the name is free when the layer is pulled again.
-      const away = join(this.#directory, `${temporaryPrefix}${process.pid}-${(this.#sequence += 1)}`);
-      renameSync(this.directoryOf(layer), away);
-      this.discard(away);
+      for (const name of [layer.directory, ...(layer.formerDirectories ?? [])]) {
+        const directory = join(this.#directory, name);
+        if (!existsSync(directory)) continue;
+        // At once, so that the name is free when the layer is pulled again.
+        const away = join(this.#directory, `${temporaryPrefix}${process.pid}-${(this.#sequence += 1)}`);
+        renameSync(directory, away);
+        this.discard(away);
+      }
     }
   }
 
@@ -218,14 +245,15 @@ export class LayerStore {
   }
 
   async #recover(): Promise<void> {
-    const { records, damaged } = this.#table.readAll();
+    const { records, unreadable } = this.#table.readAll();
     const names = new Set(await readdir(this.#directory));
-    for (const row of damaged) {
-      this.#log.warn(
-        { layer: row.id, error: row.error.message },
-        "dropped a layer whose record cannot be read; the record is kept in the table `damaged`",
+    for (const row of unreadable) {
+      const layer = readUnreadableLayer(row);
+      this.#unreadable.set(row.id, layer);
+      this.#log.error(
+        { layer: row.id, directory: layer.directory, reason: row.reason },
+        "the record of a layer cannot be read: it is left as it is, and images with this layer count as absent until they are pulled; see docs/upgrading.md",
       );
-      this.#table.setAside(row);
     }
     for (const layer of records.values()) {
       const why = this.#whyUnusable(layer, names);
@@ -270,7 +298,9 @@ export class LayerStore {
 
   /** Removes a compressed layer that was kept, if any, unless a layer comes from it; several may come from the same one. */
   removeBlob(digest: string): void {
-    const isNeeded = [...this.#layers.values()].some((layer) => layer.digest === digest);
+    const isNeeded =
+      [...this.#layers.values()].some((layer) => layer.digest === digest) ||
+      [...this.#unreadable.values()].some((layer) => (layer.digest ?? digest) === digest);
     if (!isNeeded) rmSync(join(this.#blobsDirectory, digest.replace(":", "/")), { force: true });
   }
 
@@ -294,23 +324,48 @@ export class LayerStore {
   }
 
   async #removeUnknown(names: ReadonlySet<string>): Promise<void> {
-    const known = new Set([emptyDirectory, ...[...this.#layers.values()].map((layer) => layer.directory)]);
+    const isKnown = this.#knownDirectories();
+    // Any other directory may be its.
+    const isAllTold = [...this.#unreadable.values()].every(({ directory }) => directory !== undefined);
     for (const name of names) {
-      if (known.has(name)) continue;
+      const isTemporary = name.startsWith(temporaryPrefix);
+      if (isKnown.has(name) || !(isTemporary || isAllTold)) continue;
       // Under a temporary name the files may go slowly while the layer is pulled again.
-      const away = name.startsWith(temporaryPrefix) ? name : `${temporaryPrefix}old-${name}`;
+      const away = isTemporary ? name : `${temporaryPrefix}old-${name}`;
       if (away !== name) await rename(join(this.#directory, name), join(this.#directory, away));
       this.#log.info({ directory: name }, "removing a layer directory without a record");
       this.discard(join(this.#directory, away));
     }
   }
 
+  #unreadableOf(id: string): UnreadableLayer | undefined {
+    return [...this.#unreadable.values()].find((layer) => layer.id === id);
+  }
+
+  /** Names of directories that records have. */
+  #knownDirectories(): Set<string> {
+    const ofRecords = [...this.#layers.values()].flatMap((layer) => [
+      layer.directory,
+      ...(layer.formerDirectories ?? []),
+    ]);
+    const ofUnreadable = [...this.#unreadable.values()].flatMap(({ directory }) => directory ?? []);
+    return new Set([emptyDirectory, ...ofRecords, ...ofUnreadable]);
+  }
+
+  /** That of a layer whose record cannot be read; where nobody can tell, all that may be. */
+  async #directoriesOf({ directory }: UnreadableLayer): Promise<string[]> {
+    if (directory !== undefined) return [directory];
+    const isKnown = this.#knownDirectories();
+    return (await readdir(this.#directory)).filter((name) => !name.startsWith(temporaryPrefix) && !isKnown.has(name));
+  }
+
   /** The first digits of the chain id: short, since mount options have to fit into a page on old kernels. */
   #freeName(id: string): string {
     const digits = id.slice(id.indexOf(":") + 1);
-    const taken = new Set([...this.#layers.values()].map((layer) => layer.directory));
+    const isKnown = this.#knownDirectories();
+    const isTaken = (name: string) => isKnown.has(name) || existsSync(join(this.#directory, name));
     let length = 12;
-    while (taken.has(digits.slice(0, length))) length += 1;
+    while (isTaken(digits.slice(0, length))) length += 1;
     return digits.slice(0, length);
   }
 

@@ -27,6 +27,8 @@ export interface ImagesDeps {
   readonly log: Log;
   /** Chain ids of layers that containers stand on. Asked when layers are removed, never while opening. */
   readonly layersInUse: () => Iterable<string>;
+  /** Why no layer may be removed now, as nobody can tell all that containers stand on; undefined when that is known. */
+  readonly whyLayersAreHeld?: () => string | undefined;
 }
 
 /** A store, and what pulls into it. Disposing of them ends pulls, and waits for removals and syncs under way. */

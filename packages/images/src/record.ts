@@ -1,4 +1,6 @@
 import type { ImageConfig } from "@keelson/oci/image-spec/config.ts";
+import { wholeMembers } from "@keelson/store/record-json.ts";
+import type { UnreadableRow } from "@keelson/store/record-table.ts";
 import * as v from "valibot";
 
 /** An image as it is kept in the table `images`. Never changed in place. */
@@ -43,13 +45,17 @@ export interface LayerRecord {
   readonly isDurable: boolean;
   /** Of the manifest beside its files (layer-manifest.ts); undefined for layers from before there were any. */
   readonly manifestDigest: string | undefined;
+  /** Directories of this layer under a record that could not be read: containers may stand on them. They go with the layer. */
+  readonly formerDirectories?: readonly string[] | undefined;
 }
 
-const digest = v.pipe(v.string(), v.regex(/^sha(?:256:[a-f0-9]{64}|512:[a-f0-9]{128})$/));
+const anyDigest = v.pipe(v.string(), v.regex(/^sha(?:256:[a-f0-9]{64}|512:[a-f0-9]{128})$/));
+const digest = anyDigest;
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const strings = v.array(v.string());
 
-const imageSchema = v.object({
+// What a newer build has written beside is kept, and written back with the rest.
+const imageSchema = v.looseObject({
   id: digest,
   repoTags: strings,
   repoDigests: strings,
@@ -57,7 +63,7 @@ const imageSchema = v.object({
   layers: v.array(digest),
   sizeBytes: count,
   pulledAtMs: count,
-  config: v.object({
+  config: v.looseObject({
     os: v.string(),
     architecture: v.string(),
     variant: v.string(),
@@ -76,7 +82,9 @@ const imageSchema = v.object({
   brokenSinceMs: v.optional(count),
 });
 
-const layerSchema = v.object({
+const directory = v.pipe(v.string(), v.regex(/^[a-f0-9]{12,128}$/));
+
+const layerSchema = v.looseObject({
   id: digest,
   parent: v.optional(digest),
   diffId: digest,
@@ -84,11 +92,12 @@ const layerSchema = v.object({
   compressedBytes: count,
   sizeBytes: count,
   inodes: count,
-  directory: v.pipe(v.string(), v.regex(/^[a-f0-9]{12,128}$/)),
+  directory,
   isOpaque: v.boolean(),
   bootId: v.string(),
   isDurable: v.boolean(),
   manifestDigest: v.optional(digest),
+  formerDirectories: v.exactOptional(v.array(directory)),
 });
 
 /** Throws what is wrong with a record that was read back. */
@@ -100,4 +109,53 @@ export function parseImageRecord(value: unknown): ImageRecord {
 export function parseLayerRecord(value: unknown): LayerRecord {
   const record = v.parse(layerSchema, value);
   return { ...record, parent: record.parent, manifestDigest: record.manifestDigest };
+}
+
+/** What can be read of an image's record that cannot be read as a whole. */
+export interface UnreadableImage extends Pick<ImageRecord, "id" | "repoTags" | "repoDigests"> {
+  readonly row: UnreadableRow;
+  /** Undefined: nobody can tell which layers it has. */
+  readonly layers: readonly string[] | undefined;
+}
+
+/** What can be read of a layer's record that cannot be read as a whole; undefined for what cannot be told. */
+export interface UnreadableLayer extends Partial<Pick<LayerRecord, "directory" | "digest">> {
+  readonly row: UnreadableRow;
+  readonly id: string;
+  /** "none" for the lowest one. */
+  readonly parent?: string;
+}
+
+export function readUnreadableImage(row: UnreadableRow): UnreadableImage {
+  const { id, repoTags, repoDigests, layers } = wholeMembers(row.text);
+  const { entries } = imageSchema;
+  return {
+    row,
+    id: readable(entries.id, id) ?? row.id,
+    repoTags: readable(entries.repoTags, repoTags) ?? [],
+    repoDigests: readable(entries.repoDigests, repoDigests) ?? [],
+    layers: readable(entries.layers, layers),
+  };
+}
+
+export function readUnreadableLayer(row: UnreadableRow): UnreadableLayer {
+  const members = wholeMembers(row.text);
+  const { entries } = layerSchema;
+  const directory = readable(entries.directory, members["directory"]);
+  const digest = readable(entries.digest, members["digest"]);
+  // The lowest has none; of a record that is cut off before its directory, which comes later, nobody can tell.
+  const isLowest = !("parent" in members) && directory !== undefined;
+  const parent = isLowest ? "none" : readable(anyDigest, members["parent"]);
+  return {
+    row,
+    id: readable(entries.id, members["id"]) ?? row.id,
+    ...(directory === undefined ? {} : { directory }),
+    ...(digest === undefined ? {} : { digest }),
+    ...(parent === undefined ? {} : { parent }),
+  };
+}
+
+function readable<T>(schema: v.GenericSchema<unknown, T>, value: unknown): T | undefined {
+  const result = v.safeParse(schema, value);
+  return result.success ? result.output : undefined;
 }

@@ -6,7 +6,7 @@ import { type TestContext, test } from "node:test";
 import { silentLog } from "@keelson/base/log.ts";
 import { lgetxattr, llistxattr, lsetxattr, mknod } from "@keelson/linux/file.ts";
 import { warmThreadPool } from "@keelson/linux/pool.ts";
-import { openDatabase } from "@keelson/store/record-table.ts";
+import { openDatabase } from "@keelson/store/database.ts";
 import { makeImage, makeLayer } from "@keelson/testkit/image.ts";
 import { Registry } from "@keelson/testkit/registry.ts";
 import {

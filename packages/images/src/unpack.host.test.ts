@@ -11,7 +11,7 @@ import { lgetxattr, llistxattr, lsetxattr, mknod } from "@keelson/linux/file.ts"
 import { unmount } from "@keelson/linux/mount.ts";
 import { mountOverlay } from "@keelson/linux/overlay.ts";
 import { warmThreadPool } from "@keelson/linux/pool.ts";
-import { openDatabase } from "@keelson/store/record-table.ts";
+import { openDatabase } from "@keelson/store/database.ts";
 import { type Compression, makeImage, makeLayer } from "@keelson/testkit/image.ts";
 import { Registry } from "@keelson/testkit/registry.ts";
 import {

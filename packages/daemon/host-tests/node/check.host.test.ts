@@ -287,7 +287,7 @@ test("what is missing of a pod and a container that should run is told", { skip 
   fs.writeFileSync(join(node.state, "containers", container, "process.json"), '{"args":["s');
   fs.rmSync(join(node.state, "pods", pod.id, "hosts"));
   const found = whats(await check(node)).join("\n");
-  assert.match(found, /^container: its monitor, process \d+, is gone without a word$/m);
+  assert.match(found, /^container: its monitor, process \d+, is gone without an exit code$/m);
   assert.match(found, /^container: .*process\.json: is no JSON/m);
   assert.match(found, /^pod: .*\/hosts is missing$/m);
 });

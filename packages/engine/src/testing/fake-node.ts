@@ -12,14 +12,14 @@ import type { LimitFile } from "@keelson/plan/resource-update.ts";
 import { hostFrom } from "@keelson/plan/testing/plan-fixture.ts";
 import { defaultHandlerSettings } from "@keelson/runtimes/handler-settings.ts";
 import { Runtimes } from "@keelson/runtimes/runtimes.ts";
-import { RecordStore } from "@keelson/store/record-store.ts";
-import { openDatabase, RecordTable } from "@keelson/store/record-table.ts";
+import { openDatabase } from "@keelson/store/database.ts";
 import { CdiSpecDirs } from "../cdi/spec-dirs.ts";
 import type { Deps } from "../deps.ts";
 import { joinParts } from "../join-parts.ts";
 import type { CommandProblem } from "../machine/command-problem.ts";
 import type { OomReport } from "../machine/out-of-memory.ts";
 import { readContainerRecord, writeContainerRecord } from "../records/container-record.ts";
+import { openRecords } from "../records/open-records.ts";
 import { bundleDir, containersDir, podDir } from "../records/paths.ts";
 import { readPodRecord, writePodRecord } from "../records/pod-record.ts";
 import { noTally, type Tally } from "../tally.ts";
@@ -204,10 +204,14 @@ export class FakeNode extends FakeMachine implements Disposable {
       paths,
       host: hostFrom(),
       bootId: this.bootId,
-      pods: this.#openStore(new FaultyTable(this, "pods", readPodRecord, writePodRecord), "pod sandbox"),
-      containers: this.#openStore(
-        new FaultyTable(this, "containers", readContainerRecord, writeContainerRecord),
-        "container",
+      ...openRecords(
+        {
+          pods: new FaultyTable(this, "pods", readPodRecord, writePodRecord),
+          containers: new FaultyTable(this, "containers", readContainerRecord, writeContainerRecord),
+        },
+        paths,
+        this.bootId,
+        log,
       ),
       podHost: fakePodHost(this),
       containerHost: fakeContainerHost(this),
@@ -243,13 +247,6 @@ export class FakeNode extends FakeMachine implements Disposable {
   #note(fields: object, text: string): void {
     const error = "err" in fields ? `: ${messageOf(fields.err)}` : "";
     this.logged.push(text + error);
-  }
-
-  #openStore<R extends { readonly id: string; readonly name: string }>(
-    table: RecordTable<R>,
-    kind: string,
-  ): RecordStore<R> {
-    return new RecordStore(table, kind, table.readAll().records.values());
   }
 
   /** @internal For the fakes. */

@@ -3,7 +3,7 @@ import { InjectedFault } from "./fake-machine.ts";
 import type { FakeNode } from "./fake-node.ts";
 
 /** Writes of the database are effects too: the disk may be full. */
-export class FaultyTable<T> extends RecordTable<T> {
+export class FaultyTable<T extends { readonly id: string }> extends RecordTable<T> {
   readonly #node: FakeNode;
   readonly #table: string;
   readonly #life: number;

@@ -56,7 +56,7 @@ for (const [text, message] of [
   ["", /^StatusError: stdin: PodSandboxConfig must be an object$/],
   ["metadata: {name: x}", /^StatusError: stdin: metadata\.namespace is missing$/],
   ["metadata: {namespace: x}", /^StatusError: stdin: metadata\.name is missing$/],
-  ["metadata: {name: x, namespace: y}\nlabels: [1]", /labels must be an object of texts/],
+  ["metadata: {name: x, namespace: y}\nlabels: [1]", /labels must be an object of strings/],
   [
     "metadata: {name: x, namespace: y}\nport_mappings: [{protocol: 9}]",
     /port_mappings\[0\]\.protocol must be one of TCP/,

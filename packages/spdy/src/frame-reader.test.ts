@@ -6,8 +6,8 @@ import { FrameReader } from "./frame-reader.ts";
 import {
   dataFrameHead,
   type Frame,
+  FrameType,
   goAwayFrame,
-  headersFrame,
   pingFrame,
   rstStreamFrame,
   settingsFrame,
@@ -22,6 +22,13 @@ const id = fc.integer({ min: 1, max: 0x7fffffff });
 const number = fc.integer({ min: 0, max: 0x7fffffff });
 const bytes = fc.uint8Array({ maxLength: 100 }).map((array) => Buffer.from(array));
 const isFin = fc.boolean();
+
+/** We send no HEADERS frame; apart from its type it is the same as SYN_REPLY. */
+function headersFrame(streamId: number, flags: number, headerBlock: Uint8Array): Buffer {
+  const frame = synReplyFrame(streamId, flags, headerBlock);
+  frame.writeUInt16BE(FrameType.headers, 2);
+  return frame;
+}
 
 /** A frame and its bytes. */
 const anyFrame: fc.Arbitrary<[Frame, Buffer]> = fc.oneof(

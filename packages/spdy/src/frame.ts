@@ -83,10 +83,6 @@ export function synReplyFrame(streamId: number, flags: number, headerBlock: Uint
   return controlFrame(FrameType.synReply, flags, [uint32s(streamId), headerBlock]);
 }
 
-export function headersFrame(streamId: number, flags: number, headerBlock: Uint8Array): Buffer {
-  return controlFrame(FrameType.headers, flags, [uint32s(streamId), headerBlock]);
-}
-
 export function rstStreamFrame(streamId: number, status: number): Buffer {
   return controlFrame(FrameType.rstStream, 0, [uint32s(streamId, status)]);
 }

@@ -381,7 +381,7 @@ for (const runtime of eachRuntime) {
           rejectsWith(code, node.createContainer(pod, script("true", { mounts: [mount] })), words);
         await refused(
           Code.NotFound,
-          /image nothing:1, which is to be mounted, is not here; pull it first/,
+          /image nothing:1, which is to be mounted, is not on this node; pull it first/,
           mountOf("nothing:1"),
         );
         for (const imageSubPath of ["not-existing", "small/v1/below", "nowhere"])

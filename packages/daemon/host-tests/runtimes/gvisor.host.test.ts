@@ -257,7 +257,7 @@ describe("gVisor", { skip: skipGvisor, timeout: 60_000 }, () => {
       data.end(bytes);
       assert.equal((await textOf(data)).length, bytes.length, "one end does not end the other");
       assert.equal(await error, "");
-      assert.match(await open(9, "2").error, /port 9 of pod .*nobody listens there/);
+      assert.match(await open(9, "2").error, /port 9 of pod .*nothing listens there/);
       session.destroy();
     });
   });

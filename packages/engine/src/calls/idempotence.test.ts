@@ -146,7 +146,7 @@ test("a start that races a stop is told so, at each moment of it, and the contai
     await inTime(client.stopContainer(id));
     const error = await inTime(start);
     if (error !== undefined) assert.ok(hasCode(Code.FailedPrecondition, /stopped|exited/)(error), messageOf(error));
-    if (messageOf(error).includes("stopped or killed meanwhile")) refused += 1;
+    if (messageOf(error).includes("stopped or killed in the meantime")) refused += 1;
     await node.quiet();
     const status = await client.containerStatus(id);
     assert.deepEqual([status.state, status.exitCode, status.reason], [ContainerState.CONTAINER_EXITED, 137, "Error"]);

@@ -1,25 +1,25 @@
 import type { RecordStore } from "@keelson/store/record-store.ts";
 import type { Turns } from "../capabilities.ts";
 
-interface MadeRecord {
+interface CreatedRecord {
   readonly id: string;
   readonly name: string;
   readonly state: { readonly is: string };
 }
 
-interface Leftovers<R extends MadeRecord> {
+interface Leftovers<R extends CreatedRecord> {
   readonly records: RecordStore<R>;
   /** The pod whose lock serialises the calls that change a record. */
-  podIdOf(record: R): string;
-  /** Takes one down and forgets it. */
-  remove(leftover: R): Promise<void>;
+  readonly podIdOf: (record: R) => string;
+  /** Takes one down and deletes its record. */
+  readonly remove: (leftover: R) => Promise<void>;
 }
 
 /**
  * Removes what an earlier creation under this name left because its own rollback failed. A creation that is under way
- * holds the pod's lock, so what is still `creating` once we have it belongs to nobody.
+ * holds the pod lock, so a record that is still `creating` once we hold it belongs to no call.
  */
-export async function removeLeftover<R extends MadeRecord>(
+export async function removeLeftover<R extends CreatedRecord>(
   { podLock }: Pick<Turns, "podLock">,
   { records, podIdOf, remove }: Leftovers<R>,
   name: string,

@@ -4,7 +4,7 @@ import { closeFd } from "@keelson/linux/pipe.ts";
 import { ContainerPump } from "./container-pump.ts";
 import type { FromPump, ToPump } from "./messages.ts";
 
-/** The program of the worker thread that has the streams of the shims' containers. See messages.ts. */
+/** The program of the worker thread that copies the streams of the shims' containers. See messages.ts. */
 
 const pumps = new Map<string, ContainerPump>();
 

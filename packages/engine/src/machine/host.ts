@@ -64,8 +64,13 @@ function boundingSet(): string[] {
   return hex === undefined ? [] : capabilitiesInMask(BigInt(`0x${hex}`));
 }
 
-function controllersOf(cgroups: CgroupLayout): string[] {
-  return [...new Set(cgroups.hierarchies.flatMap((h) => h.controllers))].sort();
+/**
+ * The controllers that a container can be limited with. On a hybrid machine OCI runtimes use the v1 hierarchies alone,
+ * so a controller that is left on the v2 tree (often hugetlb) is out of reach.
+ */
+export function controllersOf({ kind, hierarchies }: CgroupLayout): string[] {
+  const usable = kind === "hybrid" ? hierarchies.filter((h) => h.version === 1) : hierarchies;
+  return [...new Set(usable.flatMap((h) => h.controllers))].sort();
 }
 
 function hasSwapAccounting(cgroups: CgroupLayout): boolean {

@@ -102,7 +102,7 @@ for (const runtime of eachRuntime) {
           Code.InvalidArgument,
           node.createContainer(pod, script("true", { mounts: [{ hostPath, containerPath: "/data" }] })),
           new RegExp(
-            `mount source ${hostPath} \\(for /data in the container\\) is not there; make it, or set create_missing_mount_sources`,
+            `mount source ${hostPath} \\(for /data in the container\\) does not exist; make it, or set create_missing_mount_sources`,
           ),
         );
         assert.ok(!existsSync(hostPath));

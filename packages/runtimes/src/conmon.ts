@@ -1,10 +1,19 @@
-import { constants, existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+} from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
-import { makeDirectories } from "@keelson/linux/make-directories.ts";
 import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
 import { signalProcess, watchProcess } from "@keelson/linux/process.ts";
 import { isProcessAlive, processStartTicks, readStat } from "@keelson/linux/procfs.ts";
@@ -13,6 +22,7 @@ import { connectSeqpacket } from "@keelson/linux/seqpacket.ts";
 import { type Child, spawn } from "@keelson/linux/spawn.ts";
 import { settles, startGraceMs } from "./gentle-abort.ts";
 import { MonitorPipe } from "./monitor-pipe.ts";
+import { openLogFile, readyLogFile } from "./open-log-file.ts";
 import { readPid } from "./pid-file.ts";
 import { isExecutable } from "./runtime-command.ts";
 import type { ExitReport, RunningProcesses, RuntimeContainer } from "./runtime.ts";
@@ -64,7 +74,7 @@ export class Conmon {
     runtime: MonitoredRuntime,
     signal: AbortSignal,
   ): Promise<RunningProcesses & { readonly main: ProcessIdentity }> {
-    if (container.logPath !== "") makeDirectories(dirname(container.logPath), 0o755);
+    if (container.logPath !== "") closeSync(openLogFile(container.logPath));
     rmSync(this.#exitFile(container.id), { force: true });
     using pipe = new MonitorPipe();
     const monitor = this.#start(container, runtime, pipe);
@@ -102,7 +112,8 @@ export class Conmon {
     const options = {
       args,
       cwd: bundleDir,
-      env: { PATH: process.env["PATH"], _OCI_SYNCPIPE: "3", ...runtime.env },
+      // In the C locale conmon takes no argument with a letter beyond ASCII, such as a log's path.
+      env: { PATH: process.env["PATH"], LC_ALL: "C.UTF-8", _OCI_SYNCPIPE: "3", ...runtime.env },
       newSession: true,
     };
     try {
@@ -140,8 +151,10 @@ export class Conmon {
   async reopenLog(container: RuntimeContainer, monitor: ProcessIdentity, signal: AbortSignal): Promise<void> {
     // conmon would replace a file that is still in place, and its content would be lost.
     if (isLoggingTo(monitor, container.logPath)) return;
+    using ready = readyLogFile(container.logPath);
     await using control = await openControl(join(container.bundleDir, "ctl"));
     await control.write(reopenLogsMessage);
+    ready.taken();
     // A working monitor is done at the second look; a stopped one must not keep the daemon busy.
     for (let pauseMs = 1; !isLoggingTo(monitor, container.logPath); pauseMs = Math.min(2 * pauseMs, maxReopenPauseMs)) {
       if (!isProcessAlive(monitor.pid, monitor.startTicks)) {

@@ -297,7 +297,7 @@ function makeRuntime(
   if (config.type === "shim") {
     // The whole path: the shim may look in fewer places than we do.
     const written = called === undefined ? config.options : { ...config.options, BinaryName: called };
-    const options = shimOptions(written, isRuncShim(path), { root, systemdCgroup });
+    const options = shimOptions(written, isRuncShim(path) ? { root, systemdCgroup } : undefined);
     return new ShimRuntime({
       name,
       path,

@@ -11,7 +11,7 @@ import {
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { isErrno } from "@keelson/linux/errno.ts";
-import { makeDirectories } from "@keelson/linux/make-directories.ts";
+import { openLogFile } from "../open-log-file.ts";
 
 /** How many files of a log's directory are looked at to find one that was renamed. */
 const maxFilesLookedAt = 1000;
@@ -33,7 +33,7 @@ export class LogFile implements Disposable {
   /** Throws what open(2) says. */
   constructor(path: string) {
     this.#path = path;
-    this.#fd = openLog(path);
+    this.#fd = openLogFile(path);
   }
 
   get place(): LogPlace {
@@ -55,7 +55,7 @@ export class LogFile implements Disposable {
   /** Goes on in the file that is at the path now, or in a new one; false when it is still the same. */
   reopen(): boolean {
     if (statSync(this.#path, { bigint: true, throwIfNoEntry: false })?.ino === this.place.ino) return false;
-    const fd = openLog(this.#path);
+    const fd = openLogFile(this.#path);
     closeSync(this.#fd);
     this.#fd = fd;
     return true;
@@ -64,11 +64,6 @@ export class LogFile implements Disposable {
   [Symbol.dispose](): void {
     closeSync(this.#fd);
   }
-}
-
-function openLog(path: string): number {
-  makeDirectories(dirname(path), 0o755);
-  return openSync(path, constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT, 0o640);
 }
 
 /** The file with this inode that is or was at a log's path: a kubelet renames it within its directory. */

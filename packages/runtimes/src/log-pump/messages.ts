@@ -1,3 +1,5 @@
+import type { Code } from "@keelson/base/status.ts";
+
 /** A container whose streams are copied. Its directory has the FIFOs `stdin`, `stdout` and `stderr`, and the spools. */
 export interface PumpedContainer {
   readonly id: string;
@@ -22,7 +24,7 @@ export type PumpCall =
   | { readonly is: "close"; readonly id: string; readonly stillMs: number };
 
 export type FromPump =
-  | { readonly is: "done"; readonly call: number; readonly error?: string }
+  | { readonly is: "done"; readonly call: number; readonly error?: { readonly code: Code; readonly message: string } }
   /** An attached client has ended the input of a container with `stdinOnce`, for good. */
   | { readonly is: "stdin closed"; readonly id: string }
   | { readonly is: "warning"; readonly id: string; readonly text: string };

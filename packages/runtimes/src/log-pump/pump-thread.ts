@@ -1,6 +1,6 @@
 import { Worker } from "node:worker_threads";
 import type { Log } from "@keelson/base/log.ts";
-import { Code, StatusError } from "@keelson/base/status.ts";
+import { StatusError, wrapError } from "@keelson/base/status.ts";
 import type { FromPump, PumpCall, PumpedContainer, ToPump } from "./messages.ts";
 
 /** In a bundled daemon the worker's program lies beside the bundle. */
@@ -58,7 +58,7 @@ export class PumpThread {
     return new Promise((resolve, reject) => {
       this.#calls.set(number, {
         resolve,
-        reject: (error) => reject(new StatusError(Code.Internal, `${doing}: ${error.message}`, error)),
+        reject: (error) => reject(wrapError(doing, error)),
       });
       this.#post({ call: number, ...call });
     });
@@ -98,7 +98,7 @@ export class PumpThread {
         const call = this.#calls.get(message.call);
         this.#calls.delete(message.call);
         if (message.error === undefined) call?.resolve();
-        else call?.reject(new Error(message.error));
+        else call?.reject(new StatusError(message.error.code, message.error.message));
         return;
       }
       case "stdin closed":

@@ -86,6 +86,8 @@ class Scene {
   }
 }
 
+const byId = ([a]: unknown[], [b]: unknown[]) => String(a).localeCompare(String(b));
+
 const member = (name: string, value: unknown) => (row: string) =>
   JSON.stringify({ ...(JSON.parse(row) as object), [name]: value });
 
@@ -123,7 +125,7 @@ for (const [how, damage] of Object.entries(damages)) {
       assert.deepEqual(node.left(), left, "nothing of it is taken down");
       assert.equal(scene.row("containers", id), damaged, "byte for byte");
       const listed = await client.listContainers();
-      assert.deepEqual(listed.map((c) => [c.id, c.state, c.metadata !== undefined, c.image !== undefined]).sort(), [
+      assert.deepEqual(listed.map((c) => [c.id, c.state, c.metadata !== undefined, c.image !== undefined]).sort(byId), [
         [id, unknown, true, true],
         [otherId, running, true, true],
       ]);
@@ -192,11 +194,11 @@ for (const [how, damage] of Object.entries(damages)) {
     const { info } = await podSandboxStatus(node.deps, { podSandboxId: podId, verbose: true });
     assert.match((JSON.parse(info["info"]!) as { unreadable: string }).unreadable, /cannot read its record/);
     assert.deepEqual(
-      (await client.listPods()).map((pod) => [pod.id, pod.state]).sort(),
+      (await client.listPods()).map((pod) => [pod.id, pod.state]).sort(byId),
       [
         [podId, notReady],
         [other, ready],
-      ].sort(),
+      ].sort(byId),
     );
     assert.equal((await client.containerStatus(id)).state, running, "its containers are what they are");
     node.exit(id, 3);

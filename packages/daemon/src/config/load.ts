@@ -5,7 +5,7 @@ import { parse, TomlError } from "smol-toml";
 import * as v from "valibot";
 import { type Config, configSchema } from "./schema.ts";
 
-/** Where keelsond looks when no --config is given; the file need not exist. */
+/** The file that is read without --config; it need not exist. */
 export const defaultConfigPath = "/etc/keelson/config.toml";
 
 /** What the command line overrides. */
@@ -17,8 +17,8 @@ export interface Overrides {
 }
 
 /**
- * Reads and checks the configuration. Without a path the default file is read if it is there.
- * Throws InvalidArgument naming the file, the key and what is allowed.
+ * Reads and checks the configuration. Without a path it reads the default file, if that exists. Throws InvalidArgument
+ * naming the file, the key and what is allowed.
  */
 export function loadConfig(path: string | undefined, overrides: Overrides = {}): Config {
   const file = path ?? defaultConfigPath;
@@ -38,7 +38,7 @@ export function parseConfig(table: unknown, file: string): Config {
   throw invalid(file, result.issues.map(describeIssue));
 }
 
-/** What no single key can tell. */
+/** Checks that involve several keys. */
 function checkWhole(config: Config, file: string): Config {
   const { default_runtime: name } = config;
   if (name !== undefined && !builtInRuntimes.includes(name) && !Object.hasOwn(config.runtimes, name)) {
@@ -50,7 +50,7 @@ function checkWhole(config: Config, file: string): Config {
   const { tls_cert_file: cert, tls_key_file: key } = config.streaming;
   if ((cert === undefined) !== (key === undefined))
     throw invalid(file, [
-      `streaming.${cert === undefined ? "tls_cert_file" : "tls_key_file"}: is required beside the other of the two`,
+      `streaming.${cert === undefined ? "tls_cert_file" : "tls_key_file"}: is required with the other of the two`,
     ]);
   return config;
 }

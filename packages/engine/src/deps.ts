@@ -22,7 +22,9 @@ import type { Events } from "./records/events.ts";
 import type { StatsCollector } from "./stats/collector.ts";
 import type { Tally } from "./tally.ts";
 
-/** What the calls work with. What they call names the few capabilities that it needs; joinParts puts all together. */
+/**
+ * What the calls work with. The functions below them name the few capabilities that they need; joinParts assembles all.
+ */
 export interface Deps
   extends Records, StrayRows, Turns, Machine, Handlers, Networks, Images, Exits, Clock, Deadlines, Logging {
   readonly puller: Pick<ImagePuller, "pull" | "pullsInProgress" | "receivedBytes">;

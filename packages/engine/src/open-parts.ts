@@ -31,16 +31,16 @@ import type { EngineSettings } from "./settings.ts";
 import { availableOn, machineOf } from "./stats/machine.ts";
 import { LinuxUsageSource } from "./stats/usage-source.ts";
 
-/** What the program around an engine has of its own. */
+/** What the program around an engine provides. */
 export type Surroundings = Pick<Parts, "log" | "tally" | "streaming" | "onOperationEnded">;
 
-/** A retry of a kubelet comes within a minute or two. */
+/** A kubelet retries within a minute or two. */
 const lingerMs = 240_000;
 
 /**
  * Opens what an engine is made of, for this process alone: the state on disk, the images, the runtimes, the networks.
- * Nothing is changed on the machine, but what the parts themselves need. What ends with the engine goes to `closing`.
- * Throws FailedPrecondition when another process has this root, and what else keeps it from starting.
+ * Changes nothing on the machine except what the parts themselves need. `closing` gets what must end with the engine.
+ * Throws FailedPrecondition when another process has this root, and whatever else keeps the engine from starting.
  */
 export async function openParts(
   settings: EngineSettings,
@@ -52,7 +52,7 @@ export async function openParts(
   // Before anything is touched, on disk or on the machine.
   refuseNewerSchema(databasePath(paths));
   prepareDirectories(settings, closing);
-  // Before any namespace is entered: the pool's threads keep those of their birth.
+  // Before any namespace is entered: the pool's threads keep the namespaces in which they were created.
   await warmThreadPool();
   const cgroups = detectCgroups();
   const host = await hostFacts(settings, cgroups, log);
@@ -132,7 +132,7 @@ export async function openParts(
 
 function prepareDirectories({ paths }: EngineSettings, closing: AsyncDisposableStack): void {
   mkdirSync(paths.root, { recursive: true, mode: 0o700 });
-  // One that was there may be open to the machine's users, and images bring setuid programs.
+  // An existing one may be open to the machine's users, and images contain setuid programs.
   chmodSync(paths.root, 0o700);
   closing.use(lockInstance(lockPath(paths)));
   for (const dir of [containersDir(paths), bundleDir(paths, ""), podDir(paths, "")])

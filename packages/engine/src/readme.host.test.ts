@@ -7,7 +7,7 @@ import { busyboxImage } from "@keelson/testkit/image.ts";
 import { Registry } from "@keelson/testkit/registry.ts";
 
 interface Example {
-  outputOf(paths: { root: string; state: string }, image: string, cmd: string[]): Promise<string>;
+  readonly outputOf: (paths: { root: string; state: string }, image: string, cmd: string[]) => Promise<string>;
 }
 
 test("the README's example runs a pod in its own process, without gRPC and without a socket", { skip }, async (t) => {

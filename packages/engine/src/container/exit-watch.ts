@@ -42,7 +42,10 @@ export class ExitWatch {
     if (state.is === "unreadable") this.#watchUnreadable({ ...record, state });
   }
 
-  /** As far as its record says what to watch. Its end is recorded in memory alone, and nothing is killed or released for it. */
+  /**
+   * Watches a container whose record cannot be read, if the record still says what to watch. Its end is recorded in
+   * memory only, and nothing is killed or released.
+   */
   #watchUnreadable(record: Unreadable): void {
     const { id, state } = record;
     const known = knownRuntimeOf(this.#d, record);
@@ -58,7 +61,10 @@ export class ExitWatch {
         containers.update(id, (r) => ({ ...r, state: containerTransition(r.state, event, r.createdAtNs) }));
         log.info({ containerId: id, exitCode: report.exitCode }, "a container whose record cannot be read has ended");
       } catch (error) {
-        log.error({ containerId: id, err: error }, "how a container ended whose record cannot be read is not known");
+        log.error(
+          { containerId: id, err: error },
+          "a container whose record cannot be read has ended; how it ended cannot be found out",
+        );
       }
     };
     this.#watched.set(

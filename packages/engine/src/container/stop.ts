@@ -63,7 +63,10 @@ export async function stopContainerProcesses(
   );
 }
 
-/** The same for a container whose record cannot be read: as far as can be told how, and recorded in memory alone. */
+/**
+ * The same for a container whose record cannot be read, as far as it still says how. The end is recorded in memory
+ * only.
+ */
 async function stopUnreadable(
   d: ContainerStopping,
   record: Unreadable,
@@ -86,7 +89,7 @@ async function stopUnreadable(
   } catch (error) {
     throw wrapError(`stop container ${id}`, error);
   }
-  // Its monitor reports how it ended, if it is known and watched.
+  // If its monitor is known and watched, that reports how it ended.
   if (known !== undefined && state.processes !== undefined && (await endsWithin(d, id, killTimeoutMs, signal))) return;
   d.containers.update(id, (c) => ({
     ...c,

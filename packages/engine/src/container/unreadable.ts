@@ -19,7 +19,7 @@ export function knownRuntimeOf(
   return isConfigured ? runtimeOf(d, record) : undefined;
 }
 
-/** SIGKILL to everything in a container whose record cannot be read, as far as can be told where that is. */
+/** Sends SIGKILL to everything in a container whose record cannot be read, as far as it is known where that runs. */
 export async function killUnreadable(d: Ending, record: Unreadable, signal: AbortSignal): Promise<void> {
   const { cgroupPath, state } = record;
   const known = knownRuntimeOf(d, record);
@@ -29,7 +29,7 @@ export async function killUnreadable(d: Ending, record: Unreadable, signal: Abor
   } finally {
     if (cgroupPath !== "") await d.containerHost.kill(cgroupPath, signal);
   }
-  // Whoever may have it kills it before forgetting it.
+  // Any runtime may have it; the one that does kills it before it forgets it.
   if (known === undefined || cgroupPath === "") await forgetContainer(d, record, signal);
 }
 
@@ -41,7 +41,7 @@ export async function teardownUnreadable(d: Ending, record: Unreadable, signal: 
   else await d.containerHost.destroy(record.id, record.cgroupPath, signal);
 }
 
-/** Makes a runtime forget a container and kill what is left of it: the one that has it, or any when that is not known. */
+/** Makes a container's runtime, or all of them if it is not known, forget it and kill what is left of it. */
 export async function forgetContainer(
   d: Handlers,
   { id, handler }: Pick<ContainerRecord, "id" | "handler">,

@@ -73,7 +73,7 @@ export async function endSandbox(
   await runtime.delete(container, signal);
 }
 
-/** Takes down the container that may be the sandbox of a pod of which only the id is known; may be repeated. */
+/** Takes down the sandbox container, if there is one, of a pod of which only the id is known. May be repeated. */
 export async function endUnknownSandbox(d: Handlers, id: string, signal: AbortSignal): Promise<void> {
   const bundleDir = sandboxBundle(podDir(d.paths, id), id);
   if (existsSync(bundleDir))

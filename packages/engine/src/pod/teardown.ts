@@ -21,7 +21,7 @@ export async function teardownPod(
   signal: AbortSignal,
   { stage, detail }: Progress = unfollowed,
 ): Promise<void> {
-  // What cannot be told of a pod whose record cannot be read is found by its directory.
+  // If the record cannot be read, what it does not say is found by the pod's directory.
   const isKnown = pod.state.is !== "unreadable" || (pod.state.hasPlan && pod.handler !== "");
   if (pod.plan.sandbox === "container" || !isKnown) {
     stage("end its sandbox");

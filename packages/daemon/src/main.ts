@@ -25,7 +25,7 @@ const program = new Command("keelsond")
   .option("-c, --config <file>", `configuration file (default: ${defaultConfigPath}, if it exists)`)
   .option("--root <dir>", "images, writable layers and state that survive a reboot")
   .option("--state <dir>", "state that ends with the boot")
-  .option("--socket <address>", "where to serve, unix:///path")
+  .option("--socket <address>", "where to serve, unix:///path or /path")
   .option("--log-level <level>", "debug, info, warn or error")
   .action((options: Options) => run(options))
   .addHelpText(

@@ -56,7 +56,7 @@ for (const [toml, expected] of [
   ["rot = '/x'", "f.toml: rot: unknown key; `keelsond config default` lists all"],
   ["[images]\nkeep_layer = true", "f.toml: images.keep_layer: unknown key; `keelsond config default` lists all"],
   ["root = 'relative'", "f.toml: root: must be an absolute path"],
-  ["socket = 'tcp://x'", "f.toml: socket: must be unix:///path"],
+  ["socket = 'tcp://x'", "f.toml: socket: must be unix:///path or an absolute path"],
   ["[log]\nlevel = 'loud'", 'f.toml: log.level: must be ("debug" | "info" | "warn" | "error"), not "loud"'],
   ["[images]\nkeep_layers = 'yes'", 'f.toml: images.keep_layers: must be boolean, not "yes"'],
   ["[streaming]\naddress = 'localhost'", "f.toml: streaming.address: must be an IP address"],
@@ -208,4 +208,17 @@ sandbox = "none"
     ["kata", "shim", "containerd-shim-kata-v2", "", "container", true],
     ["flat", "shim", "/opt/containerd-shim-flat-v1", "", "none", true],
   ]);
+});
+
+test("what is wrong with a flag is said of the flag, and the file's own mistakes are said of the file", () => {
+  const wrong = (message: RegExp) => ({ code: Code.InvalidArgument, message });
+  const load = (overrides: object) => () => loadConfig(undefined, overrides);
+  assert.throws(load({ socket: "tcp://x" }), wrong(/^--socket: must be unix:\/\/\/path or an absolute path$/));
+  assert.throws(load({ root: "relative" }), wrong(/^--root: must be an absolute path$/));
+  assert.throws(load({ logLevel: "loud" }), wrong(/^--log-level: must be .*, not "loud"$/));
+});
+
+test("a socket may be given as a path alone", () => {
+  assert.equal(loadConfig(undefined, { socket: "/tmp/k.sock" }).socket, "unix:///tmp/k.sock");
+  assert.equal(parseConfig({ socket: "/tmp/k.sock" }, "f.toml").socket, "unix:///tmp/k.sock");
 });

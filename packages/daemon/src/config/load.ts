@@ -23,19 +23,32 @@ export interface Overrides {
 export function loadConfig(path: string | undefined, overrides: Overrides = {}): Config {
   const file = path ?? defaultConfigPath;
   const table = readToml(file, path !== undefined);
+  const flags = new Map<string, string>();
   for (const key of ["root", "state", "socket"] as const) {
-    if (overrides[key] !== undefined) table[key] = overrides[key];
+    if (overrides[key] === undefined) continue;
+    table[key] = overrides[key];
+    flags.set(key, `--${key}`);
   }
-  if (overrides.logLevel !== undefined)
+  if (overrides.logLevel !== undefined) {
     table["log"] = { ...(table["log"] as object | undefined), level: overrides.logLevel };
-  return parseConfig(table, file);
+    flags.set("log.level", "--log-level");
+  }
+  return parseConfig(table, file, flags);
 }
 
-/** Checks a table that was read from `file`. */
-export function parseConfig(table: unknown, file: string): Config {
+/**
+ * Checks a table that was read from `file`.
+ *
+ * @param flags of the command line, by the keys whose values they gave: errors name the flag and not the file then.
+ */
+export function parseConfig(table: unknown, file: string, flags: ReadonlyMap<string, string> = new Map()): Config {
   const result = v.safeParse(configSchema, table);
   if (result.success) return checkWhole(result.output, file);
-  throw invalid(file, result.issues.map(describeIssue));
+  const problems = result.issues.map((issue) => {
+    const flag = flags.get(v.getDotPath(issue) ?? "");
+    return flag === undefined ? `${file}: ${describeIssue(issue)}` : `${flag}: ${describeExpected(issue)}`;
+  });
+  throw new StatusError(Code.InvalidArgument, problems.join("\n"));
 }
 
 /** Checks that involve several keys. */

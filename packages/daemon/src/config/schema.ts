@@ -6,10 +6,11 @@ import * as v from "valibot";
 
 const positiveInteger = v.pipe(v.number(), v.integer(), v.minValue(1));
 
-/** `unix:///path`; the kernel accepts paths of up to 107 bytes (unix(7)). */
+/** `unix:///path`, or the path alone; the kernel accepts paths of up to 107 bytes (unix(7)). */
 const socketAddress = v.pipe(
   v.string(),
-  v.regex(/^unix:\/\/\/[^\0]+$/, "must be unix:///path"),
+  v.transform((text) => (text.startsWith("/") ? `unix://${text}` : text)),
+  v.regex(/^unix:\/\/\/[^\0]+$/, "must be unix:///path or an absolute path"),
   v.check((s) => Buffer.byteLength(s) - "unix://".length <= 107, "must have a path of at most 107 bytes"),
 );
 

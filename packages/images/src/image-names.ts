@@ -2,7 +2,7 @@ import { StatusError } from "@keelson/base/status.ts";
 import { formatReference, parseReference, repositoryOf } from "@keelson/oci/reference.ts";
 import type { ImageRecord } from "./record.ts";
 
-/** Finds images by every form of name that clients use. Made anew when the images change. */
+/** Finds images by every form of name that clients use. Created again when the images change. */
 export class ImageNames<I extends Pick<ImageRecord, "id" | "repoTags" | "repoDigests">> {
   readonly #byId: ReadonlyMap<string, I>;
   readonly #byTag = new Map<string, I>();
@@ -21,20 +21,16 @@ export class ImageNames<I extends Pick<ImageRecord, "id" | "repoTags" | "repoDig
   }
 
   /**
-   * By id with or without `sha256:`, by tag or digest in any form that a reference may have, or by
-   * the first digits of an id when only one image has them. Undefined when there is none.
+   * Finds an image by its id with or without `sha256:`, by a tag or digest in any form of reference, or by the first
+   * digits of its id if they are unique. Undefined when there is none.
    */
   find(text: string): I | undefined {
     return this.#byId.get(text) ?? this.#byId.get(`sha256:${text}`) ?? this.#byReference(text) ?? this.#byPrefix(text);
   }
 
-  /** The image that a manifest's or index's digest means in any repository. */
+  /** The image with this digest of a manifest or index, in whichever repository. */
   byDigest(digest: string): I | undefined {
     return this.#byDigest.get(digest);
-  }
-
-  byTag(tag: string): I | undefined {
-    return this.#byTag.get(tag);
   }
 
   #byReference(text: string): I | undefined {

@@ -3,49 +3,57 @@ import { wholeMembers } from "@keelson/store/record-json.ts";
 import type { UnreadableRow } from "@keelson/store/record-table.ts";
 import * as v from "valibot";
 
-/** An image as it is kept in the table `images`. Never changed in place. */
+/** An image, as kept in the table `images`. Never changed in place. */
 export interface ImageRecord {
-  /** Digest of the image config, `sha256:…`: the CRI's Image.id. The same content has the same id from every registry. */
+  /**
+   * The digest of the image config, `sha256:…`: the CRI's Image.id. The same content has the same id in every registry.
+   */
   readonly id: string;
   /** `domain/path:tag`, sorted. */
   readonly repoTags: readonly string[];
-  /** `domain/path@digest`, sorted: of the index where there is one, else of the manifest. */
+  /** `domain/path@digest`, sorted: the digest of the index if there is one, else of the manifest. */
   readonly repoDigests: readonly string[];
-  /** Digest of the manifest for this platform. */
+  /** The digest of the manifest for this platform. */
   readonly manifestDigest: string;
   /** Chain ids, lowest first. */
   readonly layers: readonly string[];
-  /** What its layers take on disk, shared ones too. */
+  /** What its layers use on disk, including shared ones. */
   readonly sizeBytes: number;
   readonly pulledAtMs: number;
   readonly config: ImageConfig;
-  /** Since when layers of it are missing or damaged, in ms since 1970; undefined: it is whole. */
+  /** Since when it has had missing or damaged layers, in ms since 1970; undefined: it has all of them. */
   readonly brokenSinceMs?: number | undefined;
 }
 
-/** An unpacked layer as it is kept in the table `layers`; its files are in `ROOT/layers/DIRECTORY/diff`. */
+/** An unpacked layer, as kept in the table `layers`; its files are in `ROOT/layers/DIRECTORY/diff`. */
 export interface LayerRecord {
-  /** Chain id: the layer with everything below it. */
+  /** The chain id, which stands for the layer with everything below it. */
   readonly id: string;
-  /** Chain id of the layer below; undefined for the lowest one. */
+  /** The chain id of the layer below; undefined for the lowest one. */
   readonly parent: string | undefined;
-  /** Digest of the uncompressed tar. */
+  /** The digest of the uncompressed tar. */
   readonly diffId: string;
-  /** Digest of what was fetched. */
+  /** The digest of what was fetched. */
   readonly digest: string;
   readonly compressedBytes: number;
   readonly sizeBytes: number;
   readonly inodes: number;
   readonly directory: string;
-  /** Hides everything below it. */
+  /** It hides everything below it. */
   readonly isOpaque: boolean;
-  /** Which run of the machine wrote it, /proc/sys/kernel/random/boot_id. */
+  /** The boot during which it was written, /proc/sys/kernel/random/boot_id. */
   readonly bootId: string;
-  /** Its files are known to be on the disk, not only in memory. */
+  /** Its files are known to be on the disk and not only in memory. */
   readonly isDurable: boolean;
-  /** Of the manifest beside its files (layer-manifest.ts); undefined for layers from before there were any. */
+  /**
+   * The digest of the manifest beside its files (layer-manifest.ts); undefined for layers from before manifests
+   * existed.
+   */
   readonly manifestDigest: string | undefined;
-  /** Directories of this layer under a record that could not be read: containers may stand on them. They go with the layer. */
+  /**
+   * Directories from a record of this layer that could not be read. Containers may use them; they are removed with the
+   * layer.
+   */
   readonly formerDirectories?: readonly string[] | undefined;
 }
 
@@ -54,7 +62,7 @@ const digest = anyDigest;
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0));
 const strings = v.array(v.string());
 
-// What a newer build has written beside is kept, and written back with the rest.
+// Additional properties from a newer build are kept, and written back with the others.
 const imageSchema = v.looseObject({
   id: digest,
   repoTags: strings,
@@ -100,25 +108,25 @@ const layerSchema = v.looseObject({
   formerDirectories: v.exactOptional(v.array(directory)),
 });
 
-/** Throws what is wrong with a record that was read back. */
+/** Parses a record from the database. Throws an error that says what is wrong with it. */
 export function parseImageRecord(value: unknown): ImageRecord {
   return v.parse(imageSchema, value);
 }
 
-/** Throws what is wrong with a record that was read back. */
+/** Parses a record from the database. Throws an error that says what is wrong with it. */
 export function parseLayerRecord(value: unknown): LayerRecord {
   const record = v.parse(layerSchema, value);
   return { ...record, parent: record.parent, manifestDigest: record.manifestDigest };
 }
 
-/** What can be read of an image's record that cannot be read as a whole. */
+/** What could be read of an image's record that cannot be read as a whole. */
 export interface UnreadableImage extends Pick<ImageRecord, "id" | "repoTags" | "repoDigests"> {
   readonly row: UnreadableRow;
-  /** Undefined: nobody can tell which layers it has. */
+  /** Undefined: it is not known which layers it has. */
   readonly layers: readonly string[] | undefined;
 }
 
-/** What can be read of a layer's record that cannot be read as a whole; undefined for what cannot be told. */
+/** What could be read of a layer's record that cannot be read as a whole; undefined: not known. */
 export interface UnreadableLayer extends Partial<Pick<LayerRecord, "directory" | "digest">> {
   readonly row: UnreadableRow;
   readonly id: string;
@@ -143,7 +151,7 @@ export function readUnreadableLayer(row: UnreadableRow): UnreadableLayer {
   const { entries } = layerSchema;
   const directory = readable(entries.directory, members["directory"]);
   const digest = readable(entries.digest, members["digest"]);
-  // The lowest has none; of a record that is cut off before its directory, which comes later, nobody can tell.
+  // The lowest layer has none. In a record that is cut off before `directory`, which comes later, it may be missing.
   const isLowest = !("parent" in members) && directory !== undefined;
   const parent = isLowest ? "none" : readable(anyDigest, members["parent"]);
   return {

@@ -7,7 +7,10 @@ import { type Log, silentLog } from "@keelson/base/log.ts";
 import { openDatabase } from "@keelson/store/database.ts";
 import { ImageStore } from "./image-store.ts";
 
-/** Records of images and layers that this build cannot read: nothing of them is removed, and a build that can read them has them back. */
+/**
+ * Records of images and layers that this build cannot read: nothing that belongs to them is removed, and a build that
+ * can read them uses them again.
+ */
 
 const digest = (digit: string) => `sha256:${digit.repeat(64)}`;
 
@@ -28,7 +31,7 @@ const config = {
   diffIds: [],
 };
 
-/** A store with the images `x:1` of layers 1 and 2, and `y:1` of layer 3, each layer on none but for 2, which is on 1. */
+/** A store with the images `x:1`, with layer 2 on layer 1, and `y:1`, with layer 3. */
 class Fixture {
   readonly root = mkdtempSync(join(tmpdir(), "keelson-unreadable-"));
   readonly db = openDatabase(join(this.root, "state.db"));
@@ -89,7 +92,7 @@ class Fixture {
     this.db.prepare(`UPDATE ${table} SET record = ? WHERE id = ?`).run(record, digest(name));
   }
 
-  /** Names of the directories of layers. */
+  /** The names of layers' directories. */
   directories(): string[] {
     return readdirSync(join(this.root, "layers"))
       .filter((name) => name !== "empty")
@@ -103,34 +106,34 @@ class Fixture {
 
 const three = ["111111111111", "222222222222", "333333333333"];
 
-/** Still JSON, with one field that this build cannot read. */
+/** JSON with one field that this build cannot read. */
 const ofLaterBuild = (row: string, field: string) =>
   JSON.stringify({ ...(JSON.parse(row) as object), [field]: { new: 1 } });
-/** Cut off before anything of it can be read. */
+/** Cut off so early that nothing can be read. */
 const cut = (row: string) => row.slice(0, 3);
 
 for (const [how, change] of [
-  ["of a later build", (row: string) => ofLaterBuild(row, "sizeBytes")],
+  ["from a later build", (row: string) => ofLaterBuild(row, "sizeBytes")],
   ["cut off", cut],
 ] as const) {
-  test(`an image whose record is ${how} counts as absent, keeps its row and its layers, and is back when it can be read`, async (t) => {
+  test(`an image whose record is ${how} counts as absent, but keeps its row and layers until it can be read again`, async (t) => {
     const all = await Fixture.make(t);
     const before = all.rowOf("images", "a");
     all.setRow("images", "a", change(before));
     const store = await all.open();
     assert.deepEqual(all.tags(), ["docker.io/library/y:1"]);
-    assert.match(all.lines.join("\n"), /record of an image cannot be read: it is left as it is/);
+    assert.match(all.lines.join("\n"), /record of an image cannot be read: it is left unchanged/);
     store.collectGarbage();
     store.collectGarbage();
     assert.deepEqual(all.directories(), three);
     assert.equal(all.rowOf("images", "a"), change(before));
-    assert.equal(all.lines.filter((line) => /no layer is removed/.test(line)).length, how === "cut off" ? 1 : 0);
+    assert.equal(all.lines.filter((line) => /no layers are removed/.test(line)).length, how === "cut off" ? 1 : 0);
     all.setRow("images", "a", before);
     await all.reopen();
     assert.deepEqual(all.tags(), ["docker.io/library/x:1", "docker.io/library/y:1"]);
   });
 
-  test(`a layer whose record is ${how} keeps its row and its files; its image waits, and is back when it can be read`, async (t) => {
+  test(`a layer whose record is ${how} keeps its row and files; its image is absent until it can be read again`, async (t) => {
     const all = await Fixture.make(t);
     const before = all.rowOf("layers", "2");
     all.setRow("layers", "2", change(before));
@@ -139,13 +142,13 @@ for (const [how, change] of [
     assert.throws(() => store.lowerDirectories({ layers: [digest("2")] }), /its record cannot be read; pull the image/);
     store.collectGarbage();
     assert.deepEqual([all.directories(), all.rowOf("layers", "2")], [three, change(before)]);
-    assert.doesNotMatch(all.rowOf("images", "a"), /brokenSinceMs/, "no time runs against it");
+    assert.doesNotMatch(all.rowOf("images", "a"), /brokenSinceMs/, "it has no time limit");
     all.setRow("layers", "2", before);
     await all.reopen();
     assert.deepEqual(all.tags(), ["docker.io/library/x:1", "docker.io/library/y:1"]);
   });
 
-  test(`pulling an image again replaces a layer whose record is ${how}; the row and the files stay as they are until the layer goes`, async (t) => {
+  test(`pulling an image again replaces a layer whose record is ${how}; its files are kept as long as the new layer`, async (t) => {
     const all = await Fixture.make(t);
     const row = change(all.rowOf("layers", "2"));
     all.setRow("layers", "2", row);
@@ -157,7 +160,7 @@ for (const [how, change] of [
     for (const store of [all.store, await all.reopen()]) {
       assert.deepEqual(all.tags(), ["docker.io/library/x:1", "docker.io/library/y:1"]);
       assert.ok(store.lowerDirectories({ layers: [digest("2")] })[0]!.endsWith("2222222222222/diff"));
-      assert.ok(existsSync(join(all.root, "layers/222222222222/diff/file")), "containers may stand on it");
+      assert.ok(existsSync(join(all.root, "layers/222222222222/diff/file")), "containers may use it");
     }
     all.store.remove("x:1");
     await all.store.close();
@@ -165,7 +168,7 @@ for (const [how, change] of [
   });
 }
 
-test("an image that is pulled again takes the place of its record, which is set aside as it is", async (t) => {
+test("an image that is pulled again replaces its unreadable record, which is set aside unchanged", async (t) => {
   const all = await Fixture.make(t);
   const row = ofLaterBuild(all.rowOf("images", "a"), "config");
   all.setRow("images", "a", row);
@@ -176,7 +179,7 @@ test("an image that is pulled again takes the place of its record, which is set 
   assert.deepEqual(all.tags(), ["docker.io/library/x:1", "docker.io/library/y:1"]);
 });
 
-test("a person removes an image that cannot be read by any of its names, and its layers with it", async (t) => {
+test("an image whose record cannot be read can be removed by any of its names, with its layers", async (t) => {
   for (const name of ["x:1", digest("a"), "aaaaaaaa"]) {
     const all = await Fixture.make(t);
     all.setRow("images", "a", ofLaterBuild(all.rowOf("images", "a"), "config"));
@@ -188,7 +191,7 @@ test("a person removes an image that cannot be read by any of its names, and its
   }
 });
 
-test("a tag that another image took meanwhile stays with that one when the first can be read again", async (t) => {
+test("a tag that another image got meanwhile stays with it when the first image can be read again", async (t) => {
   const all = await Fixture.make(t);
   const before = all.rowOf("images", "a");
   all.setRow("images", "a", cut(before));
@@ -207,21 +210,21 @@ test("a tag that another image took meanwhile stays with that one when the first
   );
 });
 
-test("no layer is removed while somebody says that not all that stand on one are known", async (t) => {
+test("no layer is removed while the layers in use are not all known", async (t) => {
   const all = await Fixture.make(t);
   const store = await all.open();
   all.held = "a reason";
   store.remove("x:1");
   await store.close();
   assert.deepEqual(all.directories(), three);
-  assert.match(all.lines.join("\n"), /no layer is removed until that can be told: a reason/);
+  assert.match(all.lines.join("\n"), /no layers are removed for now: a reason/);
   all.held = undefined;
   store.collectGarbage();
   await store.close();
   assert.deepEqual(all.directories(), ["333333333333"]);
 });
 
-test("blobs of layers that cannot be read are kept", async (t) => {
+test("blobs of layers whose records cannot be read are kept", async (t) => {
   const all = await Fixture.make(t);
   all.setRow("layers", "2", cut(all.rowOf("layers", "2")));
   const blobs = join(all.root, "blobs/sha256");
@@ -231,7 +234,7 @@ test("blobs of layers that cannot be read are kept", async (t) => {
   assert.deepEqual(readdirSync(blobs), ["2".repeat(64)]);
 });
 
-test("what a later build wrote beside the fields that this one knows is written back with them", async (t) => {
+test("additional fields of a later build are kept when a record is changed", async (t) => {
   const all = await Fixture.make(t);
   const later = (table: "images" | "layers", name: string) =>
     all.setRow(table, name, JSON.stringify({ ...(JSON.parse(all.rowOf(table, name)) as object), later: { a: [1] } }));

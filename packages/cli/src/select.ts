@@ -67,15 +67,43 @@ export async function selectContainers(session: Session, flags: ContainerSelecti
     "listContainers",
     ListContainersRequest.fromPartial({ filter: defined(filter) }),
   );
+  const podOf = await podNames(session, containers);
   const matching = containers.filter(
-    (one) => name.test(one.metadata?.name ?? "") && namespace.test(podLabel(one, "namespace")),
+    (one) => name.test(one.metadata?.name ?? "") && namespace.test(podOf(one).namespace),
   );
   return newest(await withImage(session, matching, flags.image), flags);
 }
 
-/** What a kubelet wrote on a container about its pod; `unknown` when it did not. */
-export function podLabel(container: { labels: Record<string, string> }, what: "name" | "namespace"): string {
-  return container.labels[`io.kubernetes.pod.${what}`] ?? "unknown";
+/** A pod's name and namespace. */
+export interface PodNames {
+  readonly name: string;
+  readonly namespace: string;
+}
+
+/**
+ * How the pods of containers are called: as a kubelet's labels on the container say, as crictl has it, and where there
+ * are none as the pod itself says; `unknown` when that is gone. The runtime is asked for its pods only if a label is
+ * missing.
+ */
+export async function podNames(
+  { runtime }: Session,
+  containers: readonly Container[],
+): Promise<(container: Container) => PodNames> {
+  const label = ({ labels }: Container, what: keyof PodNames) => labels[`io.kubernetes.pod.${what}`];
+  const areLabelled = containers.every(
+    (one) => label(one, "name") !== undefined && label(one, "namespace") !== undefined,
+  );
+  const { items } = areLabelled
+    ? { items: [] }
+    : await runtime.call("listPodSandbox", ListPodSandboxRequest.fromPartial({}));
+  const pods = new Map(items.map((pod) => [pod.id, pod.metadata]));
+  return (one) => {
+    const pod = pods.get(one.podSandboxId);
+    return {
+      name: label(one, "name") ?? pod?.name ?? "unknown",
+      namespace: label(one, "namespace") ?? pod?.namespace ?? "unknown",
+    };
+  };
 }
 
 /** `key=value` strings as a map. Throws InvalidArgument naming the flag. */

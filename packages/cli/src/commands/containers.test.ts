@@ -7,6 +7,7 @@ import {
   ContainerStatus,
   type CreateContainerRequest,
   Image,
+  PodSandbox,
   type StopContainerRequest,
   type UpdateContainerResourcesRequest,
 } from "@keelson/cri/gen/runtime/v1/api.ts";
@@ -63,6 +64,14 @@ test("ps: running containers; -a: all, newest first", async (t) => {
     `${header}ddddddddddddd       other:2             About a minute ago   Exited              job                 0                   pod1                unknown             unknown\n` +
       "ccccccccccccc       eeeeeeeeeeeee       About an hour ago    Running             main                1                   pod1                web                 default\n",
   );
+});
+
+test("ps: without a kubelet's labels the pod itself says its name and namespace, and --namespace goes by that", async (t) => {
+  const { keelctl, fake } = await withContainers(t);
+  fake.pods = [PodSandbox.fromPartial({ id: "pod1", metadata: { name: "batch", namespace: "jobs" } })];
+  assert.match((await keelctl("ps", "-a")).out, /^d{13} .* job +0 +pod1 +batch +jobs$/m);
+  assert.match((await keelctl("ps", "-a", "-v", "--id", "ddd")).out, /^Namespace: jobs$/m);
+  assert.deepEqual((await keelctl("ps", "-aq", "--namespace", "^jobs$")).out.trim(), jobId);
 });
 
 test("ps: the flags choose", async (t) => {

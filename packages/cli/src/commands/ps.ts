@@ -7,7 +7,7 @@ import { humanAge, humanSize, shortId } from "../output/human.ts";
 import { formatFields, formatMap, orNone } from "../output/lines.ts";
 import { safeText } from "../output/safe-text.ts";
 import { formatTable } from "../output/table.ts";
-import { type ContainerSelection, podLabel, selectContainers, selectPods } from "../select.ts";
+import { type ContainerSelection, type PodNames, podNames, selectContainers, selectPods } from "../select.ts";
 import type { Session } from "../session.ts";
 import { containerStatuses, handlerText, podDetails } from "../wide.ts";
 
@@ -64,7 +64,8 @@ async function formatContainers(
 ): Promise<string> {
   const nowMs = session.io.now();
   if (flags.quiet === true) return containers.map((one) => `${safeText(one.id)}\n`).join("");
-  if (flags.verbose === true) return containers.map((one) => formatContainer(one, nowMs)).join("");
+  const podOf = await podNames(session, containers);
+  if (flags.verbose === true) return containers.map((one) => formatContainer(one, podOf(one), nowMs)).join("");
   const images = await Promise.all(containers.map((one) => imageText(session, one, flags)));
   const more = isWide ? await wideCells(session, containers) : [];
   return formatTable(
@@ -88,8 +89,8 @@ async function formatContainers(
       one.metadata?.name ?? "",
       String(one.metadata?.attempt ?? 0),
       flags.trunc === false ? one.podSandboxId : shortId(one.podSandboxId),
-      podLabel(one, "name"),
-      podLabel(one, "namespace"),
+      podOf(one).name,
+      podOf(one).namespace,
       ...(more[i] ?? []),
     ]),
   );
@@ -137,11 +138,11 @@ async function imageText(session: Session, container: Container, flags: PsFlags)
   return flags.trunc === false || !/^sha256:[0-9a-f]{64}$/.test(image) ? image : shortId(image);
 }
 
-function formatContainer(one: Container, nowMs: number): string {
+function formatContainer(one: Container, pod: PodNames, nowMs: number): string {
   const fields = formatFields([
     ["ID", one.id],
     ["PodID", one.podSandboxId],
-    ["Namespace", podLabel(one, "namespace")],
+    ["Namespace", pod.namespace],
     ["Name", orNone(one.metadata?.name)],
     ["Attempt", one.metadata === undefined ? undefined : String(one.metadata.attempt)],
     ["State", stateText(one.state)],

@@ -127,7 +127,7 @@ test("a call that is aborted in the middle is undone, with a separate deadline",
     assert.equal(error.code, Code.DeadlineExceeded);
     assert.match(
       error.message,
-      /^plugin tuning: ADD: was running for 0\.\d s when the deadline was over, and was killed$/,
+      /^plugin tuning: ADD: was running for 0\.\d s when the deadline passed, and was killed$/,
     );
     return true;
   });
@@ -142,7 +142,7 @@ test("undoing that hangs is ended by its deadline", async () => {
   // Neither the rollback's timeout nor the fake plugin keeps the process running.
   const keepAlive = setInterval(() => {}, 1000);
   await assert.rejects(addNetwork({ ...fake.deps, cleanupTimeoutMs: 20 }, chain(), attachment, never), (error) =>
-    /plugin tuning: ADD: ended with code 1 and said nothing \(and while cleaning up: plugin tuning: DEL: was running for 0\.\d s when the deadline was over/.test(
+    /plugin tuning: ADD: ended with code 1 and said nothing \(and while cleaning up: plugin tuning: DEL: was running for 0\.\d s when the deadline passed/.test(
       messageOf(error),
     ),
   );

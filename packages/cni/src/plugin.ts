@@ -107,7 +107,7 @@ async function runToEnd(d: PluginDeps, call: PluginCall, signal: AbortSignal): P
     const seconds = ((performance.now() - startedAtMs) / 1000).toFixed(1);
     const reason: unknown = signal.reason;
     const why =
-      codeOf(reason) === Code.DeadlineExceeded ? "the deadline was over" : `the call ended (${messageOf(reason)})`;
+      codeOf(reason) === Code.DeadlineExceeded ? "the deadline passed" : `the call ended (${messageOf(reason)})`;
     throw new StatusError(codeOf(reason), `was running for ${seconds} s when ${why}, and was killed`, error);
   }
 }

@@ -229,7 +229,7 @@ export class ImagePuller {
       }
       ({ bytes, mediaType, digest } = await client.manifest(chosen.digest, signal));
     }
-    throw new StatusError(Code.InvalidArgument, "its index leads from index to index");
+    throw new StatusError(Code.InvalidArgument, "its indexes are nested too deeply");
   }
 
   /** Layers that were fetched before another one failed do not belong to any image. */

@@ -247,7 +247,7 @@ test("a plugin that hangs is killed with its children when the call ends, and un
     assert.equal(error.code, Code.DeadlineExceeded);
     assert.match(
       error.message,
-      /network podnet: plugin hanging: ADD: was running for \d+\.\d s when the deadline was over, and was killed$/,
+      /network podnet: plugin hanging: ADD: was running for \d+\.\d s when the deadline passed, and was killed$/,
     );
     return true;
   });

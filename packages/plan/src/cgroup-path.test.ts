@@ -37,7 +37,7 @@ test("a container is below its pod", () => {
   assert.equal(planContainerCgroup(planPodCgroup("-.slice", "systemd", "p"), "c").path, "/keelson-c.scope");
 });
 
-test("without a parent every pod gets a cgroup of its own", () => {
+test("without a parent every pod gets its own cgroup", () => {
   assert.deepEqual(planPodCgroup("", "cgroupfs", "p"), { driver: "cgroupfs", path: "/keelson-p", own: true });
   assert.deepEqual(planPodCgroup("", "systemd", "p"), {
     driver: "systemd",

@@ -78,7 +78,7 @@ for (const name of readdirSync(testdata)) {
   });
 }
 
-test("every field of LinuxContainerResources has a case of its own", () => {
+test("every field of LinuxContainerResources has a separate case", () => {
   const alone = readdirSync(testdata).flatMap((name) => {
     const resources = inputOf(name).container?.linux?.resources;
     const keys = Object.keys(resources ?? {});

@@ -6,7 +6,7 @@ export function inRoot(path: string): string | Buffer {
   return inTree("/", `/${path}`);
 }
 
-/** Undefined when nothing is there, also when a parent on the way is not a directory. */
+/** Undefined when nothing is there, including when a parent is not a directory. */
 export function lstatInRoot(path: string): fs.Stats | undefined {
   try {
     return fs.lstatSync(inRoot(path), { throwIfNoEntry: false });

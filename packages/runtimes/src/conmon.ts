@@ -167,6 +167,16 @@ export class Conmon {
     }
   }
 
+  /** See `Runtime.findProcesses`. */
+  findProcesses({ bundleDir }: Pick<RuntimeContainer, "bundleDir">): RunningProcesses | undefined {
+    const monitor = monitorOf(bundleDir);
+    if (monitor === undefined) return undefined;
+    const pid = readPid(pidFile(bundleDir));
+    const main = pid === undefined ? null : readStat(pid);
+    // Only its monitor's child: another process may have that number now.
+    return main?.parentPid === monitor.pid ? { main: identityOf(main), monitor } : { monitor };
+  }
+
   /** conmon ends right after it has written the exit code, so its own end tells the container's, and none can be missed. */
   watch({ monitor }: RunningProcesses, onEnd: () => void): Disposable {
     return watchProcess(monitor.pid, monitor.startTicks, onEnd);
@@ -217,7 +227,11 @@ function monitorPidFile(bundleDir: string): string {
 function monitorOf(bundleDir: string): ProcessIdentity | undefined {
   const pid = readPid(monitorPidFile(bundleDir));
   const stat = pid === undefined ? null : readStat(pid);
-  return stat?.name === "conmon" && stat.state !== "Z" ? stat : undefined;
+  return stat?.name === "conmon" && stat.state !== "Z" ? identityOf(stat) : undefined;
+}
+
+function identityOf({ pid, startTicks }: ProcessIdentity): ProcessIdentity {
+  return { pid, startTicks };
 }
 
 async function endsWithin({ pid, startTicks }: ProcessIdentity, timeoutMs: number): Promise<boolean> {

@@ -125,6 +125,10 @@ export class OciRuntime implements Runtime {
     return this.#conmon.resizeTerminal(container, size);
   }
 
+  findProcesses(container: Pick<RuntimeContainer, "id" | "bundleDir">): RunningProcesses | undefined {
+    return existsSync(join(this.#command.root, container.id)) ? this.#conmon.findProcesses(container) : undefined;
+  }
+
   endExecs(container: RuntimeContainer): void {
     endExecsIn(container.bundleDir, container.id);
   }

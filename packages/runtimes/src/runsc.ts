@@ -191,6 +191,10 @@ export class RunscRuntime implements Runtime {
     return connectInSandbox(this.#command, { id, port, file }, signal);
   }
 
+  findProcesses(container: Pick<RuntimeContainer, "id" | "bundleDir">): RunningProcesses | undefined {
+    return this.#hasState(container.id) ? this.#conmon.findProcesses(container) : undefined;
+  }
+
   endExecs(container: RuntimeContainer): void {
     this.#inBackground(container, endRunscExecs(this.#command, container));
   }

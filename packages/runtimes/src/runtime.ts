@@ -111,6 +111,11 @@ export interface Runtime {
    * @param sandbox the container that is the pod's sandbox.
    */
   connectPort?(sandbox: RuntimeContainer, port: number, signal: AbortSignal): Promise<number>;
+  /**
+   * The processes of a container whose record does not name them, found by its bundle; undefined when none of this
+   * runtime run for it.
+   */
+  findProcesses(container: Pick<RuntimeContainer, "id" | "bundleDir">): RunningProcesses | undefined;
   /** Ends the commands that an earlier daemon was running in the container. */
   endExecs(container: RuntimeContainer): void;
   /** Has the monitor write to a new file at the log's path; returns when that exists. */

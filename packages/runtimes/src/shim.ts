@@ -6,7 +6,7 @@ import type { Log } from "@keelson/base/log.ts";
 import { Code, codeOf, messageOf, StatusError, wrapError } from "@keelson/base/status.ts";
 import type { CgroupUsage } from "@keelson/linux/cgroup-usage.ts";
 import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
-import { processStartTicks } from "@keelson/linux/procfs.ts";
+import { isProcessAlive, processStartTicks } from "@keelson/linux/procfs.ts";
 import type { TerminalSize } from "@keelson/linux/pty.ts";
 import type { ResourcesSpec } from "@keelson/oci/runtime-spec/resources.ts";
 import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
@@ -23,7 +23,7 @@ import type {
   RuntimeContainer,
   RuntimeView,
 } from "./runtime.ts";
-import { type Bundle, forgetEnds, isMarked, markBundle, readExit, writeShim } from "./shim/bundle-files.ts";
+import { type Bundle, forgetEnds, isMarked, markBundle, readExit, readShim, writeShim } from "./shim/bundle-files.ts";
 import { ContainerEnds } from "./shim/container-ends.ts";
 import { ContainerStreams } from "./shim/container-streams.ts";
 import { answerTimeoutMs, cleanUpTimeoutMs, killTimeoutMs, slowTimeoutMs } from "./shim/deadlines.ts";
@@ -190,6 +190,11 @@ export class ShimRuntime implements Runtime {
       { id: container.id, height: rows, width: columns },
       { timeoutMs: answerTimeoutMs, signal },
     );
+  }
+
+  findProcesses({ bundleDir }: Bundle): RunningProcesses | undefined {
+    const shim = isMarked(bundleDir, this.#o.name) ? readShim(bundleDir)?.identity : undefined;
+    return shim !== undefined && isProcessAlive(shim.pid, shim.startTicks) ? { monitor: shim } : undefined;
   }
 
   endExecs(container: RuntimeContainer): void {

@@ -51,10 +51,9 @@ for (const runtime of ["crun", "shim-runc"] as const) {
       await waitFor(() => linesOf(logSoFar(logPath)).length > lines + 10, { message: "nothing more is logged" });
     };
 
-    for (const [how, damage] of [
-      ["has a state of a later build", laterState],
-      ["is cut off", cut],
-    ] as const) {
+    // What runs is found by its bundle, too: that is another matter with each runtime.
+    const damages = [["has a state of a later build", laterState] as const, ["is cut off", cut] as const];
+    for (const [how, damage] of runtime === "crun" ? damages : damages.slice(1)) {
       test(`a container whose record ${how} runs and logs, is listed as unknown, and is back when it can be read`, async () => {
         const [pod, other] = [await node.runPod({ linux: podPid }), await node.runPod()];
         const id = await node.runContainer(pod, counter);
@@ -125,6 +124,8 @@ for (const runtime of ["crun", "shim-runc"] as const) {
         assert.deepEqual(node.leftBehind(), []);
       });
     }
+
+    if (runtime !== "crun") return;
 
     test("a container that ends while its record cannot be read has ended with its real code when it can be", async () => {
       const pod = await node.runPod();

@@ -1,4 +1,5 @@
 import type { Runtime, RuntimeContainer } from "@keelson/runtimes/runtime.ts";
+import type { Handler } from "@keelson/runtimes/runtimes.ts";
 import type { Handlers, Machine } from "../capabilities.ts";
 import type { ContainerRecord } from "../records/container-record.ts";
 import type { UnreadableContainer } from "../records/container-state.ts";
@@ -17,6 +18,20 @@ export function knownRuntimeOf(
 ): { readonly runtime: Runtime; readonly container: RuntimeContainer } | undefined {
   const isConfigured = d.runtimes.all().some(({ name }) => name === record.handler);
   return isConfigured ? runtimeOf(d, record) : undefined;
+}
+
+/**
+ * Adds what runs of a container whose record does not say so, or not with which handler: the runtime that has it finds it
+ * by its bundle.
+ */
+export function withFoundProcesses(d: Handlers, record: Unreadable): Unreadable {
+  if (record.state.processes !== undefined && knownRuntimeOf(d, record) !== undefined) return record;
+  const container = { id: record.id, bundleDir: bundleDir(d.paths, record.id) };
+  for (const { name, runtime } of handlersOf(d, record)) {
+    const processes = runtime.findProcesses(container);
+    if (processes !== undefined) return { ...record, handler: name, state: { ...record.state, processes } };
+  }
+  return record;
 }
 
 /** Sends SIGKILL to everything in a container whose record cannot be read, as far as it is known where that runs. */
@@ -47,8 +62,13 @@ export async function forgetContainer(
   { id, handler }: Pick<ContainerRecord, "id" | "handler">,
   signal: AbortSignal,
 ): Promise<void> {
+  for (const { runtime } of handlersOf(d, { handler }))
+    await runtime.delete({ id, bundleDir: bundleDir(d.paths, id) }, signal);
+}
+
+/** The handler that a record names or, if it names none that is configured, all of them: any may have the container. */
+function handlersOf(d: Handlers, { handler }: Pick<ContainerRecord, "handler">): readonly Handler[] {
   const all = d.runtimes.all();
   const known = all.filter(({ name }) => name === handler);
-  for (const { runtime } of known.length > 0 ? known : all)
-    await runtime.delete({ id, bundleDir: bundleDir(d.paths, id) }, signal);
+  return known.length > 0 ? known : all;
 }

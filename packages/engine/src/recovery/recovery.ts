@@ -3,6 +3,7 @@ import { exitEvent } from "../container/exit-watch.ts";
 import { putBackResources } from "../container/resources.ts";
 import { runtimeOf } from "../container/runtime-container.ts";
 import { releaseContainer, removeContainerRecord } from "../container/teardown.ts";
+import { withFoundProcesses } from "../container/unreadable.ts";
 import { hasSandboxEnded } from "../pod/sandbox-container.ts";
 import { type PodStopping, watchPod } from "../pod/stop.ts";
 import { stopContainersOf, teardownPod } from "../pod/teardown.ts";
@@ -56,8 +57,11 @@ async function recoverContainer(d: Recovering, container: ContainerRecord): Prom
       return releaseContainer(d, id);
     case "unknown":
       return;
-    case "unreadable":
-      return d.exits.watch(container);
+    case "unreadable": {
+      const found = withFoundProcesses(d, { ...container, state });
+      // Changes the stand-in alone, not the row.
+      return d.exits.watch(d.containers.update(id, () => found));
+    }
   }
 }
 

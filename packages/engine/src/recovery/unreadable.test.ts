@@ -244,23 +244,24 @@ test("the name of what cannot be read stays taken, as long as its record says it
   assert.ok(await scene.client.createContainer(other), "another pod's names are its own");
 });
 
-test("the end of a container whose record cannot be read is seen, remembered, and the real one when it can be read", async (t) => {
-  const scene = new Scene(t);
-  const { node, client } = scene;
-  const { podId, id } = await scene.prepare();
-  const before = scene.change("containers", id, laterState);
-  await scene.restart();
-  node.exit(id, 42);
-  await node.quiet();
-  const { state, exitCode, finishedAt } = await client.containerStatus(id);
-  assert.deepEqual([state, exitCode, finishedAt > 0n], [unknown, 42, true]);
-  assert.ok(node.exitReports.has(id), "its exit code is kept");
-  await scene.restart(() => void scene.change("containers", id, () => before));
-  const real = await client.containerStatus(id);
-  assert.deepEqual([real.state, real.exitCode, real.finishedAt], [exited, 42, finishedAt]);
-  assert.equal((await client.podStatus(podId)).state, ready);
-  await scene.removeAllPods();
-});
+for (const [how, damage] of Object.entries(damages))
+  test(`the end of a container whose record is ${how} is seen, and is the real one when it can be read`, async (t) => {
+    const scene = new Scene(t);
+    const { node, client } = scene;
+    const { podId, id } = await scene.prepare();
+    const before = scene.change("containers", id, damage);
+    await scene.restart();
+    node.exit(id, 42);
+    await node.quiet();
+    const { state, exitCode, finishedAt } = await client.containerStatus(id);
+    assert.deepEqual([state, exitCode, finishedAt > 0n], [unknown, 42, true]);
+    assert.ok(node.exitReports.has(id), "its exit code is kept");
+    await scene.restart(() => void scene.change("containers", id, () => before));
+    const real = await client.containerStatus(id);
+    assert.deepEqual([real.state, real.exitCode, real.finishedAt], [exited, 42, finishedAt]);
+    assert.equal((await client.podStatus(podId)).state, ready);
+    await scene.removeAllPods();
+  });
 
 test("a container whose record cannot be read is not killed for the loss of its monitor", async (t) => {
   const scene = new Scene(t);

@@ -51,6 +51,13 @@ export function fakeRuntime(node: FakeNode, handler: string): Runtime {
     execStreams: () => Promise.reject(new Error("there are no streams")),
     attach: () => Promise.reject(new Error("there are no streams")),
     resizeTerminal: () => Promise.resolve(),
+    findProcesses: ({ id }) => {
+      const state = node.runtimeStates.get(id);
+      const [main, monitor] = [state?.main, state?.monitor].map((pid) => node.processes.get(pid ?? 0));
+      const identity = ({ pid }: { pid: number }) => ({ pid, startTicks: pid });
+      if (state?.handler !== handler || monitor === undefined) return undefined;
+      return { ...(main === undefined ? {} : { main: identity(main) }), monitor: identity(monitor) };
+    },
     endExecs: () => node.now("runtime end-execs", () => {}),
     reopenLog: (_container, _monitor, signal) => node.effect("runtime reopen-log", () => {}, signal),
     delete: ({ id }, signal) =>

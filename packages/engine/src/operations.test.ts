@@ -16,7 +16,7 @@ function newOperations() {
 
 const subject = { call: "RunPodSandbox", name: "web", podUid: "u1" };
 
-test("stages and what they are busy with have their times, one after the other", () => {
+test("stages and their details have their times, one after the other", () => {
   const { clock, ended, operations } = newOperations();
   clock.ms = 1000;
   const operation = operations.begin(subject, "00-trace");
@@ -53,7 +53,7 @@ test("stages and what they are busy with have their times, one after the other",
   assert.deepEqual(operations.running(), []);
 });
 
-test("one that runs is shown as far as it is, one that failed with why", () => {
+test("one under way is shown as far as it got, one that failed with the reason", () => {
   const { clock, operations } = newOperations();
   const running = operations.begin(subject);
   running.stage("attach the network");
@@ -68,7 +68,7 @@ test("one that runs is shown as far as it is, one that failed with why", () => {
   assert.deepEqual([failed?.code, failed?.error, others.length], ["Unavailable", "the agent is starting", 0]);
 });
 
-test("only the last ones are remembered, and no operation grows without bound", () => {
+test("only the last ones are remembered, and no operation grows without limit", () => {
   const { operations } = newOperations();
   for (let i = 0; i < 3000; i += 1) operations.begin({ ...subject, podUid: `u${i}` }).end();
   assert.equal(operations.ofPod("u951").length, 0);
@@ -80,7 +80,7 @@ test("only the last ones are remembered, and no operation grows without bound", 
   assert.equal(operations.ofPod("u1").at(-1)?.stages[0]?.details.length, 64);
 });
 
-test("a pod's are in the order of their beginning, also when they end in another", () => {
+test("a pod's operations are ordered by their start, even if they end in another order", () => {
   const { clock, operations } = newOperations();
   const first = operations.begin({ ...subject, name: "first" });
   clock.ms = 1;

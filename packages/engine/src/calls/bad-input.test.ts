@@ -10,7 +10,7 @@ import { createHandlers } from "./handlers.ts";
 
 const signal = new AbortController().signal;
 
-/** A node with a pod and a running container, and the calls as the server has them. */
+/** A node with a pod and a running container, and the calls of the engine. */
 async function newNode(t: TestContext) {
   const node = new FakeNode();
   t.after(() => node[Symbol.dispose]());
@@ -21,7 +21,7 @@ async function newNode(t: TestContext) {
   return { node, client, podId, containerId, calls: createHandlers(node.deps) as Required<Handlers> };
 }
 
-/** The call fails with this code and a text that says what is wrong, and it did nothing. */
+/** The call fails with this code and a message that says what is wrong, and has done nothing. */
 async function refuses(node: FakeNode, call: Promise<unknown>, code: Code, text: RegExp): Promise<void> {
   const before = node.left();
   const effects = node.effects.length;
@@ -51,7 +51,7 @@ test("a missing config, metadata or image names what is missing", async (t) => {
   await refuses(node, create(containerConfig({ image: { image: "nobody/has:this" } })), Code.NotFound, /pull it first/);
 });
 
-test("names that lead astray are refused", async (t) => {
+test("names that lead out of their directory are refused", async (t) => {
   const { node, client, podId } = await newNode(t);
   for (const name of ["", "a/b", "a\nb", "a\0b", "x".repeat(300)]) {
     await refuses(
@@ -82,7 +82,7 @@ test("names that lead astray are refused", async (t) => {
   );
 });
 
-test("a handler that is not configured is named with those that are", async (t) => {
+test("an unknown handler is an error that lists the configured ones", async (t) => {
   const { node, client } = await newNode(t);
   await refuses(
     node,
@@ -92,7 +92,7 @@ test("a handler that is not configured is named with those that are", async (t) 
   );
 });
 
-test("an empty id is a mistake in every call", async (t) => {
+test("an empty id is refused in every call", async (t) => {
   const { node, calls } = await newNode(t);
   const pod = { podSandboxId: "" };
   const container = { containerId: "" };
@@ -132,7 +132,7 @@ test("an unknown id is NotFound where the call needs it", async (t) => {
   for (const call of unknown) await refuses(node, call, Code.NotFound, /there is none with this id/);
 });
 
-test("negative timeouts are refused; huge ones are taken", async (t) => {
+test("negative timeouts are refused; huge ones are accepted", async (t) => {
   const { node, containerId, calls } = await newNode(t);
   for (const timeout of [-1n, -(2n ** 63n)]) {
     await refuses(
@@ -178,7 +178,7 @@ test("exec and log rotation are for running containers, and exec needs a command
   );
 });
 
-test("exec and attach need a stream, no stderr beside a terminal, and a container that runs; URLs name nothing of the request", async (t) => {
+test("exec and attach need a stream, no stderr beside a terminal, and a running container; URLs contain nothing of the request", async (t) => {
   const { node, client, podId, containerId, calls } = await newNode(t);
   const streams = { stdin: false, stdout: true, stderr: true, tty: false };
   for (const call of [
@@ -222,7 +222,7 @@ test("exec and attach need a stream, no stderr beside a terminal, and a containe
   );
 });
 
-test("an exec that takes longer than its timeout is DeadlineExceeded; one whose client goes away is not", async (t) => {
+test("an exec that takes longer than its timeout is DeadlineExceeded; one whose client disconnects is not", async (t) => {
   t.mock.timers.enable({ apis: ["setTimeout", "AbortSignal.timeout" as "setTimeout"] });
   const { node, containerId, calls } = await newNode(t);
   node.fate = (effect) => (effect === "runtime exec" ? "hangs" : "works");
@@ -239,7 +239,7 @@ test("an exec that takes longer than its timeout is DeadlineExceeded; one whose 
   await assert.rejects(left, (e: unknown) => codeOf(e) === Code.Cancelled);
 });
 
-test("a container that joins the processes of another needs that one, running and in its pod", async (t) => {
+test("joining the processes of another container needs that one to run in the same pod", async (t) => {
   const { node, client, podId, containerId } = await newNode(t);
   const target = (id: string) => ({
     metadata: { name: "debug" },

@@ -1,4 +1,4 @@
-// Somebody sets the machine's clock, by an hour forward or back, at each moment of a pod's life.
+// The machine's clock is set an hour forward or back, at each moment of a pod's life.
 import assert from "node:assert/strict";
 import { type TestContext, test } from "node:test";
 import { setImmediate as turn } from "node:timers/promises";
@@ -27,8 +27,8 @@ function assertInOrder({ id, createdAt, startedAt, finishedAt, state }: Containe
 }
 
 /**
- * One pod twice over, as a kubelet makes it, with containers that end in every way; with what a kubelet concludes from
- * times.
+ * Makes the same pod twice, as a kubelet does, with containers that end in every way, and checks what a kubelet
+ * concludes from their times.
  */
 async function life(node: FakeNode, client: Client, inTime: <T>(call: Promise<T>) => Promise<T>): Promise<void> {
   const podId = await inTime(client.runPod(ownPid));
@@ -69,14 +69,14 @@ async function life(node: FakeNode, client: Client, inTime: <T>(call: Promise<T>
 }
 
 for (const seconds of [3600, -3600]) {
-  test(`a clock that jumps by ${seconds} s at any effect turns no times around, keeps the newest newest and loses nothing`, async (t) => {
+  test(`a clock that jumps by ${seconds} s at any effect keeps times in order and the newest newest, and loses nothing`, async (t) => {
     const effects = await lifeWithJump(t, -1, seconds);
     assert.ok(effects > 30, String(effects));
     for (let at = 0; at < effects; at += 1) await lifeWithJump(t, at, seconds);
   });
 }
 
-test("a clock that swings between hours at every effect does neither", async (t) => {
+test("so does a clock that swings between two hours at every effect", async (t) => {
   const { node, client, inTime } = newNode(t);
   node.fate = (_, index) => {
     node.jumpClock(index % 2 === 0 ? -3600 : 1800);
@@ -97,7 +97,7 @@ async function lifeWithJump(t: TestContext, at: number, seconds: number): Promis
   return node.effects.length;
 }
 
-test("a creation lingers for its retry, and a grace period lasts, by a clock that nobody can set", async (t) => {
+test("lingering creations and grace periods use a clock that nobody can set", async (t) => {
   const { node, inTime } = newNode(t);
   const now = Date.now();
   let offsetMs = 0;

@@ -8,11 +8,11 @@ import type { Fate } from "../testing/fake-machine.ts";
 import { FakeNode } from "../testing/fake-node.ts";
 import { mockTime, passTime } from "../testing/pass-time.ts";
 
-/** A call, on a node that was brought to where it makes sense. */
+/** A call, and how to prepare a node for it. */
 interface Scenario {
   prepare?: (client: Client) => Promise<string>;
   call: (client: Client, id: string) => Promise<unknown>;
-  /** What the message of an error begins with, so that it is known which call it was. */
+  /** What the message of an error begins with, which names the call. */
   says: RegExp;
 }
 
@@ -62,7 +62,7 @@ async function podInContainerWithContainers(client: Client): Promise<string> {
   return podId;
 }
 
-/** What fails must undo what it did, and then work when it is called again. */
+/** A call that fails must undo what it did, and then work when it is repeated. */
 const creations: Record<string, Scenario> = {
   "RunPodSandbox with an init": { call: (c) => c.runPod(sharedPid), says: /^run pod sandbox web/ },
   "RunPodSandbox without processes": { call: (c) => c.runPod(ownPid), says: /^run pod sandbox web/ },
@@ -90,7 +90,7 @@ const creations: Record<string, Scenario> = {
   },
 };
 
-/** What fails may leave a part to the next try. */
+/** A call that fails may leave a part to the next try. */
 const removals: Record<string, Scenario> = {
   "StopContainer of a running one": { prepare: runningContainer, call: (c, id) => c.stopContainer(id, 10n), says: /./ },
   "RemoveContainer of a running one": { prepare: runningContainer, call: (c, id) => c.removeContainer(id), says: /./ },
@@ -103,7 +103,7 @@ const removals: Record<string, Scenario> = {
   RemovePodSandbox: { prepare: podWithContainers, call: (c, id) => c.removePod(id), says: /./ },
 };
 
-/** What there is, but for the pods' own cgroups: they come with the first container and go with the pod. */
+/** What exists, except the pods' own cgroups: they come with the first container and go with the pod. */
 function leftOf(node: FakeNode): string[] {
   return node.left().filter((thing) => !/^cgroup \/keelson-[^/]+$/.test(thing));
 }
@@ -118,7 +118,7 @@ async function prepared(scenario: Scenario): Promise<{ node: FakeNode; client: C
   return { node, client, id };
 }
 
-/** The names of the effects of the call when nothing fails, those in the background too. */
+/** The names of the call's effects when nothing fails, including those in the background. */
 async function effectsOf(t: TestContext, scenario: Scenario): Promise<string[]> {
   const { node, client, id } = await prepared(scenario);
   using _ = node;
@@ -150,7 +150,7 @@ async function assertAllGoes(t: TestContext, node: FakeNode, client: Client): Pr
 
 for (const [name, scenario] of Object.entries(creations)) {
   for (const fate of ["fails", "done and fails"] satisfies Fate[]) {
-    test(`${name}: whichever effect ${fate}, nothing is left and the same request then works`, async (t) => {
+    test(`${name}: whichever effect ${fate}, nothing is left, and the same request then works`, async (t) => {
       mockTime(t.mock);
       for (const [i, effect] of (await effectsOf(t, scenario)).entries()) {
         const { node, client, id } = await prepared(scenario);
@@ -168,7 +168,7 @@ for (const [name, scenario] of Object.entries(creations)) {
     });
   }
 
-  test(`${name}: when its rollback fails too, the first error is told and a retry finishes`, async (t) => {
+  test(`${name}: when its rollback fails too, it reports the first error and a retry finishes`, async (t) => {
     mockTime(t.mock);
     for (const [i, effect] of (await effectsOf(t, scenario)).entries()) {
       // Each effect of the rollback, and all of them.
@@ -212,7 +212,7 @@ for (const [name, scenario] of Object.entries(creations)) {
       const { node, client, id } = await prepared(scenario);
       using _ = node;
       const before = leftOf(node);
-      // From here on nothing works any more, as for one that is dead.
+      // From here on nothing works any more, as in a dead daemon.
       node.fate = (_, index) => (index > i ? "fails" : "works");
       const error = await errorOf(t, scenario.call(client, id));
       node.fate = () => "works";
@@ -244,7 +244,7 @@ for (const [name, scenario] of Object.entries(removals)) {
     }
   }
 
-  test(`${name}: after a failure and a new start of the daemon a retry completes it`, async (t) => {
+  test(`${name}: after a failure and a restart of the daemon, a retry completes it`, async (t) => {
     mockTime(t.mock);
     for (const i of (await effectsOf(t, scenario)).keys()) {
       for (const bootId of ["boot-1", "boot-2"]) {
@@ -268,7 +268,7 @@ const start: Scenario = {
 };
 
 for (const fate of ["fails", "done and fails"] satisfies Fate[]) {
-  test(`StartContainer: whichever effect ${fate}, nothing of the container runs on and it is listed as ended, or it can still be started`, async (t) => {
+  test(`StartContainer: whichever effect ${fate}, the container does not run and is listed as exited, or it can still be started`, async (t) => {
     mockTime(t.mock);
     for (const [i, effect] of (await effectsOf(t, start)).entries()) {
       const { node, client, id } = await prepared(start);
@@ -292,7 +292,7 @@ for (const fate of ["fails", "done and fails"] satisfies Fate[]) {
   });
 }
 
-test("StartContainer: when ending what it started fails too, the first error is told and a stop completes it", async (t) => {
+test("StartContainer: when ending what it started fails too, it reports the first error and a stop completes it", async (t) => {
   mockTime(t.mock);
   for (const [i, effect] of (await effectsOf(t, start)).entries()) {
     const { node, client, id } = await prepared(start);

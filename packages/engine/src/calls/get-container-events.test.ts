@@ -20,7 +20,7 @@ function newNode(t: TestContext, tally: Tally = noTally) {
   return { node, client: clientOf(node) };
 }
 
-/** Follows events; `wait` holds the client back before it takes each. */
+/** Follows events; `wait` delays the client before each. */
 function follow(t: TestContext, node: FakeNode, wait: () => Promise<void> = () => Promise.resolve()) {
   const abort = new AbortController();
   const events: ContainerEventResponse[] = [];
@@ -36,13 +36,13 @@ function follow(t: TestContext, node: FakeNode, wait: () => Promise<void> = () =
     );
   t.after(() => abort.abort());
   const names = ["created", "started", "stopped", "deleted"];
-  /** `created 3` and so on: what, and the first digits of whom. */
+  /** Such as `created 3`: the type, and the first digits of the id. */
   const told = () =>
     events.map((event) => `${names[event.containerEventType]!} ${Number.parseInt(event.containerId.slice(0, 8), 16)}`);
   return { events, told, ended, abort };
 }
 
-test("a life is told in order, of the pod and of its container", async (t) => {
+test("events describe the life of a pod and its container in order", async (t) => {
   const { node, client } = newNode(t);
   const { events, told } = follow(t, node);
   const podId = await client.runPod();
@@ -76,7 +76,7 @@ test("a life is told in order, of the pod and of its container", async (t) => {
   assert.equal(events[7]!.podSandboxStatus, undefined);
 });
 
-test("a client that comes late is told how it came to what there is, at the times when it did", async (t) => {
+test("a client that connects late gets the events that led to the current state, with their times", async (t) => {
   const { node, client } = newNode(t);
   const podId = await client.runPod();
   const running = await client.createContainer(podId);
@@ -109,7 +109,7 @@ test("a client that comes late is told how it came to what there is, at the time
   assert.equal(told().at(-1), "stopped 2");
 });
 
-test("after a restart of the daemon the beginning is the same", async (t) => {
+test("after a restart of the daemon a client gets the same events first", async (t) => {
   const { node, client } = newNode(t);
   const podId = await client.runPod();
   await client.startContainer(await client.createContainer(podId));
@@ -121,7 +121,7 @@ test("after a restart of the daemon the beginning is the same", async (t) => {
   assert.deepEqual(after.told(), before.told());
 });
 
-test("what fails on the way is never told of", async (t) => {
+test("what fails on the way causes no event", async (t) => {
   const { node, client } = newNode(t);
   const { told } = follow(t, node);
   node.fate = (effect) => (effect === "network attach" ? "fails" : "works");
@@ -134,7 +134,7 @@ test("what fails on the way is never told of", async (t) => {
   assert.deepEqual(told(), ["created 2", "started 2"]);
 });
 
-test("several clients are told the same", async (t) => {
+test("several clients get the same events", async (t) => {
   const { node, client } = newNode(t);
   const [one, two] = [follow(t, node), follow(t, node)];
   const podId = await client.runPod();
@@ -145,7 +145,7 @@ test("several clients are told the same", async (t) => {
   assert.equal(two.told().length, 3);
 });
 
-test("a client that does not read ends with an error instead of missing some, is counted, and costs the others nothing", async (t) => {
+test("a client that does not read gets an error instead of missing events, is counted, and does not slow the others", async (t) => {
   let dropped = 0;
   const { node, client } = newNode(t, {
     ...noTally,
@@ -167,7 +167,7 @@ test("a client that does not read ends with an error instead of missing some, is
   assert.ok(dropped >= 1100 && dropped < 1300, `${dropped} events were dropped`);
 });
 
-test("a stop that is seen before the start is noted is told once, and no start after it", async (t) => {
+test("a stop that is seen before the start is recorded is one event, and no start follows it", async (t) => {
   const { node, client } = newNode(t);
   const { told, events } = follow(t, node);
   const podId = await client.runPod();

@@ -24,7 +24,7 @@ function hasCode(code: Code, text = /./) {
 const unknown = "f".repeat(64);
 const ownPid = { linux: { security_context: { namespace_options: { pid: "CONTAINER" } } } };
 
-test("stops and removes succeed for what is not there and when they are repeated", async (t) => {
+test("stops and removals succeed for what does not exist and when they are repeated", async (t) => {
   const { node, client, inTime } = newNode(t);
   for (const call of [client.stopContainer, client.removeContainer, client.stopPod, client.removePod])
     assert.deepEqual(await call(unknown), {});
@@ -37,7 +37,7 @@ test("stops and removes succeed for what is not there and when they are repeated
   assert.deepEqual(node.left(), []);
 });
 
-test("the same stop or remove from several clients at once is one", async (t) => {
+test("the same stop or removal from several clients at once happens once", async (t) => {
   const { node, client, inTime } = newNode(t);
   const podId = await client.runPod();
   const id = await client.createContainer(podId);
@@ -68,7 +68,7 @@ test("removing a pod removes what runs in it", async (t) => {
   assert.deepEqual(node.left(), []);
 });
 
-test("a stopped pod is listed as not ready, keeps its ended containers and takes no more", async (t) => {
+test("a stopped pod is listed as not ready, keeps its exited containers and accepts no more", async (t) => {
   const { node, client, inTime } = newNode(t);
   const podId = await client.runPod();
   const id = await client.createContainer(podId);
@@ -81,7 +81,7 @@ test("a stopped pod is listed as not ready, keeps its ended containers and takes
   assert.equal(node.attachments.size, 0);
 });
 
-test("RunPodSandbox again with the same config gives the same pod, whatever the order of its maps", async (t) => {
+test("RunPodSandbox again with the same config returns the same pod, whatever the order of its maps", async (t) => {
   const { node, client } = newNode(t);
   const id = await client.runPod({ labels: { a: "1", b: "2" }, annotations: { x: "1", y: "2" } });
   node.effects.length = 0;
@@ -89,7 +89,7 @@ test("RunPodSandbox again with the same config gives the same pod, whatever the 
   assert.deepEqual(node.effects, []);
 });
 
-test("RunPodSandbox with another config, handler or after a stop says that the name is taken", async (t) => {
+test("RunPodSandbox with another config, handler or after a stop, is refused because the name is taken", async (t) => {
   const { client, inTime } = newNode(t);
   const id = await client.runPod();
   const taken = hasCode(Code.AlreadyExists, new RegExp(id));
@@ -102,7 +102,7 @@ test("RunPodSandbox with another config, handler or after a stop says that the n
   assert.notEqual(await client.runPod(), id);
 });
 
-test("CreateContainer again gives the created container, but not a started one or one of another pod", async (t) => {
+test("CreateContainer again returns the created container, but not a started one or one in another pod", async (t) => {
   const { client, inTime } = newNode(t);
   const podId = await client.runPod();
   const id = await client.createContainer(podId, { labels: { a: "1", b: "2" } });
@@ -122,7 +122,7 @@ test("CreateContainer again gives the created container, but not a started one o
   );
 });
 
-test("only a created container can be started, and once", async (t) => {
+test("only a created container can be started, and only once", async (t) => {
   const { client, inTime } = newNode(t);
   const id = await client.createContainer(await client.runPod());
   await client.startContainer(id);
@@ -131,7 +131,7 @@ test("only a created container can be started, and once", async (t) => {
   await assert.rejects(client.startContainer(id), hasCode(Code.FailedPrecondition, /exited/));
 });
 
-test("a start that races a stop is told so, at each moment of it, and the container has ended by the stop", async (t) => {
+test("a start that races a stop says so, at each moment, and the stop ends the container", async (t) => {
   let refused = 0;
   for (let turns = 0; turns < 12; turns += 1) {
     t.mock.timers.reset();
@@ -154,7 +154,7 @@ test("a start that races a stop is told so, at each moment of it, and the contai
   assert.ok(refused > 0);
 });
 
-test("a command that cannot be executed makes a container that has ended; its start and status say why, and it can be removed", async (t) => {
+test("a command that cannot be executed makes an exited container; its start and status say why, and it can be removed", async (t) => {
   const { node, client } = newNode(t);
   node.commandProblem = { exitCode: 127, message: 'the command "/nope" does not exist' };
   node.fate = (effect) => (effect === "runtime create" ? "fails" : "works");
@@ -190,7 +190,7 @@ const calls = {
 for (const [name, call] of Object.entries(calls)) {
   const hangIn = name === "RunPodSandbox" ? "network attach" : "runtime create";
 
-  test(`${name}: a retry joins the call that is under way, also after its client went away`, async (t) => {
+  test(`${name}: a retry joins the call that is under way, even after its client disconnected`, async (t) => {
     const { node, client, inTime } = newNode(t);
     await client.runPod({ metadata: { name: "home", namespace: "default", uid: "u2" } });
     node.fate = (effect) => (effect === hangIn ? "hangs" : "works");
@@ -217,7 +217,7 @@ for (const [name, call] of Object.entries(calls)) {
     assert.equal(await call(client), a);
   });
 
-  test(`${name}: when the only client goes away the call goes on and the retry gets its result`, async (t) => {
+  test(`${name}: when the only client disconnects, the call goes on and the retry gets its result`, async (t) => {
     const { node, client, inTime } = newNode(t);
     await client.runPod({ metadata: { name: "home", namespace: "default", uid: "u2" } });
     node.fate = (effect) => (effect === hangIn ? "hangs" : "works");
@@ -235,7 +235,7 @@ for (const [name, call] of Object.entries(calls)) {
     assert.equal(node.effects.length, effects, "the retry did nothing of its own");
   });
 
-  test(`${name}: one that hangs and that nobody asks for again is undone, and the name is free`, async (t) => {
+  test(`${name}: one that hangs and is not retried is undone, and the name is free`, async (t) => {
     const { node, client, inTime } = newNode(t);
     const home = await client.runPod({ metadata: { name: "home", namespace: "default", uid: "u2" } });
     await node.quiet();
@@ -259,7 +259,7 @@ for (const [name, call] of Object.entries(calls)) {
     assert.deepEqual(node.left(), []);
   });
 
-  test(`${name}: while one config of a name is being made, another one waits or is refused, and nothing mixes`, async (t) => {
+  test(`${name}: while one config of a name is being created, another waits or is refused, and nothing mixes`, async (t) => {
     const { node, client, inTime } = newNode(t);
     await client.runPod({ metadata: { name: "home", namespace: "default", uid: "u2" } });
     node.turns = () => 3;
@@ -293,7 +293,7 @@ test("StopPodSandbox while a container is being created waits for it and takes i
   assert.deepEqual(node.left(), []);
 });
 
-test("RemovePodSandbox while a client waits to create a container: that finds no pod", async (t) => {
+test("RemovePodSandbox while a client waits to create a container: the client then finds no pod", async (t) => {
   const { node, client, inTime } = newNode(t);
   const podId = await client.runPod();
   node.turns = () => 3;

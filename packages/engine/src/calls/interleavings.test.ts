@@ -54,7 +54,7 @@ const step = fc.record<Step>({
   graceSeconds: fc.nat(2),
 });
 
-/** What several clients do at once, how long each effect takes, which effects fail. */
+/** What several clients do at once, how long each effect takes, and which effects fail. */
 const history = fc.record({
   clients: fc.array(fc.array(step, { minLength: 1, maxLength: 12 }), { minLength: 1, maxLength: 8 }),
   turns: fc.array(fc.nat(4), { minLength: 1, maxLength: 12 }),
@@ -64,7 +64,7 @@ const history = fc.record({
   restarts: fc.boolean(),
 });
 
-/** What clients have seen so far. Each look must go on from there. */
+/** What clients have seen so far. Everything they see later must be consistent with it. */
 class Observer {
   readonly #ranks = new Map<string, number>();
   readonly #gone = new Set<string>();
@@ -173,7 +173,7 @@ async function play(node: FakeNode, client: Client, seen: Observer, steps: reado
     } catch (error) {
       if (error instanceof assert.AssertionError) throw error;
       const message = messageOf(error);
-      // What nobody injected must have a meaning; a start may find that a stop, which takes no lock, was faster.
+      // An error that was not injected must be a known one; a stop, which takes no lock, may have overtaken a start.
       assert.ok(
         expectedCodes.has(codeOf(error)) || /injected fault|cannot start/.test(message),
         `${each.call}: ${message}`,
@@ -190,7 +190,7 @@ async function removeAll(node: FakeNode, client: Client): Promise<void> {
 
 const seed = Number(process.env["KEELSON_SEED"] ?? Math.floor(Math.random() * 2 ** 31));
 
-test("whatever clients do at once and whatever fails, states go forward and nothing is left in the end", async (t) => {
+test("whatever clients do at once and whatever fails, states only go forward and nothing is left in the end", async (t) => {
   t.diagnostic(`KEELSON_SEED=${seed}`);
   mockTime(t.mock);
   const property = fc.asyncProperty(history, async ({ clients, turns, faults, halfDone, heedsSignals, restarts }) => {

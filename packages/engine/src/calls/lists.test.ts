@@ -17,7 +17,7 @@ function newNode(t: TestContext) {
 const pod = (name: string, over: object = {}) => ({ metadata: { name, namespace: "default", uid: name }, ...over });
 const ids = (items: { id: string }[]) => items.map(({ id }) => id).sort();
 
-/** All lists and statuses, within one turn of the event loop: none of them waits for anything. */
+/** All lists and statuses, in one turn of the event loop: none of them waits for anything. */
 async function answersAtOnce(client: Client, podId: string, containerId: string): Promise<void> {
   let isDone = false;
   const all = Promise.all([
@@ -80,7 +80,7 @@ test("what is still being created is not shown by any list or status", async (t)
   assert.equal((await client.listContainers()).length, 1);
 });
 
-test("pods are filtered by id or its beginning, state and labels, all of which must fit", async (t) => {
+test("pods are filtered by id or prefix, state and labels, which must all match", async (t) => {
   const { client } = newNode(t);
   const a = await client.runPod(pod("a", { labels: { app: "web", tier: "front" } }));
   const b = await client.runPod(pod("b", { labels: { app: "web" } }));
@@ -123,7 +123,7 @@ test("containers are filtered by id, pod, state and labels", async (t) => {
   assert.deepEqual(await list({ labelSelector: { app: "web" }, podSandboxId: podA }), [created]);
 });
 
-test("a status takes the beginning of an id, and says so when several ids begin like it", async (t) => {
+test("a status accepts a prefix of an id, and says so when several ids have it", async (t) => {
   const { client } = newNode(t);
   const a = await client.runPod(pod("a"));
   await client.runPod(pod("b"));
@@ -148,7 +148,7 @@ test("a pod's status has its addresses while it is ready, and none in the host's
   assert.equal((await client.podStatus(id)).network?.ip, "");
 });
 
-test("a container's status tells how it went: times in order, exit code and reason", async (t) => {
+test("a container's status shows its history: times in order, exit code and reason", async (t) => {
   const { node, client } = newNode(t);
   const podId = await client.runPod();
   const ended = async (name: string, exitCode: number) => {
@@ -182,7 +182,7 @@ test("a container that ends before its start is answered has a start and an end"
   assert.ok(status.startedAt > 0n && status.startedAt <= status.finishedAt);
 });
 
-test("a list of all is the same until something changes, and then has the change", async (t) => {
+test("the full list is the same until something changes, and then has the change", async (t) => {
   const { node } = newNode(t);
   const client = clientOf(node);
   const calls = createHandlers(node.deps);

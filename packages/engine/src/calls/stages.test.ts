@@ -13,8 +13,8 @@ function newNode(t: TestContext) {
 }
 
 /**
- * Lets `call` hang at `effect` until its client's deadline is over; gives the error's message. Then the retry must join
- * it: it ends with what hung, and no effect is begun twice.
+ * Lets `call` hang at `effect` until its client's deadline and returns the error's message. The retry must then join
+ * it: it ends when the effect does, and no effect is started twice.
  */
 async function deadlineAt(
   t: TestContext,
@@ -89,7 +89,7 @@ const hangs: [string, string, (client: Client, podId: string, id: string) => Pro
 ];
 
 for (const [name, effect, call, stage] of hangs) {
-  test(`${name}: the deadline's error names the stage and for how long, and the retry joins`, async (t) => {
+  test(`${name}: the error at the deadline names the stage and for how long, and the retry joins`, async (t) => {
     const { node, client } = newNode(t);
     const { podId, id } = await runPodWithContainer(client);
     const message = await deadlineAt(t, node, effect, (client) => call(client, podId, id));

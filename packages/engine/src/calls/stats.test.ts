@@ -128,7 +128,7 @@ test("a start takes a sample at once, so that the first answer has a rate", asyn
   assert.equal(stats?.cpu?.usageNanoCores?.value, 250_000_000n);
 });
 
-test("without a limit there is no telling what is available", async (t) => {
+test("without a limit it is not known what is available", async (t) => {
   const { node, id, cgroup, calls } = await newNode(t);
   const { limitBytes: _, ...memory } = usage().memory!;
   node.usage.cgroupsByPath.set(cgroup, usage({ memory, swap: { usageBytes: 0n } }));
@@ -137,7 +137,7 @@ test("without a limit there is no telling what is available", async (t) => {
   assert.equal(stats?.swap?.swapAvailableBytes, undefined);
 });
 
-test("one that does not run has its writable layer only; one whose cgroup is gone just now too", async (t) => {
+test("one that is not running has its writable layer only, and so has one whose cgroup has just gone", async (t) => {
   const { node, client, id, cgroup, calls } = await newNode(t);
   node.usage.cgroupsByPath.delete(cgroup);
   const gone = (await calls.containerStats({ containerId: id }, never)).stats;
@@ -149,7 +149,7 @@ test("one that does not run has its writable layer only; one whose cgroup is gon
   }
 });
 
-test("an id that is nobody's is NotFound, for containers and pods", async (t) => {
+test("an unknown id is NotFound, for containers and pods", async (t) => {
   const { calls } = await newNode(t);
   const isNotFound = (e: unknown) => e instanceof StatusError && e.code === Code.NotFound;
   await assert.rejects(calls.containerStats({ containerId: "f".repeat(64) }, never), isNotFound);
@@ -172,7 +172,7 @@ test("a pod's stats have its cgroup, its interfaces, its threads and its contain
   );
 });
 
-test("a stopped pod is listed without numbers", async (t) => {
+test("a stopped pod is listed without usage", async (t) => {
   const { client, podId, calls } = await newNode(t);
   await client.stopPod(podId);
   const { stats } = await calls.listPodSandboxStats({ filter: undefined }, never);
@@ -182,7 +182,7 @@ test("a stopped pod is listed without numbers", async (t) => {
   );
 });
 
-test("lists are filtered by id, pod and labels, and measured in one go", async (t) => {
+test("lists are filtered by id, pod and labels, and measured together", async (t) => {
   const { node, client, podId, id, calls } = await newNode(t);
   const otherPod = await client.runPod({ metadata: { name: "other", namespace: "default", uid: "other" } });
   const other = await client.createContainer(otherPod);

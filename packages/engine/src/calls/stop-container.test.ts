@@ -25,14 +25,14 @@ async function isPending(node: FakeNode, call: Promise<unknown>): Promise<boolea
   return !isDone;
 }
 
-test("a container that heeds its stop signal ends by it", async (t) => {
+test("a container that handles its stop signal ends with it", async (t) => {
   const { node, client, id } = await newNode(t);
   await client.stopContainer(id, 30n);
   assert.equal((await client.containerStatus(id)).exitCode, 128 + 15);
   assert.equal(node.effects.filter((effect) => effect === "runtime signal").length, 1);
 });
 
-test("one that does not is killed when the grace period is over, and not before", async (t) => {
+test("one that ignores it is killed when the grace period is over, and not before", async (t) => {
   const { node, client, id } = await newNode(t);
   node.endsBy = () => false;
   const stop = client.stopContainer(id, 30n);
@@ -44,7 +44,7 @@ test("one that does not is killed when the grace period is over, and not before"
   assert.equal((await client.containerStatus(id)).exitCode, 137);
 });
 
-test("a grace period of 0 kills at once, one that is beyond any timer waits as long as a timer can", async (t) => {
+test("a grace period of 0 kills at once; one longer than any timer waits as long as a timer can", async (t) => {
   const { node, client, podId, id } = await newNode(t);
   node.endsBy = () => assert.fail("no signal but SIGKILL");
   await client.stopContainer(id, 0n);
@@ -83,7 +83,7 @@ test("during the grace period the pod's other containers can be created, started
   await stop;
 });
 
-test("a stop with less grace overtakes one that waits", async (t) => {
+test("a stop with a shorter grace period overtakes one that waits", async (t) => {
   const { node, client, id } = await newNode(t);
   node.endsBy = () => false;
   const patient = client.stopContainer(id, 300n);
@@ -102,7 +102,7 @@ test("a container's own end during the grace period ends the stop", async (t) =>
   assert.equal((await client.containerStatus(id)).exitCode, 5);
 });
 
-test("ends are noted while a call holds the pod's lock", async (t) => {
+test("ends are recorded while a call holds the pod lock", async (t) => {
   const { node, client, podId, id, inTime } = await newNode(t);
   node.fate = (effect) => (effect === "runtime create" ? "hangs" : "works");
   const create = client.createContainer(podId, { metadata: { name: "hung" } });
@@ -144,7 +144,7 @@ test("a client's deadline during the grace period says so; the stop goes on, and
   );
 });
 
-test("the grace period over, a stop whose client went away kills all the same", async (t) => {
+test("after the grace period, a stop whose client disconnected still kills", async (t) => {
   const { node, client, id } = await newNode(t);
   node.endsBy = () => false;
   const abort = new AbortController();
@@ -157,7 +157,7 @@ test("the grace period over, a stop whose client went away kills all the same", 
   assert.equal((await client.containerStatus(id)).exitCode, 137);
 });
 
-test("one that cannot be killed is told of, does not hold up others, and can be stopped later", async (t) => {
+test("one that cannot be killed is reported, does not delay others, and can be stopped later", async (t) => {
   const { node, client, podId, id, inTime } = await newNode(t);
   node.isUnkillable = true;
   await assert.rejects(inTime(client.stopContainer(id, 0n)), /still there/);
@@ -168,7 +168,7 @@ test("one that cannot be killed is told of, does not hold up others, and can be 
   await inTime(client.removeContainer(id));
 });
 
-test("a monitor that never tells of the end makes the stop fail with its deadline, not hang", async (t) => {
+test("a monitor that never reports the end makes the stop fail at its deadline, not hang", async (t) => {
   const { node, client, id, inTime } = await newNode(t);
   node.exitsUnnoticed = true;
   await assert.rejects(
@@ -178,7 +178,7 @@ test("a monitor that never tells of the end makes the stop fail with its deadlin
   );
 });
 
-test("when a monitor is killed, its container is ended and listed with the reason", async (t) => {
+test("when a monitor is killed, its container is killed and listed with the reason", async (t) => {
   const { node, client, id } = await newNode(t);
   node.killMonitor(id);
   await node.quiet();

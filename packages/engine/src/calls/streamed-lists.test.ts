@@ -19,7 +19,7 @@ async function newNode(t: TestContext, pods: number) {
   return { node, calls: createHandlers(node.deps) };
 }
 
-test("each item comes once, in messages of a hundred at most, none of them empty", async (t) => {
+test("each item is sent once, in messages of at most a hundred, none of them empty", async (t) => {
   const { calls } = await newNode(t, 205);
   const sizes = async (stream: (write: (message: object) => Promise<void>) => Promise<void>) => {
     const messages: number[] = [];
@@ -43,7 +43,7 @@ test("each item comes once, in messages of a hundred at most, none of them empty
   for (const stream of streams) assert.deepEqual(await sizes(stream), [100, 100, 5]);
 });
 
-test("of nothing there is no message", async (t) => {
+test("an empty list sends no message", async (t) => {
   const { calls } = await newNode(t, 0);
   const unwanted = () => assert.fail("an empty message");
   await calls.streamPodSandboxes({ filter: undefined }, unwanted, never);

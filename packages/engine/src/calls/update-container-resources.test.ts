@@ -22,7 +22,7 @@ async function withContainer(t: TestContext, config: object = limited) {
   return { node, client, podId, id };
 }
 
-test("what is set changes, the rest stays, and both outlive a restart", async (t) => {
+test("fields that are set change, the others stay, and both survive a restart", async (t) => {
   const { node, client, id } = await withContainer(t);
   await client.updateContainer(id, { cpu_quota: "50000" });
   assert.deepEqual(node.limits.get(id), {
@@ -46,7 +46,7 @@ test("a retry does the same again", async (t) => {
   assert.deepEqual([await client.containerStatus(id), node.limits.get(id)], once);
 });
 
-test("one that is created can be updated, one that has ended cannot", async (t) => {
+test("a created container can be updated, an exited one cannot", async (t) => {
   const { node, client, podId, id } = await withContainer(t);
   const created = await client.createContainer(podId, { metadata: { name: "other" } });
   await client.updateContainer(created, { cpu_shares: "2" });
@@ -61,7 +61,7 @@ test("one that is created can be updated, one that has ended cannot", async (t) 
   await assert.rejects(client.updateContainer("", {}), { code: Code.InvalidArgument });
 });
 
-test("bad values, Windows and less memory than is in use are refused before anything is done", async (t) => {
+test("bad values, Windows and less memory than is in use are refused before anything happens", async (t) => {
   const { node, client, id } = await withContainer(t);
   const before = await client.containerStatus(id);
   const refused = async (call: Promise<unknown>, code: Code, message: RegExp) => {
@@ -111,7 +111,7 @@ test("oom_score_adj goes to the processes only when it changes", async (t) => {
 });
 
 for (const fate of ["fails", "done and fails"] as const) {
-  test(`whichever effect ${fate}, the limits are those before, and the same request then works`, async (t) => {
+  test(`whichever effect ${fate}, the limits are those from before, and the same request then works`, async (t) => {
     const update = { memory_limit_in_bytes: "200000000", cpu_quota: "-1", oom_score_adj: "500" };
     const first = await withContainer(t);
     await first.client.updateContainer(first.id, update);
@@ -136,7 +136,7 @@ for (const fate of ["fails", "done and fails"] as const) {
   });
 }
 
-test("an update that was cut off is taken back by the next daemon", async (t) => {
+test("the next daemon reverts an update that was cut off", async (t) => {
   for (const killedAt of ["runtime update", "container-host set-oom-score-adj", "database put containers"]) {
     const { node, client, id } = await withContainer(t);
     node.fate = (effect, index) =>
@@ -155,7 +155,7 @@ test("an update that was cut off is taken back by the next daemon", async (t) =>
   }
 });
 
-test("a score that this daemon may not give is raised, and said once", async (t) => {
+test("a score that this daemon must not set is raised, with one warning", async (t) => {
   const { node, client, podId, id } = await withContainer(t);
   Object.assign(node.deps, { host: hostFrom({ oomScoreAdjMin: -500 }) });
   await client.updateContainer(id, { oom_score_adj: "-900" });
@@ -164,7 +164,7 @@ test("a score that this daemon may not give is raised, and said once", async (t)
   assert.equal(node.logged.filter((text) => text.includes("oom_score_adj")).length, 1);
 });
 
-test("a pod's resources are noted for its status, and checked", async (t) => {
+test("a pod's resources are checked, and recorded for its status", async (t) => {
   const { node, client, podId } = await withContainer(t);
   await client.updatePod(podId, { overhead: { memory_limit_in_bytes: "5" }, resources: { cpu_shares: "7" } });
   node.restart();

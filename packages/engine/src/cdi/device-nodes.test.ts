@@ -5,7 +5,7 @@ import { resolveDeviceNode } from "./device-nodes.ts";
 
 const nodesOf = (...nodes: Parameters<typeof resolveDeviceNode>[0][]) => nodes.map(resolveDeviceNode);
 
-test("what a node does not say is looked up on the machine", () => {
+test("what a node leaves out is looked up on the machine", () => {
   assert.deepEqual(nodesOf({ path: "/dev/null" }), [
     { path: "/dev/null", permissions: "rwm", type: "c", major: 1, minor: 3, fileMode: 0o666 },
   ]);
@@ -14,7 +14,7 @@ test("what a node does not say is looked up on the machine", () => {
   ]);
 });
 
-test("a node that says all, and a FIFO, need not be there", () => {
+test("a node that says everything, and a FIFO, need not exist", () => {
   assert.deepEqual(nodesOf({ path: "/dev/gone", type: "b", major: 8, minor: 1 }), [
     { path: "/dev/gone", permissions: "rwm", type: "b", major: 8, minor: 1 },
   ]);
@@ -23,7 +23,7 @@ test("a node that says all, and a FIFO, need not be there", () => {
   ]);
 });
 
-test("a node that is not there or is another thing is named", () => {
+test("the error for a node that does not exist, or is something else, names it", () => {
   const fails = (node: Parameters<typeof resolveDeviceNode>[0], message: RegExp) =>
     assert.throws(() => resolveDeviceNode(node), { code: Code.FailedPrecondition, message });
   fails({ path: "/dev/gone" }, /device node \/dev\/gone: ENOENT/);

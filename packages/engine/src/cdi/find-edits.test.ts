@@ -29,7 +29,7 @@ function find(...edits: CdiContainerEdits[]) {
   };
 }
 
-test("edits of several devices are joined in order; the last intelRdt counts", async () => {
+test("edits of several devices are merged in order; the last intelRdt counts", async () => {
   const edits = await find(
     { env: ["A=1"], intelRdt: { closID: "a" }, deviceNodes: [{ path: "/dev/null" }] },
     { env: ["B=2"], additionalGids: [5] },
@@ -42,7 +42,7 @@ test("edits of several devices are joined in order; the last intelRdt counts", a
   );
 });
 
-test("each mount's source is looked for once, and one that is not there is named", async () => {
+test("each mount's source is looked up once, and the error for a missing one names it", async () => {
   const mount = (hostPath: string) => ({ hostPath, containerPath: "/x" });
   const { asked, found } = find({ mounts: [mount("/lib/x"), mount("tmpfs")] }, { mounts: [mount("/lib/x")] });
   assert.equal((await found).mounts.length, 3);
@@ -53,7 +53,7 @@ test("each mount's source is looked for once, and one that is not there is named
   });
 });
 
-test("without devices nothing is asked", async () => {
+test("without devices nothing is looked up", async () => {
   const { asked, found } = find();
   assert.deepEqual([(await found).mounts, asked], [[], []]);
 });

@@ -20,7 +20,7 @@ const json = (value: object) => JSON.stringify({ cdiVersion: "0.6.0", kind: "ven
 const fails = (call: Promise<unknown>, message: RegExp) =>
   assert.rejects(call, { code: Code.FailedPrecondition, message });
 
-test("what a file gives to every device comes once, before what each device's own is", async (t) => {
+test("a file's edits for all its devices come once, before those of each device", async (t) => {
   const { low, high, dirs } = twoDirs(t);
   writeFileSync(
     join(low, "a.json"),
@@ -38,7 +38,7 @@ test("what a file gives to every device comes once, before what each device's ow
   assert.deepEqual(await dirs.editsFor([]), []);
 });
 
-test("a new file, a changed one and one that is gone are seen at once", async (t) => {
+test("new, changed and removed files are seen at once", async (t) => {
   const { low, dirs } = twoDirs(t);
   const envOf = async () => (await dirs.editsFor(["vendor.com/gpu=0"]))[0]?.env;
   await fails(envOf(), /^CDI device vendor\.com\/gpu=0 is in no specification of .*etc, .*run$/);
@@ -50,7 +50,7 @@ test("a new file, a changed one and one that is gone are seen at once", async (t
   await fails(envOf(), /is in no specification/);
 });
 
-test("a later directory wins; two files of one directory with the same device are an error that names both", async (t) => {
+test("a later directory takes precedence; two files of one directory with the same device are an error that names both", async (t) => {
   const { low, high, dirs } = twoDirs(t);
   for (const name of ["a.json", "b.json"]) writeFileSync(join(low, name), json({ devices: [device("0", "A=low")] }));
   await fails(dirs.editsFor(["vendor.com/gpu=0"]), /is in .*a\.json and .*b\.json; remove it from all but one/);
@@ -58,7 +58,7 @@ test("a later directory wins; two files of one directory with the same device ar
   assert.deepEqual((await dirs.editsFor(["vendor.com/gpu=0"]))[0]?.env, ["A=high"]);
 });
 
-test("files that cannot be used do not keep others from it, and are told when a device is missing", async (t) => {
+test("unusable files do not affect others, and are reported when a device is missing", async (t) => {
   const { root, low, high, dirs } = twoDirs(t);
   writeFileSync(join(low, "broken.json"), "{");
   writeFileSync(join(low, "newer.json"), json({ cdiVersion: "7.0.0", devices: [device("0", "A=0")] }));
@@ -85,7 +85,7 @@ test("files that cannot be used do not keep others from it, and are told when a 
   });
 });
 
-test("aliases of aliases are refused, not unfolded", async (t) => {
+test("nested aliases are refused, not expanded", async (t) => {
   const { low, dirs } = twoDirs(t);
   const levels = Array.from(
     { length: 12 },
@@ -95,7 +95,7 @@ test("aliases of aliases are refused, not unfolded", async (t) => {
   await fails(dirs.editsFor(["vendor.com/gpu=0"]), /bomb\.yaml: .*alias/i);
 });
 
-test("a directory that is none is told", async (t) => {
+test("a directory that is not one is reported", async (t) => {
   const { low } = twoDirs(t);
   writeFileSync(join(low, "file"), "");
   await fails(new CdiSpecDirs([join(low, "file")]).editsFor(["vendor.com/gpu=0"]), /file: ENOTDIR/);

@@ -94,7 +94,7 @@ for (const [value, words] of [
   });
 }
 
-test("features are refused in files of a version before them", () => {
+test("features are refused in files of an earlier version", () => {
   for (const [before, since, value] of [
     ["0.3.0", "0.4.0", edited({ mounts: [{ hostPath: "/x", containerPath: "/x", type: "none" }] })],
     ["0.4.0", "0.5.0", edited({ deviceNodes: [{ path: "/dev/a", hostPath: "/dev/b" }] })],
@@ -114,7 +114,7 @@ test("features are refused in files of a version before them", () => {
   parseCdiSpec(edited({ intelRdt: { enableCMT: true } }, "0.7.0"));
 });
 
-test("whatever is in a file, what is thrown is a StatusError", () => {
+test("whatever is in a file, the error is a StatusError", () => {
   check(
     property(jsonValue(), jsonValue(), (a, b) => {
       for (const value of [

@@ -6,7 +6,7 @@ import { visibleBelow } from "./bound-sources.ts";
 const mounts = (...lines: string[]) =>
   parseMountInfo(Buffer.from(lines.map((line) => `${line} rw - tmpfs t rw\n`).join("")));
 
-test("what can be seen below a path is found, parents first, and not the path itself", () => {
+test("mounts below a path are found, parents first, without the path itself", () => {
   const all = mounts(
     "1 0 0:1 / /",
     "2 1 0:2 / /srv",
@@ -22,7 +22,7 @@ test("what can be seen below a path is found, parents first, and not the path it
   assert.deepEqual(visibleBelow("/", all), ["/srv", "/srv/a", "/srv/a/b", "/srv/c", "/srvother"]);
 });
 
-test("what lies under a later mount cannot be seen", () => {
+test("mounts under a later mount are hidden", () => {
   // 4 is mounted over all of /srv, 6 over /srv/d of it; 3 is still there, under it.
   const all = mounts(
     "1 0 0:1 / /",

@@ -11,7 +11,7 @@ const raised = {
   defaults: { ...containers.defaults, rlimits: [{ type: "RLIMIT_NOFILE" as const, soft: 1024, hard: 8192 }] },
 };
 
-test("limits over our own are refused by name without the capability, and given with it", () => {
+test("limits above our own are refused by name without the capability, and allowed with it", () => {
   assert.throws(() => checkOwnLimits(raised, [], own), {
     code: Code.FailedPrecondition,
     message: /default_ulimits: nofile is over keelsond's own hard limit, 4096/,

@@ -8,7 +8,7 @@ import { FakeNode } from "../testing/fake-node.ts";
 import { mockTime } from "../testing/pass-time.ts";
 import { exitEvent, ExitWatch, type ExitWatchDeps } from "./exit-watch.ts";
 
-/** A running container on a fake node, and a watch of its own whose parts the test may change. */
+/** A running container on a fake node, with its own watch, whose parts the test may change. */
 async function newWatch(t: TestContext, over: Partial<ExitWatchDeps> = {}) {
   mockTime(t.mock);
   const node = new FakeNode();
@@ -31,7 +31,7 @@ async function newWatch(t: TestContext, over: Partial<ExitWatchDeps> = {}) {
 const exitOf = ({ state }: ContainerRecord) =>
   state.is === "exited" ? { exitCode: state.exitCode, reason: state.reason } : state.is;
 
-test("the end of a container is noted with what its monitor wrote, and then it is released", async (t) => {
+test("the end of a container is recorded as its monitor wrote it, and then it is released", async (t) => {
   const { node, id, watch, record, released, told } = await newWatch(t);
   watch.watch(record());
   await node.quiet();
@@ -43,7 +43,7 @@ test("the end of a container is noted with what its monitor wrote, and then it i
   assert.deepEqual(told, ["Error"]);
 });
 
-test("the time of the end is the monitor's, not that of the look", async (t) => {
+test("the time of the end is the monitor's, not when it was noticed", async (t) => {
   const { node, id, watch, record } = await newWatch(t);
   watch.watch(record());
   node.exit(id, 0);
@@ -77,7 +77,7 @@ for (const [how, exitCode, ranForNs, expected] of [
   });
 }
 
-test("one whose monitor has ended before it is watched is noted, but not within the call", async (t) => {
+test("the end of one whose monitor ended before it was watched is recorded, but not within the call", async (t) => {
   const { node, id, watch, record } = await newWatch(t);
   node.exit(id, 0);
   watch.watch(record());
@@ -86,7 +86,7 @@ test("one whose monitor has ended before it is watched is noted, but not within 
   assert.deepEqual(exitOf(record()), { exitCode: 0, reason: "Completed" });
 });
 
-test("what a dead monitor leaves running is killed, and its end has a reason", async (t) => {
+test("what a dead monitor leaves running is killed, and the end has a reason", async (t) => {
   const { node, id, watch, record } = await newWatch(t);
   watch.watch(record());
   node.killMonitor(id);
@@ -95,7 +95,7 @@ test("what a dead monitor leaves running is killed, and its end has a reason", a
   assert.deepEqual(node.running("main"), []);
 });
 
-test("watching twice is watching once", async (t) => {
+test("watching twice is like watching once", async (t) => {
   const { node, id, watch, record, released } = await newWatch(t);
   watch.watch(record());
   watch.watch(record());
@@ -104,7 +104,7 @@ test("watching twice is watching once", async (t) => {
   assert.deepEqual(released, [id]);
 });
 
-test("an ended container is not watched, and one that is forgotten is not noted", async (t) => {
+test("an exited container is not watched, and the end of a forgotten one is not recorded", async (t) => {
   const { node, id, watch, record, released } = await newWatch(t);
   watch.watch(record());
   watch.forget(id);
@@ -122,7 +122,7 @@ test("an ended container is not watched, and one that is forgotten is not noted"
   assert.deepEqual(released, [id]);
 });
 
-test("a noting that fails is told of and tried again until it works", async (t) => {
+test("a failure to record is logged and tried again until it works", async (t) => {
   const { node, id, watch, record } = await newWatch(t);
   watch.watch(record());
   node.fate = (effect) => (effect === "database put containers" ? "fails" : "works");
@@ -153,7 +153,7 @@ test("one that is forgotten between two tries is not tried again", async (t) => 
   assert.equal(node.effects.length, before);
 });
 
-test("a container that is removed while its end is looked into is no error", async (t) => {
+test("removing a container while its end is being looked into is no error", async (t) => {
   const { node, id, watch, record, containers } = await newWatch(t);
   watch.watch(record());
   node.fate = (effect) => (effect === "container-host kill" ? "hangs" : "works");
@@ -167,7 +167,7 @@ test("a container that is removed while its end is looked into is no error", asy
   assert.deepEqual(node.logged, []);
 });
 
-test("a release that fails is told of and changes nothing", async (t) => {
+test("a release that fails is logged and changes nothing", async (t) => {
   const { node, id, watch, record } = await newWatch(t, {
     release: () => Promise.reject(new Error("no release today")),
   });
@@ -178,7 +178,7 @@ test("a release that fails is told of and changes nothing", async (t) => {
   assert.match(node.logged.join("\n"), /no release today/);
 });
 
-test("an end is noted also when nobody can tell why: what looks at the command or the kernel's log fails", async (t) => {
+test("an end is recorded even when its cause cannot be found out, because looking at the command or the kernel's log fails", async (t) => {
   const { node, id, containers } = await newWatch(t);
   const { containerHost } = node.deps;
   const fails = (what: string) => () => {
@@ -193,7 +193,7 @@ test("an end is noted also when nobody can tell why: what looks at the command o
   assert.deepEqual(event, { type: "exited", exitCode: 126, reason: "Error", message: "", atNs: 5n });
 });
 
-test("a container of which nobody can tell whether it runs is unknown, with what its runtime says", async (t) => {
+test("a container of which nobody knows whether it runs is unknown, with its runtime's words", async (t) => {
   const { node, watch, record, id } = await newWatch(t);
   const { runtime } = node.deps.runtimes.handlerOf("crun");
   runtime.exitOf = () => Promise.resolve({ lost: "its shim was killed" });

@@ -13,10 +13,10 @@ function makeRoot(t: TestContext): string {
   return join(dir, "root");
 }
 
-/** Whoever runs the tests. */
+/** The user who runs the tests. */
 const owner = { uid: process.getuid!(), gid: process.getgid!() };
 
-test("only what is behind a link that leads nowhere needs to be made", (t) => {
+test("only what is behind a dangling link needs to be made", (t) => {
   const root = makeRoot(t);
   symlinkSync("/data/spool", join(root, "var/spool"));
   symlinkSync("/var/lib", join(root, "lib"));
@@ -43,7 +43,7 @@ for (const [link, target, destination, made] of [
   }
 }
 
-test("links that lead to links that lead nowhere are followed to the end", (t) => {
+test("links to dangling links are followed to the end", (t) => {
   const root = makeRoot(t);
   symlinkSync("/a/b", join(root, "one"));
   symlinkSync("/two/c", join(root, "a"));

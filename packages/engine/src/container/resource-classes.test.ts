@@ -7,7 +7,7 @@ import { Code } from "@keelson/base/status.ts";
 import { hostFrom } from "@keelson/plan/testing/plan-fixture.ts";
 import { resolveClasses } from "./resource-classes.ts";
 
-test("classes come from their files, and a missing one is told with its annotation", async (t) => {
+test("classes come from their files, and the error for a missing one names the annotation", async (t) => {
   const dir = mkdtempSync(join(tmpdir(), "classes-"));
   t.after(() => rmSync(dir, { recursive: true }));
   const files = { blockIo: join(dir, "blockio.yaml"), rdt: join(dir, "rdt.yaml") };

@@ -21,7 +21,7 @@ function setUp(t: TestContext) {
   return { dir, warnings, log, parser };
 }
 
-test("the default profile is given to the parser, and its name is told", async (t) => {
+test("the default profile is passed to the parser, and its name returned", async (t) => {
   const { dir, warnings, log, parser } = setUp(t);
   assert.equal(await loadDefaultAppArmor(parser(`cat >${dir}/given; echo "$@" >${dir}/args`), log), "keelson-default");
   assert.equal(readFileSync(join(dir, "given"), "utf8"), appArmorProfile());
@@ -38,7 +38,7 @@ test("without the parser, or when it fails, there is no default profile and the 
   assert.equal(warnings.length, 3);
 });
 
-test("a profile is loaded when the kernel lists its very name", (t) => {
+test("a profile is loaded when the kernel lists exactly its name", (t) => {
   const { dir } = setUp(t);
   const list = join(dir, "profiles");
   writeFileSync(list, "keelson-default (enforce)\n/usr/sbin/my (x) tool (complain)\nrunc (unconfined)\n");
@@ -54,7 +54,7 @@ test("a profile is loaded when the kernel lists its very name", (t) => {
   assert.equal(isAppArmorProfileLoaded("x", join(dir, "none")), undefined);
 });
 
-test("the profile confines what is the machine's, in rules that end as apparmor.d(5) wants", () => {
+test("the profile protects the machine, in rules that end as apparmor.d(5) requires", () => {
   const lines = appArmorProfile().trimEnd().split("\n");
   assert.equal(lines[0], "profile keelson-default flags=(attach_disconnected,mediate_deleted) {");
   assert.equal(lines.at(-1), "}");

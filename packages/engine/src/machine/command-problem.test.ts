@@ -17,7 +17,7 @@ interface Options {
 const amd64 = 62;
 const arm64 = 183;
 
-/** An ELF header for a machine, and with a loader a program header that names it (elf(5)). */
+/** An ELF header for a machine; with a loader, also a program header that names it (elf(5)). */
 function elf(machine: number, loader?: string): Buffer {
   const bytes = Buffer.alloc(256);
   bytes.write("\x7fELF\x02\x01\x01", "latin1");
@@ -33,7 +33,7 @@ function elf(machine: number, loader?: string): Buffer {
   return bytes;
 }
 
-/** A root file system with a program /bin/sh and what a test puts there; `problem` looks at a command in it. */
+/** A root file system with a program /bin/sh and what a test adds; `problem` checks a command in it. */
 function container(t: TestContext, files: Record<string, string | Buffer>) {
   const dir = mkdtempSync(join(tmpdir(), "keelson-command-"));
   t.after(() => rmSync(dir, { recursive: true }));
@@ -71,7 +71,7 @@ test("a program and a script with its interpreter have no problem, found by path
   assert.equal(problem("./sh", { cwd: "/bin" }), undefined);
 });
 
-test("a command that does not exist is 127 and names what was looked for", (t) => {
+test("a command that does not exist is 127 and names what was looked up", (t) => {
   const { problem } = container(t, {});
   assert.deepEqual(problem("/no/such"), {
     exitCode: 127,
@@ -87,7 +87,7 @@ test("a command that does not exist is 127 and names what was looked for", (t) =
   assert.equal(problem("/bin/sh/x")?.exitCode, 127);
 });
 
-test("a directory and what may not be executed are 126", (t) => {
+test("a directory and a file that may not be executed are 126", (t) => {
   const { root, problem } = container(t, { "bin/data": "#!/bin/sh\n", "bin/mine": elf(amd64) });
   chmodSync(join(root, "bin/data"), 0o644);
   chmodSync(join(root, "bin/mine"), 0o700);
@@ -119,7 +119,7 @@ test("a missing interpreter or dynamic loader is 127 and is named", (t) => {
   assert.match(problem("dynamic")!.message, /dynamic loader "\/lib64\/ld-linux-x86-64\.so\.2",/);
 });
 
-test("a program for another machine is 126 and says for which, but where the machine knows more formats", (t) => {
+test("a program for another machine is 126 and says for which, unless the machine knows more formats", (t) => {
   const { problem } = container(t, {
     "bin/arm": elf(arm64),
     "bin/text": "echo hi\n",
@@ -150,7 +150,7 @@ test("a program that is cut off anywhere is damaged or runs, and never throws", 
   }
 });
 
-test("what is mounted is looked at where it is on the host, through the image's links", (t) => {
+test("files in mounts are looked up on the host, through the image's links", (t) => {
   const { dir, root, problem } = container(t, { "bin/outer": elf(amd64) });
   mkdirSync(join(dir, "volume"));
   mkdirSync(join(root, "run"));
@@ -168,7 +168,7 @@ test("what is mounted is looked at where it is on the host, through the image's 
   assert.equal(problem("/proc/self/exe", { mounts }), undefined, "cannot be seen from outside");
 });
 
-test("links lead to nothing of the host", (t) => {
+test("links do not lead to the host's files", (t) => {
   const { dir, root, problem } = container(t, {});
   writeFileSync(join(dir, "outside"), "#!/secret\n", { mode: 0o755 });
   symlinkSync(join(dir, "outside"), join(root, "bin/link"));
@@ -176,14 +176,14 @@ test("links lead to nothing of the host", (t) => {
   for (const command of ["link", "up"]) assert.match(problem(command)!.message, /in none of the directories/, command);
 });
 
-test("what cannot be looked at is left unexplained", (t) => {
+test("what cannot be seen is left unexplained", (t) => {
   const { root, problem } = container(t, {});
   symlinkSync("loop", join(root, "bin/loop"));
   for (const command of ["/bin/loop", "loop", `/${"z".repeat(3000)}`])
     assert.equal(problem(command), undefined, command.slice(0, 20));
 });
 
-test("whatever an image has in the place of a name, the sentence is one line of bounded length", (t) => {
+test("whatever an image has as a name, the message is one line of limited length", (t) => {
   const loader = `/x\n\u0007${"y".repeat(150)}`;
   const { problem } = container(t, {
     "bin/script": `#!/a\u0001${"b".repeat(250)}`,

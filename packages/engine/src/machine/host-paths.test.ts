@@ -6,7 +6,7 @@ import { HostPaths } from "./host-paths.ts";
 
 const noSignal = new AbortController().signal;
 
-/** File systems that answer when they are told to. */
+/** File systems that answer when the test says so. */
 function newFileSystems() {
   const asked: string[] = [];
   const answers = new Map<string, () => void>();
@@ -37,7 +37,7 @@ test("a path that does not answer is an error that names it, and its retry waits
   assert.equal(asked.length, 2, "what was answered is asked anew");
 });
 
-test("others do not wait for it, nor does one that is to be made for one that is not", async () => {
+test("other paths do not wait for it, nor does a call that makes missing paths for one that does not", async () => {
   const { asked, answer, resolve } = newFileSystems();
   const paths = new HostPaths(resolve, 1000);
   const hung = paths.resolve(["/nfs/a"], false, noSignal);
@@ -55,7 +55,7 @@ test("others do not wait for it, nor does one that is to be made for one that is
   void hung.catch(() => {});
 });
 
-test("an error of the process is the caller's, and the next caller has a process of its own", async () => {
+test("an error of the process goes to its caller, and the next caller gets a new process", async () => {
   let asked = 0;
   const paths = new HostPaths(() => Promise.reject(new Error(`EMFILE ${(asked += 1)}`)), 1000);
   await assert.rejects(paths.resolve(["/a"], false, noSignal), /EMFILE 1/);

@@ -16,14 +16,14 @@ function directories(t: { after(fn: () => void): void }) {
   return { dir, probe: join(dir, "root/probe"), bundles };
 }
 
-test("a disk of this machine can show mapped ids, and the try leaves nothing", { skip }, async (t) => {
+test("a disk of this machine can map ids, and the probe leaves nothing", { skip }, async (t) => {
   const { dir, probe, bundles } = directories(t);
   assert.deepEqual(await probeIdMaps(probe, bundles), { recursiveReadOnlyMounts: true, idMapProblem: "" });
   assert.equal(existsSync(probe), false);
   assert.deepEqual(mountsUnder(dir), []);
 });
 
-test("what a try that was killed left is taken away by the next", { skip }, async (t) => {
+test("the next probe removes what a killed one left", { skip }, async (t) => {
   const { dir, probe, bundles } = directories(t);
   const ids = [{ containerId: 0, hostId: 65_536, length: 1 }];
   for (const name of ["mapped", "merged"]) {
@@ -46,7 +46,7 @@ test("a directory that other users cannot enter is named", { skip }, async (t) =
   );
 });
 
-test("a file system without idmapped mounts is said to have none", { skip }, async (t) => {
+test("a file system without idmapped mounts is reported", { skip }, async (t) => {
   const { dir, probe, bundles } = directories(t);
   const lower = join(dir, "lower");
   for (const name of [lower, join(dir, "upper"), join(dir, "work"), join(dir, "root")])

@@ -25,7 +25,7 @@ test("the message names the process and the limit", () => {
   });
 });
 
-test("a child's kill counts when the container ends badly after it, is told when it ends well, and is not why it was stopped", () => {
+test("a child's kill counts when the container then fails, is mentioned when it succeeds, and is not the reason when it was stopped", () => {
   const told = /^process "dd" .*; the container went on and ended with exit code \d+$/;
   for (const [exitCode, reason] of [
     [1, "OOMKilled"],
@@ -40,7 +40,7 @@ test("a child's kill counts when the container ends badly after it, is told when
   assert.equal(endOf(ended(137), oom(), { ...container, stopSignal: { number: 9 } }).reason, "OOMKilled");
 });
 
-test("limits below and above the container, of the machine, and in a cgroup namespace are told apart", () => {
+test("limits below and above the container, of the machine, and in a cgroup namespace are distinguished", () => {
   const message = (cgroup: string, limitedCgroup?: string) =>
     endOf(
       ended(137),
@@ -58,7 +58,7 @@ test("limits below and above the container, of the machine, and in a cgroup name
   assert.match(message("/outer/kubepods/pod1/c1", "/outer"), /of \/outer, the cgroup above/);
 });
 
-test("a limit whose cgroup is gone is the one that was asked for", () => {
+test("the limit of a cgroup that is gone is the requested one", () => {
   const gone: OomReport = { oomKills: 1, hasReachedLimit: false, victims: [victim] };
   assert.match(
     endOf(ended(137), gone, { ...container, resources: { memoryLimitInBytes: 1_048_576n } }).message,

@@ -35,7 +35,7 @@ function newHost(t: TestContext, namespaceOptions: { network?: 0 | 2; pid?: 0 | 
 
 const cgroupsLeft = (path: string) => cgroupDirs(cgroups, path).filter((d) => existsSync(d));
 
-test("what is made for a pod is taken down again, twice over", async (t) => {
+test("what is made for a pod is taken down again, even twice", async (t) => {
   const { dir, plan, host } = newHost(t, { pid: 0 });
   await host.create(plan);
   const init = await host.startInit(plan);
@@ -49,19 +49,19 @@ test("what is made for a pod is taken down again, twice over", async (t) => {
   assert.equal(existsSync(join(dir, id)), false);
 });
 
-test("the init of a pod that nobody knows any more is found by its namespace and ended", async (t) => {
+test("the init of an unknown pod is found by its namespace and killed", async (t) => {
   const { dir, plan, host } = newHost(t, { pid: 0 });
   await host.create(plan);
   const init = await host.startInit(plan);
   await host.destroyUnknown(id);
   assert.equal(isProcessAlive(init.pid, init.startTicks), false);
   assert.deepEqual(mountsUnder(dir), []);
-  // The pod's own cgroup is its record's business; the init's is gone with it.
+  // The pod's own cgroup is left to its record; the init's cgroup is gone with the init.
   await host.destroy(plan, undefined, signal);
   assert.deepEqual(cgroupsLeft(plan.cgroup.path), []);
 });
 
-test("a pod whose pin was unmounted by hand is not intact, and goes all the same", async (t) => {
+test("a pod whose pin was unmounted by hand is not intact, and can still be removed", async (t) => {
   const { dir, plan, host } = newHost(t, { pid: 1 });
   await host.create(plan);
   assert.ok(host.isIntact(plan, undefined));

@@ -1,4 +1,4 @@
-// Labels are attributes that any kernel keeps for root; only one with SELinux acts on them.
+// Labels are attributes that any kernel stores for root; only one with SELinux acts on them.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
@@ -19,7 +19,7 @@ function makeDir(t: TestContext): string {
   return dir;
 }
 
-/** security.selinux can be written where no module owns it, but not on every file system. */
+/** security.selinux can be written if no module owns it, but not on every file system. */
 function keepsLabels(): boolean {
   const dir = mkdtempSync("/run/keelson-relabel-");
   try {
@@ -34,7 +34,7 @@ function keepsLabels(): boolean {
 
 const unlessKept = skip || (keepsLabels() ? false : "the file system of /run keeps no labels");
 
-test("a tree gets a label, links themselves and nothing that they lead to", { skip: unlessKept }, async (t) => {
+test("a tree gets a label, including links but not what they lead to", { skip: unlessKept }, async (t) => {
   const dir = makeDir(t);
   mkdirSync(join(dir, "tree/a/b"), { recursive: true });
   writeFileSync(join(dir, "outside"), "");
@@ -50,7 +50,7 @@ test("a tree gets a label, links themselves and nothing that they lead to", { sk
     assert.notEqual(labelOf(join(dir, path)), `${label}\0`, path);
 });
 
-test("a file gets a label, and what is not there is no error", { skip: unlessKept }, async (t) => {
+test("a file gets a label, and a missing path is no error", { skip: unlessKept }, async (t) => {
   const dir = makeDir(t);
   writeFileSync(join(dir, "file"), "");
   await relabelTree(join(dir, "file"), label, signal);

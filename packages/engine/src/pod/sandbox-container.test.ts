@@ -7,7 +7,7 @@ import { FakeNode } from "../testing/fake-node.ts";
 
 const sharedPid = { linux: { security_context: { namespace_options: { pid: "POD" } } } };
 
-/** A pod that is a container, with a container in it that runs. */
+/** A pod that is a container, with a running container in it. */
 async function podInContainer(t: TestContext) {
   const node = new FakeNode();
   t.after(() => node[Symbol.dispose]());
@@ -47,7 +47,7 @@ test("when the sandbox dies, its pod is stopped with its containers, and can be 
   assert.deepEqual(node.left(), []);
 });
 
-test("a sandbox that lives on is watched by the next daemon; one that has died meanwhile stops its pod", async (t) => {
+test("the next daemon watches a sandbox that is alive, and stops the pod of one that has died in the meantime", async (t) => {
   const { node, client, podId, id, stateOf } = await podInContainer(t);
   await recover(node.restart());
   assert.equal(await stateOf(), PodSandboxState.SANDBOX_READY);
@@ -66,7 +66,7 @@ test("a sandbox that lives on is watched by the next daemon; one that has died m
   assert.equal((await client.podStatus(other)).state, PodSandboxState.SANDBOX_NOTREADY);
 });
 
-test("a sandbox whose pod has no record any more is ended", async (t) => {
+test("a sandbox whose pod has no record is ended", async (t) => {
   const { node, podId } = await podInContainer(t);
   node.db.exec("DELETE FROM pods; DELETE FROM containers");
   await recover(node.restart());

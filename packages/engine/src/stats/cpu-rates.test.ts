@@ -11,7 +11,7 @@ test("there is no rate before two samples are a second apart, and then it is rig
   assert.equal(rates.record("a", 2000, 6n * s), s / 2n);
 });
 
-test("a rate is of the last seconds, not of all the time", () => {
+test("a rate covers the last seconds, not all the time", () => {
   const rates = new CpuRates();
   for (let i = 0; i <= 10; i += 1) rates.record("a", i * 10_000, 0n);
   // A core for one second after a hundred idle ones.
@@ -19,7 +19,7 @@ test("a rate is of the last seconds, not of all the time", () => {
   assert.equal(rates.record("a", 110_000, 10n * s), s);
 });
 
-test("asking all the time does not make the time shorter than a second", () => {
+test("frequent requests do not make the window shorter than a second", () => {
   const rates = new CpuRates();
   for (let ms = 0; ms <= 30_000; ms += 10) {
     const rate = rates.record("a", ms, BigInt(ms) * 250_000n);
@@ -27,7 +27,7 @@ test("asking all the time does not make the time shorter than a second", () => {
   }
 });
 
-test("a counter that went back is another cgroup's: it begins anew", () => {
+test("a counter that went back belongs to another cgroup, and starts again", () => {
   const rates = new CpuRates();
   rates.record("a", 0, 10n * s);
   assert.equal(rates.record("a", 10_000, 1n * s), undefined);

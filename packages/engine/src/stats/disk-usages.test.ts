@@ -26,7 +26,7 @@ function newUsages(t: TestContext) {
 
 const quiet = () => new Promise((resolve) => setImmediate(resolve));
 
-test("the first count is waited for, later ones come from memory until they are ten seconds old", async (t) => {
+test("the first measurement is waited for; later answers come from memory until it is ten seconds old", async (t) => {
   const { node, usages } = newUsages(t);
   assert.deepEqual((await usages.of(["a"])).get("a"), { bytes: 4096, inodes: 2, atNs: 0n });
   node.measure = () => Promise.resolve({ bytes: 8192, inodes: 3 });
@@ -39,7 +39,7 @@ test("the first count is waited for, later ones come from memory until they are 
   assert.deepEqual(node.counts, ["a", "a"]);
 });
 
-test("a first count that takes long is not waited for", async (t) => {
+test("a first measurement that takes long is not waited for", async (t) => {
   const { node, usages } = newUsages(t);
   const { promise, resolve } = Promise.withResolvers<{ bytes: number; inodes: number }>();
   node.measure = () => promise;
@@ -53,7 +53,7 @@ test("a first count that takes long is not waited for", async (t) => {
   assert.equal(node.counts.length, 1);
 });
 
-test("what is expensive to count is counted more seldom", async (t) => {
+test("what is expensive to measure is measured less often", async (t) => {
   const { node, usages } = newUsages(t);
   node.measure = () => ((node.nowMs += 2000), Promise.resolve({ bytes: 1, inodes: 1 }));
   await usages.of(["a"]);
@@ -66,14 +66,14 @@ test("what is expensive to count is counted more seldom", async (t) => {
   assert.equal(node.counts.length, 2);
 });
 
-test("only one is counted at a time; one that fails is left out, and the others are not", async (t) => {
+test("only one is measured at a time; one that fails is left out, and the others are not", async (t) => {
   const { node, usages } = newUsages(t);
   node.measure = (id) => (id === "b" ? Promise.reject(new Error("gone")) : Promise.resolve({ bytes: 1, inodes: 1 }));
   assert.deepEqual([...(await usages.of(["a", "b", "c"])).keys()], ["a", "c"]);
   assert.equal(node.most, 1);
 });
 
-test("those that are gone are forgotten, also while they wait to be counted", async (t) => {
+test("those that are gone are forgotten, even while they wait to be measured", async (t) => {
   const { node, usages } = newUsages(t);
   const { promise, resolve } = Promise.withResolvers<{ bytes: number; inodes: number }>();
   node.measure = () => promise;

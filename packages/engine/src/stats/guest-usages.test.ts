@@ -25,14 +25,14 @@ function newGuests(t: TestContext) {
   return { clock, asked, guests };
 }
 
-test("only those are asked for whose cgroup does not tell", async (t) => {
+test("only runtimes of containers whose cgroup does not show usage are asked", async (t) => {
   const { guests, asked } = newGuests(t);
   assert.deepEqual([guests.has(record("host-1")), guests.has(record("guest-1"))], [false, true]);
   await guests.of([record("host-1")]);
   assert.deepEqual(asked, []);
 });
 
-test("the first numbers are waited for; later answers have what is known, and ask for more behind their back", async (t) => {
+test("the first usage is waited for; later answers have what is known, and refresh it in the background", async (t) => {
   const { guests, asked, clock } = newGuests(t);
   const first = guests.of([record("a")]);
   asked[0]!.answer(usage(1n));
@@ -49,7 +49,7 @@ test("the first numbers are waited for; later answers have what is known, and as
   assert.equal((await guests.of([record("a")])).get("a")?.cgroup.cpu?.usageNs, 2n);
 });
 
-test("one that hangs holds up an answer a moment, is asked once, and has no numbers; the others have theirs", async (t) => {
+test("one that hangs delays an answer a moment, is asked once, and has no usage; the others have theirs", async (t) => {
   const { guests, asked } = newGuests(t);
   const both = guests.of([record("hangs"), record("b")]);
   asked[1]!.answer(usage(7n));
@@ -74,7 +74,7 @@ test("what a runtime said stays known when it fails later", async (t) => {
   assert.equal((await passTime(t.mock.timers, again)).size, 0, "forgotten");
 });
 
-test("four runtimes are asked at once, not more", async (t) => {
+test("at most four runtimes are asked at once", async (t) => {
   const { guests, asked } = newGuests(t);
   const all = guests.of(["a", "b", "c", "d", "e"].map(record));
   assert.equal(asked.length, 4);

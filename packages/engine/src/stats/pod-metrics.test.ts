@@ -88,14 +88,14 @@ const machine = fakeMachine(new FakeUsage());
 const all = () =>
   podSandboxMetricsOf({ podId: "p", pod, containers: [{ id: "c", measured: container }] }, machine, everything);
 
-/** Metric by name: its own labels and value, of all series. */
+/** The series of a metric: its own labels and its value. */
 function series(name: string, of = all().containerMetrics[0]!.metrics): [string, bigint][] {
   return of
     .filter((m) => m.name === `container_${name}`)
     .map((m) => [m.labelValues.slice(6).join(" "), m.value!.value]);
 }
 
-test("every metric that is declared is told, with as many labels, and no other", () => {
+test("every declared metric is reported, with as many labels, and no other", () => {
   const { metrics, containerMetrics } = all();
   const told = [...metrics, ...containerMetrics[0]!.metrics];
   const descriptors = metricDescriptors(everything);
@@ -108,7 +108,7 @@ test("every metric that is declared is told, with as many labels, and no other",
   }
 });
 
-test("who it is of is said as cAdvisor does: with pod, container, image and cgroup, all of them in each", () => {
+test("labels say whose it is, as in cAdvisor: pod, container, image and cgroup, in every metric", () => {
   const [metric] = all().containerMetrics[0]!.metrics;
   assert.deepEqual(metricDescriptors(everything)[1]!.labelKeys, [
     "id",
@@ -122,7 +122,7 @@ test("who it is of is said as cAdvisor does: with pod, container, image and cgro
   assert.deepEqual(all().metrics[0]!.labelValues.slice(0, 6), ["/pod", "", "", "", "web-1", "default"]);
 });
 
-test("numbers are the cgroup's, in whole seconds and bytes", () => {
+test("values are the cgroup's, in whole seconds and bytes", () => {
   const expected: Record<string, [string, bigint][]> = {
     cpu_usage_seconds_total: [["total", 9n]],
     cpu_user_seconds_total: [["", 6n]],
@@ -197,7 +197,7 @@ test("what this kernel does not count is not declared", () => {
   assert.ok(!names.some((name) => name.includes("pressure") || name.includes("hugetlb_max")));
 });
 
-test("one that has read and written nothing yet says so of the disk that it is on; no limit of files is the largest number", () => {
+test("one without reads and writes reports zeros for its own disk; no limit of files is the largest number", () => {
   const quiet: Measured = {
     ...container,
     cgroup: { ...cgroup, io: { devices: [] } },

@@ -1,7 +1,7 @@
 /**
- * `npm run bench`: what each call of the CRI takes on keelsond and on a peer, in turns, and what their pods hold in
- * memory. docs/benchmarks.md says how to read it. Without --peer all of it, Debian's containerd included, is in a
- * sandbox and a temporary directory. Exit code 0 when everything could be measured, whatever the figures.
+ * `npm run bench`: how long each call of the CRI takes on keelsond and on a peer, in turns, and how much memory their
+ * pods take. docs/benchmarks.md says how to read it. Without --peer all of it, Debian's containerd included, is in a
+ * sandbox and a temporary directory. Exits with 0 when everything could be measured, whatever the figures.
  */
 import { copyFileSync, existsSync, writeFileSync } from "node:fs";
 import { arch, cpus, release, tmpdir, totalmem } from "node:os";
@@ -22,7 +22,7 @@ import {
 import { enterTemporarySandbox, makeTemporary } from "./temporary-sandbox.ts";
 
 const options = readOptions();
-if (process.getuid?.() !== 0) fail("the bench needs root: pods are made of namespaces, mounts and cgroups");
+if (process.getuid?.() !== 0) fail("the bench needs root, because pods need namespaces, mounts and cgroups");
 const dir =
   options.peer === undefined ? await enterTemporarySandbox("keelson-bench-") : makeTemporary("keelson-bench-");
 const interrupt = new AbortController();
@@ -63,7 +63,7 @@ async function main(): Promise<number> {
     }
     if (options.only.has("stats")) {
       console.log(
-        `Lists and stats of ${results[0]?.stats?.containers} running containers in ${options.statsPods} pods, then ${options.pollSeconds} s of a client that asks as a kubelet does:\n\n${statsTable(results)}\n`,
+        `Lists and stats of ${results[0]?.stats?.containers} running containers in ${options.statsPods} pods, then ${options.pollSeconds} s of a client that polls like a kubelet:\n\n${statsTable(results)}\n`,
       );
     }
     if (options.only.has("streams"))
@@ -90,7 +90,7 @@ async function main(): Promise<number> {
   }
 }
 
-/** The temporary directory goes; what the daemons logged explains a failure. */
+/** The temporary directory is removed, but the daemons' logs may explain a failure. */
 function keepLogs(): void {
   for (const name of ["keelsond", "containerd"]) {
     const log = join(dir, name, `${name}.log`);
@@ -101,7 +101,7 @@ function keepLogs(): void {
   }
 }
 
-/** On a terminal, one line that is written over; elsewhere nothing. */
+/** On a terminal one line, which is overwritten; elsewhere nothing. */
 function progress(text: string): void {
   if (process.stdout.isTTY) process.stdout.write(`\r\u001B[K${text}`);
 }

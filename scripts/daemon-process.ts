@@ -9,13 +9,13 @@ export interface DaemonOptions {
   readonly name: string;
   readonly command: string;
   readonly args: readonly string[];
-  /** `unix:///…`, where it serves the CRI. */
+  /** Where it serves the CRI: `unix:///…`. */
   readonly endpoint: string;
-  /** Where its output goes; what is there already stays. */
+  /** Its output is appended to this file. */
   readonly logFile: string;
 }
 
-/** A CRI daemon that a script started, with a client. It is killed when the script has not stopped it. */
+/** A CRI daemon that a script has started, with a client. Disposing of it kills it. */
 export class DaemonProcess implements AsyncDisposable {
   readonly #options: DaemonOptions;
   readonly #child: ChildProcess;
@@ -25,7 +25,7 @@ export class DaemonProcess implements AsyncDisposable {
   private constructor(options: DaemonOptions) {
     this.#options = options;
     const log = openSync(options.logFile, "a");
-    // A process group of its own: Ctrl-C is for the script, which still needs the daemon to clean up.
+    // Its own process group: Ctrl-C is for the script, which still needs the daemon to clean up.
     this.#child = spawn(options.command, options.args, { stdio: ["ignore", log, log], detached: true });
     closeSync(log);
     this.#ended = new Promise((resolve) => {
@@ -34,7 +34,7 @@ export class DaemonProcess implements AsyncDisposable {
     });
   }
 
-  /** Starts it and waits until it answers Version. Throws when it ends before, or after 30 s. */
+  /** Starts it and waits until it answers Version. Throws when it ends before that, or takes longer than 30 s. */
   static async start(options: DaemonOptions, signal: AbortSignal): Promise<DaemonProcess> {
     await using undo = new AsyncDisposableStack();
     const daemon = undo.use(new DaemonProcess(options));
@@ -64,7 +64,7 @@ export class DaemonProcess implements AsyncDisposable {
     return (this.#client ??= createCriClient(this.#options.endpoint));
   }
 
-  /** Sends a signal and waits for the end, `timeoutMs` (20 s unless told) at most; then it is killed and this throws. */
+  /** Sends a signal and waits for the end. After `timeoutMs` (20 s by default) it kills the daemon and throws. */
   async end(signal: "SIGTERM" | "SIGKILL", timeoutMs = 20_000): Promise<void> {
     this.#client?.close();
     this.#child.kill(signal);
@@ -85,14 +85,14 @@ export class DaemonProcess implements AsyncDisposable {
     await this.end("SIGKILL");
   }
 
-  /** With a new connection each time: gRPC waits longer and longer between its own attempts. */
+  /** Uses a new connection each time, because gRPC waits longer and longer between its own attempts. */
   async #answers(): Promise<boolean> {
     const client = createCriClient(this.#options.endpoint);
     try {
       await client.call("version", { version: "" }, AbortSignal.timeout(5000));
       return true;
     } catch (error) {
-      // containerd's socket is there before its CRI plugin serves.
+      // containerd's socket exists before its CRI plugin serves.
       if (([Code.Unavailable, Code.Unimplemented, Code.Unknown] as Code[]).includes(codeOf(error))) return false;
       throw error;
     } finally {

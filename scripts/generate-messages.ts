@@ -4,10 +4,10 @@ import { join } from "node:path";
 const bin = join(import.meta.dirname, "../node_modules/.bin");
 
 /**
- * Makes TypeScript of a package's `proto/` with ts-proto, driven by buf: enums as literals, int64 as bigint, no JSON
+ * Generates TypeScript from a package's `proto/` with buf and ts-proto: enums as literals, int64 as bigint, no JSON
  * methods.
  *
- * @param options more of ts-proto's, such as `outputServices=none`.
+ * @param options further options of ts-proto, such as `outputServices=none`
  */
 export function generateMessages(packageDir: string, out: string, options: readonly string[]): void {
   const opt = [

@@ -1,8 +1,8 @@
 /**
  * `npm run test:guest`: host tests in a virtual machine that has what this one may lack: cgroup v2, systemd, AppArmor,
- * all capabilities. QEMU emulates it in software, so neither KVM nor anything else of this machine is needed, and a test
- * takes ten times longer. Its image is made once (guest/image.ts); the repository goes in as it is now (guest/disk.ts).
- * The output is the test runner's, once for each cgroup driver. Exit code 0 when all passed.
+ * all capabilities. QEMU emulates it in software, so it needs neither KVM nor anything else of this machine, but a test
+ * takes ten times longer. Its image is made once (guest/image.ts); the repository goes in as it is (guest/disk.ts). The
+ * output is the test runner's, once for each cgroup driver. Exits with 0 when all tests passed.
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -25,12 +25,12 @@ try {
 }
 
 async function main(options: GuestOptions): Promise<number> {
-  if (process.getuid?.() !== 0) throw new Error("it needs root, to make the guest's root file system");
+  if (process.getuid?.() !== 0) throw new Error("it needs root to make the guest's root file system");
   const image = guestImage(say);
   const work = mkdtempSync(join(tmpdir(), "keelson-guest-"));
   try {
     const disk = repositoryDisk(join(import.meta.dirname, ".."), work, options);
-    say(`boot; at most ${options.limitMs / 60_000} minutes`);
+    say(`booting; it may take ${options.limitMs / 60_000} minutes`);
     const end = await runGuest({ image, disk, work, limitMs: options.limitMs }, interrupt.signal);
     say("ended");
     if ("exitCode" in end) return end.exitCode;

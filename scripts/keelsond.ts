@@ -3,16 +3,16 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { DaemonProcess } from "./daemon-process.ts";
 
-/** The network of the pods of one daemon: a bridge that no other has, all files in one directory. */
+/** The pod network of one daemon: its own bridge, and all files in one directory. */
 export interface PodNetwork {
-  /** The directory with the CNI list, as `conf_dir` wants it. */
+  /** The directory with the CNI list, for `conf_dir`. */
   readonly confDir: string;
   readonly bridge: string;
-  /** The directory with the plugins, as `bin_dir` wants it; unless told, where the daemon looks by itself. */
+  /** The directory with the plugins, for `bin_dirs`; undefined for the daemon's default. */
   readonly binDir?: string;
 }
 
-/** Writes the list that small clusters have: bridge with NAT, host-local, portmap. Of `subnet`, such as `10.70.0`, .1 is the bridge. */
+/** Writes a list like small clusters have: bridge with NAT, host-local, portmap. The bridge is .1 of `subnet`. */
 export function writePodNetwork(dir: string, bridge: string, subnet: string): PodNetwork {
   const confDir = join(dir, "net.d");
   mkdirSync(confDir, { recursive: true });
@@ -34,30 +34,30 @@ export function writePodNetwork(dir: string, bridge: string, subnet: string): Po
   return { confDir, bridge };
 }
 
-/** The bridge plugin leaves its bridge for the next pod; whoever set up the network takes it down. */
+/** Removes the bridge, which the bridge plugin leaves for the next pod. */
 export function removePodNetwork({ bridge }: PodNetwork): void {
   try {
     execFileSync("ip", ["link", "delete", bridge], { stdio: "ignore" });
   } catch {
-    // No pod was ever attached: there is no bridge.
+    // Without any attached pod there is no bridge.
   }
 }
 
-/** keelsond as a developer runs it, from the sources; and as it ships, made by `npm run build`. */
+/** keelsond from the sources, as developers run it, and as it ships, built by `npm run build`. */
 export const keelsondOf = {
   sources: join(import.meta.dirname, "../bin/keelsond"),
   dist: join(import.meta.dirname, "../dist/bin/keelsond"),
 } as const;
 
-/** What a keelsond has that others have not. */
+/** How a keelsond differs from the default. */
 export interface KeelsondOptions {
-  /** The program; the one of the sources unless told. */
+  /** The program; by default the one from the sources. */
   readonly command?: string;
-  /** More of its configuration: sections, as TOML. */
+  /** More sections of its configuration, as TOML. */
   readonly sections?: string;
 }
 
-/** Starts keelsond, or starts it again, with all it has in `dir`: config, root, state, socket and log. */
+/** Starts keelsond, or starts it again, with everything in `dir`: config, root, state, socket and log. */
 export async function startKeelsond(
   dir: string,
   network: PodNetwork,
@@ -82,7 +82,7 @@ export async function startKeelsond(
   );
 }
 
-/** Where the keelsond in `dir` logs. */
+/** The log of the keelsond in `dir`. */
 export function keelsondLog(dir: string): string {
   return join(dir, "keelsond.log");
 }

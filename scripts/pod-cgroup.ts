@@ -4,9 +4,9 @@ import { join } from "node:path";
 const root = "/sys/fs/cgroup";
 
 /**
- * Removes the cgroup that pods had as their parent, from every hierarchy. A kubelet makes and removes the cgroups of
- * its pods itself (CRI: LinuxPodSandboxConfig.cgroup_parent); whoever stands in for one does too. Throws EBUSY while a
- * process is in it.
+ * Removes the parent cgroup of pods from every hierarchy. A kubelet creates and removes the cgroups of its pods itself
+ * (CRI: LinuxPodSandboxConfig.cgroup_parent), so a script in its place has to do that too. Throws EBUSY while a process
+ * is in it.
  */
 export function removePodCgroup(name: string): void {
   const hierarchies = existsSync(join(root, "cgroup.procs")) ? [root] : readdirSync(root).map((dir) => join(root, dir));

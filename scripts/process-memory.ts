@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from "node:fs";
 
-/** The process ids whose command line `matches` (its arguments joined by spaces), in the PID namespace we are in. */
+/** The processes of our PID namespace whose command line (arguments joined by spaces) `matches`. */
 export function findProcesses(matches: (command: string, args: readonly string[]) => boolean): number[] {
   const found: number[] = [];
   for (const name of readdirSync("/proc")) {
@@ -21,7 +21,7 @@ export function pssKiB(pid: number): number {
   return kiB(read(`/proc/${pid}/smaps_rollup`), "Pss");
 }
 
-/** What the machine could still give to processes, in KiB (proc_meminfo(5)). */
+/** How much memory the machine could still give to processes, in KiB (proc_meminfo(5)). */
 export function memAvailableKiB(): number {
   return kiB(read("/proc/meminfo"), "MemAvailable");
 }

@@ -5,7 +5,7 @@ import {
   StopPodSandboxRequest,
 } from "@keelson/cri/gen/runtime/v1/api.ts";
 
-/** Stops and removes every pod that has these labels, with its containers. Returns how many that were, as text. */
+/** Stops and removes every pod with these labels, and its containers. Returns how many there were, as text. */
 export async function removePods(client: CriClient, labelSelector: Readonly<Record<string, string>>): Promise<string> {
   const request = ListPodSandboxRequest.fromPartial({ filter: { labelSelector } });
   const { items } = await client.call("listPodSandbox", request, AbortSignal.timeout(10_000));

@@ -1,9 +1,9 @@
 #!/usr/bin/env node
 /**
- * Makes a fresh Debian 12 machine ready for `npm run demo`, `npm test` and, with --bench, `npm run bench`, with
- * --guest, `npm run test:guest`: Debian packages, runtimes for every kind of handler (setup/runtime-handlers.mjs),
- * node_modules with the pinned Node, the C addon. What is there already is left alone; when all is, it takes a tenth
- * of a second. Runs on Debian's Node too (20 and later), and uses nothing but Node itself.
+ * Prepares a fresh Debian 12 machine for `npm run demo`, `npm test` and, with --bench, `npm run bench`, with --guest,
+ * `npm run test:guest`: Debian packages, runtimes for every kind of handler (setup/runtime-handlers.mjs), node_modules
+ * with the pinned Node, the C addon. What exists already is left alone; when everything does, it takes a tenth of a
+ * second. Also runs on Debian's own Node (20 and later), and uses nothing but Node itself.
  *
  *     node scripts/setup.mjs [--bench] [--guest] [--quiet]
  */
@@ -21,7 +21,7 @@ const bench = process.argv.includes("--bench");
 const guest = process.argv.includes("--guest");
 const lockFile = "/run/lock/keelson-setup.lock";
 
-/** Debian packages, each with the files of which one must be there; a program installed by other means will do. */
+/** Debian packages, each with files of which one must exist; a program from elsewhere will do. */
 const packages = {
   crun: ["/usr/bin/crun", "/usr/local/bin/crun"],
   runc: ["/usr/sbin/runc", "/usr/bin/runc", "/usr/local/sbin/runc", "/usr/local/bin/runc"],
@@ -32,7 +32,7 @@ const packages = {
   catatonit: ["/usr/bin/catatonit", "/usr/local/bin/catatonit"],
   gcc: ["/usr/bin/gcc"],
   "libc6-dev": ["/usr/include/stdio.h"],
-  // The package busybox has the same /bin/busybox, but a dynamic one that cannot be an image by itself.
+  // The package busybox has the same /bin/busybox, but a dynamic one, which cannot be an image by itself.
   "busybox-static": ["/var/lib/dpkg/info/busybox-static.list"],
   "docker-registry": ["/usr/bin/docker-registry"],
   ...(guest
@@ -55,8 +55,8 @@ try {
 
 function main() {
   checkMachine();
-  // The slow path runs again under a lock, so that two at once do everything once. flock(1) releases it with its
-  // end, whatever that is, and --close keeps it from services that a package may start.
+  // The slow path runs again under a lock, so that two setups at the same time do everything once. flock(1) releases
+  // the lock however it ends, and --close does not pass it on to services that a package may start.
   if (!isComplete() && process.env.KEELSON_SETUP_LOCKED !== root) {
     mkdirSync(dirname(lockFile), { recursive: true });
     const { status, error } = spawnSync(
@@ -102,14 +102,14 @@ function checkMachine() {
     throw new SetupError(
       "machine",
       `this is ${value("PRETTY_NAME") || "an unknown system"}, not Debian`,
-      `Use Debian 12, or install the like of: ${list}`,
+      `Use Debian 12, or install the equivalents of: ${list}`,
     );
   }
   if (Number(value("VERSION_ID") || 99) < 12) {
     throw new SetupError(
       "machine",
       `this is ${value("PRETTY_NAME")}`,
-      "Debian 12 is the oldest whose crun and conmon are new enough.",
+      "Debian 12 is the oldest release whose crun and conmon are new enough.",
     );
   }
 }
@@ -128,7 +128,7 @@ function installPackages(names) {
   if (missing.length > 0) {
     throw new SetupError(
       "packages",
-      `${missing.join(" ")} installed, but not to be found`,
+      `${missing.join(" ")} installed, but not found`,
       "apt-get install --reinstall may help.",
     );
   }
@@ -137,10 +137,10 @@ function installPackages(names) {
 /** A machine that cannot have gVisor runs everything else. */
 function installGvisor() {
   const reason = withoutServices(() => installRunsc());
-  return reason === undefined ? undefined : `not there, tests of gVisor are skipped: ${reason}`;
+  return reason === undefined ? undefined : `not available, tests of gVisor are skipped: ${reason}`;
 }
 
-/** Is node_modules what package-lock.json says? npm notes in node_modules/.package-lock.json what it installed. */
+/** Whether node_modules is what package-lock.json says; npm keeps its own record in it. */
 function modulesMatch() {
   const wanted = lockedPackages("package-lock.json");
   const installed = lockedPackages("node_modules/.package-lock.json");
@@ -171,12 +171,12 @@ function fitsThisMachine({ os, cpu, libc }) {
 }
 
 /**
- * Not `npm ci`: that refuses a lock file without the entries of optional packages for other systems, and npm leaves
- * out of it those that its registry does not have. With --no-save npm takes versions and checksums from the lock
- * file too and leaves the file alone; that the result is what the lock file says is checked afterwards.
+ * Not `npm ci`: it refuses a lock file without the entries of optional packages for other systems, but npm leaves out
+ * those that its registry does not have. With --no-save, npm also takes versions and checksums from the lock file and
+ * does not change it; afterwards the result is compared with the lock file.
  */
 function installModules() {
-  // Nothing that we use needs its install script.
+  // No package that we use needs its install script.
   const { status, output } = run(
     "npm",
     ["install", "--no-save", "--ignore-scripts", "--no-audit", "--no-fund"],
@@ -198,7 +198,7 @@ function installModules() {
   }
 }
 
-/** npm explains itself first and prints its manual after. */
+/** npm prints its errors first, and its manual after them. */
 function npmErrors(output) {
   return (
     output
@@ -215,7 +215,7 @@ function checkNode() {
   try {
     accessSync(node, constants.X_OK);
   } catch {
-    throw new SetupError("pinned Node", `${node} is not there`, "Remove node_modules and run setup again.");
+    throw new SetupError("pinned Node", `${node} does not exist`, "Remove node_modules and run setup again.");
   }
   const { status, output } = run(node, ["--version"], {});
   if (status !== 0 || output.trim() !== `v${pinned}`) {
@@ -227,10 +227,10 @@ function checkNode() {
   }
 }
 
-/** build.mjs knows when there is nothing to do; it prints a line only when it builds. */
+/** build.mjs builds only when something has changed, and prints a line only then. */
 function buildAddon() {
   const script = join(root, "packages/linux/build.mjs");
-  if (!existsSync(script)) throw new SetupError("addon", `${script} is not there`, "Restore it with git.");
+  if (!existsSync(script)) throw new SetupError("addon", `${script} does not exist`, "Restore it with git.");
   const { status, output } = run(join(root, "bin/node"), [script], {});
   if (status !== 0)
     throw new SetupError(
@@ -241,7 +241,7 @@ function buildAddon() {
   return output.trim().split("\n").at(-1);
 }
 
-/** Runs `work` and says so with its time; a mere check is not worth a line to --quiet. */
+/** Runs `work` and prints its time. With --quiet, a mere check prints nothing. */
 function step(name, work, kind = "change") {
   const start = performance.now();
   if (kind === "change") console.log(`${name} …`);

@@ -1,7 +1,8 @@
 /**
  * `npm run soak`: churn on a keelsond that is killed every minute, or (--load N) N pods at once. All of it is in a
- * sandbox (testkit's host-sandbox.ts) and a temporary directory; images come from a registry in this process. Exit code
- * 0 when no call failed, no line of a log was lost, nothing leaked and memory is flat; docs/reliability.md says more.
+ * sandbox (testkit's host-sandbox.ts) and a temporary directory; images come from a registry in this process. Exits
+ * with 0 when no call failed, no line of a log was lost, nothing leaked and memory is flat; docs/reliability.md says
+ * more.
  */
 import { copyFileSync, existsSync } from "node:fs";
 import { cpus, loadavg, tmpdir } from "node:os";
@@ -16,12 +17,12 @@ import { hasPassed, summaryOf } from "./soak/summary.ts";
 import { enterTemporarySandbox } from "./temporary-sandbox.ts";
 
 const options = readOptions();
-if (process.getuid?.() !== 0) fail("the soak needs root: pods are made of namespaces, mounts and cgroups");
+if (process.getuid?.() !== 0) fail("the soak needs root, because pods need namespaces, mounts and cgroups");
 const dir = await enterTemporarySandbox("keelson-soak-");
 const interrupt = new AbortController();
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   process.on(signal, () => {
-    // The second time is meant: the sandbox takes everything with it.
+    // Whoever interrupts twice means it: the sandbox takes everything with it.
     if (interrupt.signal.aborted) process.exit(130);
     console.log(`\n${signal}: taking everything down; once more to end at once`);
     interrupt.abort(new Error(`interrupted by ${signal}`));
@@ -56,7 +57,7 @@ async function runChurn(options: SoakOptions): Promise<boolean> {
 }
 
 async function runLoad(count: number, handlers: readonly string[]): Promise<boolean> {
-  const { ledger, figures, left } = await load(dir, count, handlers, interrupt.signal, progress);
+  const { ledger, figures, left } = await load(dir, { count, handlers }, interrupt.signal, progress);
   const isPassed = ledger.failed === 0 && left.length === 0;
   console.log(
     `\n${figures.join("\n")}\n\n  load average ${loadavg()
@@ -75,7 +76,7 @@ function progress(text: string): void {
   console.log(`  ${text}`);
 }
 
-/** The temporary directory goes; what the daemons logged explains a failure. */
+/** The temporary directory is removed, but the daemon's log may explain a failure. */
 function keepLog(): void {
   if (!existsSync(keelsondLog(dir))) return;
   const kept = join(tmpdir(), `keelson-soak-${Date.now()}.log`);

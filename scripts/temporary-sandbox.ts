@@ -4,9 +4,9 @@ import { join } from "node:path";
 import { inOwnSandbox, reexecInSandbox } from "@keelson/testkit/host-sandbox.ts";
 
 /**
- * Starts the running script again in a sandbox with a network of its own, and returns there the path of an empty
- * temporary directory. To be awaited before anything is changed. Whatever ends the sandbox, its processes and
- * mounts end with it, and then, from outside, the directory goes.
+ * Starts the running script again in a sandbox with its own network, where it returns the path of an empty temporary
+ * directory. Await it before changing anything. However the sandbox ends, its processes and mounts end with it, and
+ * then the directory is removed from outside.
  */
 export async function enterTemporarySandbox(prefix: string): Promise<string> {
   if (!inOwnSandbox()) process.env["KEELSON_TEMPORARY"] = makeTemporary(prefix);
@@ -17,7 +17,7 @@ export async function enterTemporarySandbox(prefix: string): Promise<string> {
   return dir;
 }
 
-/** An empty temporary directory that goes when this process exits, unless something is still mounted in it. */
+/** An empty temporary directory, removed when this process exits, unless something is still mounted in it. */
 export function makeTemporary(prefix: string): string {
   const dir = mkdtempSync(join(tmpdir(), prefix));
   process.once("exit", () => {

@@ -19,7 +19,7 @@ const execTurns = 3;
 const statsTurns = 3;
 const streamTurns = 3;
 
-/** Two sides, or one, that are measured in turns. */
+/** One or two sides, which are measured in turns. */
 export class Bench implements AsyncDisposable {
   readonly sides: readonly Side[];
   readonly #dir: string;
@@ -49,7 +49,7 @@ export class Bench implements AsyncDisposable {
     this.#registry = registry;
     this.#undo = undo;
     this.#runImage = registry.add("bench/busybox", "latest", busyboxImage());
-    // gzip leaves two thirds of it.
+    // gzip shrinks it to two thirds.
     this.#pullImage = registry.add("bench/small", "latest", randomImage({ bytes: 1.5 * 2 ** 20 }));
     for (const side of sides) {
       this.#samples.set(side, new Map());
@@ -67,7 +67,7 @@ export class Bench implements AsyncDisposable {
     return new Bench(dir, sides, options, registry, undo.move());
   }
 
-  /** Measures everything that was asked for; `progress` is told what comes next. */
+  /** Measures everything that was requested; `progress` gets what comes next. */
   async run(progress: (text: string) => void): Promise<void> {
     const { rounds, only, pods, large } = this.#options;
     const images = { run: this.#runImage, pull: this.#pullImage };
@@ -112,9 +112,9 @@ export class Bench implements AsyncDisposable {
       this.#handlers.set(ours, await measureHandlers(ours, images.run, progress));
     if (large) await this.#pullLarge(progress);
     if (only.has("hung")) {
-      // The last: what it leaves would be in the way of the others.
+      // Last, because what it leaves would disturb the others.
       for (const side of this.sides.filter(({ plugins }) => plugins !== undefined)) {
-        progress(`bringing up what is to hang on ${side.name}`);
+        progress(`bringing up pods that will hang on ${side.name}`);
         this.#hung.set(side, await measureHung(side, images.run, this.#dir, progress));
       }
     }
@@ -134,17 +134,17 @@ export class Bench implements AsyncDisposable {
     }));
   }
 
-  /** Ends the daemons and removes what they have of ours, on a peer that goes on too. */
+  /** Ends the daemons and removes all that the bench created, also on a peer that keeps running. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#undo.disposeAsync();
   }
 
-  /** Who goes first changes: the second finds the machine's caches warm and its first one's remains. */
+  /** The order alternates, because the second one finds warm caches and the remains of the first. */
   #turn(round: number): readonly Side[] {
     return round % 2 === 0 ? this.sides : this.sides.toReversed();
   }
 
-  /** All sides have their containers at the same time, so that what else the machine does is the same for them. */
+  /** All sides have their containers at the same time, so that the machine is equally busy for them. */
   async #measureStats(image: string, progress: (text: string) => void): Promise<void> {
     using stack = new DisposableStack();
     const grounds = new Map(this.sides.map((side) => [side, stack.use(new StatsGround(side))]));
@@ -159,7 +159,7 @@ export class Bench implements AsyncDisposable {
         await of(side).turn();
       }
     }
-    progress(`asking as a kubelet does for ${this.#options.pollSeconds} s`);
+    progress(`polling like a kubelet for ${this.#options.pollSeconds} s`);
     await Promise.all(this.sides.map((side) => of(side).poll(this.#options.pollSeconds)));
     for (const side of this.sides) {
       progress(`taking down the pods on ${side.name}`);
@@ -168,7 +168,9 @@ export class Bench implements AsyncDisposable {
     }
   }
 
-  /** A new image for each round, none removed before the end: ext4 is slow to create files where many were just deleted. */
+  /**
+   * A new image for each round, none removed before the end: ext4 creates files slowly where many were just deleted.
+   */
   async #pullLarge(progress: (text: string) => void): Promise<void> {
     for (let round = 0; round < largeRounds; round++) {
       progress(`making large image ${round + 1} of ${largeRounds}`);
@@ -204,7 +206,7 @@ export class Bench implements AsyncDisposable {
   }
 }
 
-/** A pull is only compared when config and layers really came over the wire. */
+/** A pull is only compared if its config and layers really came over the wire. */
 function pulledNothing({ name }: Side): Error {
   return new Error(`${name} still had the layers of an image that was removed: its pull cannot be compared`);
 }

@@ -7,12 +7,19 @@ import { DaemonProcess } from "../daemon-process.ts";
 import type { PodNetwork } from "../keelsond.ts";
 import { findProgram } from "./find-program.ts";
 
-/** Starts Debian's containerd (1.6 in Debian 12) with all it has in `dir`, runc, and pods' networks like ours. */
+/** What containerd is started with. */
+interface ContainerdOptions {
+  /** For all its files. */
+  readonly dir: string;
+  readonly network: PodNetwork & { readonly binDir: string };
+  /** `host:port` of the registry, which has no TLS. */
+  readonly registry: string;
+  readonly pauseImage: string;
+}
+
+/** Starts Debian's containerd (1.6 in Debian 12), with runc and a pod network like ours. */
 export async function startContainerd(
-  dir: string,
-  network: PodNetwork & { readonly binDir: string },
-  registry: string,
-  pauseImage: string,
+  { dir, network, registry, pauseImage }: ContainerdOptions,
   signal: AbortSignal,
 ): Promise<DaemonProcess> {
   const hosts = join(dir, "certs.d", registry);
@@ -31,8 +38,8 @@ export async function startContainerd(
   );
 }
 
-/** Where the containerd in `dir` logs. */
-export function containerdLog(dir: string): string {
+/** The log of the containerd in `dir`. */
+function containerdLog(dir: string): string {
   return join(dir, "containerd.log");
 }
 
@@ -43,7 +50,7 @@ function containerdConfig(dir: string, network: PodNetwork & { readonly binDir: 
 root = ${text(join(dir, "root"))}
 state = ${text(join(dir, "state"))}
 oom_score = 0
-# Each would look for its file system or program when the daemon starts; pods use overlayfs.
+# Each of these looks for its file system or program when the daemon starts; pods use overlayfs.
 disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs"]
 [grpc]
   address = ${text(join(dir, "containerd.sock"))}
@@ -73,7 +80,9 @@ disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshot
 `;
 }
 
-/** The image of the process that containerd keeps in every pod: a static program that sleeps, as Kubernetes' pause is. */
+/**
+ * The image of the process that containerd keeps in every pod: a static program that sleeps, like Kubernetes' pause.
+ */
 export function makePauseImage(dir: string): Image {
   const source = join(dir, "pause.c");
   const program = join(dir, "pause");

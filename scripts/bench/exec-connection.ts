@@ -6,27 +6,27 @@ import { dataFrameHead, synStreamFrame } from "@keelson/spdy/frame.ts";
 import { HeaderWriter } from "@keelson/spdy/header-block.ts";
 import { WebSocket } from "ws";
 
-/** What a client of exec speaks: `spdy` as Go's clients have it, and the subprotocols of WebSocket. */
+/** The protocols of exec's clients: `spdy` like Go's clients, or a subprotocol of WebSocket. */
 export type ExecProtocol = "spdy" | "v5.channel.k8s.io" | "v4.channel.k8s.io";
 
-/** What an exec was asked for with, beside the stream of errors. */
+/** The stream that an exec has besides the error stream. */
 export type ExecStream = "stdin" | "stdout";
 
 /**
- * One exec, by a client that does as little as it can: what comes is counted and not taken apart, so that the server is
- * measured and not the client. It sends and takes as much as the connection does, as Go's clients do, which know no windows.
+ * One exec by a client that does as little as possible: it counts bytes without parsing them, so that the server is
+ * measured and not the client. Like Go's clients it has no windows, and sends and takes as much as the connection does.
  */
 export interface ExecConnection {
-  /** Bytes that came, with what frames them. */
+  /** Bytes that have come, with their frames. */
   readonly received: () => number;
-  /** Resolves at the end with the last of what came, in which the status is. */
+  /** Resolves at the end with the last bytes, which contain the status. */
   readonly ended: Promise<string>;
   /** Sends this to stdin; resolves when more can be sent. */
   write(bytes: Buffer): Promise<void>;
   close(): void;
 }
 
-/** A WebSocket takes whatever it is given: so much may wait. */
+/** How many bytes may wait in a WebSocket, which itself has no limit. */
 const maxUnsentBytes = 512 * 1024;
 /** How much of the end is kept for the status, in bytes. */
 const tailBytes = 4096;
@@ -35,14 +35,14 @@ export function connectExec(protocol: ExecProtocol, url: string, stream: ExecStr
   return protocol === "spdy" ? connectBySpdy(url, stream) : connectByWebSocket(url, protocol);
 }
 
-/** Numbers of a client's streams are odd; that of errors comes first. */
+/** A client's streams have odd numbers; the error stream comes first. */
 const streamId = 3;
 
 function connectBySpdy(url: string, stream: ExecStream): Promise<ExecConnection> {
   return openStreams(url, "v4.channel.k8s.io", [{ streamtype: "error" }, { streamtype: stream }]);
 }
 
-/** One forwarded connection, in a session of its own; the session stays open when it has ended. */
+/** One forwarded connection in its own session, which stays open when the connection has ended. */
 export function connectForward(url: string, port: number): Promise<ExecConnection> {
   const headers = { port: String(port), requestid: "0" };
   return openStreams(url, "portforward.k8s.io", [
@@ -64,14 +64,14 @@ async function openStreams(
   const writer = new HeaderWriter();
   for (const [index, headers] of streams.entries())
     socket.write(synStreamFrame(2 * index + 1, 0, writer.write(headers)));
-  // Both streams are accepted; before, a server may drop what comes.
+  // Wait until both streams are accepted: before that a server may drop data.
   while (counter.count === 0 && !socket.destroyed) await sleep(1);
   return {
     received: () => counter.count,
     ended,
     async write(bytes) {
       if (!socket.destroyed) socket.write(dataFrameHead(streamId, bytes.length, false));
-      // A server that has the end of its command hangs up; the status says whether that was well.
+      // A server hangs up when its command has ended; the status says whether that was right.
       if (!socket.destroyed && !socket.write(bytes))
         await Promise.race([new Promise((resolve) => socket.once("drain", resolve)), ended]);
     },

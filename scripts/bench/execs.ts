@@ -8,26 +8,29 @@ import { call, type Side } from "./side.ts";
 /** Commands in each burst. */
 const count = 100;
 const warmups = 20;
-/** What a runtime still does when the last command has been answered is counted too. */
+/** What a runtime still does after the last answer is counted too. */
 const settleMs = 500;
 
-/** A number of commands that were run in one container. */
+/** The result of a number of commands in one container. */
 export interface Burst {
-  /** Of each command. */
+  /** The time of each command. */
   readonly ms: readonly number[];
   /** From the first request to the last answer. */
   readonly wallMs: number;
-  /** CPU time for each command, in ms: of all of the side (NaN when it has no cgroup), and of its daemon alone (NaN when it cannot be seen). */
+  /**
+   * CPU time for each command, in ms: of the whole side (NaN without a cgroup), and of its daemon alone (NaN when it
+   * cannot be seen).
+   */
   readonly userMs: number;
   readonly systemMs: number;
   readonly daemonMs: number;
 }
 
-/** What ExecSync of `true` takes, as a kubelet's probes use it. */
+/** The cost of ExecSync of `true`, which kubelets use for probes. */
 export interface ExecSample {
   readonly oneByOne: Burst;
   readonly tenAtATime: Burst;
-  /** After both, in KiB; NaN when the daemon's process is not known. */
+  /** After both bursts, in KiB; NaN when the daemon's process is not known. */
   readonly daemonRssKiB: number;
 }
 

@@ -2,7 +2,7 @@ import { execFileSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 
-/** The absolute path of a program, in PATH or where administrators' programs are. */
+/** The absolute path of a program, in PATH or in the directories of system programs. */
 export function findProgram(name: string): string | undefined {
   const dirs = [
     ...(process.env["PATH"] ?? "").split(":"),
@@ -14,7 +14,7 @@ export function findProgram(name: string): string | undefined {
   return dirs.map((dir) => join(dir, name)).find((path) => existsSync(path));
 }
 
-/** `crun 1.8.1`: the first line of what a program says to --version; the name alone when it is not installed. */
+/** `crun 1.8.1`: the first line that a program prints for --version; only the name when it is not installed. */
 export function programVersion(name: string): string {
   const path = findProgram(name);
   if (path === undefined) return name;

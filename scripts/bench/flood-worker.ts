@@ -1,6 +1,6 @@
 /**
- * Reads the stdout of execs as fast as it comes, beside the bench's own thread: workerData has their URLs. Says "ready"
- * when all have begun; at any message it says how many bytes came since the last one, at "end" it hangs up and ends.
+ * Reads the stdout of execs, whose URLs are in workerData, as fast as it comes, on a thread of its own. Posts "ready"
+ * when all have begun. Answers any message with the number of bytes since the last one; at "end" it hangs up and ends.
  */
 import { setTimeout as sleep } from "node:timers/promises";
 import { parentPort, workerData } from "node:worker_threads";

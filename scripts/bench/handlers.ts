@@ -26,31 +26,33 @@ const execsInRound = 4;
 const podCount = 8;
 const memoryTurns = 3;
 const logTurns = 3;
-/** A container writes for so long, or until so much is in its log: the machine's memory takes that before its disk. */
+/** How long a container writes, and how much at most: no more than the page cache takes. */
 const logMs = 3_000;
 const logBytes = 512 * 2 ** 20;
-/** Lines as services write them. */
+/** A line of the length that services write. */
 const logLine = "x".repeat(120);
-/** No round or turn but the first begins later than this after the start of its kind. */
+/** No round or turn except the first begins later than this after the first of its kind. */
 const kindMs = { rounds: 50_000, memory: 45_000, logs: 25_000 } as const;
 
-/** What pods of one handler take. */
+/** What pods of one handler cost. */
 export interface HandlerSample {
   readonly name: string;
-  /** How it runs a pod, and the version that the daemon tells. */
+  /** How it runs a pod, and its version as the daemon reports it. */
   readonly what: string;
   /** Times, and the CPU time of the daemon, helpers and containers together, by call. */
   readonly calls: Map<string, Sample[]>;
   readonly memory: HandlerMemory[];
-  /** MB (10^6 bytes) of a container's log that were in its file after a second. */
+  /** MB (10^6 bytes) per second that came into the file of a container's log. */
   readonly logMegabytesPerSecond: number[];
 }
 
 /** What a pod with one idle container takes, in KiB. */
 export interface HandlerMemory {
-  /** By how much MemAvailable fell: with what the kernel books to nobody, and with everything else on the machine. */
+  /** How much MemAvailable fell: with what the kernel charges to nobody, and with everything else on the machine. */
   readonly availableKiB: number;
-  /** By how much the cgroup of the daemon and all pods grew, without the daemon's own growth; NaN when they have none of their own. */
+  /**
+   * How much the cgroup of the daemon and all pods grew, without the daemon's own growth; NaN without such a cgroup.
+   */
   readonly cgroupKiB: number;
   /** PSS of the pod's processes, by their names. */
   readonly pssKiB: ReadonlyMap<string, number>;
@@ -61,7 +63,7 @@ export interface HandlersSample {
   readonly missing: readonly { readonly name: string; readonly problem: string }[];
 }
 
-/** Measures a pod's life, memory and log with each handler that the machine has, in turns. Takes three minutes at most on an idle machine. */
+/** Measures a pod's life, memory and log with each handler that the machine has, in turns: three minutes at most. */
 export async function measureHandlers(
   side: Side,
   image: string,
@@ -117,7 +119,7 @@ export async function measureHandlers(
   return { measured, missing };
 }
 
-/** What keelsond's Status tells of its handlers. */
+/** What keelsond's Status reports of its handlers. */
 async function shownHandlers(
   side: Side,
 ): Promise<Record<string, { readonly version: string; readonly problem: string }>> {
@@ -125,7 +127,7 @@ async function shownHandlers(
   return JSON.parse(info["runtimes"] ?? "{}") as Record<string, { version: string; problem: string }>;
 }
 
-/** Why a handler cannot be measured: what the daemon says, or what a first pod does. */
+/** Why a handler cannot be measured: the problem that the daemon reports, or the error of a first pod. */
 async function problemOf(
   side: Side,
   image: string,
@@ -144,7 +146,7 @@ async function problemOf(
   }
 }
 
-/** One pod with a container, up, with some execs, and down. */
+/** One pod with a container: up, some execs, down. */
 async function podLife(side: Side, image: string): Promise<Map<string, Sample[]>> {
   const samples = new Map<string, Sample[]>();
   const timed = async <T>(name: string, work: () => Promise<T>): Promise<T> => {
@@ -155,7 +157,9 @@ async function podLife(side: Side, image: string): Promise<Map<string, Sample[]>
   const config = podConfig(side, "handler");
   const { podSandboxId, containerId } = await timed("pod up", async () => {
     const { podSandboxId } = await timed("RunPodSandbox", () => runPod(side, config));
-    const { containerId } = await timed("CreateContainer", () => create(side, podSandboxId, config, image, stoppable));
+    const { containerId } = await timed("CreateContainer", () =>
+      create(side, { podSandboxId, sandboxConfig: config, image, command: stoppable }),
+    );
     await timed("StartContainer", () =>
       call(side, "startContainer", StartContainerRequest.fromPartial({ containerId })),
     );
@@ -184,7 +188,7 @@ async function startPod(
   command: string[],
 ): Promise<{ podSandboxId: string; containerId: string }> {
   const { podSandboxId } = await runPod(side, config);
-  const { containerId } = await create(side, podSandboxId, config, image, command);
+  const { containerId } = await create(side, { podSandboxId, sandboxConfig: config, image, command });
   await call(side, "startContainer", StartContainerRequest.fromPartial({ containerId }));
   return { podSandboxId, containerId };
 }
@@ -205,12 +209,12 @@ async function memoryOfPods(side: Side, image: string): Promise<HandlerMemory> {
   return { availableKiB, cgroupKiB, pssKiB: pss };
 }
 
-/** The daemon's heap grows and shrinks by more than a pod has. */
+/** Without the daemon, whose heap grows and shrinks by more than a pod takes. */
 function cgroupKiBOf({ cgroup, pid }: Side): number {
   return cgroup === undefined || pid === undefined ? Number.NaN : cgroup.memoryKiB() - pssKiB(pid);
 }
 
-/** How fast the log of a container grows that writes as fast as it can. */
+/** How fast the log of a container grows when it writes as fast as it can. */
 async function logSpeed(side: Side, image: string): Promise<number> {
   const config = podConfig(side, "handler-log");
   const { podSandboxId } = await startPod(side, image, config, ["yes", logLine]);

@@ -13,21 +13,21 @@ import type { DeadMount } from "@keelson/testkit/dead-mount.ts";
 import { create, podConfig, runPod, stoppable } from "./round.ts";
 import { call, type Side } from "./side.ts";
 
-/** A call that a kubelet would have under way on what hangs; it may fail, and is then made again. */
+/** A call that a kubelet would make on something that hangs. It may fail, and is then repeated. */
 export type Attempt = (signal: AbortSignal) => Promise<unknown>;
 
 /** Some pods or containers that hang in one way from `begin` to `end`. */
 export interface Hang {
-  /** For the reader: of what they hang. */
+  /** What makes them hang, for the report. */
   readonly what: string;
   readonly attempts: readonly Attempt[];
   begin(): void;
-  /** How many hang now. */
+  /** How many of them hang at the moment. */
   count(): number;
   end(): void;
 }
 
-/** A pod with a container that runs. */
+/** A pod with a running container. */
 export interface Running {
   readonly config: PodSandboxConfig;
   readonly podSandboxId: string;
@@ -36,12 +36,12 @@ export interface Running {
   readonly mainPid: number;
 }
 
-/** Brings up a pod with a container, which uses the mount where there is one. */
+/** Brings up a pod with a container, which uses the mount if there is one. */
 export async function runContainer(side: Side, image: string, mount?: DeadMount): Promise<Running> {
   const config = podConfig(side, "hung");
   const { podSandboxId } = await runPod(side, config);
   const [command, mounts] = mount === undefined ? [stoppable, []] : [watchMount, mountsOf(mount.path)];
-  const { containerId } = await create(side, podSandboxId, config, image, command, { mounts });
+  const { containerId } = await create(side, { podSandboxId, sandboxConfig: config, image, command, mounts });
   await call(side, "startContainer", StartContainerRequest.fromPartial({ containerId }));
   const { info } = await call(
     side,
@@ -58,17 +58,17 @@ export async function runContainer(side: Side, image: string, mount?: DeadMount)
 
 /** Where containers have the mount that dies. */
 const mountedAt = "/dead";
-/** Looks at it again and again, until one look does not end. */
+/** Calls stat on the mount again and again, until one call does not return. */
 const watchMount = ["sh", "-c", `while stat ${mountedAt} >/dev/null; do sleep 0.1; done; exec sleep 86400`];
 
 function mountsOf(hostPath: string): { containerPath: string; hostPath: string }[] {
   return [{ containerPath: mountedAt, hostPath }];
 }
 
-/** A stop signal is given so many seconds where SIGKILL would not end the hang, and an hour where it would. */
+/** The grace period of stops: short if SIGKILL would not end the hang, and an hour if it would. */
 const graceSeconds = { short: 5n, long: 3600n } as const;
 
-/** Containers whose parent is stopped: conmon, or containerd's shim. Nobody learns of their end. */
+/** Containers whose parent (conmon, or containerd's shim) is stopped, so that nobody learns of their end. */
 export function stoppedMonitors(side: Side, containers: readonly Running[]): Hang {
   const pids = containers.map(({ mainPid }) => parentOf(mainPid));
   return {
@@ -114,7 +114,7 @@ export function frozenCgroups(side: Side, containers: readonly Running[]): Hang 
   };
 }
 
-/** Containers that look at a mount when it dies: their processes cannot be killed. */
+/** Containers that call stat on a mount when it dies: their processes cannot be killed. */
 export function deadMounts(side: Side, containers: readonly Running[], image: string, mount: DeadMount): Hang {
   return {
     what: "dead mount",
@@ -125,11 +125,14 @@ export function deadMounts(side: Side, containers: readonly Running[], image: st
       (signal) =>
         create(
           { ...side, signal },
-          podSandboxId,
-          config,
-          image,
-          stoppable,
-          { name: "next", mounts: mountsOf(mount.path) },
+          {
+            podSandboxId,
+            sandboxConfig: config,
+            image,
+            command: stoppable,
+            name: "next",
+            mounts: mountsOf(mount.path),
+          },
           attemptTimeoutMs,
         ),
     ]),
@@ -139,7 +142,7 @@ export function deadMounts(side: Side, containers: readonly Running[], image: st
   };
 }
 
-/** Where there is no FUSE: containers whose first process is stopped. */
+/** A substitute without FUSE: containers whose first process is stopped. */
 export function stoppedProcesses(side: Side, containers: readonly Running[]): Hang {
   const pids = containers.map(({ mainPid }) => mainPid);
   return {
@@ -165,7 +168,7 @@ function stop(side: Side, containerId: string, timeout: bigint): Attempt {
   return attempt(side, "stopContainer", StopContainerRequest.fromPartial({ containerId, timeout }));
 }
 
-/** As a probe does it. */
+/** Like a probe. */
 function exec(side: Side, containerId: string, cmd: string[]): Attempt {
   return attempt(side, "execSync", ExecSyncRequest.fromPartial({ containerId, cmd, timeout: 1n }));
 }
@@ -175,13 +178,13 @@ function signalAll(pids: readonly number[], signal: "SIGSTOP" | "SIGCONT"): void
     try {
       process.kill(pid, signal);
     } catch (error) {
-      // The daemon has killed it: then it hangs no more, which `count` tells.
+      // The daemon has killed it: then it no longer hangs, and `count` shows that.
       if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
     }
   }
 }
 
-/** A stat(1) of watchMount: where there is an answer it takes no time. Its state is S until a signal comes, and then D. */
+/** Whether this is a hanging stat(1) of watchMount. Its state is S until a signal comes, then D. */
 function isLooking(pid: number): boolean {
   return nameOf(pid) === "stat" && stateOf(pid) !== "Z";
 }
@@ -211,7 +214,7 @@ function childrenOf(pid: number): number[] {
   }
 }
 
-/** The fields after the name, which may hold anything. */
+/** The fields after the name, which may contain anything. */
 function statOf(pid: number): string[] | undefined {
   try {
     const text = readFileSync(`/proc/${pid}/stat`, "utf8");
@@ -227,7 +230,7 @@ interface Freezer {
   readonly thawed: string;
 }
 
-/** Of the cgroup of a process: freezer.state of v1, cgroup.freeze of v2 (cgroups(7)). */
+/** The freezer of a process's cgroup: freezer.state in v1, cgroup.freeze in v2 (cgroups(7)). */
 function freezerOf(pid: number): Freezer {
   const root = "/sys/fs/cgroup";
   const groups = readFileSync(`/proc/${pid}/cgroup`, "utf8")
@@ -242,7 +245,7 @@ function freezerOf(pid: number): Freezer {
   return { file: join(dir, path, "cgroup.freeze"), frozen: "1", thawed: "0" };
 }
 
-/** Of v1 the file says FREEZING while a process in it cannot be frozen; that hangs as well. */
+/** In v1 the file says FREEZING while a process in it cannot be frozen, which hangs as well. */
 function isFrozen({ file, thawed }: Freezer): boolean {
   return existsSync(file) && readFileSync(file, "utf8").trim() !== thawed;
 }

@@ -28,40 +28,40 @@ import {
 } from "./hangs.ts";
 import { call, type Side } from "./side.ts";
 
-/** Pods or containers for each way to hang. */
+/** Pods or containers for each kind of hang. */
 const each = 5;
 /** How often each call is made. */
 const rounds = 500;
 const warmupRounds = 50;
 const pauseMs = 20;
-/** What takes longer counts as so long. */
+/** A call that takes longer counts as this long. */
 const callTimeoutMs = 5_000;
-/** The calls end after this time, however many there were. */
+/** The calls end after this time, however many there have been. */
 const measureTimeoutMs = 90_000;
 const retryMs = 1_000;
-/** The calls on what hangs begin one after another, as those of a kubelet's probes do. */
+/** The calls on what hangs start one after another, like a kubelet's probes. */
 const betweenAttemptsMs = 30;
-/** How long what has hung, and was let go, may take to end. */
+/** How long the calls may take to end once nothing hangs any more. */
 const settleTimeoutMs = 60_000;
 
 /** The times of calls, in ms, by name. */
 export type Times = ReadonlyMap<string, readonly number[]>;
 
-/** How a side answers while some of its pods and containers hang. */
+/** How fast a side answers while some of its pods and containers hang. */
 export interface HungSample {
-  /** With all of them up and well. */
+  /** While all of them work. */
   readonly calm: Times;
   readonly hung: Times;
-  /** How many hung when the last call was answered, by the way that they hung. */
+  /** How many hung when the last call was answered, by kind. */
   readonly hangs: readonly { readonly what: string; readonly count: number; readonly of: number }[];
-  /** Calls on what hung: how many were made, and how many had no answer when the last call was answered. */
+  /** Calls on what hung: how many were made, and how many were unanswered at the end of the measurement. */
   readonly attempts: number;
   readonly waiting: number;
   /** What could not be taken down afterwards. */
   readonly left: readonly string[];
 }
 
-/** Brings pods up in `dir`, makes them hang, measures lists and statuses meanwhile, lets them go and takes them down. Takes some minutes at most. */
+/** Brings up pods, makes them hang, measures lists and statuses meanwhile, then releases them and takes them down. */
 export async function measureHung(
   side: Side,
   image: string,
@@ -101,7 +101,7 @@ export async function measureHung(
   const hung = await measureCalls(side, image, containers, rounds);
   const counts = hangs.map((hang) => ({ what: hang.what, count: hang.count(), of: each }));
   const { made, waiting } = attempts;
-  progress(`letting go what hangs on ${side.name}`);
+  progress(`releasing what hangs on ${side.name}`);
   ends.dispose();
   await attempts.end();
   return { calm, hung, hangs: counts, attempts: made, waiting, left: await takeDown(side, pods) };
@@ -111,7 +111,7 @@ function describe(hangs: readonly Hang[]): string {
   return hangs.map((hang) => `${hang.what}: ${hang.count()} of ${each}`).join("; ");
 }
 
-/** Makes the calls in turns, of each pod and container in turn. A call that fails is an error, one that is late is not. */
+/** Makes the calls in turns, for each pod and container in turn. A call that fails is an error; a late one is not. */
 async function measureCalls(side: Side, image: string, containers: readonly Running[], count: number): Promise<Times> {
   const times = new Map<string, number[]>();
   const end = performance.now() + measureTimeoutMs;
@@ -145,7 +145,7 @@ async function measureCalls(side: Side, image: string, containers: readonly Runn
   return times;
 }
 
-/** Calls that are made again, a second after they have ended, until the end. Nobody minds what comes of them. */
+/** Calls that are repeated, a second after they have ended, until `end`. Their results do not matter. */
 class Attempts implements AsyncDisposable {
   readonly #noMore = new AbortController();
   readonly #giveUp = new AbortController();
@@ -157,7 +157,7 @@ class Attempts implements AsyncDisposable {
     this.#loops.push(this.#repeat(attempt, this.#loops.length * betweenAttemptsMs));
   }
 
-  /** Waits for the calls under way; those that take too long are cancelled. */
+  /** Waits for the running calls; those that take too long are cancelled. */
   async end(): Promise<void> {
     this.#noMore.abort();
     const timer = setTimeout(() => this.#giveUp.abort(), settleTimeoutMs);
@@ -186,7 +186,9 @@ class Attempts implements AsyncDisposable {
   }
 }
 
-/** All at once: a pod that still hangs holds up no other. Says what could not be taken down. */
+/**
+ * Takes down all at once, because a pod that still hangs must not delay others. Returns what could not be taken down.
+ */
 async function takeDown(side: Side, pods: readonly string[]): Promise<string[]> {
   const results = await Promise.allSettled(
     pods.map(async (podSandboxId) => {

@@ -20,6 +20,6 @@ function holds(pid: number, target: string): boolean {
     const dir = `/proc/${pid}/fd`;
     return readdirSync(dir).some((fd) => readlinkSync(`${dir}/${fd}`) === target);
   } catch {
-    return false; // the process has ended, or closed the file
+    return false; // the process has ended, or has closed the file
   }
 }

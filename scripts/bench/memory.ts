@@ -17,24 +17,24 @@ import {
 import type { Side } from "./side.ts";
 import { median } from "./statistics.ts";
 
-/** What a number of pods with one container each takes on one side. */
+/** The memory that a number of pods with one container each takes on one side. */
 export interface MemorySample {
-  /** By how much MemAvailable fell, for each pod, in KiB: all processes, the kernel, the daemon's own growth. */
+  /** How much MemAvailable fell for each pod, in KiB: all processes, the kernel, the daemon's own growth. */
   readonly availableKiB: number;
-  /** By how much the memory of the side's cgroup grew, for each pod, in KiB; NaN when it has none. */
+  /** How much the memory of the side's cgroup grew for each pod, in KiB; NaN when it has none. */
   readonly cgroupKiB: number;
   /** The daemon's RSS with the pods, in KiB; 0 when its process is not known. */
   readonly daemonRssKiB: number;
-  /** PSS for each pod, in KiB, of each kind of process that there is beside the containers' own, by name. */
+  /** PSS for each pod, in KiB, by the names of the processes that are not the containers' own. */
   readonly helpersPssKiB: ReadonlyMap<string, number>;
   readonly listContainers: readonly Sample[];
   readonly listPodSandbox: readonly Sample[];
 }
 
-/** Lists are asked for so often while the pods are there. */
+/** How often lists are requested while the pods run. */
 const listRounds = 20;
 
-/** Starts `count` pods with a sleeping container each, looks, and removes them. */
+/** Starts `count` pods with a sleeping container each, measures, and removes them. */
 export async function measureMemory(side: Side, image: string, count: number): Promise<MemorySample> {
   const known = new Set(findProcesses(() => true));
   const beforeKiB = await settledMemAvailableKiB();
@@ -42,7 +42,7 @@ export async function measureMemory(side: Side, image: string, count: number): P
   for (let index = 0; index < count; index++) {
     const config = podConfig(side, "memory");
     const { podSandboxId } = await runPod(side, config);
-    const { containerId } = await create(side, podSandboxId, config, image, idleCommand);
+    const { containerId } = await create(side, { podSandboxId, sandboxConfig: config, image, command: idleCommand });
     await side.client.call("startContainer", StartContainerRequest.fromPartial({ containerId }), side.signal);
   }
   const afterKiB = await settledMemAvailableKiB();
@@ -66,8 +66,8 @@ export async function measureMemory(side: Side, image: string, count: number): P
 }
 
 /**
- * MemAvailable when it has come to rest: the kernel gives back what namespaces, cgroups and processes held up to some
- * seconds after their end. On a machine that never rests, what there is after 6 s.
+ * MemAvailable once it is steady: the kernel may take some seconds to free what namespaces, cgroups and processes held.
+ * On a busy machine, its value after 6 s.
  */
 export async function settledMemAvailableKiB(): Promise<number> {
   const samples: number[] = [];

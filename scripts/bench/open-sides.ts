@@ -25,19 +25,19 @@ import { benchLabels, podConfig, runPod } from "./round.ts";
 import { SideCgroup } from "./side-cgroup.ts";
 import { call, type Side, versionOf } from "./side.ts";
 
-/** What the sides are opened with. */
+/** What is needed to open the sides. */
 export interface Ground {
-  /** Temporary; a directory of its own in there for each side. */
+  /** Temporary; each side gets its own directory in it. */
   readonly dir: string;
   readonly registry: Registry;
   readonly options: BenchOptions;
   /** Ctrl-C. */
   readonly signal: AbortSignal;
-  /** Takes the sides down again, the last first. */
+  /** Takes the sides down again, the last one first. */
   readonly undo: AsyncDisposableStack;
 }
 
-/** Ours and, unless there is to be none, the peer's; both ready to run pods. */
+/** Our side and, if wanted, the peer's, both ready to run pods. */
 export async function openSides(ground: Ground): Promise<Side[]> {
   const { options } = ground;
   const sides = [await openOurs(ground)];
@@ -56,7 +56,7 @@ async function openOurs(ground: Ground): Promise<Side> {
         .join("")
     : "";
   const daemon = undo.use(await startKeelsond(own, network, signal, { command: keelsondOf.dist, sections }));
-  // A runtime that is not in a sandbox with us has its own cgroups: then we leave ours to the daemon too.
+  // A peer outside the sandbox chooses its own cgroups; then keelsond does so too.
   const cgroup = options.peer === undefined ? openCgroup(ground, "keelson-bench-ours", daemon) : undefined;
   const { version } = await versionOf(daemon.client);
   const side: Side = {
@@ -83,11 +83,13 @@ async function openOurs(ground: Ground): Promise<Side> {
 async function openContainerd(ground: Ground): Promise<Side> {
   const { dir, registry, undo, signal } = ground;
   if (findProgram("containerd") === undefined)
-    throw new Error("containerd is not installed: `npm run bench` installs it; --no-peer measures without");
+    throw new Error("containerd is not installed: `npm run bench` installs it, --no-peer measures without it");
   const own = join(dir, "containerd");
   const { network, plugins } = openNetwork(ground, own, "ctrdbench0", "10.72.0");
   const pause = registry.add("pause", "bench", makePauseImage(own));
-  const daemon = undo.use(await startContainerd(own, network, registry.host, pause, signal));
+  const daemon = undo.use(
+    await startContainerd({ dir: own, network, registry: registry.host, pauseImage: pause }, signal),
+  );
   const cgroup = openCgroup(ground, "keelson-bench-peer", daemon);
   const { version } = await versionOf(daemon.client);
   const side: Side = {
@@ -107,7 +109,7 @@ async function openContainerd(ground: Ground): Promise<Side> {
   return side;
 }
 
-/** A runtime that runs already, outside of any sandbox. */
+/** A runtime that is already running, outside any sandbox. */
 async function openRunning(ground: Ground, endpoint: string): Promise<Side> {
   const { dir, undo, signal } = ground;
   const client = createCriClient(endpoint);
@@ -122,7 +124,7 @@ async function openRunning(ground: Ground, endpoint: string): Promise<Side> {
     cgroup: undefined,
     cgroupParent: "",
     handler: "",
-    runs: `${version} at ${endpoint}, with an OCI runtime, pod network and cgroups as it is configured`,
+    runs: `${version} at ${endpoint}, with its own OCI runtime, pod network and cgroups`,
     logDirectory,
     plugins: undefined,
     signal,
@@ -131,7 +133,7 @@ async function openRunning(ground: Ground, endpoint: string): Promise<Side> {
   return side;
 }
 
-/** Waits for Status; at the end, removes what we made on this side and then ends its daemon. */
+/** Waits until Status is ready. At the end, removes what the bench created on this side, then ends its daemon. */
 async function makeReady({ registry, undo }: Ground, side: Side, end: () => Promise<void>): Promise<void> {
   let missing = "";
   await waitFor(
@@ -151,7 +153,7 @@ async function makeReady({ registry, undo }: Ground, side: Side, end: () => Prom
   });
 }
 
-/** Images of our registry; a peer may have others of its own. Not `call`, which Ctrl-C ends. */
+/** Removes the images of our registry; a peer may have others. Without `call`, which Ctrl-C would end. */
 async function removeImages({ client }: Side, registryHost: string): Promise<void> {
   const { images } = await client.call("listImages", ListImagesRequest.fromPartial({}), AbortSignal.timeout(10_000));
   for (const image of images.flatMap(({ repoTags }) => repoTags).filter((tag) => tag.startsWith(`${registryHost}/`))) {
@@ -181,7 +183,7 @@ function openCgroup({ undo }: Ground, name: string, daemon: DaemonProcess): Side
   return cgroup;
 }
 
-/** Which of our handlers pods get, as PodSandboxStatus tells when asked for details. */
+/** The handler that pods get by default, as a verbose PodSandboxStatus reports it. */
 async function handlerOf(side: Side): Promise<string> {
   const { podSandboxId } = await runPod(side, podConfig(side, "probe"));
   const { info } = await call(

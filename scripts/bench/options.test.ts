@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { type BenchOptions, parseOptions } from "./options.ts";
 import { callNames } from "./round.ts";
 
-test("what is not given has its default: everything, with a peer", () => {
+test("the defaults are to measure everything, with a peer", () => {
   const only = new Set<string>([...callNames, "execs", "memory", "stats", "streams", "handlers", "hung"]);
   assert.deepEqual(parseOptions([]), {
     peer: undefined,
@@ -19,7 +19,7 @@ test("what is not given has its default: everything, with a peer", () => {
   });
 });
 
-test("everything can be given, and parts of it alone", () => {
+test("every option can be given, and parts measured alone", () => {
   const options = parseOptions([
     "--no-peer",
     "--handler",
@@ -57,8 +57,8 @@ test("everything can be given, and parts of it alone", () => {
   assert.equal(parseOptions(["--help"]), "help");
 });
 
-test("what makes no sense is refused by its flag", () => {
-  assert.throws(() => parseOptions(["--only", "hang"]), /--only does not know hang; there are .*hung/);
+test("a wrong value is refused, naming its flag", () => {
+  assert.throws(() => parseOptions(["--only", "hang"]), /--only does not know hang; it knows .*hung/);
   assert.throws(() => parseOptions(["--peer", "/run/x.sock"]), /--peer must be unix:/);
   assert.throws(() => parseOptions(["--rounds", "0"]), /--rounds must be a whole number/);
 });

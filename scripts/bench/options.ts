@@ -1,12 +1,12 @@
 import { parseArgs } from "node:util";
 import { callNames } from "./round.ts";
 
-/** What is measured beside single calls. */
+/** What is measured besides single calls. */
 const otherNames = ["execs", "memory", "stats", "streams", "handlers", "hung"] as const;
 
-/** What the bench was asked for. */
+/** The bench's command line. */
 export interface BenchOptions {
-  /** `unix:///…` of a runtime that runs already; without it Debian's containerd is started, when `hasPeer`. */
+  /** `unix:///…` of a running runtime; without it, and with `hasPeer`, Debian's containerd is started. */
   readonly peer: string | undefined;
   readonly hasPeer: boolean;
   /** Our runtime handler; the daemon's default when empty. */
@@ -14,11 +14,11 @@ export interface BenchOptions {
   readonly rounds: number;
   readonly pods: number;
   readonly large: boolean;
-  /** Pods on each side while lists are measured, and for how long they are asked as a kubelet asks. */
+  /** Pods on each side while lists are measured, and for how long they are polled like a kubelet does. */
   readonly statsPods: number;
   readonly pollSeconds: number;
   readonly json: string | undefined;
-  /** The calls to measure, and what else there is: `otherNames`. */
+  /** What to measure: names of calls, and of `otherNames`. */
   readonly only: ReadonlySet<string>;
 }
 
@@ -28,14 +28,14 @@ Measures keelsond side by side with a peer, in turns: the time and the CPU of ea
 of pods, then lists and stats with 200 containers, then exec and port-forward, then pods of each runtime handler of
 keelsond, then lists and statuses while 20 pods and containers hang.
 
-  --peer ENDPOINT   a runtime that is running, unix:///…, instead of Debian's containerd. Then nothing is in a sandbox,
-                    and that runtime must pull from 127.0.0.1 without TLS and have a pod network of its own
+  --peer ENDPOINT   a running runtime, unix:///…, instead of Debian's containerd. Then nothing is in a sandbox, and that
+                    runtime must pull from 127.0.0.1 without TLS and have a pod network
   --no-peer         only keelsond
   --handler NAME    keelsond's runtime handler, such as runc, instead of its default
   --rounds N        rounds after 3 for warming up (40)
   --pods N          pods on each side while memory is measured (20)
   --stats-pods N    pods of two containers on each side while lists and stats are measured (100)
-  --poll-seconds N  how long they are then asked as a kubelet asks (60)
+  --poll-seconds N  how long they are then polled like a kubelet does (60)
   --large           also pull an image of 10 layers, 400 MB and 21,000 files, 3 times
   --only WHAT,…     measure only these (handlers: without a peer): a call (${callNames.join(", ")}),
                     ${otherNames.join(", ")}
@@ -66,7 +66,7 @@ export function parseOptions(args: readonly string[]): BenchOptions | "help" {
   const known = new Set<string>([...callNames, ...otherNames]);
   const only = new Set(values.only?.split(",") ?? known);
   for (const name of only) {
-    if (!known.has(name)) throw new Error(`--only does not know ${name}; there are ${[...known].join(", ")}`);
+    if (!known.has(name)) throw new Error(`--only does not know ${name}; it knows ${[...known].join(", ")}`);
   }
   return {
     peer: values.peer,

@@ -11,17 +11,17 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 
-/** The plugin that is made to hang: the first that is asked for a pod. */
+/** The plugin that hangs: the first that is called for a pod. */
 const first = "bridge";
 const sleeping = ["sleep", "86402"];
 
-/** A directory with the machine's CNI plugins, of which one can be made to hang: for one daemon, and no other. */
+/** A directory with the machine's CNI plugins, for one daemon only, in which one plugin can be made to hang. */
 export class PluginDir {
-  /** As `bin_dir` wants it. */
+  /** For `bin_dirs`. */
   readonly path: string;
   readonly #waiting: string;
 
-  /** Makes the directory, of links to the plugins in `source`, in `dir`. */
+  /** Creates it in `dir`, with links to the plugins in `source`. */
   constructor(dir: string, source: string = machinePluginDir()) {
     this.path = join(dir, "plugins");
     this.#waiting = join(dir, "waiting");
@@ -30,7 +30,7 @@ export class PluginDir {
     if (!existsSync(join(this.path, first))) throw new Error(`${source} has no CNI plugin ${first}`);
   }
 
-  /** From now on an ADD sleeps for ever; other commands are the plugin's as before. */
+  /** From now on ADD sleeps forever; other commands still run the plugin. */
   hang(): void {
     const wrapper = `#!/bin/sh
 [ "$CNI_COMMAND" = ADD ] || exec "${this.path}/.${first}"
@@ -43,12 +43,12 @@ exec ${sleeping.join(" ")}
     renameSync(join(this.path, `.${first}.sh`), join(this.path, first));
   }
 
-  /** How many ADDs sleep now. */
+  /** How many ADDs are sleeping. */
   count(): number {
     return this.#sleepers().length;
   }
 
-  /** The plugin is as it was; the ADDs that sleep are killed, so that their pods fail. */
+  /** Restores the plugin, and kills the sleeping ADDs, so that their pods fail. */
   release(): void {
     if (existsSync(join(this.path, `.${first}`))) renameSync(join(this.path, `.${first}`), join(this.path, first));
     for (const pid of this.#sleepers()) process.kill(pid, "SIGKILL");
@@ -61,7 +61,7 @@ exec ${sleeping.join(" ")}
   }
 }
 
-/** Where Debian's package has them, or Kubernetes' installers. */
+/** Where Debian's package, or Kubernetes' installers, put the plugins. */
 function machinePluginDir(): string {
   return ["/opt/cni/bin", "/usr/lib/cni"].find((path) => existsSync(join(path, first))) ?? "/usr/lib/cni";
 }

@@ -8,9 +8,9 @@ interface ProcessFacts {
 }
 
 /**
- * The processes of pods and containers with these ids, and what they are called. Monitors and shims are in no cgroup of
- * the pod and have an id in their command line, or their working directory; containers, and gVisor's kernel with its helpers,
- * are in the pod's cgroup; what one of these has started is the pod's, wherever it is.
+ * The processes of pods and containers with these ids, by name. Monitors and shims are outside the pod's cgroup and
+ * have an id in their command line or working directory; containers, and gVisor's kernel with its helpers, are in the
+ * pod's cgroup; their children belong to the pod, wherever they are.
  */
 export function podProcesses(ids: readonly string[]): Map<number, string> {
   const all = new Map<number, ProcessFacts>();
@@ -29,7 +29,7 @@ function factsOf(pid: string, ids: readonly string[]): ProcessFacts | undefined 
   try {
     const command = readFileSync(`/proc/${pid}/cmdline`, "utf8");
     const cgroup = readFileSync(`/proc/${pid}/cgroup`, "utf8");
-    // proc_pid_stat(5): the name in parentheses may hold anything.
+    // proc_pid_stat(5): the name in parentheses may contain anything.
     const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
     const parent = Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1]);
     const program = basename(command.split("\0")[0] ?? "");

@@ -1,7 +1,9 @@
 import { readFileSync } from "node:fs";
 import type { Side } from "./side.ts";
 
-/** CPU time so far of a process with all of its threads, in ms, without its children (proc_pid_stat(5)); a tick is 10 ms. */
+/**
+ * The CPU time so far of a process with all its threads, but not its children, in ms (proc_pid_stat(5): 10 ms a tick).
+ */
 export function processCpuMs(pid: number): number {
   const text = readFileSync(`/proc/${pid}/stat`, "utf8");
   const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
@@ -10,9 +12,9 @@ export function processCpuMs(pid: number): number {
 
 /** CPU time so far in ms; NaN when it cannot be seen. */
 export interface SideCpu {
-  /** Of the daemon's process alone. */
+  /** The daemon's process alone. */
   readonly daemonMs: number;
-  /** Of the daemon, its helpers and its containers. */
+  /** The daemon, its helpers and its containers. */
   readonly sideMs: number;
 }
 

@@ -27,11 +27,11 @@ test("a call is under the limit when its p99 is, whatever its maximum", () => {
   });
   assert.deepEqual(lineOf(text, "Version"), ["Version", "500", "2.00", "1.00", "1.00", "1.00", "500.0", "yes"]);
   assert.deepEqual(lineOf(text, "Status"), ["Status", "500", "-", "1.00", "1.00", "21.0", "21.0", "no"]);
-  assert.match(text, /stopped conmon 4 of 5; 7 calls were made on them, 3 waited/);
+  assert.match(text, /stopped conmon 4 of 5; 7 calls were made on them, 3 were waiting/);
   assert.match(text, /still there: keelsond: stopPodSandbox: busy/);
 });
 
-test("execs have their times all together and their CPU as the median of the turns, beside the peer's", () => {
+test("execs have times of all turns together and CPU as the median of the turns, next to the peer's", () => {
   const burst = (ms: number, cpuMs: number): Burst => ({
     ms: [ms, ms],
     wallMs: 2 * ms,
@@ -58,7 +58,7 @@ test("execs have their times all together and their CPU as the median of the tur
   assert.deepEqual(lineOf(text, "daemon's RSS"), ["daemon's RSS then, MiB", "4.00", "10.0", "0.40"]);
 });
 
-test("a list that a runtime does not have is said to be missing, and no ratio is made of it", () => {
+test("a list that a runtime does not have is reported as missing, without a ratio", () => {
   const turn = (ms: number, cpuMs: number) => ({ ms: [ms, ms, ms], bytes: 2048, daemonMs: cpuMs / 2, sideMs: cpuMs });
   const side = (name: string, ms: number, lists: readonly ListName[]): SideResult => ({
     name,
@@ -92,7 +92,7 @@ test("a list that a runtime does not have is said to be missing, and no ratio is
   assert.match(text, /ListPodSandboxMetrics, which peer does not have/);
 });
 
-test("what streams carry is compared by the median of the turns, and a transport that one side lacks is not", () => {
+test("streams are compared by the median of the turns, except for a transport that one side lacks", () => {
   const side = (name: string, factor: number, speeds: readonly string[]): SideResult => ({
     name,
     runs: "",
@@ -126,7 +126,7 @@ test("what streams carry is compared by the median of the turns, and a transport
   ]);
 });
 
-test("handlers stand side by side, with the processes that each has, and one that is not there is named", () => {
+test("handlers are side by side, with the processes of each, and a missing one is named", () => {
   const memory = (pssKiB: Record<string, number>) => [
     { availableKiB: 3072, cgroupKiB: 2048, pssKiB: new Map(Object.entries(pssKiB)) },
   ];

@@ -14,15 +14,15 @@ export interface SideResult {
   readonly samples: ReadonlyMap<string, readonly Sample[]>;
   readonly memory: readonly MemorySample[];
   readonly execs: readonly ExecSample[];
-  /** Undefined when they were not measured. */
+  /** Undefined if it was not measured. */
   readonly stats: StatsSample | undefined;
   readonly streams: readonly StreamSample[];
-  /** Of keelsond alone. */
+  /** Only keelsond has it. */
   readonly handlers: HandlersSample | undefined;
   readonly hung: HungSample | undefined;
 }
 
-/** What lists and statuses stay below at the 99th percentile while containers hang, in ms. */
+/** The limit for the 99th percentile of lists and statuses while containers hang, in ms. */
 const hungLimitMs = 20;
 
 /** A number for each side and, with two sides, ours divided by theirs. */
@@ -59,7 +59,7 @@ export function timeTable(sides: readonly SideResult[]): string {
   return table(columns, rows);
 }
 
-/** The table of what pods and daemons hold in memory: the median of the turns. */
+/** The table of the memory of pods and daemons: the median of the turns. */
 export function memoryTable(sides: readonly SideResult[], pods: number): string {
   const of = (pick: (sample: MemorySample) => number) => sides.map(({ memory }) => median(memory.map(pick)) / 1024);
   const total = ({ helpersPssKiB }: MemorySample) => [...helpersPssKiB.values()].reduce((sum, kib) => sum + kib, 0);
@@ -94,7 +94,7 @@ export function memoryTable(sides: readonly SideResult[], pods: number): string 
   return table([...sides.map(({ name }) => name), ...(sides.length === 2 ? ["ours/theirs"] : [])], rows);
 }
 
-/** The table of what ExecSync takes: of times all together, of the others the median of the turns. */
+/** The table of ExecSync: times of all turns together, of other figures the median of the turns. */
 export function execTable(sides: readonly SideResult[]): string {
   const row = (name: string, of: (execs: readonly ExecSample[]) => number): Row => {
     const values = sides.map(({ execs }) => of(execs));
@@ -140,7 +140,7 @@ export function execTable(sides: readonly SideResult[]): string {
   return table([...sides.map(({ name }) => name), ...(sides.length === 2 ? ["ours/theirs"] : [])], rows);
 }
 
-/** The table of what lists and stats take: of times all together, of the others the median of the turns. */
+/** The table of lists and stats: times of all turns together, of other figures the median of the turns. */
 export function statsTable(sides: readonly SideResult[]): string {
   const row = (name: string, values: readonly number[]): Row => ({
     name,
@@ -192,7 +192,10 @@ export function statsTable(sides: readonly SideResult[]): string {
   return table([...sides.map(({ name }) => name), ...(sides.length === 2 ? ["ours/theirs"] : [])], rows);
 }
 
-/** The table of what streams carry, and of how the daemon answers meanwhile: of times all together, of the others the median of the turns. */
+/**
+ * The table of streams' throughput, and of the daemon's answers meanwhile: times of all turns together, of other
+ * figures the median of the turns.
+ */
 export function streamTable(sides: readonly SideResult[]): string {
   const row = (name: string, of: (streams: readonly StreamSample[]) => number): Row => {
     const values = sides.map(({ streams }) => of(streams));
@@ -246,7 +249,7 @@ export function streamTable(sides: readonly SideResult[]): string {
   return table([...sides.map(({ name }) => name), ...(sides.length === 2 ? ["ours/theirs"] : [])], rows);
 }
 
-/** What pods of each runtime handler take: of times all together, of the others the median of the turns. */
+/** The table of pods of each runtime handler: times of all turns together, of other figures the median of the turns. */
 export function handlersTable({ measured, missing }: HandlersSample): string {
   const row = (name: string, of: (handler: HandlersSample["measured"][number]) => number): Row => ({
     name,
@@ -294,7 +297,7 @@ export function handlersTable({ measured, missing }: HandlersSample): string {
   ].join("\n");
 }
 
-/** How one side answers while containers hang, in ms, and what hung. */
+/** The table of one side's answers while containers hang, in ms, and of what hung. */
 export function hungTable({ calm, hung, hangs, attempts, waiting, left }: HungSample): string {
   const columns = ["calls made", "calm p99", "median", "p90", "p99", "max", `under ${hungLimitMs}ms`];
   const rows = [...hung].map(([name, ms]): Row => {
@@ -304,7 +307,7 @@ export function hungTable({ calm, hung, hangs, attempts, waiting, left }: HungSa
   });
   const ways = hangs.map(({ what, count, of }) => `${what} ${count} of ${of}`).join(", ");
   const notes = [
-    `hung to the end: ${ways}; ${attempts} calls were made on them, ${waiting} waited at the end`,
+    `hung to the end: ${ways}; ${attempts} calls were made on them, ${waiting} were waiting at the end`,
     ...left.map((sentence) => `still there: ${sentence}`),
   ];
   return [table(columns, rows), ...notes.map((note) => `  ${note}`)].join("\n");

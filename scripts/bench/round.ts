@@ -20,7 +20,7 @@ import {
 } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { call, type Side } from "./side.ts";
 
-/** The calls that are measured, in the order of a round. */
+/** The measured calls, in the order of a round. */
 export const callNames = [
   "RunPodSandbox",
   "CreateContainer",
@@ -38,13 +38,13 @@ export const callNames = [
 ] as const;
 export type CallName = (typeof callNames)[number];
 
-/** The time of a call as its client sees it, and the CPU time of the whole side meanwhile (NaN when unknown). */
+/** The time of a call as its client sees it, and the CPU time of the whole side in that time (NaN when unknown). */
 export interface Sample {
   readonly ms: number;
   readonly cpuMs: number;
 }
 
-/** Everything of ours has this label, so that nothing else is ever removed from a peer. */
+/** The label of everything that the bench creates, so that nothing else is ever removed from a peer. */
 export const benchLabels = { "keelson-bench": "1" };
 
 /** Measures one call. */
@@ -56,7 +56,9 @@ export async function measure<T>(side: Side, work: () => Promise<T>): Promise<{ 
   return { value, sample: { ms, cpuMs: (side.cgroup?.cpuMs() ?? Number.NaN) - cpuMs } };
 }
 
-/** One life of a pod with a container, and one pull. Calls that are not in `only` are left out where nothing needs them. */
+/**
+ * One life of a pod with a container, and one pull. Calls that are not in `only` are skipped unless another needs them.
+ */
 export async function runRound(
   side: Side,
   images: { run: string; pull: string },
@@ -75,7 +77,7 @@ export async function runRound(
     const config = podConfig(side, "round");
     const { podSandboxId } = await timed("RunPodSandbox", () => runPod(side, config));
     const { containerId } = await timed("CreateContainer", () =>
-      create(side, podSandboxId, config, images.run, stoppable),
+      create(side, { podSandboxId, sandboxConfig: config, image: images.run, command: stoppable }),
     );
     await timed("StartContainer", () =>
       call(side, "startContainer", StartContainerRequest.fromPartial({ containerId })),
@@ -116,7 +118,7 @@ export async function runRound(
   return samples;
 }
 
-/** Ends at once at SIGTERM: a shell sees a trap while it waits, not while it runs a program. */
+/** Ends at once at SIGTERM: a shell runs a trap while it waits, but not while it runs a program. */
 export const stoppable = ["sh", "-c", "trap 'exit 0' TERM; sleep 86400 & wait"];
 
 /** The command line of the containers whose memory is measured. */
@@ -124,7 +126,7 @@ export const idleCommand = ["sleep", "86401"];
 
 let named = 0;
 
-/** A pod as kubelets ask for one: labels, PID namespaces of the containers' own, no seccomp profile. */
+/** A pod as kubelets request it: labels, a PID namespace for each container, no seccomp profile. */
 export function podConfig(side: Side, name: string): PodSandboxConfig {
   named += 1;
   return PodSandboxConfig.fromPartial({
@@ -155,9 +157,13 @@ export function runPod(side: Side, config: PodSandboxConfig, timeoutMs?: number)
   );
 }
 
-/** What a container has that others have not. */
-export interface ContainerOptions {
-  /** `main` unless told. */
+/** A container to create. */
+export interface NewContainer {
+  readonly podSandboxId: string;
+  readonly sandboxConfig: PodSandboxConfig;
+  readonly image: string;
+  readonly command: readonly string[];
+  /** `main` by default. */
   readonly name?: string;
   readonly mounts?: readonly { readonly containerPath: string; readonly hostPath: string }[];
   /** Open for one client. */
@@ -166,17 +172,13 @@ export interface ContainerOptions {
 
 export function create(
   side: Side,
-  podSandboxId: string,
-  sandboxConfig: PodSandboxConfig,
-  image: string,
-  command: string[],
-  { name = "main", mounts = [], stdin = false }: ContainerOptions = {},
+  { podSandboxId, sandboxConfig, image, command, name = "main", mounts = [], stdin = false }: NewContainer,
   timeoutMs?: number,
 ) {
   const config = {
     metadata: { name, attempt: 0 },
     image: { image },
-    command,
+    command: [...command],
     labels: benchLabels,
     mounts: [...mounts],
     logPath: `${name}.log`,

@@ -3,10 +3,7 @@ import { join } from "node:path";
 
 const root = "/sys/fs/cgroup";
 
-/**
- * A cgroup for a daemon and, below it, its pods, in which the kernel adds up what all of them use. What else runs on
- * the machine is not in it.
- */
+/** A cgroup for a daemon and its pods, in which the kernel adds up what they use, and nothing else. */
 export class SideCgroup {
   /** CRI: LinuxPodSandboxConfig.cgroup_parent. */
   readonly podParent: string;
@@ -22,18 +19,18 @@ export class SideCgroup {
     for (const dir of this.#dirs) mkdirSync(join(dir, "daemon"), { recursive: true });
   }
 
-  /** Moves a process in, with all threads; what it starts from now on is in too. */
+  /** Moves a process into it, with all its threads. What that starts later is in it too. */
   add(pid: number): void {
     for (const dir of this.#dirs) writeFileSync(join(dir, "daemon/cgroup.procs"), String(pid));
   }
 
-  /** CPU time so far in ms, that of ended processes too. */
+  /** CPU time so far in ms, including ended processes. */
   cpuMs(): number {
     if (!this.#isV2) return Number(readFileSync(join(this.#cpuDir, "cpuacct.usage"), "utf8")) / 1e6;
     return field(join(this.#cpuDir, "cpu.stat"), "usage_usec") / 1e3;
   }
 
-  /** The same in two parts: in programs, and in the kernel on their behalf. */
+  /** The same, split into time in programs and time in the kernel on their behalf. */
   userAndSystemMs(): { userMs: number; systemMs: number } {
     const stat = join(this.#cpuDir, "cpu.stat");
     if (this.#isV2) return { userMs: field(stat, "user_usec") / 1e3, systemMs: field(stat, "system_usec") / 1e3 };
@@ -41,7 +38,7 @@ export class SideCgroup {
     return { userMs: ns("cpuacct.usage_user") / 1e6, systemMs: ns("cpuacct.usage_sys") / 1e6 };
   }
 
-  /** Memory now in KiB: of processes, tmpfs and the kernel on their behalf, without the page cache of files. */
+  /** Memory in KiB: processes, tmpfs and the kernel on their behalf, without the page cache of files. */
   memoryKiB(): number {
     const used = Number(
       readFileSync(join(this.#memoryDir, this.#isV2 ? "memory.current" : "memory.usage_in_bytes"), "utf8"),

@@ -13,21 +13,21 @@ export interface Side {
   readonly endpoint: string;
   /** The daemon's process; undefined when it cannot be found. */
   readonly pid: number | undefined;
-  /** Has the daemon and all its pods; undefined for a daemon that we did not start. */
+  /** The cgroup of the daemon and all its pods; undefined for a daemon that we did not start. */
   readonly cgroup: SideCgroup | undefined;
   /** CRI: LinuxPodSandboxConfig.cgroup_parent. */
   readonly cgroupParent: string;
   readonly handler: string;
-  /** What it runs containers with, for the reader. */
+  /** What it runs containers with, for the report. */
   readonly runs: string;
   readonly logDirectory: string;
-  /** The CNI plugins that it uses; undefined when it has those of the machine. */
+  /** The CNI plugins that it uses; undefined when it uses the machine's. */
   readonly plugins: PluginDir | undefined;
   /** Ctrl-C. */
   readonly signal: AbortSignal;
 }
 
-/** Makes a call, with a deadline of a minute unless told. */
+/** Makes a call, by default with a deadline of a minute. */
 export async function call<N extends UnaryCallName>(
   side: Side,
   name: N,

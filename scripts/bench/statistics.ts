@@ -1,4 +1,4 @@
-/** The value below which `fraction` of the values are, between neighbours in proportion; NaN of none. */
+/** The value below which `fraction` of the values are, interpolated between neighbours; NaN without values. */
 export function quantile(values: readonly number[], fraction: number): number {
   const sorted = values.toSorted((a, b) => a - b);
   const at = (sorted.length - 1) * fraction;

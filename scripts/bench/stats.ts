@@ -16,23 +16,23 @@ import { RawClient } from "./raw-client.ts";
 import { create, idleCommand, podConfig, runPod } from "./round.ts";
 import { call, type Side } from "./side.ts";
 
-/** Containers of each pod. */
+/** Containers in each pod. */
 const containersEach = 2;
-/** Pods that are brought up, and taken down, at the same time. */
+/** Pods that are brought up or taken down at the same time. */
 const atATime = 10;
-/** How often each list is called in a turn, after some calls that are not counted: the fewer the longer they take. */
+/** How often each list is called in a turn, after some calls that are not counted; fewer when they take long. */
 const mostCalls = 200;
 const leastCalls = 3;
 const turnMs = 3_000;
 const warmupCalls = 3;
 const callTimeoutMs = 60_000;
-/** What a runtime still does when the last answer is there is counted too. */
+/** What a runtime still does after the last answer is counted too. */
 const settleMs = 200;
-/** A kubelet lists each second, and asks for stats every ten. */
+/** A kubelet lists every second, and asks for stats every ten seconds. */
 const listEveryMs = 1000;
 const statsEvery = 10;
 
-/** The lists that are measured, in their order. */
+/** The measured lists, in their order. */
 export const listNames = [
   "ListContainers",
   "ListPodSandbox",
@@ -45,32 +45,32 @@ export type ListName = (typeof listNames)[number];
 /** Calls of one list, one after another. */
 export interface ListTurn {
   readonly ms: readonly number[];
-  /** Of the answer. */
+  /** The size of the answer. */
   readonly bytes: number;
-  /** CPU time for each call in ms, of the daemon alone and of all of its side, helpers too; NaN when unknown. */
+  /** CPU time for each call in ms, of the daemon alone and of its whole side, with helpers; NaN when unknown. */
   readonly daemonMs: number;
   readonly sideMs: number;
 }
 
-/** What one side took while a client asked as a kubelet does. */
+/** What one side used while a client polled like a kubelet. */
 export interface PollSample {
   readonly seconds: number;
-  /** CPU time in ms for each second, of the daemon alone and of all of its side; NaN when unknown. */
+  /** CPU time in ms per second, of the daemon alone and of its whole side; NaN when unknown. */
   readonly daemonMs: number;
   readonly sideMs: number;
   /** At the end; NaN when the daemon's process is not known. */
   readonly daemonRssKiB: number;
 }
 
-/** What lists cost one side with its containers running. */
+/** What lists cost one side while its containers run. */
 export interface StatsSample {
-  /** Turns by list; none of a list that the runtime does not know. */
+  /** Turns by list; empty for a list that the runtime does not know. */
   readonly lists: ReadonlyMap<ListName, readonly ListTurn[]>;
   readonly containers: number;
   readonly poll: PollSample;
 }
 
-/** The pods of one side, in which containers sleep. */
+/** The pods of one side, with sleeping containers. */
 export class StatsGround implements Disposable {
   readonly #side: Side;
   readonly #raw: RawClient;
@@ -90,7 +90,11 @@ export class StatsGround implements Disposable {
       const { podSandboxId } = await runPod(this.#side, config);
       this.#pods.push(podSandboxId);
       for (let index = 0; index < containersEach; index++) {
-        const { containerId } = await create(this.#side, podSandboxId, config, image, idleCommand, {
+        const { containerId } = await create(this.#side, {
+          podSandboxId,
+          sandboxConfig: config,
+          image,
+          command: idleCommand,
           name: `main-${index}`,
         });
         await call(this.#side, "startContainer", StartContainerRequest.fromPartial({ containerId }));
@@ -99,7 +103,7 @@ export class StatsGround implements Disposable {
     });
   }
 
-  /** Calls each list some times. */
+  /** Calls each list a number of times. */
   async turn(): Promise<void> {
     for (const name of listNames) {
       const turn = await this.#turnOf(name);
@@ -107,7 +111,7 @@ export class StatsGround implements Disposable {
     }
   }
 
-  /** Asks as a kubelet does, for so long. */
+  /** Polls like a kubelet for this long. */
   async poll(seconds: number): Promise<void> {
     const { pid, signal } = this.#side;
     const before = cpuOf(this.#side);
@@ -137,9 +141,9 @@ export class StatsGround implements Disposable {
     });
   }
 
-  /** To be read after `poll`. */
+  /** The result; after `poll`. */
   sample(): StatsSample {
-    if (this.#poll === undefined) throw new Error(`${this.#side.name}: nobody has asked it as a kubelet does`);
+    if (this.#poll === undefined) throw new Error(`${this.#side.name}: it was not polled yet`);
     return { lists: this.#lists, containers: this.#containers, poll: this.#poll };
   }
 

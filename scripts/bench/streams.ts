@@ -30,12 +30,12 @@ import { create, podConfig, runPod } from "./round.ts";
 import { call, type Side } from "./side.ts";
 
 const blockBytes = 64 * 1024;
-/** What goes through one exec or one forwarded connection. */
+/** How much goes through one exec or one forwarded connection. */
 const bulkMiB = 128;
 const bulkBytes = bulkMiB * 2 ** 20;
-/** Clients send some 32 KiB at a time. */
+/** Clients send about 32 KiB at a time. */
 const stdinBytes = 32 * 1024;
-/** What goes through attach at a time, and how often. */
+/** How much goes through attach in one burst, and how many bursts. */
 const burstBytes = 8 * 2 ** 20;
 const bursts = 8;
 const execRounds = 30;
@@ -44,20 +44,20 @@ const floods = 10;
 const floodMs = 5_000;
 const betweenCallsMs = 5;
 const port = 8080;
-/** One transfer, or all connections of one turn, may take so long. */
+/** How long one transfer, or all connections of one turn, may take. */
 const transferTimeoutMs = 60_000;
 
-/** What streams did on one side in one turn. What a side has not got is not in the map. */
+/** How fast streams were on one side in one turn. What a side does not support is not in the map. */
 export interface StreamSample {
-  /** MB (10^6 bytes) a second, by stream and transport. */
+  /** MB (10^6 bytes) per second, by stream and transport. */
   readonly megabytesPerSecond: ReadonlyMap<string, number>;
-  /** Exec, connecting, `true`, and its status: ms each. */
+  /** How long exec takes, from the call to the status of `true`, in ms. */
   readonly execMs: readonly number[];
   readonly forwardsPerSecond: number;
-  /** gRPC calls before and during the flood, ms each. */
+  /** How long gRPC calls take before and during the flood, in ms. */
   readonly calm: ReadonlyMap<string, readonly number[]>;
   readonly flooded: ReadonlyMap<string, readonly number[]>;
-  /** What all of the flood came to. */
+  /** The throughput of the whole flood. */
   readonly floodMegabytesPerSecond: number;
 }
 
@@ -70,7 +70,12 @@ export async function measureStreams(
   const config = podConfig(side, "streams");
   const { podSandboxId } = await runPod(side, config);
   const serve = `mkdir /srv; echo ok >/srv/small; dd if=/dev/zero of=/srv/big bs=1M count=${bulkMiB}; exec httpd -f -p ${port} -h /srv`;
-  const { containerId } = await create(side, podSandboxId, config, image, ["sh", "-c", serve]);
+  const { containerId } = await create(side, {
+    podSandboxId,
+    sandboxConfig: config,
+    image,
+    command: ["sh", "-c", serve],
+  });
   await call(side, "startContainer", StartContainerRequest.fromPartial({ containerId }));
   try {
     await waitFor(
@@ -140,7 +145,7 @@ async function execUrl(side: Side, containerId: string, cmd: string[], stream: E
   ).url;
 }
 
-/** The newest subprotocol that the side knows; undefined when it knows none of these. */
+/** The newest subprotocol that the side supports, if any. */
 async function newestWebSocket(side: Side, containerId: string): Promise<ExecProtocol | undefined> {
   for (const protocol of ["v5.channel.k8s.io", "v4.channel.k8s.io"] as const) {
     try {
@@ -172,10 +177,10 @@ async function stdoutSpeed(side: Side, containerId: string, protocol: ExecProtoc
   return bulkBytes / 1000 / ms;
 }
 
-/** The command ends by itself when it has all: not every protocol can tell it of the end. */
+/** The command ends by itself when it has everything, because not every protocol can end stdin. */
 async function stdinSpeed(side: Side, containerId: string, protocol: ExecProtocol): Promise<number> {
   const blocks = bulkBytes / blockBytes;
-  // An end of input that came too early would be a success to dd.
+  // dd would take an end of input that came too early for a success.
   const script = `dd of=/dev/null iflag=fullblock bs=${blockBytes} count=${blocks} 2>/tmp/records; grep -q '^${blocks}+0 records in' /tmp/records`;
   const url = await execUrl(side, containerId, ["sh", "-c", script], "stdin");
   const startedAtMs = performance.now();
@@ -187,10 +192,9 @@ async function stdinSpeed(side: Side, containerId: string, protocol: ExecProtoco
   return bulkBytes / 1000 / ms;
 }
 
-/** Exec, connecting by SPDY, `true`, and its status: in ms. */
 /**
- * From the first byte to the last of each burst, which go into the container's log as well. keelsond drops a client that
- * is more than a burst behind, as this one may be on a busy machine.
+ * Measures from the first byte to the last of each burst, which goes into the container's log as well. keelsond drops a
+ * client that is more than a burst behind, which may happen on a busy machine.
  */
 async function attachStdoutSpeed(
   side: Side,
@@ -200,13 +204,17 @@ async function attachStdoutSpeed(
 ): Promise<number> {
   const burst = `until [ -e /tmp/go$i ]; do sleep 0.02; done; dd if=/dev/zero bs=${blockBytes} count=${burstBytes / blockBytes}`;
   const script = `for i in $(seq ${bursts}); do ${burst}; done; exec sleep 600`;
-  const { containerId } = await create(side, podSandboxId, config, image, ["sh", "-c", script], {
+  const { containerId } = await create(side, {
+    podSandboxId,
+    sandboxConfig: config,
+    image,
+    command: ["sh", "-c", script],
     name: "attach-stdout",
   });
   await call(side, "startContainer", StartContainerRequest.fromPartial({ containerId }));
   const { url } = await call(side, "attach", AttachRequest.fromPartial({ containerId, stdout: true }));
   const connection = await connectExec("spdy", url, "stdout");
-  // Nothing tells that it has begun; what is written before that does not come.
+  // There is no sign that it has begun, and what is written before that does not arrive.
   await sleep(500);
   let ms = 0;
   for (let burst = 1; burst <= bursts; burst++) {
@@ -229,7 +237,7 @@ async function attachStdoutSpeed(
   return (bursts * burstBytes) / 1000 / ms;
 }
 
-/** To the container's end, which comes when it has all. */
+/** Measures until the container's end, which comes when it has everything. */
 async function attachStdinSpeed(
   side: Side,
   podSandboxId: string,
@@ -238,7 +246,11 @@ async function attachStdinSpeed(
 ): Promise<number> {
   const blocks = bulkBytes / blockBytes;
   const script = `dd of=/dev/null iflag=fullblock bs=${blockBytes} count=${blocks} 2>/tmp/records; exec grep -q '^${blocks}+0 records in' /tmp/records`;
-  const { containerId } = await create(side, podSandboxId, config, image, ["sh", "-c", script], {
+  const { containerId } = await create(side, {
+    podSandboxId,
+    sandboxConfig: config,
+    image,
+    command: ["sh", "-c", script],
     name: "attach-stdin",
     stdin: true,
   });
@@ -249,7 +261,7 @@ async function attachStdinSpeed(
   await send(connection, `${side.name}: stdin of attach`);
   const status = async () =>
     (await call(side, "containerStatus", ContainerStatusRequest.fromPartial({ containerId }))).status;
-  // Not to the connection's: containerd's stays open, for more input.
+  // Not the connection's end: containerd keeps it open for more input.
   await waitFor(async () => (await status())?.state === ContainerState.CONTAINER_EXITED, {
     timeoutMs: transferTimeoutMs,
   });
@@ -261,13 +273,14 @@ async function attachStdinSpeed(
   return bulkBytes / 1000 / ms;
 }
 
-/** All that there is to be sent, as fast as it is taken. */
+/** Sends everything, as fast as it is taken. */
 async function send(connection: ExecConnection, what: string): Promise<void> {
   const block = Buffer.alloc(stdinBytes);
   for (let sent = 0; sent < bulkBytes; sent += stdinBytes)
     await within(connection.write(block), what, () => connection.close());
 }
 
+/** How long exec takes, from the call to the status of `true`, in ms. */
 export async function execLatency(side: Side, containerId: string): Promise<number> {
   const startedAtMs = performance.now();
   const connection = await connectExec("spdy", await execUrl(side, containerId, ["true"], "stdout"), "stdout");
@@ -283,7 +296,7 @@ async function forwardSession(side: Side, podSandboxId: string): Promise<SpdySes
 
 let requests = 0;
 
-/** One connection through the session; returns the bytes of the answer. */
+/** One connection through the session. Returns the length of the answer in bytes. */
 async function get(session: SpdySession, path: string): Promise<number> {
   const headers = { port: String(port), requestid: String(requests++) };
   const errors = await session.openAccepted({ ...headers, streamtype: "error" });
@@ -327,7 +340,7 @@ async function forwardRate(session: SpdySession): Promise<number> {
   return forwardRounds / ((performance.now() - startedAtMs) / 1000);
 }
 
-/** The latency of gRPC calls, then the same while commands flood their clients, who are on a thread of their own. */
+/** The latency of gRPC calls, then the same while commands flood their clients, which are on another thread. */
 async function underFlood(
   side: Side,
   containerId: string,
@@ -372,7 +385,7 @@ async function measureCalls(raw: RawClient, forMs: number): Promise<Map<string, 
   return times;
 }
 
-/** What takes too long is an error that names it. */
+/** Throws an error that names what takes too long. */
 async function within<T>(work: Promise<T>, what: string, giveUp: () => void = () => undefined): Promise<T> {
   const late = Symbol("late");
   const { promise, resolve } = Promise.withResolvers<typeof late>();

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { makeExt4 } from "./image.ts";
 import type { GuestOptions } from "./options.ts";
 
-/** Tools of development: half of node_modules, and nothing that a host test starts. */
+/** Development tools: half of node_modules, and nothing that a host test starts. */
 const leftOut = [
   "typescript",
   "@typescript",
@@ -24,7 +24,7 @@ const leftOut = [
   ".cache",
 ];
 
-/** Makes the disk with the repository as it is now and what is wanted of the run: 100 MB in a second or two. */
+/** Makes the disk with the repository as it is and the run's options: 100 MB, in a second or two. */
 export function repositoryDisk(repository: string, work: string, { parts, drivers, slowness }: GuestOptions): string {
   const stage = join(work, "repository");
   mkdirSync(stage);

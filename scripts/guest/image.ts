@@ -1,7 +1,7 @@
 /**
  * The parts of the guest that stay the same from run to run: Debian's cloud kernel, an initial file system that finds
- * the disks, and a root of Debian 12 with systemd. All is made with apt and debootstrap from the mirror that this
- * machine's apt uses, once, and kept under a key of what went in.
+ * the disks, and a root of Debian 12 with systemd. They are made once, with apt and debootstrap from the mirror that
+ * this machine's apt uses, and kept under a key of what went in.
  */
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -34,12 +34,12 @@ export interface GuestImage {
 const filesDir = join(import.meta.dirname, "files");
 const suite = "bookworm";
 const kernelPackage = "linux-image-cloud-amd64";
-// libatomic1 is what the pinned Node needs beside libc.
+// Besides libc, the pinned Node needs libatomic1.
 const rootPackages = [
   ..."systemd systemd-sysv dbus kmod procps util-linux libatomic1".split(" "),
   ..."crun runc conmon containernetworking-plugins iptables iproute2 apparmor busybox-static catatonit".split(" "),
 ];
-/** What the initial file system needs to see the disks and the ports, in the order of insmod. */
+/** The modules that the initial file system needs for the disks and the ports, in the order of insmod. */
 const bootModules =
   "virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk virtio_console virtio-rng".split(
     " ",
@@ -50,7 +50,7 @@ const maskedUnits =
     " ",
   );
 
-/** Makes the image where there is none yet: a minute or two, some 400 MB. */
+/** Makes the image if it does not exist: a minute or two, about 400 MB. */
 export function guestImage(say: (text: string) => void): GuestImage {
   const dir = join(process.env["XDG_CACHE_HOME"] || join(homedir(), ".cache"), "keelson/guest");
   const made = join(dir, imageKey());
@@ -60,12 +60,12 @@ export function guestImage(say: (text: string) => void): GuestImage {
   const work = mkdtempSync(join(dir, "work-"));
   try {
     makeImage(work, say);
-    // Whole or not at all; who else made it meanwhile has made the same.
+    // The rename makes it appear complete; if somebody else has made it meanwhile, it is the same.
     if (!existsSync(made)) renameSync(join(work, "image"), made);
   } finally {
     rmSync(work, { recursive: true, force: true });
   }
-  // Older ones are of no use to anyone. A run that has one open keeps it until it ends.
+  // Older images are useless. A run that has one open keeps it until it ends.
   for (const name of readdirSync(dir))
     if (/^[0-9a-f]{16}$/.test(name) && name !== basename(made)) rmSync(join(dir, name), { recursive: true });
   return image;
@@ -92,7 +92,7 @@ function makeImage(work: string, say: (text: string) => void): void {
   makeExt4(root, join(image, "root.ext4"), 2 * 1024 ** 3);
 }
 
-/** The address that apt has Debian's main archive from; none leaves it to debootstrap. */
+/** The URL from which apt gets Debian's main archive; without one, debootstrap chooses. */
 function mirror(): string[] {
   const lines = run(
     "apt-get",
@@ -111,7 +111,7 @@ function mirror(): string[] {
   return first === undefined ? [] : [first];
 }
 
-/** Unpacks the package that the meta package names, never installed here: a kernel is no business of this machine. Returns its release. */
+/** Unpacks the kernel that the meta package names, without installing it on this machine. Returns its release. */
 function unpackKernel(work: string, root: string): string {
   const depends = run("apt-cache", ["depends", "--important", kernelPackage], "/");
   const name = /Depends: (linux-image-\S+)/.exec(depends)?.[1];
@@ -124,7 +124,7 @@ function unpackKernel(work: string, root: string): string {
   return release;
 }
 
-/** busybox, the modules and our init, packed as the kernel wants it (initramfs buffer format: newc). */
+/** busybox, the modules and our init, packed as the kernel expects (initramfs buffer format: newc). */
 function initrd(work: string, modulesDir: string): Buffer {
   const dir = join(work, "initrd");
   for (const name of ["bin", "dev", "root", "modules"]) mkdirSync(join(dir, name), { recursive: true });
@@ -158,14 +158,14 @@ function prepareRoot(root: string): void {
     rmSync(join(root, path), { recursive: true, force: true });
 }
 
-/** Makes a file with an ext4 file system of what is in a directory; nothing is mounted for it. */
+/** Makes a file with an ext4 file system from a directory, without mounting anything. */
 export function makeExt4(dir: string, file: string, sizeBytes: number): void {
   writeFileSync(file, "");
   truncateSync(file, sizeBytes);
   run("mkfs.ext4", ["-q", "-F", "-O", "^has_journal", "-m", "0", "-d", dir, file], "/");
 }
 
-/** Runs a program to its end and returns its stdout; what it said is in the error when it goes wrong. */
+/** Runs a program and returns its stdout. The error of a failure has its output. */
 function run(command: string, args: readonly string[], cwd: string): string {
   try {
     return execFileSync(command, args, {

@@ -7,24 +7,24 @@ export interface GuestRun {
   readonly image: GuestImage;
   /** The disk with the repository. */
   readonly disk: string;
-  /** For the console's text and the exit code. */
+  /** The directory for the console's text and the exit code. */
   readonly work: string;
   readonly limitMs: number;
 }
 
-/** How the run in the guest ended: its exit code, or why there is none, with the end of its console. */
+/** How the run in the guest ended: its exit code, or why it has none, with the end of its console. */
 export type GuestEnd = { readonly exitCode: number } | { readonly problem: string };
 
 /**
- * Boots the guest; what its tests print goes to our stdout. Nothing that it writes to its disks is kept. QEMU is killed
- * when the time is up or `signal` aborts, and with this process, whatever ends that.
+ * Boots the guest; the output of its tests goes to our stdout. Nothing that it writes to its disks is kept. QEMU is
+ * killed when the time is up, when `signal` aborts, and when this process ends for any reason.
  */
 export async function runGuest({ image, disk, work, limitMs }: GuestRun, signal: AbortSignal): Promise<GuestEnd> {
   const consoleFile = join(work, "console.log");
   const exitFile = join(work, "exit");
   closeSync(openSync(exitFile, "w"));
   const qemu = ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-nographic", "-no-reboot"];
-  // A microvm, KVM and -cpu max hang on some machines; Nehalem is the oldest that Node is built for.
+  // A microvm, KVM and -cpu max hang on some machines; Nehalem is the oldest CPU that Node is built for.
   qemu.push("-M", "q35", "-cpu", "Nehalem", "-accel", "tcg,thread=multi", "-smp", "2", "-m", "3072");
   qemu.push("-kernel", image.kernel, "-initrd", image.initrd);
   qemu.push("-append", "console=ttyS0 quiet panic=-1 apparmor=1 security=apparmor systemd.show_status=false");
@@ -33,7 +33,7 @@ export async function runGuest({ image, disk, work, limitMs }: GuestRun, signal:
   qemu.push("-device", "virtio-rng-pci", "-device", "virtio-serial");
   qemu.push("-chardev", "stdio,id=output,signal=off", "-device", "virtserialport,chardev=output,nr=1");
   qemu.push("-chardev", `file,id=exit,path=${exitFile}`, "-device", "virtserialport,chardev=exit,nr=2");
-  // The end of its stdin would be taken for a host that has gone, and the guest's writes would wait for ever.
+  // QEMU would take the end of its stdin for a host that is gone, and the guest's writes would wait forever.
   const child = spawn("setpriv", ["--pdeathsig", "KILL", "nice", "-n", "10", ...qemu], {
     stdio: ["pipe", "inherit", "inherit"],
   });

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { defaultParts, parseOptions } from "./options.ts";
 
-test("without arguments it is the chosen files with both drivers, with --all every host test", () => {
+test("without arguments the default files run with both drivers, with --all every host test", () => {
   assert.deepEqual(parseOptions([]), {
     parts: defaultParts,
     drivers: ["cgroupfs", "systemd"],
@@ -14,7 +14,7 @@ test("without arguments it is the chosen files with both drivers, with --all eve
   assert.deepEqual(parseOptions(["--all"]).parts, [".host.test.ts"]);
 });
 
-test("arguments narrow it down", () => {
+test("arguments choose files and drivers", () => {
   const { parts, drivers, limitMs } = parseOptions([
     "--driver",
     "systemd",
@@ -26,7 +26,7 @@ test("arguments narrow it down", () => {
   assert.deepEqual([parts, drivers, limitMs], [["lifecycle", "linux/src/cgroup"], ["systemd"], 30_000]);
 });
 
-test("what it does not understand is refused with the usage", () => {
+test("what it does not understand is refused, with the usage", () => {
   for (const args of [
     ["--driver", "both"],
     ["--minutes", "0"],
@@ -40,7 +40,7 @@ test("what it does not understand is refused with the usage", () => {
   }
 });
 
-test("each of the chosen files is there", () => {
+test("each of the default files exists", () => {
   const files = globSync("packages/*/{src,host-tests}/**/*.host.test.ts", { cwd: join(import.meta.dirname, "../..") });
   for (const part of defaultParts)
     assert.ok(

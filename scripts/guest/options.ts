@@ -1,12 +1,12 @@
 import { parseArgs } from "node:util";
 
-/** What is wanted of a run in the guest. */
+/** The options of a run in the guest. */
 export interface GuestOptions {
-  /** Test files with one of these in their path. */
+  /** Runs the test files with one of these in their path. */
   readonly parts: readonly string[];
   /** The cgroup drivers, one after the other. */
   readonly drivers: readonly CgroupDriver[];
-  /** After that QEMU is killed. */
+  /** When QEMU is killed. */
   readonly limitMs: number;
   /** How many times longer than usual a test may wait. */
   readonly slowness: number;
@@ -35,13 +35,13 @@ export const defaultParts = [
 ].map((name) => `${name}.host.test.ts`);
 
 export const usage = `npm run test:guest -- [--all] [--driver cgroupfs|systemd] [--minutes N] [PART...]
-  PART      host test files with PART in their path; without any, those that cgroup v2, systemd, AppArmor or
-            all capabilities make a difference to
+  PART      host test files with PART in their path; without any, those for which cgroup v2, systemd, AppArmor or
+            all capabilities make a difference
   --all     all host test files
-  --driver  with this cgroup driver only; without it with both, one after the other
+  --driver  only with this cgroup driver; without it with both, one after the other
   --minutes after which the guest is ended (90)`;
 
-/** Throws Error with the usage for what it does not understand. */
+/** Reads the command line. Throws an Error with the usage for what it does not understand. */
 export function parseOptions(args: readonly string[]): GuestOptions {
   const { values, positionals } = parse(args);
   const minutes = Number(values.minutes ?? 90);
@@ -50,7 +50,7 @@ export function parseOptions(args: readonly string[]): GuestOptions {
     throw new Error(`--driver ${driver}\n${usage}`);
   if (!(minutes > 0)) throw new Error(`--minutes ${values.minutes}\n${usage}`);
   const strange = positionals.find((part) => !/^[\w./-]+$/.test(part));
-  if (strange !== undefined) throw new Error(`${strange} is part of no path here\n${usage}`);
+  if (strange !== undefined) throw new Error(`no host test file has ${strange} in its path\n${usage}`);
   return {
     parts: values.all ? [".host.test.ts"] : positionals.length > 0 ? positionals : defaultParts,
     drivers: driver === undefined ? ["cgroupfs", "systemd"] : [driver],

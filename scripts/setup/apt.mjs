@@ -12,9 +12,10 @@ export class SetupError extends Error {
   }
 }
 
-/** Runs apt-get to its end; throws a SetupError with the end of what it said when it fails `attempts` times. */
+/** Runs apt-get; throws a SetupError with the end of its output when it fails `attempts` times. */
 export function apt(args, { attempts = 3, cwd } = {}) {
-  // apt waits for dpkg's lock by itself, but not for that of its lists; mirrors fail now and then.
+  // apt waits for dpkg's lock, but not for that of its lists, and mirrors fail now and then. It has one exit code for
+  // all errors, so only its text, in English, shows that a lock is held.
   for (let attempt = 1; ; attempt++) {
     const { status, output } = run(
       "apt-get",
@@ -22,6 +23,7 @@ export function apt(args, { attempts = 3, cwd } = {}) {
       {
         DEBIAN_FRONTEND: "noninteractive",
         NEEDRESTART_SUSPEND: "1",
+        LC_ALL: "C",
       },
       { cwd },
     );
@@ -31,16 +33,16 @@ export function apt(args, { attempts = 3, cwd } = {}) {
       throw new SetupError(
         `apt-get ${args.join(" ")}`,
         tail(output),
-        "Mend apt (network, sources, locks) and run setup again.",
+        "Fix apt (network, sources, locks) and run setup again.",
       );
     }
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5000);
   }
 }
 
-/** What `work` returns; no package that it installs can start a service. */
+/** Runs `work`, and prevents packages that it installs from starting services. */
 export function withoutServices(work) {
-  // Whoever has a policy of their own decides; otherwise no service starts (deb-systemd-invoke(1), invoke-rc.d(8)).
+  // A policy that exists is respected; otherwise no service starts (deb-systemd-invoke(1), invoke-rc.d(8)).
   const ownPolicy = !existsSync(policyFile);
   if (ownPolicy) {
     writeFileSync(policyFile, `#!/bin/sh\n# ${policyMark}: only while it installs packages\nexit 101\n`, {
@@ -48,7 +50,7 @@ export function withoutServices(work) {
     });
     chmodSync(policyFile, 0o755);
   }
-  // apt-get is in our process group and gets the signal itself; we only have to outlive it.
+  // apt-get is in our process group and gets the signal itself; we only have to live longer.
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => {});
   try {
     return work();
@@ -57,7 +59,7 @@ export function withoutServices(work) {
   }
 }
 
-/** A setup that was killed while apt ran has left its policy behind. */
+/** Removes the policy of a setup that was killed while apt was running. */
 export function removeOldPolicy() {
   if (existsSync(policyFile) && readFileSync(policyFile, "utf8").includes(policyMark)) rmSync(policyFile);
 }

@@ -1,4 +1,4 @@
-/** With the machine's real apt and dpkg, on a root of their own and on mirrors that are directories. */
+/** Runs the machine's real apt and dpkg on a separate root, with directories as mirrors. */
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -19,7 +19,7 @@ import { test, type TestContext } from "node:test";
 
 const module = join(import.meta.dirname, "runtime-handlers.mjs");
 
-test("of containerd's package the shim is unpacked into a directory of our own, and nothing is installed", (t) => {
+test("the shim is unpacked from containerd's package into our own directory, and nothing is installed", (t) => {
   const machine = new Machine(t);
   machine.publish("bookworm", "containerd", {
     "usr/bin/containerd-shim-runc-v2": "#!/bin/sh\n",
@@ -61,7 +61,7 @@ test("runsc comes from the backports on the machine's mirror, and the machine's 
   assert.deepEqual(globSync("{etc/apt,var/lib/apt/lists}/**", { cwd: machine.root }).sort(), lists);
 });
 
-test("where backports cannot be reached, the reason is noted once and looked into again a day later or when asked", (t) => {
+test("when backports cannot be reached, the reason is recorded, and it is tried again a day later or on request", (t) => {
   const machine = new Machine(t);
   machine.publish("bookworm", "hello", { "usr/bin/hello": "#!/bin/sh\n" });
   machine.update();
@@ -80,7 +80,7 @@ test("where backports cannot be reached, the reason is noted once and looked int
   assert.equal(existsSync(note), false);
 });
 
-test("a machine without a mirror of Debian 12 is told so", (t) => {
+test("a machine without a mirror of Debian 12 gets that as the reason", (t) => {
   const machine = new Machine(t);
   assert.match(
     String(machine.call("installRunsc", { root: machine.root, release: "bookworm" })),
@@ -88,7 +88,7 @@ test("a machine without a mirror of Debian 12 is told so", (t) => {
   );
 });
 
-test("a runsc that is there by other means is left alone", (t) => {
+test("a runsc from elsewhere is left alone", (t) => {
   const machine = new Machine(t);
   const path = join(machine.root, "usr/local/bin/runsc");
   mkdirSync(dirname(path), { recursive: true });
@@ -98,7 +98,7 @@ test("a runsc that is there by other means is left alone", (t) => {
   assert.equal(machine.call("runscIsSettled", { root: machine.root }), true);
 });
 
-/** A root directory for apt and dpkg with one source: a mirror in a directory beside it. */
+/** A root directory for apt and dpkg with one source, a mirror in a directory beside it. */
 class Machine {
   readonly root: string;
   readonly #mirror: string;
@@ -160,7 +160,7 @@ class Machine {
     execFileSync("apt-get", ["update"], { env: this.#env(), stdio: "pipe" });
   }
 
-  /** What a function of the module returns, in a process of its own. */
+  /** Calls a function of the module in a separate process, and returns its result. */
   call(name: string, argument: unknown): unknown {
     const script = `const m = await import(process.argv[1]); console.log(JSON.stringify(m[process.argv[2]](JSON.parse(process.argv[3])) ?? null));`;
     return JSON.parse(

@@ -1,17 +1,17 @@
 /**
- * The runtimes that tests need beside crun and runc: gVisor's runsc, and containerd's shim for runc. Neither comes
- * as an ordinary `apt-get install`, and on a machine that has them by other means nothing is done at all.
+ * The runtimes that tests need besides crun and runc: gVisor's runsc, and containerd's shim for runc. Neither can
+ * simply be installed with `apt-get install`. If the machine already has them, nothing is done.
  *
- * The shim is taken out of Debian's package and put into a directory of our own, without installing the package.
- * That package would have its service enabled and started at the next boot, make /var/lib/containerd, which a
- * kubelet's image collection looks into, and on a machine with Docker's containerd.io remove that, and with it
- * whatever runs there. The directory is in nobody's PATH: a containerd that somebody installs later takes the first
- * shim it finds in PATH, and must not find our old one.
+ * The shim is unpacked from Debian's package into our own directory, without installing the package. Installing it
+ * would enable a service that starts at the next boot, create /var/lib/containerd, which a kubelet's image collection
+ * uses, and on a machine with Docker's containerd.io remove that package with everything that runs on it. Our directory
+ * is not in PATH, because a containerd that is installed later takes the first shim in PATH and must not find our old
+ * one.
  *
- * runsc is installed as a package: it is one program without services, configuration or dependencies. The one of
- * Debian 12 is from 2022 and hangs on today's kernels, so it comes from bookworm-backports. apt is shown that suite
- * for one call, with lists of its own in a temporary directory, on the mirror that the machine uses; the machine's
- * sources and lists stay as they are.
+ * runsc is installed as a package: it is one program without services, configuration or dependencies. The version in
+ * Debian 12 is from 2022 and hangs on today's kernels, so it comes from bookworm-backports. apt gets that suite for one
+ * call only, with lists in a temporary directory, on the mirror that the machine uses; the machine's sources and lists
+ * do not change.
  */
 import {
   accessSync,
@@ -35,7 +35,7 @@ const ownDir = "/usr/local/lib/keelson-setup";
 const shimName = "containerd-shim-runc-v2";
 const retryAfterMs = 24 * 3600_000;
 
-/** `root`: of a file system other than the machine's, for tests. */
+/** `root` is the root of another file system than the machine's, for tests. */
 export function findProgram(name, root = "") {
   const dirs = root === "" ? (process.env.PATH ?? "").split(delimiter) : [];
   return [...dirs, "/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"]
@@ -47,11 +47,11 @@ export function shimIsThere(root = "") {
   return findProgram(shimName, root) !== undefined || isProgram(join(root, ownDir, shimName));
 }
 
-/** Needs up-to-date package lists. Throws a SetupError when the package cannot be had. */
+/** Needs up-to-date package lists. Throws a SetupError when the package is not available. */
 export function unpackShim(root = "") {
   const dir = join(root, ownDir);
   mkdirSync(dir, { recursive: true });
-  // Beside its place, so that the rename is atomic; readable for the user as whom apt downloads.
+  // Beside its final place, so that the rename is atomic, and readable for apt's own user, who downloads.
   const temporary = mkdtempSync(join(dir, "unpack-"));
   try {
     chmodSync(temporary, 0o777);
@@ -76,7 +76,7 @@ export function unpackShim(root = "") {
   }
 }
 
-/** Whether runsc is there, or was looked for a short while ago and could not be had. */
+/** Whether runsc is installed, or could not be installed a short while ago. */
 export function runscIsSettled({ root = "", retry = false } = {}) {
   if (findProgram("runsc", root) !== undefined) return true;
   const note = absenceNote(root);
@@ -84,8 +84,8 @@ export function runscIsSettled({ root = "", retry = false } = {}) {
 }
 
 /**
- * Installs runsc, or notes why it cannot be had, for the tests to say. Returns that reason, undefined when runsc is
- * there. Never throws for what the machine or its network lack: gVisor is one handler of several.
+ * Installs runsc, or records why it cannot, so that tests can say why they are skipped. Returns the reason; undefined
+ * when runsc is installed. Never throws for what the machine or its network lack: gVisor is only one of the handlers.
  */
 export function installRunsc({ root = "", release = debianRelease() } = {}) {
   const note = absenceNote(root);
@@ -102,10 +102,10 @@ export function installRunsc({ root = "", release = debianRelease() } = {}) {
 
 function tryRunsc(release) {
   const install = ["install", "-y", "--no-install-recommends", "--no-remove", "runsc"];
-  // Releases after Debian 12 have one that is new enough themselves.
+  // Releases after Debian 12 have a version that is new enough.
   if (release !== "bookworm") return attempt(`Debian ${release}`, () => apt(install, { attempts: 1 }));
   const mirror = debianMirror(release);
-  if (mirror === undefined) return "apt's sources have no mirror of Debian 12 to look for bookworm-backports on";
+  if (mirror === undefined) return "apt's sources have no mirror of Debian 12, which would have bookworm-backports";
   const temporary = mkdtempSync(join(tmpdir(), "keelson-setup-"));
   try {
     chmodSync(temporary, 0o755);
@@ -118,7 +118,7 @@ function tryRunsc(release) {
       "Dir::Cache::archives": join(temporary, "archives"),
       "Dir::Cache::pkgcache": "",
       "Dir::Cache::srcpkgcache": "",
-      // Without it, an index that cannot be fetched is only warned of.
+      // Without it, apt only warns of an index that it cannot fetch.
       "APT::Update::Error-Mode": "any",
     };
     const options = Object.entries(settings).flatMap(([key, value]) => ["-o", `${key}=${value}`]);

@@ -11,17 +11,19 @@ const callTimeoutMs = 120_000;
 /** How one try of a call ended. */
 export type Outcome<N extends UnaryCallName> =
   | { readonly is: "answered"; readonly response: ResponseOf<N> }
-  /** The daemon was killed meanwhile. */
+  /** The daemon was killed during the call. */
   | { readonly is: "cut" }
   /** The client went away. */
   | { readonly is: "left" }
-  /** By the daemon. */
+  /** The daemon answered with an error. */
   | { readonly is: "refused"; readonly error: unknown };
 
-/** A call that failed and is in the ledger already. */
+/** Thrown for a failure that is in the ledger already. */
 export class FailureNoted extends Error {}
 
-/** One client: a connection, one call at a time, each call timed and tried again when a kill of the daemon cut it off. */
+/**
+ * One client: one connection, one call at a time. Calls are timed, and repeated when a kill of the daemon cut them off.
+ */
 export class Caller implements Disposable {
   readonly #node: SoakNode;
   readonly #ledger: Ledger;
@@ -38,7 +40,9 @@ export class Caller implements Disposable {
     return this.#ledger;
   }
 
-  /** Makes a call until it is answered. Any error but those of a kill is a failure; then it throws FailureNoted. */
+  /**
+   * Makes a call until it is answered. Any error except those of a kill is a failure, for which it throws FailureNoted.
+   */
   async call<N extends UnaryCallName>(name: N, request: RequestOf<N>): Promise<ResponseOf<N>> {
     for (;;) {
       const outcome = await this.attempt(name, request);
@@ -47,7 +51,7 @@ export class Caller implements Disposable {
     }
   }
 
-  /** Makes a call, goes away after some time, and then makes it again, as a kubelet does after its deadline. */
+  /** Makes a call, goes away after some time, and makes it again, like a kubelet after its deadline. */
   async callTwice<N extends UnaryCallName>(
     name: N,
     request: RequestOf<N>,
@@ -70,7 +74,7 @@ export class Caller implements Disposable {
       this.#ledger.answered(name, performance.now() - startedAtMs);
       return { is: "answered", response };
     } catch (error) {
-      // When the connection breaks, gRPC has no other codes than these.
+      // These are the only codes that gRPC has for a broken connection.
       const isBroken = codeOf(error) === Code.Unavailable || codeOf(error) === Code.Cancelled;
       if (isBroken && this.#node.lifeNow !== life) {
         this.#ledger.wasCut();
@@ -84,13 +88,13 @@ export class Caller implements Disposable {
     }
   }
 
-  /** Notes a failure and throws FailureNoted. */
+  /** Records a failure and throws FailureNoted. */
   fail(what: string, request: unknown, error: unknown): never {
     this.#ledger.fail(what, request, error);
     throw new FailureNoted(what, { cause: error });
   }
 
-  /** Notes a wrong answer and throws FailureNoted, unless all is well. */
+  /** Records a wrong answer and throws FailureNoted, unless `isRight`. */
   expect(isRight: boolean, what: string, request: unknown, message: () => string): void {
     if (!isRight) this.fail(what, request, new StatusError(Code.DataLoss, message()));
   }
@@ -99,7 +103,7 @@ export class Caller implements Disposable {
     this.#client?.close();
   }
 
-  /** Anew for each daemon: gRPC waits longer and longer between its own attempts. */
+  /** A new connection for each daemon, because gRPC waits longer and longer between its own attempts. */
   #connect(life: Life): CriClient {
     if (this.#life !== life || this.#client === undefined) {
       this.#client?.close();

@@ -12,21 +12,21 @@ import { addImages } from "./soak-images.ts";
 import { SoakNode } from "./soak-node.ts";
 import { World } from "./world.ts";
 
-/** Connections that pods are made and removed by: with two cores, more would only wait. */
+/** Connections that create and remove pods: with two cores, more would only wait. */
 const podClients = 4;
 const killEveryMs = 60_000;
-/** Something is wrong with everything. */
+/** With so many failures, nothing works. */
 const tooManyFailures = 100;
 
-/** What came of it. */
+/** The result of a run. */
 export interface ChurnResult {
   readonly seconds: number;
   readonly ledger: Ledger;
   readonly memory: MemoryVerdict;
   readonly restartsMs: readonly number[];
-  /** What was nobody's at two looks in a row, while it ran. */
+  /** Things without an owner at two samples in a row during the run. */
   readonly leaks: ReadonlyMap<string, Date>;
-  /** What was still there when all was taken down. */
+  /** What was left after everything was taken down. */
   readonly left: readonly string[];
 }
 
@@ -64,7 +64,7 @@ export async function churn(
     });
     return slot.run(end);
   });
-  // A daemon that does not come back: nothing else can work either.
+  // When the daemon does not come back, nothing else can work.
   const giveUp = (error: unknown) => {
     ledger.fail("the start after kill -9", "", error);
     over.abort();
@@ -84,7 +84,7 @@ export async function churn(
     options.kill ? killNowAndThen(node, random, end).catch(giveUp) : Promise.resolve(),
   ];
   try {
-    // While the last pods go, the other clients are there as before.
+    // The other clients keep working while the last pods are taken down.
     await Promise.all(slots);
     others.abort();
     await Promise.all(background);
@@ -105,7 +105,7 @@ export async function churn(
   };
 }
 
-/** kill -9 about once a minute, at no particular moment, and the next daemon at once. */
+/** Kills the daemon with SIGKILL about once a minute, at random moments, and starts the next one at once. */
 async function killNowAndThen(node: SoakNode, random: Random, signal: AbortSignal): Promise<void> {
   while (await pause(killEveryMs * random.between(0.9, 1.1), signal)) await node.restart("SIGKILL");
 }

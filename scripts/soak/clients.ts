@@ -19,7 +19,7 @@ import type { Random } from "./random.ts";
 import { pause } from "./sampler.ts";
 import { missing, type World } from "./world.ts";
 
-/** Does something over and over until the signal aborts, whatever fails; failures are noted. */
+/** Repeats something until the signal aborts. Failures are recorded and do not end it. */
 export async function repeat(
   caller: Caller,
   everyMs: number,
@@ -35,7 +35,7 @@ export async function repeat(
   }
 }
 
-/** Lists and statuses all the time, as a kubelet's PLEG; what was made and not yet taken down must be there. */
+/** Makes lists and statuses like a kubelet's PLEG. What was created and is not being taken down must be in them. */
 export async function listAll(caller: Caller, world: World, random: Random): Promise<void> {
   const pods = new Set(world.readyPods);
   const containers = new Set(world.runningContainers);
@@ -72,7 +72,7 @@ export async function listAll(caller: Caller, world: World, random: Random): Pro
   if (random.chance(0.1)) await caller.call("status", StatusRequest.fromPartial({ verbose: true }));
 }
 
-/** The thing may go meanwhile; then NotFound is right. */
+/** The pod or container may be removed meanwhile; then NotFound is right. */
 async function statusOf<N extends "podSandboxStatus" | "containerStatus">(
   caller: Caller,
   name: N,
@@ -83,7 +83,7 @@ async function statusOf<N extends "podSandboxStatus" | "containerStatus">(
   if (outcome.is === "refused" && isThere()) caller.fail(name, request, outcome.error);
 }
 
-/** Pulls and removes images that nobody else does; now and then the client goes away in the middle of a pull. */
+/** Pulls and removes images that nobody else uses; now and then the client goes away during a pull. */
 export async function churnImage(caller: Caller, images: readonly string[], random: Random): Promise<void> {
   const image = random.pick(images);
   const spec = { image: { image } };
@@ -92,7 +92,7 @@ export async function churnImage(caller: Caller, images: readonly string[], rand
     ? await caller.callTwice("pullImage", pull, random.between(0, 80))
     : await caller.call("pullImage", pull);
   const { image: found } = await caller.call("imageStatus", ImageStatusRequest.fromPartial(spec));
-  caller.expect(found?.id === imageRef, "a pulled image is there", spec, () => `it is ${found?.id}, not ${imageRef}`);
+  caller.expect(found?.id === imageRef, "a pulled image exists", spec, () => `it is ${found?.id}, not ${imageRef}`);
   const { images: listed } = await caller.call("listImages", ListImagesRequest.fromPartial({}));
   caller.expect(
     listed.some(({ id }) => id === imageRef),
@@ -107,7 +107,7 @@ export async function churnImage(caller: Caller, images: readonly string[], rand
   caller.expect(gone === undefined, "a removed image is gone", spec, () => `it is still ${gone?.id}`);
 }
 
-/** Takes down the pods that nobody owns, as a kubelet does with those that are not in its pods: left by clients that went away for good. */
+/** Takes down pods that nobody owns, left by clients that went away for good, as a kubelet does with unknown pods. */
 export async function removeOrphans(caller: Caller, world: World): Promise<void> {
   const { items } = await caller.call("listPodSandbox", ListPodSandboxRequest.fromPartial({}));
   for (const { id, metadata } of items) {

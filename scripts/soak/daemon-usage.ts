@@ -7,7 +7,7 @@ export interface DaemonUsage {
   readonly threads: number;
 }
 
-/** undefined when the process has ended. */
+/** The usage of a process; undefined when it has ended. */
 export function usageOf(pid: number): DaemonUsage | undefined {
   try {
     const status = readFileSync(`/proc/${pid}/status`, "utf8");

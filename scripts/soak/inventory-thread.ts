@@ -1,4 +1,4 @@
-/** A worker that takes an inventory of the directory it is sent, so that no client waits meanwhile. */
+/** A worker that takes an inventory of each directory that it is sent, so that clients do not wait meanwhile. */
 import { parentPort } from "node:worker_threads";
 import { takeInventory } from "./inventory.ts";
 

@@ -6,18 +6,21 @@ import { addressesDir } from "./network.ts";
 const idPattern = /[0-9a-f]{64}/;
 const idsPattern = /[0-9a-f]{64}/g;
 
-/** Whose a thing can rightly be: a pod that is READY, a container that is CREATED or RUNNING, either, any container that is listed, a pod or such a container, nobody. A pod may be a container of its runtime. */
+/**
+ * Who may own a thing: a READY pod; a CREATED or RUNNING container ("live"); either of them; any listed container; a
+ * READY pod or any listed container; nobody. For its runtime a pod may be a container.
+ */
 export type Owner = "pod" | "live container" | "pod or live container" | "container" | "pod or container" | "nobody";
 
-/** A thing that exists. */
+/** A thing that exists on the machine. */
 export interface Thing {
   readonly kind: string;
   readonly owner: Owner;
-  /** Of the owner; for `nobody` what tells it from others. */
+  /** The owner's id; for `nobody`, what identifies the thing. */
   readonly id: string;
 }
 
-/** What there is of one daemon's at one moment. */
+/** All things of one daemon at one moment. */
 export interface Inventory {
   readonly things: readonly Thing[];
   readonly conmons: number;
@@ -28,14 +31,14 @@ export interface Inventory {
   readonly addresses: number;
 }
 
-/** What is known to a daemon, as its lists have it. */
+/** What a daemon knows, by its lists. */
 export interface Known {
   readonly readyPods: ReadonlySet<string>;
   readonly containers: ReadonlySet<string>;
   readonly liveContainers: ReadonlySet<string>;
 }
 
-/** Looks at the whole sandbox, where nobody else has pods. Synchronous, some 50 ms with twenty pods. */
+/** Searches the whole sandbox, where nobody else has pods. Synchronous; takes about 50 ms with twenty pods. */
 export function takeInventory(dir: string): Inventory {
   const mounts = mountsBelow(dir);
   const interfaces = readdirSync("/sys/class/net").filter((name) => name.startsWith("veth"));
@@ -61,7 +64,7 @@ export function takeInventory(dir: string): Inventory {
   };
 }
 
-/** The things that nobody has who is known. */
+/** The things without a known owner. */
 export function unowned(things: readonly Thing[], { readyPods, containers, liveContainers }: Known): string[] {
   const isOwned = ({ owner, id }: Thing): boolean => {
     switch (owner) {
@@ -98,7 +101,7 @@ function mountsBelow(dir: string): Thing[] {
     });
 }
 
-/** host-local has a file for each address, with the id of who has it. */
+/** host-local keeps a file for each address, with the id of its owner. */
 function addressesOf(dir: string): Thing[] {
   return names(addressesDir(dir)).flatMap((network) => {
     const files = names(join(addressesDir(dir), network)).filter((name) => /^[\d.]+$/.test(name));
@@ -109,7 +112,7 @@ function addressesOf(dir: string): Thing[] {
   });
 }
 
-/** The deepest are the root's, a parent's, a pod's and a container's. */
+/** At most four levels: the root, a parent, a pod and a container. */
 function cgroupsBelow(dir: string, depth: number): Thing[] {
   return readEntries(dir).flatMap((entry): Thing[] => {
     if (!entry.isDirectory()) return [];
@@ -125,7 +128,7 @@ interface Process {
   readonly name: string;
   readonly command: readonly string[];
   readonly isZombie: boolean;
-  /** Of the pod or container whose cgroup it is in. */
+  /** The pod or container whose cgroup it is in. */
   readonly cgroupId: string | undefined;
 }
 
@@ -144,7 +147,7 @@ function processesHere(): Thing[] {
         return [
           { kind: "process conmon", owner: "pod or live container", id: command[command.indexOf("--cid") + 1] ?? "" },
         ];
-      // Its working directory is the container's.
+      // Its working directory is the container's directory.
       if (first === "keelson-streams")
         return [
           {
@@ -155,18 +158,18 @@ function processesHere(): Thing[] {
         ];
       if (first === "keelson-pod-init")
         return [{ kind: "process keelson-pod-init", owner: "pod", id: command[1] ?? "" }];
-      // A shim has the name of the pod's first container, which may be gone while others have it.
+      // A shim is named after the pod's first container, which may be gone while others still use it.
       const child = first.startsWith("containerd-shim-")
         ? all.find((one) => one.parent === pid && one.cgroupId !== undefined)
         : undefined;
       const id = cgroupId ?? child?.cgroupId ?? command.join(" ").match(idsPattern)?.at(-1);
       if (id !== undefined) return [{ kind: "process of", owner: "pod or live container", id }];
-      // What the daemon runs is its child; an orphan should end by itself.
+      // The daemon's helpers are its children; an orphan should end by itself.
       return parent === 1 ? [{ kind: "orphan process", owner: "nobody", id: `${pid} ${command.join(" ")}` }] : [];
     });
 }
 
-/** None when it has just ended. */
+/** Empty when the process has just ended. */
 function readProcess(pid: string): Process[] {
   const command = (read(`/proc/${pid}/cmdline`) ?? "").split("\0");
   const cgroup = read(`/proc/${pid}/cgroup`);
@@ -202,7 +205,7 @@ function directories(dir: string): Thing[] {
   ];
 }
 
-/** Host ends of pods' interfaces that no cached result of a CNI ADD names. */
+/** Host ends of pods' interfaces that are in no cached result of a CNI ADD. */
 function unknownInterfaces(dir: string, interfaces: readonly string[]): Thing[] {
   const results = names(join(dir, "root/cni/results"))
     .map((name) => read(join(dir, "root/cni/results", name)) ?? "")

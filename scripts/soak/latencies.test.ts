@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Latencies } from "./latencies.ts";
 
-test("quantiles are right to within two parts of a hundred, the longest exactly", () => {
+test("quantiles are right to within two percent, and the maximum is exact", () => {
   const latencies = new Latencies();
   for (let ms = 1; ms <= 1000; ms++) latencies.add(ms);
   for (const [fraction, ms] of [
@@ -15,7 +15,7 @@ test("quantiles are right to within two parts of a hundred, the longest exactly"
   assert.deepEqual([latencies.count, latencies.maxMs], [1000, 1000]);
 });
 
-test("nothing has no quantiles, and what takes no time has", () => {
+test("without calls there are no quantiles; calls that took no time have some", () => {
   const latencies = new Latencies();
   assert.ok(Number.isNaN(latencies.quantile(0.5)));
   latencies.add(0);

@@ -1,9 +1,9 @@
-/** How much wider each bucket is than the one before: quantiles are right to within so much. */
+/** How much wider each bucket is than the previous one, and so the precision of quantiles. */
 const growth = 1.02;
 /** The first bucket ends here. */
 const smallestMs = 0.01;
 
-/** How long calls took, in a few hundred numbers however many calls there were. */
+/** The durations of any number of calls, in a few hundred numbers. */
 export class Latencies {
   readonly #buckets: number[] = [];
   #count = 0;
@@ -13,7 +13,7 @@ export class Latencies {
     return this.#count;
   }
 
-  /** The longest, exactly. */
+  /** The exact maximum. */
   get maxMs(): number {
     return this.#maxMs;
   }
@@ -25,7 +25,7 @@ export class Latencies {
     this.#maxMs = Math.max(this.#maxMs, ms);
   }
 
-  /** So much of a hundred took `quantile(0.99)` ms or less; NaN of none. */
+  /** `fraction` of the calls took this many ms or less; NaN without calls. */
   quantile(fraction: number): number {
     let left = Math.ceil(this.#count * fraction);
     if (this.#count === 0) return Number.NaN;

@@ -1,7 +1,7 @@
 import { codeName, codeOf, messageOf } from "@keelson/base/status.ts";
 import { Latencies } from "./latencies.ts";
 
-/** Something that should not have happened: a call that failed, or an answer that was wrong. */
+/** Something that should not have happened: a failed call, or a wrong answer. */
 export interface Failure {
   readonly at: Date;
   /** The call, or what was checked. */
@@ -11,11 +11,11 @@ export interface Failure {
   readonly message: string;
 }
 
-/** Failures are remembered up to here, and counted beyond. */
+/** How many failures are kept; more are only counted. */
 const rememberedFailures = 200;
 const shownRequestLength = 400;
 
-/** What happened to all calls, since the start and since the last line of the CSV. */
+/** The results of all calls, since the start and since the last line of the CSV. */
 export class Ledger {
   readonly total = new Map<string, Latencies>();
   readonly failures: Failure[] = [];
@@ -24,17 +24,17 @@ export class Ledger {
   #cut = 0;
   #left = 0;
 
-  /** Calls that failed and answers that were wrong. */
+  /** How many calls failed or had a wrong answer. */
   get failed(): number {
     return this.#failed;
   }
 
-  /** Calls that a kill of the daemon cut off, each tried again. */
+  /** How many calls were cut off by a kill of the daemon, and repeated. */
   get cut(): number {
     return this.#cut;
   }
 
-  /** Calls whose client went away. */
+  /** How many calls lost their client. */
   get left(): number {
     return this.#left;
   }
@@ -52,7 +52,7 @@ export class Ledger {
     this.#left++;
   }
 
-  /** Notes a failure, and prints it. */
+  /** Records a failure, and prints it. */
   fail(what: string, request: unknown, error: unknown): void {
     this.#failed++;
     const failure = {
@@ -67,7 +67,7 @@ export class Ledger {
     console.log(`  ✖ ${describeFailure(failure)}`);
   }
 
-  /** What was answered since this was last asked. */
+  /** The calls that were answered since the last call of this. */
   takeInterval(): ReadonlyMap<string, Latencies> {
     const interval = this.#interval;
     this.#interval = new Map();

@@ -29,7 +29,7 @@ import { NumberedLog } from "./numbered-log.ts";
 import { numberedWriter } from "./numbered-writer.ts";
 import { podCgroup, SoakNode } from "./soak-node.ts";
 
-/** As many calls at a time as a kubelet may have under way when a node's pods all come at once. */
+/** As many calls at a time as a kubelet may make when all pods of a node come at once. */
 const clients = 10;
 const listRounds = 100;
 const graceSeconds = 30n;
@@ -40,7 +40,7 @@ interface LoadPod {
   readonly logPath: string;
 }
 
-/** What came of it. */
+/** The result of a load run. */
 export interface LoadResult {
   readonly ledger: Ledger;
   /** A line for each figure. */
@@ -48,11 +48,13 @@ export interface LoadResult {
   readonly left: readonly string[];
 }
 
-/** `count` pods with a container each, of these handlers in turns: up, listed, the daemon killed and started again, down. */
+/**
+ * Brings up `count` pods with a container each, of these handlers in turns, lists them, kills and restarts the daemon,
+ * and takes them down.
+ */
 export async function load(
   dir: string,
-  count: number,
-  handlers: readonly string[],
+  { count, handlers }: { readonly count: number; readonly handlers: readonly string[] },
   signal: AbortSignal,
   progress: (text: string) => void,
 ): Promise<LoadResult> {
@@ -79,7 +81,13 @@ export async function load(
     inTurns(makers, count, async (caller, index) => {
       signal.throwIfAborted();
       const startedAtMs = performance.now();
-      const pod = await bringUp(caller, dir, image, cgroup.podParent, index, handlers[index % handlers.length]);
+      const pod = await bringUp(caller, {
+        index,
+        image,
+        logs: join(dir, "logs"),
+        cgroupParent: cgroup.podParent,
+        runtimeHandler: handlers[index % handlers.length] ?? "",
+      });
       upMs.push(performance.now() - startedAtMs);
       if (upMs.length % 25 === 0) progress(`${upMs.length} pods are up`);
       return pod;
@@ -137,20 +145,23 @@ export async function load(
   return { ledger, figures, left: await node.takeDown() };
 }
 
-async function bringUp(
-  caller: Caller,
-  dir: string,
-  image: string,
-  cgroupParent: string,
-  index: number,
-  runtimeHandler = "",
-): Promise<LoadPod> {
+/** A pod to bring up. */
+interface NewPod {
+  readonly index: number;
+  readonly image: string;
+  /** The directory of all pods' logs. */
+  readonly logs: string;
+  readonly cgroupParent: string;
+  readonly runtimeHandler: string;
+}
+
+async function bringUp(caller: Caller, { index, image, logs, cgroupParent, runtimeHandler }: NewPod): Promise<LoadPod> {
   const name = `load-${index}`;
   const namespaceOptions = { pid: NamespaceMode.CONTAINER };
   const config = PodSandboxConfig.fromPartial({
     metadata: { name, uid: `uid-${name}`, namespace: "load", attempt: 0 },
     hostname: name,
-    logDirectory: join(dir, "logs", name),
+    logDirectory: join(logs, name),
     labels: {
       "io.kubernetes.pod.name": name,
       "io.kubernetes.pod.namespace": "load",
@@ -198,7 +209,7 @@ async function checkAllRun(caller: Caller, pods: readonly LoadPod[]): Promise<vo
   );
 }
 
-/** Stops and removes it. Returns how many lines its log has, without a gap. */
+/** Stops and removes a pod. Returns how many lines its log has; none may be missing. */
 async function takeDown(caller: Caller, { podId, containerId, logPath }: LoadPod): Promise<number> {
   await caller.call("stopContainer", StopContainerRequest.fromPartial({ containerId, timeout: graceSeconds }));
   await caller.call("stopPodSandbox", StopPodSandboxRequest.fromPartial({ podSandboxId: podId }));
@@ -218,7 +229,7 @@ async function takeDown(caller: Caller, { podId, containerId, logPath }: LoadPod
   return log.lines;
 }
 
-/** Work number 0 to `count` - 1, by as many at a time as there are callers. */
+/** Does the works 0 to `count` - 1, as many at a time as there are callers. */
 async function inTurns<T>(
   callers: readonly Caller[],
   count: number,

@@ -1,35 +1,35 @@
 import { median } from "../bench/statistics.ts";
 
-/** One look at a daemon's memory. */
+/** One sample of a daemon's memory. */
 export interface MemorySample {
-  /** Which daemon, from 1 on. */
+  /** The number of the daemon, from 1. */
   readonly life: number;
-  /** Since that daemon served. */
+  /** How long that daemon has been serving. */
   readonly ageMs: number;
   readonly rssKiB: number;
 }
 
-/** Whether memory stays, in words for the summary; `isFlat` is undefined when the run was too short to tell. */
+/** Whether memory is flat, with text for the summary; undefined when the run was too short to tell. */
 export interface MemoryVerdict {
   readonly isFlat: boolean | undefined;
   readonly text: string;
 }
 
-/** A daemon that was just started grows: code is compiled, and the heap finds its size. */
+/** A new daemon grows while code is compiled and the heap finds its size. */
 const warmUpMs = 20_000;
-/** Between lives: so much more, and so many parts of a hundred more, is not flat. */
+/** The growth between lives that still counts as flat: absolute, and in parts of a hundred. */
 const slackKiB = 8 * 1024;
 const slackFraction = 0.1;
-/** Of one long life: in its first part the heap finds its size; then there is growth or there is not. */
+/** The part of one long life in which the heap finds its size. */
 const longWarmUpFraction = 0.25;
 const shortestLongLifeMs = 4 * 60_000;
 
 /**
- * Judges whether a daemon's memory is flat. When daemons were killed each minute, one life is too short for a slope: a
- * young heap grows. What would make each daemon larger than the one before is what is on disk and on the machine, so the
- * lives are compared: the median after `warmUpMs` of each, of the last third of the lives against the first third. Of one
- * daemon that lived for minutes, the last third of its life is compared with the first after a quarter for warming up.
- * Flat is what has grown by no more than 8 MiB or a tenth, whichever is more.
+ * Judges whether a daemon's memory is flat. When daemons are killed every minute, one life is too short for a slope,
+ * because a young heap grows. But what accumulates on disk and on the machine would make each daemon larger than the
+ * one before. So lives are compared: the medians after `warmUpMs`, in the last third of the lives and in the first
+ * third. For one daemon that lived for minutes, the last third of its life is compared with the first, after a quarter
+ * for warming up. Flat means growth by no more than 8 MiB or a tenth, whichever is more.
  */
 export function judgeMemory(samples: readonly MemorySample[]): MemoryVerdict {
   const lives = Map.groupBy(samples, ({ life }) => life);

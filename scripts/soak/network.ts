@@ -4,10 +4,10 @@ import type { PodNetwork } from "../keelsond.ts";
 
 const bridge = "keelson-soak";
 
-/** The host's address on the bridge, by which host ports of pods can be reached. */
+/** The host's address on the bridge, at which pods' host ports can be reached. */
 export const gateway = "10.72.0.1";
 
-/** A network as small clusters have it (bridge with NAT, host-local, portmap), with 4,093 addresses in place of the 253 of the demo's. */
+/** A network like the demo's (bridge with NAT, host-local, portmap), but with 4,093 addresses instead of 253. */
 export function writeSoakNetwork(dir: string): PodNetwork {
   const confDir = join(dir, "net.d");
   mkdirSync(confDir, { recursive: true });
@@ -29,7 +29,7 @@ export function writeSoakNetwork(dir: string): PodNetwork {
   return { confDir, bridge };
 }
 
-/** host-local keeps a directory for each network there, with a file for each address. */
+/** Where host-local keeps a directory for each network, with a file for each address. */
 export function addressesDir(dir: string): string {
   return join(dir, "ipam");
 }

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { NumberedLog } from "./numbered-log.ts";
 
-/** A log file of entries such as `F line 1`, a second apart from second `from` on. */
+/** A log file of entries such as `F line 1`, a second apart, from second `from`. */
 function fileOf(t: { after(fn: () => void): void }, entries: readonly string[], from = 0): string {
   const dir = mkdtempSync(join(tmpdir(), "keelson-numbered-"));
   t.after(() => rmSync(dir, { recursive: true }));
@@ -30,7 +30,7 @@ const wrong: Readonly<Record<string, [readonly string[], RegExp]>> = {
   "a line that is there twice": [["F line 1", "F line 1"], /after line 1 comes "line 1"/],
   "an end that comes too early": [["F line 1", "F end 2"], /after line 1 comes "end 2"/],
   "a line after the end": [["F line 1", "F end 1", "F line 2"], /after the last line comes "line 2"/],
-  "what is no log line": [["X line 1"], /no CRI log line/],
+  "a line in another format": [["X line 1"], /not in the CRI.s format/],
 };
 for (const [name, [entries, message]] of Object.entries(wrong)) {
   test(`${name} is found`, async (t) => {
@@ -38,7 +38,7 @@ for (const [name, [entries, message]] of Object.entries(wrong)) {
   });
 }
 
-test("time that goes back between two files, and a file that ends in a line, are found", async (t) => {
+test("time that goes back between two files is found, and a file that ends within a line", async (t) => {
   const log = new NumberedLog();
   await log.read(fileOf(t, ["F line 1"], 30));
   await assert.rejects(log.read(fileOf(t, ["F line 2"])), /the time goes back/);

@@ -3,8 +3,8 @@ import { createReadStream } from "node:fs";
 const entryPattern = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}(?:Z|[+-]\d\d:\d\d)) (stdout|stderr) ([PF]) (.*)$/s;
 
 /**
- * The log of a container that writes `line 1`, `line 2` and so on and, when it is asked to end, `end N`; read file by
- * file as it is rotated.
+ * Checks the log of a container that writes `line 1`, `line 2` and so on and, when it is stopped, `end N`. It is read
+ * file by file as it is rotated.
  */
 export class NumberedLog {
   #lines = 0;
@@ -12,17 +12,19 @@ export class NumberedLog {
   #part = "";
   #lastTime = "";
 
-  /** How many lines there were. */
+  /** How many lines were read. */
   get lines(): number {
     return this.#lines;
   }
 
-  /** Whether the container's last word is there, with the number of its last line. */
+  /** Whether the container's `end N` was read, with the number of its last line. */
   get hasEnded(): boolean {
     return this.#hasEnded;
   }
 
-  /** Reads the next file to its end. Throws when a line is missing, twice there, out of order or not in the CRI's format. */
+  /**
+   * Reads the next file to its end. Throws when a line is missing, repeated, out of order or not in the CRI's format.
+   */
   async read(path: string): Promise<void> {
     let rest = "";
     for await (const chunk of createReadStream(path, { encoding: "utf8" })) {
@@ -36,12 +38,14 @@ export class NumberedLog {
   #take(line: string): void {
     const [, time, , tag, text] = entryPattern.exec(line) ?? [];
     if (time === undefined)
-      throw new Error(`after line ${this.#lines} comes what is no CRI log line: ${JSON.stringify(line.slice(0, 120))}`);
+      throw new Error(
+        `after line ${this.#lines} comes a line that is not in the CRI's format: ${JSON.stringify(line.slice(0, 120))}`,
+      );
     if (time < this.#lastTime)
       throw new Error(`after line ${this.#lines} the time goes back from ${this.#lastTime} to ${time}`);
     this.#lastTime = time;
     this.#part += text;
-    if (tag === "P") return; // goes on in the next entry
+    if (tag === "P") return; // continues in the next entry
     const whole = this.#part;
     this.#part = "";
     if (this.#hasEnded) throw new Error(`after the last line comes ${JSON.stringify(whole)}`);

@@ -4,7 +4,7 @@ import { parseOptions } from "./options.ts";
 
 const parse = (...args: string[]) => parseOptions(args, () => 7);
 
-test("what is not given has its default, the seed a new one", () => {
+test("the defaults have a new seed", () => {
   assert.deepEqual(parse(), {
     minutes: 10,
     pods: 20,
@@ -16,7 +16,7 @@ test("what is not given has its default, the seed a new one", () => {
   });
 });
 
-test("everything can be given", () => {
+test("every option can be given", () => {
   const options = parse(
     "--minutes",
     "0.5",
@@ -44,10 +44,10 @@ test("everything can be given", () => {
   assert.equal(parse("--help"), "help");
 });
 
-test("what makes no sense is refused by its flag", () => {
+test("a wrong value is refused, naming its flag", () => {
   assert.throws(() => parse("--minutes", "0"), /--minutes must be more than 0/);
   assert.throws(() => parse("--pods", "1.5"), /--pods must be a whole number/);
   assert.throws(() => parse("--seed", "x"), /--seed must be a whole number/);
-  assert.throws(() => parse("--handlers", "runc,rusc"), /--handlers does not know rusc; there are crun, runc, runsc, /);
+  assert.throws(() => parse("--handlers", "runc,rusc"), /--handlers does not know rusc; it knows crun, runc, runsc, /);
   assert.throws(() => parse("--pod", "3"), /--pod/);
 });

@@ -1,19 +1,19 @@
 import { parseArgs } from "node:util";
 import { runtimeHandlers } from "@keelson/testkit/runtime-handlers.ts";
 
-/** What the soak was asked for. */
+/** The soak's command line. */
 export interface SoakOptions {
-  /** How long the churn goes on; not used with `load`. */
+  /** How long the churn takes; not used with `load`. */
   readonly minutes: number;
-  /** How many pods there are at a time. */
+  /** How many pods exist at a time. */
   readonly pods: number;
   readonly csv: string | undefined;
   readonly seed: number;
   /** Whether the daemon is killed every minute. */
   readonly kill: boolean;
-  /** Instead of churn: so many pods up, listed, killed, recovered, down. */
+  /** Instead of churn: this many pods are brought up, listed, recovered after a kill, and taken down. */
   readonly load: number | undefined;
-  /** Runtime handlers that pods have in turns; none for the default alone. */
+  /** Runtime handlers of the pods, in turns; empty for only the default. */
   readonly handlers: readonly string[];
 }
 
@@ -23,15 +23,15 @@ export const usage = `npm run soak -- --minutes N [options]
 npm run soak -- --load N
 
 Churn on a keelsond of its own, in a sandbox: pods up and down, execs, log bursts, rotations, pulls and removals, clients
-that go away, and kill -9 of the daemon every minute. It passes when no call failed but those that a kill cut off, no line
-of any log was lost, nothing leaked and the daemon's memory is flat. Ctrl-C ends it early, with the summary.
+that go away, and kill -9 of the daemon every minute. It passes when no call failed except those that a kill cut off, no
+line of any log was lost, nothing leaked and the daemon's memory is flat. Ctrl-C ends it early, with the summary.
 
   --minutes N     how long (10)
   --pods N        pods at a time (20)
-  --csv FILE      a line every 10 s, to plot: calls, latencies, the daemon's memory, what there is, what leaked
+  --csv FILE      a line every 10 s, to plot: calls, latencies, the daemon's memory, what exists, what leaked
   --seed S        repeats the choices of an earlier run
   --no-kill       let the daemon live
-  --handlers A,B  pods have these runtime handlers in turns, instead of the default alone: ${knownHandlers.join(", ")}
+  --handlers A,B  pods have these runtime handlers in turns, instead of only the default: ${knownHandlers.join(", ")}
   --load N        instead: N pods with a container each, up, listed, the daemon killed and started again, all down
   --help`;
 
@@ -56,7 +56,7 @@ export function parseOptions(args: readonly string[], newSeed: () => number): So
   const handlers = values.handlers?.split(",") ?? [];
   for (const name of handlers) {
     if (!knownHandlers.includes(name))
-      throw new Error(`--handlers does not know ${name}; there are ${knownHandlers.join(", ")}`);
+      throw new Error(`--handlers does not know ${name}; it knows ${knownHandlers.join(", ")}`);
   }
   return {
     minutes,

@@ -17,7 +17,7 @@ import type { SoakNode } from "./soak-node.ts";
 const intervalMs = 10_000;
 const memoryIntervalMs = 1000;
 
-/** The calls that have columns of their own. */
+/** The calls with their own columns. */
 const columns = [
   "runPodSandbox",
   "stopPodSandbox",
@@ -39,11 +39,11 @@ const columns = [
   "status",
 ] as const;
 
-/** Looks every 10 s at what there is, and writes a line of CSV. */
+/** Takes a sample of everything every 10 s, and writes a line of CSV. */
 export class Sampler implements AsyncDisposable {
-  /** The daemon's memory, each second. */
+  /** The daemon's memory, every second. */
   readonly memory: MemorySample[] = [];
-  /** Things that were nobody's at two looks in a row, with when that was first seen. */
+  /** Things without an owner at two samples in a row, with the time when that was first seen. */
   readonly leaks = new Map<string, Date>();
   readonly #node: SoakNode;
   readonly #caller: Caller;
@@ -81,7 +81,7 @@ export class Sampler implements AsyncDisposable {
     ]);
   }
 
-  /** Goes on until the signal aborts. `progress` is told of each line. */
+  /** Runs until the signal aborts. `progress` gets each line. */
   async run(signal: AbortSignal, progress: (text: string) => void): Promise<void> {
     await Promise.all([this.#watchMemory(signal), this.#watchAll(signal, progress)]);
   }
@@ -147,7 +147,10 @@ export class Sampler implements AsyncDisposable {
     }
   }
 
-  /** What is nobody's now and was nobody's at the look before: in between, things come before their owners are listed and go after. */
+  /**
+   * Counts things without an owner now and at the previous sample: things may appear before their owner is listed, and
+   * go after it.
+   */
   #leakedNow(inventory: Inventory, known: Known): number {
     const suspects = unowned(inventory.things, known);
     const leaked = suspects.filter((thing) => this.#suspects.has(thing));
@@ -184,7 +187,7 @@ export class Sampler implements AsyncDisposable {
   }
 }
 
-/** Known at one of two moments. */
+/** What is known at either of two moments. */
 function join(a: Known, b: Known): Known {
   return {
     readyPods: a.readyPods.union(b.readyPods),
@@ -193,7 +196,7 @@ function join(a: Known, b: Known): Known {
   };
 }
 
-/** Whether the time went by before the signal aborted. */
+/** Waits. False when the signal aborted first. */
 export async function pause(ms: number, signal: AbortSignal): Promise<boolean> {
   try {
     await sleep(ms, undefined, { signal });

@@ -39,7 +39,7 @@ const podPort = 8080;
 const firstHostPort = 20_000;
 const graceSeconds = 20n;
 
-/** One call in so many is made by a client that goes away and comes back. */
+/** The share of calls whose client goes away and comes back. */
 const leaveChance = 0.08;
 
 const kinds = ["plain", "plain", "host port", "shared PID", "host network"] as const;
@@ -64,28 +64,28 @@ export interface SlotOptions {
   readonly world: World;
   readonly random: Random;
   readonly images: SoakImages;
-  /** Logs of containers are in here. */
+  /** The directory of the containers' logs. */
   readonly dir: string;
-  /** Those of its pods, in turns; none for the default alone. */
+  /** Runtime handlers of its pods, in turns; empty for only the default. */
   readonly handlers: readonly string[];
-  /** One pod to the end, with a container that writes 2,000 lines a second, in place of one pod after the other. */
+  /** One pod until the end, with a container that writes 2,000 lines a second, instead of one pod after the other. */
   readonly isPermanent: boolean;
 }
 
-/** A place on the node where one pod lives after the other, each with all that a kubelet does to it. */
+/** A place on the node for one pod after the other. Each goes through all that a kubelet does with pods. */
 export class Slot {
   readonly #o: SlotOptions;
-  /** Names of pods and containers, so that none comes twice. */
+  /** How many pods and containers were named, so that names are unique. */
   #made = 0;
 
   constructor(options: SlotOptions) {
     this.#o = options;
   }
 
-  /** Goes on until the signal aborts; then the last pod is taken down as usual. */
+  /** Runs until the signal aborts; then the last pod is taken down as usual. */
   async run(signal: AbortSignal): Promise<void> {
     const { caller, random, world } = this.#o;
-    // Not all at once.
+    // The slots do not start all at once.
     if (!(await pause(random.between(0, 3000), signal))) return;
     while (!signal.aborted) {
       const name = `slot-${this.#o.number}-${(this.#made += 1)}`;
@@ -96,7 +96,7 @@ export class Slot {
         if (!(error instanceof FailureNoted)) caller.ledger.fail("the soak itself", name, error);
         if (!(await pause(2000, signal))) break;
       } finally {
-        // What a failure left is the housekeeper's.
+        // The housekeeper removes what a failure left.
         world.ownedPods.delete(name);
       }
     }
@@ -115,7 +115,7 @@ export class Slot {
     try {
       const scripts = [this.#writer(kind), ...(random.chance(0.3) ? [numberedWriter(10, 1)] : [])];
       for (const script of scripts) containers.push(await this.#startWriter(pod, image, script));
-      if (hasOwnImage && random.chance(0.5)) await this.#removeImage(image); // its containers go on
+      if (hasOwnImage && random.chance(0.5)) await this.#removeImage(image); // its containers keep running
       if (kind === "host port") await this.#fetchPage(`http://${gateway}:${firstHostPort + number}/`);
       for (let steps = isPermanent ? Infinity : random.whole(5, 15); steps > 0 && !signal.aborted; steps--) {
         if (await pause(random.between(300, 2500), signal)) await this.#step(pod, image, containers);
@@ -163,7 +163,7 @@ export class Slot {
     });
   }
 
-  /** undefined when the client went away for good: the pod may come up or not, and is the housekeeper's. */
+  /** Undefined when the client went away for good: the pod may come up or not, and the housekeeper removes it. */
   async #runPod(config: PodSandboxConfig, kind: Kind): Promise<Pod | undefined> {
     const { random, caller, world, isPermanent, handlers, number } = this.#o;
     const request = RunPodSandboxRequest.fromPartial({
@@ -215,7 +215,7 @@ export class Slot {
     return { id, config, logPath, log: new NumberedLog() };
   }
 
-  /** Started, and so far that it hears of SIGTERM. */
+  /** Starts a writer, and waits until it handles SIGTERM. */
   async #startWriter(pod: Pod, image: string, script: string): Promise<Container> {
     const container = await this.#startContainer(pod, image, script);
     await waitFor(() => statSync(container.logPath).size > 0, {
@@ -225,7 +225,7 @@ export class Slot {
     return container;
   }
 
-  /** A kubelet does not start a container again when it gets no answer: it looks whether that runs now. */
+  /** A kubelet that gets no answer does not start a container again: it checks whether it is running. */
   async #start(containerId: string): Promise<void> {
     const { caller, random } = this.#o;
     const request = StartContainerRequest.fromPartial({ containerId });
@@ -252,7 +252,7 @@ export class Slot {
     if (choice < 0.5) return this.#rotate(container);
     if (choice < 0.65) return this.#runJob(pod, image);
     if (choice < 0.75 && !isPermanent) {
-      // A removed image of the slot's own is pulled again, as a kubelet with IfNotPresent does.
+      // The slot's own image, if removed, is pulled again, like a kubelet with IfNotPresent does.
       if (image !== this.#o.images.busybox)
         await this.#call("pullImage", PullImageRequest.fromPartial({ image: { image } }));
       containers.splice(containers.indexOf(container), 1, await this.#restart(pod, image, container));
@@ -261,7 +261,7 @@ export class Slot {
     const status = await this.#containerStatus(container.id);
     this.#o.caller.expect(
       status.state === ContainerState.CONTAINER_RUNNING,
-      "a container goes on running",
+      "a container keeps running",
       { id: container.id },
       () => describe(status),
     );
@@ -301,14 +301,14 @@ export class Slot {
     );
   }
 
-  /** As a kubelet rotates: move the file away, have a new one made. Then all of the old one must be there. */
+  /** Rotates like a kubelet: moves the file away and has the log reopened. Then the old file must be complete. */
   async #rotate({ id, logPath, log }: Container): Promise<void> {
     const rotated = `${logPath}.rotated`;
     renameSync(logPath, rotated);
     await this.#call("reopenContainerLog", ReopenContainerLogRequest.fromPartial({ containerId: id }));
     this.#o.caller.expect(
       existsSync(logPath),
-      "ReopenContainerLog makes the file",
+      "ReopenContainerLog creates the file",
       { id, logPath },
       () => "there is no such file",
     );
@@ -316,12 +316,12 @@ export class Slot {
     rmSync(rotated);
   }
 
-  /** A container that writes some thousand lines at once and ends by itself. */
+  /** Runs a container that writes some thousand lines at once and ends by itself. */
   async #runJob(pod: Pod, image: string): Promise<void> {
     const { caller, random, images, world } = this.#o;
     const lines = random.pick([1, 1000, 5000]);
     const exitCode = random.pick([0, 3]);
-    // The slot's own image may be removed by now.
+    // The slot's own image may have been removed.
     const { id, log, logPath } = await this.#startContainer(
       pod,
       image === images.busybox ? image : images.busybox,
@@ -353,11 +353,11 @@ export class Slot {
     await this.#stopContainer(container);
     await this.#call("removeContainer", RemoveContainerRequest.fromPartial({ containerId: container.id }));
     rmSync(container.logPath);
-    // Its page, if it had one, is asked for only once.
+    // Without a page: it is fetched only once.
     return this.#startWriter(pod, image, this.#writer("plain"));
   }
 
-  /** Stops it with a grace period: it says its last word, in the log too. */
+  /** Stops a container with a grace period: its last line must be in the log. */
   async #stopContainer({ id, log, logPath }: Container): Promise<void> {
     const { caller, world } = this.#o;
     world.runningContainers.delete(id);
@@ -390,7 +390,7 @@ export class Slot {
     await this.#call("removePodSandbox", RemovePodSandboxRequest.fromPartial({ podSandboxId: pod.id }));
   }
 
-  /** RemoveImage as image garbage collection does it: by the name. */
+  /** RemoveImage by name, like image garbage collection. */
   async #removeImage(image: string): Promise<void> {
     await this.#call("removeImage", RemoveImageRequest.fromPartial({ image: { image } }));
   }
@@ -429,7 +429,7 @@ export class Slot {
     return status!;
   }
 
-  /** Some clients go away in the middle of a call and make it again. */
+  /** Makes a call; some clients go away during it and make it again. */
   #call<N extends UnaryCallName>(name: N, request: RequestOf<N>): Promise<ResponseOf<N>> {
     const { caller, random } = this.#o;
     return random.chance(leaveChance)

@@ -4,15 +4,15 @@ import { file } from "@keelson/testkit/tar.ts";
 
 /** References of the images in the registry. */
 export interface SoakImages {
-  /** What most containers run; nobody removes it. */
+  /** The image of most containers; nobody removes it. */
   readonly busybox: string;
-  /** For each slot one that only its containers run, on the layer of `busybox`. */
+  /** One for each slot, which only its containers use, on the layer of `busybox`. */
   readonly ofSlots: readonly string[];
-  /** Those that only the image client pulls and removes: some share the layer of `busybox`, some share none. */
+  /** Those that only the image client pulls and removes; some share the layer of `busybox`. */
   readonly churned: readonly string[];
 }
 
-/** Puts the images in the registry: 1 to 3 layers, some hundred KB each. */
+/** Puts the images into the registry: 1 to 3 layers, some hundred KB each. */
 export function addImages(registry: Registry, slots: number): SoakImages {
   const base = makeLayer(busyboxRoot());
   const onBase = (name: string, bytes: number): Image => {

@@ -14,12 +14,12 @@ import { writeSoakNetwork } from "./network.ts";
 /** The parent of the cgroups of all pods. */
 export const podCgroup = "keelson-soak";
 
-/** How long what a client left under way may take to end. */
+/** How long calls that lost their client may take to end. */
 const settleMs = 15_000;
 
-/** The daemon that runs now, as a client sees it. */
+/** The running daemon, as a client sees it. */
 export interface Life {
-  /** From 1 on. */
+  /** Counted from 1. */
   readonly number: number;
   readonly daemon: DaemonProcess;
   readonly startedAtMs: number;
@@ -28,7 +28,7 @@ export interface Life {
 /** One keelsond after the other on the same directories. */
 export class SoakNode implements AsyncDisposable {
   readonly dir: string;
-  /** From the start of the process to the first answer, of each start but the first, in ms. */
+  /** Times from the start of the process to the first answer, of all starts except the first, in ms. */
   readonly restartsMs: number[] = [];
   readonly #before: Snapshot;
   readonly #network: PodNetwork;
@@ -45,7 +45,7 @@ export class SoakNode implements AsyncDisposable {
     this.#life = this.#start();
   }
 
-  /** Throws when a handler that is asked for cannot be had on this machine. */
+  /** Throws when a requested handler is not available on this machine. */
   static async start(dir: string, handlers: readonly string[]): Promise<SoakNode> {
     const wanted = runtimeHandlers().filter(({ name }) => handlers.includes(name));
     for (const { name, missing } of wanted) if (missing !== false) throw new Error(`--handlers ${name}: ${missing}`);
@@ -54,24 +54,24 @@ export class SoakNode implements AsyncDisposable {
     return node;
   }
 
-  /** The daemon that serves; waits for it while one is starting. */
+  /** The serving daemon; waits while one is starting. */
   life(): Promise<Life> {
     return this.#life;
   }
 
-  /** The daemon that serves; undefined between a kill and the next. */
+  /** The serving daemon; undefined between a kill and the next start. */
   get lifeNow(): Life | undefined {
     return this.#now;
   }
 
-  /** Ends the daemon and starts the next. Returns when that serves, with how long it took to. */
+  /** Ends the daemon and starts the next one. Returns how long that took until it served. */
   async restart(signal: "SIGTERM" | "SIGKILL"): Promise<number> {
     const { daemon } = await this.#life;
-    // At once, so that whatever fails from now on is known to have been cut off.
+    // Set at once, so that whatever fails from now on counts as cut off.
     this.#now = undefined;
     const { promise, resolve, reject } = Promise.withResolvers<Life>();
     this.#life = promise;
-    promise.catch(() => {}); // whoever waits for it is told too
+    promise.catch(() => {}); // whoever waits for it gets the error too
     try {
       await daemon.end(signal);
       const startedAtMs = performance.now();
@@ -86,9 +86,9 @@ export class SoakNode implements AsyncDisposable {
   }
 
   /**
-   * Removes all pods and images, ends the daemon, and takes down what whoever set up the network and the cgroup has to.
-   * Returns a sentence for each thing that is still there, before or after one more start of the daemon: the first must
-   * not leave anything for recovery to find, and recovery must not leave anything at all.
+   * Removes all pods and images, ends the daemon, and takes down the network and the cgroup that this class has set up.
+   * Returns a sentence for each thing that is left, before or after one more start of the daemon: the first daemon must
+   * leave nothing for recovery to find, and recovery must leave nothing at all.
    */
   async takeDown(): Promise<string[]> {
     const before = await this.#removeAll();
@@ -97,7 +97,7 @@ export class SoakNode implements AsyncDisposable {
     await (await this.#life).daemon.end("SIGTERM");
     this.#now = undefined;
     return [
-      ...before.map((sentence) => `${sentence}, beside the daemon that should have removed it`),
+      ...before.map((sentence) => `${sentence}, although the daemon should have removed it`),
       ...after,
       ...this.#leaked(),
     ];
@@ -116,7 +116,7 @@ export class SoakNode implements AsyncDisposable {
     return life;
   }
 
-  /** Removes pods until nothing of them comes any more: a call whose client went away for good may still be under way. */
+  /** Removes pods until no more appear: calls that lost their client may still be in progress. */
   async #removeAll(): Promise<string[]> {
     const { client } = (await this.#life).daemon;
     const deadline = () => AbortSignal.timeout(30_000);
@@ -134,7 +134,7 @@ export class SoakNode implements AsyncDisposable {
     }
   }
 
-  /** Files and directories that should have gone with the last pod and image. */
+  /** Files and directories that should have been removed with the last pod and image. */
   #remains(): string[] {
     const withIds = ["root/containers", "root/cni", "state", "ipam"].flatMap((name) => {
       const dir = join(this.dir, name);
@@ -143,7 +143,7 @@ export class SoakNode implements AsyncDisposable {
         .filter((path) => /[0-9a-f]{64}|\d+\.\d+\.\d+\.\d+$/.test(path) && !path.includes("last_reserved_ip"))
         .map((path) => join(dir, path));
     });
-    // `empty` is the lower directory of images that have no layer.
+    // `empty` is the lower directory of images without layers.
     const layers = readdirSync(join(this.dir, "root/layers"))
       .filter((name) => name !== "empty")
       .map((name) => join(this.dir, "root/layers", name));
@@ -153,7 +153,7 @@ export class SoakNode implements AsyncDisposable {
   #leaked(): string[] {
     removePodNetwork(this.#network);
     removePodCgroup(podCgroup);
-    // portmap keeps its entry chains, empty but for marks; in the sandbox they are nobody's but ours.
+    // portmap keeps its entry chains, which have only marks; in the sandbox they can only be ours.
     const chains = execFileSync("iptables-save", ["-t", "nat"], { encoding: "utf8" })
       .split("\n")
       .filter((line) => line.startsWith("-A CNI-HOSTPORT-DNAT"));

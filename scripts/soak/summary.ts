@@ -6,7 +6,7 @@ import { describeFailure } from "./ledger.ts";
 const shownFailures = 20;
 const shownLeaks = 20;
 
-/** Whether all that the soak promises was kept. */
+/** Whether all that the soak checks was right. */
 export function hasPassed({ ledger, memory, leaks, left }: ChurnResult): boolean {
   return ledger.failed === 0 && memory.isFlat !== false && leaks.size === 0 && left.length === 0;
 }
@@ -26,7 +26,7 @@ export function summaryOf(result: ChurnResult, seed: number): string {
     `  run            ${seconds.toFixed(0)} s, seed ${seed}, load average ${loadavg()
       .map((value) => value.toFixed(1))
       .join(" ")}`,
-    `  calls          ${calls} answered, ${(calls / seconds).toFixed(1)} a second; ${ledger.cut} cut off by kills and tried again, ${ledger.left} whose client went away`,
+    `  calls          ${calls} answered, ${(calls / seconds).toFixed(1)} a second; ${ledger.cut} cut off by kills and repeated, ${ledger.left} whose client went away`,
     `  kills          ${restartsMs.length}${restarts}`,
     `  failures       ${ledger.failed}`,
     `  leaked         ${leaks.size} while it ran, ${left.length} left at the end`,

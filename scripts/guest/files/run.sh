@@ -1,8 +1,8 @@
-# Runs in the guest, on the repository's disk. disk.ts wrote next to it what is wanted: DRIVERS, PARTS, SLOWNESS.
+# Runs in the guest, on the repository's disk. disk.ts has written the options next to it: DRIVERS, PARTS, SLOWNESS.
 set -u
 . /keelson/.guest/wanted
 export HOME=/root PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-# The types are stripped before: Node does it with WebAssembly, which crashes one start in five under emulation.
+# The types are stripped already: Node does it with WebAssembly, which crashes one start in five under emulation.
 export NODE_OPTIONS="--import /keelson/scripts/guest/files/stripped.mjs"
 export NODE_COMPILE_CACHE=/var/cache/keelson-node
 export KEELSON_TEST_SLOWNESS="$SLOWNESS"
@@ -10,7 +10,7 @@ cd /keelson || exit 1
 result=0
 for driver in $DRIVERS; do
   echo "▶ cgroup driver $driver"
-  # shellcheck disable=SC2086 # each a word of its own
+  # shellcheck disable=SC2086 # split into words
   KEELSON_TEST_CGROUP_DRIVER=$driver bin/node scripts/test.ts $PARTS || result=1
 done
 exit $result

@@ -1,4 +1,4 @@
-/** `node --import` in the guest: a .ts file is JavaScript already, as disk.ts has put it there. */
+/** `node --import` in the guest: .ts files are JavaScript already, because disk.ts has stripped their types. */
 import { readFileSync } from "node:fs";
 import { registerHooks } from "node:module";
 import { fileURLToPath } from "node:url";

@@ -1,7 +1,7 @@
 /**
- * Builds what ships, in dist/: each program bundled into one file, and beside them the addon and the pinned Node. `cp
- * -r dist/* /usr/local/` installs it. A bundle starts faster and takes 50 MB less than the sources. An argument names
- * another directory than dist/.
+ * Builds what ships, in dist/: each program bundled into one file, and beside them the addon and the pinned Node.
+ * `cp -r dist/* /usr/local/` installs it. A bundle starts faster and takes 50 MB less than the sources. An argument
+ * names another directory than dist/.
  */
 import { execFileSync } from "node:child_process";
 import { chmodSync, copyFileSync, mkdirSync, rmSync, writeFileSync } from "node:fs";

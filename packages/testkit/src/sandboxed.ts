@@ -4,12 +4,15 @@
  *
  *     bin/node --import @keelson/testkit/sandboxed.ts packages/linux/src/netns.host.test.ts
  */
+import { relative } from "node:path";
 import { isMainThread } from "node:worker_threads";
+import { measure } from "./file-times.ts";
 import { inOwnSandbox, reexecInSandbox } from "./host-sandbox.ts";
 import { leftBehind, takeSnapshot } from "./leaks.ts";
 
 // `--import` goes on to the workers and forks of a test file, and with `--test` to the runner: those stay where they are.
 if (isMainThread && process.argv[1]?.endsWith(".test.ts") && !process.execArgv.includes("--test")) {
+  if (!inOwnSandbox()) process.on("exit", measure(relative(process.cwd(), process.argv[1])));
   await reexecInSandbox({ net: true });
   if (inOwnSandbox()) failOnLeaks(process.argv[1]);
 }

@@ -29,7 +29,7 @@ export function addRm(program: Command, app: App): void {
     .description("remove containers that are not running, with their log files, and print each id")
     .argument("[containers...]", "ids or id prefixes")
     .option("-a, --all", "every container")
-    .option("-f, --force", "kill those that are running first")
+    .option("-f, --force", "kill those that are or may be running first")
     .option("-k, --keep-logs", "leave the log files")
     .action((ids: string[], flags: RmFlags) =>
       app.run(async (session) => {
@@ -60,9 +60,12 @@ async function removeContainer(session: Session, id: string, flags: RmFlags): Pr
       "containerStatus",
       ContainerStatusRequest.fromPartial({ containerId: id }),
     );
-    if (status?.state === ContainerState.CONTAINER_RUNNING) {
-      if (flags.force !== true)
-        throw new StatusError(Code.FailedPrecondition, "it is running; stop it first, or use --force");
+    const mayRun = status?.state === ContainerState.CONTAINER_UNKNOWN && status.finishedAt === 0n;
+    if (mayRun || status?.state === ContainerState.CONTAINER_RUNNING) {
+      if (flags.force !== true) {
+        const why = mayRun ? `it may be running, as its state is unknown (${status.message})` : "it is running";
+        throw new StatusError(Code.FailedPrecondition, `${why}; stop it first, or use --force`);
+      }
       await stopContainer(session, id, 0);
       lines = `${safeText(id)}\n`;
     }

@@ -27,9 +27,9 @@ export function openLogFile(path: string, flags = constants.O_APPEND): number {
   throw noLogFile(path);
 }
 
-/** A log file that can be made now; removed when the monitor has not taken it over. */
+/** A log file that is ready for the monitor; removed unless the monitor has taken it over. */
 export interface ReadyLogFile extends Disposable {
-  /** The monitor has the file at its place. */
+  /** To be called when the monitor has moved the file to its place. */
   taken(): void;
 }
 

@@ -15,7 +15,7 @@ export interface Method<Request, Response> {
 }
 
 // oxlint-disable-next-line typescript/no-explicit-any -- whatever its two messages are
-export type MethodTable = Readonly<Record<string, Method<any, any>>>;
+type MethodTable = Readonly<Record<string, Method<any, any>>>;
 
 export type RequestOf<M> = M extends { readonly request: MessageType<infer Request> } ? Partial<Request> : never;
 export type ResponseOf<M> = M extends { readonly response: Codec<infer Response> } ? Response : never;

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
@@ -38,6 +38,8 @@ test("what is no regular file, or does not exist, has none", (t) => {
   const dir = mkdtempSync(join(tmpdir(), "keelson-log-"));
   t.after(() => rmSync(dir, { recursive: true }));
   execFileSync("mkfifo", [join(dir, "fifo")]);
-  for (const path of [dir, join(dir, "fifo"), join(dir, "missing"), join(dir, "missing/0.log")])
+  writeFileSync(join(dir, "file"), entry("000000007"));
+  symlinkSync("file", join(dir, "link"));
+  for (const path of [dir, join(dir, "fifo"), join(dir, "link"), join(dir, "missing"), join(dir, "missing/0.log")])
     assert.equal(lastEntryNs(path), undefined, path);
 });

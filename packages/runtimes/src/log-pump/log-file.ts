@@ -112,13 +112,13 @@ function lastEntryIn(path: string | undefined): bigint | undefined {
   return undefined;
 }
 
-/** The end of a regular file; "" when there is no such file. */
+/** The end of a regular file; "" for anything else. */
 function tailOf(path: string): string {
   let fd: number;
   try {
-    fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   } catch (error) {
-    if (isErrno(error, "ENOENT")) return "";
+    if (isErrno(error, "ENOENT", "ELOOP")) return "";
     throw error;
   }
   try {

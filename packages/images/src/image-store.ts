@@ -106,8 +106,8 @@ export class ImageStore {
     const record: ImageRecord = {
       ...whole,
       sizeBytes,
-      repoTags: withName(known?.repoTags, name.repoTag),
-      repoDigests: withName(known?.repoDigests, name.repoDigest),
+      repoTags: withName(known?.repoTags ?? this.#tagsOfUnreadable(image.id), name.repoTag),
+      repoDigests: withName(known?.repoDigests ?? this.#unreadableOf(image.id)?.repoDigests, name.repoDigest),
     };
     const changed = [record];
     const { repoTag } = name;
@@ -202,6 +202,12 @@ export class ImageStore {
     if (unreadable === undefined) return this.#table.put(image.id, image);
     this.#table.replaceUnreadable(unreadable.row, image);
     this.#unreadable.delete(unreadable);
+  }
+
+  /** What a record that cannot be read says of its tags, but those that another image has taken meanwhile. */
+  #tagsOfUnreadable(id: string): readonly string[] | undefined {
+    const taken = new Set([...this.#images.values()].flatMap(({ repoTags }) => repoTags));
+    return this.#unreadableOf(id)?.repoTags.filter((tag) => !taken.has(tag));
   }
 
   #unreadableOf(reference: string): UnreadableImage | undefined {

@@ -172,10 +172,11 @@ test("an image that is pulled again replaces its unreadable record, which is set
   const all = await Fixture.make(t);
   const row = ofLaterBuild(all.rowOf("images", "a"), "config");
   all.setRow("images", "a", row);
-  await all.open();
-  all.addImage("a", ["1", "2"], "docker.io/library/x:1");
+  const store = await all.open();
+  const image = { id: digest("a"), manifestDigest: digest("a"), layers: [digest("1")], pulledAtMs: 1, config };
+  store.add(image, { repoTag: undefined, repoDigest: `docker.io/library/w@${digest("a")}` });
   assert.equal(all.db.prepare("SELECT record FROM damaged").get()!["record"], row);
-  await all.reopen();
+  assert.deepEqual((await all.reopen()).find("x:1")?.repoDigests.length, 2, "it keeps the names that it had");
   assert.deepEqual(all.tags(), ["docker.io/library/x:1", "docker.io/library/y:1"]);
 });
 

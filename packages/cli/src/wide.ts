@@ -27,6 +27,8 @@ export interface PodDetails {
   readonly ips: string;
   /** The handler that runs it, if the pod names none and the runtime says which it is; else empty. */
   readonly handler: string;
+  /** Why the runtime cannot read what it has recorded of the pod; empty when it can. */
+  readonly unreadable: string;
 }
 
 /** The details of pods; one that is removed meanwhile is skipped. */
@@ -41,18 +43,19 @@ export async function podDetails({ runtime }: Session, ids: readonly string[]): 
     const all =
       network === undefined ? [] : [network.ip, ...network.additionalIps.map(({ ip }) => ip)].filter((ip) => ip !== "");
     if (response?.status !== undefined)
-      details.set(response.status.id, { ips: all.join(","), handler: handlerIn(response.info["info"]) });
+      details.set(response.status.id, { ips: all.join(","), ...podInfo(response.info) });
   });
   return details;
 }
 
-/** keelsond's info["info"] names the handler that runs the pod. */
-function handlerIn(info = "{}"): string {
+/** What keelsond's info["info"] says of a pod; empty texts with other runtimes. */
+export function podInfo({ info = "{}" }: Record<string, string>): Pick<PodDetails, "handler" | "unreadable"> {
+  const text = (value: unknown) => (typeof value === "string" ? value : "");
   try {
-    const { handler } = JSON.parse(info) as { handler?: unknown };
-    return typeof handler === "string" ? handler : "";
+    const { handler, unreadable } = JSON.parse(info) as { handler?: unknown; unreadable?: unknown };
+    return { handler: text(handler), unreadable: text(unreadable) };
   } catch {
-    return "";
+    return { handler: "", unreadable: "" };
   }
 }
 

@@ -104,6 +104,31 @@ test("ps -r shows a name for an id, --no-trunc ids in full, -v everything", asyn
   );
 });
 
+test("ps and inspect say why a container is Unknown", async (t) => {
+  const { keelctl, fake } = await withContainers(t);
+  const [web, job] = fake.containers as [ContainerStatus, ContainerStatus];
+  const message = "this build cannot read its record\u001b[2J";
+  Object.assign(web, { state: ContainerState.CONTAINER_UNKNOWN, reason: "UnreadableRecord", message });
+  Object.assign(job, { state: ContainerState.CONTAINER_UNKNOWN });
+  for (const format of ["table", "wide"]) {
+    const { out, err } = await keelctl("ps", "-a", "-o", format);
+    assert.match(out, /^c{13} .* Unknown .* main /m);
+    assert.deepEqual(err.trim().split("\n").sort(), [
+      "keelctl: container ccccccccccccc is Unknown: UnreadableRecord: this build cannot read its record\\x1b[2J",
+      "keelctl: container ddddddddddddd is Unknown: the runtime gives no reason",
+    ]);
+  }
+  assert.equal((await keelctl("ps", "-aq")).err, "");
+  assert.equal((await keelctl("ps", "-a", "-o", "json")).err, "");
+  const { status } = JSON.parse((await keelctl("inspect", "ccc")).out) as { status: Record<string, unknown> };
+  assert.deepEqual(
+    [status["state"], status["reason"], status["message"]],
+    ["CONTAINER_UNKNOWN", "UnreadableRecord", message],
+  );
+  const { out: table } = await keelctl("inspect", "-o", "table", "ccc");
+  assert.match(table, /^State: CONTAINER_UNKNOWN\n[^]*^Reason: UnreadableRecord\nMessage: this build cannot read.*$/m);
+});
+
 test("inspect: times as text, unset fields as null, info inlined", async (t) => {
   const { keelctl } = await withContainers(t);
   const one = JSON.parse((await keelctl("inspect", "ddd")).out) as { status: Record<string, unknown>; info: object };
@@ -147,6 +172,19 @@ test("create, start, stop, rm: the life of a container", async (t) => {
   writeFileSync(`${log}x`, "");
   assert.deepEqual(await keelctl("rm", "-f", webId), { code: 0, out: `${webId}\n${webId}\n`, err: "" });
   assert.deepEqual([log, `${log}.20260101`, `${log}x`].map(existsSync), [false, false, true]);
+});
+
+test("rm needs --force for a container that may be running, as its state is unknown", async (t) => {
+  const { fake, keelctl } = await withContainers(t);
+  const web = fake.containers.find(({ id }) => id === webId)!;
+  Object.assign(web, { state: ContainerState.CONTAINER_UNKNOWN, message: "its record is damaged" });
+  const { code, err } = await keelctl("rm", webId);
+  assert.match(
+    err,
+    /it may be running, as its state is unknown \(its record is damaged\); stop it first, or use --force/,
+  );
+  assert.deepEqual([code, fake.calls.filter(({ name }) => /^(stop|remove)/.test(name))], [1, []]);
+  assert.deepEqual(await keelctl("rm", "-f", webId), { code: 0, out: `${webId}\n${webId}\n`, err: "" });
 });
 
 test("rm -k leaves the log", async (t) => {

@@ -91,6 +91,8 @@ function formatContainerStatus({ status, info }: ContainerStatusResponse, isVerb
     ["Started", status.state === ContainerState.CONTAINER_CREATED ? undefined : humanAge(status.startedAt, nowMs)],
     ["Finished", isExited && status.finishedAt > 0n ? humanAge(status.finishedAt, nowMs) : undefined],
     ["Exit Code", isExited ? String(status.exitCode) : undefined],
+    ["Reason", orNone(status.reason)],
+    ["Message", orNone(status.message)],
   ]);
   return `${fields}${formatMap("Labels", status.labels)}${formatMap("Annotations", status.annotations)}${isVerbose ? formatInfo(info) : ""}`;
 }

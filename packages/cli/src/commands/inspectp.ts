@@ -13,6 +13,7 @@ import { formatFields, formatInfo, formatMap, orNone } from "../output/lines.ts"
 import { goTime, rfc3339Nano } from "../output/time.ts";
 import { type PodSelection, selectPods } from "../select.ts";
 import { formatStatuses } from "../status-document.ts";
+import { podInfo } from "../wide.ts";
 
 interface InspectpFlags extends PodSelection {
   output: string;
@@ -77,6 +78,7 @@ function formatPodStatus({ status, info }: PodSandboxStatusResponse, isVerbose: 
     ["Created", goTime(status.createdAt)],
     ["IP Addresses", status.network?.ip],
     ...(status.network?.additionalIps ?? []).map(({ ip }) => ["Additional IP", ip] as const),
+    ["Unreadable", orNone(podInfo(info).unreadable)],
   ]);
   return `${fields}${formatMap("Labels", status.labels)}${formatMap("Annotations", status.annotations)}${isVerbose ? formatInfo(info) : ""}`;
 }

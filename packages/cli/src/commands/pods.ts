@@ -7,6 +7,7 @@ import {
 import type { Command } from "commander";
 import type { App } from "../app.ts";
 import { addExamples, addPodSelection } from "../flags.ts";
+import { note } from "../io.ts";
 import { formatDocument, messageJson, outputFormat } from "../output/document.ts";
 import { humanAge, shortId } from "../output/human.ts";
 import { formatFields, formatMap, orNone } from "../output/lines.ts";
@@ -48,6 +49,8 @@ export function addPods(program: Command, app: App): void {
             ? formatPods(pods, flags, session.io.now(), wide)
             : formatDocument({ items: pods.map((pod) => messageJson("PodSandbox", pod)) }, format);
         await session.io.stdout.write(text);
+        for (const [id, { unreadable }] of wide?.details ?? [])
+          if (unreadable !== "" && flags.quiet !== true) await note(session.io, `pod ${shortId(id)}: ${unreadable}`);
       }),
     );
   addExamples(addPodSelection(command), [

@@ -2,6 +2,7 @@ import { type Container, ContainerState, ImageStatusRequest } from "@keelson/cri
 import type { Command } from "commander";
 import type { App } from "../app.ts";
 import { addContainerSelection, addExamples } from "../flags.ts";
+import { note } from "../io.ts";
 import { formatDocument, messageJson, outputFormat } from "../output/document.ts";
 import { humanAge, humanSize, shortId } from "../output/human.ts";
 import { formatFields, formatMap, orNone } from "../output/lines.ts";
@@ -40,9 +41,10 @@ export function addPs(program: Command, app: App): void {
       app.run(async (session) => {
         const format = outputFormat(flags.output, ["table", "wide", "json", "yaml"]);
         const containers = await selectContainers(session, flags);
-        if (format === "table" || format === "wide")
+        if (format === "table" || format === "wide") {
           await session.io.stdout.write(await formatContainers(session, containers, flags, format === "wide"));
-        else
+          if (flags.quiet !== true) await noteUnknown(session, containers);
+        } else
           await session.io.stdout.write(
             formatDocument({ containers: containers.map((one) => messageJson("Container", one)) }, format),
           );
@@ -94,6 +96,15 @@ async function formatContainers(
       ...(more[i] ?? []),
     ]),
   );
+}
+
+/** Lists do not say why a container is Unknown; its status does. */
+async function noteUnknown(session: Session, containers: Container[]): Promise<void> {
+  const unknown = containers.filter(({ state }) => state === ContainerState.CONTAINER_UNKNOWN).map(({ id }) => id);
+  for (const { id, reason, message } of (await containerStatuses(session, unknown)).values()) {
+    const why = [reason, message].filter((text) => text !== "").join(": ");
+    await note(session.io, `container ${shortId(id)} is Unknown: ${why || "the runtime gives no reason"}`);
+  }
 }
 
 const wideTitles = ["IP", "EXIT CODE", "MEM LIMIT", "RESTARTS", "HANDLER"];

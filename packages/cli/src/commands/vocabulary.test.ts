@@ -168,6 +168,31 @@ test("ps -o wide and pods -o wide: addresses, exit codes, limits, restarts, hand
   ]);
 });
 
+test("pods -o wide and inspectp say why the runtime cannot read a pod's record", async (t) => {
+  const unreadable = "this build of keelsond cannot read its record";
+  const fake = await startFakeRuntime(t, {
+    podSandboxStatus: ({ podSandboxId }) =>
+      Promise.resolve({
+        status: PodSandboxStatus.fromPartial({ id: podSandboxId }),
+        info: { info: JSON.stringify(podSandboxId === "lost" ? { unreadable } : { pid: 7 }) },
+        containersStatuses: [],
+        timestamp: 0n,
+      }),
+  });
+  fake.pods = ["lost", "well"].map((id) =>
+    PodSandbox.fromPartial({ id, metadata: { name: id, namespace: "default" }, state: id === "lost" ? 1 : 0 }),
+  );
+  const { out, err } = await fake.keelctl("pods", "-o", "wide");
+  assert.match(out, /^lost .* NotReady /m);
+  assert.equal(err, `keelctl: pod lost: ${unreadable}\n`);
+  assert.equal((await fake.keelctl("pods", "-o", "wide", "-q")).err, "");
+  assert.match(
+    (await fake.keelctl("inspectp", "-o", "table", "lost")).out,
+    new RegExp(`^Unreadable: ${unreadable}$`, "m"),
+  );
+  assert.doesNotMatch((await fake.keelctl("inspectp", "-o", "table", "well")).out, /Unreadable/);
+});
+
 test("wide lists name the handler that is the default if the runtime says which it is", async (t) => {
   const answers = { telling: '{"handler":"crun"}', silent: '{"pid":7}', broken: '{"handler":' };
   const fake = await startFakeRuntime(t, {

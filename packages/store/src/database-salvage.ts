@@ -57,7 +57,9 @@ function openChecked(path: string, log: Log): DatabaseSync {
   }
 }
 
-/** What SQLite finds wrong with the structure of a database; empty when it is sound. Throws when it cannot even look. */
+/**
+ * What SQLite finds wrong with the structure of a database; empty when it is sound. Throws when it cannot even look.
+ */
 export function problemsOf(db: DatabaseSync): string[] {
   const rows = db.prepare("PRAGMA integrity_check(20)").all();
   for (const table of tableNames.filter((name) => hasTable(db, name))) db.prepare(`SELECT id, record FROM ${table}`);
@@ -101,7 +103,10 @@ function salvage(path: string, time: string): Record<TableName, number> {
   return { pods: count("pods"), containers: count("containers"), images: count("images"), layers: count("layers") };
 }
 
-/** Moves a damaged database aside, with its log, so that it can be opened there, and the salvaged one into its place; again after a crash in the middle. */
+/**
+ * Moves a damaged database aside, with its log, and the salvaged one into its place. Completes what a crash
+ * interrupted.
+ */
 function finishSalvage(path: string): void {
   const dir = dirname(path);
   const prefix = salvagedName(path, "");
@@ -128,7 +133,10 @@ interface ReadableRows {
   readonly rows: ReadonlyMap<TableName, ReadonlyMap<string, string>>;
 }
 
-/** What can be read of a damaged database. Where its schema version cannot be, its rows are taken for this build's: one that is not is unreadable, and kept. */
+/**
+ * What can be read of a damaged database. If its schema version cannot be, its rows count as of this build's: those
+ * that are not are unreadable, and kept.
+ */
 function readDamaged(path: string): ReadableRows {
   const rows = new Map<TableName, ReadonlyMap<string, string>>();
   let version = schemaVersion;

@@ -26,7 +26,10 @@ export function wholeMembers(text: string): Readonly<Record<string, unknown>> {
   return Object.fromEntries(found);
 }
 
-/** What stands between the commas of the outermost object, as far as there is one. What the text breaks off in is left out: half a number is a number. */
+/**
+ * The members of the outermost object, as text. One that the text breaks off in is left out: half a number is a number,
+ * too.
+ */
 function* membersIn(text: string): Generator<string> {
   let from = text.indexOf("{") + 1;
   if (from === 0 || text.slice(0, from).trim() !== "{") return;

@@ -4,7 +4,7 @@ import type { RecordTable } from "./record-table.ts";
 /** Called with a record that is new (`before` undefined), changed, or gone (`after` undefined). */
 export type ChangeListener<R> = (before: R | undefined, after: R | undefined) => void;
 
-/** What stands in memory for a row that cannot be read: as much of its record as can be. */
+/** What is in memory for a row that cannot be read: as much of its record as can be. */
 export interface StandIn<R> {
   readonly record: R;
   /** The id of the row, which may be damaged too. */
@@ -15,8 +15,8 @@ export interface StandIn<R> {
  * The records of one kind: on disk in a RecordTable, in memory for reading. A record is never
  * changed in place, so a list that was handed out stays as it was: readers take no lock.
  *
- * A row that cannot be read has a stand-in here. It is found, listed, changed in memory and deleted like any record, and
- * its name is taken; its row stays as it is, byte for byte, until it is deleted.
+ * A row that cannot be read has a stand-in here, which is found, listed, changed in memory and deleted like any record,
+ * and whose name is taken. The row stays as it is, byte for byte, until the stand-in is deleted.
  */
 export class RecordStore<R extends { readonly id: string; readonly name: string }> {
   readonly #table: RecordTable<R>;
@@ -35,7 +35,7 @@ export class RecordStore<R extends { readonly id: string; readonly name: string 
     this.#kind = kind;
     for (const record of records) this.#index(record);
     for (const { record, rowId } of standIns) {
-      // Of two rows with one id, the one that can be read counts.
+      // Of two rows with the same id, the one that can be read wins.
       if (this.#byId.has(record.id)) continue;
       this.#standIns.set(record.id, rowId);
       this.#index(record);
@@ -161,7 +161,7 @@ export class RecordStore<R extends { readonly id: string; readonly name: string 
 
   #index(record: R): void {
     this.#byId.set(record.id, record);
-    // A stand-in may have no name, or that of another.
+    // A stand-in may have no name, or the name of another record.
     if (record.name !== "" && !this.#idByName.has(record.name)) this.#idByName.set(record.name, record.id);
   }
 

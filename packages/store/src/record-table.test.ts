@@ -32,7 +32,7 @@ test("a row that cannot be read is reported with its text, and costs no other", 
   const { records, unreadable } = table.readAll();
   assert.deepEqual([...records.keys()], ["good"]);
   assert.deepEqual(Object.fromEntries(unreadable.map(({ id, text }) => [id, text])), texts);
-  assert.match(unreadable.find(({ id }) => id === "other")!.reason, /it is of good/);
+  assert.match(unreadable.find(({ id }) => id === "other")!.reason, /it is the record of good/);
 });
 
 test("a row that is replaced though it cannot be read is kept as it is", () => {

@@ -75,7 +75,10 @@ export class RecordTable<T extends { readonly id: string }> {
     this.#reserve?.hold();
   }
 
-  /** Writes a record that may exist. On a full file system the reserve is used; throws ResourceExhausted when that is gone too. */
+  /**
+   * Writes a record that may exist. On a full file system the reserve is used; throws ResourceExhausted when that is
+   * gone too.
+   */
   put(id: string, record: T): void {
     this.#writeInAnyCase(() => this.#put.run(id, this.#textOf(record)));
   }
@@ -138,7 +141,10 @@ export class RecordTable<T extends { readonly id: string }> {
   }
 }
 
-/** Reads rows of `id` and `record`, each by itself. A record whose id is not its row's is unreadable too: one of the two is damaged. */
+/**
+ * Reads rows of `id` and `record`, each by itself. A record with another id than its row is unreadable too: one of the
+ * two is damaged.
+ */
 export function parseRows<T extends { readonly id: string }>(
   rows: readonly Record<string, unknown>[],
   parse: (value: unknown) => T,
@@ -150,7 +156,7 @@ export function parseRows<T extends { readonly id: string }>(
     const text = String(row["record"]);
     try {
       const record = parse(parseRecordText(text));
-      if (record.id !== id) throw new Error(`it is of ${record.id}`);
+      if (record.id !== id) throw new Error(`it is the record of ${record.id}`);
       records.set(id, record);
     } catch (error) {
       unreadable.push({ id, text, reason: (error as Error).message });

@@ -8,9 +8,9 @@ import { makeAllTables } from "./migrations/2-all-tables.ts";
 import { DamagedDatabaseError, sqliteCode } from "./sqlite-error.ts";
 
 /**
- * Takes a database from one schema version to the next. A row that it cannot read stays as it is, and it may find its
- * work done already: keelsond 0.1.0 knows no versions, works with what a newer build has made, and writes version 1.
- * Whatever it needs is in its own file, so that later changes of other code do not change what it does.
+ * Takes a database from one schema version to the next. It leaves rows that it cannot read unchanged. Its work may have
+ * been done already: keelsond 0.1.0 does not check the version, and writes version 1 into a database of a newer build.
+ * Everything that it needs is in its own file, so that later changes of other code do not change what it does.
  */
 export type Migration = (db: DatabaseSync) => void;
 
@@ -64,7 +64,9 @@ export function migrate(db: DatabaseSync, steps: readonly Migration[] = migratio
   }
 }
 
-/** The schema version of a database; 0 when it has none yet. Throws DamagedDatabaseError when the number cannot be one. */
+/**
+ * The schema version of a database; 0 when it has none yet. Throws DamagedDatabaseError when the number cannot be one.
+ */
 export function versionOf(db: DatabaseSync): number {
   const version = Number(db.prepare("PRAGMA user_version").get()?.["user_version"]);
   if (version >= 0 && version <= highestVersion) return version;

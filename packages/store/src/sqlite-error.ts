@@ -3,7 +3,10 @@ export class DamagedDatabaseError extends Error {
   override name = "DamagedDatabaseError";
 }
 
-/** Result codes (https://www.sqlite.org/rescode.html) that say nothing about the file's content: PERM BUSY LOCKED NOMEM IOERR FULL CANTOPEN AUTH. */
+/**
+ * Result codes (https://www.sqlite.org/rescode.html) that say nothing about the file's content: PERM BUSY LOCKED NOMEM
+ * IOERR FULL CANTOPEN AUTH.
+ */
 const passing = new Set([3, 5, 6, 7, 10, 13, 14, 23]);
 /** SQLITE_FULL */
 const full = 13;

@@ -20,13 +20,15 @@ interface Host {
   readonly cgroups: CgroupLayout;
 }
 
-/** What has a record, also one that cannot be read, which is a finding of its own. */
+/** Ids that have a record, readable or not: an unreadable one is a finding by itself. */
 interface Known {
   readonly pods: ReadonlySet<string>;
   readonly layers: ReadonlySet<string>;
 }
 
-/** Checks containers against their pods, layers, processes and files; those that have ended need no processes and files. */
+/**
+ * Checks containers against their pods, layers, processes and files; those that have ended need no processes and files.
+ */
 export function checkContainers(view: StoreView): Finding[] {
   const host = { boot: bootId(), mounts: new Set(readMounts().map((info) => info.target)), cgroups: detectCgroups() };
   const known = {

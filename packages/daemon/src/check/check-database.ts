@@ -7,7 +7,7 @@ import { type Finding, type Repair, shortId } from "./finding.ts";
 import type { PullAgain } from "./pull-again.ts";
 import type { StoreView } from "./store-view.ts";
 
-/** What an unreadable record means; a build that can read it has everything back. */
+/** What an unreadable record means. A build that can read it gets everything back. */
 const meansOfRow: Record<TableName, string> = {
   pods: "keelsond leaves the pod as it is and lists it as NotReady; start the build that wrote the record, or remove the pod",
   containers:
@@ -25,7 +25,7 @@ export function checkDatabase(view: StoreView, pullAgain: PullAgain): Finding[] 
     what: `SQLite finds it damaged: ${problem}`,
     means: "pods, containers and images whose records are lost are taken down or pulled again at keelsond's next start",
     repair: {
-      does: "makes a new one of what can be read of it and moves it aside, as keelsond does when it starts",
+      does: "makes a new one of what can be read, and moves this one aside, as keelsond does when it starts",
       besideDaemon: false,
       run: () => {
         openOrSalvage(path, silentLog).close();
@@ -44,7 +44,7 @@ export function checkDatabase(view: StoreView, pullAgain: PullAgain): Finding[] 
   return [...broken.map((finding, index) => (index === 0 ? finding : { ...finding, repair: undefined })), ...rows];
 }
 
-/** Nobody but a person decides about a pod or a container. */
+/** What becomes of a pod or a container is for a person to decide. */
 function repairOf(
   view: StoreView,
   row: StoreView["unreadable"]["rows"][number],
@@ -53,7 +53,7 @@ function repairOf(
   const images = imagesToPull(view, row).filter(({ repoDigests }) => repoDigests.length > 0);
   if (images.length === 0) return undefined;
   return {
-    does: "pulls what it is of, and sets the record aside as it is",
+    does: "pulls the image again, and sets the record aside unchanged",
     besideDaemon: true,
     run: async () => `pulled from ${await pullAgain(images)}; the record is in the table \`damaged\``,
   };

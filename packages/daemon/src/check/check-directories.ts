@@ -13,7 +13,7 @@ import { type Finding, type Repair, shortId } from "./finding.ts";
 import { knownContainers, knownPods, type StoreView } from "./store-view.ts";
 
 const byStart = "keelsond's next start removes it";
-const mayBeOfRow = "a record that cannot be read may be of it: it is left as it is";
+const mayBeOfRow = "it may belong to a record that cannot be read, and is left as it is";
 
 /** What lies in the store and belongs to no record, readable or not. */
 export function checkDirectories(view: StoreView): Finding[] {
@@ -126,9 +126,9 @@ function strayLayers(view: StoreView): Finding[] {
     ...[...view.layers.values()].flatMap((layer) => [layer.directory, ...(layer.formerDirectories ?? [])]),
     ...unreadable.flatMap(({ directory }) => directory ?? []),
   ]);
-  // Any directory may be of a layer whose record does not say.
+  // Any directory may belong to a layer whose record does not name its own.
   const isAllTold = unreadable.every(({ directory }) => directory !== undefined);
-  // Beside a daemon, what is being unpacked or removed has such a name, and a new layer its own before its record.
+  // A daemon gives such names to what it unpacks or removes, and a new layer has its directory before its record.
   if (view.daemonPid !== undefined) return [];
   return view.names.layers
     .filter((name) => !known.has(name) && (isAllTold || name.startsWith(".")))

@@ -12,7 +12,9 @@ import type { StoreView } from "./store-view.ts";
 
 const stops = "keelsond's next start takes the pod down; the kubelet then makes a new one";
 
-/** Pods that should be there: pins, /dev/shm, files and init. What another boot left is no damage. */
+/**
+ * Checks the pins, /dev/shm, files and inits of pods that should be running. What an earlier boot left is no damage.
+ */
 export function checkPods(view: StoreView): Finding[] {
   const boot = bootId();
   const mounts = new Set(readMounts().map((info) => info.target));
@@ -69,7 +71,7 @@ function unpin(pin: string): Repair | undefined {
   };
 }
 
-/** What statfs(2) says of namespace files. */
+/** NSFS_MAGIC, the type of namespace files (statfs(2)). */
 const nsfsMagic = 0x6e736673n;
 
 function isNamespace(path: string): boolean {

@@ -1,4 +1,4 @@
-/** Something in the store that is not as it should be. */
+/** Something in the store that is wrong. */
 export interface Finding {
   readonly about:
     | "database"
@@ -14,18 +14,18 @@ export interface Finding {
   /** An id, a name or a path. */
   readonly where: string;
   readonly what: string;
-  /** What that means for whoever runs pods here. */
+  /** What that means for those who run pods on this node. */
   readonly means: string;
-  /** What `--repair` does; undefined: nothing, and `means` says what the user can do. */
+  /** What `--repair` does; undefined if nothing, and then `means` says what the user can do. */
   readonly repair: Repair | undefined;
 }
 
 export interface Repair {
-  /** In the words of a promise: `pulls this layer again`. */
+  /** What it does, in the third person: `pulls this layer again`. */
   readonly does: string;
   /** Whether it can be done while a daemon works with the store. */
   readonly besideDaemon: boolean;
-  /** Does it. Resolves with what was done; throws why it was not. */
+  /** Does it. Resolves with what was done; throws why it could not be. */
   readonly run: () => Promise<string>;
 }
 

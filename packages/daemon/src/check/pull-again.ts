@@ -11,15 +11,15 @@ import type { Config } from "../config/schema.ts";
 import type { StoreView } from "./store-view.ts";
 
 /**
- * Pulls one of these images by its digest, so that it is the same one, which fetches only what is missing or
- * marked as damaged. Resolves with where it came from; throws why none could be pulled.
+ * Pulls one of these images by its digest, so that it is the same image; this fetches only what is missing or marked as
+ * damaged. Resolves with the reference that was pulled; throws why none could be.
  */
 export type PullAgain = (images: readonly Pick<ImageRecord, "repoDigests">[]) => Promise<string>;
 
 /** How long a pull may take, in ms. */
 const pullTimeoutMs = 30 * 60_000;
 
-/** Beside a daemon it is the one that pulls; else this process does, as the daemon would. */
+/** Pulls through the daemon if one runs, else in this process, as the daemon would. */
 export function pullAgainFor(view: StoreView): PullAgain {
   const pull = view.daemonPid === undefined ? pullHere : pullByDaemon;
   return async (images) => {

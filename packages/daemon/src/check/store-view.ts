@@ -23,37 +23,37 @@ import { hasTable, problemsOf } from "@keelson/store/database-salvage.ts";
 import { parseRows, type Rows, type TableName, type UnreadableRow } from "@keelson/store/record-table.ts";
 import type { Config } from "../config/schema.ts";
 
-/** The store at one moment: what lies on disk, and after that all records. */
+/** The store at one moment: first what lies in its directories, then all records. */
 export interface StoreView {
   readonly config: Config;
   readonly paths: Paths;
-  /** The daemon that works with it; undefined: none does, and none can start while we look. */
+  /** The daemon that works with it; undefined if none does, and then none can start during the check. */
   readonly daemonPid: number | undefined;
   readonly names: DirectoryNames;
-  /** What SQLite says against the database. */
+  /** What SQLite finds wrong with the database. */
   readonly databaseProblems: readonly string[];
-  /** Those that can be read. */
+  /** The records that can be read. */
   readonly pods: ReadonlyMap<string, PodRecord>;
   readonly containers: ReadonlyMap<string, ContainerRecord>;
   readonly images: ReadonlyMap<string, ImageRecord>;
   readonly layers: ReadonlyMap<string, LayerRecord>;
   readonly unreadable: UnreadableRecords;
-  /** How many rows were set aside before now. */
+  /** How many rows of the table `damaged` there are. */
   readonly setAside: number;
 }
 
-/** What can be told of records that cannot be read: what belongs to them is left alone. */
+/** What is known of records that cannot be read; what belongs to them is left alone. */
 export interface UnreadableRecords {
   readonly rows: readonly (UnreadableRow & { readonly table: TableName })[];
   readonly pods: readonly PodRecord[];
   readonly containers: readonly ContainerRecord[];
   readonly images: readonly UnreadableImage[];
   readonly layers: readonly UnreadableLayer[];
-  /** How many rows there are of which not even the id can be read. */
+  /** How many rows there are whose ids cannot be read either. */
   readonly strayRows: { readonly pods: number; readonly containers: number };
 }
 
-/** Names in the directories that hold one thing for each record. */
+/** The names in the directories that have an entry for each record. */
 export interface DirectoryNames {
   readonly layers: readonly string[];
   readonly writableLayers: readonly string[];
@@ -63,9 +63,9 @@ export interface DirectoryNames {
 }
 
 /**
- * Looks at a store. Directories are listed before the records are read: a record is written before its
- * directory is made, so that one without a record is nobody's, also beside a daemon that works.
- * A database that cannot be read has no records. Throws what else SQLite and the file system say.
+ * Looks at a store. Directories are listed before the records are read: a record is written before its directory is
+ * made, so a directory without a record belongs to nothing, even while a daemon works. A database that cannot be read
+ * has no records. Throws what the file system says.
  */
 export function viewStore(config: Config, daemonPid: number | undefined): StoreView {
   const paths = { root: config.root, state: config.state };
@@ -79,7 +79,10 @@ export function viewStore(config: Config, daemonPid: number | undefined): StoreV
   return { config, paths, daemonPid, names, ...readRecords(paths) };
 }
 
-/** Ids of pods that may exist: those with a record, readable or not, and those of containers whose records cannot be read. */
+/**
+ * Ids of pods that may exist: those with a record, readable or not, and those of containers whose records cannot be
+ * read.
+ */
 export function knownPods({ pods, unreadable }: StoreView): Set<string> {
   return new Set([
     ...pods.keys(),
@@ -102,7 +105,7 @@ function readRecords(paths: Paths): Records {
   if (!existsSync(path)) return { ...nothing, databaseProblems: [] };
   try {
     using db = openReadOnly(path);
-    // One state of all tables, whatever a daemon writes meanwhile.
+    // One state of all tables, whatever a daemon writes in the meantime.
     db.exec("BEGIN");
     const setAside = hasTable(db, "damaged")
       ? Number(db.prepare("SELECT count(*) AS n FROM damaged").get()?.["n"] ?? 0)

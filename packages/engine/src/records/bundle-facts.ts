@@ -4,7 +4,7 @@ import { expandSlice } from "@keelson/plan/cgroup-path.ts";
 import { specFile } from "@keelson/runtimes/runtime-paths.ts";
 import { bundleDir, type Paths, podDir } from "./paths.ts";
 
-/** What the bundle of a container says of it, for one whose record does not; undefined for what cannot be told. */
+/** What a container's bundle says about it, when its record does not; undefined for what is not known. */
 export interface BundleFacts {
   readonly podId?: string | undefined;
   readonly cgroupPath?: string | undefined;
@@ -20,7 +20,9 @@ export function bundleFacts(paths: Paths, id: string): BundleFacts {
   }
 }
 
-/** Nearly every container has files of its pod's directory mounted, such as /etc/hostname, or joins a namespace there. */
+/**
+ * Nearly every container has files of its pod's directory mounted, such as /etc/hostname, or joins a namespace there.
+ */
 function podOf(paths: Paths, { mounts = [], linux }: Spec): string | undefined {
   const pods = `${podDir(paths, "")}/`;
   const used = [...mounts.map(({ source = "" }) => source), ...(linux?.namespaces ?? []).map(({ path = "" }) => path)];

@@ -9,7 +9,7 @@ export interface MountedImage {
   readonly name: string;
   /** Image.id. */
   readonly imageId: string;
-  /** Lowest first: kept as long as the container's record is. */
+  /** Chain ids, lowest first; the layers are kept as long as the container's record. */
   readonly layers: readonly string[];
 }
 
@@ -23,9 +23,9 @@ export interface ContainerRecord {
   readonly config: ContainerConfig;
   /** Image.id. */
   readonly imageId: string;
-  /** The image's layers, lowest first: kept as long as this record is. */
+  /** Chain ids of the image's layers, lowest first; they are kept as long as this record. */
   readonly layers: readonly string[];
-  /** The images that are mounted in it, by the names that the config has for them. */
+  /** The images that are mounted in it, with the names that the config has for them. */
   readonly mountedImages: readonly MountedImage[];
   /** The name of the handler that runs it. */
   readonly handler: string;
@@ -36,9 +36,9 @@ export interface ContainerRecord {
   /** What StopContainer sends. */
   readonly stopSignal: { readonly name: string; readonly number: number };
   readonly user: { readonly uid: number; readonly gid: number; readonly supplementalGroups: readonly number[] };
-  /** The limits as they are now. */
+  /** The current limits. */
   readonly resources: LinuxContainerResources | undefined;
-  /** Those that an update under way is to give it; what is found of them after a crash is taken back. */
+  /** The limits that an update in progress sets; after a crash they are reverted. */
   readonly resizing?: LinuxContainerResources | undefined;
   readonly createdAtNs: bigint;
   readonly bootId: string;
@@ -48,7 +48,7 @@ export interface ContainerRecord {
 const config = messageSchema(ContainerConfig);
 const resources = messageSchema(LinuxContainerResources);
 
-/** Every state that is ever written. */
+/** The states that are written: all but `unreadable`. */
 const stateSchema = v.variant("is", [
   v.looseObject({ is: v.literal("creating") }),
   v.looseObject({ is: v.literal("created"), ...processesSchema }),
@@ -66,7 +66,7 @@ const stateSchema = v.variant("is", [
 
 const id = v.pipe(v.number(), v.integer(), v.minValue(0));
 
-/** What a newer build has written beside is kept, and written back with the rest. */
+/** Fields that only a newer build knows are kept, and written back with the rest. */
 export const containerRecordSchema = v.looseObject({
   id: idSchema,
   name: v.string(),
@@ -74,7 +74,7 @@ export const containerRecordSchema = v.looseObject({
   config: config.read,
   imageId: v.string(),
   layers: v.array(v.string()),
-  // Records from before there were any have none.
+  // Absent in records of builds that had no such mounts.
   mountedImages: v.exactOptional(
     v.array(v.looseObject({ name: v.string(), imageId: v.string(), layers: v.array(v.string()) })),
     [],
@@ -94,20 +94,20 @@ export const containerRecordSchema = v.looseObject({
   state: stateSchema,
 });
 
-/** Chain ids of all layers that a container stands on: those of its image, and of the images mounted in it. */
+/** Chain ids of all layers that a container uses: those of its image, and of the images mounted in it. */
 export function layersOf(record: ContainerRecord): string[] {
   return [...record.layers, ...record.mountedImages.flatMap((image) => image.layers)];
 }
 
 /**
- * Why it cannot be told which layers containers stand on, so that none may be removed; undefined when it can.
+ * Why it is not known which layers containers use, so that none may be removed; undefined when it is.
  *
- * @param strayRows how many more there are of which not even the id can be read.
+ * @param strayRows how many records there are besides whose ids cannot be read either.
  */
 export function whyLayersAreHeld(containers: readonly ContainerRecord[], strayRows: number): string | undefined {
   const unknown = containers.find(({ state }) => state.is === "unreadable" && !state.hasLayers);
   if (unknown !== undefined) return `the layers of container ${unknown.id}, whose record cannot be read, are not known`;
-  return strayRows > 0 ? "there is the record of a container of which not even the id can be read" : undefined;
+  return strayRows > 0 ? "there is the record of a container whose id cannot be read either" : undefined;
 }
 
 /** Reads what writeContainerRecord made. Throws what is wrong with it. */

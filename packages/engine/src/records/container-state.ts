@@ -10,15 +10,18 @@ export type ContainerState =
   | { readonly is: "unknown"; readonly message: string }
   | ({ readonly is: "unreadable" } & UnreadableContainer);
 
-/** Of a container whose record cannot be read: nobody writes this state. It may run, and is left alone. */
+/**
+ * The state of a container whose record cannot be read. It is never written. The container may be running, and is left
+ * alone.
+ */
 export interface UnreadableContainer {
   /** What is wrong with the record. */
   readonly message: string;
-  /** What runs of it; undefined when that cannot be told. */
+  /** Its running processes; undefined when they are not known. */
   readonly processes: RunningProcesses | undefined;
-  /** Whether the record says which layers it stands on. */
+  /** Whether the record says which layers it uses. */
   readonly hasLayers: boolean;
-  /** How it ended, as far as that is known, since this build looks; undefined while it may run. */
+  /** How it ended, if it did after this daemon started; undefined while it may be running. */
   readonly ended: { readonly exitCode: number; readonly finishedAtNs: bigint } | undefined;
 }
 

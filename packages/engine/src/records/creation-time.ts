@@ -4,7 +4,7 @@ import type { PodRecord } from "./pod-record.ts";
 /**
  * When a new sandbox or container of a Kubernetes pod counts as created, in ns since 1970: now, but later than every
  * sandbox and container that the pod (by its uid) has already. A kubelet takes the newest sandbox, and the newest
- * container of a name, for the one that counts; after a clock was set back it would take a dead one.
+ * container of a name, for the current one; after the clock was set back it would choose a dead one.
  */
 export function creationTimeNs(d: CreationRecords, uid: string, nowNs: bigint): bigint {
   const pods = d.pods.all().filter((pod) => pod.plan.metadata.uid === uid);

@@ -16,13 +16,13 @@ export interface RecordTables {
 export interface OpenRecords {
   readonly pods: RecordStore<PodRecord>;
   readonly containers: RecordStore<ContainerRecord>;
-  /** Rows of which not even the id can be read: whatever has no record may be theirs. */
+  /** How many rows there are whose ids cannot be read either: whatever has no record may belong to one of them. */
   readonly strayRows: { readonly pods: number; readonly containers: number };
 }
 
 /**
- * Reads all records. One that cannot be read, as another build wrote it or it was damaged, has a stand-in: its row
- * stays as it is, and so does whatever it stands for, until a client removes it or a build that can read it starts.
+ * Reads all records. One that cannot be read, because another build wrote it or it is damaged, gets a stand-in: its row
+ * and everything that belongs to it are left unchanged until a client removes it, or a build starts that can read it.
  */
 export function openRecords(tables: RecordTables, paths: Paths, bootId: string, log: Log): OpenRecords {
   const pods = openStore(tables.pods, "pod sandbox", log, (row) => standInForPod(row, paths, bootId));
@@ -44,7 +44,7 @@ function openStore<R extends { readonly id: string; readonly name: string }>(
   const standIns = unreadable.flatMap((row): StandIn<R>[] => {
     log.error(
       { kind, id: row.id, reason: row.reason },
-      `the record of a ${kind} cannot be read: it and all that belongs to it are left as they are; see docs/upgrading.md`,
+      `the record of a ${kind} cannot be read: it is left unchanged, and so is everything that belongs to it; see docs/upgrading.md`,
     );
     const record = standInFor(row);
     return record === undefined ? [] : [{ record, rowId: row.id }];

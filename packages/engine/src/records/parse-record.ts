@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import * as v from "valibot";
 
-/** Checks a value that was read back. Throws what is wrong with it, by field. */
+/** Checks a value that was read back. Throws what is wrong with it, with the path of the field. */
 export function parseAs<T>(schema: v.GenericSchema<unknown, T>, value: unknown): T {
   const result = v.safeParse(schema, value, { abortEarly: true });
   if (result.success) return result.output;
@@ -10,7 +10,7 @@ export function parseAs<T>(schema: v.GenericSchema<unknown, T>, value: unknown):
   throw new Error(path === null ? issue.message : `${path}: ${issue.message}`);
 }
 
-/** The value where it fits the schema; undefined where not: of a record that cannot be read as a whole. */
+/** The value if it fits the schema, else undefined: for reading parts of a record that cannot be read as a whole. */
 export function readable<T>(schema: v.GenericSchema<unknown, T>, value: unknown): T | undefined {
   const result = v.safeParse(schema, value);
   return result.success ? result.output : undefined;
@@ -19,7 +19,10 @@ export function readable<T>(schema: v.GenericSchema<unknown, T>, value: unknown)
 /** Ids are made by the daemon: 64 hex digits, safe in paths. */
 export const idSchema = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
 
-/** The one of these values that is an id; when several are, as the row or its record is damaged, one that has a directory. */
+/**
+ * The one of these values that is an id. When several are, because the row or its record is damaged, the one that has a
+ * directory.
+ */
 export function likelyId(values: readonly unknown[], dirOf: (id: string) => string): string | undefined {
   const ids = values.flatMap((value) => readable(idSchema, value) ?? []);
   return ids.find((id) => existsSync(dirOf(id))) ?? ids[0];

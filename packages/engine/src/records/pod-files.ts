@@ -18,7 +18,7 @@ export function podFiles(dir: string) {
   };
 }
 
-/** The paths of the namespaces that are a pod's own, but for that of its processes. */
+/** The paths of a pod's own namespaces, except its PID namespace. */
 export function ownNamespaces(plan: PodPlan, files: ReturnType<typeof podFiles>): NamespacePaths {
   return {
     ...(plan.userNamespace === undefined ? {} : { user: files.userns }),
@@ -28,5 +28,5 @@ export function ownNamespaces(plan: PodPlan, files: ReturnType<typeof podFiles>)
   };
 }
 
-/** The bundle of the container that is a pod's sandbox; shims want it to be named after the container. */
+/** The bundle of the container that is a pod's sandbox; shims require its directory to be named after the container. */
 export const sandboxBundle = (dir: string, id: string) => join(dir, "sandbox", id);

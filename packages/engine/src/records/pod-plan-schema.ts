@@ -14,8 +14,8 @@ const idMappings = v.pipe(
 );
 
 /**
- * A pod's plan as it is kept. Every field that this build uses is checked, as teardown goes by them; one that an older
- * build did not write has the value that it stood for then. What a newer build has written beside is kept as it is.
+ * A pod's plan as it is kept. Every field is checked, because teardown follows them; one that an older build did not
+ * write gets the value that its absence meant then. Fields that only a newer build knows are kept.
  */
 export const podPlanSchema = v.looseObject({
   id: idSchema,
@@ -49,7 +49,7 @@ export const podPlanSchema = v.looseObject({
     slice: v.exactOptional(v.string()),
     own: v.boolean(),
   }),
-  // Plans from before there was a choice have none.
+  // Absent in plans of builds that had no such choice.
   sandbox: v.exactOptional(v.picklist(["none", "container"]), "none"),
   shmSizeBytes: count,
   privileged: v.boolean(),

@@ -14,18 +14,20 @@ export interface PodRecord {
   readonly name: string;
   /** What the kubelet sent. */
   readonly config: PodSandboxConfig;
-  /** What was made of it; teardown goes by this. */
+  /** What was planned for it; teardown follows this. */
   readonly plan: PodPlan;
   /** As asked for; "" is the default. */
   readonly runtimeHandler: string;
   /** The handler that "" stood for when the pod was made. */
   readonly handler: string;
   readonly createdAtNs: bigint;
-  /** The boot that it was made in; nothing of it runs in another. */
+  /** The boot that it was made in; nothing of it runs in any other. */
   readonly bootId: string;
   /** The process that holds the PID namespace of a pod that shares one, as soon as it runs. */
   readonly init: ProcessIdentity | undefined;
-  /** What runs of the container that is the pod's sandbox, as soon as it is made; for handlers that have pods in one. */
+  /**
+   * What runs of the container that is the pod's sandbox, as soon as it is made; for handlers that have pods in one.
+   */
   readonly sandbox?: RunningProcesses | undefined;
   /** CRI: UpdatePodSandboxResources; until then those of the config. The kubelet gives them to the pod's cgroup. */
   readonly overhead?: LinuxContainerResources | undefined;
@@ -36,7 +38,7 @@ export interface PodRecord {
 const config = messageSchema(PodSandboxConfig);
 const resources = messageSchema(LinuxContainerResources);
 
-/** Every state that is ever written. */
+/** The states that are written: all but `unreadable`. */
 const stateSchema = v.variant("is", [
   v.looseObject({ is: v.literal("creating") }),
   v.looseObject({ is: v.literal("ready"), ips: v.array(v.string()) }),
@@ -44,7 +46,7 @@ const stateSchema = v.variant("is", [
   v.looseObject({ is: v.literal("notReady") }),
 ]);
 
-/** What a newer build has written beside is kept, and written back with the rest. */
+/** Fields that only a newer build knows are kept, and written back with the rest. */
 export const podRecordSchema = v.looseObject({
   id: idSchema,
   name: v.string(),

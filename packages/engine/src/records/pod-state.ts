@@ -11,13 +11,13 @@ export type PodState =
   | { readonly is: "notReady" }
   | ({ readonly is: "unreadable" } & UnreadablePod);
 
-/** Of a pod whose record cannot be read: nobody writes this state. What there is of it is left alone. */
+/** The state of a pod whose record cannot be read. It is never written. The pod is left alone. */
 export interface UnreadablePod {
   /** What is wrong with the record. */
   readonly message: string;
-  /** Whether the record says how the pod was made, so that it can be taken down by that. */
+  /** Whether the plan in the record can be read, so that the pod can be taken down by it. */
   readonly hasPlan: boolean;
-  /** A client has stopped it since this build looks. */
+  /** Whether a client has stopped it since this daemon started. */
   readonly isStopped: boolean;
 }
 

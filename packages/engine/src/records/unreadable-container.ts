@@ -12,8 +12,8 @@ const processes = v.object(processesSchema);
 const absolutePath = v.pipe(v.string(), v.regex(/^\/(?!(.*\/)?\.\.(\/|$))/));
 
 /**
- * As much of a container's record as can be read, from the row and from the container's bundle; what cannot is empty.
- * Undefined when not even its id can be: nothing of such a row can be addressed.
+ * As much of a container's record as can be read from the row and from the container's bundle; the rest is empty.
+ * Undefined when the id cannot be read either, so that no client could name it.
  */
 export function standInForContainer(
   { id: rowId, text, reason }: UnreadableRow,
@@ -47,7 +47,7 @@ export function standInForContainer(
     state: {
       is: "unreadable",
       message: reason,
-      // After a boot the pids on record are other processes'.
+      // After a reboot the recorded pids belong to other processes.
       processes: boot === bootId ? readable(processes, members["state"]) : undefined,
       hasLayers: layers !== undefined && mountedImages !== undefined,
       ended: undefined,
@@ -55,7 +55,7 @@ export function standInForContainer(
   };
 }
 
-/** Clients count on a name and an image. */
+/** The config with the name and the image that clients expect. */
 function configOf(value: unknown, name: string): ContainerConfig {
   const config = readable(entries.config, value) ?? ContainerConfig.fromPartial({});
   return {
@@ -65,7 +65,7 @@ function configOf(value: unknown, name: string): ContainerConfig {
   };
 }
 
-/** Everything in it will be killed when the container is to be removed: it must be this container's by its name. */
+/** Everything in this cgroup is killed when the container is removed, so its name must be this container's. */
 function cgroupPathOf(id: string, onRecord: unknown, bundle: BundleFacts): string {
   const paths = [onRecord, bundle.cgroupPath].map((path) => readable(cgroupPathSchema, path));
   return paths.find((path) => path?.split("/").at(-1)?.includes(id)) ?? "";

@@ -13,8 +13,8 @@ const { entries: planEntries } = podPlanSchema;
 const members = v.record(v.string(), v.unknown());
 
 /**
- * As much of a pod's record as can be read; what cannot is empty, or what does no harm when it is taken down. Undefined
- * when not even its id can be: nothing of such a row can be addressed.
+ * As much of a pod's record as can be read; the rest is empty, or has values that do no harm when the pod is taken down.
+ * Undefined when the id cannot be read either, so that no client could name it.
  */
 export function standInForPod(
   { id: rowId, text, reason }: UnreadableRow,
@@ -38,7 +38,7 @@ export function standInForPod(
     handler: readable(entries.handler, found["handler"]) ?? "",
     createdAtNs: readable(entries.createdAtNs, found["createdAtNs"]) ?? 0n,
     bootId: boot,
-    // After a boot the pids on record are other processes'.
+    // After a reboot the recorded pids belong to other processes.
     init: boot === bootId ? readable(entries.init, found["init"]) : undefined,
     sandbox: boot === bootId ? readable(entries.sandbox, found["sandbox"]) : undefined,
     overhead: readable(entries.overhead, found["overhead"]),
@@ -47,7 +47,7 @@ export function standInForPod(
   };
 }
 
-/** Never gone by when the pod is taken down, but for its network, and that by what is remembered of it. */
+/** Teardown does not follow such a plan, except that it detaches the network, by the recorded attachments. */
 function partOfPlan(
   id: string,
   found: Readonly<Record<string, unknown>>,

@@ -4,8 +4,8 @@ import { Code, StatusError } from "@keelson/base/status.ts";
 import { flock } from "@keelson/linux/file.ts";
 
 /**
- * Makes this the one daemon of a root: two would undo each other's pods. The kernel gives the lock
- * back when the process ends, however it ends. Throws FailedPrecondition naming the other one's pid.
+ * Makes this process the one daemon of a root: two would undo each other's pods. The kernel releases the lock when the
+ * process ends, however it ends. Throws FailedPrecondition with the other daemon's pid.
  */
 export function lockInstance(path: string): Disposable {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });

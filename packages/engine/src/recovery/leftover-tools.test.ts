@@ -6,7 +6,7 @@ const owners = { pods: new Set(["pod1"]), creating: new Set(["new1"]), runtimeRo
 const root = "--root=/run/keelson/runtimes/crun";
 const monitor = (id: string) => ["conmon", "--api-version", "1", "--cid", id, "--runtime-arg", root];
 
-test("the tools at work for a pod or container are told from all others", () => {
+test("the tools that work for a pod or container are distinguished from all others", () => {
   const cases: [boolean, string[], string[]][] = [
     [true, ["/opt/cni/bin/portmap"], ["PATH=/bin", "CNI_CONTAINERID=pod1", "CNI_COMMAND=ADD"]],
     [true, ["/usr/sbin/iptables", "-t", "nat"], ["CNI_COMMAND=ADD", "CNI_CONTAINERID=pod1"]],

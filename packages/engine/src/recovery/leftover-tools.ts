@@ -5,23 +5,26 @@ import { signalProcess } from "@keelson/linux/process.ts";
 import { processStartTicks } from "@keelson/linux/procfs.ts";
 import type { Deadlines, Handlers, Logging, Records } from "../capabilities.ts";
 
-/** Recovery undoes what the daemon before had begun, or a retry does it again; nothing else may go on with it. */
+/**
+ * Kills tools that an earlier daemon started: recovery undoes its work or a retry repeats it, and nothing else may
+ * continue it.
+ */
 export async function killLeftovers(d: Records & Handlers & Deadlines & Logging): Promise<void> {
   const pods = new Set(d.pods.all().map((p) => p.id));
-  // A pod that is a container of its runtime has one of its own id.
+  // The container that is a pod's sandbox has the pod's id.
   const creating = new Set(
     [...d.containers.all(), ...d.pods.all()].filter((each) => each.state.is === "creating").map((each) => each.id),
   );
   const runtimeRoots = d.runtimes.all().map(({ root }) => root);
   try {
     const killed = await killLeftoverTools({ pods, creating, runtimeRoots }, AbortSignal.timeout(d.cleanupTimeoutMs));
-    for (const command of killed) d.log.warn({ command }, "killed a tool that the daemon before had left at work");
+    for (const command of killed) d.log.warn({ command }, "killed a tool that an earlier daemon had left running");
   } catch (error) {
-    d.log.error({ err: error }, "a tool that the daemon before had left at work cannot be killed");
+    d.log.error({ err: error }, "a tool that an earlier daemon had left running cannot be killed");
   }
 }
 
-/** Whose tools are meant. */
+/** What the tools work for that are to be killed. */
 export interface LeftoverOwners {
   /** Ids of pods, which CNI plugins have in their environment. */
   readonly pods: ReadonlySet<string>;
@@ -32,10 +35,10 @@ export interface LeftoverOwners {
 }
 
 /**
- * Kills the tools that a killed daemon started to make something and that still run, and waits for their
- * end: what they made after recovery would be there with no record of it. Monitors of containers go on. So does CNI DEL: bridge looks for the addresses of its firewall rules on the
- * interface that it has just removed (plugins 1.1 to 1.6, cmdDel), so it must not be stopped half way. Answers
- * what was killed, as command lines.
+ * Kills the tools that a killed daemon started to make something and that still run, and waits for their end: what they
+ * made after recovery would have no record. Monitors of containers go on, and so does CNI DEL: the bridge plugin looks
+ * for the addresses of its firewall rules on the interface that it has just removed (plugins 1.1 to 1.6, cmdDel), so it
+ * must not be stopped half way. Returns the command lines of what was killed.
  */
 export async function killLeftoverTools(owners: LeftoverOwners, signal: AbortSignal): Promise<string[]> {
   const killed = new Set<string>();
@@ -50,7 +53,7 @@ export async function killLeftoverTools(owners: LeftoverOwners, signal: AbortSig
   }
 }
 
-/** Whether a process is a tool at work for one of these, by its command line and its environment. */
+/** Whether a process is a tool that works for one of the owners, by its command line and its environment. */
 export function isLeftoverTool(
   args: readonly string[],
   environment: readonly string[],
@@ -58,16 +61,16 @@ export function isLeftoverTool(
 ): boolean {
   const variable = (name: string) =>
     environment.find((line) => line.startsWith(`${name}=`))?.slice(name.length + 1) ?? "";
-  // It starts a container for its stand-in, which needs no daemon for that.
+  // It starts a container for gVisor's stand-in, which needs no daemon for that.
   if (variable("KEELSON_STAND_IN") !== "") return false;
   if (owners.pods.has(variable("CNI_CONTAINERID"))) return variable("CNI_COMMAND") === "ADD";
   const cid = args.indexOf("--cid");
-  // conmon, which has the runtime's arguments among its own.
+  // conmon, whose arguments include the runtime's.
   if (cid >= 0) return owners.creating.has(args[cid + 1] ?? "");
   if (!owners.runtimeRoots.some((root) => args.includes(`--root=${root}`))) return false;
   // A container that waits for its start still has the arguments of the `crun create` that it was forked from.
   if (args.includes("create")) return owners.creating.has(args.at(-1) ?? "");
-  // Of an exec nobody waits any more; what it runs is the business of the container's recovery.
+  // Nobody waits for an exec any more; recovery of the container ends what it runs.
   return args.includes("update") || args.includes("start") || args.includes("delete") || args.includes("exec");
 }
 
@@ -87,7 +90,7 @@ function processIds(): number[] {
     .filter((pid) => pid !== process.pid);
 }
 
-/** A file of NUL-ended strings; empty when the process is gone or is none of ours to read. */
+/** The strings of a file in which each ends with NUL; none when the process is gone or may not be read. */
 function readList(pid: number, name: "cmdline" | "environ"): string[] {
   try {
     return readFileSync(`/proc/${pid}/${name}`, "utf8").split("\0").slice(0, -1);

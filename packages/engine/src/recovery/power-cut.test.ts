@@ -10,10 +10,10 @@ import { OciRuntime } from "@keelson/runtimes/oci.ts";
 import { lockInstance } from "./instance-lock.ts";
 
 /**
- * The last write of each kind of file, cut off anywhere. The database is in database-salvage.test.ts, a
- * layer's manifest in image/layer-manifest.test.ts. What is in STATE (a bundle's config.json and
- * process.json, a pod's hosts) does not outlive a power cut; a kill in the middle of writing it
- * leaves a record that is `creating`, which the next start undoes (recovery.test.ts).
+ * The last write of each kind of file, cut off anywhere. Tests of the database are in store/src/database-salvage.test.ts,
+ * of a layer's manifest in images/src/layer-manifest.test.ts. What is in STATE (a bundle's config.json and process.json, a
+ * pod's hosts) does not outlive a power cut; a kill while it is written leaves a record that is `creating`, which the
+ * next start undoes (recovery.test.ts).
  */
 
 function directory(t: TestContext): string {

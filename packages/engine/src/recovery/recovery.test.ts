@@ -308,7 +308,7 @@ test("directories without a record are removed, other files are left alone", asy
   assert.deepEqual(node.left(), ["directory /state/containers/keep", "directory /state/pods/keep"]);
 });
 
-test("a container whose handler is no longer configured is left as it is, and told of", async (t) => {
+test("a container whose handler is no longer configured is left as it is, with a line in the log", async (t) => {
   const { node, client, restart } = newNode(t);
   const podId = await client.runPod({}, "runc");
   const id = await client.createContainer(podId);

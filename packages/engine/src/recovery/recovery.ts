@@ -32,7 +32,10 @@ export async function recover(d: Recovering): Promise<void> {
   await attempt(d, "image store", d.paths.root, async () => d.images.collectGarbage());
 }
 
-/** Node ends a program that waits only for watched processes and timeouts, which do not count; the server, which does, is not open yet. */
+/**
+ * Node ends a program that waits only for watched processes and timeouts, which do not count; the server, which does,
+ * is not open yet.
+ */
 function keepRunning(): Disposable {
   const timer = setInterval(() => {}, 2 ** 30);
   return { [Symbol.dispose]: () => clearInterval(timer) };
@@ -126,13 +129,13 @@ async function recoverPod(d: Recovering, pod: PodRecord): Promise<void> {
     }));
 }
 
-/** A pod that should be taken down goes with all of its containers or not at all; it takes no new ones. */
+/** Leaves a pod that should be taken down as it is, because not all of its containers can be; it takes no new ones. */
 function leavePod(d: Recovering, pod: PodRecord, unreadable: ContainerRecord): void {
   if (pod.state.is === "ready")
     d.pods.update(pod.id, (p) => ({ ...p, state: podTransition(p.state, { type: "stopping" }) }));
   d.log.error(
     { podSandboxId: pod.id, containerId: unreadable.id },
-    "a pod that should be taken down is left as it is: the record of a container in it cannot be read, and the container may run; StopPodSandbox ends both",
+    "a pod that should be taken down is left as it is: one of its containers, whose record cannot be read, may be running; StopPodSandbox ends both",
   );
 }
 

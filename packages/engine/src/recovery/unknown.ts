@@ -10,8 +10,8 @@ import { attempt } from "./attempt.ts";
 type Removing = Records & StrayRows & Handlers & Machine & Networks & Deadlines & Logging;
 
 /*
- * What no record knows: of a record that was lost, or from before a restore of the database. It is removed, but not
- * what a record that cannot be read may stand for.
+ * What has no record, because that was lost or the database was restored from a copy, is removed; what may belong to a
+ * record that cannot be read is not.
  */
 
 export async function removeUnknownContainers(d: Removing): Promise<void> {
@@ -20,23 +20,26 @@ export async function removeUnknownContainers(d: Removing): Promise<void> {
   );
   if (unknown.length > 0 && d.strayRows.containers > 0) return hold(d, "container", unknown);
   for (const id of new Set(unknown)) {
-    d.log.warn({ id, dir: containerDir(d.paths, id) }, "removing what is left of a container that has no record");
+    d.log.warn({ id, dir: containerDir(d.paths, id) }, "removing what is left of a container without a record");
     await attempt(d, "container", id, async () => {
-      // Its handler is not known.
+      // No record says which handler it has.
       await forgetContainer(d, { id, handler: "" }, cleanup(d));
       await d.containerHost.destroyUnknown(id);
     });
   }
 }
 
-/** Detaches pods that are not there from their networks. Before removeUnknownPods: plugins clean up more while there are namespaces. */
+/**
+ * Detaches pods that do not exist any more from their networks. To be called before removeUnknownPods: plugins clean up
+ * more while the namespaces exist.
+ */
 export async function collectNetworkGarbage(d: Removing): Promise<void> {
   const kept = d.pods.all().filter(({ state }) => state.is === "ready" || state.is === "unreadable");
   const ids = new Set([...kept.map(({ id }) => id), ...podsOfUnreadable(d)]);
   if (isAnyPodUnknown(d))
     return d.log.warn(
       {},
-      "networks of pods without a record are left as they are: a record that cannot be read may be of one",
+      "pods without a record are not detached from their networks: they may belong to a record that cannot be read",
     );
   await d.network.collectGarbage(ids, cleanup(d));
 }
@@ -46,7 +49,7 @@ export async function removeUnknownPods(d: Removing): Promise<void> {
   const unknown = idsIn(podDir(d.paths, "")).filter((id) => d.pods.get(id) === undefined && !needed.has(id));
   if (unknown.length > 0 && isAnyPodUnknown(d)) return hold(d, "pod sandbox", unknown);
   for (const id of unknown) {
-    d.log.warn({ id, dir: podDir(d.paths, id) }, "removing what is left of a pod that has no record");
+    d.log.warn({ id, dir: podDir(d.paths, id) }, "removing what is left of a pod without a record");
     await attempt(d, "pod sandbox", id, async () => {
       await endUnknownSandbox(d, id, cleanup(d));
       await d.podHost.destroyUnknown(id);
@@ -54,7 +57,7 @@ export async function removeUnknownPods(d: Removing): Promise<void> {
   }
 }
 
-/** A container of a pod that may run though nobody can read its record; undefined when there is none. */
+/** A container of a pod that may be running while its record cannot be read; undefined when there is none. */
 export function unreadableIn(d: Records & Pick<Machine, "bootId">, podId: string): ContainerRecord | undefined {
   return d.containers
     .all()
@@ -67,12 +70,12 @@ export function unreadableIn(d: Records & Pick<Machine, "bootId">, podId: string
     );
 }
 
-/** The pods of containers whose records cannot be read, as far as these say so. */
+/** The pods of containers whose records cannot be read; "" for those whose pod is not known. */
 function podsOfUnreadable(d: Records): Set<string> {
   return new Set(d.containers.all().flatMap(({ podId, state }) => (state.is === "unreadable" ? podId : [])));
 }
 
-/** Whether there is a pod, or a container's pod, of which not even the id can be told. */
+/** Whether there is a pod, or the pod of a container, whose id is not known. */
 function isAnyPodUnknown(d: Records & StrayRows): boolean {
   return d.strayRows.pods > 0 || d.strayRows.containers > 0 || podsOfUnreadable(d).has("");
 }
@@ -80,7 +83,7 @@ function isAnyPodUnknown(d: Records & StrayRows): boolean {
 function hold(d: Logging, kind: string, ids: readonly string[]): void {
   d.log.error(
     { kind, ids },
-    `what is left of a ${kind} that has no record is not removed: a record that cannot be read may be of it; see docs/upgrading.md`,
+    `what is left of a ${kind} without a record is not removed: it may belong to a record that cannot be read; see docs/upgrading.md`,
   );
 }
 

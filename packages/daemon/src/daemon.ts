@@ -20,7 +20,7 @@ export interface Daemon {
 }
 
 /** What the daemon adds to an engine: its metrics, its spans, and the server for the URLs of streams. */
-export interface DaemonSurroundings extends Surroundings {
+interface DaemonSurroundings extends Surroundings {
   readonly tally: DaemonMetrics;
   readonly streaming: StreamingServer;
 }

@@ -1,7 +1,7 @@
 import { Code, codeName, codeOf, messageOf } from "@keelson/base/status.ts";
 
 /** What an operation is about, for looking it up. */
-export interface OperationSubject {
+interface OperationSubject {
   /** The CRI call: `RunPodSandbox`. */
   call: string;
   /** The name of the pod, container or image. */
@@ -11,7 +11,7 @@ export interface OperationSubject {
   containerId?: string;
 }
 
-export interface StageTime {
+interface StageTime {
   /** From a small set for each call. */
   name: string;
   /** What the stage was busy with, each with its own times: `plugin bridge: ADD`. */
@@ -32,7 +32,7 @@ export interface OperationRecord extends OperationSubject {
   stages: StageTime[];
 }
 
-export interface OperationsDeps {
+interface OperationsDeps {
   /** ns since 1970. */
   nowNs(): bigint;
   /** From a monotonic clock, in ms. */

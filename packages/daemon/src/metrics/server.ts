@@ -4,7 +4,7 @@ import { type AddressInfo, isIPv6 } from "node:net";
 import { http } from "@keelson/base/http.ts";
 import { messageOf } from "@keelson/base/status.ts";
 
-export interface MetricsServer extends AsyncDisposable {
+interface MetricsServer extends AsyncDisposable {
   /** Where it listens. The port is the chosen one if port 0 was requested. */
   readonly url: string;
 }

@@ -29,12 +29,12 @@ export async function removeContainer(
 
 async function remove(d: Deps, { id, podId }: ContainerRecord, signal: AbortSignal, stage: Stage): Promise<void> {
   stage("end it");
-  await stopContainerProcesses(d, id, 0, signal);
+  await stopContainerProcesses(d, { id, graceMs: 0 }, signal);
   stage("wait for other calls on its pod");
   using _ = await d.podLock.acquire(podId, signal);
   // Again under the lock: the container may have been in creation before.
   stage("end it");
-  await stopContainerProcesses(d, id, 0, signal);
+  await stopContainerProcesses(d, { id, graceMs: 0 }, signal);
   const record = d.containers.get(id);
   stage("take down its mounts, files and cgroup");
   if (record !== undefined) await removeContainerRecord(d, record, signal);

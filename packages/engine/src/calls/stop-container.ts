@@ -24,7 +24,8 @@ export async function stopContainer(
       containerOperation(d, "StopContainer", container, signal),
       `stop container ${container.id}`,
       notify,
-      (progress) => stopContainerProcesses(d, container.id, Number(req.timeout) * 1000, running, progress),
+      (progress) =>
+        stopContainerProcesses(d, { id: container.id, graceMs: Number(req.timeout) * 1000 }, running, progress),
     ),
   );
   return {};

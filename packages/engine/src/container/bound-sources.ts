@@ -71,7 +71,7 @@ export function visibleBelow(path: string, mounts: readonly MountInfo[]): string
 }
 
 /** A container whose mount sources are ready, except for what user namespaces and old runtimes need. */
-export interface UnboundSources {
+interface UnboundSources {
   readonly plan: ContainerPlan;
   /** Of the pod's user namespace. */
   readonly idMap: IdMap | undefined;
@@ -85,7 +85,7 @@ export interface UnboundSources {
   readonly mountsBelow: MountsBelow;
 }
 
-export interface BoundSources {
+interface BoundSources {
   /** Of the plan's mounts, in its order. */
   readonly mountSources: readonly string[];
   readonly sourceTraits: Readonly<Record<string, SourceTraits>>;

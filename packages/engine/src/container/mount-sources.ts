@@ -65,7 +65,7 @@ export async function awaitHostFiles(
 }
 
 /** A container whose root file system is mounted and that the runtime does not know yet. */
-export interface NewContainer {
+interface NewContainer {
   readonly plan: ContainerPlan;
   readonly mountedImages: readonly MountedImage[];
   /** What findHostPaths found. */

@@ -13,7 +13,7 @@ export function isBehindDanglingLink(rootfs: string, destination: string): boole
 }
 
 /** The container's root user, by its ids on the host. */
-export interface Owner {
+interface Owner {
   readonly uid: number;
   readonly gid: number;
 }

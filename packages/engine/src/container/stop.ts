@@ -20,8 +20,7 @@ export type ContainerStopping = Pick<Records, "containers"> & Handlers & Exits &
  */
 export async function stopContainerProcesses(
   d: ContainerStopping,
-  id: string,
-  graceMs: number,
+  { id, graceMs }: { readonly id: string; readonly graceMs: number },
   signal: AbortSignal,
   progress: Progress = unfollowed,
 ): Promise<void> {
@@ -32,7 +31,7 @@ export async function stopContainerProcesses(
   // Usually it is watched already, unless that failed when the daemon started.
   d.exits.watch(record);
   const { state, stopSignal } = record;
-  if (state.is === "unreadable") return await stopUnreadable(d, { ...record, state }, graceMs, signal, progress);
+  if (state.is === "unreadable") return await stopUnreadable(d, { ...record, state, graceMs }, signal, progress);
   const { runtime, container } = runtimeOf(d, record);
   // A container that was never started has no process that handles signals.
   if (state.is === "running" && graceMs > 0) {
@@ -69,8 +68,7 @@ export async function stopContainerProcesses(
  */
 async function stopUnreadable(
   d: ContainerStopping,
-  record: Unreadable,
-  graceMs: number,
+  { graceMs, ...record }: Unreadable & { readonly graceMs: number },
   signal: AbortSignal,
   { stage, detail }: Progress,
 ): Promise<void> {

@@ -13,7 +13,7 @@ export type ContainerRemoving = Releasing & Exits & Pick<Records, "containers">;
  * Takes down whatever exists of a container: processes, the runtime's state, mounts, directories, cgroup. May be
  * repeated; serves rollback, RemoveContainer and recovery. Keeps the record.
  */
-export async function teardownContainer(d: Releasing, record: ContainerRecord, signal: AbortSignal): Promise<void> {
+async function teardownContainer(d: Releasing, record: ContainerRecord, signal: AbortSignal): Promise<void> {
   const { state } = record;
   if (state.is === "unreadable") return await teardownUnreadable(d, { ...record, state }, signal);
   await killContainer(d, record, signal);

@@ -48,7 +48,7 @@ import type { OomReport } from "./out-of-memory.ts";
 import { relabelTree } from "./relabel.ts";
 
 /** How the files of an image look in a container. */
-export interface ImageLook {
+interface ImageLook {
   /** The SELinux label of all its files. */
   readonly label: string | undefined;
   /** Of the pod's user namespace. */

@@ -2,10 +2,7 @@
  * What may keep the kernel from running an ELF program: its loader, which the caller looks for; another machine that it
  * was built for; a truncated file.
  */
-export type ElfProblem =
-  | { is: "loader"; path: string }
-  | { is: "machine"; built: string; here: string }
-  | { is: "damaged" };
+type ElfProblem = { is: "loader"; path: string } | { is: "machine"; built: string; here: string } | { is: "damaged" };
 
 /** elf(5), e_machine: the names that images use for architectures. */
 const machines: ReadonlyMap<number, string> = new Map([

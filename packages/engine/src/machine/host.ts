@@ -58,7 +58,7 @@ function seLinuxLabels(): Pick<HostFacts, "seLinuxProcessLabel" | "seLinuxFileLa
 }
 
 /** The names in a capability mask of /proc/PID/status, lowest bit first. */
-export function capabilitiesInMask(mask: bigint): string[] {
+function capabilitiesInMask(mask: bigint): string[] {
   return capabilityNames.filter((_, bit) => (mask & (1n << BigInt(bit))) !== 0n);
 }
 

@@ -51,7 +51,7 @@ export function networkPodOf(d: Handlers, { plan, config, handler }: PodRecord):
 }
 
 /** The pod's containers, whatever their state. */
-export function containersOf(d: Pick<Records, "containers">, podId: string) {
+function containersOf(d: Pick<Records, "containers">, podId: string) {
   return d.containers.all().filter((c) => c.podId === podId);
 }
 
@@ -66,7 +66,7 @@ export async function stopContainersOf(
   const reportLeft = () => left.size > 0 && detail(`end its containers ${[...left].join(", ")}`);
   reportLeft();
   const stop = async (id: string) => {
-    await stopContainerProcesses(d, id, 0, signal);
+    await stopContainerProcesses(d, { id, graceMs: 0 }, signal);
     left.delete(id);
     reportLeft();
   };

@@ -35,10 +35,6 @@ export class CpuRates {
     return ((usageNs - base.usageNs) * 1000n) / BigInt(Math.round(atMs - base.atMs));
   }
 
-  has(id: string): boolean {
-    return this.#samples.has(id);
-  }
-
   /** Forgets all others. */
   keepOnly(ids: ReadonlySet<string>): void {
     for (const id of this.#samples.keys()) if (!ids.has(id)) this.#samples.delete(id);

@@ -5,7 +5,7 @@ export interface MeasuredUsage extends DiskUsage {
   atNs: bigint;
 }
 
-export interface DiskUsagesDeps {
+interface DiskUsagesDeps {
   /** Rejects when the directory cannot be read or is gone. */
   measure(id: string): Promise<DiskUsage>;
   nowNs(): bigint;

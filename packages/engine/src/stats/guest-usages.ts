@@ -16,7 +16,7 @@ export interface GuestUsagesDeps {
 }
 
 /** What a container used when its runtime was last asked. */
-export interface GuestUsage {
+interface GuestUsage {
   atNs: bigint;
   atMs: number;
   cgroup: CgroupUsage;

@@ -17,8 +17,7 @@ type Exec = Extract<RemoteCommand, { is: "exec" }>;
 export async function exec(
   d: Pick<Records, "containers"> & Handlers & Pick<Machine, "containerHost">,
   { containerId, command, choice }: Exec,
-  size: TerminalSize | undefined,
-  started: (exec: RunningExec) => void,
+  { size, started }: { readonly size: TerminalSize | undefined; readonly started: (exec: RunningExec) => void },
   signal: AbortSignal,
 ): Promise<Outcome> {
   try {

@@ -6,7 +6,7 @@ import { connectToPod } from "./forward-to-pod.ts";
 
 export function streamingBackend(d: Records & Handlers & Logging & Pick<Machine, "containerHost">): StreamingBackend {
   return {
-    exec: (request, size, started, signal) => exec(d, request, size, started, signal),
+    exec: (request, size, started, signal) => exec(d, request, { size, started }, signal),
     attach: (request, signal) => attach(d, request, signal),
     connect: (request, port, signal) => connectToPod(d, request, port, signal),
   };

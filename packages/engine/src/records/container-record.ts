@@ -92,7 +92,7 @@ export const containerRecordSchema = v.looseObject({
   createdAtNs: v.bigint(),
   bootId: v.string(),
   state: stateSchema,
-});
+} satisfies Record<keyof ContainerRecord, unknown>);
 
 /** Chain ids of all layers that a container uses: those of its image, and of the images mounted in it. */
 export function layersOf(record: ContainerRecord): string[] {

@@ -54,4 +54,4 @@ export const podPlanSchema = v.looseObject({
   shmSizeBytes: count,
   privileged: v.boolean(),
   seLinux: v.exactOptional(v.looseObject({ user: v.string(), role: v.string(), type: v.string(), level: v.string() })),
-}) satisfies v.GenericSchema<unknown, PodPlan>;
+} satisfies Record<keyof PodPlan, unknown>) satisfies v.GenericSchema<unknown, PodPlan>;

@@ -61,7 +61,7 @@ export const podRecordSchema = v.looseObject({
   overhead: v.optional(resources.read),
   resources: v.optional(resources.read),
   state: stateSchema,
-});
+} satisfies Record<keyof PodRecord, unknown>);
 
 /** Reads what writePodRecord made. Throws what is wrong with it. */
 export function readPodRecord(value: unknown): PodRecord {

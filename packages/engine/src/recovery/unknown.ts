@@ -15,11 +15,10 @@ type Removing = Records & StrayRows & Handlers & Machine & Networks & Deadlines 
  */
 
 export async function removeUnknownContainers(d: Removing): Promise<void> {
-  const unknown = [...idsIn(bundleDir(d.paths, "")), ...idsIn(containersDir(d.paths))].filter(
-    (id) => d.containers.get(id) === undefined,
-  );
+  const present = new Set([...idsIn(bundleDir(d.paths, "")), ...idsIn(containersDir(d.paths))]);
+  const unknown = [...present].filter((id) => d.containers.get(id) === undefined);
   if (unknown.length > 0 && d.strayRows.containers > 0) return hold(d, "container", unknown);
-  for (const id of new Set(unknown)) {
+  for (const id of unknown) {
     d.log.warn({ id, dir: containerDir(d.paths, id) }, "removing what is left of a container without a record");
     await attempt(d, "container", id, async () => {
       // No record says which handler it has.

@@ -37,7 +37,10 @@ interface MonitoredRuntime {
 
 const sigkill = 9;
 
-/** How long a monitor may run on after its container is gone, in ms: it still writes to the log what is left in the pipes. */
+/**
+ * How long a monitor may run on after its container is gone, in ms: it still writes to the log what is left in the
+ * pipes.
+ */
 const lingerMs = 2000;
 
 /** The longest pause before looking again whether a monitor has reopened the log, in ms. */
@@ -65,9 +68,9 @@ export class Conmon {
   }
 
   /**
-   * Has the runtime create a container whose spec is in its bundle, and returns when that is done; `main` is the process
-   * that the runtime named. Throws Internal with the runtime's words; then the monitor is gone, and the caller removes what
-   * exists of the container.
+   * Has the runtime create a container whose spec is in its bundle, and returns when that is done; `main` is the
+   * process that the runtime named. Throws Internal with the runtime's words; then the monitor is gone, and the caller
+   * removes what exists of the container.
    */
   async create(
     container: RuntimeContainer,
@@ -177,7 +180,9 @@ export class Conmon {
     return main?.parentPid === monitor.pid ? { main: identityOf(main), monitor } : { monitor };
   }
 
-  /** conmon ends right after it has written the exit code, so its own end tells the container's, and none can be missed. */
+  /**
+   * conmon ends right after it has written the exit code, so by its own end the container's is known, and none is missed.
+   */
   watch({ monitor }: RunningProcesses, onEnd: () => void): Disposable {
     return watchProcess(monitor.pid, monitor.startTicks, onEnd);
   }
@@ -199,7 +204,9 @@ export class Conmon {
     }
   }
 
-  /** Forgets a container that is gone: removes its exit code once its monitor has ended and cannot write one any more. */
+  /**
+   * Forgets a container that is gone: removes its exit code once its monitor has ended and cannot write one any more.
+   */
   async forget({ id, bundleDir }: Pick<RuntimeContainer, "id" | "bundleDir">): Promise<void> {
     const monitor = monitorOf(bundleDir);
     if (monitor !== undefined && !(await endsWithin(monitor, lingerMs))) {

@@ -51,7 +51,7 @@ test("what failed is undone before the error, which names the container and the 
   assert.deepEqual(steps, ["undone", "failed"]);
 });
 
-test("when undoing fails too, the error tells both, and the first decides its code", async (t) => {
+test("when undoing fails too, the error names both, and the first decides its code", async (t) => {
   const { command, container } = withContainer(t);
   await assert.rejects(
     createOrUndo(command, container, {

@@ -26,8 +26,8 @@ export function killExec(
   const pid = readPid(pidFile);
   if (pid === undefined || !isWanted(pid)) return;
   const stopped = new Map<number, ProcessStat>();
-  // A stopped process cannot fork while its children are counted; a few rounds catch what it forked before. None is killed
-  // until all are known: whose children the orphans of a dead process were, nobody can tell.
+  // A stopped process cannot fork while its children are counted; a few rounds catch what it forked before. None is
+  // killed until all are known: nobody can tell whose children the orphans of a dead process were.
   for (let round = 0; round < maxRounds; round += 1) {
     const found = membersOf(pid, processes()).filter((p) => !stopped.has(p.pid));
     if (found.length === 0) break;
@@ -40,8 +40,8 @@ export function killExec(
 }
 
 /**
- * Ends the commands that an earlier daemon was running in a container, as their callers and timeouts are gone with it, and
- * removes their files.
+ * Ends the commands that an earlier daemon was running in a container, as their callers and timeouts are gone with it,
+ * and removes their files.
  */
 export function endExecsIn(bundleDir: string, containerId: string): void {
   for (const name of namesIn(bundleDir)) {

@@ -12,8 +12,8 @@ export interface Launched {
 }
 
 /**
- * The capacity of pipes; Linux' own is 64 KiB. On a busy machine no more than that gets through each time that its reader
- * gets a turn. They take memory only as they fill: for output it is the container's, which may have little.
+ * The capacity of pipes; Linux' own is 64 KiB. On a busy machine no more than that gets through each time that its
+ * reader gets a turn. They take memory only as they fill: for output it is the container's, which may have little.
  */
 const pipeBytes = { input: 1024 * 1024, output: 256 * 1024 };
 
@@ -43,8 +43,8 @@ export async function runOnPipes(
 }
 
 /**
- * The same with a terminal that the program creates and hands over on the console socket. When it does not, `launched` is
- * not called.
+ * The same with a terminal that the program creates and hands over on the console socket. When it does not, `launched`
+ * is not called.
  */
 export async function runOnConsole(
   command: Command,
@@ -127,7 +127,10 @@ interface Pipe {
   take(): number;
 }
 
-/** Pipes to a child. Our ends that nobody has taken stay open until this is disposed, so that the child can write to them. */
+/**
+ * Pipes to a child. Our ends that nobody has taken stay open until this is disposed, so that the child can write to
+ * them.
+ */
 class Pipes implements Disposable {
   readonly #ours = new DisposableStack();
   readonly #theirs = new DisposableStack();

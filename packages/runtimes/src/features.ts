@@ -14,7 +14,9 @@ const defaultAnswerTimeoutMs = 5000;
 /** How long to wait before asking again a runtime that did not answer. */
 const retryAfterMs = 60_000;
 
-/** The part that we use of https://github.com/opencontainers/runtime-spec/blob/main/features.md and features-linux.md. */
+/**
+ * The part that we use of https://github.com/opencontainers/runtime-spec/blob/main/features.md and features-linux.md.
+ */
 const featuresSchema = v.looseObject({
   ociVersionMax: v.string(),
   linux: v.nullish(v.looseObject({ namespaces: v.nullish(v.pipe(v.array(v.string()), v.maxLength(100))) })),
@@ -108,8 +110,8 @@ export class HandlerFeatures {
   }
 
   /**
-   * Asks the runtime, if that was not done yet or it has been replaced. Never throws: a runtime that does not answer has
-   * no features, and is asked again from time to time, which nobody waits for.
+   * Asks the runtime, if that was not done yet or it has been replaced. Never throws: a runtime that does not answer
+   * has no features, and is asked again from time to time, which nobody waits for.
    */
   refresh(): Promise<void> {
     const identity = this.#identity();
@@ -151,7 +153,10 @@ export class HandlerFeatures {
   }
 }
 
-/** What a program prints, whatever its exit code. Throws FailedPrecondition, naming it, when it cannot be run, crashes or hangs. */
+/**
+ * What a program prints, whatever its exit code. Throws FailedPrecondition, naming it, when it cannot be run, crashes
+ * or hangs.
+ */
 async function answerOf(
   file: string,
   args: readonly string[],

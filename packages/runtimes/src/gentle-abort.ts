@@ -1,14 +1,14 @@
 /**
- * How long a runtime may run on after its call was aborted, in ms. While it starts, crun mounts its own binary in /tmp (its
- * guard against CVE-2019-5736); killed at that point it would leave the mount for ever.
+ * How long a runtime may run on after its call was aborted, in ms. While it starts, crun mounts its own binary in /tmp
+ * (its guard against CVE-2019-5736); killed at that point it would leave the mount for ever.
  */
 export const startGraceMs = 1000;
 
 const pollMs = 2;
 
 /**
- * A signal that follows another one, but not before a runtime's process has started or the grace period is over. Dispose of
- * it when the process has ended.
+ * A signal that follows another one, but not before a runtime's process has started or the grace period is over.
+ * Dispose of it when the process has ended.
  */
 export class GentleAbort implements Disposable {
   readonly #outer: AbortSignal;

@@ -19,7 +19,10 @@ import type { RunningProcesses, RuntimeContainer } from "./runtime.ts";
 const conmon = findBinary("conmon");
 const skip = conmon === undefined ? "conmon is not installed" : false;
 
-/** It takes its answers from files in the bundle and records its calls in `calls`. Its `start` writes to its own stdout, as the container would. */
+/**
+ * It takes its answers from files in the bundle and records its calls in `calls`. Its `start` writes to its own stdout,
+ * as the container would.
+ */
 const runsc = `#!/bin/sh
 echo "$*" >> calls
 case " $* " in

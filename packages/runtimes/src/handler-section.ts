@@ -81,8 +81,8 @@ function completeHandler(name: string, written: HandlerSection | undefined): Han
     ...section,
     name,
     path: program,
-    // systrap needs neither KVM nor ptrace. Without gVisor's own overlay, what a container writes is on the disk when its
-    // usage is measured, and a full disk fails the write.
+    // systrap needs neither KVM nor ptrace. Without gVisor's own overlay, what a container writes is on the disk when
+    // its usage is measured, and a full disk fails the write.
     args: section.args ?? (isGvisor ? ["--platform=systrap", "--overlay2=none"] : []),
     options: section.options ?? {},
     sandbox: section.sandbox ?? (isGvisor || (section.type === "shim" && !isRuncShim(program)) ? "container" : "none"),

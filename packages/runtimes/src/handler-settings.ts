@@ -4,7 +4,10 @@ import { type AnnotationGlobs, noAnnotations } from "@keelson/plan/annotation-gl
 import { type BaseSpec, parseBaseSpec } from "@keelson/plan/base-spec.ts";
 import type { HandlerConfig } from "./handler-section.ts";
 
-/** What a privileged container gets of the host's devices: all nodes and their use, only their use, or no more than others. */
+/**
+ * What a privileged container gets of the host's devices: all nodes and their use, only their use, or no more than
+ * others.
+ */
 export type PrivilegedDevices = "all" | "allowed" | "as others";
 
 /** What the configuration says about a handler's pods and containers. */

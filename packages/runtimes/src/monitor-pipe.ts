@@ -33,7 +33,10 @@ export class MonitorPipe implements Disposable {
     this.#writeFd = undefined;
   }
 
-  /** The pid that the monitor reports. Throws Internal with the runtime's message, and the signal's reason when it aborts. */
+  /**
+   * The pid that the monitor reports. Throws Internal with the runtime's message, and the signal's reason when it
+   * aborts.
+   */
   async pid(signal: AbortSignal): Promise<number> {
     const aborted = Promise.withResolvers<never>();
     const onAbort = () => aborted.reject(signal.reason as Error);

@@ -40,7 +40,10 @@ export class OciRuntime implements Runtime {
   readonly #systemdCgroup: boolean;
   readonly #command: RuntimeCommand;
   readonly #exec: RuntimeExec;
-  /** Whether `exec` hands over a terminal while it waits for the command, as crun does; runc does so only when it does not wait. */
+  /**
+   * Whether `exec` hands over a terminal while it waits for the command, as crun does; runc does so only when it does
+   * not wait.
+   */
   #handsOutTerminals = true;
 
   constructor(options: OciRuntimeOptions) {
@@ -107,7 +110,8 @@ export class OciRuntime implements Runtime {
       });
     } catch (error) {
       if (signal.aborted || codeOf(error) !== Code.FailedPrecondition) throw error;
-      // Some runtimes hand over a terminal only when they do not wait for the command. If that was the reason, the other way works.
+      // Some runtimes hand over a terminal only when they do not wait for the command. If that was the reason, the
+      // other way works.
       const exec = await this.#exec.launchOnTerminal(container, process, "copied", signal);
       void exec.ended.then(
         () => (this.#handsOutTerminals = false),
@@ -191,7 +195,8 @@ function abortAtEnd(main: ProcessIdentity | undefined): Disposable & { signal: A
 
 /**
  * crun changes the owner of its streams to the container's user. In a user namespace the container's /dev/null is the
- * host's, and whoever owns that can shut everybody else out. So it is taken back before the container's first instruction.
+ * host's, and whoever owns that can shut everybody else out. So it is taken back before the container's first
+ * instruction.
  */
 function keepNullDevice(): void {
   const { uid, gid } = statSync("/dev/null");

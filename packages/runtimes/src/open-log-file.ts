@@ -34,9 +34,9 @@ export interface ReadyLogFile extends Disposable {
 }
 
 /**
- * Makes the file that conmon is about to open when it is told to reopen a log: `PATH.tmp`, which it renames to the log's
- * path. conmon ends, and its container with it, when it cannot open or rename it, so it is told only when that is certain.
- * Throws as openLogFile.
+ * Makes the file that conmon opens when it is told to reopen a log: `PATH.tmp`, which it renames to the
+ * log's path. conmon ends, and its container with it, when it cannot open or rename it, so it is told only when that is
+ * certain. Throws as openLogFile.
  */
 export function readyLogFile(path: string): ReadyLogFile {
   const temporary = `${path}.tmp`;

@@ -64,7 +64,10 @@ export function parseProcesses(table: string): InnerProcess[] {
   });
 }
 
-/** A command and its descendants. A command has no parent in the container: a process that has one is another, which got its number. */
+/**
+ * A command and its descendants. A command has no parent in the container: a process that has one is another, which got
+ * its number.
+ */
 export function membersOf(root: number, processes: readonly InnerProcess[]): number[] {
   if (processes.find(({ pid }) => pid === root)?.parentPid !== 0) return [];
   const members = [root];

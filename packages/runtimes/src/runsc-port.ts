@@ -22,10 +22,10 @@ interface SandboxPort {
 }
 
 /**
- * Connects to a port on the loopback of a sandbox, by a program in its container that copies between the port and a socket
- * of ours: `runsc port-forward` closes both directions when one ends, and before 2025 also when more data comes than fits
- * into a socket's buffer. The caller closes the fd. Throws the SystemError of the connection (ECONNREFUSED when nobody
- * listens), the signal's reason when aborted.
+ * Connects to a port on the loopback of a sandbox, by a program in its container that copies between the port and a
+ * socket of ours: `runsc port-forward` closes both directions when one ends, and before 2025 also when more data comes
+ * than fits into a socket's buffer. The caller closes the fd. Throws the SystemError of the connection (ECONNREFUSED
+ * when nobody listens), the signal's reason when aborted.
  */
 export async function connectInSandbox(
   runsc: RuntimeCommand,

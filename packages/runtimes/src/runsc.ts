@@ -47,8 +47,8 @@ type Known = Pick<RuntimeContainer, "id" | "bundleDir">;
 
 /**
  * gVisor: each pod is a sandbox, which is itself a container of runsc, and the pod's containers run in it. Each has a
- * conmon, whose child is the sandbox's process, or, as a container in a sandbox is no process of this machine, a stand-in
- * for it (native/gvisor-stand-in.c).
+ * conmon, whose child is the sandbox's process, or, as a container in a sandbox is no process of this machine, a
+ * stand-in for it (native/gvisor-stand-in.c).
  */
 export class RunscRuntime implements Runtime {
   readonly #conmon: Conmon;
@@ -105,8 +105,8 @@ export class RunscRuntime implements Runtime {
       : ["start", bundleDir];
     const result = await run({ file: gvisorStandInProgram(), args, env: { PATH: process.env["PATH"] } }, signal);
     if (result.code === 0) return;
-    // The stand-in no longer waits for a start: an earlier daemon did it and was killed before it could record that, or the
-    // container was ended.
+    // The stand-in no longer waits for a start: an earlier daemon did it and was killed before it could record that, or
+    // the container was ended.
     if (result.code === standInEnded && !isSandbox(container) && standInOf(bundleDir) !== undefined) return;
     if (result.code === standInEnded && !isSandbox(container))
       throw new StatusError(Code.FailedPrecondition, `start container ${id}: it was stopped or killed in the meantime`);
@@ -114,7 +114,10 @@ export class RunscRuntime implements Runtime {
     throw this.#command.explained(this.#command.failure(`start container ${id}`, answer), [root]);
   }
 
-  /** A signal that gVisor's command line cannot send, or that a hanging sandbox does not take, counts as ignored by the container. */
+  /**
+   * A signal that gVisor's command line cannot send, or that a hanging sandbox does not take, counts as ignored by the
+   * container.
+   */
   async signal(
     container: RuntimeContainer,
     _processes: RunningProcesses,
@@ -160,8 +163,8 @@ export class RunscRuntime implements Runtime {
   }
 
   /**
-   * runsc hands over a terminal only when it does not wait for the command. So it gets a terminal of ours as its streams,
-   * and passes that on to the command.
+   * runsc hands over a terminal only when it does not wait for the command. So it gets a terminal of ours as its
+   * streams, and passes that on to the command.
    */
   execStreams(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<RunningExec> {
     return process.terminal === true
@@ -301,7 +304,10 @@ function pidNamespaceIn(spec: Spec): string | undefined {
   return spec.linux?.namespaces?.find(({ type }) => type === "pid")?.path;
 }
 
-/** Whether the container's first process has ended, and with it, as the PID namespace is the container's own, all others. */
+/**
+ * Whether the container's first process has ended, and with it, as the PID namespace is the container's own, all
+ * others.
+ */
 function isOver({ id, bundleDir }: RuntimeContainer): boolean {
   return standInOf(bundleDir) === undefined && pidNamespaceIn(readSpec(bundleDir)) === ownPidNamespace(id);
 }
@@ -321,7 +327,10 @@ function killStandIn(bundleDir: string): void {
   if (standIn !== undefined) signalProcess(standIn.pid, standIn.startTicks, sigkill);
 }
 
-/** The process that stands for a container, if it runs. Its pid comes from a file: another process may have that number now. */
+/**
+ * The process that stands for a container, if it runs. Its pid comes from a file: another process may have that number
+ * now.
+ */
 function standInOf(bundleDir: string): ProcessStat | undefined {
   const pid = readPid(pidFile(bundleDir));
   const stat = pid === undefined ? null : readStat(pid);

@@ -54,8 +54,8 @@ export class RuntimeCommand {
   }
 
   /**
-   * Names the cause of an error when a runtime or monitor does not name it clearly: a missing binary, or a full file system
-   * of `dirs`.
+   * Names the cause of an error when a runtime or monitor does not name it clearly: a missing binary, or a full file
+   * system of `dirs`.
    */
   explained(error: unknown, dirs: readonly string[]): unknown {
     if (codeOf(error) !== Code.Internal) return error;

@@ -16,8 +16,8 @@ import { writeJson } from "./write-json.ts";
 const maxExecOutputBytes = 16 * 1024 * 1024;
 
 /**
- * How long a runtime may take to end after its command was killed, in ms. It reaps the command: were it killed before, a
- * zombie would stay in the container until the machine's init reaps it.
+ * How long a runtime may take to end after its command was killed, in ms. It reaps the command: were it killed before,
+ * a zombie would stay in the container until the machine's init reaps it.
  */
 const reapGraceMs = 1000;
 
@@ -91,7 +91,10 @@ export class RuntimeExec {
     );
   }
 
-  /** Starts a command with `start`, which launches the runtime with the command's streams, and resolves when it has done so. */
+  /**
+   * Starts a command with `start`, which launches the runtime with the command's streams, and resolves when it has done
+   * so.
+   */
   async launch(
     container: RuntimeContainer,
     process: ProcessSpec,
@@ -171,7 +174,8 @@ export class RuntimeExec {
     };
     const result = await start({ name, command }, end.signal);
     signal.throwIfAborted();
-    // Without a pid file the command was never started, and the text on stderr is the runtime's. Mostly the command is wrong.
+    // Without a pid file the command was never started, and the text on stderr is the runtime's. Mostly the command is
+    // wrong.
     if (result.code !== 0 && !existsSync(`${base}.pid`)) {
       throw runtime.failure(
         `exec ${process.args?.[0] ?? ""} in container ${container.id}`,

@@ -13,5 +13,7 @@ export const exitsDir = (p: StatePath) => join(p.state, "exits");
 export const runtimeRoot = (p: StatePath, handler: string) => join(p.state, "runtimes", handler);
 /** Where the socket for the events of a handler's shims is. */
 export const shimDir = (p: StatePath, handler: string) => join(p.state, "shims", handler);
-/** What shims take for containerd's socket: they derive the names of their own sockets from it. Nothing listens there. */
+/**
+ * What shims take for containerd's socket: they derive the names of their own sockets from it. Nothing listens there.
+ */
 export const shimAddress = (p: StatePath) => join(p.state, "shims", "none");

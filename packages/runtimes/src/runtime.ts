@@ -21,7 +21,10 @@ export interface RuntimeContainer {
 }
 
 export interface RunningProcesses {
-  /** The container's first process; undefined when it is in a guest or under another kernel, and so no process of this machine. */
+  /**
+   * The container's first process; undefined when it is in a guest or under another kernel, and so no process of this
+   * machine.
+   */
   readonly main?: ProcessIdentity | undefined;
   /** The process that holds its streams and learns its exit code. */
   readonly monitor: ProcessIdentity;
@@ -59,13 +62,16 @@ export interface RunningExec {
   /** The caller closes them. Closing stdin ends the command's input. */
   readonly streams: ExecStreams;
   /**
-   * Resolves with the exit code when the command has ended; others may still have its streams open. Rejects when it could
-   * not be started (FailedPrecondition, with the runtime's words), and with the signal's reason when that had it killed.
+   * Resolves with the exit code when the command has ended; others may still have its streams open. Rejects when it
+   * could not be started (FailedPrecondition, with the runtime's words), and with the signal's reason when that had it
+   * killed.
    */
   readonly ended: Promise<number>;
   /** Sets the size of its terminal, if it has one. */
   resize(size: TerminalSize): void;
-  /** To be called when the stdin of `streams` was closed, for a runtime that has it open too, as a shim has its FIFO. */
+  /**
+   * To be called when the stdin of `streams` was closed, for a runtime that has it open too, as a shim has its FIFO.
+   */
   stdinClosed?(): void;
 }
 
@@ -74,23 +80,31 @@ export type RuntimeView = "created" | "running" | "stopped" | undefined;
 
 /** Runs the containers of one handler. Every call but `create` and `exec` may be repeated. */
 export interface Runtime {
-  /** Creates the container's processes, stopped before the first instruction. After an error nothing remains but the bundle. */
+  /**
+   * Creates the container's processes, stopped before the first instruction. After an error nothing remains but the
+   * bundle.
+   */
   create(container: RuntimeContainer, spec: Spec, signal: AbortSignal): Promise<RunningProcesses>;
   start(container: RuntimeContainer, processes: RunningProcesses, signal: AbortSignal): Promise<void>;
   /** Sends a signal to the first process; does nothing when that has ended. */
   signal(container: RuntimeContainer, processes: RunningProcesses, number: number, signal: AbortSignal): Promise<void>;
-  /** Sends SIGKILL to everything in the container. Absent where everything is in its cgroup, which the daemon kills itself. */
+  /**
+   * Sends SIGKILL to everything in the container. Absent where everything is in its cgroup, which the daemon kills
+   * itself.
+   */
   kill?(container: RuntimeContainer, signal: AbortSignal): Promise<void>;
-  /** Writes these limits to the cgroup of a created or running container; limits that they do not name stay as they are. */
+  /**
+   * Writes these limits to the cgroup of a created or running container; limits that they do not name stay as they are.
+   */
   update(container: RuntimeContainer, resources: ResourcesSpec, signal: AbortSignal): Promise<void>;
   /** Runs a command to its end. When the signal aborts, kills it with everything that it started. */
   exec(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<ExecResult>;
   /** Starts a command with streams, or, if it wants one, a terminal of `process.consoleSize`. Killed as with `exec`. */
   execStreams(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<RunningExec>;
   /**
-   * The streams of a running container: the fd of a connected SOCK_SEQPACKET socket, which the caller closes. Packets from
-   * it hold what the container writes from now on, after a first byte that is 2 for stdout and 3 for stderr; packets to it,
-   * of 8 KiB at most, are the container's input. It must be read at all times, or the container waits.
+   * The streams of a running container: the fd of a connected SOCK_SEQPACKET socket, which the caller closes. Packets
+   * from it hold what the container writes from now on, after a first byte that is 2 for stdout and 3 for stderr;
+   * packets to it, of 8 KiB at most, are the container's input. It must be read at all times, or the container waits.
    * Throws FailedPrecondition when the monitor is not there.
    */
   attach(container: RuntimeContainer, signal: AbortSignal): Promise<number>;
@@ -101,7 +115,10 @@ export interface Runtime {
    * the background, one call at a time for each container.
    */
   usage?(container: RuntimeContainer, signal: AbortSignal): Promise<CgroupUsage | undefined>;
-  /** What names a container's PID namespace in the spec of another that joins it. Absent where that is its path in /proc. */
+  /**
+   * What names a container's PID namespace in the spec of another that joins it. Absent where that is its path in
+   * /proc.
+   */
   pidNamespaceOf?(container: RuntimeContainer): string | undefined;
   /**
    * Connects to a port of a pod that has a network stack of its own, so that its network namespace does not lead there.
@@ -122,7 +139,10 @@ export interface Runtime {
   reopenLog(container: RuntimeContainer, monitor: ProcessIdentity, signal: AbortSignal): Promise<void>;
   /** Kills what is left of the container, and forgets it. */
   delete(container: Pick<RuntimeContainer, "id" | "bundleDir">, signal: AbortSignal): Promise<void>;
-  /** Calls back once, never before it returns: when the container has ended and everything about its end is known, or its monitor is gone. */
+  /**
+   * Calls back once, never before it returns: when the container has ended and everything about its end is known, or
+   * its monitor is gone.
+   */
   watch(container: RuntimeContainer, processes: RunningProcesses, onEnd: () => void): Disposable;
   /** Whether `watch` would call back now. */
   hasEnded(container: RuntimeContainer, processes: RunningProcesses, signal: AbortSignal): Promise<boolean>;

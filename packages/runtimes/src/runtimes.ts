@@ -95,7 +95,10 @@ export class Runtimes {
     throw new StatusError(Code.FailedPrecondition, `runtime handler ${wanted}: ${problem}`);
   }
 
-  /** The handler that a record names, whatever is wrong with it. Throws FailedPrecondition when it is no longer configured. */
+  /**
+   * The handler that a record names, whatever is wrong with it. Throws FailedPrecondition when it is no longer
+   * configured.
+   */
   handlerOf(name: string): Handler {
     const handler = this.#find(name);
     if (handler !== undefined && isHandler(handler)) return handler;
@@ -116,7 +119,10 @@ export class Runtimes {
     return [...this.#missing.values()].filter((handler) => handler.isConfigured);
   }
 
-  /** To be called before facts of handlers are used; costs nothing when no binary has been replaced. Waits a second at most, also for a binary that hangs. */
+  /**
+   * To be called before facts of handlers are used; costs nothing when no binary has been replaced. Waits a second at
+   * most, also for a binary that hangs.
+   */
   async refreshFacts(): Promise<void> {
     for (const name of this.#missing.keys()) this.#find(name);
     const answers = Promise.all(this.all().map((handler) => handler.refreshFacts()));
@@ -127,7 +133,10 @@ export class Runtimes {
     return this.#default;
   }
 
-  /** Why the default handler cannot create containers now; undefined when it can. Looks for its programs, which may have been removed since the start. */
+  /**
+   * Why the default handler cannot create containers now; undefined when it can. Looks for its programs, which may have
+   * been removed since the start.
+   */
   problem(): string | undefined {
     return this.#default === undefined ? noRuntime : this.handlerOf(this.#default).problem();
   }
@@ -180,8 +189,8 @@ export interface RuntimesOptions {
 }
 
 /**
- * Finds the programs of all handlers, and logs which configured ones are missing. Throws FailedPrecondition when conmon, or
- * a program of the configured default handler, is missing.
+ * Finds the programs of all handlers, and logs which configured ones are missing. Throws FailedPrecondition when
+ * conmon, or a program of the configured default handler, is missing.
  */
 export function openRuntimes(options: RuntimesOptions): Runtimes {
   const { settings, cgroups, log } = options;

@@ -55,8 +55,8 @@ const dyingMs = 2000;
 const sigkill = 9;
 
 /**
- * Any containerd shim v2. The shim outlives the daemon and runs the containers; a thread of ours copies between the FIFOs
- * that it has open and the containers' logs. How a container ended is recorded in its bundle.
+ * Any containerd shim v2. The shim outlives the daemon and runs the containers; a thread of ours copies between the
+ * FIFOs that it has open and the containers' logs. How a container ended is recorded in its bundle.
  *
  * This file is a container's life, from `create` to `delete`. Beside it in shim/: which shim serves a container
  * (shim-processes.ts), its streams (container-streams.ts), its end (container-ends.ts) and its removal (teardown.ts).

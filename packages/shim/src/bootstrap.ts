@@ -16,7 +16,8 @@ const maxQuotedCharacters = 200;
 
 /**
  * Reads what a shim's `start` printed: a line with the address of its socket (then it speaks Task v2), or JSON with
- * version, address and protocol. Throws Internal for anything else, FailedPrecondition for protocols that we do not speak.
+ * version, address and protocol. Throws Internal for anything else, FailedPrecondition for protocols that we do not
+ * speak.
  */
 export function parseBootstrap(output: Buffer): Bootstrap {
   if (output.length > maxBootstrapBytes) throw unreadable(`${output.length} bytes or more`, output);

@@ -14,7 +14,10 @@ export interface ShimProgram {
   readonly address: string;
   /** The path of the socket that takes the shim's events. */
   readonly eventsPath: string;
-  /** A program that publishes an event, for shims that cannot do so by ttrpc: `FILE --address A publish --topic T --namespace N`. */
+  /**
+   * A program that publishes an event, for shims that cannot do so by ttrpc: `FILE --address A publish --topic T
+   * --namespace N`.
+   */
   readonly publishBinary: string;
   /** More environment variables, such as a PATH. */
   readonly env: Readonly<Record<string, string | undefined>>;
@@ -44,7 +47,9 @@ export interface CommandResult {
   readonly stderr: Buffer;
 }
 
-/** Runs a command to its end; after its timeout kills it and throws a TimeoutError. Discards output beyond the limits. */
+/**
+ * Runs a command to its end; after its timeout kills it and throws a TimeoutError. Discards output beyond the limits.
+ */
 export type RunCommand = (command: Command, signal: AbortSignal) => Promise<CommandResult>;
 
 /** Which shim is run for which container, and who runs it. */
@@ -85,8 +90,8 @@ export async function startShim(
 }
 
 /**
- * Removes what a container whose shim is gone has left behind. Throws what `run` throws, and Internal with the shim's own
- * words or for an answer that cannot be read.
+ * Removes what a container whose shim is gone has left behind. Throws what `run` throws, and Internal with the shim's
+ * own words or for an answer that cannot be read.
  */
 export async function deleteWithShim(command: ShimCommand, limits: CallLimits): Promise<DeleteResponse> {
   const doing = `clean up with the shim ${command.program.file}`;

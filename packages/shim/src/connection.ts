@@ -18,7 +18,10 @@ export class ShimConnection implements Disposable {
     this.sandbox = createSandboxClient(client, namespace);
   }
 
-  /** Resolves when it is lost or closed: with undefined when we closed it in good order, else with the reason, with which pending calls fail. */
+  /**
+   * Resolves when it is lost or closed: with undefined when we closed it in good order, else with the reason, with
+   * which pending calls fail.
+   */
   get closed(): Promise<StatusError | undefined> {
     return this.#client.closed;
   }

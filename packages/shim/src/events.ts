@@ -6,7 +6,10 @@ import { TaskExit, TaskOOM } from "./gen/containerd/events/task.ts";
 import { ForwardRequest } from "./gen/containerd/services/events/ttrpc/v1/events.ts";
 import { decodeMessage } from "./service-client.ts";
 
-/** An event that a shim publishes. Any shim can say it of any container, so it is only a reason to ask the container's own. */
+/**
+ * An event that a shim publishes. Any shim can say it of any container, so it is only a reason to ask the container's
+ * own.
+ */
 export type ShimEvent =
   | {
       readonly type: "exit";

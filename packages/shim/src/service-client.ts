@@ -39,7 +39,10 @@ export class ServiceClient<Table extends MethodTable> {
     this.#metadata = { "containerd-namespace-ttrpc": namespace };
   }
 
-  /** Throws the shim's StatusError, DeadlineExceeded, Cancelled, Unavailable when the connection is lost, Internal for an answer of another type. */
+  /**
+   * Throws the shim's StatusError, DeadlineExceeded, Cancelled, Unavailable when the connection is lost, Internal for
+   * an answer of another type.
+   */
   async call<N extends keyof Table & string>(
     method: N,
     request: RequestOf<Table[N]>,

@@ -14,8 +14,8 @@ export interface ChannelOwner {
 const lastFramesMs = 5000;
 
 /**
- * Frames over any duplex stream, which it owns. It never throws: it calls its owner's `over` once, and `closed` resolves
- * when the transport is closed.
+ * Frames over any duplex stream, which it owns. It never throws: it calls its owner's `over` once, and `closed`
+ * resolves when the transport is closed.
  */
 export class Channel {
   /** Resolves with undefined when we ended it in good order, else with what ended it. */
@@ -64,7 +64,10 @@ export class Channel {
     return this.#transport.writableNeedDrain;
   }
 
-  /** Sends a frame, even when the channel is full (see `turn`). All frames of one turn of the event loop go out together. */
+  /**
+   * Sends a frame, even when the channel is full (see `turn`). All frames of one turn of the event loop go out
+   * together.
+   */
   send(type: keyof typeof MessageType, streamId: number, flags: number, data: Uint8Array): void {
     if (this.#isOver) return;
     if (!this.#isCorked) {
@@ -123,8 +126,8 @@ export class Channel {
   }
 
   /**
-   * Lets the last frames go out, and reads on until the peer ends too: closing a socket with unread bytes may discard what
-   * the peer has not read yet. A peer that does not end in time is cut off.
+   * Lets the last frames go out, and reads on until the peer ends too: closing a socket with unread bytes may discard
+   * what the peer has not read yet. A peer that does not end in time is cut off.
    */
   end(): void {
     if (this.#isOver) return;

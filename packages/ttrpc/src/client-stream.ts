@@ -9,9 +9,9 @@ import type { Response } from "./request.ts";
 export type StreamForm = "clientStream" | "serverStream" | "bidiStream";
 
 /**
- * The client's end of a stream. The client sends with `write` and `end`, and iterates, once, over what the server sends,
- * which ends with the server's status. Leaving the loop early, or `using`, gives up the stream. All that ttrpc can tell the
- * server then is that we send nothing more; what it still sends is discarded.
+ * The client's end of a stream. The client sends with `write` and `end`, and iterates, once, over what the server
+ * sends, which ends with the server's status. Leaving the loop early, or `using`, gives up the stream. All that ttrpc
+ * can tell the server then is that we send nothing more; what it still sends is discarded.
  */
 export class ClientStream implements Receiver, AsyncIterable<Buffer>, Disposable {
   readonly form: StreamForm;

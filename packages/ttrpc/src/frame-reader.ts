@@ -31,7 +31,10 @@ export class FrameReader {
     return this.#reading.is !== "head" || this.#heldBytes > 0;
   }
 
-  /** The frames that these bytes complete, with copies of their data. Throws Internal for what is no frame; nothing can be read after that. */
+  /**
+   * The frames that these bytes complete, with copies of their data. Throws Internal for what is no frame; nothing can
+   * be read after that.
+   */
   *read(bytes: Buffer): Generator<Frame, void, void> {
     let at = 0;
     while (at < bytes.length || this.#isEmptyData()) {

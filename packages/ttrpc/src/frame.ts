@@ -6,15 +6,18 @@ export const flagRemoteClosed = 1;
 /** In a request: the sender's data will follow. */
 export const flagRemoteOpen = 2;
 /**
- * In data: it holds no message, not even an empty one. The protocol's text does not have this flag, but its implementations
- * in Go and Rust do, and take an empty frame without it for an empty message.
+ * In data: it holds no message, not even an empty one. The protocol's text does not have this flag, but its
+ * implementations in Go and Rust do, and take an empty frame without it for an empty message.
  */
 export const flagNoData = 4;
 
 /** The most data that a frame may hold, in bytes. */
 export const maxMessageBytes = 4 * 1024 * 1024;
 
-/** The head before the data: the data's length (4 bytes, the first reserved), the stream's number (4), the type, the flags. */
+/**
+ * The head before the data: the data's length (4 bytes, the first reserved), the stream's number (4), the type, the
+ * flags.
+ */
 export const headBytes = 10;
 
 export const maxStreamId = 0xffffffff;

@@ -19,7 +19,10 @@ export class Inbox implements AsyncIterableIterator<Buffer, undefined> {
   #heldBytes = 0;
   #end: { readonly error: StatusError | undefined } | undefined;
 
-  /** @param givenUp called when the reader leaves before the end, as by `break`; with an error when it held up the connection for too long. */
+  /**
+   * @param givenUp called when the reader leaves before the end, as by `break`; with an error when it held up the
+   * connection for too long.
+   */
   constructor(room: InboxRoom, givenUp: (error?: StatusError) => void) {
     this.#room = room;
     this.#givenUp = givenUp;

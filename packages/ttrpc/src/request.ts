@@ -84,7 +84,10 @@ export function encodeResponse(
     .finish();
 }
 
-/** Throws Internal. The payload is a part of the bytes, not a copy. A response without a status is OK, as for peers in Go. */
+/**
+ * Throws Internal. The payload is a part of the bytes, not a copy. A response without a status is OK, as for peers in
+ * Go.
+ */
 export function decodeResponse(bytes: Buffer): Response {
   const fail = (what: string) => new StatusError(Code.Internal, `ttrpc: the peer's response ${what}`);
   const reader = new FieldReader(bytes, fail);

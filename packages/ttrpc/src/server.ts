@@ -10,7 +10,9 @@ import type { Call, Method, Services } from "./service.ts";
 export interface ServerOptions {
   /** How many calls of one connection may be under way; 256. More are refused with ResourceExhausted. */
   readonly maxCalls?: number;
-  /** How large the requests of all calls under way on one connection may be together; 64 MiB. More are refused likewise. */
+  /**
+   * How large the requests of all calls under way on one connection may be together; 64 MiB. More are refused likewise.
+   */
   readonly maxRequestBytes?: number;
   /** How long a stream whose handler does not read may hold up its connection before it fails, in ms; 5000. */
   readonly stallMs?: number;
@@ -43,7 +45,10 @@ export class TtrpcServer {
     return connection;
   }
 
-  /** Takes no more calls, and resolves when those under way have ended and all connections are closed. After `graceMs` it ends them by force. */
+  /**
+   * Takes no more calls, and resolves when those under way have ended and all connections are closed. After `graceMs`
+   * it ends them by force.
+   */
   async close(graceMs: number): Promise<void> {
     this.#isClosing = true;
     const connections = [...this.#connections];

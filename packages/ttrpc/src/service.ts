@@ -10,10 +10,15 @@ export interface Call {
   readonly signal: AbortSignal;
 }
 
-/** Sends a message of a stream, and resolves when the connection has taken it. Throws the reason of the call's signal. */
+/**
+ * Sends a message of a stream, and resolves when the connection has taken it. Throws the reason of the call's signal.
+ */
 export type Write<Message> = (message: Message) => Promise<void>;
 
-/** A method with its handler, in one of the protocol's four forms; messages are bytes. An error that it throws becomes the call's status. */
+/**
+ * A method with its handler, in one of the protocol's four forms; messages are bytes. An error that it throws becomes
+ * the call's status.
+ */
 export type Method =
   | { readonly form: "unary"; readonly handle: (request: Buffer, call: Call) => Promise<Uint8Array> }
   | {

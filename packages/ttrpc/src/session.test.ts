@@ -396,7 +396,7 @@ test("writing waits for the peer to read", async () => {
   })();
   await turns(50);
   assert.ok(written < 1_000_000, `${written} bytes were taken`);
-  // A call waits in the queue; a call that was given up meanwhile is never sent.
+  // A call waits in the queue; one that is given up before its turn is never sent.
   const abort = new AbortController();
   const late = call(client, "Echo", "late");
   const gone = call(client, "Echo", "gone", { signal: abort.signal });

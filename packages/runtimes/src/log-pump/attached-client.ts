@@ -15,7 +15,10 @@ export class AttachedClient {
   readonly #socket: SeqpacketSocket;
   #stall: NodeJS.Timeout | undefined;
 
-  /** @param on `drained`: it has taken what held up the container. `input` returns false to pause the client until `resume`. */
+  /**
+   * @param on `drained`: it has taken what held up the container. `input` returns false to pause the client until
+   * `resume`.
+   */
   constructor(
     fd: number,
     on: { drained: () => void; input: (bytes: Buffer) => boolean; inputEnded: () => void; closed: () => void },

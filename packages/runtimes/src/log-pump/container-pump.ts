@@ -17,7 +17,10 @@ const lineMs = 100;
 /** How many times a FIFO is read in one turn, so that a busy container leaves the others their turns. */
 const roundsInTurn = 8;
 
-/** How many times to wait on for an ended container's streams that still bring output: others may have them open for good. */
+/**
+ * How many times to wait on for an ended container's streams that still bring output: others may have them open for
+ * good.
+ */
 const maxStillRounds = 10;
 
 interface Source {

@@ -18,13 +18,16 @@ export interface EntriesOptions {
   readonly stream: LogStream;
   /** As `LogClock.now` gives it. */
   readonly time: string;
-  /** How to write what follows the last newline: as P when more may come, as F at the stream's end. When not given, it is left over. */
+  /**
+   * How to write what follows the last newline: as P when more may come, as F at the stream's end. When not given, it
+   * is left over.
+   */
   readonly flush?: "P" | "F" | undefined;
 }
 
 /**
- * Output as entries of a CRI log (Kubernetes: design-proposals/node/kubelet-cri-logging.md). A whole line is an entry with
- * the tag F; a line that is too long is several, of which all but the last have P.
+ * Output as entries of a CRI log (Kubernetes: design-proposals/node/kubelet-cri-logging.md). A whole line is an entry
+ * with the tag F; a line that is too long is several, of which all but the last have P.
  */
 export function entriesOf(output: Buffer, { stream, time, flush }: EntriesOptions): Entries {
   const head = Buffer.from(`${time} ${stream} F `);

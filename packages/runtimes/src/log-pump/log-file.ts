@@ -82,8 +82,8 @@ export function findLog(path: string, ino: bigint): { readonly path: string; rea
 }
 
 /**
- * When the last entry of a log was written, in nanoseconds since 1970; undefined when there is none. When the file at the
- * path has none yet, the one that a kubelet renamed last is looked at.
+ * When the last entry of a log was written, in nanoseconds since 1970; undefined when there is none. When the file at
+ * the path has none yet, the one that a kubelet renamed last is looked at.
  */
 export function lastEntryNs(path: string): bigint | undefined {
   return lastEntryIn(path) ?? lastEntryIn(lastRenamed(path));

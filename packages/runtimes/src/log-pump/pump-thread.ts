@@ -6,7 +6,10 @@ import type { FromPump, PumpCall, PumpedContainer, ToPump } from "./messages.ts"
 /** In a bundled daemon the worker's program lies beside the bundle. */
 const program = new URL(import.meta.url.endsWith(".ts") ? "./pump-worker.ts" : "./pump-worker.js", import.meta.url);
 
-/** The thread that copies the streams of the shims' containers, so that gRPC never waits for them. It starts with the first container. */
+/**
+ * The thread that copies the streams of the shims' containers, so that gRPC never waits for them. It starts with the
+ * first container.
+ */
 export class PumpThread {
   readonly #log: Log;
   readonly #onStdinClosed: (id: string) => void;
@@ -24,7 +27,10 @@ export class PumpThread {
     return this.#containers.has(id);
   }
 
-  /** Copies the streams of a container from now on, if that is not being done already. Throws Internal with what prevents it. */
+  /**
+   * Copies the streams of a container from now on, if that is not being done already. Throws Internal with what
+   * prevents it.
+   */
   async open(container: PumpedContainer): Promise<void> {
     if (this.#containers.has(container.id)) return;
     this.#containers.set(container.id, container);

@@ -24,8 +24,9 @@ const spliceBytes = 256 * 1024;
 
 /**
  * A file for output on its way from a container's FIFO to its log. Whenever the program is killed, each byte is in the
- * FIFO, in the spool or in the log, and it is known which. splice(2) moves output into the file in one step. Before entries
- * are appended to the log, the spool's head says where they go; what is found half done is taken back and done again.
+ * FIFO, in the spool or in the log, and it is known which. splice(2) moves output into the file in one step. Before
+ * entries are appended to the log, the spool's head says where they go; what is found half done is taken back and done
+ * again.
  */
 export class Spool implements Disposable {
   readonly #fd: number;
@@ -34,7 +35,9 @@ export class Spool implements Disposable {
   /** Up to where its output is in the log. */
   #done: number;
 
-  /** `logSize` says how long the log with that inode is, undefined when it does not exist. `takeBack` cuts it to a size. */
+  /**
+   * `logSize` says how long the log with that inode is, undefined when it does not exist. `takeBack` cuts it to a size.
+   */
   constructor(
     path: string,
     logSize: (ino: bigint) => bigint | undefined,
@@ -60,7 +63,9 @@ export class Spool implements Disposable {
     return this.#end >= spoolLimitBytes;
   }
 
-  /** Takes what a FIFO holds, and returns it: empty when there is nothing now, undefined at the end. Throws SystemError. */
+  /**
+   * Takes what a FIFO holds, and returns it: empty when there is nothing now, undefined at the end. Throws SystemError.
+   */
   take(fifo: number): Buffer | undefined {
     if (this.#done === this.#end && this.#end > headBytes) this.#clear();
     const bytes = spliceToFile(fifo, this.#fd, this.#end, spliceBytes);
@@ -86,7 +91,10 @@ export class Spool implements Disposable {
     this.#done += used;
   }
 
-  /** To be called when the log is another file from now on: what was appended to the one before is not looked for any more. */
+  /**
+   * To be called when the log is another file from now on: what was appended to the one before is not looked for any
+   * more.
+   */
   settle(): void {
     this.#writeHead({ ino: 0n, logFrom: 0n, logTo: 0n, from: this.#done, to: this.#done });
   }

@@ -29,8 +29,8 @@ export interface ContainerStreamsOptions {
 }
 
 /**
- * The streams of the containers of one handler's shims: FIFOs in their bundles, which a thread of ours copies to the log
- * and to attached clients, and the FIFO to which a shim writes its own messages.
+ * The streams of the containers of one handler's shims: FIFOs in their bundles, which a thread of ours copies to the
+ * log and to attached clients, and the FIFO to which a shim writes its own messages.
  */
 export class ContainerStreams {
   readonly #handler: string;
@@ -71,7 +71,10 @@ export class ContainerStreams {
     return { stdin: path("stdin", container.stdin), stdout: path("stdout", true), stderr: path("stderr", !tty) };
   }
 
-  /** Copies the streams of a container from now on, if that is not being done already: an earlier daemon may have created it. */
+  /**
+   * Copies the streams of a container from now on, if that is not being done already: an earlier daemon may have
+   * created it.
+   */
   async open(container: RuntimeContainer): Promise<void> {
     const { id, bundleDir: dir, logPath, tty, stdin, stdinOnce } = container;
     this.#followShimLog(container);

@@ -1,4 +1,4 @@
-/** How long shims may take for what they are asked, in ms, each for what it may have to do meanwhile. */
+/** How long shims may take to answer, in ms, depending on what they have to do for that. */
 
 /** For what is mostly done in memory. */
 export const answerTimeoutMs = 10_000;

@@ -16,8 +16,8 @@ export interface EventSocketOptions {
 }
 
 /**
- * Takes the events of a handler's shims, and records in a container's bundle when memory ran out in it. Any shim can say
- * so about any container; everything else is asked of the container's own shim.
+ * Takes the events of a handler's shims, and records in a container's bundle when memory ran out in it. Any shim can
+ * say so about any container; everything else is asked of the container's own shim.
  */
 export function listenForEvents({ path, handler, log, bundleDirOf }: EventSocketOptions): void {
   const events = new ShimEvents((event) => {

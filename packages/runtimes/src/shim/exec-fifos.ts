@@ -20,7 +20,10 @@ export class ExecFifos implements Disposable {
     for (const path of this.#paths()) makeFifo(path, 0o600);
   }
 
-  /** Opens our ends, which the caller closes. Reading ends do not wait for a writer; with a terminal, stderr is at its end at once. */
+  /**
+   * Opens our ends, which the caller closes. Reading ends do not wait for a writer; with a terminal, stderr is at its
+   * end at once.
+   */
   open(): { readonly stdin: number; readonly stdout: number; readonly stderr: number } {
     using undo = new DisposableStack();
     // Opened for reading too: so it can be opened before the shim does, and the pipe never breaks.

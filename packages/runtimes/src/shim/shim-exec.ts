@@ -21,7 +21,10 @@ const maxOutputBytes = 16 * 1024 * 1024;
 /** How long to wait for more output after a command's end while others have its streams open, in ms. */
 const drainMs = 1000;
 
-/** How long a slow client may take to read the last output, in ms: a shim that forgets a command throws away what was not read. */
+/**
+ * How long a slow client may take to read the last output, in ms: a shim that forgets a command throws away what was
+ * not read.
+ */
 const forgetAfterMs = 30_000;
 
 /** How long a killed command may take to end, in ms. */
@@ -29,8 +32,8 @@ const killMs = 2000;
 
 export interface ExecShim {
   /**
-   * Held while a command is being started: containerd's shim starts one after the other, takes note of exits in between,
-   * and stalls for a second and more when too many wait for either.
+   * Held while a command is being started: containerd's shim starts one after the other, takes note of exits in
+   * between, and stalls for a second and more when too many wait for either.
    */
   turn(signal: AbortSignal): Promise<Disposable>;
   task(signal: AbortSignal): Promise<TaskClient>;

@@ -5,9 +5,9 @@ import type { Any } from "@keelson/shim/gen/google/protobuf/known.ts";
 type Values = Readonly<Record<string, unknown>>;
 
 /**
- * The `options` of a handler's section, as a shim is given them with each container. Those of containerd's own shim have
- * containerd's names; other shims have a configuration file, `ConfigPath`, or take a message of any other type, as `TypeUrl`
- * with `Value` in base64. Throws FailedPrecondition for anything else.
+ * The `options` of a handler's section, as a shim is given them with each container. Those of containerd's own shim
+ * have containerd's names; other shims have a configuration file, `ConfigPath`, or take a message of any other type, as
+ * `TypeUrl` with `Value` in base64. Throws FailedPrecondition for anything else.
  *
  * @param runcDefaults for a shim of runc's kind: what it is given unless the section says otherwise.
  */

@@ -9,7 +9,9 @@ import { connectShim, type ShimConnection } from "@keelson/shim/connection.ts";
 import type { TaskClient } from "@keelson/shim/task-client.ts";
 import { answerTimeoutMs, listenPatienceMs } from "./deadlines.ts";
 
-/** How often a shim with containers is asked for a sign of life, in ms, and how many times in a row it may not answer. */
+/**
+ * How often a shim with containers is asked for a sign of life, in ms, and how many times in a row it may not answer.
+ */
 const healthPeriodMs = 10_000;
 const maxSilences = 2;
 

@@ -77,7 +77,10 @@ export class ShimProcesses {
     return known === undefined || known.lost !== undefined ? this.#add(shim) : shim;
   }
 
-  /** The Task service of a container's shim. Throws FailedPrecondition without a shim, Unavailable when it is gone or hangs. */
+  /**
+   * The Task service of a container's shim. Throws FailedPrecondition without a shim, Unavailable when it is gone or
+   * hangs.
+   */
   async task(bundle: Bundle, signal: AbortSignal): Promise<TaskClient> {
     const shim = this.of(bundle);
     if (shim === undefined) throw new StatusError(Code.FailedPrecondition, `container ${bundle.id} has no shim`);

@@ -10,9 +10,9 @@ import { processesIn } from "./processes-in.ts";
 const name = "keelson-streams";
 
 /**
- * Starts a process that keeps FIFOs of a bundle open for reading as long as the container exists. A shim closes them at the
- * container's end, and when nobody has a FIFO open, the kernel discards its content: the last output of a container that
- * ends while the daemon is away. The process runs a program of 20 KiB that does nothing.
+ * Starts a process that keeps FIFOs of a bundle open for reading as long as the container exists. A shim closes them at
+ * the container's end, and when nobody has a FIFO open, the kernel discards its content: the last output of a container
+ * that ends while the daemon is away. The process runs a program of 20 KiB that does nothing.
  */
 export function holdStreams(bundleDir: string, fifos: readonly string[]): void {
   using fds = new DisposableStack();

@@ -32,8 +32,8 @@ export interface TeardownOptions {
 }
 
 /**
- * Kills what is left of a container and has its shim forget it; a shim that does not cooperate is killed too. The caller
- * holds the pod's lock: a pod's shim comes and goes with its containers.
+ * Kills what is left of a container and has its shim forget it; a shim that does not cooperate is killed too. The
+ * caller holds the pod's lock: a pod's shim comes and goes with its containers.
  */
 export async function tearDown(d: TeardownDeps, bundle: Bundle, options: TeardownOptions): Promise<void> {
   const { signal } = options;

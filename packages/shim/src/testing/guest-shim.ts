@@ -29,12 +29,12 @@ import { Options } from "../gen/runtimeoptions/v1/options.ts";
 import type { MessageType } from "../service-client.ts";
 
 /**
- * A shim for tests that behaves like those of virtual machines: it starts slowly, prints JSON, has a sandbox of its own for
- * the pod's containers, shows no processes of this machine, and has its metrics from within; it refuses pods in the host's
- * network, and the host's devices. Its "guest" is just a root directory for each container.
+ * A shim for tests that behaves like those of virtual machines: it starts slowly, prints JSON, has a sandbox of its own
+ * for the pod's containers, shows no processes of this machine, and has its metrics from within; it refuses pods in the
+ * host's network, and the host's devices. Its "guest" is just a root directory for each container.
  *
- * A container's annotation `guest.test/misbehave` has it do what shims must not: `garbage`, `fail` or `hang` at its start,
- * or hang, die or answer garbage in a call, as with `hang:Create`.
+ * A container's annotation `guest.test/misbehave` has it do what shims must not: `garbage`, `fail` or `hang` at its
+ * start, or hang, die or answer garbage in a call, as with `hang:Create`.
  *
  * Its options are those of a shim with a configuration file, which is JSON: `{ "startMs": 300 }`.
  */

@@ -181,7 +181,8 @@ export class Conmon {
   }
 
   /**
-   * conmon ends right after it has written the exit code, so by its own end the container's is known, and none is missed.
+   * conmon ends right after it has written the exit code, so by its own end the container's is known, and none is
+   * missed.
    */
   watch({ monitor }: RunningProcesses, onEnd: () => void): Disposable {
     return watchProcess(monitor.pid, monitor.startTicks, onEnd);

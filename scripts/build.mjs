@@ -1,7 +1,7 @@
 /**
- * Makes what ships, in dist/: programs bundled into one file each, the addon and the pinned Node beside
- * them. `cp -r dist/* /usr/local/` installs it. A bundle starts faster and takes 50 MB less than running
- * the sources. An argument names another directory than dist/.
+ * Builds what ships, in dist/: each program bundled into one file, and beside them the addon and the pinned Node.
+ * `cp -r dist/* /usr/local/` installs it. A bundle starts faster and takes 50 MB less than the sources. An argument names
+ * another directory than dist/.
  */
 import { execFileSync } from "node:child_process";
 import { chmodSync, copyFileSync, mkdirSync, rmSync, writeFileSync } from "node:fs";
@@ -27,13 +27,14 @@ await build({
   outdir: lib,
   bundle: true,
   minify: true,
-  // Names in stack traces stay those of the source.
+  // Keeps the names of the source in stack traces.
   keepNames: true,
   platform: "node",
   target: "node26",
   format: "esm",
   legalComments: "linked",
-  // CommonJS libraries in the bundle ask for require and __dirname. The minifier does not see these names: they must be longer than its own.
+  // CommonJS libraries in the bundle use require and __dirname. The minifier does not know these names, so they must be
+  // longer than those that it makes.
   banner: {
     js: 'import{createRequire as keelsonCreateRequire}from"node:module";const require=keelsonCreateRequire(import.meta.url),__dirname=import.meta.dirname,__filename=import.meta.filename;',
   },

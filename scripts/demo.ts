@@ -1,36 +1,37 @@
 /**
- * `npm run demo`: a pod on keelsond from the first call to the last, with a kill -9 of the daemon in the middle. All
- * of it happens in a sandbox (testkit's host-sandbox.ts) and a temporary directory; the image comes from a registry in
- * this process. Exit code 0 when every step did what it says and nothing is left; otherwise the step, its error and
- * the tail of the daemon's log.
+ * `npm run demo`: a pod on keelsond from the first call to the last, with a kill -9 of the daemon in the middle. It all
+ * happens in a sandbox (testkit's host-sandbox.ts) and a temporary directory; the image comes from a registry in this
+ * process. Exits with 0 when every step did what it says and nothing is left; otherwise it prints the step, its error
+ * and the tail of the daemon's log.
  */
 import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { messageOf } from "@keelson/base/status.ts";
 import { leftBehind, type Snapshot, takeSnapshot } from "@keelson/testkit/leaks.ts";
-import { bold, dim, red, Steps } from "./demo/steps.ts";
-import { type Stage, tellStory } from "./demo/story.ts";
-import { keelsondLog, removePodNetwork, startKeelsond, writePodNetwork } from "./keelsond.ts";
+import { Stage } from "./demo/stage.ts";
+import { bold, dim, red } from "./demo/steps.ts";
+import { tellStory } from "./demo/story.ts";
+import { keelsondLog, removePodNetwork, writePodNetwork } from "./keelsond.ts";
 import { removePodCgroup } from "./pod-cgroup.ts";
 import { removePods } from "./remove-pods.ts";
 import { enterTemporarySandbox } from "./temporary-sandbox.ts";
 
 /** What a reader may want to do next. */
-const howToGoOn = `To go on by yourself, as root (pods need a CNI list in /etc/cni/net.d):
+const howToGoOn = `To try it yourself, as root (pods need a CNI list in /etc/cni/net.d):
 
   bin/keelsond                                      serves on unix:///run/keelson/keelson.sock
   bin/keelctl -r unix:///run/keelson/keelson.sock info
   kubelet --container-runtime-endpoint=unix:///run/keelson/keelson.sock …`;
 
 if (process.getuid?.() !== 0) {
-  console.error("the demo needs root: pods are made of namespaces, mounts and cgroups");
+  console.error("the demo needs root, because pods need namespaces, mounts and cgroups");
   process.exit(1);
 }
 const dir = await enterTemporarySandbox("keelson-demo-");
 const interrupt = new AbortController();
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   process.on(signal, () => {
-    // The second time is meant: the sandbox takes everything with it.
+    // Whoever interrupts twice means it: the sandbox takes everything with it.
     if (interrupt.signal.aborted) process.exit(130);
     interrupt.abort(new Error(`interrupted by ${signal}`));
   });
@@ -43,14 +44,7 @@ async function demo(): Promise<number> {
   );
   const before = takeSnapshot();
   const network = writePodNetwork(join(dir, "cni"), "keelson0", "10.70.0");
-  const stage: Stage = {
-    steps: new Steps(),
-    dir,
-    network,
-    cgroup: "keelson-demo",
-    daemon: undefined,
-    signal: interrupt.signal,
-  };
+  const stage = new Stage(dir, network, interrupt.signal);
   let isDone = false;
   try {
     await tellStory(stage);
@@ -68,32 +62,32 @@ async function demo(): Promise<number> {
   return isDone && isClean ? 0 : 1;
 }
 
-/** After a failure: whatever can still be taken down is. */
+/** After a failure: takes down whatever can still be taken down. */
 async function takeDown(stage: Stage): Promise<void> {
   if (!existsSync(keelsondLog(dir))) return;
   try {
-    await stage.steps.run("clean up", async () => {
-      // Between its death and its second start there is no keelsond, but there is a pod.
-      stage.daemon ??= await startKeelsond(dir, stage.network, AbortSignal.timeout(30_000));
-      const pods = await removePods(stage.daemon.client, {});
-      await stage.daemon.end("SIGTERM");
-      return { value: undefined, lines: [`${pods} removed, keelsond ended`] };
+    await stage.step("clean up", async (say) => {
+      // Between its death and its second start no keelsond is running, but a pod is.
+      const { client } = stage.daemon ?? (await stage.startDaemon(AbortSignal.timeout(30_000)));
+      const pods = await removePods(client, {});
+      await stage.endDaemon("SIGTERM");
+      say(`${pods} removed, keelsond ended`);
     });
   } catch (error) {
     console.log(red(messageOf(error)));
   }
 }
 
-async function checkLeftBehind({ steps, network, cgroup }: Stage, before: Snapshot): Promise<boolean> {
+async function checkLeftBehind(stage: Stage, before: Snapshot): Promise<boolean> {
   try {
-    await steps.run("nothing is left", async () => {
-      removePodNetwork(network);
-      removePodCgroup(cgroup);
+    await stage.step("nothing is left", async (say) => {
+      removePodNetwork(stage.network);
+      removePodCgroup(stage.cgroup);
       rmSync(dir, { recursive: true, force: true });
       const left = leftBehind(before);
       if (existsSync(dir)) left.push(`${dir} is still there`);
       if (left.length > 0) throw new Error(left.join("\n  "));
-      return { value: undefined, lines: ["no process, mount, namespace, interface, cgroup, iptables rule or file"] };
+      say("no process, mount, namespace, interface, cgroup, iptables rule or file");
     });
     return true;
   } catch (error) {

@@ -13,7 +13,7 @@ export function readTicks(logFile: string): Tick[] {
   return [...lines].map(([, time, number]) => ({ number: Number(number), atMs: Date.parse(time ?? "") }));
 }
 
-/** Throws when a number from 1 to the last is missing, twice there or out of order. */
+/** Throws when a number from 1 to the last is missing, repeated or out of order. */
 export function assertGapless(ticks: readonly Tick[]): void {
   const wrong = ticks.findIndex(({ number }, index) => number !== index + 1);
   if (wrong >= 0) throw new Error(`line ${wrong + 1} of the log is tick ${ticks[wrong]?.number}`);

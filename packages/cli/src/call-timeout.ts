@@ -2,7 +2,7 @@ import type { RequestOf, UnaryCallName } from "@keelson/cri/service.ts";
 
 const defaultMs = 2_000;
 
-/** What changes something may take as long as a kubelet lets it. */
+/** Calls that change something get as much time as a kubelet gives them. */
 const slowMs = 120_000;
 
 const slowCalls: ReadonlySet<UnaryCallName> = new Set<UnaryCallName>([
@@ -18,11 +18,11 @@ const slowCalls: ReadonlySet<UnaryCallName> = new Set<UnaryCallName>([
 ]);
 
 /**
- * How long to wait for a call, in ms; undefined: until the user gives up. Lists and statuses get
- * 2 s. With --timeout the arithmetic is crictl's: twice for RunPodSandbox, the grace period on top for
- * StopContainer, the command's own timeout on top for ExecSync.
+ * How long to wait for a call, in ms; undefined: until the user gives up. Lists and statuses get 2 s. With --timeout
+ * the arithmetic is crictl's: RunPodSandbox gets twice the time, StopContainer the grace period on top, ExecSync the
+ * command's own timeout on top.
  *
- * @param timeoutMs what --timeout says, if anything
+ * @param timeoutMs the value of --timeout, if it was given
  */
 export function callTimeoutMs<N extends UnaryCallName>(
   name: N,

@@ -1,9 +1,9 @@
-/** What a shell may complete of one command; the name "" stands for keelctl itself. */
+/** What a shell can complete for one command; the name "" is keelctl itself. */
 export interface CompletionCommand {
   readonly name: string;
   readonly description: string;
   readonly flags: readonly { readonly flag: string; readonly description: string; readonly takesValue: boolean }[];
-  /** What its arguments name. */
+  /** The kind of thing that its arguments name. */
   readonly argument: "pod" | "container" | "handler" | undefined;
 }
 
@@ -28,7 +28,7 @@ complete -o default -F _keelctl keelctl
 `;
 }
 
-/** A function for a directory in fpath; sourced it works too. */
+/** A function for a directory in fpath, which can also be sourced. */
 export function zshCompletion(commands: readonly CompletionCommand[]): string {
   return `#compdef keelctl
 # keelctl completion for zsh

@@ -30,11 +30,11 @@ linux: {cgroup_parent: /x, security_context: {namespace_options: {network: 2, pi
   assert.deepEqual(notes, []);
 });
 
-test("fields that do not exist are passed over with a note, as crictl does without one", async () => {
+test("fields that do not exist are ignored as in crictl, but with a note", async () => {
   const { io, notes } = stdin('{"metadata":{"name":"a","namespace":"b","nmae":1},"loggDirectory":"x"}');
   await readPodConfig(io, "-");
   assert.deepEqual(notes, [
-    "keelctl: -: passed over what a PodSandboxConfig does not have: metadata.nmae, loggDirectory\n",
+    "keelctl: -: ignored what a PodSandboxConfig does not have: metadata.nmae, loggDirectory\n",
   ]);
 });
 
@@ -56,18 +56,18 @@ for (const [text, message] of [
   ["", /^StatusError: stdin: PodSandboxConfig must be an object$/],
   ["metadata: {name: x}", /^StatusError: stdin: metadata\.namespace is missing$/],
   ["metadata: {namespace: x}", /^StatusError: stdin: metadata\.name is missing$/],
-  ["metadata: {name: x, namespace: y}\nlabels: [1]", /labels must be an object of texts/],
+  ["metadata: {name: x, namespace: y}\nlabels: [1]", /labels must be an object of strings/],
   [
     "metadata: {name: x, namespace: y}\nport_mappings: [{protocol: 9}]",
     /port_mappings\[0\]\.protocol must be one of TCP/,
   ],
 ] as const) {
-  test(`a wrong file is refused with the place: ${JSON.stringify(text)}`, async () => {
+  test(`a wrong file is refused, naming the place: ${JSON.stringify(text)}`, async () => {
     await assert.rejects(readPodConfig(stdin(text).io, "-"), message);
   });
 }
 
-test("a file that is not there", async () => {
+test("a file that does not exist", async () => {
   await assert.rejects(
     readContainerConfig(stdin("").io, "/nowhere.json"),
     /^StatusError: \/nowhere\.json: there is no such file$/,

@@ -6,7 +6,7 @@ import { fieldsOf, fromJson } from "@keelson/cri/json.ts";
 import { parse } from "yaml";
 import { type Io, note } from "./io.ts";
 
-/** Reads a PodSandboxConfig as crictl takes it; a uid is made up when there is none. Throws InvalidArgument naming the file. */
+/** Reads a PodSandboxConfig in crictl's format; a missing uid becomes a random one. Throws InvalidArgument. */
 export async function readPodConfig(io: Io, path: string): Promise<PodSandboxConfig> {
   const config = PodSandboxConfig.fromPartial(await readMessage(io, "PodSandboxConfig", path));
   if (config.metadata === undefined || config.metadata.name === "") throw invalid(path, "metadata.name is missing");
@@ -15,7 +15,7 @@ export async function readPodConfig(io: Io, path: string): Promise<PodSandboxCon
   return config;
 }
 
-/** Reads a ContainerConfig as crictl takes it. Throws InvalidArgument naming the file. */
+/** Reads a ContainerConfig in crictl's format. Throws InvalidArgument naming the file. */
 export async function readContainerConfig(io: Io, path: string): Promise<ContainerConfig> {
   const config = ContainerConfig.fromPartial(await readMessage(io, "ContainerConfig", path));
   if (config.metadata === undefined || config.metadata.name === "") throw invalid(path, "metadata.name is missing");
@@ -30,7 +30,7 @@ async function readMessage(io: Io, type: string, path: string): Promise<Record<s
   try {
     const json = adapt(type, parse(text), "", unknown);
     const message = fromJson(type, json, type);
-    if (unknown.length > 0) await note(io, `${path}: passed over what a ${type} does not have: ${unknown.join(", ")}`);
+    if (unknown.length > 0) await note(io, `${path}: ignored what a ${type} does not have: ${unknown.join(", ")}`);
     return message;
   } catch (error) {
     throw invalid(path, messageOf(error), error);
@@ -48,9 +48,8 @@ async function readText(io: Io, path: string): Promise<string> {
 }
 
 /**
- * Bends a file to what fromJson takes, where crictl's reader is looser: names in any case, unknown
- * fields passed over, numbers where text belongs, and the value of a KeyValue as plain text though
- * it is bytes on the wire.
+ * Converts a file to what fromJson accepts, because crictl's reader is less strict: names in any case, unknown fields
+ * ignored, numbers where text belongs, and the value of a KeyValue as plain text although it is bytes on the wire.
  */
 function adapt(type: string, value: unknown, path: string, unknown: string[]): unknown {
   if (typeof value !== "object" || value === null || Array.isArray(value)) return value;

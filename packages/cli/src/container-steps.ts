@@ -20,7 +20,7 @@ export interface CreateFlags extends AuthFlags, PullTimeoutFlags {
   cancelTimeout?: string;
 }
 
-/** Creates a container, pulling its images first when `isPulling`. Returns its id. */
+/** Creates a container, after pulling its images if `flags.isPulling`. Returns its id. */
 export async function createContainer(
   session: Session,
   podId: string,
@@ -41,7 +41,7 @@ export async function createContainer(
   }
 }
 
-/** The container's image, and those that it mounts. */
+/** Pulls the container's image, and those that it mounts. */
 async function pullImagesOf(
   session: Session,
   config: ContainerConfig,
@@ -76,7 +76,7 @@ export async function startContainer(session: Session, id: string): Promise<void
   }
 }
 
-/** Stops a container, killing it when `graceSeconds` are over. */
+/** Stops a container, which is killed after `graceSeconds`. */
 export async function stopContainer(session: Session, id: string, graceSeconds: number): Promise<void> {
   try {
     await session.runtime.call(

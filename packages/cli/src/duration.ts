@@ -15,7 +15,7 @@ export function parseDurationMs(text: string, what: string): number {
   return match[1] === "-" ? -ms : ms;
 }
 
-/** As parseDurationMs; undefined for a flag that is not given, or says 0. */
+/** As parseDurationMs; undefined for a flag that is not given, or is 0. */
 export function optionalDurationMs(text: string | undefined, what: string): number | undefined {
   const ms = text === undefined ? 0 : parseDurationMs(text, what);
   return ms > 0 ? ms : undefined;

@@ -1,8 +1,8 @@
 import { Code, codeOf, messageOf, StatusError } from "@keelson/base/status.ts";
 
 /**
- * Does something for every item at the same time, and hands over the results in the order of the
- * items as soon as that can be. Goes on when one fails; throws at the end, with every message.
+ * Does something for all items concurrently, and hands over each result as early as the order of the items allows.
+ * Continues when one fails, and throws at the end, with every message.
  */
 export async function forEachAtOnce<T, R>(
   items: readonly T[],

@@ -33,7 +33,7 @@ export async function findEndpoint(io: Io, probe: Probe = probeSocket): Promise<
     const reason = await probe(endpoint);
     if (reason === undefined) {
       if (endpoint !== usualEndpoints[0])
-        await note(io, `no runtime was named and keelsond is not there; using ${endpoint} (name it with -r)`);
+        await note(io, `no runtime was named and keelsond does not answer; using ${endpoint} (name it with -r)`);
       return endpoint;
     }
     reasons.push(reason);
@@ -45,8 +45,8 @@ export async function findEndpoint(io: Io, probe: Probe = probeSocket): Promise<
 }
 
 /**
- * Waits until something answers at an endpoint that the user named: up to `maxRetries` more times
- * (negative: for ever), with pauses from 0.5 to 5 s. Throws Unavailable.
+ * Waits until something answers at an endpoint that the user named: tries again up to `maxRetries` times (negative:
+ * forever), with pauses from 0.5 to 5 s. Throws Unavailable.
  */
 export async function waitForEndpoint(
   io: Io,
@@ -58,7 +58,7 @@ export async function waitForEndpoint(
   for (let attempt = 0; ; attempt += 1) {
     const reason = await probe(endpoint);
     if (reason === undefined) return;
-    // Waiting changes nothing about permissions.
+    // Waiting does not change permissions.
     if (attempt === maxRetries || reason === "EACCES")
       throw new StatusError(Code.Unavailable, unreachable(endpoint, reason));
     if (attempt === 0 && io.stderr.isTerminal) await note(io, `nothing answers at ${endpoint} yet; trying again`);
@@ -75,7 +75,7 @@ export function unreachable(endpoint: string, reason: string): string {
     case "ENOENT":
       return `cannot reach ${endpoint}: there is no such socket. Is ${daemon} running? Start it, or name another runtime's socket with -r`;
     case "ECONNREFUSED":
-      return `cannot reach ${endpoint}: the socket is there but nothing listens on it. Is ${daemon} running? Start it again`;
+      return `cannot reach ${endpoint}: the socket exists, but nothing listens on it. Is ${daemon} running? Start it again`;
     case "EACCES":
       return `cannot reach ${endpoint}: permission denied. Run keelctl as root`;
     default:

@@ -1,6 +1,6 @@
 import { Command, Option } from "commander";
 
-/** A flag that may be given several times, and takes several values with commas between them, as crictl has it. */
+/** A flag that may be repeated, and takes several values with commas between them, as in crictl. */
 export function listOption(flags: string, description: string): Option {
   return new Option(flags, description).argParser((value: string, before: string[] | undefined) => [
     ...(before ?? []),
@@ -40,17 +40,17 @@ export function addPullFlags(command: Command): Command {
     .option("--pt, --pull-timeout <duration>", "give up pulling after this time, such as 90s (or CRICTL_PULL_TIMEOUT)");
 }
 
-/** The flags of `exec`, `attach` and `port-forward` about the way to the streaming server. */
+/** The flags of `exec`, `attach` and `port-forward` for reaching the streaming server. */
 export function addStreamFlags(command: Command): Command {
   return command
     .option("-r, --transport <name>", "spdy or websocket", "spdy")
-    .option("--tls-sni <name>", "name in the server's certificate, where the address has another")
+    .option("--tls-sni <name>", "name in the server's certificate, if it is not the address's")
     .option("--tls-server-name <name>", "the same")
     .option(
       "--tls-ca <file>",
-      "certificates to check the server's with; without it that of a loopback address is not checked",
+      "certificates to check the server's against; without it a server on a loopback address is not checked",
     )
-    .option("--tls-cert <file>", "certificate to show the server")
+    .option("--tls-cert <file>", "certificate for the server to check")
     .option("--tls-key <file>", "its key");
 }
 

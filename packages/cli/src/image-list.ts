@@ -3,7 +3,7 @@ import { type Image, ListImagesRequest } from "@keelson/cri/gen/runtime/v1/api.t
 import { pattern } from "./select.ts";
 import type { Session } from "./session.ts";
 
-/** The images with the given name (all when it is empty) that pass every `--filter`, sorted by tag, then digest, then id. */
+/** The images with the given name ("" for all) that pass every `--filter`, sorted by tag, digest and id. */
 export async function listImages(session: Session, name: string, filters: readonly string[]): Promise<Image[]> {
   const { images } = await session.image.call(
     "listImages",
@@ -21,7 +21,7 @@ function byDigest(a: Image, b: Image): [string, string] {
   return a.repoDigests.length > 0 && b.repoDigests.length > 0 ? [a.repoDigests[0]!, b.repoDigests[0]!] : [a.id, b.id];
 }
 
-/** crictl's filters; before and since mean the place in the sorted list, for the CRI knows no image's age. */
+/** crictl's filters; before and since mean positions in the sorted list, because the CRI knows no age. */
 function applyFilter(images: Image[], filter: string): Image[] {
   const at = filter.indexOf("=");
   const value = filter.slice(at + 1);

@@ -1,36 +1,36 @@
 import type { Readable } from "node:stream";
 import { safeLines } from "./output/safe-text.ts";
 
-/** Where a program writes to. */
+/** What a program writes to. */
 export interface Output {
   /** Resolves when there is room for more. */
   write(data: string | Uint8Array): Promise<void>;
   readonly isTerminal: boolean;
-  /** Characters in a line of the terminal; 80 where there is none. */
+  /** Characters in a line of the terminal; 80 without a terminal. */
   readonly columns: number;
-  /** Lines of the terminal; 24 where there is none. */
+  /** Lines of the terminal; 24 without a terminal. */
   readonly rows: number;
-  /** Calls the listener when the terminal has another size, until it is disposed of. */
+  /** Calls the listener whenever the terminal's size changes, until the result is disposed of. */
   onResize(listener: () => void): Disposable;
 }
 
 /** What a program reads from. */
 export interface Input {
   readonly isTerminal: boolean;
-  /** The bytes as they come. Nothing is read before; destroying it gives the input up. */
+  /** The bytes as they come. Nothing is read before this call; destroying the stream ends the reading. */
   open(): Readable;
-  /** Every key at once and none of them special, or as the terminal was. Where there is no terminal nothing happens. */
+  /** Raw mode (each key at once, none of them special), or the earlier mode. Does nothing without a terminal. */
   setRaw(isRaw: boolean): void;
 }
 
-/** Everything that keelctl has of the world; tests hand in their own. */
+/** All that keelctl knows of the world; tests pass their own. */
 export interface Io {
   readonly stdout: Output;
   readonly stderr: Output;
   readonly stdin: Input;
   readonly env: Readonly<Record<string, string | undefined>>;
   readStdin(): Promise<string>;
-  /** Asks for a text that is not shown. Throws where stdin is no terminal. */
+  /** Asks for text, which is not shown. Throws when stdin is not a terminal. */
   readSecret(prompt: string): Promise<string>;
   /** ms since 1970 */
   now(): number;
@@ -41,7 +41,7 @@ export interface Io {
 
 /** Why `Io.signal` aborts. */
 export class Interrupt extends Error {
-  /** What a shell tells of a program that this signal has ended: 128 and its number. */
+  /** What a shell reports for a program that the signal has ended: 128 plus its number. */
   readonly exitCode: number;
 
   constructor(exitCode: number) {

@@ -4,7 +4,7 @@ import { isatty } from "node:tty";
 import { type Input, Interrupt, type Io, type Output } from "./io.ts";
 import { runProgram } from "./program.ts";
 
-/** How the shell reports a program that a broken pipe ended, which is what happens to crictl. */
+/** How a shell reports a program that a broken pipe has ended, as it ends crictl. */
 const brokenPipe = 141;
 
 function outputTo(stream: NodeJS.WriteStream): Output {
@@ -25,10 +25,10 @@ function outputTo(stream: NodeJS.WriteStream): Output {
   };
 }
 
-/** Node puts the terminal back as it was at every exit that runs any code of ours. */
+/** Node itself restores the terminal when the process exits. */
 function standardInput(): Input {
   let isRaw = false;
-  // Whoever stopped us (the shell) has changed the terminal; libuv believes that it is still raw.
+  // The shell, which had stopped us, has changed the terminal's mode; libuv believes that it is still raw.
   process.on("SIGCONT", () => {
     if (!isRaw) return;
     process.stdin.setRawMode(false);
@@ -94,5 +94,5 @@ const io: Io = {
 };
 
 process.exitCode = await runProgram(process.argv.slice(2), io);
-// Who asked us to end does not wait until somebody has read what is still on its way to a pipe.
+// After an interrupt nobody wants to wait until somebody reads what is still buffered for a pipe.
 if (interrupt.signal.aborted) process.exit();

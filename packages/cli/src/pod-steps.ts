@@ -3,7 +3,7 @@ import { type PodSandboxConfig, RunPodSandboxRequest, StopPodSandboxRequest } fr
 import { safeText } from "./output/safe-text.ts";
 import type { Session } from "./session.ts";
 
-/** Runs a pod and returns its id. `cancelTimeoutMs` is -T of `runp`, as crictl counts it: the call may take twice as long. */
+/** Runs a pod and returns its id. `cancelTimeoutMs` is -T of `runp`; the call gets twice that, as in crictl. */
 export async function runPod(
   session: Session,
   config: PodSandboxConfig,

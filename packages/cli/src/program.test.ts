@@ -45,7 +45,7 @@ test("info: the status, handlers and features as crictl spells them, JSON in the
   });
 });
 
-test("exit codes of a command line that is wrong: 3 for the command, 1 for a flag", async () => {
+test("exit codes of a wrong command line: 3 for the command, 1 for a flag", async () => {
   assert.deepEqual(await runWith({}, ["zzzzzz"]), { code: 3, out: "", err: "keelctl: unknown command 'zzzzzz'\n" });
   assert.deepEqual(await runWith({}, ["ps", "--bogus"]), {
     code: 1,
@@ -56,11 +56,11 @@ test("exit codes of a command line that is wrong: 3 for the command, 1 for a fla
   for (const args of [[], ["help"], ["--help"]]) {
     const { code, out } = await runWith({}, args);
     assert.equal(code, 0);
-    assert.match(out, /Look into and drive/);
+    assert.match(out, /Inspect and drive/);
   }
 });
 
-test("every command has a help with examples", async () => {
+test("every command has help with examples", async () => {
   const names = [...(await runWith({}, ["help"])).out.matchAll(/^ {2}([a-z][a-z-]+)/gm)]
     .map((match) => match[1]!)
     .filter((name) => name !== "help" && name !== "keelctl");
@@ -70,7 +70,7 @@ test("every command has a help with examples", async () => {
   }
 });
 
-test("a runtime that is not there: what it is and what to do", async () => {
+test("a runtime that cannot be reached: what is wrong and what to do", async () => {
   const { code, err } = await runWith({ env: { CRI_CONFIG_FILE: "/dev/null" } }, [
     "-r",
     "/nowhere/keelson.sock",
@@ -87,7 +87,7 @@ test("a runtime that is not there: what it is and what to do", async () => {
   assert.match(unreachable("unix:///x", "EACCES"), /as root/);
 });
 
-test("errors of the runtime keep their words and get their code; control characters do not get through", async (t) => {
+test("errors of the runtime keep their text and show their code; control characters do not get through", async (t) => {
   const fake = await startFakeRuntime(t, {
     version: () => Promise.reject(new StatusError(Code.Unavailable, "starting\u001b[2J")),
     status: () => Promise.reject(new StatusError(Code.PermissionDenied, "no")),
@@ -103,13 +103,21 @@ test("a call that takes too long names the flag; an interrupt says so", async (t
   });
   assert.equal(
     (await fake.keelctl("-t", "20ms", "version")).err,
-    "keelctl: Version took longer than 0.02 s. It may still be under way; give it more time with --timeout\n",
+    "keelctl: Version took longer than 0.02 s. It may still be in progress; give it more time with --timeout\n",
   );
   assert.deepEqual(await fake.keelctlWith({ signal: AbortSignal.timeout(20) }, "version"), {
     code: 1,
     out: "",
     err: "keelctl: interrupted\n",
   });
+});
+
+test("a DeadlineExceeded of the runtime is not taken for keelctl's own timeout", async (t) => {
+  const message = "the call took longer than its timeout";
+  const fake = await startFakeRuntime(t, {
+    version: () => Promise.reject(new StatusError(Code.DeadlineExceeded, message)),
+  });
+  assert.equal((await fake.keelctl("version")).err, `keelctl: ${message} (DeadlineExceeded)\n`);
 });
 
 test("-D prints each call with its time", async (t) => {
@@ -139,7 +147,7 @@ test("settings: flag before environment before file, and what is wrong in a file
   writeFileSync(file, "timeout: soon\nruntime-endpont: x\n");
   assert.match(
     (await fake.keelctl("-c", file, "version")).err,
-    /crictl\.yaml: timeout must be a whole number of seconds; runtime-endpont is not a key; there are runtime-endpoint/,
+    /crictl\.yaml: timeout must be a whole number of seconds; runtime-endpont is not a key; the keys are runtime-endpoint/,
   );
   assert.match((await fake.keelctl("-c", "/nowhere.yaml", "version")).err, /read the configuration \/nowhere\.yaml/);
   assert.match((await fake.keelctl("-r", "tcp://1.2.3.4:5", "version")).err, /must be unix:/);

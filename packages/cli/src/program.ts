@@ -81,16 +81,13 @@ export async function runProgram(args: readonly string[], io: Io): Promise<numbe
 
 function globalOptions(program: Command): Command {
   program
-    .description("Look into and drive a Kubernetes container runtime through the CRI: keelsond, or any other.")
+    .description("Inspect and drive a Kubernetes container runtime through the CRI: keelsond, or any other.")
     .version(`keelctl version ${version}`, "-v, --version", "print keelctl's version")
     .option(
       "-r, --runtime-endpoint <socket>",
-      "the runtime's socket (or CONTAINER_RUNTIME_ENDPOINT); without it keelsond's, else another that is found",
+      "the runtime's socket (or CONTAINER_RUNTIME_ENDPOINT); without it keelsond's, else another one that answers",
     )
-    .option(
-      "-i, --image-endpoint <socket>",
-      "the socket for images (or IMAGE_SERVICE_ENDPOINT), where it is another one",
-    )
+    .option("-i, --image-endpoint <socket>", "the socket for images (or IMAGE_SERVICE_ENDPOINT), if it is another one")
     .option(
       "-t, --timeout <duration>",
       "how long each call may take, such as 10s; without it 2s for lists, 2m for changes",
@@ -98,7 +95,7 @@ function globalOptions(program: Command): Command {
     .option("-c, --config <file>", "settings (or CRI_CONFIG_FILE); without it crictl's /etc/crictl.yaml")
     .option(
       "--max-retries <count>",
-      "how often to try a named socket again when nothing answers; negative for ever (3 without it)",
+      "how often to try a named socket again when nothing answers; negative: forever (3 without it)",
     )
     .option("-D, --debug", "print each call with its time on stderr");
   return addExamples(program, [
@@ -152,7 +149,7 @@ function addCommands(program: Command, app: App): void {
   }
 }
 
-/** crictl leaves with 3 for a command that is not there, and with 1 for flags that are wrong. */
+/** crictl exits with 3 for an unknown command, and with 1 for wrong flags. */
 function parserExitCode(error: CommanderError): number {
   if (error.code === "commander.unknownCommand") return 3;
   return error.code.startsWith("commander.help") ? 0 : error.exitCode;

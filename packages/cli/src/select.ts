@@ -53,7 +53,7 @@ export async function selectPods(session: Session, flags: PodSelection): Promise
   return newest(matching, flags);
 }
 
-/** The containers that the flags choose, newest first; without --all, --state, --latest or --last the running ones. */
+/** The containers that the flags choose, newest first; without --all, --state, --latest, --last only running ones. */
 export async function selectContainers(session: Session, flags: ContainerSelection): Promise<Container[]> {
   const name = pattern(flags.name, "--name");
   const namespace = pattern(flags.namespace, "--namespace");
@@ -78,7 +78,7 @@ export function podLabel(container: { labels: Record<string, string> }, what: "n
   return container.labels[`io.kubernetes.pod.${what}`] ?? "unknown";
 }
 
-/** `key=value` texts as a map. Throws InvalidArgument naming the flag. */
+/** `key=value` strings as a map. Throws InvalidArgument naming the flag. */
 export function parsePairs(texts: readonly string[], what: string): Record<string, string> {
   const pairs: Record<string, string> = {};
   for (const text of texts) {
@@ -122,7 +122,7 @@ function lastOf(flags: PodSelection): number {
   return flags.last === undefined ? 0 : parseWhole(flags.last, "--last");
 }
 
-/** Containers name an image by tag, digest or id; only the runtime knows which of these are the same. */
+/** Containers name an image by tag, digest or id; only the runtime knows which of these mean the same image. */
 async function withImage(session: Session, containers: Container[], wanted: string | undefined): Promise<Container[]> {
   if (wanted === undefined || wanted === "") return containers;
   const ids = new Map<string, Promise<string | undefined>>();
@@ -141,7 +141,7 @@ async function withImage(session: Session, containers: Container[], wanted: stri
   return containers.filter((_, i) => found[i] === wantedId);
 }
 
-/** A copy without the properties that are undefined, as exact optional types want it. */
+/** A copy without the properties that are undefined, as exact optional types require. */
 function defined<T extends object>(value: T): { [K in keyof T]: NonNullable<T[K]> } {
   return Object.fromEntries(Object.entries(value).filter(([, v]) => v !== undefined)) as {
     [K in keyof T]: NonNullable<T[K]>;

@@ -14,64 +14,54 @@ export interface Session extends Disposable {
   readonly image: Service;
 }
 
-/** One endpoint of a runtime, reached when the first call is made. */
+/** One endpoint of a runtime, connected by the first call. */
 export interface Service {
   /**
-   * Makes a call. Its errors say what the user can do; the code stays the runtime's.
+   * Makes a call. Its errors say what the user can do, and keep the runtime's code.
    *
-   * @param options.timeoutMs instead of what call-timeout.ts and --timeout say
+   * @param options.timeoutMs overrides call-timeout.ts and --timeout
    */
   call<N extends UnaryCallName>(name: N, request: RequestOf<N>, options?: CallOptions): Promise<ResponseOf<N>>;
-  /** Makes a call that answers with a stream, until the runtime or the user ends it. Errors as of `call`. */
+  /** Makes a call that answers with a stream, until the runtime or the user ends it. Errors as for `call`. */
   stream<N extends StreamCallName>(name: N, request: RequestOf<N>): AsyncIterable<ResponseOf<N>>;
 }
 
 export interface CallOptions {
   readonly timeoutMs?: number | undefined;
-  /** The flag that gives the call more time, where that is none of `pull` or `create`. */
+  /** The flag that gives the call more time, when it is not the one that `pull` or `create` has. */
   readonly timeoutFlag?: string;
-  /** Aborts the call beside the user's interrupt. */
+  /** Aborts the call, in addition to the user's interrupt. */
   readonly signal?: AbortSignal;
-  /** The user's interrupt does not abort it: it undoes something, or makes what must be known to be undone. */
+  /**
+   * The user's interrupt does not abort it: it undoes something, or makes something that must be known to be undone.
+   */
   readonly afterInterrupt?: boolean;
+}
+
+/** A connected endpoint. */
+interface Target {
+  readonly io: Io;
+  readonly settings: Settings;
+  readonly client: CriClient;
+  readonly endpoint: string;
 }
 
 export function openSession(io: Io, settings: Settings): Session {
   const clients = new Map<string, CriClient>();
   let found: Promise<string> | undefined;
-  const serviceAt = (endpoint: string | undefined): Service => {
-    let client: Promise<CriClient> | undefined;
-    const connected = async () => {
-      const address = endpoint ?? (await (found ??= findEndpoint(io)));
-      if (endpoint !== undefined) await waitForEndpoint(io, endpoint, settings.maxRetries);
-      const open = clients.get(address) ?? createCriClient(address);
-      clients.set(address, open);
-      return open;
+  const serviceAt = (named: string | undefined): Service => {
+    let target: Promise<Target> | undefined;
+    const connect = async (): Promise<Target> => {
+      if (named !== undefined) await waitForEndpoint(io, named, settings.maxRetries);
+      const endpoint = named ?? (await (found ??= findEndpoint(io)));
+      const client = clients.get(endpoint) ?? createCriClient(endpoint);
+      clients.set(endpoint, client);
+      return { io, settings, client, endpoint };
     };
     return {
-      async call(name, request, options = {}) {
-        const connection = await (client ??= connected());
-        return callOnce(
-          io,
-          settings,
-          { client: connection, endpoint: endpoint ?? (await found!) },
-          name,
-          request,
-          options,
-        );
-      },
-      async *stream(name, request) {
-        const connection = await (client ??= connected());
-        try {
-          yield* connection.stream(name, request, io.signal);
-        } catch (error) {
-          throw await explain(io, error, {
-            name,
-            endpoint: endpoint ?? (await found!),
-            timeoutMs: undefined,
-            flag: "",
-          });
-        }
+      call: async (name, request, options = {}) => makeCall(await (target ??= connect()), name, request, options),
+      stream: async function* (name, request) {
+        yield* makeStream(await (target ??= connect()), name, request);
       },
     };
   };
@@ -88,76 +78,83 @@ export function openSession(io: Io, settings: Settings): Session {
   };
 }
 
-async function callOnce<N extends UnaryCallName>(
-  io: Io,
-  settings: Settings,
-  target: { client: CriClient; endpoint: string },
+async function makeCall<N extends UnaryCallName>(
+  target: Target,
   name: N,
   request: RequestOf<N>,
   options: CallOptions,
 ): Promise<ResponseOf<N>> {
-  const timeoutMs = options.timeoutMs ?? callTimeoutMs(name, request, settings.timeoutMs);
-  const signals = [
-    ...(options.afterInterrupt === true ? [] : [io.signal]),
-    ...(options.signal === undefined ? [] : [options.signal]),
-  ];
-  // AbortSignal.timeout takes no more than 32 bits.
-  if (timeoutMs !== undefined) signals.push(AbortSignal.timeout(Math.min(timeoutMs, 2 ** 31 - 1)));
+  const { io, settings, client, endpoint } = target;
+  const ms = options.timeoutMs ?? callTimeoutMs(name, request, settings.timeoutMs);
+  const limit = ms === undefined ? undefined : { ms, flag: timeoutFlag(name, options), signal: timeoutSignal(ms) };
+  const isInterruptible = options.afterInterrupt !== true;
+  const signals = [isInterruptible ? io.signal : undefined, options.signal, limit?.signal];
   const startedMs = performance.now();
   let code: Code = Code.Ok;
   try {
-    return await target.client.call(name, request, AbortSignal.any(signals));
+    return await client.call(name, request, AbortSignal.any(signals.filter((signal) => signal !== undefined)));
   } catch (error) {
     code = codeOf(error);
-    const flag =
-      options.timeoutFlag ??
-      (options.timeoutMs === undefined ? "--timeout" : name === "pullImage" ? "--pull-timeout" : "--cancel-timeout");
-    throw await explain(io, error, {
-      name,
-      endpoint: target.endpoint,
-      timeoutMs,
-      flag,
-      afterInterrupt: options.afterInterrupt === true,
-    });
+    if (isInterruptible && io.signal.aborted) throw interrupted(error);
+    throw await explain(target, name, error, limit);
   } finally {
-    if (settings.debug)
-      await note(
-        io,
-        `${callTitle(name)} ${target.endpoint} ${(performance.now() - startedMs).toFixed(1)} ms ${codeName(code)}`,
-      );
+    if (settings.debug) {
+      const elapsedMs = performance.now() - startedMs;
+      await note(io, `${callTitle(name)} ${endpoint} ${elapsedMs.toFixed(1)} ms ${codeName(code)}`);
+    }
   }
 }
 
-interface CallFacts {
-  readonly name: CallName;
-  readonly endpoint: string;
-  readonly timeoutMs: number | undefined;
-  /** The flag that gives the call more time. */
-  readonly flag: string;
-  readonly afterInterrupt?: boolean;
+async function* makeStream<N extends StreamCallName>(
+  target: Target,
+  name: N,
+  request: RequestOf<N>,
+): AsyncIterable<ResponseOf<N>> {
+  const { io, client } = target;
+  try {
+    yield* client.stream(name, request, io.signal);
+  } catch (error) {
+    throw io.signal.aborted ? interrupted(error) : await explain(target, name, error);
+  }
 }
 
-async function explain(
-  io: Io,
-  error: unknown,
-  { name, endpoint, timeoutMs, flag, afterInterrupt }: CallFacts,
-): Promise<unknown> {
+function timeoutFlag(name: UnaryCallName, { timeoutMs, timeoutFlag }: CallOptions): string {
+  if (timeoutFlag !== undefined) return timeoutFlag;
+  if (timeoutMs === undefined) return "--timeout";
+  return name === "pullImage" ? "--pull-timeout" : "--cancel-timeout";
+}
+
+/** AbortSignal.timeout takes no more than 32 bits. */
+function timeoutSignal(ms: number): AbortSignal {
+  return AbortSignal.timeout(Math.min(ms, 2 ** 31 - 1));
+}
+
+/** How long a call may take on our side, and the flag that gives it more time. */
+interface Limit {
+  readonly ms: number;
+  readonly flag: string;
+  readonly signal: AbortSignal;
+}
+
+function interrupted(error: unknown): StatusError {
+  return new StatusError(Code.Cancelled, "interrupted", error);
+}
+
+/** A call's error in words for the user. The code stays the same. */
+async function explain(target: Target, name: CallName, error: unknown, limit?: Limit): Promise<unknown> {
+  const { endpoint } = target;
   const code = codeOf(error);
   const message = messageOf(error);
-  if (io.signal.aborted && afterInterrupt !== true) return new StatusError(Code.Cancelled, "interrupted", error);
   if (code === Code.Unavailable) {
-    // The runtime itself may answer Unavailable: its own words are then the better ones.
+    // The runtime itself may answer Unavailable: its own message is better then.
     const reason = await probeSocket(endpoint);
     return reason === undefined ? error : new StatusError(code, unreachable(endpoint, reason), error);
   }
-  if (
-    code === Code.DeadlineExceeded &&
-    timeoutMs !== undefined &&
-    message === "the call took longer than its timeout"
-  ) {
+  // Our own limit, and not a DeadlineExceeded that the runtime answered.
+  if (limit?.signal.aborted === true && error instanceof Error && error.cause === limit.signal.reason) {
     return new StatusError(
       code,
-      `${callTitle(name)} took longer than ${timeoutMs / 1000} s. It may still be under way; give it more time with ${flag}`,
+      `${callTitle(name)} took longer than ${limit.ms / 1000} s. It may still be in progress; give it more time with ${limit.flag}`,
       error,
     );
   }

@@ -11,7 +11,7 @@ export interface Settings {
   readonly imageEndpoint: string | undefined;
   /** Undefined: the defaults of call-timeout.ts. */
   readonly timeoutMs: number | undefined;
-  /** How often to try again when nothing answers at an endpoint that was named; negative: for ever. */
+  /** How often to try again when nothing answers at an endpoint that was named; negative: forever. */
   readonly maxRetries: number;
   readonly debug: boolean;
   readonly pullImageOnCreate: boolean;
@@ -31,8 +31,8 @@ export interface GlobalOptions {
 export const defaultConfigFile = "/etc/crictl.yaml";
 
 /**
- * Reads the settings. A file that was named must be there and be right; what is wrong in the
- * default one, which crictl shares, is noted on stderr and passed over.
+ * Reads the settings. A file that was named must exist and be right; what is wrong in the default one, which crictl
+ * shares, is ignored with a note on stderr.
  */
 export async function readSettings(io: Io, flags: GlobalOptions): Promise<Settings> {
   const named = flags.config ?? orUndefined(io.env["CRI_CONFIG_FILE"]);
@@ -62,8 +62,8 @@ export function parseWhole(text: string, what: string): number {
 }
 
 const checks: Record<string, [what: string, check: (value: unknown) => boolean]> = {
-  "runtime-endpoint": ["a text", isText],
-  "image-endpoint": ["a text", isText],
+  "runtime-endpoint": ["text", isText],
+  "image-endpoint": ["text", isText],
   timeout: ["a whole number of seconds", Number.isSafeInteger],
   debug: ["true or false", isBoolean],
   "pull-image-on-create": ["true or false", isBoolean],
@@ -77,7 +77,7 @@ export const settingKeys: readonly string[] = Object.keys(checks);
 /** What is wrong with a key's value; undefined when nothing is. */
 export function checkSetting(key: string, value: unknown): string | undefined {
   const check = checks[key];
-  if (check === undefined) return `${key} is not a key; there are ${settingKeys.join(", ")}`;
+  if (check === undefined) return `${key} is not a key; the keys are ${settingKeys.join(", ")}`;
   return value === null || check[1](value) ? undefined : `${key} must be ${check[0]}`;
 }
 
@@ -87,7 +87,7 @@ async function readConfigFile(io: Io, named: string | undefined): Promise<Record
     const { values, wrong } = checkConfig(await readFile(path, "utf8"));
     if (wrong.length === 0) return values;
     if (named !== undefined) throw new StatusError(Code.InvalidArgument, wrong.join("; "));
-    await note(io, `${path}: ${wrong.join("; ")}; passed over`);
+    await note(io, `${path}: ${wrong.join("; ")}; ignored`);
     return values;
   } catch (error) {
     if (named === undefined) {
@@ -102,7 +102,7 @@ async function readConfigFile(io: Io, named: string | undefined): Promise<Record
 function checkConfig(text: string): { values: Record<string, unknown>; wrong: string[] } {
   const document = (parse(text) ?? {}) as Record<string, unknown>;
   if (typeof document !== "object" || Array.isArray(document))
-    throw new StatusError(Code.InvalidArgument, "must be a list of key: value");
+    throw new StatusError(Code.InvalidArgument, "must be a mapping of keys to values");
   const values: Record<string, unknown> = {};
   const wrong: string[] = [];
   for (const [key, value] of Object.entries(document)) {
@@ -113,7 +113,7 @@ function checkConfig(text: string): { values: Record<string, unknown>; wrong: st
   return { values, wrong };
 }
 
-/** A bare path is taken for a socket, as crictl does. */
+/** A bare path means a socket, as in crictl. */
 function endpointOf(given: string | undefined): string | undefined {
   if (given === undefined) return undefined;
   if (given.startsWith("unix://")) return given;

@@ -14,7 +14,7 @@ export function formatStatuses(documents: readonly StatusDocument[], format: Doc
   return formatDocument(values.length === 1 ? values[0]! : values, format);
 }
 
-/** A runtime puts JSON into its info's texts: objects become members, anything else a text without its quotes. */
+/** The values of a runtime's info are JSON: objects become members, anything else text without its quotes. */
 function infoValues(info: Record<string, string>): { [key: string]: Json } {
   return Object.fromEntries(
     Object.entries(info).map(([key, text]) => [

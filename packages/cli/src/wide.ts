@@ -7,7 +7,7 @@ import {
 import { forEachAtOnce } from "./each.ts";
 import type { Session } from "./session.ts";
 
-/** The statuses of containers, for what lists do not tell. One that is removed meanwhile is left out. */
+/** The statuses of containers, for what lists leave out. A container that is removed meanwhile is skipped. */
 export async function containerStatuses(
   { runtime }: Session,
   ids: readonly string[],
@@ -21,15 +21,15 @@ export async function containerStatuses(
   return statuses;
 }
 
-/** What lists of pods do not tell. */
+/** What lists of pods leave out. */
 export interface PodDetails {
-  /** All its addresses; empty without a network of its own. */
+  /** All its addresses; empty when the pod has no network of its own. */
   readonly ips: string;
-  /** The handler that runs it, where the pod's own name for it is "" and the runtime tells; else empty. */
+  /** The handler that runs it, if the pod names none and the runtime says which it is; else empty. */
   readonly handler: string;
 }
 
-/** The details of pods; one that is removed meanwhile is left out. */
+/** The details of pods; one that is removed meanwhile is skipped. */
 export async function podDetails({ runtime }: Session, ids: readonly string[]): Promise<Map<string, PodDetails>> {
   const details = new Map<string, PodDetails>();
   const ask = (id: string) =>
@@ -46,7 +46,7 @@ export async function podDetails({ runtime }: Session, ids: readonly string[]): 
   return details;
 }
 
-/** keelsond's info["info"] names the handler that stands behind the default one. */
+/** keelsond's info["info"] names the handler that runs the pod. */
 function handlerIn(info = "{}"): string {
   try {
     const { handler } = JSON.parse(info) as { handler?: unknown };
@@ -56,7 +56,7 @@ function handlerIn(info = "{}"): string {
   }
 }
 
-/** A pod's handler by the name that the pod has for it, and what is behind the default where that is known. */
+/** The handler that a pod names, or that it has the default one, with its name if that is known. */
 export function handlerText(name: string, details?: PodDetails): string {
   if (name !== "") return name;
   return details === undefined || details.handler === "" ? "(default)" : `${details.handler} (default)`;

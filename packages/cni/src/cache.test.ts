@@ -4,7 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { Code, StatusError } from "@keelson/base/status.ts";
-import { AttachmentCache, type Attachment } from "./cache.ts";
+import type { Attachment } from "./attachment.ts";
+import { AttachmentCache } from "./cache.ts";
 import { parseConfigList } from "./config-list.ts";
 import { decodeResult } from "./result.ts";
 
@@ -24,7 +25,7 @@ function makeCache(t: TestContext) {
   return { dir, cache: new AttachmentCache(join(dir, "cache")), files: join(dir, "cache", "results") };
 }
 
-test("an attachment is read back as it was put, with and without a result", async (t) => {
+test("an attachment is read back as it was written, with and without a result", async (t) => {
   const { cache, files } = makeCache(t);
   for (const entry of [
     { attachment, list, result: undefined },
@@ -39,7 +40,7 @@ test("an attachment is read back as it was put, with and without a result", asyn
   assert.deepEqual(await cache.list(), { attachments: [], damaged: new Map() });
 });
 
-test("the file is what libcni writes", async (t) => {
+test("the file has libcni's format", async (t) => {
   const { cache, files } = makeCache(t);
   await cache.put({ attachment, list, result });
   const raw = JSON.parse(readFileSync(join(files, "podnet-c1-eth0"), "utf8")) as Record<string, unknown>;
@@ -48,7 +49,7 @@ test("the file is what libcni writes", async (t) => {
   assert.match(Buffer.from(String(raw["config"]), "base64").toString(), /^\{"cniVersion":"1.0.0","name":"podnet"/);
 });
 
-test("a container's attachments are found among those of others", async (t) => {
+test("a container's attachments are found among others", async (t) => {
   const { cache } = makeCache(t);
   assert.deepEqual((await cache.list("c1")).attachments, []); // no directory yet
   for (const containerId of ["c1", "c11", "c2"])
@@ -60,7 +61,7 @@ test("a container's attachments are found among those of others", async (t) => {
   assert.equal((await cache.list()).attachments.length, 3);
 });
 
-test("a damaged or misplaced file is reported and the others are read", async (t) => {
+test("a damaged or misplaced file is reported, and the others are read", async (t) => {
   const { cache, files } = makeCache(t);
   await cache.put({ attachment, list, result });
   const text = readFileSync(join(files, "podnet-c1-eth0"), "utf8");
@@ -76,11 +77,11 @@ test("a damaged or misplaced file is reported and the others are read", async (t
   }
   assert.match(
     (await cache.list("c2")).damaged.get(join(files, "podnet-c2-eth0")) ?? "",
-    /is not about the attachment that its name says/,
+    /is not for the attachment in its name/,
   );
 });
 
-test("what a cut-off write left is no attachment, and is swept away", async (t) => {
+test("the remains of an interrupted write are not an attachment, and are swept away", async (t) => {
   const { cache, files } = makeCache(t);
   cache.sweep(); // no directory yet
   await cache.put({ attachment, list, result });

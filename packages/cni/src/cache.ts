@@ -3,55 +3,43 @@ import { mkdir, readdir, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { writeFileAtomic } from "@keelson/base/atomic-file.ts";
 import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
+import { type Attachment, checkAttachment } from "./attachment.ts";
 import { type ConfigList, encodeConfigList, parseConfigList } from "./config-list.ts";
 import { isJsonObject, type JsonObject, parseJsonObject } from "./json.ts";
 import { decodeResult, type Result } from "./result.ts";
 
-/** What one call to a network is about (CNI SPEC.md section 3, "Attachment Parameters"). */
-export interface Attachment {
-  readonly containerId: string;
-  /** The network namespace's path; "" when it is gone, which only DEL takes. */
-  readonly netns: string;
-  /** The interface's name in the container. */
-  readonly ifName: string;
-  /** CNI_ARGS. */
-  readonly args: readonly (readonly [key: string, value: string])[];
-  /** By capability; each plugin gets those that it declares. */
-  readonly capabilityArgs: JsonObject;
-}
-
-/** What must be known to take an attachment down again. */
+/** What is needed to remove an attachment. */
 export interface CachedAttachment {
   readonly attachment: Attachment;
   /** The list that it was added with. */
   readonly list: ConfigList;
-  /** undefined: the ADD had begun and its end was never recorded. */
+  /** Undefined: the ADD was begun, and its end was never recorded. */
   readonly result: Result | undefined;
 }
 
-/** What was found in the cache, and apart from it the files that cannot be read: file → reason. */
+/** What was found in the cache, and the files in it that cannot be read, with the reason. */
 export interface CacheListing {
   readonly attachments: readonly CachedAttachment[];
   readonly damaged: ReadonlyMap<string, string>;
 }
 
-/** A list and a result, each twice in JSON and base64, and then some. */
+/** Enough for the largest list and result, both in JSON and base64. */
 const fileLimitBytes = 8 << 20;
 
 /**
- * The attachments of this machine, one file for each in DIR/results, in the format and under the names of
- * libcni's cache (`cniCacheV1`), so that what reads the one reads the other. An entry without a result
- * is one whose ADD has begun: libcni writes none, and takes it for an attachment without a result.
+ * The attachments of this machine, one file for each in DIR/results. Format and names are those of libcni's cache
+ * (`cniCacheV1`), so programs that read that one can read this. An entry without a result is an ADD that was begun:
+ * libcni never writes such entries, and reads them as attachments without a result.
  */
 export class AttachmentCache {
   readonly #dir: string;
 
-  /** @param dir such as /var/lib/keelson/cni; made when it is first needed. */
+  /** @param dir such as /var/lib/keelson/cni; created when it is first needed. */
   constructor(dir: string) {
     this.#dir = join(dir, "results");
   }
 
-  /** Writes an entry; durable when it resolves. Throws ResourceExhausted when it is too large, and what the file system says. */
+  /** Writes an entry, durably. Throws ResourceExhausted when it is too large, and errors of the file system. */
   async put({ attachment, list, result }: CachedAttachment): Promise<void> {
     const { containerId, netns, ifName, args, capabilityArgs } = attachment;
     const entry = {
@@ -67,13 +55,16 @@ export class AttachmentCache {
     };
     const text = JSON.stringify(entry);
     if (Buffer.byteLength(text) > fileLimitBytes)
-      throw new StatusError(Code.ResourceExhausted, `what the network is told is larger than ${fileLimitBytes} bytes`);
-    // Each time: a directory that was removed by hand comes back.
+      throw new StatusError(
+        Code.ResourceExhausted,
+        `the parameters of the network are larger than ${fileLimitBytes} bytes`,
+      );
+    // Each time, so that a directory that was removed by hand is created again.
     await mkdir(this.#dir, { recursive: true, mode: 0o700 });
     await writeFileAtomic(join(this.#dir, fileName(list.name, containerId, ifName)), text, 0o600);
   }
 
-  /** The entries of a container, or of all. A directory that is not there has none. */
+  /** The entries of one container, or of all. None when the directory does not exist. */
   async list(containerId?: string): Promise<CacheListing> {
     const attachments: CachedAttachment[] = [];
     const damaged = new Map<string, string>();
@@ -89,13 +80,13 @@ export class AttachmentCache {
     return { attachments, damaged };
   }
 
-  /** Forgets an attachment. One that is not there is fine. */
+  /** Forgets an attachment, if it is known. */
   async remove(network: string, containerId: string, ifName: string): Promise<void> {
-    // Not fsynced: an entry that comes back after a power cut costs one DEL more.
+    // Without fsync: an entry that reappears after a power cut costs one more DEL.
     await rm(join(this.#dir, fileName(network, containerId, ifName)), { force: true });
   }
 
-  /** Removes what writes that were cut off have left. Before anything else uses the cache; synchronous, to make that easy. */
+  /** Removes the remains of interrupted writes. To be called before anything else uses the cache, hence synchronous. */
   sweep(): void {
     if (!existsSync(this.#dir)) return;
     for (const name of readdirSync(this.#dir)) {
@@ -117,7 +108,7 @@ function fileName(network: string, containerId: string, ifName: string): string 
   return `${network}-${containerId}-${ifName}`;
 }
 
-/** Reads an entry's file. Throws InvalidArgument when it is damaged or not the one that its name says. */
+/** Parses an entry's file. Throws InvalidArgument when it is damaged or does not belong to its name. */
 function decodeEntry(text: string, name: string): CachedAttachment {
   const raw = parseJsonObject(text, fileLimitBytes);
   if (raw["kind"] !== "cniCacheV1") throw invalid("kind: must be cniCacheV1");
@@ -130,33 +121,11 @@ function decodeEntry(text: string, name: string): CachedAttachment {
     capabilityArgs: optionalObject(raw, "capabilityArgs") ?? {},
   };
   checkAttachment(attachment);
-  // A copied or renamed file must not make us take down another attachment.
+  // A copied or renamed file must not make us remove another attachment.
   if (name !== fileName(list.name, attachment.containerId, attachment.ifName))
-    throw invalid("is not about the attachment that its name says");
+    throw invalid("is not for the attachment in its name");
   const result = optionalObject(raw, "result");
   return { attachment, list, result: result === undefined ? undefined : decodeResult(result, list.cniVersion) };
-}
-
-/**
- * Checks what becomes part of file names, environment variables and the plugins' own names. Throws
- * InvalidArgument (SPEC.md section 2, "Parameters").
- */
-export function checkAttachment({ containerId, netns, ifName, args }: Attachment): void {
-  if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,79}$/.test(containerId))
-    throw invalid('container id: must be 1 to 80 letters, digits, "_", "." and "-"');
-  // netdevice(7) names: dev_valid_name() in net/core/dev.c, IFNAMSIZ with its NUL.
-  if (!/^[^\s/:\0]{1,15}$/.test(ifName) || ifName === "." || ifName === "..")
-    throw invalid("interface name: must be 1 to 15 characters without space, / and :");
-  if (netns.includes("\0")) throw invalid("network namespace: must be a path");
-  for (const [key, value] of args) {
-    if (!/^\w+$/.test(key)) throw invalid(`CNI_ARGS: ${JSON.stringify(key)} is no name of an argument`);
-    if (!isArgument(value)) throw invalid(`CNI_ARGS: ${key} must not contain ";"`);
-  }
-}
-
-/** May this be a value in CNI_ARGS, where a semicolon ends it? */
-export function isArgument(value: string): boolean {
-  return !/[;\0]/.test(value);
 }
 
 function pairs(value: unknown): [string, string][] {

@@ -17,7 +17,7 @@ function makeDir(t: TestContext, files: Record<string, unknown>): string {
 
 const list = (name: string) => ({ cniVersion: "1.0.0", name, plugins: [{ type: "bridge" }] });
 
-test("the first valid file in lexical order is the one, and those before it are reported", async (t) => {
+test("the first valid file in lexical order is used, and those before it are reported", async (t) => {
   const dir = makeDir(t, {
     "05-broken.conflist": "{",
     "07-empty.conflist": { cniVersion: "1.0.0", name: "hollow" },
@@ -37,7 +37,7 @@ test("the first valid file in lexical order is the one, and those before it are 
   );
 });
 
-test("a single configuration in .conf and .json is taken", async (t) => {
+test("a single configuration in .conf and .json is accepted", async (t) => {
   for (const name of ["10-one.conf", "10-one.json"]) {
     const { first } = await readConfigDir(makeDir(t, { [name]: { cniVersion: "0.3.1", name: "one", type: "ptp" } }));
     assert.deepEqual(
@@ -47,7 +47,7 @@ test("a single configuration in .conf and .json is taken", async (t) => {
   }
 });
 
-test("plugins in the folder of the network's name come last, unless the list forbids it", async (t) => {
+test("plugins in the folder named after the network come last, unless the list forbids it", async (t) => {
   const folder = { "b/20-tuning.conf": { type: "tuning" }, "b/10-sbr.conf": { type: "sbr" } };
   const open = await readConfigDir(makeDir(t, { "10-b.conflist": list("b"), ...folder }));
   assert.deepEqual(
@@ -68,7 +68,7 @@ test("plugins in the folder of the network's name come last, unless the list for
   );
 });
 
-test("no directory, an empty one, dangling links and directories with a list's name are no lists", async (t) => {
+test("a missing or empty directory, dangling links and directories named like lists give no list", async (t) => {
   assert.deepEqual(await readConfigDir("/nonexistent/keelson"), { first: undefined, invalid: new Map() });
   const dir = makeDir(t, {});
   symlinkSync("nowhere", join(dir, "10-x.conflist"));

@@ -13,13 +13,13 @@ import {
 export interface ConfigDir {
   /** The first valid list in the lexical order of file names; undefined when there is none. */
   readonly first: { readonly file: string; readonly list: ConfigList } | undefined;
-  /** Files before the first valid one that cannot be used: file → what is wrong, which names the file. */
+  /** Unusable files before the first valid one, with what is wrong; the text names the file. */
   readonly invalid: ReadonlyMap<string, string>;
 }
 
 /**
- * Reads a directory such as /etc/cni/net.d: `.conflist`, `.conf` and `.json` files, each tried in lexical
- * order until one is valid. A directory that is not there is an empty one. Throws only when it cannot be read.
+ * Reads a directory such as /etc/cni/net.d: tries `.conflist`, `.conf` and `.json` files in lexical order until one is
+ * valid. A directory that does not exist counts as empty. Throws only when the directory cannot be read.
  */
 export async function readConfigDir(dir: string): Promise<ConfigDir> {
   const invalid = new Map<string, string>();
@@ -28,7 +28,7 @@ export async function readConfigDir(dir: string): Promise<ConfigDir> {
     try {
       return { first: { file, list: await readConfigFile(dir, name) }, invalid };
     } catch (error) {
-      // A file that was removed after the listing is as if it had never been there.
+      // A file that was removed after the listing is ignored.
       if (!isMissing(error)) invalid.set(file, messageOf(error));
     }
   }
@@ -50,7 +50,7 @@ async function readConfigFile(dir: string, name: string): Promise<ConfigList> {
   return { ...list, plugins };
 }
 
-/** SPEC.md 1.1, section 1, "loadOnlyInlinedPlugins": plugins from the folder with the network's name come last. */
+/** SPEC.md 1.1, section 1, "loadOnlyInlinedPlugins": plugins from the folder named after the network come last. */
 async function readPluginFolder(folder: string) {
   const files = await configFiles(folder, [".conf"]);
   return Promise.all(
@@ -70,7 +70,7 @@ async function configFiles(dir: string, extensions: readonly string[]): Promise<
 
 async function readText(file: string): Promise<string> {
   const { size } = await stat(file);
-  // Before it is read: a mistake such as a link to a disk image must not fill the memory.
+  // Checked before reading: a mistake such as a link to a disk image must not fill the memory.
   if (size > configLimitBytes)
     throw new StatusError(Code.InvalidArgument, `${file}: is larger than ${configLimitBytes} bytes`);
   return readFile(file, "utf8");

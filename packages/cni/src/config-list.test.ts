@@ -31,7 +31,7 @@ test("a list keeps its plugins with all of their keys", () => {
   );
 });
 
-test("what is encoded is read back the same", () => {
+test("an encoded list is read back the same", () => {
   const parsed = parse({ ...list, disableCheck: true, disableGC: "TRUE" });
   assert.equal(parsed.disableGC, true);
   assert.deepEqual(parseConfigList(encodeConfigList(parsed), "again"), parsed);
@@ -45,11 +45,11 @@ test("a single configuration becomes a list of one", () => {
   assert.deepEqual([parsed.name, parsed.cniVersion, parsed.plugins[0]?.raw["mtu"]], ["one", "0.4.0", 9000]);
   assert.throws(
     () => parseSingleConfig(JSON.stringify(list), "one.conf"),
-    /^StatusError: one.conf: plugins: belongs into a file that ends in .conflist$/,
+    /^StatusError: one.conf: plugins: belongs in a file that ends in .conflist$/,
   );
 });
 
-test("the highest version that both sides have is chosen", () => {
+test("the highest version that both sides support is chosen", () => {
   for (const [cniVersion, cniVersions, chosen] of [
     [undefined, undefined, "0.1.0"],
     ["0.3.1", undefined, "0.3.1"],
@@ -61,7 +61,7 @@ test("the highest version that both sides have is chosen", () => {
   }
 });
 
-test("each mistake is named with the file and the key", () => {
+test("each mistake is reported with the file and the key", () => {
   const cases: [unknown, RegExp][] = [
     [{ ...list, name: undefined }, /name: must be a string, not undefined/],
     [{ ...list, name: "../etc" }, /name: "\.\.\/etc" must be 1 to 128/],
@@ -98,7 +98,7 @@ test("each mistake is named with the file and the key", () => {
   }
 });
 
-test("too large and too deep are refused", () => {
+test("lists that are too large or nested too deeply are refused", () => {
   assert.throws(() => parse({ ...list, note: "x".repeat(1 << 20) }), /is larger than 1048576 bytes/);
   assert.throws(() => parse({ ...list, note: "é".repeat(600_000) }), /is larger than 1048576 bytes/);
   const deep = "[".repeat(100_000) + "]".repeat(100_000);
@@ -108,12 +108,12 @@ test("too large and too deep are refused", () => {
   );
 });
 
-test("a plugin's own file needs a type only", () => {
+test("a plugin's own file needs only a type", () => {
   assert.equal(parsePluginConfig('{"type":"tuning"}', "f").type, "tuning");
   assert.throws(() => parsePluginConfig("{}", "dir/f.conf"), /dir\/f.conf: type: must be a string/);
 });
 
-test("no text makes anything but a StatusError", () => {
+test("no text causes any error other than a StatusError", () => {
   const text = JSON.stringify(list);
   for (let length = 0; length < text.length; length++)
     assert.throws(() => parseConfigList(text.slice(0, length), "f"), StatusError);

@@ -2,23 +2,23 @@ import { Code, StatusError, wrapError } from "@keelson/base/status.ts";
 import { isJsonObject, type JsonObject, jsonType, parseJsonObject, printable } from "./json.ts";
 import { highestVersion, oldestVersion, type SpecVersion, specVersions } from "./version.ts";
 
-/** More than any real list has; a cached attachment holds a copy of it. */
+/** More than any real list needs; each cached attachment contains a copy. */
 export const configLimitBytes = 1 << 20;
 
-/** One entry of `plugins`: what the runtime must know of it, and all that the plugin is to get. */
+/** One entry of `plugins`: what the runtime must know, and everything that the plugin will get. */
 export interface PluginConfig {
   /** The binary's name. */
   readonly type: string;
-  /** Names of the capabilities that are declared true. */
+  /** The capabilities that are declared true. */
   readonly capabilities: ReadonlySet<string>;
-  /** The object as written, unknown keys included. */
+  /** The object as written, including unknown keys. */
   readonly raw: JsonObject;
 }
 
-/** A network configuration list (CNI SPEC.md section 1), checked. */
+/** A checked network configuration list (CNI SPEC.md section 1). */
 export interface ConfigList {
   readonly name: string;
-  /** The highest version that the list offers and we speak: what the plugins are called with. */
+  /** The highest version that both the list and we support; the plugins are called with it. */
   readonly cniVersion: SpecVersion;
   readonly disableCheck: boolean;
   readonly disableGC: boolean;
@@ -27,8 +27,8 @@ export interface ConfigList {
 }
 
 /**
- * Reads a `.conflist`. Without `plugins` the list is empty: they are then in the folder that is named after
- * the network. `source` is the file's name for messages. Throws InvalidArgument naming the file and the key.
+ * Parses a `.conflist`. Without `plugins` the list is empty: then they are in the folder named after the network.
+ * `source` is the file's name, for messages. Throws InvalidArgument naming the file and the key.
  */
 export function parseConfigList(text: string, source: string): ConfigList {
   return within(source, () => {
@@ -50,11 +50,11 @@ export function parseConfigList(text: string, source: string): ConfigList {
   });
 }
 
-/** Reads a `.conf` or `.json`, the configuration of a single plugin, as a list of one. Throws like parseConfigList. */
+/** Parses a `.conf` or `.json`, the configuration of a single plugin, as a list of one. Throws like parseConfigList. */
 export function parseSingleConfig(text: string, source: string): ConfigList {
   return within(source, () => {
     const raw = parseJsonObject(text, configLimitBytes);
-    if ("plugins" in raw) throw invalid("plugins: belongs into a file that ends in .conflist");
+    if ("plugins" in raw) throw invalid("plugins: belongs in a file that ends in .conflist");
     return {
       name: networkName(raw),
       cniVersion: negotiate(raw),
@@ -66,12 +66,12 @@ export function parseSingleConfig(text: string, source: string): ConfigList {
   });
 }
 
-/** Reads one plugin's configuration from the folder that is named after the network (SPEC.md 1.1, section 1). */
+/** Parses one plugin's configuration from the folder named after the network (SPEC.md 1.1, section 1). */
 export function parsePluginConfig(text: string, source: string): PluginConfig {
   return within(source, () => pluginConfig(parseJsonObject(text, configLimitBytes), ""));
 }
 
-/** The list as one JSON document with all of its plugins; parseConfigList reads it back. */
+/** The list as one JSON document with all of its plugins, for parseConfigList. */
 export function encodeConfigList(list: ConfigList): string {
   return JSON.stringify({
     cniVersion: list.cniVersion,
@@ -94,7 +94,7 @@ function within<T>(source: string, parse: () => T): T {
 function networkName(raw: JsonObject): string {
   const name = raw["name"];
   if (typeof name !== "string") throw invalid(`name: must be a string, not ${jsonType(name)}`);
-  // The name becomes part of file names, of ours and of the plugins' (host-local: /var/lib/cni/networks/NAME).
+  // The name becomes part of file names, both ours and the plugins' (host-local: /var/lib/cni/networks/NAME).
   if (!/^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,127}$/.test(name)) {
     throw invalid(
       `name: "${printable(name)}" must be 1 to 128 letters, digits, "_", "." and "-", and begin with a letter or digit`,
@@ -128,7 +128,7 @@ function boolean(raw: JsonObject, key: string): boolean {
   const value = raw[key];
   if (value === undefined) return false;
   if (typeof value === "boolean") return value;
-  // libcni takes the strings too, so configurations with them are in use.
+  // libcni accepts these strings too, so there are configurations that use them.
   const word = typeof value === "string" ? value.toLowerCase() : undefined;
   if (word === "true" || word === "false") return word === "true";
   throw invalid(`${key}: must be true or false`);

@@ -1,17 +1,17 @@
 import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
 
-/** A JSON object as it was read: its keys are nobody's promise yet. */
+/** A JSON object as it was read: nothing is known about its keys yet. */
 export type JsonObject = { readonly [key: string]: unknown };
 
-/** Deeper nesting than any configuration or result has; JSON.stringify would overflow the stack on much deeper. */
+/** Deeper than any configuration or result is nested; much deeper nesting would overflow JSON.stringify's stack. */
 const maxDepth = 64;
 
 /**
- * Reads a JSON object of at most `limitBytes` bytes. Throws InvalidArgument when it is larger, no JSON,
- * no object or nested too deeply; the message does not repeat the text.
+ * Parses a JSON object of at most `limitBytes` bytes. Throws InvalidArgument when it is larger, not JSON, not an object
+ * or nested too deeply; the message does not repeat the text.
  */
 export function parseJsonObject(text: string, limitBytes: number): JsonObject {
-  // A UTF-16 unit is at most three bytes of UTF-8: the exact count is needed only in between.
+  // A UTF-16 unit is at most three bytes of UTF-8, so the exact size is only needed in between.
   if (text.length > limitBytes || (text.length * 3 > limitBytes && Buffer.byteLength(text) > limitBytes)) {
     throw invalid(`is larger than ${limitBytes} bytes`);
   }
@@ -26,7 +26,7 @@ export function parseJsonObject(text: string, limitBytes: number): JsonObject {
   return value;
 }
 
-/** Is this an object, and not an array or null? */
+/** Whether this is an object, and neither an array nor null. */
 export function isJsonObject(value: unknown): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
@@ -37,7 +37,7 @@ export function jsonType(value: unknown): string {
   return Array.isArray(value) ? "array" : typeof value;
 }
 
-/** A string as a message can show it: control characters escaped, cut to `limit` characters. */
+/** A string as a message can show it: without control characters, cut to `limit` characters. */
 export function printable(text: string, limit = 200): string {
   // Lone surrogates and control characters would break a log line or a gRPC message.
   const clean = text.toWellFormed().replace(/[\p{Cc}\u2028\u2029]+/gu, (c) => (c.trim() === "" ? " " : "?"));
@@ -45,7 +45,7 @@ export function printable(text: string, limit = 200): string {
 }
 
 function firstLine(text: string): string {
-  // V8 quotes the text around the error; that may be anything.
+  // V8 quotes the text around the error, which may be anything.
   return printable(text, 120);
 }
 

@@ -3,9 +3,9 @@ import { rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
 import { Code, messageOf, StatusError, toStatus } from "@keelson/base/status.ts";
-import type { Attachment } from "./cache.ts";
+import type { Attachment } from "./attachment.ts";
 import { parseConfigList } from "./config-list.ts";
-import { addNetwork, checkNetwork, delNetwork, gcNetwork, statusNetwork } from "./network.ts";
+import { addNetwork, delNetwork, gcNetwork, statusNetwork } from "./network.ts";
 import { answer, type FakePlugin, makeFakePlugins } from "./testing/fake-plugins.ts";
 
 const never = new AbortController().signal;
@@ -32,11 +32,11 @@ const bridge: FakePlugin = (call) => answer(call, "10.1.0.5/16");
 const pass: FakePlugin = (call) => answer(call);
 const all = { bridge, tuning: pass, portmap: pass };
 
-test("ADD goes down the chain with each result, DEL comes back with the last one", async () => {
+test("ADD runs down the chain with each result, DEL runs back with the last one", async () => {
   using fake = makeFakePlugins(all);
   const result = await addNetwork(fake.deps, chain(), attachment, never);
   assert.deepEqual(result.ips, [{ address: "10.1.0.5/16", interface: 0 }]);
-  await delNetwork(fake.deps, chain(), attachment, result, never);
+  await delNetwork(fake.deps, { list: chain(), attachment, result }, never);
   assert.deepEqual(fake.story(), [
     "bridge ADD",
     "tuning ADD",
@@ -99,7 +99,7 @@ for (const [step, type] of ["bridge", "tuning", "portmap"].entries()) {
   });
 }
 
-test("when undoing fails too, the others are undone, both errors are told, and the attachment is kept for later", async () => {
+test("when undoing fails too, the others are undone, both errors are reported, and the attachment is kept", async () => {
   using fake = makeFakePlugins({ ...all, tuning: () => ({ code: 1, stdout: '{"code":100,"msg":"stuck"}' }) });
   await assert.rejects(addNetwork(fake.deps, chain(), attachment, never), (error) => {
     assert.equal(
@@ -113,7 +113,7 @@ test("when undoing fails too, the others are undone, both errors are told, and t
   assert.equal((await fake.deps.cache.list("c1")).attachments.length, 1);
 });
 
-test("a call that ends in the middle is undone with a deadline of its own", async () => {
+test("a call that is aborted in the middle is undone, with a separate deadline", async () => {
   const abort = new AbortController();
   using fake = makeFakePlugins({
     ...all,
@@ -134,12 +134,12 @@ test("a call that ends in the middle is undone with a deadline of its own", asyn
   assert.deepEqual(fake.story(), ["bridge ADD", "tuning ADD", "tuning DEL", "bridge DEL"]);
 });
 
-test("undoing that hangs ends by itself", async () => {
+test("undoing that hangs is ended by its deadline", async () => {
   using fake = makeFakePlugins({
     ...all,
     tuning: (call) => (call.command === "DEL" ? new Promise(() => {}) : { code: 1 }),
   });
-  // The rollback's own signal does not keep the process running; the fake plugin has no process either.
+  // Neither the rollback's timeout nor the fake plugin keeps the process running.
   const keepAlive = setInterval(() => {}, 1000);
   await assert.rejects(addNetwork({ ...fake.deps, cleanupTimeoutMs: 20 }, chain(), attachment, never), (error) =>
     /plugin tuning: ADD: ended with code 1 and said nothing \(and while cleaning up: plugin tuning: DEL: was running for 0\.\d s when the deadline was over/.test(
@@ -163,20 +163,18 @@ test("a missing plugin is found before anything runs", async () => {
   assert.deepEqual((await fake.deps.cache.list()).attachments, []);
 });
 
-test("a plugin that disappears between ADD and DEL keeps the attachment until it is back", async () => {
+test("when a plugin disappears between ADD and DEL, the attachment is kept until it is back", async () => {
   using fake = makeFakePlugins(all);
   const result = await addNetwork(fake.deps, chain(), attachment, never);
   rmSync(join(fake.binDir, "tuning"));
-  await assert.rejects(
-    delNetwork(fake.deps, chain(), attachment, result, never),
-    /plugin tuning: there is no such binary/,
-  );
+  const attached = { list: chain(), attachment, result };
+  await assert.rejects(delNetwork(fake.deps, attached, never), /plugin tuning: there is no such binary/);
   writeFileSync(join(fake.binDir, "tuning"), "", { mode: 0o755 });
-  await delNetwork(fake.deps, chain(), attachment, result, never);
+  await delNetwork(fake.deps, attached, never);
   assert.deepEqual((await fake.deps.cache.list()).attachments, []);
 });
 
-test("bad answers of a plugin are its own fault and are undone", async () => {
+test("a plugin's bad answer is an Internal error, and is undone", async () => {
   const cases: [Awaited<ReturnType<FakePlugin>>, RegExp][] = [
     [{ stdout: "" }, /result: is not JSON/],
     [{ stdout: "<html>" }, /result: is not JSON/],
@@ -202,7 +200,7 @@ test("bad answers of a plugin are its own fault and are undone", async () => {
   }
 });
 
-test("an exec that cannot start the plugin is an error with its name", async () => {
+test("when a plugin cannot be started, the error names it", async () => {
   using fake = makeFakePlugins(all);
   const exec = () => Promise.reject(new Error("spawn: EAGAIN"));
   await assert.rejects(addNetwork({ ...fake.deps, exec }, chain(), attachment, never), (error) =>
@@ -238,34 +236,33 @@ test("DEL stops at the first plugin that fails and keeps the attachment", async 
   });
   const result = await addNetwork(fake.deps, chain(), attachment, never);
   await assert.rejects(
-    delNetwork(fake.deps, chain(), attachment, result, never),
+    delNetwork(fake.deps, { list: chain(), attachment, result }, never),
     (error: StatusError) => error.code === Code.Unavailable,
   );
   assert.deepEqual(fake.story().slice(3), ["portmap DEL", "tuning DEL"]);
   assert.equal((await fake.deps.cache.list()).attachments.length, 1);
 });
 
-test("each version gets what it knows", async () => {
-  for (const [version, delHasResult, checks, statuses] of [
-    ["0.3.1", false, 0, 0],
-    ["0.4.0", true, 1, 0],
-    ["1.0.0", true, 1, 0],
-    ["1.1.0", true, 1, 1],
+test("plugins of each version get only what their version has", async () => {
+  for (const [version, delHasResult, statuses] of [
+    ["0.3.1", false, 0],
+    ["0.4.0", true, 0],
+    ["1.0.0", true, 0],
+    ["1.1.0", true, 1],
   ] as const) {
     using fake = makeFakePlugins(all);
     const list = listOf(version, { type: "bridge" });
     const result = await addNetwork(fake.deps, list, attachment, never);
-    await checkNetwork(fake.deps, list, attachment, result, never);
     await statusNetwork(fake.deps, list, never);
     await gcNetwork(fake.deps, list, [attachment], never);
-    await delNetwork(fake.deps, list, attachment, result, never);
+    await delNetwork(fake.deps, { list, attachment, result }, never);
     const count = (command: string): number => fake.calls.filter((call) => call.command === command).length;
-    assert.deepEqual([count("CHECK"), count("STATUS"), count("GC")], [checks, statuses, statuses], version);
+    assert.deepEqual([count("STATUS"), count("GC")], [statuses, statuses], version);
     assert.equal(fake.calls.at(-1)?.config["prevResult"] !== undefined, delHasResult, version);
   }
 });
 
-test("GC names the valid attachments, asks every plugin and tells all errors", async () => {
+test("GC names the valid attachments, runs every plugin and reports all errors", async () => {
   using fake = makeFakePlugins({
     bridge: () => ({ code: 1, stdout: '{"code":100,"msg":"one"}' }),
     tuning: () => ({}),
@@ -282,25 +279,22 @@ test("GC names the valid attachments, asks every plugin and tells all errors", a
   assert.deepEqual(Object.keys(fake.calls[0]?.env ?? {}), ["CNI_COMMAND", "CNI_PATH"]);
 });
 
-test("CHECK and GC are not asked where the list forbids it", async () => {
+test("GC is not run when the list forbids it", async () => {
   using fake = makeFakePlugins(all);
   const list = parseConfigList(
     JSON.stringify({
       cniVersion: "1.1.0",
       name: "podnet",
-      disableCheck: true,
       disableGC: true,
       plugins: [{ type: "bridge" }],
     }),
     "test",
   );
-  const result = await addNetwork(fake.deps, list, attachment, never);
-  await checkNetwork(fake.deps, list, attachment, result, never);
   await gcNetwork(fake.deps, list, [], never);
-  assert.deepEqual(fake.story(), ["bridge ADD"]);
+  assert.deepEqual(fake.story(), []);
 });
 
-test("STATUS tells the first plugin that is not ready", async () => {
+test("STATUS reports the first plugin that is not ready", async () => {
   using fake = makeFakePlugins({
     ...all,
     tuning: () => ({ code: 1, stdout: '{"cniVersion":"1.1.0","code":50,"msg":"no addresses left"}' }),

@@ -5,10 +5,13 @@ import type { PluginConfig } from "./config-list.ts";
 import { isJsonObject, type JsonObject, parseJsonObject, printable } from "./json.ts";
 import { resultLimitBytes } from "./result.ts";
 
-/** What a plugin is asked to do (CNI SPEC.md section 2, "CNI operations"). */
-export type Command = "ADD" | "DEL" | "CHECK" | "STATUS" | "GC";
+/**
+ * What a plugin is asked to do (CNI SPEC.md section 2, "CNI operations"). CHECK is optional for runtimes; we do not use
+ * it.
+ */
+export type Command = "ADD" | "DEL" | "STATUS" | "GC";
 
-/** How much of stdout an exec must keep: one byte more than a result may have shows that it is too large. */
+/** How much of stdout an exec must keep: with one byte more than a result may have, it is known to be too large. */
 export const stdoutLimitBytes = resultLimitBytes + 1;
 /** How much of stderr is worth keeping. */
 export const stderrLimitBytes = 64 << 10;
@@ -21,33 +24,41 @@ export interface PluginCall {
   readonly stdin: string;
 }
 
-/** How it ended. */
+/** How a process ended. */
 export interface PluginExit {
-  /** null when a signal ended it. */
+  /** Null when a signal ended it. */
   readonly code: number | null;
   readonly signal: string | null;
-  /** At most stdoutLimitBytes of it. */
+  /** At most stdoutLimitBytes. */
   readonly stdout: string;
-  /** At most stderrLimitBytes of it. */
+  /** At most stderrLimitBytes. */
   readonly stderr: string;
 }
 
 /**
- * Runs a plugin to its end; when the signal aborts, kills it with its children and rejects with the
- * signal's reason once it is gone. Output over the limits is read and thrown away. Also rejects when it
- * cannot be started.
+ * Runs a plugin to its end. When the signal aborts, kills it together with its children, and rejects with the signal's
+ * reason once it is gone. Output beyond the limits is read and discarded. Also rejects when the plugin cannot be
+ * started.
  */
 export type PluginExec = (call: PluginCall, signal: AbortSignal) => Promise<PluginExit>;
 
 export interface PluginDeps {
-  /** Where plugins are looked for, in this order; CNI_PATH. */
+  /** Where plugins are searched for, in this order; CNI_PATH. */
   readonly binDirs: readonly string[];
   readonly exec: PluginExec;
 }
 
-/**
- * The path of a plugin's binary. Throws FailedPrecondition saying where it was looked for and what to do.
- */
+/** What one plugin is asked to do. */
+export interface PluginRequest {
+  readonly plugin: PluginConfig;
+  readonly command: Command;
+  /** The parameters of the command (SPEC.md section 2, "Parameters"). */
+  readonly env: Readonly<Record<string, string>>;
+  /** For stdin. */
+  readonly config: JsonObject;
+}
+
+/** The path of a plugin's binary. Throws FailedPrecondition saying where it was searched for and what to do. */
 export async function findPlugin(d: PluginDeps, type: string): Promise<string> {
   for (const dir of d.binDirs) {
     const file = join(dir, type);
@@ -60,25 +71,21 @@ export async function findPlugin(d: PluginDeps, type: string): Promise<string> {
 }
 
 /**
- * Runs one plugin and answers what it wrote to stdout, which may be anything. `env` has the parameters
- * of the command (SPEC.md section 2, "Parameters").
+ * Runs one plugin and returns what it wrote to stdout, which may be anything.
  *
- * Throws a StatusError that begins with the plugin's name: Unavailable when the plugin asks to try again
- * later (11) or is not available (50, 51), FailedPrecondition when it refuses the configuration (1, 2, 4, 6, 7)
- * or its binary is missing, DeadlineExceeded or Cancelled when the signal aborted, Internal otherwise.
+ * Throws a StatusError that begins with the plugin's name: Unavailable when the plugin asks to try again later (11) or
+ * is not available (50, 51), FailedPrecondition when it refuses the configuration (1, 2, 4, 6, 7) or its binary is
+ * missing, DeadlineExceeded or Cancelled when the signal aborted, Internal otherwise.
  */
 export async function execPlugin(
   d: PluginDeps,
-  plugin: PluginConfig,
-  command: Command,
-  request: { readonly env: Readonly<Record<string, string>>; readonly config: JsonObject },
+  { plugin, command, env, config }: PluginRequest,
   signal: AbortSignal,
 ): Promise<string> {
-  const file = await findPlugin(d, plugin.type);
   const call = {
-    file,
-    env: { CNI_COMMAND: command, CNI_PATH: d.binDirs.join(":"), ...request.env },
-    stdin: JSON.stringify(request.config),
+    file: await findPlugin(d, plugin.type),
+    env: { CNI_COMMAND: command, CNI_PATH: d.binDirs.join(":"), ...env },
+    stdin: JSON.stringify(config),
   };
   try {
     const exit = await runToEnd(d, call, signal);
@@ -105,7 +112,7 @@ async function runToEnd(d: PluginDeps, call: PluginCall, signal: AbortSignal): P
   }
 }
 
-/** SPEC.md section 2, "Errors": a non-zero exit code and, if all went well, an error structure on stdout. */
+/** SPEC.md section 2, "Errors": a non-zero exit code and, from well-behaved plugins, an error structure on stdout. */
 function failureOf(exit: PluginExit): StatusError {
   const reported = errorStructure(exit.stdout);
   const said = tail(exit.stderr) || tail(exit.stdout);
@@ -120,7 +127,7 @@ function errorStructure(stdout: string): StatusError | undefined {
   try {
     raw = parseJsonObject(stdout, resultLimitBytes);
   } catch {
-    return undefined; // it wrote something else, which failureOf shows
+    return undefined; // The plugin wrote something else, which failureOf shows.
   }
   if (!isJsonObject(raw) || typeof raw["msg"] !== "string" || raw["msg"] === "") return undefined;
   const details =
@@ -132,7 +139,7 @@ function errorStructure(stdout: string): StatusError | undefined {
   );
 }
 
-/** SPEC.md section 5, "Error": the codes that mean something for what the caller does next. */
+/** SPEC.md section 5, "Error": the codes that matter for what the caller does next. */
 const statusCodes: ReadonlyMap<number | undefined, Code> = new Map([
   [1, Code.FailedPrecondition], // incompatible CNI version
   [2, Code.FailedPrecondition], // unsupported field
@@ -144,7 +151,7 @@ const statusCodes: ReadonlyMap<number | undefined, Code> = new Map([
   [51, Code.Unavailable], // not available, and existing containers are affected
 ]);
 
-/** The end of what a program said: where the reason usually is. */
+/** The end of a program's output, which usually has the reason. */
 function tail(text: string): string {
   return printable(text.trim().slice(-500), 500);
 }

@@ -7,7 +7,7 @@ import { readConfigDir } from "./config-dir.ts";
 import { addNetwork, delNetwork } from "./network.ts";
 import { answer, makeFakePlugins } from "./testing/fake-plugins.ts";
 
-test("the example of the README works", async () => {
+test("the README's example works", async () => {
   using fake = makeFakePlugins({ bridge: (call) => answer(call, "10.1.0.5/16") });
   const { exec } = fake.deps;
   const binDirs = [fake.binDir];
@@ -28,7 +28,7 @@ test("the example of the README works", async () => {
   const attachment = { containerId: "3f2a", netns: "/run/netns/blue", ifName: "eth0", args: [], capabilityArgs: {} };
   const result = await addNetwork(d, first.list, attachment, signal);
   console.log(result.ips[0]?.address);
-  await delNetwork(d, first.list, attachment, result, signal);
+  await delNetwork(d, { list: first.list, attachment, result }, signal);
   // end
 
   assert.deepEqual(seen, ["10.1.0.5/16"]);
@@ -38,6 +38,6 @@ test("the example of the README works", async () => {
       ?.replaceAll(/^ {2}/gm, "") ?? "none";
   assert.ok(
     readFileSync(join(import.meta.dirname, "../README.md"), "utf8").includes(code),
-    "README.md has another example",
+    "the example in README.md is a different one",
   );
 });

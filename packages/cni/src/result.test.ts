@@ -27,14 +27,14 @@ const old = {
 const parse = (value: unknown, asked: Parameters<typeof parseResult>[1] = "1.0.0") =>
   parseResult(JSON.stringify(value), asked);
 
-test("a result of today is read, and kept as it was written", () => {
+test("a result of a current version is parsed, and kept as it was written", () => {
   const { raw, ...shape } = parse({ ...current, custom: { x: 1 } });
   const { cniVersion: _, ...expected } = current;
   assert.deepEqual(shape, expected);
   assert.deepEqual(raw, { ...current, custom: { x: 1 } });
 });
 
-test("a result of old has no interfaces", () => {
+test("a result of an old version has no interfaces", () => {
   const { raw, ...shape } = parse(old, "0.2.0");
   assert.deepEqual(shape.interfaces, []);
   assert.deepEqual(shape.ips, [{ address: "10.1.0.5/16", gateway: "10.1.0.1" }, { address: "fd00::5/64" }]);
@@ -42,7 +42,7 @@ test("a result of old has no interfaces", () => {
   assert.deepEqual(raw, old);
 });
 
-test("what Go writes for nothing is nothing", () => {
+test("the null and empty values that Go writes are treated as absent", () => {
   const { raw: _, ...shape } = parse({
     cniVersion: "",
     interfaces: null,
@@ -53,7 +53,7 @@ test("what Go writes for nothing is nothing", () => {
   assert.deepEqual(shape, { interfaces: [], ips: [], routes: [], dns: { nameservers: [], search: [], options: [] } });
 });
 
-test("an answer in another version is converted to the one that was asked for, with the same meaning", () => {
+test("an answer in another version is converted to the requested one, with the same meaning", () => {
   for (const answered of specVersions) {
     for (const asked of specVersions) {
       const first = parse({ ...(isAtLeast(answered, "0.3.0") ? current : old), cniVersion: answered }, asked);
@@ -69,14 +69,14 @@ test("an answer in another version is converted to the one that was asked for, w
   }
 });
 
-test("a version that nobody speaks is refused", () => {
+test("an unsupported version is refused", () => {
   assert.throws(
     () => parse({ ...current, cniVersion: "7.0.0" }),
     /result: cniVersion: "7.0.0" was not asked for \(1.0.0 was\)/,
   );
 });
 
-test("each mistake is named with its key", () => {
+test("each mistake is reported with its key", () => {
   const cases: [object, RegExp][] = [
     [{ ips: [{ address: "10.1.0.5" }] }, /ips\[0\].address: "10.1.0.5" must be an IP address with a prefix/],
     [{ ips: [{ address: "10.1.0.5/33" }] }, /ips\[0\].address/],
@@ -84,10 +84,10 @@ test("each mistake is named with its key", () => {
     [{ ips: [{}] }, /ips\[0\].address: is missing/],
     [
       { ips: [{ address: "10.1.0.5/16", interface: 2 }] },
-      /ips\[0\].interface: 2 is no index of interfaces, which has 2/,
+      /ips\[0\].interface: 2 is not an index of interfaces, which has 2/,
     ],
     [{ ips: [{ address: "10.1.0.5/16", interface: -1 }] }, /ips\[0\].interface: must be a whole number/],
-    [{ ips: [{ address: "10.1.0.5/16", gateway: "nowhere" }] }, /ips\[0\].gateway: "nowhere" is no IP address/],
+    [{ ips: [{ address: "10.1.0.5/16", gateway: "nowhere" }] }, /ips\[0\].gateway: "nowhere" is not an IP address/],
     [{ ips: "10.1.0.5/16" }, /ips: must be a list, not string/],
     [{ ips: Array.from({ length: 1025 }, () => ({})) }, /ips: has 1025 entries; at most 1024/],
     [{ interfaces: [7] }, /interfaces\[0\]: must be an object, not number/],
@@ -106,7 +106,7 @@ test("each mistake is named with its key", () => {
   }
 });
 
-test("no answer makes anything but a StatusError", () => {
+test("no answer causes any error other than a StatusError", () => {
   const check = (text: string): void => {
     for (const asked of ["0.2.0", "1.1.0"] as const) {
       try {

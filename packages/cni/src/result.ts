@@ -3,18 +3,18 @@ import { Code, StatusError, wrapError } from "@keelson/base/status.ts";
 import { isJsonObject, type JsonObject, jsonType, parseJsonObject, printable } from "./json.ts";
 import { isAtLeast, isSpecVersion, type SpecVersion } from "./version.ts";
 
-/** A result has a handful of entries: this is where one is broken or hostile. */
+/** A result has a handful of entries; with more than this it is broken or hostile. */
 const maxEntries = 1024;
 const maxStringLength = 4096;
 
-/** More than any result has; it is kept in memory and on disk for each pod. */
+/** More than any result needs; it is kept in memory and on disk for each pod. */
 export const resultLimitBytes = 1 << 20;
 
 export interface Interface {
   readonly name: string;
   readonly mac?: string;
   readonly mtu?: number;
-  /** The network namespace's path; absent for an interface of the host. */
+  /** The path of the network namespace; absent for an interface of the host. */
   readonly sandbox?: string;
 }
 
@@ -39,19 +39,19 @@ export interface Dns {
   readonly options: readonly string[];
 }
 
-/** What an ADD has brought about, in one shape for all versions (CNI SPEC.md section 5). */
+/** What an ADD has done, in one shape for all versions (CNI SPEC.md section 5). */
 export interface Result {
   readonly interfaces: readonly Interface[];
   readonly ips: readonly IpConfig[];
   readonly routes: readonly Route[];
   readonly dns: Dns;
-  /** As the plugin wrote it, unknown keys included, with the `cniVersion` that was asked for: the next plugin's `prevResult`. */
+  /** As the plugin wrote it, including unknown keys, in the requested `cniVersion`: the next plugin's `prevResult`. */
   readonly raw: JsonObject;
 }
 
 /**
- * Reads what a plugin wrote on ADD. `asked` is the version that it was called with: an answer in another
- * version that we speak is converted to it. Throws InvalidArgument naming the key.
+ * Parses what a plugin wrote on ADD. `asked` is the version that it was called with; an answer in another supported
+ * version is converted to it. Throws InvalidArgument naming the key.
  */
 export function parseResult(text: string, asked: SpecVersion): Result {
   try {
@@ -61,7 +61,7 @@ export function parseResult(text: string, asked: SpecVersion): Result {
   }
 }
 
-/** The same for a result that is already JSON, such as a cached one. */
+/** The same for a result that has already been parsed as JSON, such as a cached one. */
 export function decodeResult(raw: JsonObject, asked: SpecVersion): Result {
   const answered = versionOf(raw, asked);
   const isOld = !isAtLeast(answered, "0.3.0");
@@ -72,7 +72,7 @@ export function decodeResult(raw: JsonObject, asked: SpecVersion): Result {
 
 type Shape = Omit<Result, "raw">;
 
-/** A plugin that leaves the version out means the one that it was called with, as libcni has it. */
+/** As in libcni, a plugin that omits the version means the one that it was called with. */
 function versionOf(raw: JsonObject, asked: SpecVersion): SpecVersion {
   const version = raw["cniVersion"];
   if (version === undefined || version === "") return asked;
@@ -126,7 +126,7 @@ function decodeIp(value: unknown, at: string, interfaceCount: number): IpConfig 
   const gateway = address(raw, "gateway", at);
   const index = integer(raw, "interface", at);
   if (index !== undefined && index >= interfaceCount)
-    throw invalid(`${at}.interface: ${index} is no index of interfaces, which has ${interfaceCount}`);
+    throw invalid(`${at}.interface: ${index} is not an index of interfaces, which has ${interfaceCount}`);
   return {
     address: cidr(raw, "address", at),
     ...(gateway === undefined ? {} : { gateway }),
@@ -155,7 +155,7 @@ function decodeDns(value: unknown): Dns {
 }
 
 function encodeCurrent(shape: Shape, cniVersion: SpecVersion): JsonObject {
-  // Before 1.0.0 each address says its family.
+  // Before 1.0.0 each address names its family.
   const ips = isAtLeast(cniVersion, "1.0.0")
     ? shape.ips
     : shape.ips.map((ip) => ({ version: ip.address.includes(":") ? "6" : "4", ...ip }));
@@ -183,7 +183,8 @@ function list(raw: JsonObject, key: string, at?: string): readonly unknown[] {
   if (value === undefined || value === null) return [];
   const path = at === undefined ? key : `${at}.${key}`;
   if (!Array.isArray(value)) throw invalid(`${path}: must be a list, not ${jsonType(value)}`);
-  if (value.length > maxEntries) throw invalid(`${path}: has ${value.length} entries; at most ${maxEntries} are taken`);
+  if (value.length > maxEntries)
+    throw invalid(`${path}: has ${value.length} entries; at most ${maxEntries} are allowed`);
   return value;
 }
 
@@ -191,7 +192,7 @@ function string(raw: JsonObject, key: string, at: string): string | undefined {
   return checkedString(raw[key], `${at}.${key}`);
 }
 
-/** Absent, null and empty are the same to Go's plugins. */
+/** For Go's plugins, absent, null and empty are the same. */
 function checkedString(value: unknown, path: string): string | undefined {
   if (value === undefined || value === null || value === "") return undefined;
   if (typeof value !== "string") throw invalid(`${path}: must be a string, not ${jsonType(value)}`);
@@ -203,14 +204,15 @@ function integer(raw: JsonObject, key: string, at: string): number | undefined {
   const value = raw[key];
   if (value === undefined || value === null) return undefined;
   if (typeof value !== "number" || !Number.isSafeInteger(value) || value < 0)
-    throw invalid(`${at}.${key}: must be a whole number from 0`);
+    throw invalid(`${at}.${key}: must be a whole number that is not negative`);
   return value;
 }
 
 function address(raw: JsonObject, key: string, at: string): string | undefined {
   const value = string(raw, key, at);
   if (value === undefined) return undefined;
-  if (isIP(value) === 0 || value.includes("%")) throw invalid(`${at}.${key}: "${printable(value)}" is no IP address`);
+  if (isIP(value) === 0 || value.includes("%"))
+    throw invalid(`${at}.${key}: "${printable(value)}" is not an IP address`);
   return value;
 }
 

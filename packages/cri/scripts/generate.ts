@@ -1,7 +1,6 @@
 /**
- * Makes src/gen from proto/: the messages by ts-proto, and a table of all messages, fields and
- * enums for code that walks them (JSON, the table in docs/cri.md). `--out DIR` writes elsewhere,
- * for the test that compares.
+ * Generates src/gen from proto/: the messages with ts-proto, and a table of all messages, fields and enums for code
+ * that walks them (JSON, the table in docs/cri.md). `--out DIR` writes elsewhere, for the test that compares.
  */
 import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -34,7 +33,7 @@ interface EnumDescriptor {
   value: { name: string; number?: number }[];
 }
 
-// Plain definitions of the services: messages are for whoever speaks of pods, gRPC only for whoever serves or calls.
+// Plain definitions of the services, without gRPC: packages that only use the messages must not depend on it.
 generateMessages(here, values.out, ["outputServices=generic-definitions"]);
 mkdirSync(values.out, { recursive: true });
 writeFileSync(join(values.out, "descriptor.ts"), descriptorModule());
@@ -85,7 +84,7 @@ function fieldEntry(message: MessageDescriptor, field: FieldDescriptor): string 
   );
   const kind = field.type.replace("TYPE_", "").toLowerCase();
   const of = field.typeName?.replace(".runtime.v1.", "");
-  // The key that ts-proto gives the field is its JSON name, but for names that start in capitals.
+  // ts-proto's key for a field is its JSON name, except for names that start with a capital.
   return JSON.stringify({
     name: field.name,
     key: field.jsonName,

@@ -5,7 +5,10 @@ import type { RequestOf, ResponseOf, StreamCallName, UnaryCallName } from "./ser
 
 /** A connection to a CRI runtime. Each call takes a plain request and rejects with a StatusError. */
 export interface CriClient {
-  /** Makes a call with one answer. The signal aborts it; a TimeoutError (AbortSignal.timeout) reads as DeadlineExceeded. */
+  /**
+   * Makes a call with one answer. The signal aborts it: the error is then DeadlineExceeded when the reason is a
+   * TimeoutError (AbortSignal.timeout), else Cancelled, and its cause is the signal's reason.
+   */
   call<N extends UnaryCallName>(name: N, request: RequestOf<N>, signal: AbortSignal): Promise<ResponseOf<N>>;
   /** Makes a call that answers with a stream; ending the iteration cancels it. */
   stream<N extends StreamCallName>(name: N, request: RequestOf<N>, signal: AbortSignal): AsyncIterable<ResponseOf<N>>;

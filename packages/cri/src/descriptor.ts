@@ -1,7 +1,7 @@
 /** The names of an enum's values and their numbers. */
 export type EnumDescriptor = Readonly<Record<string, number>>;
 
-/** One field of a message, as proto/ has it. */
+/** One field of a message, as in proto/. */
 export interface FieldDescriptor {
   /** As in the .proto file, in snake case. */
   readonly name: string;
@@ -21,7 +21,7 @@ export interface FieldDescriptor {
     | "message"
     | "enum"
     | "map";
-  /** The message or enum, where kind is one of these. */
+  /** The name of the message or enum, if `kind` is one of these. */
   readonly of?: string;
   readonly repeated?: boolean;
   readonly deprecated?: boolean;

@@ -13,7 +13,7 @@ const containers = [
     labels: { app: "web", "": "" },
   }),
   Container.fromPartial({}),
-  // More than one byte of length, and more than two.
+  // Their lengths take two bytes, and three.
   Container.fromPartial({ id: "b".repeat(64), annotations: { note: "ä".repeat(200) } }),
   Container.fromPartial({ id: "c", annotations: { note: "x".repeat(70_000) } }),
 ];
@@ -30,7 +30,7 @@ const answers = {
 } as const;
 
 for (const [name, response] of Object.entries(answers)) {
-  test(`${name} is encoded as the generated code does it, the first time and again`, () => {
+  test(`${name} is encoded as by the generated code, the first time and again`, () => {
     const ours = listSerializerOf(name)!;
     const expected = methodOf(name as keyof typeof answers).responseSerialize(response);
     assert.deepEqual(ours(response), Buffer.from(expected));
@@ -40,7 +40,7 @@ for (const [name, response] of Object.entries(answers)) {
   });
 }
 
-test("other calls have no such encoding", () => {
+test("other calls have no encoding of their own", () => {
   assert.deepEqual(
     callNames.filter((name) => listSerializerOf(name) !== undefined).sort(),
     Object.keys(answers).sort(),

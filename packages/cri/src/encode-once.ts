@@ -1,7 +1,7 @@
 import { Container, PodSandbox } from "./gen/runtime/v1/api.ts";
 import type { CallName } from "./service.ts";
 
-/** What the items of a list are encoded with; in all of these answers the items are field 1, and there is nothing else. */
+/** How lists are encoded, by call: in all of these answers the items are field 1, and there is no other field. */
 const lists = {
   listContainers: (response: { containers: readonly Container[] }) => encodeList(response.containers, Container),
   streamContainers: (response: { containers: readonly Container[] }) => encodeList(response.containers, Container),
@@ -11,10 +11,10 @@ const lists = {
 } satisfies { [N in CallName]?: unknown };
 
 /**
- * How the answer of a call is encoded when it is a list that is asked for again and again: each item once, as long as
- * its object lives, and a list as a whole once, as long as its array lives, so that it costs about a copy. Whoever
- * answers such a call never changes an item or an array that it gave, and gives the same one for what is unchanged.
- * undefined for other calls.
+ * The encoder of calls whose answer is a list that clients poll: it encodes each item once while its object lives, and
+ * each list once while its array lives, so that a repeated answer costs about a copy. Handlers of these calls must not
+ * change an item or array that they have returned, and should return the same one while it is unchanged. Undefined for
+ * other calls.
  */
 export function listSerializerOf(name: string): ((response: unknown) => Buffer) | undefined {
   return Object.hasOwn(lists, name) ? (lists[name as keyof typeof lists] as (response: unknown) => Buffer) : undefined;
@@ -24,7 +24,7 @@ interface Codec<T> {
   encode(item: T): { finish(): Uint8Array };
 }
 
-/** Bytes by item, with the field's tag and length before them, and by array of items. */
+/** The bytes of items, after the field's tag and length, and of arrays of items. */
 const encodedItems = new WeakMap<object, Uint8Array>();
 const encodedLists = new WeakMap<readonly object[], Buffer>();
 
@@ -40,7 +40,7 @@ function encodeItem<T extends object>(item: T, codec: Codec<T>): Uint8Array {
   return bytes;
 }
 
-/** Field 1, of a length: https://protobuf.dev/programming-guides/encoding/#length-types */
+/** Field 1, length-delimited: https://protobuf.dev/programming-guides/encoding/#length-types */
 function asField1(message: Uint8Array): Uint8Array {
   const head = [0x0a];
   let length = message.length;

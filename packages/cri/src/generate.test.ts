@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 
-test("what is committed is what proto/ generates", (t) => {
+test("the committed code is what proto/ generates", (t) => {
   const out = mkdtempSync(join(tmpdir(), "keelson-gen-"));
   t.after(() => rmSync(out, { recursive: true }));
   execFileSync(process.execPath, [join(import.meta.dirname, "../scripts/generate.ts"), "--out", out]);

@@ -22,12 +22,12 @@ interface PlainDefinition {
   >;
 }
 
-/** The CRI's services with the paths and codecs of their calls, as grpc-js takes them. */
+/** The CRI's services with the paths and codecs of their calls, for grpc-js. */
 export const services = [RuntimeServiceDefinition, ImageServiceDefinition].map(grpcService);
 
 const methods: ServiceDefinition = Object.assign({}, ...services) as ServiceDefinition;
 
-/** One call's definition for grpc-js, with its types. */
+/** One call's definition for grpc-js, typed. */
 export function methodOf<N extends CallName>(name: N): MethodDefinition<RequestOf<N>, ResponseOf<N>> {
   return methods[name] as MethodDefinition<RequestOf<N>, ResponseOf<N>>;
 }

@@ -1,12 +1,12 @@
 import type { RequestOf, ResponseOf, StreamCallName, UnaryCallName } from "./service.ts";
 
-/** What a handler of a unary call is: the request, and a signal that aborts when the client is gone or its deadline is over. */
+/** Handles a unary call. The signal aborts when the client is gone or its deadline has passed. */
 export type UnaryHandler<N extends UnaryCallName> = (
   request: RequestOf<N>,
   signal: AbortSignal,
 ) => Promise<ResponseOf<N>>;
 
-/** What a handler of a streaming call is: `write` resolves when the client has room for more. */
+/** Handles a streaming call. `write` resolves when the client has room for more. */
 export type StreamHandler<N extends StreamCallName> = (
   request: RequestOf<N>,
   write: (message: ResponseOf<N>) => Promise<void>,

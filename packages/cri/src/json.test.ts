@@ -38,7 +38,7 @@ test("what toJson wrote, fromJson reads back", () => {
   );
 });
 
-test("a config as JSON is what crictl's files have: only what is set, in snake case, with numbers", () => {
+test("a config as JSON looks like crictl's files: only fields that are set, in snake case, enums as numbers", () => {
   const config = api.ContainerConfig.fromPartial({
     metadata: { name: "web", attempt: 0 },
     envs: [{ key: "K", value: Buffer.from("v") }],
@@ -77,7 +77,7 @@ for (const [json, message] of [
   [{ labels: { a: 1 } }, /labels\.a must be text/],
   [[], /must be an object/],
 ] as const) {
-  test(`a wrong file is refused with the place: ${message.source}`, () => {
+  test(`a wrong file is refused, naming the place: ${message.source}`, () => {
     assert.throws(
       () => fromJson("PodSandboxConfig", json),
       (e) => e instanceof StatusError && e.code === Code.InvalidArgument && message.test(e.message),

@@ -3,11 +3,11 @@ import type { FieldDescriptor } from "./descriptor.ts";
 import { enums, messages } from "./gen/descriptor.ts";
 
 /**
- * A message as JSON (https://protobuf.dev/programming-guides/json/): camel case, enums by name,
- * 64-bit numbers as strings, bytes in base64. Fields that are not set are written too, as crictl
- * does, so that scripts always find them; an absent message is null.
+ * A message as JSON (https://protobuf.dev/programming-guides/json/): camel case, enums by name, 64-bit numbers as
+ * strings, bytes in base64. Unset fields are written too, as crictl does, so that scripts always find them; an absent
+ * message is null.
  *
- * @param type name of the message, such as `PodSandboxStatus`
+ * @param type the message's name, such as `PodSandboxStatus`
  */
 export function toJson(type: string, value: object): Record<string, unknown> {
   const json: Record<string, unknown> = {};
@@ -20,8 +20,8 @@ export function toJson(type: string, value: object): Record<string, unknown> {
 }
 
 /**
- * A message as JSON that `fromJson` and crictl's `create` and `runp` take back: snake case, enums and 64-bit numbers
- * as numbers (as text when they are over 2^53), bytes in base64, and only fields that are set.
+ * A message as JSON that `fromJson` and crictl's `create` and `runp` accept: snake case, enums and 64-bit numbers as
+ * numbers (as text beyond 2^53), bytes in base64, and only fields that are set.
  */
 export function toConfigJson(type: string, value: object): Record<string, unknown> {
   const json: Record<string, unknown> = {};
@@ -44,7 +44,9 @@ function valueToConfigJson(field: FieldDescriptor, v: unknown): unknown {
   return valueToJson(field, v);
 }
 
-/** Not on the wire, as proto3 has it; an empty message is, and may say something: `run_as_user: {}` is root. */
+/**
+ * What proto3 leaves out on the wire. An empty message is not left out, and has a meaning: `run_as_user: {}` is root.
+ */
 function isDefault(field: FieldDescriptor, shown: unknown): boolean {
   if (shown === undefined || shown === "" || shown === false || shown === 0) return true;
   if (field.kind === "map") return Object.keys(shown as object).length === 0;
@@ -52,9 +54,9 @@ function isDefault(field: FieldDescriptor, shown: unknown): boolean {
 }
 
 /**
- * A message from JSON or YAML that a person wrote: names in camel or snake case, enums by name or
- * number, 64-bit numbers as numbers or strings. Throws InvalidArgument with the path of what is
- * unknown or has the wrong type. The result is for `X.fromPartial`.
+ * Reads a message from JSON or YAML that a person wrote: names in camel or snake case, enums by name or number, 64-bit
+ * numbers as numbers or strings. Throws InvalidArgument with the path of what is unknown or has the wrong type. The
+ * result is for `X.fromPartial`.
  */
 export function fromJson(type: string, json: unknown, path = type): Record<string, unknown> {
   if (typeof json !== "object" || json === null || Array.isArray(json)) throw invalid(path, "must be an object");
@@ -70,7 +72,7 @@ export function fromJson(type: string, json: unknown, path = type): Record<strin
   return message;
 }
 
-/** The fields of a message. Throws for a name that is not a message of the CRI: a mistake in the program. */
+/** The fields of a message. Throws for a name that is not a message of the CRI, which is a bug. */
 export function fieldsOf(type: string): readonly FieldDescriptor[] {
   const fields = messages[type];
   if (fields === undefined) throw new Error(`the CRI has no message ${type}`);
@@ -156,7 +158,7 @@ function enumFromJson(type: string, v: unknown, path: string): number {
 }
 
 function integerFromJson(v: unknown, path: string, [min, max]: [bigint, bigint]): bigint {
-  if (!isWhole(v)) throw invalid(path, "must be a whole number (as text when it is over 2^53)");
+  if (!isWhole(v)) throw invalid(path, "must be a whole number (as text beyond 2^53)");
   const n = BigInt(v);
   if (n < min || n > max) throw invalid(path, `must be from ${min} to ${max}`);
   return n;
@@ -167,7 +169,7 @@ function isWhole(v: unknown): v is number | string {
 }
 
 function mapFromJson(v: unknown, path: string): Record<string, string> {
-  if (typeof v !== "object" || v === null || Array.isArray(v)) throw invalid(path, "must be an object of texts");
+  if (typeof v !== "object" || v === null || Array.isArray(v)) throw invalid(path, "must be an object of strings");
   for (const [key, value] of Object.entries(v)) {
     if (typeof value !== "string") throw invalid(`${path}.${key}`, "must be text");
   }

@@ -44,7 +44,7 @@ test("a call reaches its handler and its answer comes back", async (t) => {
   assert.deepEqual(ended, [{ name: "version", code: Code.Ok }]);
 });
 
-test("the signal of a call that was answered is left alone when its stream closes", async (t) => {
+test("the signal of an answered call does not abort when its stream closes", async (t) => {
   const signals: AbortSignal[] = [];
   const { client } = await serve(t, {
     version: (request, signal) => {
@@ -76,7 +76,7 @@ test("a call without a handler answers Unimplemented with its name", async (t) =
   );
 });
 
-test("a StatusError keeps its code and text on the way to the client; a long text is cut", async (t) => {
+test("a StatusError keeps its code and text on the way to the client; a long text is shortened", async (t) => {
   const { client } = await serve(t, {
     stopContainer: () => Promise.reject(new StatusError(Code.NotFound, "container x: there is none — wirklich")),
     startContainer: () => Promise.reject(new Error("y".repeat(100_000))),
@@ -91,7 +91,7 @@ test("a StatusError keeps its code and text on the way to the client; a long tex
   );
 });
 
-test("calls over the limit are refused without being begun, and there is room again when one ends", async (t) => {
+test("calls over the limit are refused before they begin, and there is room again when one ends", async (t) => {
   const { promise, resolve } = Promise.withResolvers<{}>();
   const bothBegun = Promise.withResolvers<void>();
   let begun = 0;
@@ -138,7 +138,7 @@ test("the handler's signal aborts when the client goes away", async (t) => {
 });
 
 for (const jumpMs of [3_600_000, -3_600_000]) {
-  test(`a clock that jumps by ${jumpMs} ms during a call makes no deadline of a cancelled one, nor the other way round`, async (t) => {
+  test(`a clock that jumps by ${jumpMs} ms during a call does not turn a cancellation into a deadline, or a deadline into a cancellation`, async (t) => {
     const started = { removeContainer: Promise.withResolvers<void>(), stopContainer: Promise.withResolvers<void>() };
     const untilAborted = (name: keyof typeof started) => (_: unknown, signal: AbortSignal) => {
       started[name].resolve();
@@ -150,7 +150,7 @@ for (const jumpMs of [3_600_000, -3_600_000]) {
     });
     const abort = new AbortController();
     const cancelled = client.call("removeContainer", { containerId: "x" }, abort.signal);
-    // A kubelet sends its deadline, our client does not.
+    // A kubelet sends its deadline; our client does not.
     using late = callWithDeadline(address, 1000);
     await Promise.all([started.removeContainer.promise, started.stopContainer.promise]);
     const now = Date.now();
@@ -194,7 +194,7 @@ test("a streaming call sends every message and ends", async (t) => {
   assert.equal(count, 200);
 });
 
-test("a streaming handler's error reaches the client after what it wrote", async (t) => {
+test("a streaming handler's error reaches the client after the messages before it", async (t) => {
   const { client } = await serve(t, {
     streamImages: async (_request, write) => {
       await write({ images: [] });
@@ -209,7 +209,7 @@ test("a streaming handler's error reaches the client after what it wrote", async
   );
 });
 
-test("a stream that is never read stops the handler's writing, holds up no other call and ends when its client goes", async (t) => {
+test("a stream that is never read stops its handler's writing, delays no other call and ends when its client goes", async (t) => {
   let written = 0;
   const ended = Promise.withResolvers<unknown>();
   const { client } = await serve(t, {
@@ -231,7 +231,7 @@ test("a stream that is never read stops the handler's writing, holds up no other
   const stream = client.stream("streamPodSandboxes", { filter: undefined }, abort.signal)[Symbol.asyncIterator]();
   await stream.next();
   let before = -1;
-  // A thousand answers of another call are time enough to write gigabytes.
+  // While another call is answered a thousand times, gigabytes could be written.
   while (before !== written) {
     before = written;
     for (let i = 0; i < 200; i++) await client.call("version", { version: "v1" }, never);

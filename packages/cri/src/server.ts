@@ -15,41 +15,41 @@ import { Code, StatusError, toStatus } from "@keelson/base/status.ts";
 import { listSerializerOf } from "./encode-once.ts";
 import { services } from "./grpc-methods.ts";
 import type { Handlers } from "./handlers.ts";
-import { noteTraceContext } from "./trace-context.ts";
+import { recordTraceContext } from "./trace-context.ts";
 
-/** Told of each call, for logs and metrics. */
+/** Observes each call, for logs and metrics. */
 export interface CallObserver {
   started?(): void;
-  /** @param durationMs wall time; `error` is what the handler threw, if it did. */
+  /** `durationMs` is wall time, `error` what the handler threw, if it did. */
   ended(call: { name: string; request: unknown; code: number; durationMs: number; error: unknown }): void;
 }
 
 export interface CriServer {
-  /** Listens on `unix:///path` and resolves when the socket takes calls. */
+  /** Listens on `unix:///path`, and resolves when the socket accepts calls. */
   listen(address: string): Promise<void>;
-  /** Takes no new calls and resolves when the running ones have ended, or after `graceMs` drops them. */
+  /** Accepts no new calls, and resolves when the running ones have ended; after `graceMs` it drops them. */
   close(graceMs: number): Promise<void>;
 }
 
 /** The largest request that is read, in bytes; kubelets send no more than 16 MiB. */
 const maxRequestBytes = 16 * 1024 * 1024;
 
-/** How many calls may be under way; a kubelet has some for each pod that it works at. */
+/** How many calls may be under way; a kubelet has a few for each pod that it works on. */
 const maxCalls = 4096;
 
-/** There were as many calls under way as there may be: nothing was begun. */
+/** The limit of calls was reached, and this one was not started. */
 export class TooManyCalls extends StatusError {
   constructor(limit: number) {
-    super(Code.ResourceExhausted, `${limit} calls are under way, which is the most there may be; try again later`);
+    super(Code.ResourceExhausted, `${limit} calls are under way, which is the limit; try again later`);
   }
 }
 
-/** An error's text travels in an HTTP/2 header, of which clients take some 8 KiB in all. */
+/** An error's text travels in an HTTP/2 header; clients accept about 8 KiB of headers in all. */
 const maxDetails = 4000;
 
 /**
- * Serves the CRI with the given handlers. Errors become a gRPC status by toStatus, here and nowhere
- * else. Calls over the limit answer ResourceExhausted.
+ * Serves the CRI with the given handlers. Errors become a gRPC status by toStatus, here and nowhere else. Calls over
+ * the limit answer ResourceExhausted.
  */
 export function createCriServer(handlers: Handlers, observer: CallObserver, limit = maxCalls): CriServer {
   const server = new Server({ "grpc.max_receive_message_length": maxRequestBytes, "grpc.max_send_message_length": -1 });
@@ -73,7 +73,7 @@ export function createCriServer(handlers: Handlers, observer: CallObserver, limi
   };
 }
 
-/** The same calls; lists that are asked for often are encoded item by item, each once. */
+/** The same calls, but lists that clients poll are encoded by encode-once.ts. */
 function withListSerializers(methods: ServiceDefinition): ServiceDefinition {
   return Object.fromEntries(
     Object.entries(methods).map(([name, method]) => {
@@ -88,7 +88,7 @@ type AnyHandler = (...args: unknown[]) => Promise<unknown>;
 function unimplemented(name: string): AnyHandler {
   const call = name.charAt(0).toUpperCase() + name.slice(1);
   return () =>
-    Promise.reject(new StatusError(Code.Unimplemented, `${call} is not there yet in this version of keelsond`));
+    Promise.reject(new StatusError(Code.Unimplemented, `${call} is not implemented in this version of keelsond`));
 }
 
 function unary(name: string, handler: AnyHandler, calls: CallsUnderWay): UntypedHandleCall {
@@ -145,19 +145,19 @@ class CallsUnderWay {
     this.#limit = limit;
   }
 
-  /** Follows one call: its signal, why it is not to be served if it is not, and the status that it ends with. */
+  /** Follows one call: its signal, the error if it must be refused, and the status that it ends with. */
   observe(name: string, call: ServerUnaryCall<unknown, unknown> | ServerWritableStream<unknown, unknown>) {
     const abort = new AbortController();
     const startedMs = performance.now();
     const refusal = this.#count >= this.#limit ? new TooManyCalls(this.#limit) : undefined;
     this.#count += 1;
     this.#observer.started?.();
-    // grpc-js keeps it by the clock of the machine, which may be set while the call runs.
+    // grpc-js has it in wall-clock time, but the clock may be set while the call runs.
     const deadlineMs = startedMs + Number(call.getDeadline()) - Date.now();
     const [context] = call.metadata.get("traceparent");
-    noteTraceContext(abort.signal, context);
+    recordTraceContext(abort.signal, context);
     let isEnded = false;
-    // grpc-js says so of each call whose stream has closed, also of one that was answered; the error is not for free.
+    // grpc-js emits this for each call whose stream has closed, even an answered one. Making the error is not free.
     (call as EventEmitter).on("cancelled", () => {
       if (!isEnded) abort.abort(cancellation(deadlineMs));
     });
@@ -176,11 +176,11 @@ class CallsUnderWay {
   }
 }
 
-/** grpc-js says "cancelled" for a deadline too. */
+/** grpc-js emits "cancelled" for a deadline too. */
 function cancellation(deadlineMs: number): DOMException {
   const isLate = deadlineMs <= performance.now() + 1;
   return isLate
-    ? new DOMException("the client's deadline is over", "TimeoutError")
+    ? new DOMException("the client's deadline has passed", "TimeoutError")
     : new DOMException("the client went away", "AbortError");
 }
 
@@ -188,7 +188,8 @@ function closeServer(server: Server, graceMs: number): Promise<void> {
   return new Promise((resolve) => {
     const timer = setTimeout(() => {
       server.forceShutdown();
-      // grpc-js would still wait for a client that holds a connection and does not read, such as a stopped one.
+      // grpc-js would still wait for a client that keeps its connection open without reading, such as a stopped
+      // process.
       resolve();
     }, graceMs);
     server.tryShutdown(() => {

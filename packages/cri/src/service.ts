@@ -5,7 +5,7 @@ type Methods = RuntimeServiceDefinition["methods"] & ImageServiceDefinition["met
 /** The name of a call, in camel case: `runPodSandbox`. */
 export type CallName = keyof Methods;
 
-/** What a message's codec makes of bytes. */
+/** The message that a codec decodes. */
 type Decoded<Codec> = Codec extends { decode(bytes: Uint8Array): infer Message } ? Message : never;
 
 export type RequestOf<N extends CallName> = Decoded<Methods[N]["requestType"]>;

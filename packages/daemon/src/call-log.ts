@@ -3,8 +3,8 @@ import { Code, codeName, messageOf } from "@keelson/base/status.ts";
 import type { CallObserver } from "@keelson/cri/server.ts";
 
 /**
- * One line for each call, at debug; at info for one that failed in a way that a client does not
- * expect. Only ids are taken from a request: the rest may hold secrets.
+ * Logs one line for each call: at debug, or at info if it failed in a way that a client does not expect. Of a request
+ * it logs only ids: the rest may hold secrets.
  */
 export function logCalls(log: Log): CallObserver {
   return {
@@ -18,7 +18,7 @@ export function logCalls(log: Log): CallObserver {
   };
 }
 
-/** Part of a client's normal work: looking for what is gone, calls that are not there yet. */
+/** Part of a client's normal work: looking for what is gone, trying calls that do not exist. */
 const quietCodes: ReadonlySet<number> = new Set([Code.NotFound, Code.Unimplemented, Code.Cancelled]);
 
 const idKeys = ["podSandboxId", "containerId"] as const;

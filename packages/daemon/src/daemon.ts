@@ -13,22 +13,25 @@ import { serveMetrics } from "./metrics/server.ts";
 import { prepareSocket, restrictSocket } from "./socket-file.ts";
 
 export interface Daemon {
-  /** Ends calls under way, or drops them after `graceMs`. Containers go on running. */
+  /** Waits up to `graceMs` for calls under way, then drops them. Containers go on running. */
   close(graceMs: number): Promise<void>;
-  /** Writes what it is busy with to a file; returns its path. */
+  /** Writes what it is busy with to a file. Returns its path. */
   dump(): string;
 }
 
-/** What the daemon adds to an engine: its numbers, its spans, and the server on whose URLs streams are. */
+/** What the daemon adds to an engine: its metrics, its spans, and the server for the URLs of streams. */
 export interface DaemonSurroundings extends Surroundings {
   readonly tally: DaemonMetrics;
   readonly streaming: StreamingServer;
 }
 
-/** How long clients of exec, attach and port-forward may take to hear that the daemon ends, in ms. */
+/** How long clients of exec, attach and port-forward may take to learn that the daemon stops, in ms. */
 const streamGraceMs = 2000;
 
-/** Starts the daemon: one for its root, recovered, listening. Throws what keeps it from starting; then nothing is held. */
+/**
+ * Starts the daemon, the only one for its root; it has recovered and listens when this returns. If it cannot start,
+ * throws the reason and holds nothing.
+ */
 export async function startDaemon(config: Config, log: Log): Promise<Daemon> {
   await using closing = new AsyncDisposableStack();
   const surroundings = await openSurroundings(config, log, closing);
@@ -45,7 +48,7 @@ export async function openSurroundings(
 ): Promise<DaemonSurroundings> {
   const tally = new DaemonMetrics();
   const { endpoint } = config.tracing;
-  // OpenTelemetry is not even loaded when nobody asked for it.
+  // The exporter is only loaded when it is configured.
   const exporter =
     endpoint === undefined
       ? undefined
@@ -65,7 +68,10 @@ export async function openSurroundings(
   };
 }
 
-/** Serves a recovered engine on the configuration's socket, with its metrics and streams. What is in `closing` ends with it, also when it throws. */
+/**
+ * Serves a recovered engine on the configured socket, with its metrics and streams. Disposes of `closing` when it is
+ * closed, or when it throws.
+ */
 export async function serve(
   engine: Engine,
   config: Config,
@@ -82,7 +88,7 @@ export async function serve(
   const server = createCriServer(engine.calls, both(logCalls(log), tally));
   await server.listen(config.socket);
   restrictSocket(socket);
-  // Since the process began: what a node waits for.
+  // Since the process began, which is what a node waits for.
   log.info({ version, socket: config.socket, root: config.root, ms: Math.round(performance.now()) }, "serving");
   const open = all.move();
   return {
@@ -107,7 +113,7 @@ function both(a: CallObserver, b: CallObserver): CallObserver {
   };
 }
 
-/** A port that is taken must not keep the node from running pods. */
+/** A port in use must not keep the node from running pods. */
 async function openMetrics(
   { metrics }: Config,
   tally: DaemonMetrics,

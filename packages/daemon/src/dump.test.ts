@@ -13,7 +13,7 @@ function newNode(t: TestContext) {
   return { node, client: clientOf(node) };
 }
 
-test("a dump names what hangs, where, since when, and who waits for it; only its owner can read it", async (t) => {
+test("a dump shows what hangs, where, since when, and how many wait for it; only its owner can read it", async (t) => {
   const { node, client } = newNode(t);
   const podId = await client.runPod({ annotations: { token: "hunter2" } });
   node.fate = (effect) => (effect === "network detach" ? "hangs" : "works");

@@ -3,15 +3,14 @@ import { join } from "node:path";
 import { version } from "@keelson/base/version.ts";
 import type { Deps } from "@keelson/engine/deps.ts";
 
-/** How many dumps are kept; the state directory is memory. */
+/** How many dumps are kept: the state directory is in memory. */
 const maxDumps = 5;
 const namePattern = /^dump-\d+\.json$/;
 
 /**
- * Writes what the daemon is busy with to a file of its state directory, for whoever wonders why
- * something hangs: pods and containers by state, operations under way with their stage and its age,
- * locks held with their age and who waits, pulls. Nothing that clients sent but names and ids.
- * Returns the file's path.
+ * Writes what the daemon is busy with to a file in its state directory, to find out why something hangs: pods and
+ * containers with their states, operations under way with their stage and its age, locks with their age and number of
+ * waiters, pulls. Of what clients sent, only names and ids. Returns the file's path.
  */
 export function writeDump(d: Deps): string {
   const atMs = Number(d.nowNs() / 1_000_000n);
@@ -60,15 +59,13 @@ function dumpOf(d: Deps, atMs: number): object {
     ),
     pulls: d.puller.pullsInProgress(),
     pods: d.pods.all().map(({ id, name, handler, state }) => ({ id, name, handler, state: state.is })),
-    containers: d.containers
-      .all()
-      .map(({ id, name, podId, handler, state }) => ({
-        id,
-        name,
-        podId,
-        handler,
-        state: state.is,
-        pid: "main" in state ? state.main?.pid : undefined,
-      })),
+    containers: d.containers.all().map(({ id, name, podId, handler, state }) => ({
+      id,
+      name,
+      podId,
+      handler,
+      state: state.is,
+      pid: "main" in state ? state.main?.pid : undefined,
+    })),
   };
 }

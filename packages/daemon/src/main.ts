@@ -22,10 +22,10 @@ const program = new Command("keelsond")
     "Kubernetes container runtime: serves the Container Runtime Interface (CRI v1) to a kubelet on a unix socket.",
   )
   .version(version)
-  .option("-c, --config <file>", `configuration file (default: ${defaultConfigPath}, if it is there)`)
-  .option("--root <dir>", "images, writable layers and state that outlive a boot")
-  .option("--state <dir>", "what lives until the next boot")
-  .option("--socket <address>", "where to serve, unix:///path")
+  .option("-c, --config <file>", `configuration file (default: ${defaultConfigPath}, if it exists)`)
+  .option("--root <dir>", "images, writable layers and state that survive a reboot")
+  .option("--state <dir>", "state that ends with the boot")
+  .option("--socket <address>", "where to serve, unix:///path or /path")
   .option("--log-level <level>", "debug, info, warn or error")
   .action((options: Options) => run(options))
   .addHelpText(
@@ -36,8 +36,8 @@ Containers go on running and logging while keelsond is stopped or restarted.
 Examples:
   keelsond                                   serve on unix:///run/keelson/keelson.sock
   keelsond --root /tmp/k/lib --state /tmp/k/run --socket unix:///tmp/k/k.sock
-                                             a second daemon, apart from the first
-  keelsond check --repair                    verify everything that is kept, and repair it
+                                             a second daemon, independent of the first
+  keelsond check --repair                    verify everything that is stored, and repair it
   keelsond config default > ${defaultConfigPath}
   keelsond config check ${defaultConfigPath}`,
   );
@@ -50,7 +50,7 @@ config
   .action(() => void process.stdout.write(defaultConfigFile));
 config
   .command("check [file]")
-  .description(`check a file (default: ${defaultConfigPath}) and say what is wrong, by key`)
+  .description(`check a file (default: ${defaultConfigPath}) and report what is wrong, by key`)
   .action((file: string | undefined) => {
     loadConfig(file ?? defaultConfigPath);
     process.stdout.write("the configuration is valid\n");
@@ -63,17 +63,17 @@ async function run(options: Options): Promise<void> {
     pino.destination({ fd: 2, sync: true }),
   );
   for (const event of ["uncaughtException", "unhandledRejection"] as const) {
-    // State is on disk at every step: starting anew is safer than going on.
+    // State is on disk at every step, so restarting is safer than going on.
     process.on(event, (error) => {
-      log.fatal({ err: error }, `${event}: keelsond ends; containers go on running`);
+      log.fatal({ err: error }, `${event}: keelsond exits; containers go on running`);
       process.exit(70);
     });
   }
   const daemon = await startDaemon(settings, log);
-  process.on("SIGUSR1", () => tell(log, "what keelsond is busy with", () => daemon.dump()));
-  // It has everything in it that keelsond knows, also secrets: readable by root only.
+  process.on("SIGUSR1", () => logWritten(log, "what keelsond is busy with", () => daemon.dump()));
+  // It contains everything that keelsond knows, including secrets. Only root can read it.
   process.on("SIGUSR2", () =>
-    tell(log, "a heap snapshot", () => writeHeapSnapshot(join(settings.root, `heap-${Date.now()}.heapsnapshot`))),
+    logWritten(log, "a heap snapshot", () => writeHeapSnapshot(join(settings.root, `heap-${Date.now()}.heapsnapshot`))),
   );
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     process.once(signal, () => {
@@ -83,11 +83,11 @@ async function run(options: Options): Promise<void> {
   }
 }
 
-function tell(log: Log, what: string, write: () => string): void {
+function logWritten(log: Log, what: string, write: () => string): void {
   try {
-    log.info({ file: write() }, `${what} is written`);
+    log.info({ file: write() }, `wrote ${what}`);
   } catch (error) {
-    log.error({ err: error }, `${what} cannot be written`);
+    log.error({ err: error }, `cannot write ${what}`);
   }
 }
 

@@ -4,8 +4,8 @@ import { dirname } from "node:path";
 import { Code, StatusError } from "@keelson/base/status.ts";
 
 /**
- * Makes way for a socket at `path`: removes one that a killed daemon left. Throws FailedPrecondition
- * when somebody still answers there.
+ * Prepares for a socket at `path`: removes one that a killed daemon left. Throws FailedPrecondition when a program
+ * still answers there.
  */
 export async function prepareSocket(path: string): Promise<void> {
   mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
@@ -18,7 +18,7 @@ export async function prepareSocket(path: string): Promise<void> {
   rmSync(path, { force: true });
 }
 
-/** Lets root and the socket's group call. */
+/** Lets root and the socket's group connect. */
 export function restrictSocket(path: string): void {
   chmodSync(path, 0o660);
 }

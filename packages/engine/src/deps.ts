@@ -11,6 +11,7 @@ import type {
   Machine,
   Networks,
   Records,
+  StrayRows,
   Turns,
 } from "./capabilities.ts";
 import type { CdiSpecDirs } from "./cdi/spec-dirs.ts";
@@ -21,8 +22,11 @@ import type { Events } from "./records/events.ts";
 import type { StatsCollector } from "./stats/collector.ts";
 import type { Tally } from "./tally.ts";
 
-/** What the calls work with. What they call names the few capabilities that it needs; joinParts puts all together. */
-export interface Deps extends Records, Turns, Machine, Handlers, Networks, Images, Exits, Clock, Deadlines, Logging {
+/**
+ * What the calls work with. The functions below them name the few capabilities that they need; joinParts assembles all.
+ */
+export interface Deps
+  extends Records, StrayRows, Turns, Machine, Handlers, Networks, Images, Exits, Clock, Deadlines, Logging {
   readonly puller: Pick<ImagePuller, "pull" | "pullsInProgress" | "receivedBytes">;
   readonly events: Pick<Events, "follow">;
   readonly tally: Pick<Tally, "dropped">;

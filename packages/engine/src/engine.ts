@@ -1,8 +1,7 @@
 import type { Log } from "@keelson/base/log.ts";
 import { Code, StatusError } from "@keelson/base/status.ts";
-import type { Handlers } from "@keelson/cri/handlers.ts";
 import type { StreamingBackend } from "@keelson/streaming/backend.ts";
-import { createHandlers } from "./calls/handlers.ts";
+import { type Calls, createHandlers } from "./calls/handlers.ts";
 import type { Deps } from "./deps.ts";
 import { joinParts, type Parts } from "./join-parts.ts";
 import { openParts, type Surroundings } from "./open-parts.ts";
@@ -14,20 +13,20 @@ import { streamingBackend } from "./streams/streaming-backend.ts";
 import { noTally } from "./tally.ts";
 
 /**
- * Pods and containers of one root, with the CRI's calls as plain functions: no gRPC, no socket. Recover it before the
- * first call. Closing it leaves containers running: the next engine of the root finds them.
+ * Pods and containers of one root, with the CRI's calls as plain functions: no gRPC, no socket. Call recover() before
+ * the first call. Closing the engine leaves containers running; the next engine of the same root finds them.
  */
 export class Engine implements AsyncDisposable {
   /** The calls by their names, such as `runPodSandbox(request, signal)`. They throw StatusErrors. */
-  readonly calls: Handlers;
-  /** Where a streaming server has the streams of containers from. */
+  readonly calls: Calls;
+  /** The streams of containers, for a streaming server. */
   readonly streams: StreamingBackend;
-  /** What it works with, for programs that show what it is doing. */
+  /** Its parts, for programs that show what it is doing. */
   readonly deps: Deps;
   readonly #stats: StatsCollector;
   readonly #closing: AsyncDisposableStack;
 
-  /** @param closing disposed of when the engine is. */
+  /** @param closing is disposed of with the engine. */
   constructor(parts: Parts, closing: AsyncDisposableStack) {
     const deps = joinParts(parts);
     this.deps = deps;
@@ -37,7 +36,10 @@ export class Engine implements AsyncDisposable {
     this.#closing = closing;
   }
 
-  /** Makes records and machine agree, with whatever happened since the engine before it: see recovery.ts. Then stats are sampled. */
+  /**
+   * Makes the records and the machine agree, whatever happened since the last engine ended (see recovery.ts). Then
+   * starts sampling stats.
+   */
   async recover(): Promise<void> {
     await killLeftovers(this.deps);
     await recover(this.deps);
@@ -51,8 +53,8 @@ export class Engine implements AsyncDisposable {
 }
 
 /**
- * Opens the engine of a root for this process. Throws FailedPrecondition when another process has it, or what it needs
- * of the machine is missing; then nothing is held.
+ * Opens the engine of a root for this process. Throws FailedPrecondition when another process has that root, or the
+ * machine lacks something that it needs; then it holds nothing.
  */
 export async function openEngine(
   settings: EngineSettings,
@@ -63,7 +65,7 @@ export async function openEngine(
   return new Engine(parts, closing.move());
 }
 
-/** Of a program that serves no URLs; it has the streams themselves. */
+/** For a program that serves no URLs: it can use the streams themselves. */
 const noStreaming: Surroundings["streaming"] = {
   urlFor: () =>
     Promise.reject(

@@ -9,25 +9,25 @@ import { askRuntimeOf } from "./stats/ask-runtime.ts";
 import { StatsCollector, type StatsCollectorDeps } from "./stats/collector.ts";
 import type { Tally } from "./tally.ts";
 
-/** Made of other parts, by joinParts. */
+/** The parts that joinParts makes from the others. */
 type Joined = "podLock" | "creations" | "stops" | "takedowns" | "exits" | "operations" | "stats" | "events" | "tally";
 
-/** What an engine is made of: what is on the disk, on the machine and in the configuration, or in tests what stands for it. */
+/** What an engine is made of: what is on disk, on the machine and in the configuration, or fakes of that in tests. */
 export interface Parts extends Omit<Deps, Joined> {
   readonly tally: Tally;
-  /** Told of each operation that has ended; `context` is what its client sent along (W3C traceparent). */
+  /** Called with each operation that has ended; `context` is the W3C traceparent that its client sent. */
   readonly onOperationEnded?: ((operation: OperationRecord, context: string | undefined) => void) | undefined;
   readonly usage: Pick<StatsCollectorDeps, "source" | "machine" | "available">;
-  /** How long a call whose client's deadline is over goes on for the retry, in ms. */
+  /** How long a call goes on after its client's deadline, so that a retry can join it, in ms. */
   readonly lingerMs: number;
-  /** How long stopping a pod, or removing it or a container, may take, in ms. */
+  /** How long stopping a pod, or removing a pod or container, may take, in ms. */
   readonly stopTimeoutMs: number;
 }
 
-/** How often CPU time is read for `usage_nano_cores`, in ms; rates are over the last seconds up to this. */
+/** How often CPU time is read for `usage_nano_cores`, in ms; a rate covers at most about this time. */
 const samplePeriodMs = 10_000;
 
-/** Adds what is made of the parts alone: locks, joined calls, watches and what follows the records. */
+/** Adds what can be made from the parts alone: locks, joined calls, watches and what follows the records. */
 export function joinParts(parts: Parts): Deps & { readonly stats: StatsCollector } {
   const { log, paths, pods, containers, runtimes, containerHost, tally, nowNs, cleanupTimeoutMs, lingerMs } = parts;
   const podLock = new KeyedLock();

@@ -1,6 +1,5 @@
 import { randomBytes } from "node:crypto";
 import { chmodSync, mkdirSync, readFileSync } from "node:fs";
-import type { DatabaseSync } from "node:sqlite";
 import type { Log } from "@keelson/base/log.ts";
 import { openImages } from "@keelson/images/open-images.ts";
 import { type CgroupLayout, detectCgroups } from "@keelson/linux/cgroup.ts";
@@ -13,8 +12,8 @@ import type { HostFacts } from "@keelson/plan/host-facts.ts";
 import { findBinary } from "@keelson/runtimes/find-program.ts";
 import { openRuntimes } from "@keelson/runtimes/runtimes.ts";
 import { openOrSalvage } from "@keelson/store/database-salvage.ts";
-import { RecordStore } from "@keelson/store/record-store.ts";
 import { RecordTable } from "@keelson/store/record-table.ts";
+import { refuseNewerSchema } from "@keelson/store/schema-version.ts";
 import { CdiSpecDirs } from "./cdi/spec-dirs.ts";
 import { checkOwnLimits } from "./container/container-policy.ts";
 import type { Parts } from "./join-parts.ts";
@@ -23,7 +22,8 @@ import { LinuxContainerHost } from "./machine/container-host.ts";
 import { collectHostFacts } from "./machine/host.ts";
 import { probeIdMaps } from "./machine/id-map-probe.ts";
 import { LinuxPodHost } from "./machine/pod-host.ts";
-import { layersOf, readContainerRecord, writeContainerRecord } from "./records/container-record.ts";
+import { layersOf, readContainerRecord, whyLayersAreHeld, writeContainerRecord } from "./records/container-record.ts";
+import { openRecords } from "./records/open-records.ts";
 import { bundleDir, containerDir, containersDir, databasePath, lockPath, podDir, probeDir } from "./records/paths.ts";
 import { readPodRecord, writePodRecord } from "./records/pod-record.ts";
 import { lockInstance } from "./recovery/instance-lock.ts";
@@ -31,16 +31,16 @@ import type { EngineSettings } from "./settings.ts";
 import { availableOn, machineOf } from "./stats/machine.ts";
 import { LinuxUsageSource } from "./stats/usage-source.ts";
 
-/** What the program around an engine has of its own. */
+/** What the program around an engine provides. */
 export type Surroundings = Pick<Parts, "log" | "tally" | "streaming" | "onOperationEnded">;
 
-/** A retry of a kubelet comes within a minute or two. */
+/** A kubelet retries within a minute or two. */
 const lingerMs = 240_000;
 
 /**
  * Opens what an engine is made of, for this process alone: the state on disk, the images, the runtimes, the networks.
- * Nothing is changed on the machine, but what the parts themselves need. What ends with the engine goes to `closing`.
- * Throws FailedPrecondition when another process has this root, and what else keeps it from starting.
+ * Changes nothing on the machine except what the parts themselves need. `closing` gets what must end with the engine.
+ * Throws FailedPrecondition when another process has this root, and whatever else keeps the engine from starting.
  */
 export async function openParts(
   settings: EngineSettings,
@@ -49,17 +49,33 @@ export async function openParts(
 ): Promise<Parts> {
   const { paths, cni, timeouts, containers: containerPolicy } = settings;
   const { log, tally } = surroundings;
+  // Before anything is touched, on disk or on the machine.
+  refuseNewerSchema(databasePath(paths));
   prepareDirectories(settings, closing);
-  // Before any namespace is entered: the pool's threads keep those of their birth.
+  // Before any namespace is entered: the pool's threads keep the namespaces in which they were created.
   await warmThreadPool();
   const cgroups = detectCgroups();
   const host = await hostFacts(settings, cgroups, log);
   checkOwnLimits(containerPolicy, host.capabilities, readFileSync("/proc/self/limits", "utf8"));
   const db = openOrSalvage(databasePath(paths), log);
   closing.defer(() => db.close());
-  const { pods, containers } = openRecords(db, log);
+  const { pods, containers, strayRows } = openRecords(
+    {
+      pods: new RecordTable(db, "pods", readPodRecord, writePodRecord),
+      containers: new RecordTable(db, "containers", readContainerRecord, writeContainerRecord),
+    },
+    paths,
+    bootId(),
+    log,
+  );
   const images = await openImages(
-    { root: paths.root, db, log, layersInUse: () => containers.all().flatMap(layersOf) },
+    {
+      root: paths.root,
+      db,
+      log,
+      layersInUse: () => containers.all().flatMap(layersOf),
+      whyLayersAreHeld: () => whyLayersAreHeld(containers.all(), strayRows.containers),
+    },
     settings.images,
   );
   closing.use(images);
@@ -78,7 +94,7 @@ export async function openParts(
   await network.start();
   const ending = new AbortController();
   closing.defer(() => ending.abort());
-  const runtimes = openRuntimes(settings.runtimes, paths, host, cgroups, log, ending.signal);
+  const runtimes = openRuntimes({ settings: settings.runtimes, paths, host, cgroups, log, ending: ending.signal });
   await runtimes.refreshFacts();
   const source = new LinuxUsageSource(cgroups, host.hugepageSizes);
   return {
@@ -88,6 +104,7 @@ export async function openParts(
     bootId: bootId(),
     pods,
     containers,
+    strayRows,
     podHost: new LinuxPodHost((id) => podDir(paths, id), cgroups),
     containerHost: new LinuxContainerHost(
       (id) => bundleDir(paths, id),
@@ -115,7 +132,7 @@ export async function openParts(
 
 function prepareDirectories({ paths }: EngineSettings, closing: AsyncDisposableStack): void {
   mkdirSync(paths.root, { recursive: true, mode: 0o700 });
-  // One that was there may be open to the machine's users, and images bring setuid programs.
+  // An existing one may be open to the machine's users, and images contain setuid programs.
   chmodSync(paths.root, 0o700);
   closing.use(lockInstance(lockPath(paths)));
   for (const dir of [containersDir(paths), bundleDir(paths, ""), podDir(paths, "")])
@@ -129,31 +146,4 @@ async function hostFacts({ paths, cgroupDriver }: EngineSettings, cgroups: Cgrou
     ...facts,
     appArmorDefaultProfile: facts.appArmorEnabled ? await loadDefaultAppArmor(findBinary("apparmor_parser"), log) : "",
   };
-}
-
-function openRecords(db: DatabaseSync, log: Log): Pick<Parts, "pods" | "containers"> {
-  return {
-    pods: openStore(new RecordTable(db, "pods", readPodRecord, writePodRecord), "pod sandbox", log),
-    containers: openStore(
-      new RecordTable(db, "containers", readContainerRecord, writeContainerRecord),
-      "container",
-      log,
-    ),
-  };
-}
-
-function openStore<R extends { readonly id: string; readonly name: string }>(
-  table: RecordTable<R>,
-  kind: string,
-  log: Log,
-): RecordStore<R> {
-  const { records, damaged } = table.readAll();
-  for (const row of damaged) {
-    log.error(
-      { kind, id: row.id, err: row.error },
-      `the record of a ${kind} cannot be read: what there is of it is taken down, the record is kept in the table \`damaged\``,
-    );
-    table.setAside(row);
-  }
-  return new RecordStore(table, kind, records.values());
 }

@@ -1,32 +1,32 @@
 import { Code, codeName, codeOf, messageOf } from "@keelson/base/status.ts";
 
-/** What an operation is about, so that it can be found again. */
+/** What an operation is about, for looking it up. */
 export interface OperationSubject {
   /** The CRI call: `RunPodSandbox`. */
   call: string;
-  /** What of: a pod's or container's name, or an image's. */
+  /** The name of the pod, container or image. */
   name: string;
-  /** CRI: PodSandboxMetadata.uid; the same for all attempts. */
+  /** CRI: PodSandboxMetadata.uid, the same for all attempts. */
   podUid: string;
   containerId?: string;
 }
 
 export interface StageTime {
-  /** From a small set, the same for all operations of a call. */
+  /** From a small set for each call. */
   name: string;
-  /** What it was busy with, each with its own time: `plugin bridge: ADD`. */
+  /** What the stage was busy with, each with its own times: `plugin bridge: ADD`. */
   details: { name: string; startMs: number; endMs: number }[];
-  /** Since the operation began. */
+  /** ms since the operation began. */
   startMs: number;
   endMs: number;
 }
 
-/** An operation that has ended, or runs. */
+/** An operation that has ended or is under way. */
 export interface OperationRecord extends OperationSubject {
   /** ns since 1970. */
   startedAtNs: bigint;
   durationMs: number;
-  /** Of gRPC, `Ok`; undefined while it runs. */
+  /** The gRPC code, such as `Ok`; undefined while it runs. */
   code: string | undefined;
   error: string | undefined;
   stages: StageTime[];
@@ -35,20 +35,20 @@ export interface OperationRecord extends OperationSubject {
 export interface OperationsDeps {
   /** ns since 1970. */
   nowNs(): bigint;
-  /** Of a clock that is never set, in ms. */
+  /** From a monotonic clock, in ms. */
   nowMs(): number;
-  /** Told of each that ends. `context` is what the client sent along, for whom spans belong to (W3C traceparent). */
+  /** Called for each operation that ends. `context` is the W3C traceparent that its client sent. */
   onEnd(record: OperationRecord, context: string | undefined): void;
 }
 
-/** How many ended operations are remembered: how some hundred pods came up. */
+/** How many ended operations are remembered: enough for the start of a few hundred pods. */
 const maxRemembered = 2048;
-/** More stages than any call has; a stop that tells what is left may have many. */
+/** How many details of a stage are kept: a stop that lists what is left may have many. */
 const maxDetails = 64;
 
 /**
- * What the daemon does and did, with the time of each stage: for `keelctl trace`, metrics, spans
- * and dumps. Costs a few objects for each operation.
+ * What the daemon is doing and has done, with the times of each stage, for `keelctl trace`, metrics, spans and dumps.
+ * Costs a few objects for each operation.
  */
 export class Operations {
   readonly #d: OperationsDeps;
@@ -72,7 +72,7 @@ export class Operations {
     return operation;
   }
 
-  /** What was and is done for a pod, by its uid, in the order of its beginning. */
+  /** All operations for a pod, by its uid, ordered by their start. */
   ofPod(podUid: string): OperationRecord[] {
     const found = [
       ...this.#ended.filter((o) => o.podUid === podUid),
@@ -81,7 +81,7 @@ export class Operations {
     return found.sort((a, b) => Number(a.startedAtNs - b.startedAtNs));
   }
 
-  /** What is under way. */
+  /** The operations under way. */
   running(): OperationRecord[] {
     return [...this.#running].map((operation) => operation.record());
   }
@@ -104,14 +104,14 @@ export class Operation {
     this.#startedMs = d.nowMs();
   }
 
-  /** What it does from now on. */
+  /** Begins a stage, which ends the one before. */
   stage(name: string): void {
     const atMs = this.#elapsedMs();
     this.#close(atMs);
     this.#stages.push({ name, details: [], startMs: atMs, endMs: Number.NaN });
   }
 
-  /** What it is busy with from now on, within the stage. */
+  /** Begins a detail of the current stage. */
   detail(name: string): void {
     const stage = this.#stages.at(-1);
     if (stage === undefined || stage.details.length >= maxDetails) return;
@@ -120,7 +120,7 @@ export class Operation {
     stage.details.push({ name, startMs: atMs, endMs: Number.NaN });
   }
 
-  /** @param error what it failed with; undefined when it succeeded. */
+  /** @param error why it failed; undefined when it succeeded. */
   end(error?: unknown): void {
     if (this.#endedMs !== undefined) return;
     this.#endedMs = this.#elapsedMs();
@@ -128,7 +128,7 @@ export class Operation {
     this.#onEnd(error);
   }
 
-  /** As it is now. */
+  /** Its record as of now. */
   record(error?: unknown): OperationRecord {
     const nowMs = this.#endedMs ?? this.#elapsedMs();
     const until = <T extends { endMs: number }>(times: readonly T[]): T[] =>

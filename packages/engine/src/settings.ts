@@ -7,10 +7,10 @@ import type { ContainerPolicy } from "./container/container-policy.ts";
 import type { MountPolicy } from "./container/mount-sources.ts";
 import type { Paths } from "./records/paths.ts";
 
-/** What an engine is to be: keelsond makes it of its configuration file. */
+/** The settings of an engine. keelsond takes them from its configuration file. */
 export interface EngineSettings {
   readonly paths: Paths;
-  /** Undefined: systemd where that runs. */
+  /** Undefined means systemd if that runs. */
   readonly cgroupDriver: HostFacts["cgroupDriver"] | undefined;
   readonly runtimes: RuntimesSettings;
   readonly cni: { readonly confDir: string; readonly binDirs: readonly string[]; readonly cacheDir: string };
@@ -20,12 +20,15 @@ export interface EngineSettings {
   readonly pods: PodPolicy;
   readonly mounts: MountPolicy;
   readonly containers: ContainerPolicy;
-  /** Directories of CDI specifications; a later one wins. */
+  /** Directories of CDI specifications; a later one takes precedence. */
   readonly cdiSpecDirs: readonly string[];
   readonly timeouts: { readonly createMs: number; readonly stopMs: number; readonly cleanupMs: number };
 }
 
-/** What an engine is by default, with everything that it keeps below two directories: one that lasts, and one of this boot. */
+/**
+ * Default settings of an engine that stores everything in two directories: one that survives reboots, and one for this
+ * boot.
+ */
 export function defaultSettings(paths: Paths): EngineSettings {
   return {
     paths,

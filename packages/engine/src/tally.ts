@@ -1,17 +1,17 @@
 import type { OperationRecord } from "./operations.ts";
 
 /**
- * What was thrown away to stay within bounds.
+ * What was dropped or refused to stay within limits.
  * - calls: refused because too many were under way
- * - operations: refused because too many were still under way, their clients gone
- * - exec_output: commands of ExecSync whose output was cut
- * - events: not given to clients of GetContainerEvents that were too slow to read them
- * - spans: of tracing, not taken by the collector
- * - detached_pods: forgotten to be detached; a repeated detach of them asks the plugins again
+ * - operations: refused because too many were still under way for clients that had disconnected
+ * - exec_output: ExecSync commands whose output was truncated
+ * - events: not sent to clients of GetContainerEvents that read too slowly
+ * - spans: not accepted by the tracing collector
+ * - detached_pods: no longer remembered as detached; detaching them again asks the plugins again
  */
 export type Dropped = "calls" | "operations" | "exec_output" | "events" | "spans" | "detached_pods";
 
-/** Told of what is worth counting; the daemon makes metrics of it. */
+/** Receives what is worth counting; the daemon turns it into metrics. */
 export interface Tally {
   dropped(what: Dropped, count?: number): void;
   /** @param reason CRI: ContainerStatus.reason */

@@ -1,4 +1,5 @@
-// Images that are made to harm: each pull is refused by name, leaves nothing, and a good image then comes in.
+// Images that are made to do harm: each pull is refused with the reason and leaves nothing, and a good image can be
+// pulled.
 import assert from "node:assert/strict";
 import fs from "node:fs";
 import { tmpdir } from "node:os";
@@ -8,7 +9,7 @@ import { gzipSync, zstdCompressSync } from "node:zlib";
 import { silentLog } from "@keelson/base/log.ts";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { warmThreadPool } from "@keelson/linux/pool.ts";
-import { openDatabase } from "@keelson/store/record-table.ts";
+import { openDatabase } from "@keelson/store/database.ts";
 import { digestOf, type Image, type Layer, makeImage, makeLayer } from "@keelson/testkit/image.ts";
 import { Registry } from "@keelson/testkit/registry.ts";
 import { directory, file, tar } from "@keelson/testkit/tar.ts";
@@ -52,7 +53,7 @@ async function hostileFixture(t: TestContext, layerLimits: Partial<LayerLimits> 
   return { registry, refuses, pull };
 }
 
-/** A layer with a file of `mebibytes` MiB of zeros, made without as much memory: of many frames or members. */
+/** A layer with a file of `mebibytes` MiB of zeros. To need less memory, it is made of many frames or members. */
 function bomb(mebibytes: number, compression: "gzip" | "zstd"): Layer {
   const compress = compression === "gzip" ? gzipSync : zstdCompressSync;
   const step = 16;
@@ -81,7 +82,7 @@ function bomb(mebibytes: number, compression: "gzip" | "zstd"): Layer {
   };
 }
 
-test("a layer that unpacks to more than the limit, or to too many times its size, is given up", async (t) => {
+test("a layer that unpacks to more than the limit, or to too many times its size, is refused", async (t) => {
   const { refuses } = await hostileFixture(t, { maxBytes: 64 * 1024 * 1024 });
   for (const compression of ["gzip", "zstd"] as const) {
     await refuses(
@@ -98,7 +99,7 @@ test("a layer that unpacks to more than the limit, or to too many times its size
       /unpacks to more than 200 times its \d+ bytes; .*max_layer_ratio/,
     );
   }
-  // Small ones may shrink as they like.
+  // Small layers may have any ratio.
   await ratio.pull(
     ratio.registry.add("zeros", "v1", makeImage([makeLayer([file("zeros", Buffer.alloc(4 * 1024 * 1024))])])),
   );
@@ -113,7 +114,7 @@ test("zeros after the end of the archive count too", async (t) => {
   );
 });
 
-test("too many entries and names that are too long are refused by name", async (t) => {
+test("too many entries and names that are too long are refused with the reason", async (t) => {
   const { refuses, pull, registry } = await hostileFixture(t, { maxEntries: 100, maxPathBytes: 300 });
   const files = (count: number) => makeImage([makeLayer(Array.from({ length: count }, (_, i) => file(`f${i}`, "")))]);
   await refuses(files(101), Code.ResourceExhausted, /more than 100 entries; .*max_layer_entries/);
@@ -126,7 +127,7 @@ test("too many entries and names that are too long are refused by name", async (
   await pull(registry.add("good", "edge", makeImage([makeLayer([directory("d/"), file("d/".repeat(149) + "f", "")])])));
 });
 
-test("a manifest of 10,000 layers, or a config of as many, is refused by its number", async (t) => {
+test("a manifest or a config with 10,000 layers is refused with that number", async (t) => {
   const { refuses, registry } = await hostileFixture(t);
   const layer = makeLayer([]);
   await refuses(
@@ -144,7 +145,7 @@ test("a manifest of 10,000 layers, or a config of as many, is refused by its num
   );
 });
 
-test("a manifest list that refers to itself, or to lists without end, is refused", async (t) => {
+test("a manifest list that contains itself, or lists without end, is refused", async (t) => {
   const { refuses, registry } = await hostileFixture(t);
   const platform = { os: "linux", architecture: process.arch === "x64" ? "amd64" : process.arch };
   const list = (digest: string, size: number) => ({
@@ -152,7 +153,7 @@ test("a manifest list that refers to itself, or to lists without end, is refused
     mediaType: indexType,
     manifests: [{ mediaType: indexType, digest, size, platform }],
   });
-  // No list can have its own digest in it: one that says so is a lie, which the digest tells.
+  // No list can contain its own digest, so the registry must lie, and the digest shows it.
   const liar = Buffer.from(JSON.stringify(list(digestOf("itself"), 100)));
   using _ = registry.inject(
     { kind: "status", status: 200, headers: { "content-type": indexType }, body: liar.toString() },
@@ -169,7 +170,7 @@ test("a manifest list that refers to itself, or to lists without end, is refused
   await refuses(`${registry.host}/deep:v1`, Code.InvalidArgument, /leads from index to index/);
 });
 
-test("an HTML page, an empty answer and a config that is no JSON are refused by what they are", async (t) => {
+test("an HTML page, an empty answer and a config that is not JSON are refused with the reason", async (t) => {
   const { refuses, registry } = await hostileFixture(t);
   const page = "<!DOCTYPE html><html><body>Please log in to the hotel's network</body></html>";
   {

@@ -2,14 +2,14 @@ import { StatusError } from "@keelson/base/status.ts";
 import { formatReference, parseReference, repositoryOf } from "@keelson/oci/reference.ts";
 import type { ImageRecord } from "./record.ts";
 
-/** Finds images by every form of name that clients use. Made anew when the images change. */
-export class ImageNames {
-  readonly #byId: ReadonlyMap<string, ImageRecord>;
-  readonly #byTag = new Map<string, ImageRecord>();
-  readonly #byRepoDigest = new Map<string, ImageRecord>();
-  readonly #byDigest = new Map<string, ImageRecord>();
+/** Finds images by every form of name that clients use. Created again when the images change. */
+export class ImageNames<I extends Pick<ImageRecord, "id" | "repoTags" | "repoDigests">> {
+  readonly #byId: ReadonlyMap<string, I>;
+  readonly #byTag = new Map<string, I>();
+  readonly #byRepoDigest = new Map<string, I>();
+  readonly #byDigest = new Map<string, I>();
 
-  constructor(images: ReadonlyMap<string, ImageRecord>) {
+  constructor(images: ReadonlyMap<string, I>) {
     this.#byId = images;
     for (const image of images.values()) {
       for (const tag of image.repoTags) this.#byTag.set(tag, image);
@@ -21,23 +21,19 @@ export class ImageNames {
   }
 
   /**
-   * By id with or without `sha256:`, by tag or digest in any form that a reference may have, or by
-   * the first digits of an id when only one image has them. Undefined when there is none.
+   * Finds an image by its id with or without `sha256:`, by a tag or digest in any form of reference, or by the first
+   * digits of its id if they are unique. Undefined when there is none.
    */
-  find(text: string): ImageRecord | undefined {
+  find(text: string): I | undefined {
     return this.#byId.get(text) ?? this.#byId.get(`sha256:${text}`) ?? this.#byReference(text) ?? this.#byPrefix(text);
   }
 
-  /** The image that a manifest's or index's digest means in any repository. */
-  byDigest(digest: string): ImageRecord | undefined {
+  /** The image with this digest of a manifest or index, in whichever repository. */
+  byDigest(digest: string): I | undefined {
     return this.#byDigest.get(digest);
   }
 
-  byTag(tag: string): ImageRecord | undefined {
-    return this.#byTag.get(tag);
-  }
-
-  #byReference(text: string): ImageRecord | undefined {
+  #byReference(text: string): I | undefined {
     try {
       const reference = parseReference(text);
       if (reference.digest !== undefined)
@@ -49,7 +45,7 @@ export class ImageNames {
     }
   }
 
-  #byPrefix(text: string): ImageRecord | undefined {
+  #byPrefix(text: string): I | undefined {
     const digits = text.startsWith("sha256:") ? text.slice(7) : text;
     if (!/^[a-f0-9]{4,63}$/.test(digits)) return undefined;
     const found = [...this.#byId.values()].filter((image) => image.id.startsWith(`sha256:${digits}`));

@@ -1,81 +1,23 @@
 import assert from "node:assert/strict";
-import { execFileSync, spawn } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import fs from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type TestContext, test } from "node:test";
-import { silentLog } from "@keelson/base/log.ts";
+import { test } from "node:test";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { warmThreadPool } from "@keelson/linux/pool.ts";
-import { openDatabase } from "@keelson/store/record-table.ts";
-import { digestOf, type Image, makeImage, makeIndex, makeLayer, randomImage } from "@keelson/testkit/image.ts";
-import { Registry, type RegistryOptions } from "@keelson/testkit/registry.ts";
-import { directory, file } from "@keelson/testkit/tar.ts";
+import { digestOf, makeImage, makeIndex, makeLayer, randomImage } from "@keelson/testkit/image.ts";
+import { file } from "@keelson/testkit/tar.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
-import type { Images } from "./open-images.ts";
-import { openTestImages } from "./testing/test-images.ts";
+import { contentOf, credentials, isStatus, openStore, soon, startRegistry } from "./testing/pull-fixture.ts";
 
 /** Pulls from registries on this machine into a real store. Needs root: layers are unpacked. */
 
 await warmThreadPool();
 
-interface Fixture {
-  root: string;
-  images: Images;
-  inUse: Set<string>;
-}
-
-async function openStore(
-  t: TestContext,
-  options: { keepLayers?: boolean; hostsDirectories?: string[] } = {},
-): Promise<Fixture> {
-  const root = fs.mkdtempSync(join(tmpdir(), "keelson-pull-"));
-  const db = openDatabase(join(root, "state.db"));
-  const inUse = new Set<string>();
-  const images = await openTestImages({
-    root,
-    db,
-    log: silentLog,
-    hostsDirectories: options.hostsDirectories ?? [],
-    keepLayers: options.keepLayers ?? false,
-    layersInUse: () => inUse,
-  });
-  t.after(async () => {
-    await images[Symbol.asyncDispose]();
-    db.close();
-    fs.rmSync(root, { recursive: true });
-  });
-  return { root, images, inUse };
-}
-
-async function startRegistry(t: TestContext, options: RegistryOptions = {}): Promise<Registry> {
-  const registry = await Registry.start(options);
-  t.after(() => registry[Symbol.asyncDispose]());
-  return registry;
-}
-
-const soon = () => AbortSignal.timeout(60_000);
-
-function isStatus(code: Code, why: RegExp) {
-  return (error: unknown) => error instanceof StatusError && error.code === code && why.test(error.message);
-}
-
-function contentOf(images: Images, reference: string, path: string): string {
-  const image = images.store.find(reference);
-  assert.ok(image !== undefined, reference);
-  const found = images.store
-    .lowerDirectories(image)
-    .map((dir) => join(dir, path))
-    .find((at) => fs.existsSync(at));
-  return fs.readFileSync(found ?? path, "utf8");
-}
-
-const credentials = { username: "user", password: "geheim", identityToken: "", registryToken: "", serverAddress: "" };
-
 for (const format of ["oci", "docker"] as const) {
-  test(`an image is pulled by tag and by digest, its names are what the CRI wants (${format})`, async (t) => {
+  test(`an image is pulled by tag and by digest, and has the names that the CRI expects (${format})`, async (t) => {
     const registry = await startRegistry(t);
     const { images } = await openStore(t);
     const image = makeImage(
@@ -99,7 +41,7 @@ for (const format of ["oci", "docker"] as const) {
   });
 }
 
-test("of an index this machine's manifest is taken, and the digest is the index's", async (t) => {
+test("this machine's manifest is chosen from an index, and the image has the index's digest", async (t) => {
   const registry = await startRegistry(t);
   const { images } = await openStore(t);
   const own = { x64: "amd64", arm64: "arm64" }[process.arch as string] ?? process.arch;
@@ -120,7 +62,7 @@ test("of an index this machine's manifest is taken, and the digest is the index'
   );
 });
 
-test("pulls at the same time share one download, and so do the layers that images have in common", async (t) => {
+test("concurrent pulls share one download, also of layers that their images have in common", async (t) => {
   const registry = await startRegistry(t);
   const { images } = await openStore(t);
   const shared = makeLayer([file("shared", "s".repeat(100_000))]);
@@ -136,7 +78,7 @@ test("pulls at the same time share one download, and so do the layers that image
   assert.equal([...images.store.layers.all()].length, 3);
 });
 
-test("a caller that goes away leaves the shared download to the other one", async (t) => {
+test("when a caller is cancelled, a shared download continues for the other one", async (t) => {
   const registry = await startRegistry(t);
   const { images } = await openStore(t);
   const shared = makeLayer([file("shared", Buffer.alloc(300_000, "s"))], { compression: "none" });
@@ -154,7 +96,7 @@ test("a caller that goes away leaves the shared download to the other one", asyn
   assert.equal(registry.count({ pathIncludes: shared.digest }), 1);
 });
 
-test("a pull that is aborted anywhere leaves nothing behind and says how far it was", async (t) => {
+test("a pull that is aborted at any point leaves nothing behind and says which stage it had reached", async (t) => {
   const registry = await startRegistry(t);
   const { root, images } = await openStore(t);
   const image = randomImage({ layers: 4, files: 40, bytes: 400_000 });
@@ -182,7 +124,7 @@ test("a pull that is aborted anywhere leaves nothing behind and says how far it 
   assert.deepEqual(images.store.list(), []);
 });
 
-test("progress tells each layer's bytes", async (t) => {
+test("progress includes the bytes of each layer", async (t) => {
   const registry = await startRegistry(t);
   const { images } = await openStore(t);
   const image = randomImage({ layers: 2, files: 4, bytes: 300_000, compression: "none" });
@@ -202,7 +144,7 @@ test("progress tells each layer's bytes", async (t) => {
   await assert.rejects(pull);
 });
 
-test("broken connections, refused ranges and passing errors are got over", async (t) => {
+test("a pull survives broken connections, refused ranges and temporary errors", async (t) => {
   const registry = await startRegistry(t);
   const { images } = await openStore(t);
   const image = randomImage({ layers: 3, files: 10, bytes: 500_000, compression: "none" });
@@ -217,7 +159,7 @@ test("broken connections, refused ranges and passing errors are got over", async
   assert.ok(registry.requests.some((r) => r.range === "bytes=100000-" || r.range === "bytes=200000-"));
 });
 
-test("wrong bytes, a wrong diff id and a wrong manifest are refused and leave nothing", async (t) => {
+test("wrong bytes, a wrong diff id and a wrong manifest are refused and leave nothing behind", async (t) => {
   const registry = await startRegistry(t);
   const { root, images } = await openStore(t);
   const image = randomImage({ layers: 2, files: 3, bytes: 100_000 });
@@ -248,7 +190,7 @@ test("wrong bytes, a wrong diff id and a wrong manifest are refused and leave no
   assert.equal((await images.puller.pull({ reference, signal: soon() })).repoTags[0], reference);
 });
 
-test("a layer that fails takes the others of its image with it", async (t) => {
+test("when a layer fails, the others of its image are removed too", async (t) => {
   const registry = await startRegistry(t);
   const { root, images } = await openStore(t);
   const image = randomImage({ layers: 5, files: 3, bytes: 50_000 });
@@ -266,7 +208,7 @@ for (const auth of [
   { kind: "basic", username: "user", password: "geheim" },
   { kind: "token", username: "user", password: "geheim" },
 ] as const) {
-  test(`a private image needs its credentials (${auth.kind}), also while another pull of it runs`, async (t) => {
+  test(`a private image needs credentials (${auth.kind}), even while another pull of it is running`, async (t) => {
     const registry = await startRegistry(t, { auth, redirectBlobs: true });
     const { images } = await openStore(t);
     const reference = registry.add("private", "v1", randomImage({ layers: 2, files: 2, bytes: 10_000 }));
@@ -283,12 +225,12 @@ for (const auth of [
       );
       assert.doesNotMatch(String(result.reason), /geheim|falsch/);
     }
-    // Nor is an image that is here already given to who may not pull it.
+    // Nor does a caller who may not pull an image get one that is already on the node.
     await assert.rejects(images.puller.pull({ reference, signal: soon() }), isStatus(Code.Unauthenticated, /401/));
   });
 }
 
-test("a tag that moved is taken from the old image, whose layers go when nothing needs them", async (t) => {
+test("a tag that has moved is removed from the old image, whose layers go when nothing needs them", async (t) => {
   const registry = await startRegistry(t);
   const { images, inUse } = await openStore(t);
   const reference = registry.add("moving", "latest", makeImage([makeLayer([file("v", "1")])]));
@@ -309,7 +251,7 @@ test("a tag that moved is taken from the old image, whose layers go when nothing
   assert.equal(contentOf(images, reference, "v"), "2");
 });
 
-test("kept layers lie under their digests, and nothing of a failed one does", async (t) => {
+test("compressed layers are kept under their digests, but not those of a failed pull", async (t) => {
   const registry = await startRegistry(t);
   const { root, images } = await openStore(t, { keepLayers: true });
   const image = randomImage({ layers: 2, files: 2, bytes: 100_000 });
@@ -331,7 +273,7 @@ test("kept layers lie under their digests, and nothing of a failed one does", as
     );
 });
 
-test("mirrors of hosts.toml serve an image under its own name", async (t) => {
+test("mirrors in hosts.toml serve an image under its own name", async (t) => {
   const registry = await startRegistry(t);
   const dir = fs.mkdtempSync(join(tmpdir(), "keelson-certs-"));
   t.after(() => fs.rmSync(dir, { recursive: true }));
@@ -347,7 +289,7 @@ test("mirrors of hosts.toml serve an image under its own name", async (t) => {
   assert.ok(registry.requests.every((request) => request.path.includes("ns=registry.invalid")));
 });
 
-test("what is no image is refused by name", async (t) => {
+test("what is not an image is refused with the reason", async (t) => {
   const registry = await startRegistry(t);
   const { images } = await openStore(t);
   const image = makeImage([makeLayer([])]);
@@ -369,7 +311,7 @@ test("what is no image is refused by name", async (t) => {
   assert.deepEqual(images.store.list(), []);
 });
 
-test("an image without layers is one", async (t) => {
+test("an image without layers can be pulled", async (t) => {
   const registry = await startRegistry(t);
   const { images } = await openStore(t);
   const pulled = await images.puller.pull({ reference: registry.add("empty", "v1", makeImage([])), signal: soon() });
@@ -379,7 +321,7 @@ test("an image without layers is one", async (t) => {
   );
 });
 
-test("a disk that is full ends the pull with ResourceExhausted and is as empty as before", async (t) => {
+test("when the disk is full, the pull fails with ResourceExhausted and removes what it has written", async (t) => {
   const registry = await startRegistry(t);
   const { root, images } = await openStore(t);
   const reference = registry.add("large", "v1", randomImage({ layers: 2, files: 4, bytes: 4_000_000 }));
@@ -392,73 +334,3 @@ test("a disk that is full ends the pull with ResourceExhausted and is as empty a
   );
   await waitFor(() => fs.readdirSync(layers).length === 0);
 });
-
-test("Debian's docker-registry with htpasswd: what skopeo pushed is pulled", async (t) => {
-  const dir = fs.mkdtempSync(join(tmpdir(), "keelson-registry-"));
-  const host = await startDockerRegistry(t, dir);
-  const image = makeImage([makeLayer([directory("d/"), file("d/f", "hello")])]);
-  pushWithSkopeo(dir, image, `${host}/team/app:v1`);
-  const { images } = await openStore(t);
-  await assert.rejects(
-    images.puller.pull({ reference: `${host}/team/app:v1`, signal: soon() }),
-    isStatus(Code.Unauthenticated, /401/),
-  );
-  const pulled = await images.puller.pull({ reference: `${host}/team/app:v1`, credentials, signal: soon() });
-  assert.equal(pulled.id, image.config.digest);
-  assert.equal(contentOf(images, pulled.id, "d/f"), "hello");
-});
-
-/** docker-registry on a free port, with the user of `credentials`. */
-async function startDockerRegistry(t: TestContext, dir: string): Promise<string> {
-  const port = await freePort();
-  const host = `127.0.0.1:${port}`;
-  fs.writeFileSync(join(dir, "htpasswd"), "user:$2b$04$7EZcFjNlkiXMssWAa6uBjec9EwP.bqorNILE/.T0AAU5yoFci8Lr2\n");
-  fs.writeFileSync(
-    join(dir, "config.yml"),
-    `version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: ${dir}/data}}\nhttp: {addr: "${host}"}\nauth: {htpasswd: {realm: test, path: ${dir}/htpasswd}}\n`,
-  );
-  const server = spawn("docker-registry", ["serve", join(dir, "config.yml")], {
-    stdio: "ignore",
-    env: { ...process.env, OTEL_TRACES_EXPORTER: "none" },
-  });
-  t.after(async () => {
-    const exited = new Promise((resolve) => server.once("exit", resolve));
-    server.kill();
-    await exited;
-    fs.rmSync(dir, { recursive: true });
-  });
-  await waitFor(() =>
-    fetch(`http://${host}/v2/`).then(
-      (r) => r.status === 401 || undefined,
-      () => undefined,
-    ),
-  );
-  return host;
-}
-
-function pushWithSkopeo(dir: string, image: Image, name: string): void {
-  const layout = join(dir, "layout");
-  fs.mkdirSync(join(layout, "blobs/sha256"), { recursive: true });
-  for (const blob of [image.manifest, image.config, ...image.layers])
-    fs.writeFileSync(join(layout, "blobs/sha256", blob.digest.slice(7)), blob.bytes);
-  fs.writeFileSync(join(layout, "oci-layout"), '{"imageLayoutVersion":"1.0.0"}');
-  const entry = {
-    mediaType: image.manifest.mediaType,
-    digest: image.manifest.digest,
-    size: image.manifest.bytes.length,
-  };
-  fs.writeFileSync(join(layout, "index.json"), JSON.stringify({ schemaVersion: 2, manifests: [entry] }));
-  execFileSync(
-    "skopeo",
-    ["copy", "-q", "--dest-tls-verify=false", "--dest-creds", "user:geheim", `oci:${layout}`, `docker://${name}`],
-    { stdio: ["ignore", "ignore", "pipe"] },
-  );
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
-  const { port } = server.address() as { port: number };
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}

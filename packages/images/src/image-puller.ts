@@ -20,18 +20,18 @@ import type { ImageRecord } from "./record.ts";
 import type { LayerLimits } from "./unpack/layer-limits.ts";
 
 export interface ImagePullerOptions {
-  /** Of the daemon; kept blobs are in ROOT/blobs. */
+  /** The daemon's; kept blobs are in ROOT/blobs. */
   root: string;
   store: ImageStore;
   workers: LayerWorkers;
-  /** For manifests; layers are fetched by the workers' own. */
+  /** For manifests; the workers have their own for layers. */
   transport: Transport;
-  /** Directories with `REGISTRY/hosts.toml`, the first that has a file for a registry counts. */
+  /** Directories with `REGISTRY/hosts.toml`; the first one with a file for a registry is used. */
   hostsDirectories: readonly string[];
   platform: Platform;
   maxParallelDownloads: number;
   layerLimits: LayerLimits;
-  /** Keep the compressed layers too. */
+  /** Keep compressed layers too. */
   keepLayers: boolean;
   log: Log;
   /** Milliseconds since 1970. */
@@ -43,7 +43,7 @@ export interface PullRequest {
   reference: string;
   credentials?: Credentials | undefined;
   signal: AbortSignal;
-  /** Told of each stage, if this call is the first of those that share the pull. */
+  /** Called at the start of each stage, but only for the first of the calls that share a pull. */
   stage?: Stage;
 }
 
@@ -77,26 +77,26 @@ export class ImagePuller {
   }
 
   /**
-   * Pulls an image and returns its record. Calls for the same image with the same credentials share
-   * one pull; pulls that have layers in common share those. When the signal aborts, the pull ends
-   * unless another call waits for it, and nothing of it is left.
+   * Pulls an image and returns its record. Calls for the same image with the same credentials share one pull, and pulls
+   * with layers in common share those. When the signal aborts, the pull ends, unless another call waits for it, and
+   * leaves nothing behind.
    *
-   * Throws InvalidArgument for a wrong reference or a malformed image, NotFound, Unauthenticated,
-   * PermissionDenied, ResourceExhausted or Unavailable as the registry answers, DataLoss for wrong
-   * bytes, and DeadlineExceeded or Cancelled with the stage it was in.
+   * Throws InvalidArgument for a wrong reference or a malformed image; NotFound, Unauthenticated, PermissionDenied,
+   * ResourceExhausted or Unavailable depending on the registry's answer; DataLoss for wrong bytes; DeadlineExceeded or
+   * Cancelled, naming the stage.
    */
   async pull(request: PullRequest): Promise<ImageRecord> {
     const reference = parseReference(request.reference);
     const name = formatReference(reference);
-    // Not for whoever has other credentials: the one pull's success says nothing about the other's right.
+    // Not shared by calls with other credentials: that one of them may pull does not mean that the others may.
     const key = `${name} ${createHash("sha256")
       .update(JSON.stringify(request.credentials ?? null))
       .digest("hex")}`;
     try {
-      return await this.#calls.join(key, request.signal, (signal, tell) => {
+      return await this.#calls.join(key, request.signal, (signal, notify) => {
         const stage: Stage = (name) => {
           request.stage?.(name);
-          tell(name);
+          notify(name);
         };
         return this.#run(reference, request.credentials, signal, stage);
       });
@@ -105,7 +105,7 @@ export class ImagePuller {
     }
   }
 
-  /** Compressed bytes of layers that came from registries since the start. */
+  /** How many bytes of compressed layers registries have sent since the start. */
   get receivedBytes(): number {
     return this.#fetcher.receivedBytes;
   }
@@ -148,8 +148,8 @@ export class ImagePuller {
   }
 
   /**
-   * When there is an image by this name already, asking for the digest is enough: that counts
-   * nothing against a registry's rate limit, and an image that is still the same needs no more.
+   * When there already is an image by this name, it is enough to ask for the digest, which does not count against a
+   * registry's rate limit. If the image is still the same, nothing else is needed.
    */
   async #pullKnown(pull: Pull, signal: AbortSignal): Promise<ImageRecord | undefined> {
     const { store } = this.#options;
@@ -158,7 +158,7 @@ export class ImagePuller {
     return digest === undefined ? undefined : this.#addName(pull, digest);
   }
 
-  /** Gives another name to an image that is here; undefined when it is not, or no longer whole. */
+  /** Adds a name to an image that we have; undefined when we do not have it, or not all of it. */
   #addName(pull: Pull, digest: string): ImageRecord | undefined {
     const { store } = this.#options;
     const image = store.findByDigest(digest);
@@ -173,7 +173,7 @@ export class ImagePuller {
       return reference.digest === undefined || reference.digest === digest ? digest : undefined;
     } catch (error) {
       signal.throwIfAborted();
-      // Some registries know no HEAD; what the name really answers is then seen with GET.
+      // Some registries do not support HEAD; GET will show the real answer.
       if (codeOf(error) === Code.FailedPrecondition) return undefined;
       throw error;
     }
@@ -194,11 +194,11 @@ export class ImagePuller {
     pull.progress.stage = "fetching layers";
     pull.stage("fetching layers");
     const layers = pull.wanted.map((layer) => layer.chainId);
-    // From here to `add` the layers belong to this pull alone, or to nobody when it fails.
+    // Until `add`, only this pull needs the layers.
     using _ = this.#options.store.pin(layers);
     this.#options.store.layers.lookAgain(layers);
     try {
-      await this.#fetcher.fetchAll(client.access(), pull.wanted, signal);
+      await this.#fetcher.fetchAll({ access: client.access(), layers: pull.wanted }, signal);
     } catch (error) {
       this.#collectAfterFailure(layers);
       throw error;
@@ -209,14 +209,14 @@ export class ImagePuller {
     );
   }
 
-  /** An index names a manifest for each platform; this takes the host's. */
+  /** The manifest itself, or from an index, which has a manifest for each platform, the host's. */
   async #manifestForHost(
     client: RepositoryClient,
     resolved: ResolvedManifest,
     signal: AbortSignal,
   ): Promise<{ manifest: Manifest; digest: string }> {
     let { bytes, mediaType, digest } = resolved;
-    // An index may hold an index, which builders of artifacts use; more than this nobody does.
+    // An index may contain an index, as made by builders of artifacts, but nobody nests more than this.
     for (let depth = 0; depth < 3; depth += 1) {
       const document = parseManifest(bytes, mediaType);
       if (document.is === "manifest") return { manifest: document, digest };
@@ -224,7 +224,7 @@ export class ImagePuller {
       if (chosen === undefined) {
         throw new StatusError(
           Code.NotFound,
-          `the image has nothing for ${platformName(this.#options.platform)}, only for: ${platformNames(document)}`,
+          `the image is not available for ${platformName(this.#options.platform)}, only for: ${platformNames(document)}`,
         );
       }
       ({ bytes, mediaType, digest } = await client.manifest(chosen.digest, signal));
@@ -232,7 +232,7 @@ export class ImagePuller {
     throw new StatusError(Code.InvalidArgument, "its index leads from index to index");
   }
 
-  /** Layers that came in before another one failed belong to no image. */
+  /** Layers that were fetched before another one failed do not belong to any image. */
   #collectAfterFailure(layers: readonly string[]): void {
     if (layers.some((id) => this.#options.store.layers.get(id) !== undefined))
       setImmediate(() => this.#options.store.collectGarbage());
@@ -243,7 +243,9 @@ function wantedOf(reference: Reference): string {
   return reference.digest ?? reference.tag ?? "latest";
 }
 
-/** A digest decides what the content is; a tag given beside it may mean something else by now and is not kept. */
+/**
+ * A tag beside a digest is not kept: the digest alone determines the content, and by now the tag may mean another one.
+ */
 function nameOf(reference: Reference, digest: string): ImageName {
   return {
     repoTag: reference.digest === undefined ? formatReference(reference) : undefined,

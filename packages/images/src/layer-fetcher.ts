@@ -14,11 +14,17 @@ import { Slots } from "./slots.ts";
 import type { LayerLimits } from "./unpack/layer-limits.ts";
 import type { UnpackedLayer } from "./unpack/layer-writer.ts";
 
-/** A layer of the image that is pulled. */
+/** A layer of an image that is being pulled. */
 export interface WantedLayer {
   chainId: string;
   diffId: string;
   descriptor: Descriptor;
+}
+
+/** The layers of an image, lowest first, and where to fetch them. */
+export interface WantedImage {
+  access: RepositoryAccess;
+  layers: readonly WantedLayer[];
 }
 
 export interface LayerFetcherOptions {
@@ -26,12 +32,12 @@ export interface LayerFetcherOptions {
   workers: LayerWorkers;
   maxParallelDownloads: number;
   limits: LayerLimits;
-  /** Where compressed layers are kept, `ROOT/blobs`; undefined: they are not. */
+  /** Where compressed layers are kept, `ROOT/blobs`; undefined: they are not kept. */
   blobsDirectory: string | undefined;
   log: Log;
 }
 
-/** Brings layers into the store: all of an image at once, and each only once however many pulls want it. */
+/** Fetches layers into the store: all layers of an image in parallel, each only once however many pulls want it. */
 export class LayerFetcher {
   readonly #options: LayerFetcherOptions;
   readonly #slots: Slots;
@@ -44,17 +50,17 @@ export class LayerFetcher {
     this.#slots = new Slots(options.maxParallelDownloads);
   }
 
-  /** Compressed bytes of layers that came from registries since the start. */
+  /** How many bytes of compressed layers registries have sent since the start. */
   get receivedBytes(): number {
     return this.#receivedBytes;
   }
 
-  /** Resolves when the layers, given lowest first, are in the store. */
-  async fetchAll(access: RepositoryAccess, wanted: readonly WantedLayer[], signal: AbortSignal): Promise<void> {
-    await this.#need(access, wanted, wanted.length - 1, signal);
+  /** Resolves when all layers of the image are in the store. */
+  async fetchAll(image: WantedImage, signal: AbortSignal): Promise<void> {
+    await this.#need(image, image.layers.length - 1, signal);
   }
 
-  /** How far a layer is. */
+  /** The progress of a layer. */
   progressOf(layer: WantedLayer): LayerProgress {
     const { digest, sizeBytes } = layer.descriptor;
     const isPresent = this.#options.layers.isWhole(layer.chainId);
@@ -69,44 +75,33 @@ export class LayerFetcher {
   }
 
   /**
-   * The layer at `index` and all below it. Each run waits for the one below by itself, so that it
-   * still ends well when the pull that began it has gone away.
+   * Fetches the layer at `index` and all below it. Each run waits for the one below by itself, so that it is completed
+   * even when the pull that started it has been abandoned.
    */
-  async #need(
-    access: RepositoryAccess,
-    wanted: readonly WantedLayer[],
-    index: number,
-    signal: AbortSignal,
-  ): Promise<LayerRecord | undefined> {
-    const layer = wanted[index];
+  async #need(image: WantedImage, index: number, signal: AbortSignal): Promise<LayerRecord | undefined> {
+    const layer = image.layers[index];
     if (layer === undefined) return undefined;
     const present = this.#options.layers.get(layer.chainId);
     if (present !== undefined && this.#options.layers.isWhole(present.id)) {
-      // One below it may be gone or damaged all the same.
-      await this.#need(access, wanted, index - 1, signal);
+      // One below it may still be missing or damaged.
+      await this.#need(image, index - 1, signal);
       return present;
     }
-    return this.#running.join(layer.chainId, signal, (shared) => this.#fetch(access, wanted, index, layer, shared));
+    return this.#running.join(layer.chainId, signal, (shared) => this.#fetch(image, index, layer, shared));
   }
 
-  async #fetch(
-    access: RepositoryAccess,
-    wanted: readonly WantedLayer[],
-    index: number,
-    layer: WantedLayer,
-    signal: AbortSignal,
-  ): Promise<LayerRecord> {
+  async #fetch(image: WantedImage, index: number, layer: WantedLayer, signal: AbortSignal): Promise<LayerRecord> {
     const abort = new AbortController();
     const either = AbortSignal.any([signal, abort.signal]);
-    // The ones below are asked for first, so that they are fetched first.
-    const below = this.#need(access, wanted, index - 1, either);
-    const unpacked = this.#unpack(access, layer, below, either);
+    // The lower ones are requested first, so that they are fetched first.
+    const below = this.#need(image, index - 1, either);
+    const unpacked = this.#unpack(image.access, layer, below, either);
     try {
       const [record] = await Promise.all([unpacked, below]);
       return record;
     } catch (error) {
       abort.abort(error);
-      // Nothing of this layer or, if nobody else wants it, of those below goes on after this.
+      // After this nothing is done any more for this layer, nor for those below unless others want them.
       await Promise.allSettled([unpacked, below]);
       throw error;
     } finally {
@@ -121,7 +116,7 @@ export class LayerFetcher {
     signal: AbortSignal,
   ): Promise<LayerRecord> {
     const { layers } = this.#options;
-    // Looked at again below; until then a failure there is none of ours.
+    // A failure there is handled where it is awaited; until then it must not count as unhandled.
     below.catch(() => undefined);
     const temporary = await layers.makeTemporary();
     try {
@@ -129,7 +124,7 @@ export class LayerFetcher {
       const parent = await below;
       const manifestDigest = await this.#inherit(temporary, unpacked, parent, signal);
       signal.throwIfAborted();
-      return await this.#keep(layer, temporary, { ...unpacked, manifestDigest }, parent?.id, signal);
+      return await this.#keep(layer, { ...unpacked, manifestDigest, temporary, parent: parent?.id }, signal);
     } catch (error) {
       await layers.removeTemporary(temporary);
       layers.removeBlob(layer.descriptor.digest);
@@ -138,7 +133,10 @@ export class LayerFetcher {
     }
   }
 
-  /** Gives directories that the layer has no entry for what they are below it. Resolves with the manifest's digest. */
+  /**
+   * Gives directories without an entry in the layer their attributes in the layers below. Returns the manifest's
+   * digest.
+   */
   async #inherit(
     temporary: string,
     { implicitDirectories: paths, manifestDigest }: UnpackedLayer,
@@ -156,17 +154,14 @@ export class LayerFetcher {
     return (await this.#options.workers.inherit(job, signal)).manifestDigest;
   }
 
-  /** Makes it a layer of the store, or puts the damaged one there right with it. */
+  /** Adds the layer to the store, or uses it to repair the damaged one there. */
   async #keep(
-    layer: WantedLayer,
-    temporary: string,
-    unpacked: UnpackedLayer,
-    parent: string | undefined,
+    { descriptor, chainId: id, diffId }: WantedLayer,
+    unpacked: UnpackedLayer & { temporary: string; parent: string | undefined },
     signal: AbortSignal,
   ): Promise<LayerRecord> {
     const { layers, workers, log } = this.#options;
-    const { descriptor, chainId: id, diffId } = layer;
-    const { sizeBytes, inodes, isOpaque, manifestDigest } = unpacked;
+    const { sizeBytes, inodes, isOpaque, manifestDigest, temporary, parent } = unpacked;
     const known = layers.get(id);
     if (known === undefined) {
       return layers.commit(temporary, {
@@ -183,7 +178,7 @@ export class LayerFetcher {
     }
     const differences = await workers.repair({ damaged: layers.directoryOf(known), fresh: temporary }, signal);
     for (const { path, is, detail } of differences)
-      log.warn({ layer: id, path, detail }, `put right what was ${is} in a damaged layer`);
+      log.warn({ layer: id, path, detail }, `repaired what was ${is} in a damaged layer`);
     await layers.removeTemporary(temporary);
     return layers.repaired(id, manifestDigest);
   }
@@ -197,7 +192,7 @@ export class LayerFetcher {
     using _ = await this.#slots.take(signal);
     const { digest, sizeBytes: totalBytes } = layer.descriptor;
     const report = (stage: LayerProgress["stage"], receivedBytes: number) => {
-      // A download that begins anew has fewer than before.
+      // A download that was restarted has fewer bytes than before.
       this.#receivedBytes += Math.max(0, receivedBytes - (this.#progress.get(layer.chainId)?.receivedBytes ?? 0));
       this.#progress.set(layer.chainId, { digest, stage, receivedBytes, totalBytes });
     };
@@ -227,7 +222,7 @@ export class LayerFetcher {
     await rename(path, join(directory, hex));
   }
 
-  /** Chain ids up to a layer, lowest first. */
+  /** The chain ids of a layer and all below it, lowest first. */
   #chainOf(layer: LayerRecord): string[] {
     const chain: string[] = [];
     for (

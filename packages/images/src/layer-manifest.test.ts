@@ -27,9 +27,7 @@ function tree(t: TestContext): string {
 }
 
 function manifestOf(top: string): string {
-  const lines = [...walkTree(top)].map(({ path, at, stat }) =>
-    manifestLine(path, at, stat, true, () => checksumOfFile(at)),
-  );
+  const lines = [...walkTree(top)].map((entry) => manifestLine(entry, true, () => checksumOfFile(entry.at)));
   return `${lines.join("\n")}\n`;
 }
 
@@ -39,7 +37,7 @@ function differences(top: string, manifest: ManifestLines): string[] {
   );
 }
 
-test("a tree is as its manifest says, whatever the names in it", (t) => {
+test("a tree matches its manifest, whatever the names in it", (t) => {
   const top = tree(t);
   const text = manifestOf(top);
   assert.match(text, /^[ -~\n]*$/, "plain ASCII");
@@ -60,7 +58,7 @@ test("a tree is as its manifest says, whatever the names in it", (t) => {
 });
 
 const damage: Record<string, [(top: string) => void, string[]]> = {
-  "another byte": [(top) => fs.writeFileSync(join(top, "etc/a"), "content of b"), ["changed /etc/a: other content"]],
+  "a changed byte": [(top) => fs.writeFileSync(join(top, "etc/a"), "content of b"), ["changed /etc/a: other content"]],
   "a file cut short": [
     (top) => fs.truncateSync(join(top, "etc/deep/er/b"), 4096),
     ["changed /etc/deep/er/b: 4096 bytes, was 700000"],
@@ -70,12 +68,12 @@ const damage: Record<string, [(top: string) => void, string[]]> = {
     (top) => (fs.rmSync(join(top, "etc/link")), fs.symlinkSync("/x", join(top, "etc/link"))),
     ["changed /etc/link: content /x, was ../etc/with%20space"],
   ],
-  "a file gone": [(top) => fs.rmSync(join(top, "empty")), ["missing /empty"]],
-  "a directory gone, told once": [
+  "a missing file": [(top) => fs.rmSync(join(top, "empty")), ["missing /empty"]],
+  "a missing directory, reported once": [
     (top) => fs.rmSync(join(top, "etc/deep"), { recursive: true }),
     ["missing /etc/deep"],
   ],
-  "a directory more, told once": [
+  "an additional directory, reported once": [
     (top) => (fs.mkdirSync(join(top, "new/x"), { recursive: true }), fs.writeFileSync(join(top, "new/x/y"), "")),
     ["added /new"],
   ],
@@ -94,7 +92,7 @@ for (const [name, [cause, expected]] of Object.entries(damage)) {
   });
 }
 
-test("a manifest cut anywhere, or with a byte flipped, is never taken for whole", (t) => {
+test("a manifest that is cut anywhere, or has a flipped bit, never passes for complete", (t) => {
   const text = manifestOf(tree(t));
   const digest = manifestDigestOf(text);
   for (let end = 0; end < text.length; end += 1) {
@@ -102,7 +100,7 @@ test("a manifest cut anywhere, or with a byte flipped, is never taken for whole"
     try {
       parseManifestLines(text.slice(0, end));
     } catch (error) {
-      assert.match((error as Error).message, /^the layer's manifest (is empty|has a line that is none)/);
+      assert.match((error as Error).message, /^the layer's manifest (is empty|has a malformed line)/);
     }
   }
   const flipped = Buffer.from(text);
@@ -110,12 +108,12 @@ test("a manifest cut anywhere, or with a byte flipped, is never taken for whole"
   assert.notEqual(manifestDigestOf(flipped), digest);
 });
 
-test("a later line for the same path counts", () => {
+test("the last of several lines for a path counts", () => {
   const manifest = parseManifestLines("d 755 0 0 - - /\nd 755 0 0 - - /tmp\nd 1777 0 0 - - /tmp\n");
   assert.equal(manifest.get("/tmp"), "d 1777 0 0 - - /tmp");
 });
 
-test("changes are told in words", () => {
+test("changes are described in words", () => {
   assert.equal(
     describeChange("f 644 0 0 5:00000001 - /x", "f 600 7 0 5:00000002 ab /x"),
     "mode 600, was 644; owner 7, was 0; other content; xattrs ab, was -",

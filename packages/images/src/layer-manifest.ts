@@ -2,66 +2,61 @@ import { createHash } from "node:crypto";
 import fs from "node:fs";
 import { crc32 } from "node:zlib";
 import { lgetxattr, llistxattr } from "@keelson/linux/file.ts";
+import type { TreeEntry } from "./tree-walk.ts";
 
 /**
- * What a layer's files are, one line for each, so that damage is found file by file long after the
- * tar they came from is gone:
+ * A description of a layer's files, one line for each, so that damage can be found file by file long after the tar is
+ * gone:
  *
  *     f 755 0 0 768608:9a3c11f0 - /bin/busybox
  *     l 777 0 0 usr/lib - /lib
  *     d 1777 0 0 - - /tmp
  *
- * Type, permission bits, owner, group; a file's size and checksum, a symlink's target or a device's
- * number; a digest of the xattrs; the path. Bytes that are no plain ASCII are `%XX`. A later line
- * for the same path counts: that is how implicit directories are put right (unpack/inherit.ts).
+ * Type, permission bits, owner, group; a file's size and checksum, a symlink's target or a device's number; a digest of
+ * the xattrs; the path. Bytes outside plain ASCII are written `%XX`. Of several lines for a path the last one counts,
+ * which is how implicit directories are corrected (unpack/inherit.ts).
  *
- * Times are left out: nothing that damages a disk changes them alone.
+ * Times are left out, as no damage to a disk changes only them.
  */
 export type ManifestLines = Map<string, string>;
 
-/** Bytes of a file that are read at once. */
+/** How many bytes of a file are read at once. */
 const chunkBytes = 256 * 1024;
 
 /** Fields before the path. */
 const fields = ["type", "mode", "owner", "group", "content", "xattrs"] as const;
 
-/** The host's own labels, which unpacking neither takes over nor keeps. */
+/** The host's own labels, which are not part of a layer. */
 export const hostXattrs = /^security\.(selinux|ima|evm|SMACK64.*)$/;
 
 /**
- * The line for what is at `at`, without a line break. `path` is a binary string that begins with "/";
- * `checksumOf` is asked for regular files only. Throws what the file system says.
+ * The line for a file, without a line break. `checksumOf` is called for regular files only. Throws errors of the file
+ * system.
  */
-export function manifestLine(
-  path: string,
-  at: Buffer | string,
-  stat: fs.Stats,
-  hasXattrs: boolean,
-  checksumOf: () => number,
-): string {
+export function manifestLine({ path, at, stat }: TreeEntry, hasXattrs: boolean, checksumOf: () => number): string {
   const mode = (stat.mode & 0o7777).toString(8);
   return `${typeOf(stat)} ${mode} ${stat.uid} ${stat.gid} ${contentOf(at, stat, checksumOf)} ${hasXattrs ? xattrsOf(at) : "-"} ${escape(path)}`;
 }
 
-/** Reads a manifest's text: path → line. Throws when it is none. */
+/** Parses a manifest to a map from paths to lines. Throws an Error when it is malformed. */
 export function parseManifestLines(text: string): ManifestLines {
   const lines: ManifestLines = new Map();
   for (const line of text.split("\n")) {
     if (line === "") continue;
     const path = /^[fdlcbps] [0-7]{1,4} \d+ \d+ \S+ \S+ (\/\S*)$/.exec(line)?.[1];
-    if (path === undefined) throw new Error(`the layer's manifest has a line that is none: ${line.slice(0, 100)}`);
+    if (path === undefined) throw new Error(`the layer's manifest has a malformed line: ${line.slice(0, 100)}`);
     lines.set(unescape(path), line);
   }
   if (!lines.has("/")) throw new Error("the layer's manifest is empty");
   return lines;
 }
 
-/** The digest by which a layer's record names its manifest. */
+/** The digest of a manifest, which is kept in the layer's record. */
 export function manifestDigestOf(text: string | Buffer): string {
   return `sha256:${createHash("sha256").update(text).digest("hex")}`;
 }
 
-/** In which fields two lines for the same path differ, for people: `mode 755, was 644`. */
+/** How two lines for the same path differ, for people to read: `mode 755, was 644`. */
 export function describeChange(expected: string, found: string): string {
   const [was, is] = [expected.split(" "), found.split(" ")];
   const changes = fields.flatMap((field, index) => {
@@ -81,7 +76,7 @@ function changeOfContent(field: string, was: string, is: string): string {
   return wasSize === isSize ? "other content" : `${isSize} bytes, was ${wasSize}`;
 }
 
-/** CRC-32 of a file, read in pieces. Throws what the file system says. */
+/** The CRC-32 of a file, which is read in pieces. Throws errors of the file system. */
 export function checksumOfFile(at: Buffer | string): number {
   const fd = fs.openSync(at, fs.constants.O_RDONLY | fs.constants.O_NOFOLLOW);
   try {

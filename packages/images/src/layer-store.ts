@@ -9,21 +9,20 @@ import { syncfs } from "@keelson/linux/file.ts";
 import { removeTreeAsync } from "@keelson/linux/tree.ts";
 import { RecordTable } from "@keelson/store/record-table.ts";
 import { layerFiles } from "./layer-files.ts";
-import { type LayerRecord, parseLayerRecord } from "./record.ts";
+import { type LayerRecord, parseLayerRecord, readUnreadableLayer, type UnreadableLayer } from "./record.ts";
 
-/** What is being made or removed; each start removes all of it. */
+/** For what is being made or removed; each start removes all of it. */
 const temporaryPrefix = ".";
-/** Lower directory of images without any layer: overlayfs wants one. */
+/** The lower directory of images without layers, as overlayfs needs one. */
 const emptyDirectory = "empty";
 
 /**
- * Unpacked layers on disk. A layer is made under a temporary name and gets its own by a rename, then
- * its record is written: what a crash leaves is a directory without a record, which the next start
- * removes.
+ * Unpacked layers on disk, in `ROOT/layers/DIRECTORY/diff`. A layer is made under a temporary name, then renamed, then
+ * its record is written: a crash leaves a directory without a record, which the next start removes.
  *
- * Files are not on the disk yet when a layer is committed, only in the kernel's memory, so that a
- * pull need not wait for the disk. A record says so until the file system was synced; after a power
- * cut the start drops layers that were not, and the image is pulled anew.
+ * When a layer is committed, its files may still be in the kernel's memory only, so that a pull need not wait for the
+ * disk. Its record says so until the file system has been synced. After a power failure, the start drops layers that
+ * had not been synced, and their images are pulled again.
  */
 export class LayerStore {
   readonly #directory: string;
@@ -31,7 +30,9 @@ export class LayerStore {
   readonly #log: Log;
   readonly #bootId: string;
   readonly #layers = new Map<string, LayerRecord>();
-  /** Marked by `keelsond check --repair`: they wait for being fetched again. */
+  /** By the ids of their rows. They cannot be used; their records and files are left unchanged. */
+  readonly #unreadable = new Map<string, UnreadableLayer>();
+  /** Marked by `keelsond check --repair`: they must be fetched again. */
   readonly #damaged = new Set<string>();
   readonly #background = new Set<Promise<void>>();
   #syncing: Promise<void> | undefined;
@@ -45,7 +46,7 @@ export class LayerStore {
     this.#bootId = bootId;
   }
 
-  /** Opens `ROOT/layers`: removes what is not whole, and says in the log what that was. */
+  /** Opens `ROOT/layers`: removes incomplete layers and logs them. */
   static async open(root: string, db: DatabaseSync, log: Log): Promise<LayerStore> {
     const directory = join(root, "layers");
     await mkdir(join(directory, emptyDirectory), { recursive: true, mode: 0o755 });
@@ -59,33 +60,43 @@ export class LayerStore {
     return this.#layers.get(id);
   }
 
-  /** Whether a layer is here and nothing is known to be wrong with it. */
+  /** Whether a layer exists and is not known to be damaged. */
   isWhole(id: string): boolean {
     return this.#layers.has(id) && !this.#damaged.has(id);
   }
 
+  /** Whether this layer has a record that cannot be read. */
+  isUnreadable(id: string): boolean {
+    return this.#unreadableOf(id) !== undefined;
+  }
+
+  /** The layers whose records cannot be read, as far as they are known. */
+  unreadable(): Iterable<UnreadableLayer> {
+    return this.#unreadable.values();
+  }
+
   /**
-   * Looks at layers on disk again: one that was removed by hand is forgotten, and what `keelsond check`
-   * marked as damaged is known to be. Whether that is news.
+   * Looks at layers on disk again: those that were removed by hand are forgotten, and those that `keelsond check`
+   * marked as damaged count as damaged. Returns whether anything has changed.
    */
   lookAgain(ids: readonly string[]): boolean {
-    let isNews = false;
+    let hasChanged = false;
     for (const id of ids) {
       const layer = this.#layers.get(id);
       if (layer === undefined) continue;
       const wasWhole = !this.#damaged.has(id);
       if (!existsSync(this.diffDirectory(layer))) this.#forget(layer, "its files are gone");
       else this.#readMark(layer);
-      isNews ||= wasWhole !== this.isWhole(id);
+      hasChanged ||= wasWhole !== this.isWhole(id);
     }
-    return isNews;
+    return hasChanged;
   }
 
   all(): Iterable<LayerRecord> {
     return this.#layers.values();
   }
 
-  /** Sum of all layers, from their records. */
+  /** The sum of all layers, from their records. */
   get usage(): { bytes: number; inodes: number } {
     return this.#usage;
   }
@@ -94,70 +105,86 @@ export class LayerStore {
     return this.#directory;
   }
 
-  /** The layer's files. */
+  /** The directory with a layer's files. */
   diffDirectory(layer: LayerRecord): string {
     return join(this.directoryOf(layer), layerFiles.diff);
   }
 
-  /** What `diff` and the manifest are in. */
+  /** The directory of a layer, with its files and its manifest (layer-files.ts). */
   directoryOf(layer: LayerRecord): string {
     return join(this.#directory, layer.directory);
   }
 
   /**
-   * Directories for an overlay mount, uppermost first, of layers given lowest first.
-   * Throws FailedPrecondition when one is not here.
+   * The directories for an overlay mount, uppermost first, for layers given lowest first. Throws FailedPrecondition
+   * when a layer is missing or damaged.
    */
   lowerDirectories(ids: readonly string[]): string[] {
     const directories: string[] = [];
     for (const id of ids.toReversed()) {
       const layer = this.#layers.get(id);
       if (layer === undefined || this.#damaged.has(id)) {
-        throw new StatusError(
-          Code.FailedPrecondition,
-          `layer ${id} is ${layer === undefined ? "not here" : "damaged"}; pull the image again`,
-        );
+        const what =
+          layer !== undefined
+            ? "damaged"
+            : this.isUnreadable(id)
+              ? "present, but its record cannot be read"
+              : "missing";
+        throw new StatusError(Code.FailedPrecondition, `layer ${id} is ${what}; pull the image again`);
       }
       directories.push(this.diffDirectory(layer));
-      // An opaque root directory: overlayfs does not look for this mark there.
+      // Overlayfs would not look for the opaque mark on a layer's root directory.
       if (layer.isOpaque) break;
     }
     return directories.length === 0 ? [join(this.#directory, emptyDirectory)] : directories;
   }
 
-  /** A new temporary directory; its files go into `diff` in it. */
+  /** Makes a temporary directory, for files in its subdirectory `diff`. */
   async makeTemporary(): Promise<string> {
     const path = join(this.#directory, `${temporaryPrefix}${process.pid}-${(this.#sequence += 1)}`);
-    // Not `recursive`, which says ENOENT on a read-only file system.
+    // Not `recursive`, which fails with ENOENT on a read-only file system.
     for (const each of [path, join(path, layerFiles.diff)]) await mkdir(each, { mode: 0o755 });
     return path;
   }
 
-  /** Gives a temporary directory its name and writes the record. */
+  /**
+   * Renames a temporary directory to its final name and writes the record. An unreadable record of the same layer is
+   * set aside unchanged. Containers may use its files, so these are kept as long as the layer.
+   */
   async commit(
     temporary: string,
     layer: Omit<LayerRecord, "directory" | "bootId" | "isDurable">,
   ): Promise<LayerRecord> {
-    const record = { ...layer, directory: this.#freeName(layer.id), bootId: this.#bootId, isDurable: false };
-    // Taken before the rename, so that no other layer takes the name meanwhile.
+    const unreadable = this.#unreadableOf(layer.id);
+    const former = unreadable && (await this.#directoriesOf(unreadable));
+    const record: LayerRecord = {
+      ...layer,
+      directory: this.#freeName(layer.id),
+      bootId: this.#bootId,
+      isDurable: false,
+      ...(former === undefined ? {} : { formerDirectories: former }),
+    };
+    // Added before the rename, so that no other layer takes the name meanwhile.
     this.#layers.set(record.id, record);
     try {
       await rename(temporary, join(this.#directory, record.directory));
-      this.#table.put(record.id, record);
+      if (unreadable === undefined) this.#table.put(record.id, record);
+      else this.#table.replaceUnreadable(unreadable.row, record);
     } catch (error) {
       this.#layers.delete(record.id);
       throw error;
     }
+    if (unreadable !== undefined) this.#unreadable.delete(unreadable.row.id);
     this.#count(record, 1);
     return record;
   }
 
-  /** Notes that a damaged layer was put right from a fresh one with this manifest. */
+  /** Records that a damaged layer has been repaired from a fresh one with this manifest. */
   repaired(id: string, manifestDigest: string): LayerRecord {
     const layer = this.#layers.get(id);
     if (layer === undefined)
-      throw new StatusError(Code.Aborted, `layer ${id} was removed meanwhile; pull the image again`);
-    // What was written for it is not on the disk yet.
+      throw new StatusError(Code.Aborted, `layer ${id} was removed while it was repaired; pull the image again`);
+    // What the repair has written may not be on the disk yet.
     const record = { ...layer, manifestDigest, bootId: this.#bootId, isDurable: false };
     this.#table.put(id, record);
     this.#layers.set(id, record);
@@ -165,16 +192,19 @@ export class LayerStore {
     return record;
   }
 
-  /** Forgets layers, then removes their files in the background. */
+  /** Forgets layers and removes their files in the background. */
   remove(layers: readonly LayerRecord[]): void {
     for (const layer of layers) {
       this.#drop(layer);
       this.removeBlob(layer.digest);
-      if (!existsSync(this.directoryOf(layer))) continue;
-      // At once, so that the name is free when the layer is pulled again.
-      const away = join(this.#directory, `${temporaryPrefix}${process.pid}-${(this.#sequence += 1)}`);
-      renameSync(this.directoryOf(layer), away);
-      this.discard(away);
+      for (const name of [layer.directory, ...(layer.formerDirectories ?? [])]) {
+        const directory = join(this.#directory, name);
+        if (!existsSync(directory)) continue;
+        // Renamed at once, so that the name is free when the layer is pulled again.
+        const away = join(this.#directory, `${temporaryPrefix}${process.pid}-${(this.#sequence += 1)}`);
+        renameSync(directory, away);
+        this.discard(away);
+      }
     }
   }
 
@@ -188,14 +218,14 @@ export class LayerStore {
     this.#inBackground(removeTreeAsync(path), `remove ${path}`);
   }
 
-  /** Writes new layers to the disk in the background and then says so in their records. */
+  /** Syncs new layers to the disk in the background, and then records that they are durable. */
   syncSoon(): void {
     if (this.#syncing !== undefined) return;
     this.#syncing = this.#sync().finally(() => (this.#syncing = undefined));
     this.#inBackground(this.#syncing, "sync layers");
   }
 
-  /** Waits for what runs in the background. */
+  /** Waits for everything that runs in the background. */
   async close(): Promise<void> {
     while (this.#background.size > 0) await Promise.all(this.#background);
   }
@@ -218,14 +248,15 @@ export class LayerStore {
   }
 
   async #recover(): Promise<void> {
-    const { records, damaged } = this.#table.readAll();
+    const { records, unreadable } = this.#table.readAll();
     const names = new Set(await readdir(this.#directory));
-    for (const row of damaged) {
-      this.#log.warn(
-        { layer: row.id, error: row.error.message },
-        "dropped a layer whose record cannot be read; the record is kept in the table `damaged`",
+    for (const row of unreadable) {
+      const layer = readUnreadableLayer(row);
+      this.#unreadable.set(row.id, layer);
+      this.#log.error(
+        { layer: row.id, directory: layer.directory, reason: row.reason },
+        "the record of a layer cannot be read: it is left unchanged, and images with this layer count as absent until they are pulled; see docs/upgrading.md",
       );
-      this.#table.setAside(row);
     }
     for (const layer of records.values()) {
       const why = this.#whyUnusable(layer, names);
@@ -247,10 +278,10 @@ export class LayerStore {
     if (!names.has(layer.directory) || !existsSync(this.diffDirectory(layer))) return "its directory is missing";
     return layer.isDurable || layer.bootId === this.#bootId
       ? undefined
-      : "the machine went down before it was on the disk";
+      : "the machine stopped before it was on the disk";
   }
 
-  /** The mark is a file, so that it can be made while a daemon runs, which alone writes its database. */
+  /** The mark is a file, so that it can be set while a daemon is running: only the daemon may write to its database. */
   #readMark(layer: LayerRecord): void {
     if (!existsSync(join(this.directoryOf(layer), layerFiles.damageMark))) {
       this.#damaged.delete(layer.id);
@@ -258,7 +289,7 @@ export class LayerStore {
       this.#damaged.add(layer.id);
       this.#log.warn(
         { layer: layer.id },
-        "a layer is marked as damaged: its images count as absent until they are pulled, which fetches this layer only",
+        "a layer is marked as damaged: its images count as absent until they are pulled, which fetches only this layer",
       );
     }
   }
@@ -268,13 +299,15 @@ export class LayerStore {
     this.remove([layer]);
   }
 
-  /** Removes a compressed layer that was kept, if any, unless a layer comes from it; several may come from the same one. */
+  /** Removes a compressed layer, if it was kept and no layer is made from it; several may be made from the same one. */
   removeBlob(digest: string): void {
-    const isNeeded = [...this.#layers.values()].some((layer) => layer.digest === digest);
+    const isNeeded =
+      [...this.#layers.values()].some((layer) => layer.digest === digest) ||
+      [...this.#unreadable.values()].some((layer) => (layer.digest ?? digest) === digest);
     if (!isNeeded) rmSync(join(this.#blobsDirectory, digest.replace(":", "/")), { force: true });
   }
 
-  /** Kept by pulls that were cut off before they came to their layers. */
+  /** Removes compressed layers that were kept by pulls which ended before their layers were committed. */
   async #removeUnknownBlobs(): Promise<void> {
     if (!existsSync(this.#blobsDirectory)) return;
     for (const algorithm of await readdir(this.#blobsDirectory)) {
@@ -294,23 +327,50 @@ export class LayerStore {
   }
 
   async #removeUnknown(names: ReadonlySet<string>): Promise<void> {
-    const known = new Set([emptyDirectory, ...[...this.#layers.values()].map((layer) => layer.directory)]);
+    const known = this.#knownDirectories();
+    // Otherwise any other directory may belong to an unreadable record.
+    const areAllKnown = [...this.#unreadable.values()].every(({ directory }) => directory !== undefined);
     for (const name of names) {
-      if (known.has(name)) continue;
-      // Under a temporary name the files may go slowly while the layer is pulled again.
-      const away = name.startsWith(temporaryPrefix) ? name : `${temporaryPrefix}old-${name}`;
+      const isTemporary = name.startsWith(temporaryPrefix);
+      if (known.has(name) || !(isTemporary || areAllKnown)) continue;
+      // Renamed first, so that the layer can be pulled again while the files are being removed.
+      const away = isTemporary ? name : `${temporaryPrefix}old-${name}`;
       if (away !== name) await rename(join(this.#directory, name), join(this.#directory, away));
       this.#log.info({ directory: name }, "removing a layer directory without a record");
       this.discard(join(this.#directory, away));
     }
   }
 
-  /** The first digits of the chain id: short, since mount options have to fit into a page on old kernels. */
+  #unreadableOf(id: string): UnreadableLayer | undefined {
+    return [...this.#unreadable.values()].find((layer) => layer.id === id);
+  }
+
+  /** The names of directories that belong to records. */
+  #knownDirectories(): Set<string> {
+    const ofRecords = [...this.#layers.values()].flatMap((layer) => [
+      layer.directory,
+      ...(layer.formerDirectories ?? []),
+    ]);
+    const ofUnreadable = [...this.#unreadable.values()].flatMap(({ directory }) => directory ?? []);
+    return new Set([emptyDirectory, ...ofRecords, ...ofUnreadable]);
+  }
+
+  /**
+   * The directories that may belong to an unreadable record: its own, or if that is not known, all without a record.
+   */
+  async #directoriesOf({ directory }: UnreadableLayer): Promise<string[]> {
+    if (directory !== undefined) return [directory];
+    const known = this.#knownDirectories();
+    return (await readdir(this.#directory)).filter((name) => !name.startsWith(temporaryPrefix) && !known.has(name));
+  }
+
+  /** The first digits of the chain id. Short, because on old kernels all mount options must fit into one page. */
   #freeName(id: string): string {
     const digits = id.slice(id.indexOf(":") + 1);
-    const taken = new Set([...this.#layers.values()].map((layer) => layer.directory));
+    const known = this.#knownDirectories();
+    const isTaken = (name: string) => known.has(name) || existsSync(join(this.#directory, name));
     let length = 12;
-    while (taken.has(digits.slice(0, length))) length += 1;
+    while (isTaken(digits.slice(0, length))) length += 1;
     return digits.slice(0, length);
   }
 

@@ -8,14 +8,14 @@ import { inheritAttributes } from "./unpack/inherit.ts";
 import { fetchLayer } from "./unpack/layer-job.ts";
 import { amendManifest } from "./unpack/write-manifest.ts";
 
-/** The program of a worker thread: does what layer-workers.ts sends, several jobs at a time. */
+/** The program of a worker thread: runs the jobs that layer-workers.ts sends, several at a time. */
 
 const progressIntervalMs = 200;
 const transport = new HttpTransport();
 const running = new Map<number, AbortController>();
 
 function send(message: FromWorker): void {
-  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- that is for windows of a browser
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- that is for a browser's windows
   parentPort?.postMessage(message);
 }
 
@@ -23,15 +23,18 @@ async function run(message: Exclude<ToWorker, { is: "abort" }>, signal: AbortSig
   try {
     send({ is: "done", id: message.id, result: await resultOf(message, signal) });
   } catch (thrown) {
-    const error = told(thrown, message);
+    const error = sendable(thrown, message);
     send({ is: "failed", id: message.id, code: codeOf(error), message: messageOf(error) });
   } finally {
     running.delete(message.id);
   }
 }
 
-/** An error as it is sent, without its cause. Paths in a layer's errors begin at the layer: that of a full disk says where it is. */
-function told(error: unknown, message: Exclude<ToWorker, { is: "abort" }>): unknown {
+/**
+ * The error to send, which arrives without its cause. Paths in a layer's errors begin at the layer, so for a full disk
+ * the layer's directory is added.
+ */
+function sendable(error: unknown, message: Exclude<ToWorker, { is: "abort" }>): unknown {
   const exhausted = exhaustionOf(error);
   if (exhausted === undefined) return error;
   return message.is === "fetch" ? wrapError(`unpack into ${message.job.directory}`, exhausted) : exhausted;

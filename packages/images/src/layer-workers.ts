@@ -11,25 +11,25 @@ export type ToWorker =
   | { is: "repair"; id: number; job: RepairJob }
   | { is: "abort"; id: number };
 
-/** What a job comes to. */
+/** The results of jobs. */
 export interface WorkerResult {
   fetch: UnpackedLayer;
   inherit: { manifestDigest: string };
   repair: Difference[];
 }
 
-/** Implicit directories of a layer that take after those below it. */
+/** Implicit directories of a layer, which get their attributes from the layers below. */
 export interface InheritJob {
-  /** The layer's files. */
+  /** The directory with the layer's files. */
   directory: string;
   manifestPath: string;
   /** Binary strings, parents first. */
   paths: string[];
-  /** Directories of the layers below, uppermost first. */
+  /** The directories of the layers below, uppermost first. */
   below: string[];
 }
 
-/** A layer that is damaged, and the same one fetched anew. Both are directories with `diff` and `manifest`. */
+/** A damaged layer, and the same one fetched again. Both are directories with `diff` and `manifest`. */
 export interface RepairJob {
   damaged: string;
   fresh: string;
@@ -51,15 +51,15 @@ interface Member {
   jobs: Map<number, Job>;
 }
 
-/** What is run when the daemon ships as a bundle lies beside it. */
+/** In a bundled daemon, the worker's program is beside the daemon's. */
 const program = new URL(import.meta.url.endsWith(".ts") ? "./layer-worker.ts" : "./layer-worker.js", import.meta.url);
 
-/** Chunks of layers are garbage at once: collected often, they take 70 MB less at the peak and no more processor time. */
+/** Chunks of layers become garbage at once: collecting often saves 70 MB at the peak and costs no processor time. */
 const resourceLimits = { maxYoungGenerationSizeMb: 1 };
 
 /**
- * The threads that fetch and unpack layers, so that the main one only ever answers calls. They are
- * started when there is work and ended when there was none for a while, to give their memory back.
+ * The threads that fetch and unpack layers, so that the main thread is always free for calls. They are started when
+ * there is work, and ended after some time without any, to free their memory.
  */
 export class LayerWorkers {
   readonly #size: number;
@@ -68,24 +68,24 @@ export class LayerWorkers {
   #idleTimer: NodeJS.Timeout | undefined;
   #lastId = 0;
 
-  /** `size`: how many threads at most. `idleMs`: how long they are kept without work. */
+  /** `size`: the maximum number of threads. `idleMs`: how long they are kept without work. */
   constructor(size: number, idleMs = 15_000) {
     this.#size = size;
     this.#idleMs = idleMs;
   }
 
-  /** Starts a thread ahead of the work: it takes some ten milliseconds to be ready. */
+  /** Starts a thread in advance, as it takes some ten milliseconds to get ready. */
   warm(): void {
     if (this.#members.length === 0) this.#start();
     this.#rest();
   }
 
-  /** Fetches and unpacks a layer. Rejects with what went wrong there, or the signal's reason. */
+  /** Fetches and unpacks a layer (unpack/layer-job.ts). Rejects with the worker's error, or the signal's reason. */
   fetch(job: LayerJob, progress: (receivedBytes: number) => void, signal: AbortSignal): Promise<UnpackedLayer> {
     return this.#run<"fetch">((id) => ({ is: "fetch", id, job }), progress, signal);
   }
 
-  /** Gives the implicit directories of an unpacked layer what they are in the layers below; see inherit.ts. */
+  /** Gives the implicit directories of an unpacked layer their attributes in the layers below (unpack/inherit.ts). */
   inherit(job: InheritJob, signal: AbortSignal): Promise<{ manifestDigest: string }> {
     return this.#run<"inherit">(
       (id) => ({ is: "inherit", id, job }),
@@ -94,7 +94,7 @@ export class LayerWorkers {
     );
   }
 
-  /** Puts a damaged layer right from a fresh one, which is used up; resolves with what was wrong. See repair-layer.ts. */
+  /** Repairs a damaged layer from a fresh one, which is used up; resolves with what was wrong (repair-layer.ts). */
   repair(job: RepairJob, signal: AbortSignal): Promise<Difference[]> {
     return this.#run<"repair">(
       (id) => ({ is: "repair", id, job }),
@@ -103,7 +103,7 @@ export class LayerWorkers {
     );
   }
 
-  /** Ends all threads; jobs that run are rejected. */
+  /** Ends all threads; running jobs are rejected. */
   async close(): Promise<void> {
     clearTimeout(this.#idleTimer);
     const members = this.#members;
@@ -123,14 +123,14 @@ export class LayerWorkers {
     const abort = () => post(member, { is: "abort", id });
     try {
       return await new Promise((resolve, reject) => {
-        // What answers a message is of its kind.
+        // The result of a message has the message's kind.
         member.jobs.set(id, { resolve: (result) => resolve(result as WorkerResult[K]), reject, progress });
         signal.addEventListener("abort", abort, { once: true });
         member.worker.ref();
         post(member, message(id));
       });
     } catch (error) {
-      // The thread is done with the job, so whoever cleans up meets nobody.
+      // By now the thread has ended the job, so it does not interfere with the caller's cleanup.
       signal.throwIfAborted();
       throw error;
     } finally {
@@ -166,14 +166,14 @@ export class LayerWorkers {
     clearTimeout(this.#idleTimer);
     if (this.#members.some((member) => member.jobs.size > 0)) return;
     this.#idleTimer = setTimeout(() => void this.close(), this.#idleMs);
-    // Neither the timer nor idle threads keep the process.
+    // Neither the timer nor idle threads keep the process running.
     this.#idleTimer.unref();
     for (const member of this.#members) member.worker.unref();
   }
 }
 
 function post(member: Member, message: ToWorker): void {
-  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- that is for windows of a browser
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- that is for a browser's windows
   member.worker.postMessage(message);
 }
 

@@ -8,37 +8,39 @@ import { ImageStore } from "./image-store.ts";
 import { LayerWorkers } from "./layer-workers.ts";
 import type { LayerLimits } from "./unpack/layer-limits.ts";
 
-/** What the configuration says of images. */
+/** What the daemon's configuration says about images. */
 export interface ImagesSettings {
-  /** Directories with a `hosts.toml` for each registry. */
+  /** Directories with `REGISTRY/hosts.toml`. */
   readonly hostsDirectories: readonly string[];
-  /** Of one image. */
+  /** Per image. */
   readonly maxParallelDownloads: number;
-  /** Whether compressed layers stay after they were unpacked. */
+  /** Whether to keep compressed layers after they have been unpacked. */
   readonly keepLayers: boolean;
   readonly layerLimits: LayerLimits;
 }
 
-/** What images are opened with. */
+/** What `openImages` needs from its caller. */
 export interface ImagesDeps {
   /** Layers are in ROOT/layers, kept blobs in ROOT/blobs. */
   readonly root: string;
   readonly db: DatabaseSync;
   readonly log: Log;
-  /** Chain ids of layers that containers stand on. Asked when layers are removed, never while opening. */
+  /** Chain ids of the layers that containers use. Called before layers are removed, never while opening. */
   readonly layersInUse: () => Iterable<string>;
+  /** Why no layer may be removed now, because not all layers that containers use are known; undefined when they are. */
+  readonly whyLayersAreHeld?: () => string | undefined;
 }
 
-/** A store, and what pulls into it. Disposing of them ends pulls, and waits for removals and syncs under way. */
+/** A store, and a puller that adds to it. Disposing ends pulls, and waits for removals and syncs that are running. */
 export interface Images extends AsyncDisposable {
   readonly store: ImageStore;
   readonly puller: ImagePuller;
 }
 
-/** Threads that download and unpack: more than there are cores do not help. */
+/** How many threads download and unpack: more than there are cores would not help. */
 const layerThreads = Math.min(4, Math.max(2, availableParallelism()));
 
-/** Opens the images of a root. The thread pool must have been warmed before the first pull. */
+/** Opens the images of a root. `warmThreadPool` must have run before the first pull. */
 export async function openImages(deps: ImagesDeps, settings: ImagesSettings): Promise<Images> {
   await using parts = new AsyncDisposableStack();
   const store = await ImageStore.open(deps);

@@ -1,4 +1,4 @@
-/** One layer of a pull under way. */
+/** A layer of a running pull. */
 export interface LayerProgress {
   digest: string;
   stage: "waiting" | "downloading" | "done" | "present";
@@ -6,9 +6,9 @@ export interface LayerProgress {
   totalBytes: number;
 }
 
-/** A pull under way, for whoever asks why an image is not there yet. */
+/** A running pull, for those who want to know why an image is not available yet. */
 export interface PullProgress {
-  /** Normalised. */
+  /** In its normal form. */
   reference: string;
   startedAtMs: number;
   stage: "resolving" | "fetching layers";

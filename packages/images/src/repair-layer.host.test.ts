@@ -6,7 +6,7 @@ import { type TestContext, test } from "node:test";
 import { silentLog } from "@keelson/base/log.ts";
 import { lgetxattr, llistxattr, lsetxattr, mknod } from "@keelson/linux/file.ts";
 import { warmThreadPool } from "@keelson/linux/pool.ts";
-import { openDatabase } from "@keelson/store/record-table.ts";
+import { openDatabase } from "@keelson/store/database.ts";
 import { makeImage, makeLayer } from "@keelson/testkit/image.ts";
 import { Registry } from "@keelson/testkit/registry.ts";
 import {
@@ -27,7 +27,9 @@ import type { LayerRecord } from "./record.ts";
 import { openTestImages } from "./testing/test-images.ts";
 import { walkTree } from "./tree-walk.ts";
 
-/** Layers that are unpacked for real, against the manifests written with them, and repaired by pulling again. */
+/**
+ * Layers are unpacked for real, compared with the manifests that were written with them, and repaired by pulling again.
+ */
 
 await warmThreadPool();
 
@@ -73,7 +75,7 @@ function differences({ images }: Fixture, layer: LayerRecord): string[] {
 
 const cases: Record<string, TarEntry[][]> = {
   "plain files": [[directory("a/"), file("a/b", "x"), file("c", "")]],
-  "files that are replaced, also by links and directories": [
+  "files that are replaced, even by links and directories": [
     [
       file("a", "1"),
       file("a", "2"),
@@ -87,7 +89,7 @@ const cases: Record<string, TarEntry[][]> = {
       file("e", "now a file"),
     ],
   ],
-  "names that go through a link of the layer": [
+  "names that go through a symlink in the layer": [
     [
       directory("usr/"),
       directory("usr/lib/"),
@@ -98,7 +100,7 @@ const cases: Record<string, TarEntry[][]> = {
       hardLink("z", "lib/y"),
     ],
   ],
-  "a name through a link, and then a real directory of that name": [
+  "the same file, by its own name and through a symlink": [
     [
       directory("real/"),
       symlink("alias", "real"),
@@ -109,7 +111,7 @@ const cases: Record<string, TarEntry[][]> = {
       file("other/x", "four"),
     ],
   ],
-  "hard links to files that change later": [[file("a", "1"), hardLink("b", "a"), file("a", "22")]],
+  "hard links to files that are replaced later": [[file("a", "1"), hardLink("b", "a"), file("a", "22")]],
   "whiteouts, opaque directories and implicit ones": [
     [
       directory("tmp/", { mode: 0o1777 }),
@@ -132,19 +134,19 @@ const cases: Record<string, TarEntry[][]> = {
       }),
     ],
   ],
-  "names beyond ASCII, and with spaces": [
+  "names with spaces and outside ASCII": [
     [directory("d\xe9/"), file("d\xe9/\xff", "x"), file("with space\tand %41", "y")],
   ],
 };
 
 for (const [name, layers] of Object.entries(cases)) {
-  test(`the manifest is what is on disk: ${name}`, async (t) => {
+  test(`the manifest matches what is on disk: ${name}`, async (t) => {
     const fixture = await pulled(t, ...layers);
     for (const layer of fixture.layers) assert.deepEqual(differences(fixture, layer), []);
   });
 }
 
-/** Everything about a tree, times of directories and files too. */
+/** Everything about a tree, including the times of directories and files. */
 function describeTree(top: string): Record<string, string> {
   const found: Record<string, string> = {};
   for (const { path, at, stat } of walkTree(top)) {
@@ -157,7 +159,7 @@ function describeTree(top: string): Record<string, string> {
     const xattrs = llistxattr(at)
       .sort()
       .map((key) => `${key}=${lgetxattr(at, key)?.toString("hex")}`);
-    // A whiteout has the time of its making.
+    // A whiteout has the time at which it was made.
     const time = rdev === 0 && stat.isCharacterDevice() ? 0 : mtimeMs;
     found[path] = JSON.stringify([mode, uid, gid, stat.isDirectory() ? 0 : size, time, rdev, content, xattrs]);
   }
@@ -184,18 +186,18 @@ const damage: Record<string, (top: string) => void> = {
     lsetxattr(join(top, "etc/deep"), "user.new", Buffer.from("x"));
     fs.chownSync(top, 1, 1);
   },
-  "things gone": (top) => {
+  "missing files and directories": (top) => {
     fs.rmSync(join(top, "etc/deep"), { recursive: true });
     fs.rmSync(join(top, "etc/link"));
     fs.rmSync(join(top, "etc/lower"));
   },
-  "all of it gone": (top) => fs.rmSync(top, { recursive: true }),
-  "things more": (top) => {
+  "all of it missing": (top) => fs.rmSync(top, { recursive: true }),
+  "additional files and directories": (top) => {
     fs.mkdirSync(join(top, "etc/deep/more/and"), { recursive: true });
     fs.writeFileSync(join(top, "etc/more"), "");
     mknod(join(top, "etc/a.hidden"), fs.constants.S_IFCHR, 0, 0);
   },
-  "one kind in another's place": (top) => {
+  "files of the wrong kind": (top) => {
     fs.rmSync(join(top, "etc/deep"), { recursive: true });
     fs.writeFileSync(join(top, "etc/deep"), "a file");
     fs.rmSync(join(top, "etc/a"));
@@ -203,14 +205,14 @@ const damage: Record<string, (top: string) => void> = {
     fs.rmSync(join(top, "etc/null"));
     fs.symlinkSync("/etc", join(top, "etc/null"));
   },
-  "a directory that leads out of the layer": (top) => {
+  "a directory replaced by a link out of the layer": (top) => {
     fs.renameSync(join(top, "etc/deep"), join(top, "moved"));
     fs.symlinkSync("/", join(top, "etc/deep"));
   },
 };
 
 for (const [name, cause] of Object.entries(damage)) {
-  test(`repaired in place, and only that layer is fetched: ${name}`, async (t) => {
+  test(`a layer is repaired in place, and nothing else is fetched: ${name}`, async (t) => {
     const fixture = await pulled(t, [directory("etc/"), file("etc/lower", "l")], content, [file("top", "t")]);
     const { images, registry, reference, pull } = fixture;
     const layer = fixture.layers[1]!;
@@ -233,8 +235,8 @@ for (const [name, cause] of Object.entries(damage)) {
       [fs.existsSync(join(top, "../damaged")), images.store.find(reference) !== undefined],
       [false, true],
     );
-    if (name === "things more")
-      assert.equal(fs.statSync(join(top, "etc/b")).ino, inode, "files that were right are not touched");
+    if (name === "additional files and directories")
+      assert.equal(fs.statSync(join(top, "etc/b")).ino, inode, "intact files are not touched");
     assert.deepEqual(
       fs.readdirSync(join(top, "../..")).filter((each) => each.startsWith(".")),
       [],

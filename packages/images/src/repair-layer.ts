@@ -2,16 +2,15 @@ import fs from "node:fs";
 import { join } from "node:path";
 import { lgetxattr, llistxattr, lremovexattr, lsetxattr, utimensat } from "@keelson/linux/file.ts";
 import { removeTree } from "@keelson/linux/tree.ts";
+import { inTree, parentInTree } from "./binary-path.ts";
 import { compareLayer, type Difference } from "./compare-layer.ts";
 import { layerFiles } from "./layer-files.ts";
 import { hostXattrs, parseManifestLines } from "./layer-manifest.ts";
-import { inTree } from "./tree-walk.ts";
 
 /**
- * Makes a damaged layer what a fresh one is, file by file, by renames from the fresh one, which is used
- * up: containers that stand on the layer keep all files that were right. Returns what was wrong. What a
- * crash leaves half done is found and done by the next repair. For a worker thread. Throws what the
- * file system says.
+ * Repairs a damaged layer file by file, with renames from a fresh one, which is used up: containers that use the layer
+ * keep all files that were intact. Returns what was wrong. What a crash leaves unfinished is finished by the next
+ * repair. For a worker thread. Throws errors of the file system.
  */
 export function repairLayer(damaged: string, fresh: string): Difference[] {
   const manifest = parseManifestLines(fs.readFileSync(join(fresh, layerFiles.manifest), "utf8"));
@@ -21,8 +20,8 @@ export function repairLayer(damaged: string, fresh: string): Difference[] {
     fs.mkdirSync(trees.to);
   }
   const differences = [...compareLayer(trees.to, manifest)];
-  // Read before: renames change the times of both directories.
-  const parents = [...new Set(differences.map(({ path }) => parentOf(path)))].map((path) => ({
+  // Read before the renames, which change the times of both directories.
+  const parents = [...new Set(differences.map(({ path }) => parentInTree(path)))].map((path) => ({
     path,
     times: timesOf(inTree(trees.from, path)),
   }));
@@ -40,7 +39,7 @@ function replace({ to, from }: { to: string; from: string }, { path, is }: Diffe
   const wanted = fs.lstatSync(source);
   const found = fs.lstatSync(target, { throwIfNoEntry: false });
   if (wanted.isDirectory() && found?.isDirectory() === true) return copyAttributes(source, wanted, target);
-  // A file is replaced in one step; a directory and a file cannot take each other's place.
+  // A rename replaces a file with another, but not a directory with a file or the other way round.
   if (found !== undefined && (wanted.isDirectory() || found.isDirectory())) removeTree(target);
   fs.renameSync(source, target);
 }
@@ -61,7 +60,7 @@ interface Times {
   mtimeNs: bigint;
 }
 
-/** Undefined for what is no directory, and for what does not belong to the layer. */
+/** The times of a directory; undefined for other files, and for what does not exist. */
 function timesOf(at: Buffer | string): Times | undefined {
   const stat = fs.lstatSync(at, { bigint: true, throwIfNoEntry: false });
   return stat?.isDirectory() === true ? stat : undefined;
@@ -69,8 +68,4 @@ function timesOf(at: Buffer | string): Times | undefined {
 
 function setTimes(at: Buffer | string, times: Times | undefined): void {
   if (times !== undefined) utimensat(at, times.atimeNs, times.mtimeNs, true);
-}
-
-function parentOf(path: string): string {
-  return path.slice(0, Math.max(1, path.lastIndexOf("/")));
 }

@@ -1,4 +1,4 @@
-/** A number of places; who finds none waits, first come first served. */
+/** A limited number of slots. Callers that find none free wait, first come, first served. */
 export class Slots {
   #free: number;
   readonly #waiting: (() => void)[] = [];
@@ -7,16 +7,16 @@ export class Slots {
     this.#free = count;
   }
 
-  /** Takes a place until it is disposed. Rejects with the signal's reason when it aborts first. */
+  /** Takes a slot until disposed. Rejects with the signal's reason when it aborts first. */
   async take(signal: AbortSignal): Promise<Disposable> {
     signal.throwIfAborted();
     if (this.#free > 0) this.#free -= 1;
     else await this.#wait(signal);
-    let given = false;
+    let isReturned = false;
     return {
       [Symbol.dispose]: () => {
-        if (given) return;
-        given = true;
+        if (isReturned) return;
+        isReturned = true;
         const next = this.#waiting.shift();
         if (next === undefined) this.#free += 1;
         else next();

@@ -1,18 +1,18 @@
 import fs from "node:fs";
+import { inTree } from "./binary-path.ts";
 
-/** Something in a directory tree. */
+/** A file of any kind in a directory tree. */
 export interface TreeEntry {
-  /** A binary string, one character for each byte: "/" for the tree's own directory, "/etc/passwd". */
+  /** A binary string, such as "/etc/passwd"; "/" is the tree's top directory. */
   path: string;
-  /** What to give to Node's calls. */
+  /** Its path for Node's calls. */
   at: Buffer | string;
   stat: fs.Stats;
 }
 
 /**
- * Everything in a tree, parents first and by name, without following a symlink. `enter` says whether a
- * directory is looked into. Synchronous: not for the main thread of the daemon. Throws what the file
- * system says.
+ * Everything in a tree, parents first and sorted by name, without following symlinks. `enter` decides whether to look
+ * into a directory. Synchronous, so not for the daemon's main thread. Throws errors of the file system.
  */
 export function* walkTree(top: string, enter: (entry: TreeEntry) => boolean = () => true): Generator<TreeEntry> {
   const open: string[] = ["/"];
@@ -25,12 +25,4 @@ export function* walkTree(top: string, enter: (entry: TreeEntry) => boolean = ()
     for (let index = names.length - 1; index >= 0; index -= 1)
       open.push(path === "/" ? `/${names[index]}` : `${path}/${names[index]}`);
   }
-}
-
-/** Where a path of a tree is. Node takes text as UTF-8: what is not ASCII goes as the bytes that it is. */
-export function inTree(top: string, path: string): Buffer | string {
-  const base = top === "/" ? "" : top;
-  // oxlint-disable-next-line no-control-regex -- all of ASCII is meant
-  if (/^[\u0000-\u007f]*$/.test(path)) return `${base}${path}`;
-  return Buffer.concat([Buffer.from(base), Buffer.from(path, "latin1")]);
 }

@@ -1,15 +1,15 @@
-/** What the network is told of a pod. */
+/** What a network needs to know about a pod. */
 export interface AttachedPod {
   readonly id: string;
   readonly name: string;
   readonly namespace: string;
   readonly uid: string;
-  /** Where its network namespace is pinned. */
+  /** The path where its network namespace is pinned. */
   readonly netnsPath: string;
   readonly portMappings: readonly {
     readonly protocol: "tcp" | "udp" | "sctp";
     readonly containerPort: number;
-    /** 0: none, and then the mapping needs no work. */
+    /** 0: none, so there is nothing to map. */
     readonly hostPort: number;
     /** Empty: every address of the host. */
     readonly hostIP: string;
@@ -20,10 +20,10 @@ export interface AttachedPod {
     readonly searches: readonly string[];
     readonly options: readonly string[];
   };
-  /** The pod's cgroup parent as the kubelet wrote it. */
+  /** The pod's cgroup parent, as sent by the kubelet. */
   readonly cgroupPath?: string;
-  /** Where its network is configured; without it that is the default. */
+  /** The directory with its network's configuration; undefined: the default one. */
   readonly confDir?: string | undefined;
-  /** It runs in a sandbox, whose own network stack may take the addresses off the interface, as gVisor's does. */
+  /** It runs in a sandbox whose own network stack may remove the addresses from the interface, as gVisor's does. */
   readonly isSandboxed?: boolean;
 }

@@ -14,7 +14,7 @@ const pod: AttachedPod = {
   annotations: {},
 };
 
-test("plugins learn which pod it is", () => {
+test("plugins are given the pod's names and ids", () => {
   assert.deepEqual(Object.fromEntries(cniArgs(pod)), {
     IgnoreUnknown: "1",
     K8S_POD_NAMESPACE: "default",
@@ -24,7 +24,7 @@ test("plugins learn which pod it is", () => {
   });
 });
 
-test("only what a pod has becomes an argument", () => {
+test("only values that a pod has become arguments", () => {
   assert.deepEqual(capabilityArgs(pod), { "io.kubernetes.cri.pod-annotations": {} });
   const annotations = { "kubernetes.io/ingress-bandwidth": "10M", "kubernetes.io/egress-bandwidth": "1Gi" };
   const dns = { servers: ["10.0.0.10"], searches: [], options: [] };
@@ -41,7 +41,7 @@ test("only what a pod has becomes an argument", () => {
   });
 });
 
-test("quantities are Kubernetes's", () => {
+test("quantities are parsed as in Kubernetes", () => {
   for (const [text, value] of [
     ["10M", 1e7],
     ["1.5Ki", 1536],
@@ -59,7 +59,7 @@ test("quantities are Kubernetes's", () => {
     assert.equal(parseQuantity(text), undefined, text);
 });
 
-test("a bandwidth that is none, too small or too large is refused", () => {
+test("a bandwidth that is malformed, too small or too large is refused", () => {
   for (const value of ["fast", "999", "2P", "-10M", "1e999", ""]) {
     assert.throws(
       () => capabilityArgs({ ...pod, annotations: { "kubernetes.io/egress-bandwidth": value } }),

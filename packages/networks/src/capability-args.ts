@@ -2,8 +2,8 @@ import { Code, StatusError } from "@keelson/base/status.ts";
 import type { AttachedPod } from "./attached-pod.ts";
 
 /**
- * What CNI plugins are told of a pod beside its namespace: CNI_ARGS under the names that Kubernetes' plugins know.
- * IgnoreUnknown, for plugins that refuse names they do not know.
+ * CNI_ARGS for a pod, with the names that plugins for Kubernetes know. IgnoreUnknown is for plugins that would refuse
+ * unknown names.
  */
 export function cniArgs(pod: AttachedPod): [string, string][] {
   return [
@@ -16,8 +16,8 @@ export function cniArgs(pod: AttachedPod): [string, string][] {
 }
 
 /**
- * The capability arguments (CNI CONVENTIONS.md, "Dynamic Plugin specific fields") that a pod has something for.
- * Throws InvalidArgument for a bandwidth annotation that is no quantity or out of range.
+ * The capability arguments (CNI CONVENTIONS.md, "Dynamic Plugin specific fields") for which the pod has values. Throws
+ * InvalidArgument for a bandwidth annotation that is malformed or out of range.
  */
 export function capabilityArgs(pod: AttachedPod): Record<string, unknown> {
   const ports = pod.portMappings.filter((port) => port.hostPort > 0);
@@ -36,12 +36,12 @@ export function capabilityArgs(pod: AttachedPod): Record<string, unknown> {
     ...(bandwidth === undefined ? {} : { bandwidth }),
     ...(pod.dns === undefined ? {} : { dns: pod.dns }),
     ...(pod.cgroupPath === undefined ? {} : { cgroupPath: pod.cgroupPath }),
-    // containerd's; multus and others read it under this name.
+    // containerd's name for it, which multus and others read.
     "io.kubernetes.cri.pod-annotations": pod.annotations,
   };
 }
 
-/** In bits; as containerd has it, so large that the rate is what counts. */
+/** In bits; as in containerd, so large that only the rate matters. */
 const burst = 2 ** 32 - 1;
 
 function bandwidthOf(annotations: Readonly<Record<string, string>>): object | undefined {
@@ -54,7 +54,7 @@ function bandwidthOf(annotations: Readonly<Record<string, string>>): object | un
   };
 }
 
-/** Bits per second, within what Kubernetes allows (k8s.io/kubernetes/pkg/util/bandwidth: 1k to 1P). */
+/** Bits per second, in the range that Kubernetes allows (k8s.io/kubernetes/pkg/util/bandwidth: 1k to 1P). */
 function rateOf(annotations: Readonly<Record<string, string>>, name: string): number | undefined {
   const text = Object.hasOwn(annotations, name) ? annotations[name] : undefined;
   if (text === undefined) return undefined;
@@ -87,7 +87,9 @@ const suffixes: Readonly<Record<string, number>> = {
   Ei: 2 ** 60,
 };
 
-/** A Kubernetes quantity ("10M", "1.5Gi", "1e6"), rounded up to a whole number; undefined when it is none. */
+/**
+ * Parses a Kubernetes quantity ("10M", "1.5Gi", "1e6") and rounds it up to a whole number; undefined when malformed.
+ */
 export function parseQuantity(text: string): number | undefined {
   const match = /^([+-]?(?:\d+\.?\d*|\.\d+))(?:([eE][+-]?\d{1,3})|([numkMGTPE]|[KMGTPE]i)?)$/.exec(text);
   if (match === null) return undefined;

@@ -1,4 +1,4 @@
-// Real plugins, in a sandbox with a network of its own:
+// Real plugins, in a sandbox with its own network:
 //   bin/node scripts/test.ts cni-network
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
@@ -20,7 +20,7 @@ import { createPluginExec } from "./plugin-exec.ts";
 const skip = inOwnSandbox() ? false : "needs a sandbox: bin/node --import @keelson/testkit/sandboxed.ts FILE";
 const never = new AbortController().signal;
 const binDirs = ["/opt/cni/bin", "/usr/lib/cni"];
-/** An address of the host that is not loopback, for host ports. */
+/** An address of the host other than loopback, for host ports. */
 const hostAddress = "192.0.2.1";
 
 const bridge = {
@@ -34,7 +34,7 @@ const portmap = { type: "portmap", capabilities: { portMappings: true } };
 
 let base: string;
 let networks: CniNetwork;
-/** With what the plugins leave for ever: the bridge and their iptables chains. */
+/** Includes what the plugins never remove: the bridge and their iptables chains. */
 let baseline: Snapshot;
 
 const ip = (...args: string[]): string => execFileSync("ip", args, { encoding: "utf8" });
@@ -58,7 +58,7 @@ function openNetworks(options: { binDirs?: string[]; confDir?: string } = {}): C
   });
 }
 
-/** A pod's namespace and what is told of it, until it is disposed of. */
+/** A pod with its network namespace, which is unpinned when disposed. */
 async function makePod(overrides: Partial<AttachedPod> = {}): Promise<AttachedPod & AsyncDisposable> {
   const id = randomBytes(32).toString("hex");
   const netnsPath = join(base, "pins", id);
@@ -76,7 +76,7 @@ async function makePod(overrides: Partial<AttachedPod> = {}): Promise<AttachedPo
   return { ...pod, [Symbol.asyncDispose]: () => unpinNamespaceAsync(netnsPath) };
 }
 
-/** A plugin that is a shell script; `$1` is where it may leave notes. */
+/** A plugin that is a shell script; `$1` is a file in which it may leave notes. */
 function writePlugin(name: string, script: string): string {
   const dir = join(base, "bin");
   mkdirSync(dir, { recursive: true });
@@ -95,7 +95,7 @@ before(async () => {
   await warmThreadPool();
   base = mkdtempSync("/run/keelson-network-");
   for (const dir of ["net.d", "pins"]) mkdirSync(join(base, dir));
-  ip("link", "add", "uplink", "type", "bridge"); // a kernel need not have dummy links
+  ip("link", "add", "uplink", "type", "bridge"); // Not every kernel has dummy links.
   ip("addr", "add", `${hostAddress}/24`, "dev", "uplink");
   ip("link", "set", "uplink", "up");
   writeList([bridge, portmap]);
@@ -148,33 +148,29 @@ test("a host port leads into the pod", { skip }, async () => {
     ],
   });
   await networks.attach(pod, never);
-  const server = spawn(
-    "nsenter",
-    [`--net=${pod.netnsPath}`, "socat", "TCP-LISTEN:80,fork,reuseaddr", "SYSTEM:echo hello"],
-    { stdio: "ignore" },
-  );
+  const serve = ["busybox", "nc", "-ll", "-p", "80", "-e", "/bin/echo", "hello"];
+  const server = spawn("nsenter", [`--net=${pod.netnsPath}`, ...serve], { stdio: "ignore" });
+  const closed = new Promise((resolve) => server.once("close", resolve));
   try {
     const answer = await waitFor(() => {
       try {
-        return execFileSync("socat", ["-T2", "-", `TCP:${hostAddress}:8081,connect-timeout=2`], {
-          encoding: "utf8",
-          stdio: ["ignore", "pipe", "ignore"],
-        });
+        const ask = ["nc", "-w", "2", hostAddress, "8081"];
+        return execFileSync("busybox", ask, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
       } catch {
-        return ""; // it does not listen yet
+        return ""; // It does not listen yet.
       }
     });
     assert.equal(answer, "hello\n");
   } finally {
     server.kill("SIGKILL");
-    await new Promise((resolve) => server.once("close", resolve));
+    await closed;
   }
   await networks.detach(pod, never);
   await pod[Symbol.asyncDispose]();
   assertNothingLeft();
 });
 
-test("a namespace that is gone does not keep the pod's address and rules", { skip }, async () => {
+test("a pod's address and rules are removed even when its namespace is gone", { skip }, async () => {
   await using pod = await makePod({
     portMappings: [{ protocol: "udp", containerPort: 53, hostPort: 5353, hostIP: "" }],
   });
@@ -213,7 +209,7 @@ test("a pod is detached without its cache, and without its configuration", { ski
   assertNothingLeft();
 });
 
-test("when the second plugin fails, the first is undone", { skip }, async () => {
+test("when the second plugin fails, the first one is undone", { skip }, async () => {
   const dir = writePlugin(
     "broken",
     'echo $CNI_COMMAND >>"$1"; cat >/dev/null\n[ $CNI_COMMAND = DEL ] || { echo \'{"cniVersion":"1.0.0","code":11,"msg":"no luck"}\'; exit 1; }',
@@ -261,9 +257,9 @@ test("a plugin that hangs is killed with its children when the call ends, and un
   assertNothingLeft();
 });
 
-test("what is left of an ADD that was cut off by a crash is found and taken down", { skip }, async () => {
+test("what is left of an ADD that was interrupted by a crash is found and removed", { skip }, async () => {
   await using pod = await makePod();
-  // As after SIGKILL in the middle of ADD: the plugin has done its work, the daemon's end is not on disk.
+  // As after SIGKILL in the middle of ADD: the plugin has done its work, but its result is not on disk.
   const crashed = openNetworks();
   await crashed.start();
   await crashed.attach(pod, never);

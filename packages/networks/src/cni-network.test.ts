@@ -71,7 +71,7 @@ function closing(networks: CniNetwork) {
 
 const ready = { ready: true, reason: "", message: "" };
 
-test("a pod is attached with what its plugins ask for, and detached with the same", async () => {
+test("a pod is attached with the arguments that its plugins declare, and detached with the same", async () => {
   using f = setUp();
   await f.networks.start();
   assert.deepEqual(f.networks.status(), ready);
@@ -95,7 +95,7 @@ test("a pod is attached with what its plugins ask for, and detached with the sam
   assert.deepEqual(f.cached(), []);
 });
 
-test("detaching again asks no plugin, and is right again after the pod was attached again", async () => {
+test("detaching again runs no plugin, but does after the pod was attached again", async () => {
   using f = setUp();
   await f.networks.start();
   await f.networks.attach(pod, never);
@@ -108,7 +108,7 @@ test("detaching again asks no plugin, and is right again after the pod was attac
   assert.equal(f.calls.length, calls + 4);
 });
 
-test("a pod that nothing is known of is detached from the current network, if there is one", async () => {
+test("a pod of which nothing is recorded is detached from the current network, if there is one", async () => {
   using f = setUp();
   await f.networks.start();
   await f.networks.detach({ ...pod, name: "a;b", annotations: { "kubernetes.io/egress-bandwidth": "bad" } }, never);
@@ -118,17 +118,17 @@ test("a pod that nothing is known of is detached from the current network, if th
   await none.networks.detach(pod, never);
 });
 
-test("a pod that could not be attached needs no plugin to be taken down", async () => {
+test("a pod that could not be attached is detached without its plugins", async () => {
   using f = setUp({ bridge });
   await f.networks.start();
   await assert.rejects(f.networks.attach(pod, never), /plugin portmap: there is no such binary/);
   await f.networks.detach(pod, never);
-  await f.networks.detach({ ...pod, id: "beef".padEnd(64, "0") }, never); // nor one that was cut off before that
+  await f.networks.detach({ ...pod, id: "beef".padEnd(64, "0") }, never); // and so is one that was never attached
   assert.deepEqual(f.calls, []);
   assert.ok(f.logged.some((message) => message.includes("plugin portmap: there is no such binary")));
 });
 
-test("a pod stays attached to the network that it was attached to", async () => {
+test("a pod is detached from the network to which it was attached, even after the configuration changed", async () => {
   using f = setUp();
   await f.networks.start();
   await f.networks.attach(pod, never);
@@ -139,7 +139,7 @@ test("a pod stays attached to the network that it was attached to", async () => 
   assert.equal(f.calls.at(-1)?.config["name"], "podnet");
 });
 
-test("errors say what was being done for whom", async () => {
+test("errors say what was being done for which pod", async () => {
   using f = setUp({ bridge: () => ({ code: 1, stdout: '{"code":100,"msg":"no addresses"}' }), portmap });
   await f.networks.start();
   await assert.rejects(
@@ -152,7 +152,7 @@ test("errors say what was being done for whom", async () => {
   );
 });
 
-test("what a pod asks wrongly is InvalidArgument, and nothing runs", async () => {
+test("wrong settings of a pod are InvalidArgument, and no plugin runs", async () => {
   using f = setUp();
   await f.networks.start();
   for (const change of [{ annotations: { "kubernetes.io/ingress-bandwidth": "x" } }, { name: "a;b" }]) {
@@ -174,8 +174,8 @@ test("an attachment without an address is undone", async () => {
   assert.deepEqual(f.cached(), []);
 });
 
-test("without a configuration the reason is told, and a file that appears makes it ready by itself", async () => {
-  using f = setUp({ bridge, portmap }, null, { nowMs: () => 0 }); // a clock that stands: only the watch can tell
+test("without a configuration the status says so, and becomes ready when a file appears", async () => {
+  using f = setUp({ bridge, portmap }, null, { nowMs: () => 0 }); // The clock stands still: only the watch can notice.
   await f.networks.start();
   assert.deepEqual(f.networks.status(), {
     ready: false,
@@ -202,7 +202,7 @@ test("without a configuration the reason is told, and a file that appears makes 
   await waitFor(() => f.networks.status().ready);
 });
 
-test("without a working watch a question that comes later finds out", async () => {
+test("without a working watch, a later call of status notices changes", async () => {
   let nowMs = 0;
   using f = setUp({ bridge, portmap }, null, { nowMs: () => nowMs });
   await f.networks.start();
@@ -213,14 +213,14 @@ test("without a working watch a question that comes later finds out", async () =
   await waitFor(() => f.networks.status().ready);
 });
 
-test("a pod that comes before the watch has told is attached", async () => {
+test("a pod is attached even before the watch has reported the new configuration", async () => {
   using f = setUp({ bridge, portmap }, null);
   await f.networks.start();
   f.put(lists());
   assert.deepEqual((await f.networks.attach(pod, never)).ips, ["10.1.0.5"]);
 });
 
-test("a missing plugin is told by status, as is the missing IPAM plugin of another", async () => {
+test("status reports a missing plugin, and a missing IPAM plugin of another one", async () => {
   using f = setUp({ bridge }, lists());
   await f.networks.start();
   assert.match(f.networks.status().message, /^network podnet: plugin portmap: there is no such binary in /);
@@ -232,7 +232,7 @@ test("a missing plugin is told by status, as is the missing IPAM plugin of anoth
   assert.match(g.networks.status().message, /^network podnet: plugin host-local: there is no such binary in /);
 });
 
-test("what is wrong is logged once", async () => {
+test("each problem is logged once", async () => {
   let nowMs = 0;
   using f = setUp({ bridge }, null, { nowMs: () => nowMs });
   f.put("{");
@@ -247,7 +247,7 @@ test("what is wrong is logged once", async () => {
   assert.equal(f.logged.length, count);
 });
 
-test("a list of CNI 1.1 is ready when its plugins say so, and a plugin that hangs holds up no answer", async () => {
+test("a list of CNI 1.1 is ready when its plugins say so, and a plugin that hangs does not delay status", async () => {
   let nowMs = 0;
   let answerStatus: (exit: { code?: number; stdout?: string }) => void = () => {};
   const slow: FakePlugin = (call) =>
@@ -259,16 +259,16 @@ test("a list of CNI 1.1 is ready when its plugins say so, and a plugin that hang
   answerStatus({});
   await waitFor(() => f.networks.status().ready);
   nowMs += 5000;
-  assert.deepEqual(f.networks.status(), ready); // what is known, while it asks again
+  assert.deepEqual(f.networks.status(), ready); // the known status, while it is being renewed
   await waitFor(() => f.story().filter((call) => call === "bridge STATUS").length === 2);
   nowMs += 5000;
-  f.networks.status(); // not a second time while the first question is open
+  f.networks.status(); // does not run STATUS again while it is running
   answerStatus({ code: 1, stdout: '{"code":50,"msg":"no addresses left"}' });
   const { message } = await waitFor(() => (f.networks.status().ready ? undefined : f.networks.status()));
   assert.equal(message, "network podnet: plugin bridge: STATUS: no addresses left (CNI error 50)");
 });
 
-test("what belongs to no pod any more is collected, and the plugins are told what is left", async () => {
+test("attachments of pods that no longer exist are removed, and the plugins get a list of the others", async () => {
   using f = setUp(undefined, lists("1.1.0"));
   await f.networks.start();
   await f.networks.attach(pod, never);
@@ -287,7 +287,7 @@ test("what belongs to no pod any more is collected, and the plugins are told wha
   assert.equal(f.calls.filter((call) => call.command === "GC").length, 2, "no GC while a file is damaged");
 });
 
-test("a handler's pods have the network of their own directory, and are told apart when stale ones are collected", async () => {
+test("a handler's pods get the network of the handler's directory, and each network's garbage is collected separately", async () => {
   using f = setUp({ bridge, portmap, macvlan: bridge }, lists("1.1.0"));
   const other = join(f.dir, "other.d");
   mkdirSync(other);
@@ -326,7 +326,7 @@ test("a handler's pods have the network of their own directory, and are told apa
   assert.equal(f.story().at(-1), "macvlan DEL");
 });
 
-test("a handler's directory without a network is an error that names it; the default network is ready all the same", async () => {
+test("when a handler's directory has no network, the error names it, and the default network is still ready", async () => {
   using f = setUp();
   using networks = closing(
     new CniNetwork({
@@ -344,10 +344,4 @@ test("a handler's directory without a network is an error that names it; the def
     /no CNI network configuration in \/nonexistent\/net\.d/,
   );
   assert.deepEqual(networks.status(), ready);
-});
-
-test("the pod CIDR is kept", () => {
-  using f = setUp();
-  f.networks.updateRuntimeConfig("10.1.0.0/24");
-  assert.equal(f.networks.podCidr, "10.1.0.0/24");
 });

@@ -1,7 +1,8 @@
 import { statfs } from "node:fs/promises";
 import type { Log } from "@keelson/base/log.ts";
 import { messageOf, wrapError } from "@keelson/base/status.ts";
-import { type Attachment, AttachmentCache, type CachedAttachment, isArgument } from "@keelson/cni/cache.ts";
+import { type Attachment, isArgument } from "@keelson/cni/attachment.ts";
+import { AttachmentCache, type CachedAttachment } from "@keelson/cni/cache.ts";
 import type { ConfigList } from "@keelson/cni/config-list.ts";
 import { addNetwork, delNetwork, gcNetwork, type NetworkDeps } from "@keelson/cni/network.ts";
 import { findPlugin, type PluginExec } from "@keelson/cni/plugin.ts";
@@ -17,38 +18,37 @@ export interface CniNetworkDeps {
   readonly log: Log;
   /** Such as /etc/cni/net.d. */
   readonly confDir: string;
-  /** Further directories that pods may name. */
+  /** Other directories that pods may name. */
   readonly otherConfDirs?: readonly string[];
   readonly binDirs: readonly string[];
-  /** Where attachments are remembered; must outlive a reboot, as IP allocations do. */
+  /** Where attachments are recorded; must survive a reboot, as allocated addresses do. */
   readonly cacheDir: string;
   /** `createPluginExec(process.env)`, or a fake. */
   readonly exec: PluginExec;
-  /** How long undoing an ADD that failed may take, in ms; 60,000 when not given. */
+  /** How long undoing a failed ADD may take, in ms; default 60,000. */
   readonly cleanupTimeoutMs?: number;
-  /** Told when more pods were detached than are remembered. */
+  /** Called each time a detached pod is forgotten because there are too many. */
   readonly onForgotten?: () => void;
-  /** performance.now when not given. */
+  /** Default: performance.now. */
   readonly nowMs?: () => number;
 }
 
-/** The interface that a pod has, as with any other runtime. */
+/** The name of a pod's interface, as in every other runtime. */
 const ifName = "eth0";
-/** Pods whose detach needs no repeating; some more than a node has. */
+/** How many detached pods are remembered; more than a node has. */
 const maxDetached = 4096;
 
-/** The pods' networks by CNI: which one there is, attaching and detaching pods. `lo` is the namespace's maker's business. */
+/** Pods' networks made by CNI plugins. `lo` is brought up when the namespace is made. */
 export class CniNetwork implements PodNetwork {
   readonly #d: CniNetworkDeps;
   readonly #cache: AttachmentCache;
   readonly #default: ConfiguredNetwork;
-  /** Those of handlers with a directory of their own, by that. */
+  /** The networks of handlers with a separate directory, by that directory. */
   readonly #others: ReadonlyMap<string, ConfiguredNetwork>;
-  /** Known to have nothing left, oldest first. */
+  /** Pods that are known to have nothing left, oldest first. */
   readonly #detached = new Set<string>();
-  /** Attached by this daemon, in no sandbox, and not begun to be detached. */
+  /** Pods that were attached by this process, do not run in a sandbox, and whose detaching has not begun. */
   readonly #intact = new Set<string>();
-  #podCidr = "";
 
   constructor(d: CniNetworkDeps) {
     this.#d = d;
@@ -61,7 +61,7 @@ export class CniNetwork implements PodNetwork {
     );
   }
 
-  /** Reads the configuration and follows it from now on. Call it once, before anything is attached. Never rejects. */
+  /** Reads the configuration and follows its changes. To be called once, before anything is attached. Never rejects. */
   async start(): Promise<void> {
     try {
       this.#cache.sweep();
@@ -76,7 +76,7 @@ export class CniNetwork implements PodNetwork {
     for (const network of this.#all()) network.close();
   }
 
-  /** Whether pods can be attached. Answers at once from what is known. */
+  /** Whether pods can be attached to the default network, as far as known. Does not wait for anything. */
   status(): NetworkStatus {
     const problem = this.#default.problem();
     return problem === undefined
@@ -85,25 +85,25 @@ export class CniNetwork implements PodNetwork {
   }
 
   /**
-   * Attaches a pod to its network: its addresses, the primary one first. What fails is undone, with a deadline of
-   * its own, and what could not be undone is left for `detach`. Throws FailedPrecondition when there is no network
-   * or it is not usable, InvalidArgument for what the pod asks, and else what the plugins say.
+   * Attaches a pod to its network and returns its addresses, the primary one first. A failure is undone, within its own
+   * deadline; what could not be undone is left for `detach`. Throws FailedPrecondition when there is no usable network,
+   * InvalidArgument for wrong settings of the pod, and otherwise the plugins' errors.
    */
   async attach(pod: AttachedPod, signal: AbortSignal, stage?: Stage): Promise<PodAddresses> {
     this.#detached.delete(pod.id);
     try {
       return await this.#attach(pod, await this.#requireNetwork(pod), signal, stage);
     } catch (error) {
-      await this.#noteIfUndone(pod.id);
+      await this.#rememberIfUndone(pod.id);
       throw error;
     }
   }
 
   /**
-   * Detaches a pod from whatever it was attached to, with the configuration and the result of then, also when
-   * the configuration has been removed since. Succeeds when there is nothing to detach, the namespace is gone
-   * (CNI_NETNS is then empty, or a stand-in: stand-in.ts) or the cache was lost (the current network is then asked). May be
-   * repeated, which costs nothing. Throws what the plugins say.
+   * Detaches a pod from whatever it was attached to, with the configuration and result of that time, even if the
+   * configuration has been removed since. Works without the namespace (CNI_NETNS is then empty, or a stand-in, see
+   * stand-in.ts) and without the cache (the current network is then used). May be repeated, which costs nothing;
+   * succeeds when there is nothing to detach. Throws the plugins' errors.
    */
   async detach(pod: AttachedPod, signal: AbortSignal, stage?: Stage): Promise<void> {
     const { attachments, damaged } = await this.#cache.list(pod.id);
@@ -112,34 +112,27 @@ export class CniNetwork implements PodNetwork {
     if (attachments.length === 0 && this.#detached.has(pod.id)) return;
     for (const entry of attachments.length > 0 ? attachments : await this.#guess(pod))
       await this.#del(entry, pod.netnsPath, signal, stage);
-    this.#noteDetached(pod.id);
+    this.#rememberDetached(pod.id);
   }
 
   /**
-   * Detaches what belongs to none of these pods, then tells the plugins which attachments are left (GC, CNI 1.1).
-   * For the start of the daemon, before any pod is attached. Never rejects: what does not work is logged, and tried
-   * at the next start.
+   * Detaches what belongs to none of these pods, then sends the plugins the attachments that are left (GC, CNI 1.1). To
+   * be called at the start, before any pod is attached. Never rejects: failures are logged, and tried again at the next
+   * start.
    */
   async collectGarbage(podIds: ReadonlySet<string>, signal: AbortSignal): Promise<void> {
     await this.#orLog(this.#collectGarbage(podIds, signal));
   }
 
-  /** CRI: UpdateRuntimeConfig. Kept and shown; CNI plugins have their addresses from their own configuration. */
-  updateRuntimeConfig(podCidr: string): void {
-    this.#podCidr = podCidr;
-  }
-
-  /** The kubelet's pod CIDR, which may be two with a comma between; empty before it told. */
-  get podCidr(): string {
-    return this.#podCidr;
-  }
+  /** CRI: UpdateRuntimeConfig. Has no effect: CNI plugins get their addresses from their own configuration. */
+  updateRuntimeConfig(): void {}
 
   async #collectGarbage(podIds: ReadonlySet<string>, signal: AbortSignal): Promise<void> {
     const { attachments, damaged } = await this.#cache.list();
     for (const [file, reason] of damaged) this.#d.log.warn({ file }, `cached network attachment: ${reason}`);
     const stale = attachments.filter(({ attachment }) => !podIds.has(attachment.containerId));
     for (const entry of stale) await this.#orLog(this.#del(entry, entry.attachment.netns, signal));
-    // With a file that cannot be read we do not know what is valid, and GC takes the address from who is not named.
+    // When a file cannot be read, we do not know all valid attachments, and GC would free the addresses of the others.
     if (damaged.size > 0) return;
     const lists = new Map(this.#all().flatMap(({ list }) => (list === undefined ? [] : [[list.name, list]])));
     for (const list of lists.values()) {
@@ -160,7 +153,7 @@ export class CniNetwork implements PodNetwork {
       const attachment = this.#attachmentOf(pod, list);
       const d = this.#networkDeps(stage, `attach to network ${list.name}`);
       const result = await addNetwork(d, list, attachment, signal);
-      const ips = await this.#ipsOrUndo(d, list, attachment, result);
+      const ips = await this.#ipsOrUndo(d, { list, attachment, result });
       if (pod.isSandboxed !== true) this.#intact.add(pod.id);
       return { ips };
     } catch (error) {
@@ -176,12 +169,12 @@ export class CniNetwork implements PodNetwork {
     }
   }
 
-  async #ipsOrUndo(d: NetworkDeps, list: ConfigList, attachment: Attachment, result: Result): Promise<string[]> {
+  async #ipsOrUndo(d: NetworkDeps, attached: CachedAttachment & { result: Result }): Promise<string[]> {
     try {
-      return podIps(result, attachment.ifName);
+      return podIps(attached.result, attached.attachment.ifName);
     } catch (error) {
       try {
-        await delNetwork(d, list, attachment, result, AbortSignal.timeout(d.cleanupTimeoutMs));
+        await delNetwork(d, attached, AbortSignal.timeout(d.cleanupTimeoutMs));
       } catch (undoError) {
         throw new SuppressedError(undoError, error);
       }
@@ -190,23 +183,18 @@ export class CniNetwork implements PodNetwork {
   }
 
   async #del(entry: CachedAttachment, netnsPath: string, signal: AbortSignal, stage?: Stage): Promise<void> {
-    const { attachment, list, result } = entry;
+    const { attachment, list } = entry;
     try {
       const hasNamespace = await isNamespace(netnsPath);
       await using standIn = hasNamespace ? undefined : await this.#standIn(entry, netnsPath, signal);
       const netns = hasNamespace || standIn !== undefined ? netnsPath : "";
-      const del = () =>
-        delNetwork(
-          this.#networkDeps(stage, `detach from network ${list.name}`),
-          list,
-          { ...attachment, netns },
-          result,
-          signal,
-        );
+      const d = this.#networkDeps(stage, `detach from network ${list.name}`);
+      const del = () => delNetwork(d, { ...entry, attachment: { ...attachment, netns } }, signal);
       const isIntact = this.#intact.delete(attachment.containerId);
       if (isIntact || !hasNamespace || !needsStandIn(entry)) return await del();
-      // An earlier DEL may have ended anywhere. With the interface back the plugins find what they left; where they had
-      // left nothing more of the rules they fail over that, and have removed the interface again: then they succeed.
+      // An earlier DEL may have ended at any point. With the interface restored, the plugins find the rules that they
+      // left behind. If they had left none, they fail because of that, but remove the interface again: then the second
+      // DEL succeeds.
       await this.#restoreInterface(entry, netnsPath, signal);
       await del().catch(() => del());
     } catch (error) {
@@ -222,7 +210,7 @@ export class CniNetwork implements PodNetwork {
     }
   }
 
-  /** For plugins that clean up too little without a namespace; undefined when that is not so, or there can be none. */
+  /** For plugins that clean up too little without a namespace; undefined for others, or when it cannot be made. */
   async #standIn(
     entry: CachedAttachment,
     netnsPath: string,
@@ -238,8 +226,9 @@ export class CniNetwork implements PodNetwork {
   }
 
   /**
-   * Nothing is remembered of the pod: it was never attached, or the cache was lost. CNI DEL is harmless in the one case and needed
-   * in the other. Without the plugins the first is likelier, and the pod must not be kept for ever.
+   * What to detach when nothing is recorded for the pod: either it was never attached, or the cache was lost. CNI DEL
+   * is harmless in the first case and needed in the second. If plugins are missing, the first is likelier, and the pod
+   * must not stay for ever.
    */
   async #guess(pod: AttachedPod): Promise<CachedAttachment[]> {
     const { list } = this.#networkOf(pod);
@@ -249,11 +238,11 @@ export class CniNetwork implements PodNetwork {
     } catch (error) {
       this.#d.log.warn(
         { pod: pod.id },
-        `detach pod ${shortId(pod.id)}, of which no attachment is known, from network ${list.name}: left out: ${messageOf(error)}`,
+        `detach pod ${shortId(pod.id)}, which has no recorded attachment, from network ${list.name}: skipped: ${messageOf(error)}`,
       );
       return [];
     }
-    // Without what ADD would have refused: it must not keep the pod from being taken down.
+    // Without what ADD would have refused, which must not prevent the pod's removal.
     const { args, ...attachment } = this.#attachmentOf({ ...pod, annotations: {} }, list);
     return [
       { attachment: { ...attachment, args: args.filter(([, value]) => isArgument(value)) }, list, result: undefined },
@@ -264,7 +253,7 @@ export class CniNetwork implements PodNetwork {
     return [this.#default, ...this.#others.values()];
   }
 
-  /** A directory that is configured no more is one of a handler that runs no new pods. */
+  /** The default network when the directory is no longer configured; its handler runs no new pods. */
   #networkOf({ confDir }: AttachedPod): ConfiguredNetwork {
     return (confDir === undefined ? undefined : this.#others.get(confDir)) ?? this.#default;
   }
@@ -293,17 +282,17 @@ export class CniNetwork implements PodNetwork {
     };
   }
 
-  /** After an attach that failed, when all of it was undone. */
-  async #noteIfUndone(id: string): Promise<void> {
+  /** After a failed attach: remembers that the pod is detached if everything was undone. */
+  async #rememberIfUndone(id: string): Promise<void> {
     try {
       const { attachments, damaged } = await this.#cache.list(id);
-      if (attachments.length === 0 && damaged.size === 0) this.#noteDetached(id);
+      if (attachments.length === 0 && damaged.size === 0) this.#rememberDetached(id);
     } catch {
-      // Not known, then; what made attach fail is what the caller needs to hear.
+      // Then it is not known. The caller must get the error of the attach.
     }
   }
 
-  #noteDetached(id: string): void {
+  #rememberDetached(id: string): void {
     const [oldest] = this.#detached;
     if (oldest !== undefined && this.#detached.size >= maxDetached) {
       this.#detached.delete(oldest);
@@ -321,19 +310,19 @@ export class CniNetwork implements PodNetwork {
   }
 }
 
-/** As crictl and keelctl show ids. */
+/** An id as crictl and keelctl show it. */
 function shortId(id: string): string {
   return id.slice(0, 13);
 }
 
-/** NSFS_MAGIC of linux/magic.h: what a pinned namespace is a file of. */
+/** NSFS_MAGIC of linux/magic.h: the file system of a pinned namespace. */
 const nsfsMagic = 0x6e736673;
 
-/** Is a namespace pinned here? A pin that lost its mount is a plain file, on which plugins fail. */
+/** Whether a namespace is pinned here. A pin that lost its mount is a plain file, on which plugins fail. */
 async function isNamespace(path: string): Promise<boolean> {
   try {
     return path !== "" && (await statfs(path)).type === nsfsMagic;
   } catch {
-    return false; // not there, or not reachable: for a plugin the same
+    return false; // It does not exist or cannot be reached, which is the same for a plugin.
   }
 }

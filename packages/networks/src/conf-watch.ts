@@ -1,14 +1,14 @@
 import { existsSync, type FSWatcher, watch } from "node:fs";
 import { dirname, relative, sep } from "node:path";
 
-/** How long a burst of changes may go on before it is reported: files are often written in several steps. */
+/** How long to wait for further changes before reporting them, in ms: files are often written in several steps. */
 const settleMs = 50;
 
 /**
- * Tells of changes in a directory that need not exist yet and may be removed and made again: until it is there,
- * its nearest ancestor is watched. `onChange` may be called without a change. Does not keep the process
- * running. Never throws; `onError` is told when watching does not work (inotify(7) limits), and what asks by itself
- * from time to time still finds out.
+ * Reports changes in a directory, which need not exist yet and may be removed and created again: while it does not
+ * exist, its nearest ancestor is watched. `onChange` may also be called without a change. Does not keep the process
+ * running. Never throws: `onError` is called when watching fails (inotify(7) limits), and then the caller must look at
+ * the directory from time to time.
  */
 export function watchDirectory(dir: string, onChange: () => void, onError: (error: unknown) => void): Disposable {
   let watcher: FSWatcher | undefined;
@@ -18,7 +18,7 @@ export function watchDirectory(dir: string, onChange: () => void, onError: (erro
   const settle = (): void => {
     timer ??= setTimeout(() => {
       timer = undefined;
-      // Again each time: what was watched may have been renamed, removed or replaced.
+      // Each time, as what was watched may have been renamed, removed or replaced.
       arm();
       onChange();
     }, settleMs).unref();
@@ -43,7 +43,7 @@ export function watchDirectory(dir: string, onChange: () => void, onError: (erro
   };
 }
 
-/** Watches `dir`, or its nearest ancestor that exists for the next step on the way to it. */
+/** Watches `dir`, or its nearest existing ancestor for the next directory on the way to it. */
 function watchNearest(dir: string, onEvent: () => void): FSWatcher {
   for (let at = dir; ;) {
     let watcher: FSWatcher;
@@ -56,10 +56,10 @@ function watchNearest(dir: string, onEvent: () => void): FSWatcher {
       continue;
     }
     const next = at === dir ? undefined : relative(at, dir).split(sep)[0];
-    // Made between our looking for it and our watch of its parent: nothing would tell us.
+    // It may have been created after we looked for it and before we watched its parent, unnoticed.
     if (next !== undefined && existsSync(`${at}/${next}`)) onEvent();
     watcher.on("change", (_type, name) => {
-      // The parent may be /etc, where other things change. null: the kernel did not say which.
+      // The parent may be /etc, where other things change too. Null: the kernel did not report a name.
       if (next === undefined || name === null || name === next || name === at.slice(at.lastIndexOf("/") + 1)) onEvent();
     });
     watcher.on("error", onEvent);

@@ -13,20 +13,19 @@ export interface ConfiguredNetworkDeps extends PluginDeps {
   nowMs(): number;
 }
 
-/** How old an answer to `status` may be before the next one is looked for, in ms. A kubelet asks every 5 s or so. */
+/** How old the known status may be before it is renewed, in ms. A kubelet asks about every 5 s. */
 const freshMs = 4_000;
-/** How long the plugins' STATUS may take, in ms. */
+/** How long STATUS may take for all plugins, in ms. */
 const statusTimeoutMs = 10_000;
 
 /**
- * The network that pods are attached to: the first list in the configuration directory, followed as the directory
- * changes, and whether it works. Loading and asking happen in the background; nothing waits for a plugin but the
- * plugin's own caller.
+ * The network that a configuration directory describes, its first valid list, and whether that network works. Follows
+ * changes of the directory. Loading it and asking the plugins happens in the background, so nobody waits for a plugin.
  */
 export class ConfiguredNetwork {
   readonly #d: ConfiguredNetworkDeps;
   #list: ConfigList | undefined;
-  /** Why pods cannot be attached; undefined: they can. */
+  /** Why pods cannot be attached; undefined when they can. */
   #problem: string | undefined;
   #identity = "";
   #loading: Promise<void> | undefined;
@@ -41,12 +40,12 @@ export class ConfiguredNetwork {
     this.#problem = `the CNI configuration in ${d.confDir} has not been read yet`;
   }
 
-  /** Reads the directory and follows it from now on. Never throws: what is wrong is in `problem`. */
+  /** Reads the directory and follows its changes from now on. Never throws: `problem` says what is wrong. */
   async start(): Promise<void> {
     this.#watch = watchDirectory(
       this.#d.confDir,
       () => void this.#load(),
-      (error) => this.#logOnce(`watch ${this.#d.confDir}: ${messageOf(error)}; changes are seen some seconds later`),
+      (error) => this.#logOnce(`watch ${this.#d.confDir}: ${messageOf(error)}; changes are noticed some seconds later`),
     );
     await this.#load();
   }
@@ -56,25 +55,30 @@ export class ConfiguredNetwork {
     this.#probe?.abort();
   }
 
-  /** The list in use now, if there is one. */
+  /** The list that is used now, if any. */
   get list(): ConfigList | undefined {
     return this.#list;
   }
 
-  /** The list in use; looks into the directory first when there is none. Throws FailedPrecondition with the reason. */
+  /** The list to use; if there is none, reads the directory again first. Throws FailedPrecondition with the reason. */
   async require(): Promise<ConfigList> {
     if (this.#list === undefined) await this.#load();
     if (this.#list !== undefined) return this.#list;
     throw new StatusError(Code.FailedPrecondition, this.#problem ?? "there is no network");
   }
 
-  /** Why pods cannot be attached; undefined when they can. Answers at once with what is known, and has it renewed when it is old. */
+  /**
+   * Why pods cannot be attached; undefined when they can. Returns what is known, and if that is old, renews it in the
+   * background.
+   */
   problem(): string | undefined {
     if (this.#d.nowMs() - this.#lookedAtMs > freshMs) void this.#load();
     return this.#problem;
   }
 
-  /** Reads the directory; a call while another one reads has it read again, and waits for that. Never rejects. */
+  /**
+   * Reads the directory. Called while it is being read, it has it read once more, and waits for that. Never rejects.
+   */
   #load(): Promise<void> {
     this.#loadAgain = true;
     this.#loading ??= this.#loadUntilQuiet().finally(() => (this.#loading = undefined));
@@ -112,7 +116,7 @@ export class ConfiguredNetwork {
         "use the CNI network",
       );
     }
-    // The binaries are looked for here, which is quick; a plugin's STATUS may hang and is not waited for.
+    // Searching for the binaries is quick, and waited for; a plugin's STATUS may hang, and is not.
     await this.#probePlugins(this.#list ?? first.list);
   }
 
@@ -137,7 +141,7 @@ export class ConfiguredNetwork {
     else if (this.#probe === undefined) void this.#askPlugins(list);
   }
 
-  /** One at a time: a plugin that hangs is not asked again before its time is over. Never rejects. */
+  /** One at a time: a plugin that hangs is not run again before its deadline. Never rejects. */
   async #askPlugins(list: ConfigList): Promise<void> {
     const probe = new AbortController();
     this.#probe = probe;
@@ -158,7 +162,7 @@ export class ConfiguredNetwork {
     else this.#logOnce(this.#problem);
   }
 
-  /** Until things are well again: the directory is read every few seconds, the log need not be. */
+  /** Logs each problem once until everything works again, as the directory is read every few seconds. */
   #logOnce(message: string): void {
     if (this.#logged.has(message)) return;
     this.#logged.add(message);
@@ -166,7 +170,9 @@ export class ConfiguredNetwork {
   }
 }
 
-/** The binaries that a list needs: its plugins, and the IPAM plugins that they are told to call (SPEC.md section 1, `ipam`). */
+/**
+ * The binaries that a list needs: its plugins, and the IPAM plugins that those will call (SPEC.md section 1, `ipam`).
+ */
 function binariesOf(list: ConfigList): Set<string> {
   const types = new Set<string>();
   for (const { type, raw } of list.plugins) {

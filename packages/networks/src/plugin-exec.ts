@@ -5,11 +5,11 @@ import { run } from "@keelson/linux/run.ts";
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /**
- * Runs CNI plugins on posix_spawn, in a session of their own, so that what they started is killed with them. `base` is the
- * environment that they get beside CNI_*: the daemon's own, as libcni hands it on (proxies, KUBECONFIG).
+ * Runs CNI plugins with posix_spawn, each in its own session, so that the processes that it started are killed with it.
+ * `base` is their environment besides CNI_*: the daemon's own, which libcni passes on too (proxies, KUBECONFIG).
  */
 export function createPluginExec(base: Readonly<Record<string, string | undefined>>): PluginExec {
-  // A CNI_NETNS of whoever started the daemon is no parameter of ours.
+  // CNI_* variables in the daemon's environment, such as CNI_NETNS, are not parameters of ours.
   const own = Object.fromEntries(Object.entries(base).filter(([name]) => !name.startsWith("CNI_")));
   return async ({ file, env, stdin }, signal) => {
     const {

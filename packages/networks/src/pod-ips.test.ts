@@ -7,7 +7,7 @@ import { podIps } from "./pod-ips.ts";
 const interfaces = [{ name: "cni0" }, { name: "eth0", sandbox: "/run/pin" }, { name: "net1", sandbox: "/run/pin" }];
 const ipsOf = (...ips: object[]): string[] => podIps(decodeResult({ interfaces, ips }, "1.0.0"), "eth0");
 
-test("the first IPv4 address is the primary one, the others keep their order", () => {
+test("the first IPv4 address is the primary one, and the others keep their order", () => {
   assert.deepEqual(
     ipsOf(
       { address: "fd00::5/64", interface: 1 },
@@ -19,7 +19,7 @@ test("the first IPv4 address is the primary one, the others keep their order", (
   assert.deepEqual(ipsOf({ address: "fd00::5/64", interface: 1 }), ["fd00::5"]);
 });
 
-test("addresses of other interfaces are not the pod's, those of none are", () => {
+test("addresses of other interfaces are not the pod's, but those without an interface are", () => {
   assert.deepEqual(
     ipsOf(
       { address: "10.1.0.1/16", interface: 0 },

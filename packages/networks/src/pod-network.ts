@@ -1,12 +1,12 @@
 import type { AttachedPod } from "./attached-pod.ts";
 
-/** Told what is being done, such as `attach to network podnet: plugin bridge: ADD`. */
+/** Called with what is being done, such as `attach to network podnet: plugin bridge: ADD`. */
 export type Stage = (name: string) => void;
 
-/** What Status says of the network (CRI: RuntimeCondition NetworkReady). */
+/** What Status reports about the network (CRI: RuntimeCondition NetworkReady). */
 export interface NetworkStatus {
   readonly ready: boolean;
-  /** Empty when it is ready. */
+  /** Empty when the network is ready. */
   readonly reason: "" | "NetworkPluginNotReady";
   readonly message: string;
 }
@@ -16,19 +16,22 @@ export interface PodAddresses {
   readonly ips: readonly string[];
 }
 
-/** What the engine needs of pods' networks, whatever makes them. */
+/** What the engine needs from pods' networks, however they are made. */
 export interface PodNetwork {
   /**
-   * Attaches a pod to its network. What fails is undone, with a deadline of its own, and what could not be undone is
-   * left for `detach`. Throws FailedPrecondition when there is no usable network, InvalidArgument for what the pod asks.
+   * Attaches a pod to its network and returns its addresses. A failure is undone, within its own deadline; what could
+   * not be undone is left for `detach`. Throws FailedPrecondition when there is no usable network, InvalidArgument for
+   * wrong settings of the pod.
    */
   attach(pod: AttachedPod, signal: AbortSignal, stage?: Stage): Promise<PodAddresses>;
-  /** Detaches a pod from whatever it was attached to; succeeds when there is nothing left. May be repeated. */
+  /** Detaches a pod from whatever it was attached to. May be repeated; succeeds when nothing is left. */
   detach(pod: AttachedPod, signal: AbortSignal, stage?: Stage): Promise<void>;
-  /** Whether pods can be attached. Answers at once from what is known. */
+  /** Whether pods can be attached, as far as known. Does not wait for anything. */
   status(): NetworkStatus;
-  /** Detaches what belongs to none of these pods. For the start, before any pod is attached. Never rejects. */
+  /**
+   * Detaches what belongs to none of these pods. To be called at the start, before any pod is attached. Never rejects.
+   */
   collectGarbage(podIds: ReadonlySet<string>, signal: AbortSignal): Promise<void>;
-  /** CRI: UpdateRuntimeConfig. */
+  /** CRI: UpdateRuntimeConfig. `podCidr` may be two, separated by a comma. */
   updateRuntimeConfig(podCidr: string): void;
 }

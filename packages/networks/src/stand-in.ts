@@ -4,21 +4,24 @@ import type { CachedAttachment } from "@keelson/cni/cache.ts";
 import { createNamespacesAsync, unpinNamespaceAsync } from "@keelson/linux/namespace.ts";
 import { run, type RunResult } from "@keelson/linux/run.ts";
 
-/** Plugins that look for the addresses to clean up after nowhere but on the interface (plugins 1.1 to 1.6: bridge.go, ptp.go, cmdDel). */
+/**
+ * Plugins that only look on the interface for the addresses to clean up (plugins 1.1 to 1.6: cmdDel in bridge.go,
+ * ptp.go).
+ */
 const lookInside: ReadonlySet<string> = new Set(["bridge", "ptp"]);
 
 /**
- * Would DEL with an empty CNI_NETNS leave masquerading rules behind for ever? It should not, by the specification; these plugins do
- * it nevertheless when they have `ipMasq`.
+ * Whether DEL with an empty CNI_NETNS would leave masquerading rules behind for ever. By the specification it should
+ * not, but with `ipMasq` these plugins do.
  */
 export function needsStandIn({ list, result }: CachedAttachment): boolean {
   return result !== undefined && list.plugins.some(({ type, raw }) => lookInside.has(type) && raw["ipMasq"] === true);
 }
 
 /**
- * Pins a network namespace at the attachment's path, where there was one and is none now, with an interface of the same name and
- * addresses: enough for plugins to clean up after the one that is gone. Unpins it when disposed of. Needs iproute2 and
- * util-linux. Throws when it cannot be made, as after a reboot, which takes the rules along with the path's directory.
+ * Pins a network namespace at the path of one that no longer exists, with an interface of the same name and addresses:
+ * enough for plugins to clean up after the lost one. Unpins it when disposed. Needs iproute2 and util-linux. Throws
+ * when it cannot be made, as after a reboot, which also removed the rules and the path's directory.
  */
 export async function makeStandIn(
   { attachment, result }: CachedAttachment,
@@ -26,10 +29,10 @@ export async function makeStandIn(
   signal: AbortSignal,
 ): Promise<AsyncDisposable> {
   await using undo = new AsyncDisposableStack();
-  // The path may come from a damaged file: what is removed here is a pin that lost its mount and nothing else.
+  // The path may come from a damaged file: only a pin that lost its mount may be removed here.
   const found = await lstat(path).catch(() => undefined);
   if (found !== undefined && !(found.isFile() && found.size === 0))
-    throw new StatusError(Code.FailedPrecondition, `${path} is no pin of a namespace`);
+    throw new StatusError(Code.FailedPrecondition, `${path} is not the pin of a namespace`);
   await unpinNamespaceAsync(path);
   await createNamespacesAsync({ net: path });
   undo.defer(() => unpinNamespaceAsync(path));
@@ -43,9 +46,9 @@ export async function makeStandIn(
 }
 
 /**
- * Makes the interface anew in a namespace that has lost it, or its addresses: a DEL that was cut short removes it first,
- * gVisor takes the addresses off it, and the plugins then find nothing to clean up after. What is there stays as it is.
- * Needs the tools that `makeStandIn` needs.
+ * Restores the interface or its addresses in a namespace that has lost them: an interrupted DEL may have removed the
+ * interface first, gVisor removes the addresses, and then the plugins do not find what to clean up. What exists is left
+ * alone. Needs the same tools as `makeStandIn`.
  */
 export async function restoreInterface(entry: CachedAttachment, path: string, signal: AbortSignal): Promise<void> {
   await addInterface(entry, path, signal, ["-force"]);

@@ -49,7 +49,7 @@ for (const [written, why] of [
   ["a b", /not a repository/],
   ["quay.io/x\n", /not a repository/],
 ] as const) {
-  test(`${JSON.stringify(written.slice(0, 40))} is refused with the reason`, () => {
+  test(`${JSON.stringify(written.slice(0, 40))} is refused, and the error says why`, () => {
     assert.throws(
       () => parseReference(written),
       (error) => error instanceof StatusError && error.code === Code.InvalidArgument && why.test(error.message),
@@ -57,7 +57,7 @@ for (const [written, why] of [
   });
 }
 
-test("a normal form is read as itself, and nothing throws but StatusError", () => {
+test("a normal form is parsed to itself, and nothing but StatusErrors is thrown", () => {
   const part = fc.oneof(
     fc.string(),
     fc.constantFrom("a", "/", ":", "@", ".", "-", "_", "localhost", "sha256:", hex, "A"),

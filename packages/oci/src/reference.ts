@@ -2,18 +2,18 @@ import { Code, StatusError } from "@keelson/base/status.ts";
 import { isDigest } from "./image-spec/digest.ts";
 
 /**
- * An image reference with everything that users leave out filled in: the registry, `library/` and
- * the tag `latest`. The grammar is distribution's (https://github.com/distribution/reference), the
- * defaults are Docker's, as every Kubernetes runtime has them.
+ * An image reference in which everything that users leave out is filled in: the registry, `library/` and the tag
+ * `latest`. The grammar is distribution's (https://github.com/distribution/reference); the defaults are Docker's, as in
+ * every Kubernetes runtime.
  */
 export interface Reference {
   /** Registry host with an optional port; `docker.io` when none was given. */
   domain: string;
-  /** Repository inside the registry, such as `library/busybox`. */
+  /** The repository in the registry, such as `library/busybox`. */
   path: string;
   /** Undefined only when there is a digest. */
   tag: string | undefined;
-  /** Such as `sha256:…`. When set it decides; a tag beside it says nothing about the content. */
+  /** Such as `sha256:…`. When set, it alone determines the content, even if there is a tag too. */
   digest: string | undefined;
 }
 
@@ -21,10 +21,10 @@ const pathComponent = /^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*$/;
 const domainPattern =
   /^(?:(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])(?:\.(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9]))*|\[[a-fA-F0-9:]+\])(?::[0-9]{1,5})?$/;
 const tagPattern = /^[\w][\w.-]{0,127}$/;
-/** The longest `domain/path`, as distribution has it. */
+/** The longest `domain/path` that distribution allows. */
 const nameLimit = 255;
 
-/** Reads a reference as users write it. Throws InvalidArgument with the part that is wrong. */
+/** Parses a reference as users write it. Throws InvalidArgument naming the part that is wrong. */
 export function parseReference(text: string): Reference {
   if (text === "") throw invalid(text, "it is empty");
   if (text.length > nameLimit + 1 + 128 + 1 + 160) throw invalid(text, "it is too long");
@@ -36,7 +36,7 @@ export function parseReference(text: string): Reference {
   return { domain, path, tag: tag ?? (digest === undefined ? "latest" : undefined), digest };
 }
 
-/** `domain/path[:tag][@digest]`, the form that the CRI's repo_tags and repo_digests have. */
+/** `domain/path[:tag][@digest]`, the form of the CRI's repo_tags and repo_digests. */
 export function formatReference(reference: Reference): string {
   const tag = reference.tag === undefined ? "" : `:${reference.tag}`;
   const digest = reference.digest === undefined ? "" : `@${reference.digest}`;
@@ -52,12 +52,12 @@ function splitDigest(text: string): [string, string | undefined] {
   const at = text.indexOf("@");
   if (at === -1) return [text, undefined];
   const digest = text.slice(at + 1);
-  if (!isDigest(digest)) throw invalid(text, "after @ must come a digest such as sha256: and 64 hex digits");
+  if (!isDigest(digest)) throw invalid(text, "@ must be followed by a digest such as sha256: and 64 hex digits");
   return [text.slice(0, at), digest];
 }
 
 function splitTag(text: string, name: string): [string, string | undefined] {
-  // A colon before the last slash is a port's.
+  // A colon before the last slash belongs to a port.
   const colon = name.indexOf(":", name.lastIndexOf("/") + 1);
   if (colon === -1) return [name, undefined];
   const tag = name.slice(colon + 1);
@@ -66,7 +66,9 @@ function splitTag(text: string, name: string): [string, string | undefined] {
   return [name.slice(0, colon), tag];
 }
 
-/** Docker's rule: what comes before the first slash is a host when it has a dot or a colon, is `localhost`, or has capitals. */
+/**
+ * Docker's rule: what comes before the first slash is a host if it has a dot, a colon or capitals, or is `localhost`.
+ */
 function splitDomain(name: string): { domain: string; path: string } {
   const slash = name.indexOf("/");
   const first = name.slice(0, Math.max(slash, 0));
@@ -86,7 +88,7 @@ function checkName(text: string, domain: string, path: string): void {
     );
   }
   if (domain.length + 1 + path.length > nameLimit)
-    throw invalid(text, `registry and repository have more than ${nameLimit} characters`);
+    throw invalid(text, `registry and repository are longer than ${nameLimit} characters`);
 }
 
 function invalid(text: string, why: string): StatusError {

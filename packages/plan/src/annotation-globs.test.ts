@@ -5,7 +5,7 @@ import { isAnnotationGlob, passedAnnotations } from "./annotation-globs.ts";
 const keysPassed = (glob: string, ...keys: string[]) =>
   Object.keys(passedAnnotations({ pod: [glob], container: [] }, Object.fromEntries(keys.map((key) => [key, "v"]))));
 
-test("* stands for any characters but a slash, ? for one, all else for itself", () => {
+test("* stands for any characters except a slash, ? for one, everything else for itself", () => {
   for (const [glob, keys, expected] of [
     [
       "io.katacontainers.*",
@@ -28,11 +28,11 @@ test("* stands for any characters but a slash, ? for one, all else for itself", 
   }
 });
 
-test("a pattern of many stars takes no long time", () => {
+test("a pattern with many stars does not take long", () => {
   assert.deepEqual(keysPassed(`${"*a".repeat(100)}b`, "a".repeat(300)), []);
 });
 
-test("of pods and containers each have their own patterns, and the container's value wins", () => {
+test("pods and containers have separate patterns, and the container's value wins", () => {
   const globs = { pod: ["p.*", "both"], container: ["c.*", "both"] };
   const pod = { "p.1": "pod", "c.1": "pod", both: "pod" };
   const container = { "p.2": "container", "c.2": "container", both: "container" };
@@ -40,14 +40,14 @@ test("of pods and containers each have their own patterns, and the container's v
   assert.deepEqual(passedAnnotations(globs, pod), { both: "pod", "p.1": "pod" });
 });
 
-test("nobody passes for the runtime that says what a container is", () => {
+test("annotations by which the CRI runtime describes containers are never passed on", () => {
   assert.deepEqual(
     keysPassed("*", "io.kubernetes.cri.container-type", "io.kubernetes.cri-o.SandboxID", "io.kubernetes.cri-other"),
     ["io.kubernetes.cri-other"],
   );
 });
 
-test("what can be no pattern is known", () => {
+test("a text that cannot be a pattern is recognised", () => {
   for (const text of ["", "a b", "[ab]", "a\\b", "a\n", "a".repeat(318)])
     assert.equal(isAnnotationGlob(text), false, text);
   assert.equal(isAnnotationGlob("io.kubernetes.cri-o.*/?"), true);

@@ -1,23 +1,23 @@
-/** Which annotations of pods and containers a handler's runtime gets to see. */
+/** Which annotations of pods and containers a handler's runtime may see. */
 export interface AnnotationGlobs {
   readonly pod: readonly string[];
   readonly container: readonly string[];
 }
 
-/** That of a handler whose section names none. */
+/** For a handler whose section names none. */
 export const noAnnotations: AnnotationGlobs = { pod: [], container: [] };
 
-/** Whether it can be a pattern: the key of an annotation, 317 characters at most, with `*` and `?` in it. */
+/** Whether a text can be a pattern: the key of an annotation, at most 317 characters, which may contain `*` and `?`. */
 export function isAnnotationGlob(text: string): boolean {
   return /^[-A-Za-z0-9_./*?]{1,317}$/.test(text);
 }
 
-/** By these a CRI runtime tells what a container is; nobody else may. */
+/** A CRI runtime describes containers with these keys; nobody else may set them. */
 const ours = /^io\.kubernetes\.cri(-o)?\./;
 
 /**
- * The annotations that a container's spec has from its pod and from itself, whose own win; sorted. As in containerd's
- * configuration, `*` stands for any characters but `/`, and `?` for one.
+ * The annotations that a container's spec takes from its pod and from the container, sorted; the container's win. As in
+ * containerd's configuration, `*` stands for any characters except `/`, and `?` for one such character.
  */
 export function passedAnnotations(
   globs: AnnotationGlobs,
@@ -34,7 +34,7 @@ function matching(globs: readonly string[], annotations: Readonly<Record<string,
   );
 }
 
-/** Goes back to the last `*` only, so the time is bounded by the product of the lengths. */
+/** Backtracks to the last `*` only, so the time is bounded by the product of the lengths. */
 function matches(glob: string, key: string): boolean {
   let at = 0;
   let star: { glob: number; key: number } | undefined;

@@ -2,20 +2,20 @@ import type { LinuxContainerResources } from "@keelson/cri/gen/runtime/v1/api.ts
 import { type AnnotationGlobs, noAnnotations, passedAnnotations } from "./annotation-globs.ts";
 import type { PodPlan } from "./pod-plan.ts";
 
-/** What the annotations of a container's spec tell. */
+/** What the annotations of a container's spec say about it. */
 export interface ContainerIdentity {
   name: string;
   /** As the user wrote it. */
   imageName: string;
-  /** Its own; the handler's globs tell which the runtime sees. */
+  /** The container's own; the handler's globs decide which of them the runtime sees. */
   annotations?: Readonly<Record<string, string>>;
 }
 
 /**
- * The annotations by which runtimes know what they run: shims of sandboxed runtimes (Kata, gVisor)
- * put a container into its pod's virtual machine by them. Both families' names, containerd's and
- * CRI-O's, because runtimes look for either. Sorted, so that the same plan is the same JSON. Those that the handler's
- * globs let through come first, so that none of them takes the place of ours.
+ * The annotations that tell runtimes what they run: shims of sandboxed runtimes (Kata, gVisor) use them to put a
+ * container into its pod's virtual machine. They have both containerd's and CRI-O's names, as runtimes look for either.
+ * Sorted, so that the same plan gives the same JSON. Those that the handler's globs let through come first, so that
+ * none of them can replace ours.
  */
 export function containerAnnotations(
   pod: PodPlan,
@@ -30,14 +30,14 @@ export function containerAnnotations(
     "io.kubernetes.cri.container-type": "container",
     "io.kubernetes.cri.image-name": container.imageName,
     ...sandboxIdentity(pod),
-    // crun would put the container into a cgroup below its scope, where neither its limits nor its numbers are.
+    // Without it crun puts the container into a cgroup below its scope, where it has neither limits nor statistics.
     ...(pod.cgroup.slice === undefined ? {} : { "run.oci.systemd.subgroup": "" }),
   };
 }
 
 /**
- * The same of a container that is its pod's sandbox. What the pod's containers come to, which a kubelet tells in
- * advance, is what Kata makes its machine as large as.
+ * The same for a container that is its pod's sandbox. Kata sizes its virtual machine by the sum of the pod's
+ * containers, which a kubelet sends in advance.
  */
 export function sandboxAnnotations(
   pod: PodPlan,

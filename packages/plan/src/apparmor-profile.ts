@@ -1,9 +1,9 @@
-/** The profile RuntimeDefault, as long as the daemon has loaded it. */
+/** The profile behind RuntimeDefault, once the daemon has loaded it. */
 export const defaultAppArmorName = "keelson-default";
 
-/** What of /proc is neither a process nor a setting. */
+/** What in /proc is neither a process nor a setting. */
 const procDirectories = ["acpi", "asound", "bus", "driver", "fs", "irq", "mtrr", "scsi", "tty"];
-/** All settings but those that a namespace has for itself: net, fs.mqueue, kernel.{domainname,hostname,msg*,sem*,shm*}. */
+/** All settings except those that each namespace has: net, fs.mqueue, kernel.{domainname,hostname,msg*,sem*,shm*}. */
 const sysctls = [
   "abi/**",
   "debug/**",
@@ -20,7 +20,7 @@ const sysctls = [
   "user/**",
   "vm/**",
 ];
-/** All of /sys but the container's cgroup. */
+/** All of /sys except the container's cgroup. */
 const sysDirectories = [
   "block",
   "bus",
@@ -36,9 +36,10 @@ const sysDirectories = [
 ];
 
 /**
- * What AppArmor is to enforce for a container that asks for nothing (apparmor.d(5)): everything that capabilities,
- * namespaces and seccomp allow, but no mounts, no writes to what of /proc and /sys is the machine's, and signals and
- * tracing only among containers of this profile and from outside. Without includes: it needs nothing of the machine.
+ * What AppArmor enforces for a container that asks for nothing (apparmor.d(5)). It allows everything that capabilities,
+ * namespaces and seccomp allow, except mounts and writes to the machine's part of /proc and /sys; signals and tracing
+ * are allowed only among containers of this profile and from outside. It includes no other file, so it needs nothing
+ * that must be installed on the machine.
  */
 export function appArmorProfile(): string {
   const rules = [
@@ -46,7 +47,7 @@ export function appArmorProfile(): string {
     "capability,",
     "file,",
     "umount,",
-    // The daemon and the runtimes, which newer systems give a profile of their own.
+    // The daemon, and the runtimes, which have their own profiles on newer systems.
     "signal (receive) peer=unconfined,",
     "signal (receive) peer={crun,runc,/usr/bin/crun,/usr/sbin/runc},",
     `signal (send, receive) peer=${defaultAppArmorName},`,

@@ -67,7 +67,7 @@ const base = parseBaseSpec(
   }),
 );
 
-test("what the container's own spec says wins; what it does not say is the base's", () => {
+test("the container's own values win; those that it does not have come from the base", () => {
   assert.deepEqual(withBaseSpec(own, base), {
     ociVersion: "1.0.2",
     process: {
@@ -107,7 +107,7 @@ test("an empty base changes nothing", () => {
   assert.deepEqual(withBaseSpec(own, parseBaseSpec("{}")), own);
 });
 
-test("a file that is no spec is refused by the property", () => {
+test("a file that is not a spec is refused with the property that is wrong", () => {
   for (const [text, message] of [
     ["{", /JSON/],
     ["[]", /the file: /],

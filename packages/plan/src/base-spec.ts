@@ -1,8 +1,9 @@
 import type { HooksSpec, ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import * as v from "valibot";
-import { cleanPath, pathDepth } from "./clean-path.ts";
+import { cleanPath } from "./clean-path.ts";
+import { parentsFirst } from "./mount-order.ts";
 
-/** What a handler's `base_spec` says; what a container's own spec says too is not taken from it. */
+/** A handler's `base_spec`. Where a container's own spec has a value too, that one is used. */
 export type BaseSpec = Omit<Partial<Spec>, "process"> & { process?: Partial<ProcessSpec> };
 
 const strings = v.array(v.string());
@@ -16,7 +17,7 @@ const hooks = v.array(
   }),
 );
 
-/** Checked where it is merged by more than its names; the rest is the runtime's to judge. */
+/** Checks what is merged by more than property names; the rest is left to the runtime. */
 const baseSpecSchema = v.pipe(
   v.custom<object>((value) => isObject(value), "must be an object"),
   v.looseObject({
@@ -47,14 +48,16 @@ const baseSpecSchema = v.pipe(
   }),
 );
 
-/** Reads an OCI runtime spec in JSON. Throws an Error that names the property that is wrong. */
+/** Parses an OCI runtime spec in JSON. Throws an Error that names the property that is wrong. */
 export function parseBaseSpec(text: string): BaseSpec {
   const result = v.safeParse(baseSpecSchema, JSON.parse(text));
   if (result.success) return result.output as BaseSpec;
   throw new Error(result.issues.map((issue) => `${v.getDotPath(issue) ?? "the file"}: ${issue.message}`).join("; "));
 }
 
-/** Whether a container runs where, as what and in which namespaces is never the base's to say: it is the same for all containers. */
+/**
+ * The base is the same for all containers, so it cannot say where, as whom and in which namespaces one of them runs.
+ */
 const notOfBase = {
   spec: ["ociVersion", "root", "hostname", "domainname"],
   process: ["terminal", "consoleSize", "user", "args", "cwd"],
@@ -62,9 +65,9 @@ const notOfBase = {
 } as const;
 
 /**
- * A container's spec with what the base has beside it. Objects are merged and the container's own values win; so do its
- * lists, but for environment variables, limits, devices and mounts, of which it gets those that it has not itself, and
- * hooks, which run before its own.
+ * A container's spec, completed from the base. Objects are merged, and the container's own values win. Lists are
+ * replaced by the container's too, with two exceptions: environment variables, limits, devices and mounts that the
+ * container does not have itself are added, and the base's hooks run before its own.
  */
 export function withBaseSpec(spec: Spec, base: BaseSpec): Spec {
   const {
@@ -87,8 +90,7 @@ export function withBaseSpec(spec: Spec, base: BaseSpec): Spec {
   return {
     ...merged,
     process: { ...merged.process!, env, ...(rlimits.length > 0 ? { rlimits } : {}) },
-    // In an order in which none hides another.
-    mounts: allMounts.sort((a, b) => pathDepth(cleanPath(a.destination)) - pathDepth(cleanPath(b.destination))),
+    mounts: parentsFirst(allMounts),
     ...(Object.keys(hooksOfBoth).length > 0 ? { hooks: hooksOfBoth } : {}),
     linux: { ...merged.linux, ...(devices.length > 0 ? { devices } : {}) },
   };
@@ -98,7 +100,7 @@ function without<T extends object>(object: T, keys: readonly string[]): T {
   return Object.fromEntries(Object.entries(object).filter(([key]) => !keys.includes(key))) as T;
 }
 
-/** Objects by their keys, anything else is `own`. */
+/** Merges objects key by key; any other value is that of `own`. */
 function merge<T extends object>(base: object, own: T): T {
   const below = new Map<string, unknown>(Object.entries(base));
   const entries = Object.entries(own)
@@ -114,7 +116,7 @@ function isObject(value: unknown): value is object {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** The base's that `own` has not, then `own`. */
+/** The items of `base` whose keys `own` does not have, then `own`. */
 function added<T>(base: readonly T[], own: readonly T[], keyOf: (item: T) => string): T[] {
   const keys = new Set(own.map(keyOf));
   return [...base.filter((item) => !keys.has(keyOf(item))), ...own];

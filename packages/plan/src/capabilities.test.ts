@@ -9,12 +9,12 @@ const asked = (add: string[], drop: string[] = [], ambient: string[] = []) =>
   Capability.fromPartial({ addCapabilities: add, dropCapabilities: drop, addAmbientCapabilities: ambient });
 const granted = (...args: Parameters<typeof planCapabilities>) => planCapabilities(...args).granted;
 
-test("nothing asked: the list that everyone has", () => {
+test("nothing asked for: the default list", () => {
   assert.equal(granted(undefined, false, all).length, 14);
   assert.deepEqual(planCapabilities(undefined, false, all).ambient, []);
 });
 
-test("ALL first, then single ones, then drops; any spelling", () => {
+test("ALL comes first, then additions, then drops; any spelling", () => {
   assert.deepEqual(granted(asked(["net_admin", "CAP_CHOWN"], ["all"]), false, all), ["CAP_CHOWN", "CAP_NET_ADMIN"]);
   assert.equal(granted(asked(["ALL"], ["mknod"]), false, all).length, 40);
   assert.deepEqual(granted(asked(["ALL"], ["ALL"]), false, all), []);
@@ -27,7 +27,7 @@ test("ambient capabilities are in all five sets", () => {
   assert.deepEqual(capabilitiesSpec(planCapabilities(undefined, false, all)).inheritable, []);
 });
 
-test("what the daemon lacks is left out of lists, but not when asked for by name", () => {
+test("what the daemon lacks is left out of lists, but refused when it is asked for by name", () => {
   const host = all.filter((name) => name !== "CAP_SYS_RESOURCE" && name !== "CAP_MKNOD");
   assert.equal(granted(asked(["ALL"]), false, host).length, 39);
   assert.equal(granted(undefined, true, host).length, 39);
@@ -39,7 +39,7 @@ test("what the daemon lacks is left out of lists, but not when asked for by name
   assert.deepEqual(granted(asked([], ["SYS_RESOURCE", "ALL"]), false, host), []);
 });
 
-test("privileged is everything, whatever is dropped", () => {
+test("privileged means every capability, whatever is dropped", () => {
   assert.equal(granted(asked([], ["ALL"]), true, all).length, 41);
 });
 

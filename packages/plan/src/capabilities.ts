@@ -49,7 +49,7 @@ export const capabilityNames: readonly string[] = [
 
 const known: ReadonlySet<string> = new Set(capabilityNames);
 
-/** What a container gets that asks for nothing: Docker's list, which containerd and CRI-O (but for two) share. */
+/** For a container that asks for nothing: Docker's list, which containerd has too, and CRI-O except for two. */
 const defaultCapabilities = [
   "CAP_AUDIT_WRITE",
   "CAP_CHOWN",
@@ -76,13 +76,13 @@ export interface CapabilityPlan {
 }
 
 /**
- * CRI: Capability. First ALL is added or dropped, then single ones are added, then dropped: `add ALL,
- * drop CHOWN` is all but one. Names with or without CAP_, in any case. Privileged is every capability
- * of the host whatever is added or dropped, as Kubernetes documents it.
+ * CRI: Capability. First ALL is added or dropped, then single ones are added, then dropped: `add ALL, drop CHOWN` is
+ * all but one. Names may be written with or without CAP_, in upper or lower case. Privileged means every capability of
+ * the host, whatever is added or dropped, as Kubernetes documents it.
  *
- * Runtimes fail when asked for what the daemon itself lacks: the default list, ALL and privileged
- * are cut down to `hostCapabilities`, but one asked for by name that is not there is
- * FailedPrecondition. An unknown name is InvalidArgument.
+ * Runtimes fail when asked for a capability that the daemon itself lacks, so the default list, ALL and privileged are
+ * cut down to `hostCapabilities`. Throws FailedPrecondition for a capability asked for by name that the daemon lacks,
+ * InvalidArgument for an unknown name.
  */
 export function planCapabilities(
   asked: Capability | undefined,
@@ -109,8 +109,8 @@ export function planCapabilities(
 }
 
 /**
- * The five sets (capabilities(7)). Inheritable stays empty but for what ambient needs: with more, a
- * program with file capabilities would gain them across execve (CVE-2022-24769).
+ * The five sets (capabilities(7)). The inheritable set has only what ambient needs: with more in it, programs with file
+ * capabilities would gain them across execve (CVE-2022-24769).
  */
 export function capabilitiesSpec(plan: CapabilityPlan): CapabilitiesSpec {
   const { granted, ambient } = plan;

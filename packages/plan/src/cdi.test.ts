@@ -21,7 +21,7 @@ const spec: Spec = {
 };
 const edit = (edits: Partial<CdiEdits>, from = spec) => withCdiEdits(from, { ...none, ...edits }, hostFrom());
 
-test("devices of the field come before those of annotations, each once", () => {
+test("devices of the field come before those of annotations, without duplicates", () => {
   const devices = [{ name: "v.com/gpu=0" }, { name: "v.com/gpu=1:2" }, { name: "v.com/gpu=0" }];
   assert.deepEqual(planCdiDevices(devices, { "cdi.k8s.io/plugin": "v.com/net=a,v.com/gpu=0", other: "x" }), [
     "v.com/gpu=0",
@@ -57,7 +57,7 @@ test("variables replace those of the same name", () => {
   assert.deepEqual(edit({ env: ["A=1", "B=x=y", "A=2"] }).process?.env, ["PATH=/bin", "A=2", "B=x=y"]);
 });
 
-test("nodes replace those at the same path, are allowed in the cgroup, and belong to the process unless they say whose", () => {
+test("nodes replace those at the same path, are allowed in the cgroup, and belong to the process unless they have an owner", () => {
   const { linux } = edit({
     deviceNodes: [
       { path: "/dev/a", type: "c", major: 1, minor: 3, permissions: "rw" },
@@ -78,7 +78,7 @@ test("nodes replace those at the same path, are allowed in the cgroup, and belon
   assert.deepEqual(spec.linux?.devices?.length, 1, "what came in is unchanged");
 });
 
-test("mounts replace those at the same place and hide none", () => {
+test("mounts replace those at the same place and hide no others", () => {
   const { mounts } = edit({
     mounts: [
       { hostPath: "/lib/x", containerPath: "/data/" },
@@ -107,7 +107,7 @@ test("hooks and groups are added; group 0 is not", () => {
   assert.deepEqual(edited.process?.user.additionalGids, [100, 44]);
 });
 
-test("what this machine does not have is refused by name", () => {
+test("what this machine does not support is refused by name", () => {
   assert.throws(() => edit({ netDevices: [{ hostInterfaceName: "a", name: "b" }] }), {
     code: Code.FailedPrecondition,
     message: /netDevices/,

@@ -1,11 +1,15 @@
 import type { CDIDevice } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { DeviceSpec, IntelRdtSpec } from "@keelson/oci/runtime-spec/linux.ts";
 import type { HooksSpec, HookSpec, MountSpec, ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
-import { cleanPath, pathDepth } from "./clean-path.ts";
+import { cleanPath } from "./clean-path.ts";
 import { invalidField, quote, unsupportedHere } from "./field-check.ts";
 import type { HostFacts } from "./host-facts.ts";
+import { parentsFirst } from "./mount-order.ts";
 
-/** What the CDI devices of a container change in its spec, in order. */
+/**
+ * What a container's CDI devices change in its spec, in order
+ * (https://github.com/cncf-tags/container-device-interface).
+ */
 export interface CdiEdits {
   env: readonly string[];
   deviceNodes: readonly (DeviceSpec & { permissions: string })[];
@@ -27,15 +31,15 @@ export interface CdiEdits {
   intelRdt?: { [K in keyof IntelRdtSpec]?: IntelRdtSpec[K] | undefined };
 }
 
-/** Prefix of the annotations by which device plugins asked before the CRI had a field for it. */
+/** Prefix of the annotations that device plugins used before the CRI had a field for CDI devices. */
 const annotationPrefix = "cdi.k8s.io/";
 
 const qualifiedName =
   /^[A-Za-z](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?\/[A-Za-z](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?=[A-Za-z0-9](?:[A-Za-z0-9_.:-]*[A-Za-z0-9])?$/;
 
 /**
- * The CDI devices that a container asks for, each once: ContainerConfig.CDI_devices, then those of its annotations, as
- * containerd and CRI-O take them. Throws InvalidArgument for what is no qualified name.
+ * The CDI devices that a container asks for, each once: ContainerConfig.CDI_devices, then those in its annotations, as
+ * in containerd and CRI-O. Throws InvalidArgument for what is not a qualified name.
  */
 export function planCdiDevices(devices: readonly CDIDevice[], annotations: Readonly<Record<string, string>>): string[] {
   const asked = devices.map(({ name }, i) => checkName(`CDI_devices[${i}].name`, name));
@@ -52,8 +56,8 @@ function checkName(field: string, name: string): string {
 }
 
 /**
- * Makes the edits (SPEC.md, "OCI Edits"). Pure; the spec that comes in stays as it is. Throws FailedPrecondition for what
- * this machine or its OCI runtimes do not have.
+ * Applies the edits to a copy of the spec (CDI SPEC.md, "OCI Edits"). Throws FailedPrecondition for what this machine
+ * or its OCI runtimes do not support.
  */
 export function withCdiEdits(spec: Spec, edits: CdiEdits, host: HostFacts): Spec {
   if (edits.netDevices.length > 0)
@@ -81,7 +85,7 @@ export function withCdiEdits(spec: Spec, edits: CdiEdits, host: HostFacts): Spec
 function editProcess(first: ProcessSpec, { env, additionalGids }: CdiEdits): ProcessSpec {
   const nameOf = (entry: string) => entry.slice(0, entry.indexOf("="));
   const variables = new Map([...(first.env ?? []), ...env].map((entry) => [nameOf(entry), entry]));
-  // SPEC.md: a group 0 is ignored.
+  // CDI SPEC.md: group 0 is ignored.
   const groups = [...new Set([...(first.user.additionalGids ?? []), ...additionalGids.filter((gid) => gid !== 0)])];
   return {
     ...first,
@@ -90,7 +94,9 @@ function editProcess(first: ProcessSpec, { env, additionalGids }: CdiEdits): Pro
   };
 }
 
-/** A node takes the place of one at the same path. Without an owner it is the process's, as with containerd and CRI-O. */
+/**
+ * A node replaces one at the same path. Without an owner it belongs to the process's user, as in containerd and CRI-O.
+ */
 function editDevices(
   { linux, process }: Spec,
   { deviceNodes }: CdiEdits,
@@ -112,7 +118,7 @@ function editDevices(
   };
 }
 
-/** Mounts take the place of those at the same path; all stay in an order in which none hides another. */
+/** Mounts replace those at the same path. */
 function editMounts(mounts: readonly MountSpec[], edits: CdiEdits): MountSpec[] {
   if (edits.mounts.length === 0) return [...mounts];
   const added = edits.mounts.map(({ hostPath, containerPath, type, options }) => {
@@ -127,9 +133,7 @@ function editMounts(mounts: readonly MountSpec[], edits: CdiEdits): MountSpec[] 
   });
   const places = new Set(added.map((m) => m.destination));
   const last = new Map(added.map((m) => [m.destination, m]));
-  return [...mounts.filter((m) => !places.has(cleanPath(m.destination))), ...last.values()].sort(
-    (a, b) => pathDepth(cleanPath(a.destination)) - pathDepth(cleanPath(b.destination)),
-  );
+  return parentsFirst([...mounts.filter((m) => !places.has(cleanPath(m.destination))), ...last.values()]);
 }
 
 function editHooks(hooks: HooksSpec | undefined, edits: CdiEdits): HooksSpec | undefined {

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import { expandSlice, planContainerCgroup, planPodCgroup } from "./cgroup-path.ts";
 
-test("the cgroupfs driver takes paths and slices", () => {
+test("the cgroupfs driver accepts paths and slices", () => {
   assert.deepEqual(planPodCgroup("/kubepods/burstable/podX/", "cgroupfs", "p"), {
     driver: "cgroupfs",
     path: "/kubepods/burstable/podX",
@@ -13,7 +13,7 @@ test("the cgroupfs driver takes paths and slices", () => {
   assert.equal(planPodCgroup("/test.slice", "cgroupfs", "p").path, "/test.slice");
 });
 
-test("the systemd driver takes a slice by name or by path", () => {
+test("the systemd driver accepts a slice by name or by path", () => {
   const expected = {
     driver: "systemd",
     path: "/kubepods.slice/kubepods-podX.slice",
@@ -37,7 +37,7 @@ test("a container is below its pod", () => {
   assert.equal(planContainerCgroup(planPodCgroup("-.slice", "systemd", "p"), "c").path, "/keelson-c.scope");
 });
 
-test("without a parent every pod has its own below ours", () => {
+test("without a parent every pod gets a cgroup of its own", () => {
   assert.deepEqual(planPodCgroup("", "cgroupfs", "p"), { driver: "cgroupfs", path: "/keelson-p", own: true });
   assert.deepEqual(planPodCgroup("", "systemd", "p"), {
     driver: "systemd",
@@ -76,7 +76,7 @@ test("bad parents are refused by name", () => {
   }
 });
 
-test("slices expand as systemd does it", () => {
+test("slices are expanded as in systemd", () => {
   assert.equal(expandSlice("a-b-c.slice"), "/a.slice/a-b.slice/a-b-c.slice");
   assert.equal(expandSlice("-.slice"), "/");
 });

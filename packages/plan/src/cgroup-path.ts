@@ -9,7 +9,7 @@ export interface PodCgroup {
   path: string;
   /** The last slice's own name; only with the systemd driver. */
   slice?: string;
-  /** Nobody sent a cgroup_parent: the pod's cgroup is ours to remove. */
+  /** No cgroup_parent was sent: we make the pod's cgroup and remove it. */
   own: boolean;
 }
 
@@ -22,17 +22,17 @@ export interface ContainerCgroup {
 }
 
 /**
- * The pod's cgroup from LinuxPodSandboxConfig.cgroup_parent. Three spellings are taken:
+ * The pod's cgroup from LinuxPodSandboxConfig.cgroup_parent. Three spellings are accepted:
  *
  * - `/kubepods/burstable/podX`, what a kubelet with the cgroupfs driver sends;
  * - `kubepods-burstable-podX.slice`, a slice;
  * - `/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-podX.slice`, the same slice as a
  *   path, what a kubelet with the systemd driver sends.
  *
- * The cgroupfs driver takes all three (a slice is then only a path); the systemd driver slices only.
- * Without a cgroup_parent each pod gets its own at the top: `/keelson-ID` (no parent that would have to
- * be removed when it is empty, which cannot be done without a race) or `keelson-ID.slice`, so
- * that the pod can be measured and limited as one.
+ * The cgroupfs driver accepts all three (a slice is then only a path), the systemd driver only slices. Without a
+ * cgroup_parent each pod gets its own cgroup at the top, so that the pod can be measured and limited as a whole:
+ * `/keelson-ID` or `keelson-ID.slice`. There is no common parent: it would have to be removed once it is empty, which
+ * cannot be done without a race.
  *
  * Throws InvalidArgument for anything else, such as a relative path or one with `..`.
  */
@@ -44,7 +44,7 @@ export function planPodCgroup(cgroupParent: string, driver: HostFacts["cgroupDri
   return { driver, path, own: false };
 }
 
-/** The cgroup of a container below that of the pod. */
+/** The container's cgroup, below that of its pod. */
 export function planContainerCgroup(pod: PodCgroup, id: string): ContainerCgroup {
   if (pod.slice === undefined) {
     const path = pod.path === "/" ? `/${id}` : `${pod.path}/${id}`;
@@ -53,14 +53,14 @@ export function planContainerCgroup(pod: PodCgroup, id: string): ContainerCgroup
   return { path: `${pod.path === "/" ? "" : pod.path}/keelson-${id}.scope`, cgroupsPath: `${pod.slice}:keelson:${id}` };
 }
 
-/** The cgroup of the process that holds a pod: its init, or the container that is its sandbox. */
+/** The cgroup of the process that holds a pod: its init process, or the container that is its sandbox. */
 export function planSandboxCgroup({ id, cgroup }: { id: string; cgroup: PodCgroup }): ContainerCgroup {
   return planContainerCgroup(cgroup, `init-${id}`);
 }
 
 /**
- * The path of a slice: `a-b.slice` is `/a.slice/a-b.slice`, `-.slice` the root (systemd.slice(5)).
- * Throws InvalidArgument when it is not the name of a slice.
+ * The path of a slice: that of `a-b.slice` is `/a.slice/a-b.slice`, `-.slice` is the root (systemd.slice(5)). Throws
+ * InvalidArgument when it is not the name of a slice.
  */
 export function expandSlice(name: string): string {
   if (name === "-.slice") return "/";
@@ -89,7 +89,7 @@ function sliceCgroup(cgroupParent: string): PodCgroup {
     );
   }
   const path = expandSlice(slice);
-  // systemd places a slice by its name alone: any other path would not be where the pod runs.
+  // systemd places a slice by its name alone: the pod would not run at any other path.
   if (cgroupParent.includes("/") && plainPath(cgroupParent) !== path) {
     throw invalidField(
       "linux.cgroup_parent",

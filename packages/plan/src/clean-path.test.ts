@@ -4,7 +4,7 @@ import { Code } from "@keelson/base/status.ts";
 import * as fc from "fast-check";
 import { checkHostPath, cleanPath, containerPath, isAtOrBelow, pathDepth } from "./clean-path.ts";
 
-test("paths are cleaned textually and never leave the root", () => {
+test("paths are cleaned as text and never leave the root", () => {
   for (const [path, clean] of [
     ["/a//b/./c/", "/a/b/c"],
     ["a/b", "/a/b"],
@@ -38,7 +38,7 @@ test("cleaning any text gives an absolute path without dots, and cleaning twice 
   );
 });
 
-test("below is by directory, not by text", () => {
+test("'below' compares directories, not text", () => {
   assert.ok(isAtOrBelow("/dev/pts", "/dev"));
   assert.ok(isAtOrBelow("/dev", "/dev"));
   assert.ok(!isAtOrBelow("/devices", "/dev"));
@@ -46,7 +46,7 @@ test("below is by directory, not by text", () => {
   assert.deepEqual(["/", "/a", "/a/b"].map(pathDepth), [0, 1, 2]);
 });
 
-test("host paths must be absolute; both kinds free of NUL and within PATH_MAX", () => {
+test("host paths must be absolute; host and container paths must have no NUL and be within PATH_MAX", () => {
   for (const path of ["", "a", "/a\0", `/${"x".repeat(4096)}`])
     assert.throws(() => checkHostPath("mounts[0].host_path", path), {
       code: Code.InvalidArgument,

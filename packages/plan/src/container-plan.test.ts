@@ -12,12 +12,12 @@ function refused(container: object, code: Code, message: RegExp, rest: PlanFixtu
   assert.throws(() => plan({ ...rest, container }), { code, message }, JSON.stringify(container));
 }
 
-test("the name is needed, and is unique together with the pod", () => {
+test("a name is needed, and is unique together with the pod's", () => {
   assert.equal(plan({ container: { metadata: { name: "c", attempt: 2 } } }).nameKey, "c_web_default_0f3a_2");
   refused({ metadata: { name: "a\nb" } }, Code.InvalidArgument, /^metadata\.name /);
 });
 
-test("command and args take the places of Entrypoint and Cmd as in Kubernetes", () => {
+test("command and args replace Entrypoint and Cmd as in Kubernetes", () => {
   const image = { entrypoint: ["/e"], cmd: ["c"] };
   assert.deepEqual(plan({ image }).args, ["/e", "c"]);
   assert.deepEqual(plan({ image, container: { args: ["a"] } }).args, ["/e", "a"]);
@@ -28,7 +28,7 @@ test("command and args take the places of Entrypoint and Cmd as in Kubernetes", 
   refused({ command: ["a\0"] }, Code.InvalidArgument, /^command\[0\] /);
 });
 
-test("environment keys are checked; values may have anything but NUL and broken UTF-8", () => {
+test("environment keys are checked; values may contain anything except NUL and broken UTF-8", () => {
   const env = (key: string, value: Buffer) => ({ envs: [{ key, value: value.toString("base64") }] });
   assert.ok(plan({ container: env("A", Buffer.from("x=y\nz é")) }).env.includes("A=x=y\nz é"));
   assert.ok(!plan({ image: { env: ["=x", "bare"] } }).env.some((entry) => entry === "=x" || entry === "bare"));
@@ -42,7 +42,7 @@ test("the working directory is absolute", () => {
   assert.equal(plan({ image: { workingDir: "app" } }).cwd, "/app");
 });
 
-test("the log stays in the pod's log directory", () => {
+test("the log is always inside the pod's log directory", () => {
   assert.equal(plan({ container: { log_path: "nginx/0.log" } }).logPath, "/var/log/pods/web/nginx/0.log");
   assert.equal(plan({}).logPath, undefined);
   refused({ log_path: "../x" }, Code.InvalidArgument, /^log_path /);
@@ -105,14 +105,14 @@ test("limits are checked and converted", () => {
   });
 });
 
-test("shares are what the kernel makes of them, and no quota is not spelt out to cgroup v1", () => {
+test("shares are clamped as the kernel does, and 'no quota' is not written to cgroup v1", () => {
   const cpu = (r: object, cgroupVersion: "v1" | "v2" = "v2") =>
     plan({ host: { cgroupVersion }, container: resources(r) }).resources.cpu;
   assert.deepEqual([cpu({ cpu_shares: "1" }), cpu({ cpu_shares: "2000000" })], [{ shares: 2 }, { shares: 262_144 }]);
   assert.deepEqual([cpu({ cpu_quota: "-1" }), cpu({ cpu_quota: "-1" }, "v1")], [{ quota: -1 }, undefined]);
 });
 
-test("swap: none by default, as asked where it is accounted, refused where it is not", () => {
+test("swap: none by default, as asked for where the kernel accounts for it, refused where it does not", () => {
   const swap = (memory: string, swap: string, hasSwapAccounting: boolean) =>
     plan({
       host: { hasSwapAccounting },
@@ -131,7 +131,7 @@ test("swap: none by default, as asked where it is accounted, refused where it is
   assert.throws(() => swap("0", "50", true), { code: Code.InvalidArgument });
 });
 
-test("huge pages and unified need their cgroups", () => {
+test("huge pages and unified need cgroups that support them", () => {
   const huge = (pageSize: string, limit: string) => resources({ hugepage_limits: [{ page_size: pageSize, limit }] });
   refused(huge("3MB", "1"), Code.FailedPrecondition, /3MB/);
   refused(huge("2MB", "1"), Code.FailedPrecondition, /hugetlb/, { host: { controllers: [] } });
@@ -144,7 +144,7 @@ test("huge pages and unified need their cgroups", () => {
     refused(resources({ unified: { [file]: "1" } }), Code.InvalidArgument, /unified/);
 });
 
-test("oom_score_adj is raised to what this daemon may give; without resources it is 0", () => {
+test("oom_score_adj is raised to the lowest that this daemon can give; without resources it is 0", () => {
   assert.deepEqual(
     plan({ host: { oomScoreAdjMin: -500 }, container: resources({ oom_score_adj: "-998" }) }).oomScoreAdj,
     { value: -500, raisedFrom: -998 },
@@ -156,7 +156,7 @@ test("privileged needs a privileged pod", () => {
   refused(security({ privileged: true }), Code.InvalidArgument, /privileged/);
 });
 
-test("seccomp: unset is none, the deprecated field is understood, privileged is none", () => {
+test("seccomp: unset means none, the deprecated field is understood, privileged means none", () => {
   const seccomp = (context: object, rest: PlanFixture = {}) => plan({ ...rest, container: security(context) }).seccomp;
   assert.deepEqual(seccomp({}), { is: "none" });
   assert.deepEqual(seccomp({ seccomp: { profile_type: "RuntimeDefault" } }), { is: "default" });
@@ -184,7 +184,7 @@ test("seccomp: unset is none, the deprecated field is understood, privileged is 
   refused(security({ seccomp: {} }), Code.FailedPrecondition, /seccomp/, { host: { seccompEnabled: false } });
 });
 
-test("AppArmor: applied where the kernel has it, a profile by name refused where not", () => {
+test("AppArmor: applied where the kernel has it; where it has not, a profile by name is refused", () => {
   const on = { appArmorEnabled: true, appArmorDefaultProfile: "keelson" };
   const profile = (context: object, host = {}) => plan({ host, container: security(context) }).appArmorProfile;
   assert.equal(profile({ apparmor: { profile_type: "RuntimeDefault" } }), undefined);
@@ -200,7 +200,7 @@ test("AppArmor: applied where the kernel has it, a profile by name refused where
   });
 });
 
-test("masked and read-only paths: defaults only without a security context", () => {
+test("masked and read-only paths have defaults only without a security context", () => {
   assert.ok(plan({}).protectedPaths.masked.includes("/proc/kcore"));
   assert.deepEqual(plan({ container: security({}) }).protectedPaths, { masked: [], readonly: [] });
   assert.deepEqual(plan({ container: security({ masked_paths: ["/a/"], readonly_paths: ["/b"] }) }).protectedPaths, {
@@ -210,7 +210,7 @@ test("masked and read-only paths: defaults only without a security context", () 
   refused(security({ masked_paths: ["a"] }), Code.InvalidArgument, /masked_paths\[0\]/);
 });
 
-test("namespaces follow the pod", () => {
+test("namespaces follow those of the pod", () => {
   const pid = (pod: object, options?: object) =>
     plan({
       pod: security({ namespace_options: pod }),

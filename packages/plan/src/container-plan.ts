@@ -34,9 +34,9 @@ export interface ContainerPlanInput {
   host: HostFacts;
   handler: HandlerFacts;
   id: string;
-  /** What the configuration gives to every container. */
+  /** What the daemon's configuration gives to every container. */
   defaults: ContainerDefaults;
-  /** Which annotations the handler's runtime gets to see. */
+  /** Which annotations the handler's runtime may see. */
   annotationGlobs?: AnnotationGlobs;
 }
 
@@ -46,7 +46,7 @@ export interface ContainerDefaults {
   rlimits: readonly RlimitSpec[];
 }
 
-/** What we will do for a container, before anything of the machine is looked at. Plain JSON: the record keeps it as it is. */
+/** What we will do for a container, before looking at anything on the machine. Plain JSON: it is kept in the record. */
 export interface ContainerPlan {
   id: string;
   podId: string;
@@ -82,16 +82,15 @@ export interface ContainerPlan {
   rlimits: RlimitSpec[];
   mounts: MountPlan[];
   devices: DeviceRequest[];
-  /** `vendor.com/class=name`, each once. */
+  /** Such as `vendor.com/class=name`; no duplicates. */
   cdiDevices: string[];
   protectedPaths: ProtectedPaths;
   specAnnotations: Record<string, string>;
 }
 
 /**
- * ContainerConfig and image → plan (CRI: CreateContainer). Throws InvalidArgument for a bad value,
- * FailedPrecondition for what this machine, pod or handler cannot do; each message begins with the
- * field's name.
+ * ContainerConfig and image → plan (CRI: CreateContainer). Throws InvalidArgument for a bad value, FailedPrecondition
+ * for what this machine, pod or handler does not support; each message begins with the field's name.
  */
 export function planContainer(input: ContainerPlanInput): ContainerPlan {
   const { config, pod, image, host, handler, id, defaults } = input;
@@ -119,7 +118,7 @@ export function planContainer(input: ContainerPlanInput): ContainerPlan {
     resources: { ...planResources("linux.resources", config.linux?.resources, host), ...planPids(defaults, host) },
     classes: planResourceClasses(metadata.name, config.annotations, pod.annotations),
     rlimits: [...defaults.rlimits],
-    mounts: planMounts(config.mounts, image.config.volumes, pod, handler, host),
+    mounts: planMounts(config.mounts, image.config.volumes, { pod, handler, host }),
     devices: planDevices(config.devices),
     cdiDevices: planCdiDevices(config.CDIDevices, config.annotations),
     specAnnotations: containerAnnotations(
@@ -141,7 +140,7 @@ function planStreams(config: ContainerConfig): Pick<ContainerPlan, "stdin" | "st
   return { stdin: config.stdin, stdinOnce: config.stdinOnce, tty: config.tty };
 }
 
-/** CRI: the log's path is relative to the pod's log_directory; the kubelet reads it there. */
+/** CRI: the log's path is relative to the pod's log_directory, where the kubelet reads it. */
 function planLogPath(directory: string, path: string): string | undefined {
   if (path === "") return undefined;
   checkSingleLine("log_path", path, 4095);
@@ -178,13 +177,7 @@ function planSecurity(
   const privileged = security?.privileged ?? false;
   if (privileged && !pod.privileged)
     throw invalidField(`${field}.privileged`, "is only allowed in a pod whose own security_context is privileged");
-  const seLinux = planContainerSeLinux(
-    `${field}.selinux_options`,
-    security?.selinuxOptions,
-    pod.seLinux,
-    privileged,
-    host,
-  );
+  const seLinux = planContainerSeLinux(security?.selinuxOptions, pod.seLinux, privileged, host);
   const appArmorProfile = planAppArmor(
     field,
     security ?? { privileged, apparmor: undefined, apparmorProfile: "" },
@@ -209,7 +202,7 @@ function planPids({ pidsLimit }: ContainerDefaults, host: HostFacts): Pick<Resou
   return pidsLimit === 0 || !host.controllers.includes("pids") ? {} : { pids: { limit: pidsLimit } };
 }
 
-/** CRI: user_specified_image is what the user wrote; `image` may be an id already. */
+/** CRI: user_specified_image is what the user wrote; by now `image` may be an id. */
 function imageNameOf(config: ContainerConfig): string {
   const { userSpecifiedImage = "", image = "" } = config.image ?? {};
   return userSpecifiedImage === "" ? image : userSpecifiedImage;

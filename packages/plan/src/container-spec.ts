@@ -6,48 +6,51 @@ import { capabilitiesSpec } from "./capabilities.ts";
 import type { ContainerPlan } from "./container-plan.ts";
 import { deviceRules, devicesSpec, type ResolvedDevice } from "./devices.ts";
 import type { HostFacts } from "./host-facts.ts";
-import { mountsSpec, rootfsPropagation, type PodFilePaths, type SourceTraits } from "./mounts.ts";
+import { mountsSpec, rootfsPropagation, type PodFilePaths, type SourceTraits } from "./mounts-spec.ts";
 import { namespacesSpec, type NamespacePaths } from "./namespaces.ts";
 import type { PodPlan } from "./pod-plan.ts";
 import { defaultSeccomp } from "./seccomp/default-profile.ts";
 import { checkUserIsMapped, mappingsSpec } from "./user-namespace.ts";
 import type { ResolvedUser } from "./user.ts";
 
-/** The plan, and what the effects side found out for it. */
+/** The plan, and what was found on the machine for it. */
 export interface ContainerSpecInput {
   plan: ContainerPlan;
   pod: PodPlan;
   host: HostFacts;
   /** The container's root file system: absolute, or relative to the bundle. */
   rootfsPath: string;
-  /** `resolveUser(plan.user, …)` with the files of the image. */
+  /** From `resolveUser(plan.user, …)` with the image's files. */
   user: ResolvedUser;
   namespacePaths: NamespacePaths;
   podFiles: PodFilePaths;
-  /** Of each of `plan.mounts`, where its source is on this machine, free of links. */
+  /** For each of `plan.mounts`, where its source is on this machine, with symbolic links resolved. */
   mountSources: readonly string[];
   /** See SourceTraits. */
   sourceTraits: Readonly<Record<string, SourceTraits>>;
-  /** What `plan.devices` are; a directory of devices gives more than one. */
+  /** The nodes behind `plan.devices`; a directory of devices gives more than one. */
   devices: readonly ResolvedDevice[];
-  /** Every device of the host's /dev, for a privileged container; not looked at for others. */
+  /** Every device in the host's /dev; used for privileged containers only. */
   hostDevices: readonly ResolvedDevice[];
-  /** The container may use every device that it has or makes a node of. */
+  /** The container may use every device for which it has a node or makes one. */
   allDevicesAllowed: boolean;
-  /** `parseSeccompProfile` of the file that `plan.seccomp` names, when it is `localhost`. */
+  /** From `parseSeccompProfile`, with the file that `plan.seccomp` names when it is `localhost`. */
   localhostSeccomp?: SeccompSpec;
 }
 
-/** CRI plan → OCI runtime spec. Same input, same JSON. Throws InvalidArgument for a user that the pod's user namespace does not have. */
+/**
+ * CRI plan → OCI runtime spec. The same input gives the same JSON. Throws InvalidArgument for a user that the pod's
+ * user namespace does not have.
+ */
 export function containerSpec(input: ContainerSpecInput): Spec {
   const { plan, pod, podFiles, mountSources, host } = input;
   checkUserIsMapped(input.user, pod.userNamespace);
   return {
-    // The lowest version that knows all of this: crun 1.8 refuses versions newer than its own.
+    // The lowest version with all of these properties: crun 1.8 refuses versions newer than its own.
     ociVersion: "1.0.2",
     process: processOf(input),
     root: rootOf(input),
-    // No hostname: the pod's UTS namespace has it already, and the host's is not ours to change.
+    // No hostname: the pod's UTS namespace has it already, and the host's must not be changed.
     mounts: mountsSpec({
       mounts: plan.mounts,
       pod,
@@ -117,7 +120,7 @@ function seccompOf({ plan, host, localhostSeccomp }: ContainerSpecInput): Seccom
     case "default":
       return defaultSeccomp(host.arch, plan.capabilities.granted);
     case "localhost":
-      // A mistake in the program; a container must never run with less than was asked for.
+      // A programming error. A container must never run with less protection than was asked for.
       if (localhostSeccomp === undefined) throw new Error(`the seccomp profile ${plan.seccomp.path} has not been read`);
       return localhostSeccomp;
   }

@@ -4,16 +4,16 @@ import type { DeviceRuleSpec } from "@keelson/oci/runtime-spec/resources.ts";
 import { checkHostPath, containerPath } from "./clean-path.ts";
 import { invalidField, quote } from "./field-check.ts";
 
-/** A device that the config asks for; the effects side looks at `hostPath` (links followed). Plain JSON. */
+/** A device that the config asks for. What `hostPath` is, with links followed, is found out later. Plain JSON. */
 export interface DeviceRequest {
   hostPath: string;
   /** Clean and absolute. */
   containerPath: string;
-  /** Of `r`, `w` and `m` (mknod). */
+  /** A combination of `r`, `w` and `m` (mknod). */
   permissions: string;
 }
 
-/** A device node of the host as stat(2) has it, under its path in the container. */
+/** A device node of the host as stat(2) describes it, with its path in the container. */
 export interface ResolvedDevice {
   path: string;
   type: "c" | "b";
@@ -27,8 +27,8 @@ export interface ResolvedDevice {
 }
 
 /**
- * Whose the devices are where the configuration gives them to the container's user (as containerd's and CRI-O's
- * device_ownership_from_security_context): what the security context says, and nothing of what it does not say.
+ * The owner of devices where the configuration gives them to the container's user (as with containerd's and CRI-O's
+ * device_ownership_from_security_context): the ids that the security context has, and no others.
  */
 export function deviceOwner(security: Pick<LinuxContainerSecurityContext, "runAsUser" | "runAsGroup"> | undefined): {
   uid?: number;
@@ -50,7 +50,7 @@ export function planDevices(devices: readonly Device[]): DeviceRequest[] {
       `${field}.container_path`,
       device.containerPath === "" ? device.hostPath : device.containerPath,
     );
-    // containerd and CRI-O, too, take no permissions for all of them.
+    // As in containerd and CRI-O, no permissions means all of them.
     const permissions = device.permissions === "" ? "rwm" : device.permissions;
     if (!/^(?!.*(.).*\1)[rwm]+$/.test(permissions))
       throw invalidField(`${field}.permissions`, `${quote(permissions)} must be made of r, w and m`);
@@ -58,7 +58,7 @@ export function planDevices(devices: readonly Device[]): DeviceRequest[] {
   });
 }
 
-/** The nodes to make. Those asked for win over those that a privileged container gets anyway. */
+/** The nodes to make. Those asked for replace those that a privileged container gets anyway. */
 export function devicesSpec(asked: readonly ResolvedDevice[], ofHost: readonly ResolvedDevice[]): DeviceSpec[] {
   const nodes = new Map<string, DeviceSpec>();
   for (const { path, type, major, minor, fileMode, uid, gid } of [...ofHost, ...asked])
@@ -67,7 +67,7 @@ export function devicesSpec(asked: readonly ResolvedDevice[], ofHost: readonly R
 }
 
 /**
- * Nothing but what is asked for, of several at a path the last; the runtimes add null, zero, tty and their like
+ * Only the devices that are asked for, the last of several at the same path; the runtimes add null, zero, tty and so on
  * (config-linux.md#default-devices).
  */
 export function deviceRules(asked: readonly ResolvedDevice[], allAreAllowed: boolean): DeviceRuleSpec[] {

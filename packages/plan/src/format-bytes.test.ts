@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { formatBytes } from "./format-bytes.ts";
 
-test("bytes for people", () => {
+test("sizes are formatted for people", () => {
   assert.deepEqual([0, 1023, 1024, 15_728_640, 1_610_612_736, 2 ** 60].map(formatBytes), [
     "0 bytes",
     "1023 bytes",

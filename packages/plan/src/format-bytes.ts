@@ -1,6 +1,6 @@
 const units = ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB"];
 
-/** For people: `15 MiB`, `1.5 GiB`. */
+/** A size for people to read: `15 MiB`, `1.5 GiB`. */
 export function formatBytes(bytes: number): string {
   let value = bytes;
   let unit = 0;

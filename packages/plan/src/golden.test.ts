@@ -16,7 +16,7 @@ import { sandboxSpec } from "./sandbox-spec.ts";
 import { containerFrom, hostFrom, podFrom, type PlanFixture } from "./testing/plan-fixture.ts";
 import { resolveUser } from "./user.ts";
 
-// KEELSON_UPDATE_GOLDEN=1 writes what comes out, for a review of the difference.
+// KEELSON_UPDATE_GOLDEN=1 writes the results to the files, so that the difference can be reviewed.
 const update = process.env["KEELSON_UPDATE_GOLDEN"] === "1";
 const testdata = new URL("./testdata/", import.meta.url);
 
@@ -63,7 +63,7 @@ function honouredLeaves(type: ConfigType, message: string, parent = ""): string[
   });
 }
 
-/** The fields that a config in JSON has, whatever their values. */
+/** The fields that are set in a config in JSON, whatever their values. */
 function pathsIn(message: string, json: object, parent = ""): string[] {
   return Object.entries(json).flatMap(([key, value]: [string, unknown]) => {
     const field = fieldsOf(message).find(({ name, key: camel }) => name === key || camel === key)!;
@@ -92,7 +92,7 @@ function sandboxSpecFrom(
   return withBaseSpec(spec, parseBaseSpec(JSON.stringify(baseSpec)));
 }
 
-/** What a client is told of a pod or container that is not to be; undefined for one that is. */
+/** The error that a client gets for a pod or container that is refused; undefined for one that is not. */
 function refusalOf(fixture: PlanFixture): object | undefined {
   try {
     specFrom(fixture, podFrom(fixture));
@@ -138,7 +138,7 @@ function specFrom(fixture: PlanFixture, pod: ReturnType<typeof podFrom>): object
   return fixture.cdi === undefined ? based : withCdiEdits(based, fixture.cdi, host);
 }
 
-/** As the effects side would have it. */
+/** Where the engine would find the source on the machine. */
 function sourceIn({ resolvedHostPaths = {} }: PlanFixture, source: MountSource, index: number): string {
   switch (source.is) {
     case "host":
@@ -154,6 +154,6 @@ function compare(file: string, value: object): void {
   const url = new URL(file, testdata);
   const text = `${JSON.stringify(value, null, 2)}\n`;
   if (update) writeFileSync(url, text);
-  assert.ok(existsSync(url), `${file} is missing; make it with KEELSON_UPDATE_GOLDEN=1`);
+  assert.ok(existsSync(url), `${file} is missing; create it with KEELSON_UPDATE_GOLDEN=1`);
   assert.deepEqual(JSON.parse(text), JSON.parse(readFileSync(url, "utf8")));
 }

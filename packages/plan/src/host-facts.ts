@@ -1,20 +1,19 @@
-/** What planning needs to know of the machine. Collected once at start by the effects side; plain JSON. */
+/** What planning needs to know about the machine. The caller collects it once, at the start; plain JSON. */
 export interface HostFacts {
-  /** As Node's `process.arch` has it: x64, arm64, … */
+  /** Node's `process.arch`: x64, arm64, … */
   arch: string;
   /** Kernel release, such as `6.1.0-18-amd64`. */
   kernelVersion: string;
-  /** Of the machine, for pods that bring none. */
+  /** The machine's, for pods that have none of their own. */
   hostname: string;
-  /** `hybrid`: the controllers are on v1 and a v2 hierarchy is mounted beside them. */
+  /** `hybrid`: the controllers are on v1, and a v2 hierarchy is mounted beside them. */
   cgroupVersion: "v1" | "hybrid" | "v2";
   cgroupDriver: "cgroupfs" | "systemd";
-  /** Controllers that containers can be limited with, such as `memory` and `hugetlb`. */
+  /** Controllers that can limit containers, such as `memory` and `hugetlb`. */
   controllers: readonly string[];
   /**
-   * Mount options of the host's cgroup2 that belong to its superblock: `nsdelegate`,
-   * `memory_recursiveprot`. A container that mounts it without a cgroup namespace must repeat them,
-   * or they are lost for the whole machine.
+   * Mount options of the host's cgroup2 that belong to its superblock: `nsdelegate`, `memory_recursiveprot`. A
+   * container that mounts it without a cgroup namespace must repeat them, or the whole machine loses them.
    */
   cgroup2MountOptions: readonly string[];
   /** memory.memsw.* (v1) or memory.swap.max (v2) exists. */
@@ -23,21 +22,26 @@ export interface HostFacts {
   hugepageSizes: readonly string[];
   /** The daemon's bounding set, with the prefix `CAP_`. */
   capabilities: readonly string[];
-  /** The lowest oom_score_adj that can be given: -1000 with CAP_SYS_RESOURCE, else the daemon's own. */
+  /** The lowest oom_score_adj that the daemon can give: -1000 with CAP_SYS_RESOURCE, else its own. */
   oomScoreAdjMin: number;
   seccompEnabled: boolean;
   appArmorEnabled: boolean;
-  /** The profile loaded for RuntimeDefault; empty when none is. */
+  /** The profile that is loaded for RuntimeDefault; empty when there is none. */
   appArmorDefaultProfile: string;
   seLinuxEnabled: boolean;
-  /** Of containers' processes and files by the machine's policy, as `user:role:type:level`; not looked at without SELinux. */
+  /**
+   * The labels of containers' processes and files in the machine's policy, `user:role:type:level`; unused without
+   * SELinux.
+   */
   seLinuxProcessLabel: string;
   seLinuxFileLabel: string;
-  /** The kernel's resctrl file system (Intel RDT, AMD QoS) is at /sys/fs/resctrl. */
+  /** The kernel's resctrl file system (Intel RDT, AMD QoS) is mounted at /sys/fs/resctrl. */
   resctrlMounted: boolean;
-  /** Mounts can be made read-only with all below them: mount_setattr(2), Linux 5.12. */
+  /** Mounts can be made read-only together with everything below them: mount_setattr(2), Linux 5.12. */
   recursiveReadOnlyMounts: boolean;
-  /** Why root file systems cannot be shown with the ids of a user namespace, with what would help; empty where they can. */
+  /**
+   * Why root file systems cannot be mapped to the ids of a user namespace, and what would help; empty where they can.
+   */
   idMapProblem: string;
 }
 
@@ -47,8 +51,8 @@ export interface HandlerFacts {
   recursiveReadOnlyMounts: boolean;
   /** Containers can be put into a user namespace. */
   userNamespaces: boolean;
-  /** `container`: its pods are containers themselves, in which the others are, as with gVisor's kernel and Kata's machine. */
+  /** `container`: each pod is itself a container that holds the others, as with gVisor's kernel and Kata's machine. */
   sandbox: "none" | "container";
-  /** What it mounts read-only is so with all below it, asked for or not, as with gVisor. */
+  /** Its read-only mounts are always recursive, asked for or not, as in gVisor. */
   readOnlyIsRecursive?: true;
 }

@@ -1,4 +1,5 @@
-// What a client could send to get out of where its pods and containers belong, or to make the daemon large.
+// Values that a client could send to escape from the places of its pods and containers, or to use up the daemon's
+// memory.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Code, StatusError } from "@keelson/base/status.ts";
@@ -22,7 +23,7 @@ const hostile = [
 ];
 const mebibyte = 1024 * 1024;
 
-/** The plan, or undefined for what was refused as InvalidArgument by a field of this name. */
+/** The plan, or undefined if it was refused as InvalidArgument with a message that begins with this field. */
 function planned<T>(make: () => T, field: string): T | undefined {
   try {
     return make();
@@ -31,21 +32,21 @@ function planned<T>(make: () => T, field: string): T | undefined {
     assert.equal(error.code, Code.InvalidArgument, error.message);
     assert.ok(error.message.startsWith(field), error.message);
     assert.ok(error.message.length < 1000);
-    // oxlint-disable-next-line no-control-regex -- that there are none is what is checked
+    // oxlint-disable-next-line no-control-regex -- checks that there are none
     assert.doesNotMatch(error.message, /[\u0000-\u001f]/);
     return undefined;
   }
 }
 
-/** Absolute, without `..` or NUL; newlines are left to paths inside the container, where a file may have them in its name. */
+/** Absolute, without `..` or NUL. Newlines are allowed inside the container, where names of files may have them. */
 function staysInside(path: string | undefined): void {
   if (path === undefined) return;
   assert.match(path, /^\//);
-  // oxlint-disable-next-line no-control-regex -- that there are none is what is checked
+  // oxlint-disable-next-line no-control-regex -- checks that there are none
   assert.doesNotMatch(path, /(^|\/)\.\.(\/|$)|\u0000/);
 }
 
-test("no string of a pod's config leads a path out of its root", () => {
+test("no string in a pod's config takes a path out of its root", () => {
   const fields: Record<string, [(value: string) => object, (plan: PodPlan) => (string | undefined)[]]> = {
     log_directory: [(value) => ({ log_directory: value }), (plan) => [plan.logDirectory]],
     hostname: [(value) => ({ hostname: value }), (plan) => [`/${plan.hostname}`]],
@@ -65,7 +66,7 @@ test("no string of a pod's config leads a path out of its root", () => {
   }
 });
 
-test("no string of a container's config leads a path out of its root", () => {
+test("no string in a container's config takes a path out of its root", () => {
   const fields: Record<string, [(value: string) => object, (plan: ContainerPlan) => (string | undefined)[]]> = {
     log_path: [(value) => ({ log_path: value }), (plan) => [plan.logPath]],
     working_dir: [(value) => ({ working_dir: value }), (plan) => [plan.cwd]],
@@ -92,7 +93,7 @@ test("no string of a container's config leads a path out of its root", () => {
   }
 });
 
-test("paths of the host are taken as they are, but never relative, with a NUL or over PATH_MAX", () => {
+test("paths of the host are not changed, but refused when relative, with a NUL or longer than PATH_MAX", () => {
   for (const value of ["", "a", "../x", "/a\0b", `/${"x".repeat(4095)}`]) {
     assert.equal(
       planned(
@@ -113,7 +114,7 @@ test("paths of the host are taken as they are, but never relative, with a NUL or
   }
 });
 
-test("labels and annotations have 1 MiB together, in a pod and in a container", () => {
+test("labels and annotations may have 1 MiB together, in a pod and in a container", () => {
   const makers = [(part: object) => podFrom({ pod: part }), (part: object) => containerFrom({ container: part })];
   for (const make of makers) {
     make({ labels: { a: "x".repeat(mebibyte / 2 - 1) }, annotations: { b: "x".repeat(mebibyte / 2 - 1) } });

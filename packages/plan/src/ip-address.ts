@@ -1,4 +1,7 @@
-/** Whether a text is an IPv4 address in dotted decimal or an IPv6 address (RFC 4291), without zone or prefix length. */
+/**
+ * Whether a text is an IPv4 address in dotted decimal or an IPv6 address (RFC 4291), with neither zone nor prefix
+ * length.
+ */
 export function isIpAddress(text: string): boolean {
   return isIpv4(text) || isIpv6(text);
 }
@@ -13,7 +16,7 @@ function isIpv6(text: string): boolean {
   if (halves.length > 2) return false;
   const groups = halves.flatMap((half) => (half === "" ? [] : half.split(":")));
   const last = groups.at(-1);
-  // The last 32 bits may be an IPv4 address: it stands for two groups.
+  // The last 32 bits may be written as an IPv4 address, which stands for two groups.
   const tail = last !== undefined && last.includes(".") && isIpv4(last) && !text.endsWith("::");
   const count = groups.length + (tail ? 1 : 0);
   const plain = tail ? groups.slice(0, -1) : groups;

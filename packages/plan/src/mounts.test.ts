@@ -14,7 +14,7 @@ function refused(mount: object, message: RegExp): void {
   assert.throws(() => planned([mount]), { code: Code.InvalidArgument, message });
 }
 
-test("parents come before what is in them, else the order stays", () => {
+test("parents come before what is in them, otherwise the order is kept", () => {
   const paths = ["/a/b/c", "/z", "/a/b", "/a", "/z/y"];
   assert.deepEqual(destinations(planned(paths.map((path) => ({ container_path: path, host_path: "/srv" })))), [
     "/z",
@@ -25,7 +25,7 @@ test("parents come before what is in them, else the order stays", () => {
   ]);
 });
 
-test("of several mounts at the same place the last one counts", () => {
+test("the last of several mounts at the same place counts", () => {
   const [only, ...rest] = planned([
     { container_path: "/a", host_path: "/first" },
     { container_path: "/a/../a/", host_path: "/last", readonly: true },
@@ -36,7 +36,7 @@ test("of several mounts at the same place the last one counts", () => {
   );
 });
 
-test("an image is mounted read-only in the place of a host path", () => {
+test("an image is mounted read-only instead of a host path", () => {
   const image = { container_path: "/models", readonly: true, image: { image: "models:1" } };
   assert.deepEqual(planned([image])[0], {
     destination: "/models",
@@ -66,17 +66,17 @@ test("an image is mounted read-only in the place of a host path", () => {
   refused({ ...image, image: { image: "a\nb" } }, /^mounts\[0\]\.image\.image /);
 });
 
-test("without an image a host path is needed, and no path in an image", () => {
+test("without an image a host path is needed, and a path in an image is refused", () => {
   refused({ container_path: "/a", image: {} }, /^mounts\[0\]\.host_path /);
   refused({ container_path: "/a", host_path: "/srv", image_sub_path: "b" }, /^mounts\[0\]\.image_sub_path /);
 });
 
-test("the root of the container is no place for a mount", () => {
+test("a mount over the container's root is refused", () => {
   for (const path of ["/", "//", "/a/..", "..", "../../.."])
     refused({ container_path: path, host_path: "/srv" }, /^mounts\[0\]\.container_path /);
 });
 
-test("volumes of the image are made where no mount of the config covers them", () => {
+test("the image's volumes are made unless a mount of the config covers them", () => {
   const volumes = ["/data/db", "/data/db/", "/var/lib/x", "/logs"];
   assert.deepEqual(
     planned([], volumes).map((mount) => [mount.destination, mount.source.is]),
@@ -102,14 +102,14 @@ test("volumes of the image are made where no mount of the config covers them", (
   );
 });
 
-test("a volume of the image never takes the place of the kernel's file systems", () => {
+test("a volume of the image never replaces the kernel's file systems", () => {
   assert.deepEqual(
     planned([], ["/sys/fs/cgroup", "/proc", "/dev/shm", "/run"]).map((mount) => mount.destination),
     ["/run"],
   );
 });
 
-test("an image whose volumes make no sense is refused", () => {
+test("an image with impossible volumes is refused", () => {
   for (const volumes of [["/"], ["a/../.."], [""], ["/a\0"], Array.from({ length: 101 }, (_, i) => `/v${i}`)]) {
     assert.throws(() => planned([], volumes), { code: Code.InvalidArgument, message: /image/ });
   }

@@ -8,21 +8,20 @@ import { checkContainerUserNamespace } from "./user-namespace.ts";
 /** The PID namespace of a container: the pod's, its own, the host's, or that of another container. */
 export type PidNamespacePlan = { is: "pod" } | { is: "own" } | { is: "host" } | { is: "target"; targetId: string };
 
-/** Paths of namespaces that exist, pinned or `/proc/PID/ns/…`; those that are the host's are left out. */
+/** Paths of existing namespaces, pinned or `/proc/PID/ns/…`; the host's are left out. */
 export interface NamespacePaths {
   user?: string;
   network?: string;
   ipc?: string;
   uts?: string;
-  /** Of the pod's init, or of the target container. */
+  /** That of the pod's init process, or of the target container. */
   pid?: string;
 }
 
 /**
- * Which PID namespace a container gets. Network and IPC are always the pod's; asking for the host's
- * in a pod that has its own is an error. Without namespace_options all of them are as the pod has
- * them. Throws InvalidArgument, or FailedPrecondition where the pod was made without a shared PID
- * namespace and the container asks for it.
+ * Which PID namespace a container gets. Network and IPC are always the pod's; asking for the host's in a pod with its
+ * own is an error. Without namespace_options they are all the pod's. Throws InvalidArgument, or FailedPrecondition when
+ * the container asks for a shared PID namespace and the pod was made without one.
  */
 export function planContainerNamespaces(options: NamespaceOption | undefined, pod: PodPlan): PidNamespacePlan {
   const field = "linux.security_context.namespace_options";
@@ -35,7 +34,7 @@ export function planContainerNamespaces(options: NamespaceOption | undefined, po
   return containerPid(field, options, pod);
 }
 
-/** The namespaces of the runtime spec: what is not listed is the host's. */
+/** The namespaces of the runtime spec; those that are not listed are the host's. */
 export function namespacesSpec(
   pid: PidNamespacePlan,
   pod: Pick<PodPlan, "userNamespace" | "network" | "ipc" | "uts">,
@@ -55,16 +54,17 @@ export function namespacesSpec(
 }
 
 /**
- * A cgroup namespace hides the host's tree where there is one tree (cgroup_namespaces(7)); as with
- * containerd and CRI-O not on v1, where its mounts confuse older software, nor for privileged
- * containers, which are to see the host. In a user namespace only one of its own can be mounted.
+ * Whether a container has its own cgroup namespace, which hides the host's tree on cgroup v2 (cgroup_namespaces(7)). As
+ * in containerd and CRI-O, there is none on v1, where its mounts confuse older software, and none for privileged
+ * containers, which are meant to see the host; except in a user namespace, where only a cgroup namespace of its own can
+ * be mounted.
  */
 export function hasCgroupNamespace(host: HostFacts, pod: Pick<PodPlan, "userNamespace">, privileged: boolean): boolean {
   return host.cgroupVersion === "v2" && (!privileged || pod.userNamespace !== undefined);
 }
 
 function joined(type: NamespaceSpec["type"], path: string | undefined): NamespaceSpec {
-  // A mistake in the program, and without the path the runtime would silently make a new one.
+  // A programming error. Without the path the runtime would silently make a new namespace.
   if (path === undefined) throw new Error(`the path of the pod's ${type} namespace is missing`);
   return { type, path };
 }
@@ -74,7 +74,7 @@ function podsPid(pod: PodPlan): PidNamespacePlan {
 }
 
 function checkShared(field: string, mode: NamespaceMode, pods: "own" | "host"): void {
-  // POD is the pod's, which may be the host's: the config of the pod has said so.
+  // POD is the pod's namespace, which may be the host's if the pod's config said so.
   if (mode === NamespaceMode.POD || (mode === NamespaceMode.NODE && pods === "host")) return;
   if (mode === NamespaceMode.NODE)
     throw invalidField(field, "is NODE, but the pod has its own; ask for NODE in the config of the pod too");

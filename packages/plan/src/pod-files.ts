@@ -2,8 +2,8 @@ import type { DNSConfig } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { invalidField, quote } from "./field-check.ts";
 
 /**
- * The text of the pod's /etc/resolv.conf (resolv.conf(5)). Throws InvalidArgument for a value that
- * is not one word: it could smuggle in another line.
+ * The text of the pod's /etc/resolv.conf (resolv.conf(5)). Throws InvalidArgument for a value that is not a single
+ * word, as it could smuggle in another line.
  */
 export function resolvConf(dns: DNSConfig): string {
   for (const [key, values] of Object.entries({ servers: dns.servers, searches: dns.searches, options: dns.options })) {
@@ -20,16 +20,16 @@ export function resolvConf(dns: DNSConfig): string {
 
 export interface HostsFileInput {
   hostname: string;
-  /** Of the pod, known once its network is attached; none in the host's network. */
+  /** The pod's addresses, known once its network is attached; none in the host's network. */
   ips: readonly string[];
   hostNetwork: boolean;
-  /** The host's own /etc/hosts, where the pod shares its network. */
+  /** The host's own /etc/hosts, when the pod shares the host's network. */
   hostHosts?: string;
 }
 
 /**
- * The text of the pod's /etc/hosts (hosts(5)). A kubelet mounts its own over it; this one is for pods
- * that bring none. In the host's network the host's names stay valid, so its file is taken as it is.
+ * The text of the pod's /etc/hosts (hosts(5)). A kubelet mounts its own over it; this one is for pods without one. In
+ * the host's network the host's names stay valid, so the host's file is used unchanged.
  */
 export function hostsFile(input: HostsFileInput): string {
   if (input.hostNetwork && input.hostHosts !== undefined) return input.hostHosts;

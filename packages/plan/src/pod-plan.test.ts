@@ -5,13 +5,14 @@ import { PodSandboxConfig } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { planPodSandbox } from "./pod-plan.ts";
 import { handlerFrom, hostFrom, podFrom } from "./testing/plan-fixture.ts";
 
+const input = { runtimeHandler: "", host: hostFrom(), handler: handlerFrom(), id: "p" };
 const security = (context: object) => ({ linux: { security_context: context } });
 const namespaces = (options: object) => security({ namespace_options: options });
 const refused = (pod: object, code: Code, message: RegExp) =>
   assert.throws(() => podFrom({ pod }), { code, message }, JSON.stringify(pod));
 
-test("metadata is needed and bounded", () => {
-  assert.throws(() => planPodSandbox(PodSandboxConfig.fromPartial({}), "", hostFrom(), handlerFrom(), "p"), {
+test("metadata is required and bounded", () => {
+  assert.throws(() => planPodSandbox({ ...input, config: PodSandboxConfig.fromPartial({}) }), {
     code: Code.InvalidArgument,
     message: /^metadata /,
   });
@@ -47,7 +48,7 @@ test("the default of pid is POD, as the CRI has it", () => {
   assert.equal(podFrom({ pod: namespaces({ pid: "CONTAINER" }) }).pid, "container");
 });
 
-test("DNS values are single words, and without a config the host's file is taken", () => {
+test("DNS values are single words, and without a DNS config the host's file is used", () => {
   assert.equal(podFrom({}).resolvConf, undefined);
   assert.equal(podFrom({ pod: { dns_config: {} } }).resolvConf, "");
   for (const bad of ["a b", "a\nnameserver 6.6.6.6", "", "\0"]) {
@@ -88,7 +89,7 @@ test("port mappings are checked; those without a host port, or in the host's net
   );
 });
 
-test("what is wrong about the pod's own process stays an error", () => {
+test("a wrong setting of the pod's own process is an error", () => {
   refused(security({ run_as_group: { value: "1" } }), Code.InvalidArgument, /run_as_group/);
   refused(security({ seccomp: { profile_type: "Localhost" } }), Code.InvalidArgument, /localhost_ref/);
   podFrom({

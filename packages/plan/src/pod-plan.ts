@@ -19,7 +19,7 @@ import { defaultShmBytes, planShmSize, type ShmPolicy } from "./shm-size.ts";
 import { planSysctls, type SysctlPlan, type SysctlPolicy } from "./sysctls.ts";
 import { type IdMappings, planPodUserNamespace } from "./user-namespace.ts";
 
-/** What we will do for a pod. Plain JSON: the record keeps it as it is. */
+/** What we will do for a pod. Plain JSON: it is kept in the record. */
 export interface PodPlan {
   id: string;
   metadata: PodSandboxMetadata;
@@ -28,58 +28,65 @@ export interface PodPlan {
   runtimeHandler: string;
   labels: Record<string, string>;
   annotations: Record<string, string>;
-  /** Absolute; empty when the pod has none, and then its containers can have no log. */
+  /** Absolute; empty when the pod has none, and then its containers cannot have logs. */
   logDirectory: string;
-  /** Never empty: the machine's own where the config has none. */
+  /** Never empty: the machine's when the config has none. */
   hostname: string;
-  /** Of the pod's own user namespace, which owns its other ones; without it all are the host's. */
+  /** The pod's user namespace, which owns its other namespaces; undefined: the host's. */
   userNamespace?: IdMappings;
   network: "own" | "host";
   ipc: "own" | "host";
-  /** `host` when the network is the host's and no other hostname was asked for. */
+  /** `host` when the network is the host's and no different hostname was asked for. */
   uts: "own" | "host";
-  /** `pod`: shared by its containers, held by an init process or the sandbox. `container`: each has its own, and the pod itself needs none. */
+  /**
+   * `pod`: its containers share one, held by an init process or the sandbox. `container`: each container has its own,
+   * and the pod itself needs none.
+   */
   pid: "pod" | "container" | "host";
   sysctls: SysctlPlan[];
-  /** Text of /etc/resolv.conf; undefined: a copy of the host's. */
+  /** The text of /etc/resolv.conf; undefined: a copy of the host's. */
   resolvConf?: string;
   portMappings: PortMappingPlan[];
   cgroup: PodCgroup;
-  /** `container`: a container holds the pod, made by the runtime, with the pod's id. */
+  /** `container`: a container with the pod's id, made by the runtime, holds the pod. */
   sandbox: "none" | "container";
-  /** Of the tmpfs at /dev/shm; not used with the host's IPC namespace. */
+  /** The size of the tmpfs at /dev/shm; unused in the host's IPC namespace. */
   shmSizeBytes: number;
-  /** CRI: a privileged container is only allowed in a pod that said so. */
+  /** CRI: privileged containers are only allowed in a privileged pod. */
   privileged: boolean;
-  /** Of its containers; undefined where SELinux does not confine them. */
+  /** The label of its containers; undefined where SELinux does not confine them. */
   seLinux?: SeLinuxLabel;
 }
 
-/** What the configuration says of pods. */
+/** What the daemon's configuration says about pods. */
 export interface PodPolicy {
   readonly shm: ShmPolicy;
   readonly sysctls: SysctlPolicy;
 }
 
-/** That of a configuration that says nothing. */
+/** The policy when the configuration says nothing. */
 export const defaultPodPolicy: PodPolicy = {
   shm: { defaultBytes: defaultShmBytes, annotationIsAllowed: false },
   sysctls: { unprivilegedPorts: true, unprivilegedPing: true },
 };
 
+export interface PodPlanInput {
+  readonly config: PodSandboxConfig;
+  /** As it was asked for; empty: the default handler. */
+  readonly runtimeHandler: string;
+  readonly host: HostFacts;
+  readonly handler: HandlerFacts;
+  /** A new id. */
+  readonly id: string;
+  readonly policy?: PodPolicy;
+}
+
 /**
- * PodSandboxConfig → plan (CRI: RunPodSandbox). Pure: the id comes from the caller. Throws
- * InvalidArgument for a bad value and FailedPrecondition for what this machine or handler cannot do,
- * each beginning with the field's name.
+ * PodSandboxConfig → plan (CRI: RunPodSandbox). Throws InvalidArgument for a bad value and FailedPrecondition for what
+ * this machine or handler does not support; each message begins with the field's name.
  */
-export function planPodSandbox(
-  config: PodSandboxConfig,
-  runtimeHandler: string,
-  host: HostFacts,
-  handler: HandlerFacts,
-  id: string,
-  policy: PodPolicy = defaultPodPolicy,
-): PodPlan {
+export function planPodSandbox(input: PodPlanInput): PodPlan {
+  const { config, runtimeHandler, host, handler, id, policy = defaultPodPolicy } = input;
   refuseUnhonouredFields("PodSandboxConfig", config);
   const metadata = checkMetadata(config.metadata);
   checkMetadataSize(config.labels, config.annotations);
@@ -90,12 +97,7 @@ export function planPodSandbox(
   const namespaces = planPodNamespaces(config, host, handler);
   const ownNetwork = namespaces.network === "own";
   const sharesWithHost = namespaces.pid === "host" || namespaces.ipc === "host";
-  const seLinux = planPodSeLinux(
-    "linux.security_context.selinux_options",
-    security?.selinuxOptions,
-    sharesWithHost,
-    host,
-  );
+  const seLinux = planPodSeLinux(security?.selinuxOptions, sharesWithHost, host);
   return {
     id,
     metadata,
@@ -153,7 +155,10 @@ function planPodNamespaces(config: PodSandboxConfig, host: HostFacts, handler: H
   };
 }
 
-/** The file systems of these namespaces, /dev/mqueue and /proc, can only be mounted by those who own them (as for Kubernetes, whose API refuses it). */
+/**
+ * The file systems of these namespaces, /dev/mqueue and /proc, can only be mounted by the namespaces' owner. The API of
+ * Kubernetes refuses such pods too.
+ */
 function checkOwned(field: string, namespaces: Pick<PodPlan, "ipc" | "pid">): void {
   for (const kind of ["ipc", "pid"] as const) {
     if (namespaces[kind] === "host")
@@ -172,7 +177,7 @@ function ownOrHost(field: string, mode: NamespaceMode | undefined): "own" | "hos
 
 function podPid(field: string, options: NamespaceOption | undefined): PodPlan["pid"] {
   switch (options?.pid) {
-    // CRI: the default is POD (that of a Kubernetes pod is CONTAINER, which a kubelet always spells out).
+    // CRI: the default is POD. That of a Kubernetes pod is CONTAINER, which a kubelet always sends.
     case undefined:
     case NamespaceMode.POD:
       return "pod";
@@ -185,7 +190,7 @@ function podPid(field: string, options: NamespaceOption | undefined): PodPlan["p
   }
 }
 
-/** hostname(7), and 64 bytes at most: uname(2). */
+/** hostname(7), and at most 64 bytes: uname(2). */
 function checkHostname(hostname: string): void {
   if (hostname === "") return;
   if (hostname.length > 64 || !/^[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?$/.test(hostname)) {
@@ -204,8 +209,8 @@ function planLogDirectory(directory: string): string {
 }
 
 /**
- * User, groups and profiles of a pod are those of the pod's own process. A pod has none, or an init
- * of ours that runs no code of its image, so they confine nothing; but what is wrong stays an error.
+ * A pod's user, groups and profiles are meant for the pod's own process. That does not exist, or it is an init process
+ * of ours that runs no code of any image, so there is nothing to confine. A wrong value is an error all the same.
  */
 function checkSecurity(security: LinuxSandboxSecurityContext | undefined, host: HostFacts): void {
   if (security === undefined) return;

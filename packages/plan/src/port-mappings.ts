@@ -2,7 +2,7 @@ import { Protocol, type PortMapping } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { checkInteger, invalidField, quote } from "./field-check.ts";
 import { isIpAddress } from "./ip-address.ts";
 
-/** One port of the host that leads into the pod, in the words of CNI's portMappings capability. */
+/** A port of the host that leads into the pod, named as in CNI's portMappings capability. */
 export interface PortMappingPlan {
   protocol: "tcp" | "udp" | "sctp";
   containerPort: number;
@@ -12,9 +12,9 @@ export interface PortMappingPlan {
 }
 
 /**
- * The mappings that need work: those with a port of the host, for a pod with its own network. A
- * kubelet also lists container ports without one, and in the host's network the two are the same
- * port. Throws InvalidArgument for a bad port or address, and for one host port asked for twice.
+ * The mappings that need work: those with a host port, in a pod with its own network. A kubelet also lists container
+ * ports without a host port, and in the host's network the two are the same port. Throws InvalidArgument for a bad port
+ * or address, and for a host port that is used twice.
  */
 export function planPortMappings(mappings: readonly PortMapping[], ownNetwork: boolean): PortMappingPlan[] {
   const plans = mappings.map(planPortMapping).filter((plan) => plan.hostPort > 0 && ownNetwork);

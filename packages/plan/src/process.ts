@@ -4,18 +4,17 @@ import type { ProcessSpec } from "@keelson/oci/runtime-spec/spec.ts";
 import { cleanPath } from "./clean-path.ts";
 import { checkNoNul, checkSingleLine, invalidField, quote } from "./field-check.ts";
 
-/** What planning looks at in an image's configuration. Empty means "not set". */
+/** The part of an image's configuration that planning uses. Empty means "not set". */
 export type ImageDefaults = Readonly<
   Pick<ImageConfig, "user" | "env" | "entrypoint" | "cmd" | "workingDir" | "stopSignal" | "volumes">
 >;
 
-/** execvp's and Docker's own. */
+/** Docker's default. */
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /**
- * What is executed. A command takes the place of the image's Entrypoint and Cmd, args that of Cmd
- * (Kubernetes: "Define a command and arguments for a container"). Throws InvalidArgument when
- * nothing is left to run.
+ * What is executed. `command` replaces the image's Entrypoint and Cmd, `args` replaces Cmd (Kubernetes: "Define a
+ * command and arguments for a container"). Throws InvalidArgument when there is nothing to run.
  */
 export function planArgs(config: Pick<ContainerConfig, "command" | "args">, image: ImageDefaults): string[] {
   config.command.forEach((text, i) => checkNoNul(`command[${i}]`, text));
@@ -33,9 +32,9 @@ export function planArgs(config: Pick<ContainerConfig, "command" | "args">, imag
 }
 
 /**
- * The environment, `KEY=VALUE`: a default PATH, TERM with a terminal, HOSTNAME, then the image's,
- * then the config's; a later one takes the place of an earlier. Throws InvalidArgument for a key
- * that is empty or has `=`, for NUL and for values that are not UTF-8 (config.json is UTF-8).
+ * The environment, `KEY=VALUE`: a default PATH, TERM with a terminal, HOSTNAME, then the image's variables, then the
+ * config's; later ones replace earlier ones. Throws InvalidArgument for a key that is empty or contains `=`, for NUL
+ * and for values that are not UTF-8 (config.json is UTF-8).
  */
 export function planEnv(
   config: Pick<ContainerConfig, "envs" | "tty">,
@@ -47,7 +46,7 @@ export function planEnv(
   env.set("HOSTNAME", hostname);
   for (const entry of image.env) {
     const at = entry.indexOf("=");
-    // Without a key there is nothing that a process could look up.
+    // A process could not look up a variable without a key.
     if (at > 0) env.set(entry.slice(0, at), entry.slice(at + 1));
   }
   config.envs.forEach((entry, i) => env.set(checkKey(`envs[${i}].key`, entry.key), valueOf(`envs[${i}].value`, entry)));
@@ -55,8 +54,8 @@ export function planEnv(
 }
 
 /**
- * The working directory: the config's, which must be absolute, else the image's, else `/`. Runtimes
- * make it when it is missing. Throws InvalidArgument.
+ * The working directory: the config's, which must be absolute, else the image's, else `/`. Runtimes create it when it
+ * does not exist. Throws InvalidArgument.
  */
 export function planCwd(workingDir: string, image: ImageDefaults): string {
   if (workingDir === "") return cleanPath(image.workingDir);
@@ -66,8 +65,8 @@ export function planCwd(workingDir: string, image: ImageDefaults): string {
 }
 
 /**
- * The process of an exec in a container: as the container's own, so with the same user, groups,
- * capabilities and profiles (CRI: Exec, ExecSync). Throws InvalidArgument for an empty command.
+ * The process of an exec in a container: like the container's own, with the same user, groups, capabilities and
+ * profiles (CRI: Exec, ExecSync). Throws InvalidArgument for an empty command.
  */
 export function execProcess(container: ProcessSpec, command: readonly string[], tty: boolean): ProcessSpec {
   if (command.length === 0) throw invalidField("cmd", "is missing; say what to run in the container");
@@ -78,7 +77,7 @@ export function execProcess(container: ProcessSpec, command: readonly string[], 
   return { ...rest, args: [...command], terminal: tty, env: tty && !hasTerm ? [...env, "TERM=xterm"] : env };
 }
 
-/** `[""]` is how a Dockerfile takes a base image's entrypoint away. */
+/** A Dockerfile removes a base image's entrypoint by setting it to `[""]`. */
 function entrypointOf(image: ImageDefaults): readonly string[] {
   return image.entrypoint.length === 1 && image.entrypoint[0] === "" ? [] : image.entrypoint;
 }

@@ -2,13 +2,13 @@ import type { LinuxContainerSecurityContext } from "@keelson/cri/gen/runtime/v1/
 import { containerPath } from "./clean-path.ts";
 import { invalidField, quote } from "./field-check.ts";
 
-/** Paths of a container that show nothing, and those that cannot be written. */
+/** Paths in a container that are hidden, and those that cannot be written. */
 export interface ProtectedPaths {
   masked: string[];
   readonly: string[];
 }
 
-/** What proc(5) and sysfs tell or change beyond the container: the lists of Kubernetes' DefaultProcMount. */
+/** What proc(5) and sysfs show or change outside the container: the lists of Kubernetes' DefaultProcMount. */
 const defaults: ProtectedPaths = {
   masked: [
     "/proc/asound",
@@ -28,10 +28,9 @@ const defaults: ProtectedPaths = {
 };
 
 /**
- * CRI: masked_paths and readonly_paths. The kubelet always sends both, and empty lists are how it
- * says ProcMount Unmasked, so empty lists protect nothing (as with containerd). A config without any
- * security context has not thought about it and gets the defaults. Privileged: none. Throws
- * InvalidArgument for a relative path.
+ * CRI: masked_paths and readonly_paths. The kubelet always sends both, and for ProcMount Unmasked it sends empty lists,
+ * so empty lists protect nothing (as in containerd). A config without any security context gets the defaults. For
+ * privileged containers nothing is protected. Throws InvalidArgument for a relative path.
  */
 export function planProtectedPaths(security: LinuxContainerSecurityContext | undefined): ProtectedPaths {
   if (security === undefined) return { masked: [...defaults.masked], readonly: [...defaults.readonly] };

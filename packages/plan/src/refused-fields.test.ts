@@ -39,7 +39,7 @@ const pod = (json: object) =>
 const container = (json: object) =>
   refuseUnhonouredFields("ContainerConfig", ContainerConfig.fromPartial(fromJson("ContainerConfig", json)));
 
-test("a field of Windows is refused", () => {
+test("a field for Windows is refused", () => {
   assert.throws(() => pod({ windows: { security_context: { host_process: true } } }), {
     code: Code.InvalidArgument,
     message: /^windows /,
@@ -50,7 +50,7 @@ test("a field of Windows is refused", () => {
   });
 });
 
-test("empty messages, defaults and hints pass", () => {
+test("empty messages, defaults and hints are accepted", () => {
   pod({
     windows: {},
     linux: { overhead: { memory_limit_in_bytes: "1" }, security_context: { run_as_user: { value: "1" } } },
@@ -58,7 +58,7 @@ test("empty messages, defaults and hints pass", () => {
   container({ windows: { security_context: { run_as_username: "" } }, mounts: [{ image: {} }] });
 });
 
-test("a number that is no value of its enum is refused", () => {
+test("a number that is not a value of its enum is refused", () => {
   const config = PodSandboxConfig.fromPartial({ portMappings: [{ protocol: 9 as never }] });
   assert.throws(() => refuseUnhonouredFields("PodSandboxConfig", config), {
     code: Code.InvalidArgument,

@@ -3,10 +3,10 @@ import { enumName, fieldsOf } from "@keelson/cri/json.ts";
 import { invalidField } from "./field-check.ts";
 
 /**
- * What becomes of a field.
- * - honoured: what it says is done, or refused by the value (then the plan's code says so)
- * - hint: it may be set, and nothing needs to be done for it; why
- * - windows: has no meaning on Linux; any value is InvalidArgument
+ * What happens with a field.
+ * - honoured: it takes effect, or its value is refused by the code that plans it
+ * - hint: it may be set, and nothing needs to be done for it, for the given reason
+ * - windows: it has no meaning on Linux; any value is InvalidArgument
  */
 export type FieldState = { is: "honoured" } | { is: "hint"; why: string } | { is: "windows" };
 
@@ -18,18 +18,18 @@ function hint(why: string): FieldState {
 }
 
 const podProcess =
-  "says as whom and how confined the pod's own process runs: there is none, or an init of ours that runs nothing of the pod's";
+  "sets the user and confinement of the pod's own process: there is none, or an init process of ours that runs nothing of the pod's";
 const podSizing =
-  "is checked, noted and shown by the pod's verbose status: the kubelet itself sets the limits of the pod's cgroup";
+  "is checked, recorded and shown by the pod's verbose status: the kubelet itself sets the limits of the pod's cgroup";
 
 /** CRI: ImageSpec, for an image that has been pulled. */
 function imageSpec(path: string): Record<string, FieldState> {
   return {
     [`${path}.image`]: honoured,
     [`${path}.user_specified_image`]: honoured,
-    [`${path}.annotations`]: hint("is told back; nothing hangs on an image's annotations"),
-    [`${path}.runtime_handler`]: hint("is told back; every handler has the same images"),
-    [`${path}.image_ref`]: hint("is told back; the image is found by its name or id"),
+    [`${path}.annotations`]: hint("is returned in the status; an image's annotations have no effect"),
+    [`${path}.runtime_handler`]: hint("is returned in the status; all handlers share their images"),
+    [`${path}.image_ref`]: hint("is returned in the status; the image is found by its name or id"),
   };
 }
 
@@ -49,7 +49,7 @@ const fieldStates: Readonly<Record<string, Readonly<Record<string, FieldState>>>
     "linux.security_context.run_as_user": hint(podProcess),
     "linux.security_context.run_as_group": hint(podProcess),
     "linux.security_context.readonly_rootfs": hint(
-      "is the root of the pod's own process: it has no file system of its own",
+      "is for the root of the pod's own process, which has no file system of its own",
     ),
     "linux.security_context.supplemental_groups": hint(podProcess),
     "linux.security_context.supplemental_groups_policy": hint(podProcess),
@@ -96,60 +96,58 @@ const fieldStates: Readonly<Record<string, Readonly<Record<string, FieldState>>>
     container_id: honoured,
     linux: honoured,
     windows,
-    annotations: hint("is for runtimes that know more resources; those here know none"),
+    annotations: hint("is for runtimes with further resources; those used here have none"),
   },
 };
 
 export type ConfigType = "PodSandboxConfig" | "ContainerConfig" | "UpdateContainerResourcesRequest";
 
-/** The state of a field by its path, such as `mounts.image.image`; undefined when the table forgot it. */
+/** The state of a field by its path, such as `mounts.image.image`; undefined when it is missing from the table. */
 export function fieldState(type: ConfigType, path: string): FieldState | undefined {
   const parts = path.split(".");
   const found = parts.map((_, i) => fieldStates[type]?.[parts.slice(0, i + 1).join(".")]);
   return found.find((state) => state !== undefined);
 }
 
-/** The paths that the table has for a message, for the test that compares it with the protocol. */
+/** The paths in a message's table, for the test that compares it with the protocol. */
 export function statedPaths(type: ConfigType): string[] {
   return Object.keys(fieldStates[type] ?? {});
 }
 
 /**
- * No field is silently ignored: throws InvalidArgument for a field that has no meaning on Linux, when
- * anything in it is set, and for an enum's number that the CRI does not have. The message begins with
- * the field's path, with the index of list elements.
+ * No field is silently ignored: throws InvalidArgument when a field that has no meaning on Linux is set, and for a
+ * number that the CRI's enum does not have. The message begins with the field's path, with the indexes of list
+ * elements.
  */
 export function refuseUnhonouredFields(type: ConfigType, config: object): void {
-  checkMessage({ type, message: type, path: "", shown: "" }, config);
+  checkMessage({ type, path: "", shown: "" }, type, config);
 }
 
-/** Where the walk is: `path` as the table has it, `shown` as the error says it. */
+/** A field, or the message as a whole: `path` is its path in the table, `shown` the one in the error. */
 interface Place {
   type: ConfigType;
-  message: string;
   path: string;
   shown: string;
 }
 
-function checkMessage(place: Place, message: object): void {
-  for (const field of fieldsOf(place.message)) {
+function checkMessage(place: Place, name: string, message: object): void {
+  for (const field of fieldsOf(name)) {
     const value: unknown = (message as Record<string, unknown>)[field.key];
     if (!isSet(field, value)) continue;
     const path = join(place.path, field.name);
     const shown = join(place.shown, field.name);
     refuse(fieldState(place.type, path), shown);
     const values = field.repeated === true ? (value as unknown[]) : [value];
-    values.forEach((v, i) =>
-      checkValue(place.type, field, v, path, field.repeated === true ? `${shown}[${i}]` : shown),
+    values.forEach((each, i) =>
+      checkValue({ ...place, path, shown: field.repeated === true ? `${shown}[${i}]` : shown }, field, each),
     );
   }
 }
 
-function checkValue(type: ConfigType, field: FieldDescriptor, value: unknown, path: string, shown: string): void {
-  if (field.kind === "message" && value !== undefined)
-    checkMessage({ type, message: field.of!, path, shown }, value as object);
+function checkValue(place: Place, field: FieldDescriptor, value: unknown): void {
+  if (field.kind === "message" && value !== undefined) checkMessage(place, field.of!, value as object);
   if (field.kind === "enum" && enumName(field.of!, value as number) === String(value)) {
-    throw invalidField(shown, `${String(value)} is not a value of ${field.of!}`);
+    throw invalidField(place.shown, `${String(value)} is not a value of ${field.of!}`);
   }
 }
 
@@ -157,7 +155,7 @@ function refuse(state: FieldState | undefined, shown: string): void {
   if (state?.is === "windows") throw invalidField(shown, "is only for Windows; this runtime runs Linux containers");
 }
 
-/** Whether a field has another value than its default anywhere in it. */
+/** Whether a field, or anything in it, has a value other than the default. */
 function isSet(field: FieldDescriptor, value: unknown): boolean {
   if (value === undefined) return false;
   if (field.repeated === true) return (value as unknown[]).length > 0;

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import { blockIoSpec, parseBlockIoClasses, parseRdtClasses, planResourceClasses } from "./resource-classes.ts";
 
-test("a container's own annotation wins over the pod's for it, and that over the pod's for all", () => {
+test("a container's own annotation wins over the pod's for that container, and that one over the pod's for all", () => {
   const pod = { "blockio.resources.beta.kubernetes.io/pod": "slow", "rdt.resources.beta.kubernetes.io/pod": "bronze" };
   const forOne = { ...pod, "blockio.resources.beta.kubernetes.io/container.app": "fast" };
   const blockIo = (container: Record<string, string>, pod: Record<string, string>) =>
@@ -18,7 +18,7 @@ test("a container's own annotation wins over the pod's for it, and that over the
   assert.equal(planResourceClasses("other", {}, forOne).blockIo?.name, "slow");
 });
 
-test("names that could be no class's are refused by annotation", () => {
+test("names that no class can have are refused, naming the annotation", () => {
   for (const name of ["", "..", "a/b", "a b", "x".repeat(256)]) {
     assert.throws(
       () => planResourceClasses("app", { "io.kubernetes.cri.rdt-class": name }, {}),
@@ -28,7 +28,7 @@ test("names that could be no class's are refused by annotation", () => {
   }
 });
 
-test("classes of block I/O become weights and limits of the devices that are there", () => {
+test("classes of block I/O become weights and limits of the devices that exist", () => {
   const { fast } = parseBlockIoClasses({
     Classes: {
       fast: [
@@ -54,7 +54,7 @@ test("classes of block I/O become weights and limits of the devices that are the
   });
 });
 
-test("a wrong file is refused by its key", () => {
+test("a malformed file is refused, naming the key", () => {
   for (const [value, message] of [
     [null, /the file /],
     [{}, /^Classes /],

@@ -4,10 +4,10 @@ import type { Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import * as v from "valibot";
 import { invalidField, quote } from "./field-check.ts";
 
-/** A class of block I/O or of RDT that an annotation asks for. */
+/** A class of block I/O or RDT that an annotation asks for. */
 export interface ClassRequest {
   name: string;
-  /** The annotation that said so, for errors. */
+  /** The annotation that asks for it, for error messages. */
   annotation: string;
 }
 
@@ -16,7 +16,10 @@ export interface ResourceClasses {
   rdt?: ClassRequest;
 }
 
-/** As goresctrl names them, which both peers use: of the container, of the pod for one container, of the pod for all. */
+/**
+ * The names used by goresctrl, and with it by containerd and CRI-O: the container's annotation, and the prefix of the
+ * pod's, for one container or for all.
+ */
 const annotationsOf = {
   blockIo: { container: "io.kubernetes.cri.blockio-class", pod: "blockio.resources.beta.kubernetes.io" },
   rdt: { container: "io.kubernetes.cri.rdt-class", pod: "rdt.resources.beta.kubernetes.io" },
@@ -24,7 +27,7 @@ const annotationsOf = {
 
 type Annotations = Readonly<Record<string, string>>;
 
-/** Throws InvalidArgument for a name that could be no class's. */
+/** The classes that annotations ask for. Throws InvalidArgument for a name that no class can have. */
 export function planResourceClasses(containerName: string, container: Annotations, pod: Annotations): ResourceClasses {
   const blockIo = classOf("blockIo", containerName, container, pod);
   const rdt = classOf("rdt", containerName, container, pod);
@@ -46,13 +49,13 @@ function classOf(
   const [key, from] = places.find(([key, from]) => from[key] !== undefined) ?? ["", {}];
   const name = from[key];
   if (name === undefined) return undefined;
-  // A class of RDT is a directory in /sys/fs/resctrl.
+  // An RDT class is a directory in /sys/fs/resctrl.
   if (!/^(?!\.{1,2}$)[^/\s]{1,255}$/.test(name))
     throw invalidField(`annotations[${key}]`, `${quote(name)} cannot be the name of a class`);
   return { name, annotation: key };
 }
 
-/** 50M, 1Gi, 1000: as Kubernetes writes quantities. In what `Number` holds exactly. */
+/** A Kubernetes quantity: 50M, 1Gi, 1000. Limited to what a `Number` holds exactly. */
 const quantity = v.pipe(
   v.union([v.number(), v.string()]),
   v.transform(String),
@@ -67,7 +70,7 @@ const quantity = v.pipe(
 );
 
 const blockIoPart = v.strictObject({
-  /** Block devices by path; `*`, `?` and `[a-z]` as in a shell. Without them `Weight` is that of all others. */
+  /** Block devices by path, with `*`, `?` and `[a-z]` as in a shell. Without `Devices`, `Weight` is for all others. */
   Devices: v.optional(v.array(v.pipe(v.string(), v.startsWith("/", "must be an absolute path"), v.excludes("\0")))),
   Weight: v.optional(v.pipe(v.number(), v.integer(), v.minValue(10), v.maxValue(1000))),
   ThrottleReadBps: v.optional(quantity),
@@ -87,7 +90,7 @@ const rdtFile = v.strictObject({
 
 export type BlockIoClass = v.InferOutput<typeof blockIoFile>["Classes"][string];
 
-/** Classes of block I/O by name, in goresctrl's format. Throws InvalidArgument naming the key. */
+/** Parses classes of block I/O, by name, in goresctrl's format. Throws InvalidArgument naming the key. */
 export function parseBlockIoClasses(value: unknown): Record<string, BlockIoClass> {
   const { Classes: classes } = parse(blockIoFile, value);
   for (const [name, parts] of Object.entries(classes)) {
@@ -99,7 +102,7 @@ export function parseBlockIoClasses(value: unknown): Record<string, BlockIoClass
   return classes;
 }
 
-/** Classes of RDT by name. Throws InvalidArgument naming the key. */
+/** Parses classes of RDT, by name. Throws InvalidArgument naming the key. */
 export function parseRdtClasses(value: unknown): Record<string, IntelRdtSpec> {
   const { classes } = parse(rdtFile, value);
   return Object.fromEntries(
@@ -121,10 +124,10 @@ function parse<T extends v.GenericSchema>(schema: T, value: unknown): v.InferOut
   throw invalidField(v.getDotPath(issue) ?? "the file", issue.message);
 }
 
-/** Numbers of the block devices that match a pattern of the file. */
+/** Finds the block devices that match a pattern of the file, by their numbers. */
 export type DeviceFinder = (pattern: string) => readonly { major: number; minor: number }[];
 
-/** A class as the runtime spec has it. A device that several parts of the class name gets what the last says. */
+/** A class in the runtime spec's form. For a device that several parts of the class name, the last one counts. */
 export function blockIoSpec(parts: BlockIoClass, find: DeviceFinder): BlockIoSpec {
   const weight = parts.findLast((part) => part.Devices === undefined)?.Weight;
   const each = parts.flatMap((part) =>
@@ -159,7 +162,7 @@ export function blockIoSpec(parts: BlockIoClass, find: DeviceFinder): BlockIoSpe
   };
 }
 
-/** Gives a container's spec what its classes stand for. */
+/** A container's spec with the limits of its classes. */
 export function withResourceClasses(
   spec: Spec,
   { blockIO, intelRdt }: { blockIO?: BlockIoSpec; intelRdt?: IntelRdtSpec },

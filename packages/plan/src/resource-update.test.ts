@@ -39,7 +39,7 @@ test("an update changes the fields that are set", () => {
     assert.deepEqual(mergeResources(full, r(change)), { ...full, ...change }, Object.keys(change).join());
 });
 
-test("page sizes and files of unified that it does not name stay", () => {
+test("page sizes and files of unified that an update does not name are kept", () => {
   const merged = mergeResources(
     full,
     r({ hugepageLimits: [{ pageSize: "1GB", limit: 2n }], unified: { "io.weight": "10" } }),
@@ -51,7 +51,7 @@ test("page sizes and files of unified that it does not name stay", () => {
   assert.deepEqual(merged.unified, { "memory.high": "1", "io.weight": "10" });
 });
 
-test("with another memory limit the swap beside it stays what it was", () => {
+test("when only the memory limit changes, the amount of swap on top of it stays the same", () => {
   const swapOf = (before: Partial<LinuxContainerResources>, limit: bigint) =>
     mergeResources(r(before), r({ memoryLimitInBytes: limit })).memorySwapLimitInBytes;
   assert.equal(swapOf({ memoryLimitInBytes: 100n, memorySwapLimitInBytes: 150n }, 300n), 350n);
@@ -61,7 +61,7 @@ test("with another memory limit the swap beside it stays what it was", () => {
   assert.equal(swapOf({ memoryLimitInBytes: 100n }, 50n), 0n);
 });
 
-test("what undoes an update has the old values, and no limit where there was none", () => {
+test("undoing an update sets the old values, and no limit where there was none", () => {
   assert.deepEqual(resourcesBefore(full, mergeResources(full, r({ memoryLimitInBytes: 300n }))), full);
   const none = resourcesBefore(undefined, full);
   assert.deepEqual(
@@ -91,7 +91,7 @@ test("files are written where the runtimes leave something undone", () => {
   ]);
 });
 
-test("less memory than is in use is refused with both numbers", () => {
+test("a limit below the memory in use is refused with both numbers", () => {
   checkMemoryInUse("linux", 10n, 10);
   checkMemoryInUse("linux", 10n, undefined);
   checkMemoryInUse("linux", -1n, 10);
@@ -102,7 +102,7 @@ test("less memory than is in use is refused with both numbers", () => {
   });
 });
 
-test("a pod's resources are checked, also those that this machine could not enforce", () => {
+test("a pod's resources are checked, including those that this machine could not enforce", () => {
   const host = hostFrom({ cgroupVersion: "v1", controllers: [], hugepageSizes: [], hasSwapAccounting: false });
   checkPodResources("resources", full, host);
   checkPodResources("resources", undefined, host);

@@ -5,8 +5,8 @@ import type { HostFacts } from "./host-facts.ts";
 import { planOomScoreAdj, planResources } from "./resources.ts";
 
 /**
- * CRI: UpdateContainerResources changes the fields that are set. Swap is counted with memory: where only the memory
- * limit changes, what may be swapped beside it stays what it was.
+ * CRI: UpdateContainerResources changes the fields that are set. The swap limit includes memory: when only the memory
+ * limit changes, the amount of swap on top of it stays the same.
  */
 export function mergeResources(
   now: LinuxContainerResources | undefined,
@@ -39,9 +39,8 @@ function mergeSwap(before: LinuxContainerResources, update: LinuxContainerResour
 }
 
 /**
- * The resources that undo an update which did not come through: those before, and for what it set and they did not, the
- * value that means no limit. CPUs and NUMA nodes and files of `unified` have no such value: what was written of them
- * stays.
+ * The resources that undo an update that failed: those before it, and for what only the update set, the value that
+ * means no limit. CPUs, NUMA nodes and the files of `unified` have no such value: what has been written to them stays.
  */
 export function resourcesBefore(
   now: LinuxContainerResources | undefined,
@@ -65,18 +64,18 @@ export function resourcesBefore(
   };
 }
 
-/** A file of a container's cgroup and what is written to it. */
+/** A file of a container's cgroup, and what is written to it. */
 export interface LimitFile {
   controller: string;
   file: string;
   value: string;
-  /** Kernels without it have nothing to limit by it. */
+  /** Kernels without this file have nothing that it could limit. */
   isOptional: boolean;
 }
 
 /**
- * What the OCI runtimes' `update` leaves undone: runc 1.1 passes over huge pages, crun 1.8 cannot write "no quota" to
- * cgroup v1, and does not to v2 when there is no period.
+ * What the OCI runtimes' `update` leaves undone: runc 1.1 ignores huge pages; crun 1.8 cannot write "no quota" to
+ * cgroup v1, and does not write it to v2 when there is no period.
  */
 export function limitFiles(resources: LinuxContainerResources, host: HostFacts): LimitFile[] {
   const isV2 = host.cgroupVersion === "v2";
@@ -90,15 +89,15 @@ export function limitFiles(resources: LinuxContainerResources, host: HostFacts):
     ...quota,
     ...pages.flatMap(({ pageSize, limit }) => [
       { controller: "hugetlb", file: `hugetlb.${pageSize}.${suffix}`, value: limit.toString(), isOptional: false },
-      // Reservations of mmap(2), since Linux 5.7.
+      // For reservations by mmap(2), since Linux 5.7.
       { controller: "hugetlb", file: `hugetlb.${pageSize}.rsvd.${suffix}`, value: limit.toString(), isOptional: true },
     ]),
   ];
 }
 
 /**
- * Throws FailedPrecondition when the container uses more memory than it is to have: cgroup v2 would kill its processes.
- * Both in bytes; `limit` is the CRI's.
+ * Throws FailedPrecondition when the container uses more memory than the new limit: cgroup v2 would kill its processes.
+ * Both are in bytes; `limit` is the CRI's value.
  */
 export function checkMemoryInUse(field: string, limit: bigint, inUse: number | undefined): void {
   if (limit <= 0n || inUse === undefined || limit >= BigInt(inUse)) return;
@@ -109,9 +108,9 @@ export function checkMemoryInUse(field: string, limit: bigint, inUse: number | u
 }
 
 /**
- * CRI: PodSandboxConfig.linux.overhead and resources, and UpdatePodSandboxResources, size what runs the pod; the kubelet
- * sets the limits of its cgroup itself. So they are only checked, as on a machine that has everything. Throws
- * InvalidArgument.
+ * CRI: PodSandboxConfig.linux.overhead and resources, and UpdatePodSandboxResources, are the size of what runs the pod;
+ * the limits of the pod's cgroup are set by the kubelet itself. So these values are only checked, as if the machine
+ * supported everything. Throws InvalidArgument.
  */
 export function checkPodResources(
   field: string,
@@ -130,7 +129,7 @@ export function checkPodResources(
   planOomScoreAdj(field, resources, everything);
 }
 
-/** A message of Windows has no meaning here. */
+/** Throws InvalidArgument for a message that only has a meaning on Windows. */
 export function refuseWindows(windows: object | undefined): void {
   if (windows !== undefined) throw invalidField("windows", "is only for Windows; this runtime runs Linux containers");
 }

@@ -9,11 +9,11 @@ import type { HostFacts } from "./host-facts.ts";
 import { limitFiles } from "./resource-update.ts";
 import { containerFrom, hostFrom, podFrom, type PlanFixture } from "./testing/plan-fixture.ts";
 
-// KEELSON_UPDATE_GOLDEN=1 writes what comes out, for a review of the difference.
+// KEELSON_UPDATE_GOLDEN=1 writes the results to the files, so that the difference can be reviewed.
 const update = process.env["KEELSON_UPDATE_GOLDEN"] === "1";
 const testdata = new URL("./resources-testdata/", import.meta.url);
 
-/** What users have. systemd's slices are sent as a kubelet with that driver does. */
+/** The cgroups that users have. For systemd the slice is sent as by a kubelet with that driver. */
 const layouts: Record<string, { host: Partial<HostFacts>; cgroupParent: string }> = {
   v1: {
     host: {
@@ -42,7 +42,7 @@ function inputOf(name: string): Input {
   return JSON.parse(readFileSync(new URL(`${name}/input.json`, testdata), "utf8")) as Input;
 }
 
-/** What a runtime is told of a container's limits, and the files that are written beside it at an update; or why it is refused. */
+/** The limits in a container's spec, and the files that an update writes in addition; or why they are refused. */
 function limitsOn(layout: string, fixture: Input): object {
   const { host, cgroupParent } = layouts[layout]!;
   const facts = { ...host, ...fixture.host };
@@ -73,7 +73,7 @@ for (const name of readdirSync(testdata)) {
     const url = new URL(`${name}/spec.json`, testdata);
     const text = `${JSON.stringify(spec, null, 2)}\n`;
     if (update) writeFileSync(url, text);
-    assert.ok(existsSync(url), `${name}/spec.json is missing; make it with KEELSON_UPDATE_GOLDEN=1`);
+    assert.ok(existsSync(url), `${name}/spec.json is missing; create it with KEELSON_UPDATE_GOLDEN=1`);
     assert.deepEqual(JSON.parse(text), JSON.parse(readFileSync(url, "utf8")));
   });
 }
@@ -84,7 +84,7 @@ test("every field of LinuxContainerResources has a case of its own", () => {
     const keys = Object.keys(resources ?? {});
     return keys.length === 1 ? keys : [];
   });
-  // Swap is counted with memory, and there is none of it without.
+  // A swap limit includes memory, so it cannot be set alone.
   const fields = fieldsOf("LinuxContainerResources")
     .map((field) => field.name)
     .filter((field) => field !== "memory_swap_limit_in_bytes");

@@ -4,11 +4,10 @@ import { checkInteger, checkSingleLine, invalidField, quote, unsupportedHere } f
 import type { HostFacts } from "./host-facts.ts";
 
 /**
- * CRI: LinuxContainerResources → the runtime spec's, for creating and for updating: what is zero is
- * not set. Throws InvalidArgument naming the field, FailedPrecondition for a limit that this
- * machine's cgroups cannot enforce.
+ * CRI: LinuxContainerResources → the runtime spec's resources, for creating and updating; zero means not set. Throws
+ * InvalidArgument naming the field, FailedPrecondition for a limit that this machine's cgroups cannot enforce.
  *
- * @param field path of the message, such as `linux.resources`
+ * @param field the message's path, such as `linux.resources`
  */
 export function planResources(
   field: string,
@@ -28,15 +27,15 @@ export function planResources(
   };
 }
 
-/** The score to give and, when the machine's floor raised it, what was asked: log it once. */
+/** The score to give; when the machine's minimum raised it, also what was asked for, to be logged once. */
 export interface OomScoreAdjPlan {
   value: number;
   raisedFrom?: number;
 }
 
 /**
- * proc_pid_oom_score_adj(5): going below one's own score needs CAP_SYS_RESOURCE. Without resources
- * it is 0: a container must not inherit the daemon's protection. Throws InvalidArgument.
+ * proc_pid_oom_score_adj(5): going below one's own score needs CAP_SYS_RESOURCE. Without resources the score is 0: a
+ * container must not inherit the daemon's protection. Throws InvalidArgument.
  */
 export function planOomScoreAdj(
   field: string,
@@ -47,12 +46,13 @@ export function planOomScoreAdj(
   return asked < host.oomScoreAdjMin ? { value: host.oomScoreAdjMin, raisedFrom: asked } : { value: asked };
 }
 
-/** What the kernel makes of shares beyond (kernel/sched: MIN_SHARES, MAX_SHARES); runc refuses them instead. */
+/** The kernel clamps shares to this range (kernel/sched: MIN_SHARES, MAX_SHARES); runc would refuse them instead. */
 const sharesRange = { min: 2, max: 262_144 };
 
 /**
- * sched-bwc.rst: 1 ms to 1 s; a quota of at least 1 ms, -1 for none. Runtimes make the weight of cgroup v2 of the
- * shares; each version has its own formula, and a container must have one with those beside it.
+ * sched-bwc.rst: a period of 1 ms to 1 s; a quota of at least 1 ms, or -1 for none. Shares are passed on as they are:
+ * the runtimes convert them to the weight of cgroup v2, and as the formula differs between their versions, all
+ * containers must get theirs from the same one.
  */
 function planCpu(field: string, r: LinuxContainerResources, host: HostFacts): CpuSpec {
   const cpu: CpuSpec = {};
@@ -62,7 +62,8 @@ function planCpu(field: string, r: LinuxContainerResources, host: HostFacts): Cp
       sharesRange.max,
     );
   if (r.cpuQuota === -1n) {
-    // crun 1.8 writes it unsigned to cgroup v1, and fails. None is the default; updates have `limitFiles`.
+    // crun 1.8 writes it to cgroup v1 as an unsigned number, and fails. No quota is the default; for updates there is
+    // `limitFiles`.
     if (host.cgroupVersion === "v2") cpu.quota = -1;
   } else if (r.cpuQuota !== 0n)
     cpu.quota = checkInteger(`${field}.cpu_quota`, r.cpuQuota, 1000, Number.MAX_SAFE_INTEGER);
@@ -87,17 +88,16 @@ function planMemory(field: string, r: LinuxContainerResources, host: HostFacts):
   return memory;
 }
 
-/** Memory and swap together. Not set it is the memory limit: no swap, as containerd and CRI-O have it. */
+/** Memory and swap together. When it is not set, it is the memory limit: no swap, as in containerd and CRI-O. */
 function planSwap(field: string, asked: bigint, limit: number | undefined, host: HostFacts): number | undefined {
   const name = `${field}.memory_swap_limit_in_bytes`;
   if (asked === 0n) return host.hasSwapAccounting ? limit : undefined;
   const swap = checkBytes(name, asked);
-  if (swap !== -1 && limit === undefined)
-    throw invalidField(name, "needs memory_limit_in_bytes, which it is counted from");
+  if (swap !== -1 && limit === undefined) throw invalidField(name, "needs memory_limit_in_bytes, which it includes");
   if (swap !== -1 && (limit === -1 || swap < limit!))
     throw invalidField(
       name,
-      `is ${swap}, which is less than memory_limit_in_bytes: it counts memory and swap together`,
+      `is ${swap}, which is less than memory_limit_in_bytes; it limits memory and swap together`,
     );
   if (host.hasSwapAccounting) return swap;
   if (swap === -1 || swap === limit) return undefined;
@@ -107,15 +107,15 @@ function planSwap(field: string, asked: bigint, limit: number | undefined, host:
   );
 }
 
-/** Over 2^53 bytes, 8 PiB, a limit and none are the same; JSON numbers end there. */
+/** Above 2^53 bytes, 8 PiB, a limit is the same as none, and JSON numbers are no longer exact. */
 function checkBytes(field: string, bytes: bigint): number {
   if (bytes < -1n) throw invalidField(field, `is ${bytes}; it must be a number of bytes, or -1 for no limit`);
   return bytes > BigInt(Number.MAX_SAFE_INTEGER) ? Number.MAX_SAFE_INTEGER : Number(bytes);
 }
 
 /**
- * A kubelet sends a limit for every page size, 0 for those that the container may not use. Where the
- * kernel cannot count huge pages a 0 is passed over, as containerd does; a real limit is not.
+ * A kubelet sends a limit for every page size, 0 for those that the container may not use. Where the kernel cannot
+ * count huge pages, 0 is ignored, as in containerd; any other limit is refused.
  */
 function planHugepages(
   field: string,

@@ -21,7 +21,7 @@ test("a limit is a name with one or two numbers", () => {
     assert.equal(parseRlimit(text), undefined, text);
 });
 
-test("what is over our own hard limit is found", () => {
+test("a limit above our own hard limit is found", () => {
   const own =
     "Limit                     Soft Limit           Hard Limit           Units     \nMax cpu time              unlimited            unlimited            seconds   \nMax open files            20000                20480                files     \nMax nice priority         0                    5                    \n";
   const over = (...texts: string[]) =>

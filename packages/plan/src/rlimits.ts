@@ -1,6 +1,9 @@
 import type { RlimitSpec } from "@keelson/oci/runtime-spec/spec.ts";
 
-/** getrlimit(2), without RLIMIT_ and in small letters as ulimit options of container tools are; and what /proc/PID/limits calls them. */
+/**
+ * The limits of getrlimit(2), without RLIMIT_ and in lower case as in the ulimit options of container tools, with their
+ * names in /proc/PID/limits.
+ */
 const names: Readonly<Record<string, string>> = {
   as: "Max address space",
   core: "Max core file size",
@@ -20,14 +23,20 @@ const names: Readonly<Record<string, string>> = {
   stack: "Max stack size",
 };
 
-/** `nofile=1024:524288` → what the runtime spec has; a single number is both. Undefined when it is not of that form. */
+/**
+ * Parses `nofile=1024:524288` to the runtime spec's form; a single number is both the soft and the hard limit.
+ * Undefined when the text is wrong.
+ */
 export function parseRlimit(text: string): RlimitSpec | undefined {
   const [, name = "", soft, hard = soft] = /^([a-z]+)=(\d{1,15})(?::(\d{1,15}))?$/.exec(text) ?? [];
   if (!Object.hasOwn(names, name) || Number(soft) > Number(hard)) return undefined;
   return { type: `RLIMIT_${name.toUpperCase()}`, soft: Number(soft), hard: Number(hard) };
 }
 
-/** The first that only a process with CAP_SYS_RESOURCE could give, by our own limits as /proc/self/limits has them; with its hard limit. */
+/**
+ * The first limit above our own hard limit, which only a process with CAP_SYS_RESOURCE could give, with our own.
+ * `ownLimits` is the text of /proc/self/limits.
+ */
 export function rlimitOverOwn(
   rlimits: readonly RlimitSpec[],
   ownLimits: string,

@@ -5,30 +5,33 @@ import { sandboxAnnotations } from "./annotations.ts";
 import { capabilitiesSpec } from "./capabilities.ts";
 import { planSandboxCgroup } from "./cgroup-path.ts";
 import type { HostFacts } from "./host-facts.ts";
-import type { PodFilePaths } from "./mounts.ts";
+import type { PodFilePaths } from "./mounts-spec.ts";
 import { type NamespacePaths, namespacesSpec } from "./namespaces.ts";
 import type { PodPlan } from "./pod-plan.ts";
 import { defaultSeccomp } from "./seccomp/default-profile.ts";
 import { mappingsSpec, nobodyOf } from "./user-namespace.ts";
 
-/** What the effects side made for a pod's sandbox. */
+/** What has been made for a pod's sandbox. */
 export interface SandboxSpecInput {
   readonly pod: PodPlan;
   readonly host: HostFacts;
-  /** Has `/hold`, a program that does nothing but end on SIGTERM. */
+  /** Contains `/hold`, a program that does nothing until SIGTERM ends it. */
   readonly rootfsPath: string;
   readonly namespacePaths: NamespacePaths;
   readonly podFiles: Pick<PodFilePaths, "hostname" | "resolvConf" | "shm">;
-  /** CRI: LinuxPodSandboxConfig.resources, what the pod's containers come to. */
+  /** CRI: LinuxPodSandboxConfig.resources, the sum of the pod's containers. */
   readonly resources: LinuxContainerResources | undefined;
-  /** Which annotations of the pod the handler's runtime gets to see. */
+  /** Which of the pod's annotations the handler's runtime may see. */
   readonly annotationGlobs: AnnotationGlobs;
 }
 
-/** With it all containers of the pod end, so it is the last to go when memory is short. */
+/** When the sandbox dies, so do all containers of the pod: it must be the last to be killed when memory runs out. */
 const oomScoreAdj = -998;
 
-/** The spec of the container that is a pod's sandbox. Same input, same JSON. It has no limits: those of the pod are on its cgroup. */
+/**
+ * The spec of the container that is a pod's sandbox. The same input gives the same JSON. It has no limits, as the pod's
+ * limits are set on the pod's cgroup.
+ */
 export function sandboxSpec({
   pod,
   host,
@@ -52,7 +55,7 @@ export function sandboxSpec({
       oomScoreAdj: Math.max(oomScoreAdj, host.oomScoreAdjMin),
     },
     root: { path: rootfsPath, readonly: true },
-    // As the sysctls: set in the pod's namespace already, and news to a kernel of the sandbox's own.
+    // Like the sysctls: already set in the pod's namespace, but a sandbox with its own kernel learns it only from here.
     ...(pod.uts === "own" && pod.userNamespace === undefined ? { hostname: pod.hostname } : {}),
     mounts: mountsOf(pod, podFiles),
     annotations: sandboxAnnotations(pod, resources, annotationGlobs),
@@ -62,8 +65,8 @@ export function sandboxSpec({
         : { uidMappings: mappingsSpec(pod.userNamespace.uids), gidMappings: mappingsSpec(pod.userNamespace.gids) }),
       namespaces: namespacesSpec({ is: pod.pid === "host" ? "host" : "own" }, pod, namespacePaths, false),
       cgroupsPath: planSandboxCgroup(pod).cgroupsPath,
-      // Set in the pod's namespaces already; a kernel of the sandbox's own learns of them here. The runtime would set
-      // them from within a user namespace, where ids of the host are none.
+      // Already set in the pod's namespaces, but a sandbox with its own kernel learns them only from here. Not with a
+      // user namespace: the runtime would set them from inside it, where the host's ids do not exist.
       ...(pod.sysctls.length > 0 && pod.userNamespace === undefined
         ? { sysctl: Object.fromEntries(pod.sysctls.map((s) => [s.name, s.value])) }
         : {}),
@@ -73,7 +76,7 @@ export function sandboxSpec({
   };
 }
 
-/** A guest takes its resolver settings and the size of /dev/shm from these. */
+/** A virtual machine takes its resolver settings and the size of /dev/shm from these. */
 function mountsOf(pod: PodPlan, podFiles: SandboxSpecInput["podFiles"]): MountSpec[] {
   const file = (destination: string, source: string): MountSpec => ({
     destination,

@@ -2,7 +2,7 @@ import { SecurityProfile_ProfileType as ProfileType, type SecurityProfile } from
 import { checkSingleLine, invalidField, quote, unsupportedHere } from "./field-check.ts";
 import type { HostFacts } from "./host-facts.ts";
 
-/** Which seccomp profile. `localhost`: the effects side reads and parses the file. */
+/** Which seccomp profile. The file of `localhost` is read and parsed later. */
 export type SeccompPlan = { is: "none" } | { is: "default" } | { is: "localhost"; path: string };
 
 interface SeccompFields {
@@ -18,9 +18,9 @@ interface AppArmorFields {
 }
 
 /**
- * The seccomp profile from the new field, else the deprecated one. Nothing set is no profile (what
- * containerd and the CRI's conformance suite have); so is privileged, whatever is set. Throws
- * InvalidArgument for a bad profile, FailedPrecondition where the kernel has no seccomp.
+ * The seccomp profile from the new field, else from the deprecated one. When neither is set there is no profile (as in
+ * containerd and the CRI's conformance suite), and privileged containers never have one. Throws InvalidArgument for a
+ * bad profile, FailedPrecondition where the kernel has no seccomp.
  */
 export function planSeccomp(field: string, security: SeccompFields, host: HostFacts): SeccompPlan {
   const profile = security.seccomp ?? deprecatedProfile(`${field}.seccomp_profile_path`, security.seccompProfilePath);
@@ -37,9 +37,9 @@ export function planSeccomp(field: string, security: SeccompFields, host: HostFa
 }
 
 /**
- * The name of the AppArmor profile; undefined for none. Nothing set is the default profile where the
- * kernel has AppArmor (kubernetes#51746). Without AppArmor a default asks for no more than this
- * machine gives anyone, but a profile by name is FailedPrecondition.
+ * The name of the AppArmor profile; undefined for none. When no field is set, it is the default profile where the
+ * kernel has AppArmor (kubernetes#51746). Where it has not, the default means no profile. Throws FailedPrecondition for
+ * a profile by name there.
  */
 export function planAppArmor(field: string, security: AppArmorFields, host: HostFacts): string | undefined {
   const asked = security.apparmor ?? deprecatedProfile(`${field}.apparmor_profile`, security.apparmorProfile);
@@ -66,12 +66,12 @@ function defaultAppArmor(field: string, explicit: boolean, privileged: boolean, 
   if (explicit)
     throw unsupportedHere(
       `${field}.apparmor`,
-      "RuntimeDefault cannot be enforced: keelsond could not load its profile (its log says why; mostly the package apparmor is missing); name one that is loaded, or use Unconfined",
+      "RuntimeDefault cannot be enforced: keelsond could not load its profile (its log says why; usually the package apparmor is missing); name a profile that is loaded, or use Unconfined",
     );
   return undefined;
 }
 
-/** The words of the deprecated fields: runtime/default, docker/default, unconfined, localhost/NAME. */
+/** The values of the deprecated fields: runtime/default, docker/default, unconfined, localhost/NAME. */
 function deprecatedProfile(field: string, text: string): SecurityProfile | undefined {
   if (text === "") return undefined;
   if (text === "runtime/default" || text === "docker/default")
@@ -93,7 +93,7 @@ function checkProfile(field: string, profile: SecurityProfile): void {
     throw invalidField(`${field}.localhost_ref`, "is only for Localhost");
 }
 
-/** Older kubelets send the prefix of the deprecated field here too. */
+/** Without the prefix of the deprecated field, which older kubelets send here too. */
 function localhostRef(profile: SecurityProfile): string {
   return profile.localhostRef.startsWith("localhost/")
     ? profile.localhostRef.slice("localhost/".length)

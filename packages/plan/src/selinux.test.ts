@@ -8,7 +8,7 @@ const on = { seLinuxEnabled: true };
 const security = (context: object) => ({ linux: { security_context: context } });
 const options = (selinux: object) => security({ selinux_options: selinux });
 
-/** The labels of a container in a pod whose level is chosen. */
+/** The labels of a container, in a pod that has been given a level. */
 function labels(fixture: PlanFixture) {
   const pod = podFrom({ host: on, ...fixture });
   const whole =
@@ -16,14 +16,14 @@ function labels(fixture: PlanFixture) {
   return containerFrom({ host: on, ...fixture }, whole).plan.seLinux;
 }
 
-test("the containers of a pod share the machine's label and a level of the pod's own", () => {
+test("the containers of a pod share the machine's label, with a level that only this pod has", () => {
   const one = labels({});
   assert.match(one!.process, /^system_u:system_r:container_t:s0:c\d+,c\d+$/);
   assert.equal(one!.mount, one!.process.replace("system_r:container_t", "object_r:container_file_t"));
   assert.deepEqual(labels({ container: security({}) }), one);
 });
 
-test("what the pod asks for is its containers', and what a container asks for goes over it", () => {
+test("containers get the parts that their pod asks for, unless they ask for others", () => {
   const pod = options({ level: "s0:c4,c5" });
   assert.deepEqual(labels({ pod }), {
     process: "system_u:system_r:container_t:s0:c4,c5",
@@ -37,7 +37,7 @@ test("what the pod asks for is its containers', and what a container asks for go
   });
 });
 
-test("a level or part that is none is refused, with SELinux or without", () => {
+test("a malformed level or part is refused, with SELinux or without", () => {
   for (const level of ["s0,c4,c5", "c4", "s0:", "s0:c1024", "s0:c1,", "s0:c1 ", "s0:c1:c2", "x"]) {
     for (const host of [on, {}]) {
       assert.throws(
@@ -61,7 +61,7 @@ test("a level or part that is none is refused, with SELinux or without", () => {
     });
 });
 
-test("there are no labels without SELinux, for privileged containers, and in the host's namespaces when none are asked for", () => {
+test("there are no labels without SELinux, for privileged containers, or in the host's namespaces unless asked for", () => {
   assert.equal(containerFrom({ container: options({ type: "x_t" }) }).plan.seLinux, undefined);
   assert.equal(podFrom({ pod: options({ type: "x_t" }) }).seLinux, undefined);
   assert.equal(labels({ pod: security({ privileged: true }), container: security({ privileged: true }) }), undefined);
@@ -75,7 +75,7 @@ test("there are no labels without SELinux, for privileged containers, and in the
   }
 });
 
-test("no two pods have the same pair of categories, also when their ids begin at the same one", () => {
+test("no two pods have the same pair of categories, even when their searches begin at the same one", () => {
   const used = new Set<string>();
   const label = podFrom({ host: on }).seLinux!;
   for (let i = 0; i < 3000; i += 1) {
@@ -92,7 +92,7 @@ test("no two pods have the same pair of categories, also when their ids begin at
   );
 });
 
-test("mounts are relabelled when they say so and the kernel has SELinux", () => {
+test("mounts are relabelled when they ask for it and the kernel has SELinux", () => {
   const container = {
     mounts: [
       { container_path: "/a", host_path: "/a", selinux_relabel: true },

@@ -11,50 +11,50 @@ export interface SeLinuxLabel {
   level: string;
 }
 
-/** The labels of a container as the runtime spec has them. */
+/** The labels of a container in the runtime spec. */
 export interface SeLinuxSpec {
   /** process.selinuxLabel */
   process: string;
-  /** linux.mountLabel, also that of the root file system and of mounts that are to be relabelled. */
+  /** linux.mountLabel; also the label of the root file system and of mounts that are to be relabelled. */
   mount: string;
 }
 
-/** Categories of a level: 0 to 1023 (MCS of the reference policy). */
+/** The categories of a level: 0 to 1023 (MCS of the reference policy). */
 const categories = 1024;
 const pairs = (categories * (categories - 1)) / 2;
 
+const field = "linux.security_context.selinux_options";
+
 /**
- * The label of a pod's containers: what is asked for, else what the machine's policy has for containers. Without a
- * level its own is still to be found, with `withFreeLevel`.
+ * The label of a pod's containers: what is asked for, else what the machine's policy has for containers. When the level
+ * is empty, `withFreeLevel` must find one.
  *
  * Undefined without SELinux: labels mean nothing to such a kernel, and a pod's manifest is written for the whole
- * cluster, so there they are checked and left out, as containerd and CRI-O do. Undefined, too, in the host's PID or IPC
- * namespace when no label is asked for: with one the processes could not be reached (Docker, CRI-O). Throws
- * InvalidArgument for a part that is not one.
+ * cluster, so there they are checked and ignored, as in containerd and CRI-O. Also undefined in the host's PID or IPC
+ * namespace when no label is asked for: with one, the host's processes would be out of reach (Docker, CRI-O). Throws
+ * InvalidArgument for a malformed part.
  */
 export function planPodSeLinux(
-  field: string,
   options: SELinuxOption | undefined,
   sharesWithHost: boolean,
   host: HostFacts,
 ): SeLinuxLabel | undefined {
-  const asked = checkParts(field, options);
+  const asked = checkParts(options);
   if (!host.seLinuxEnabled || (sharesWithHost && isEmpty(asked))) return undefined;
   return merge({ ...parseLabel(host.seLinuxProcessLabel), level: "" }, asked);
 }
 
 /**
- * The labels of a container: the pod's, and what its own config says of them. None for a privileged one, as with
- * Docker and containerd: the policy then confines it as little as the daemon. Throws InvalidArgument.
+ * The labels of a container: the pod's, changed by the container's own config. Undefined for a privileged one, as in
+ * Docker and containerd: the policy then confines it no more than the daemon. Throws InvalidArgument.
  */
 export function planContainerSeLinux(
-  field: string,
   options: SELinuxOption | undefined,
   pods: SeLinuxLabel | undefined,
   privileged: boolean,
   host: HostFacts,
 ): SeLinuxSpec | undefined {
-  const asked = checkParts(field, options);
+  const asked = checkParts(options);
   if (!host.seLinuxEnabled || privileged || (pods === undefined && isEmpty(asked))) return undefined;
   const label = merge(pods ?? parseLabel(host.seLinuxProcessLabel), asked);
   const file = parseLabel(host.seLinuxFileLabel);
@@ -62,10 +62,10 @@ export function planContainerSeLinux(
 }
 
 /**
- * A pod's label with a level of its own where none was asked for: two categories that no other pod has together, so
- * that neither can read what is the other's.
+ * A pod's label, with a level of its own if none was asked for: a pair of categories that no other pod has, so that
+ * pods cannot read each other's files.
  *
- * @param seed chooses where to begin, so that levels are not used again soon: the pod's id
+ * @param seed decides where the search begins, so that levels are not reused soon: the pod's id
  * @param used the levels of all other pods
  */
 export function withFreeLevel(
@@ -81,20 +81,19 @@ export function withFreeLevel(
     const level = `${sensitivity}:${categoryPair((start + i) % pairs)}`;
     if (!used.has(level)) return { ...label, level };
   }
-  throw invalidField(
-    "linux.security_context.selinux_options.level",
-    `is needed: all ${pairs} pairs of categories are in use`,
-  );
+  throw invalidField(`${field}.level`, `must be given: all ${pairs} pairs of categories are in use`);
 }
 
-/** `user:role:type:level`; the level has colons of its own. Throws InvalidArgument for less than four parts. */
-export function parseLabel(label: string): SeLinuxLabel {
+/**
+ * Parses `user:role:type:level`, where the level may contain colons. Throws InvalidArgument for fewer than four parts.
+ */
+function parseLabel(label: string): SeLinuxLabel {
   const [user = "", role = "", type = "", ...level] = label.split(":");
   if (level.length === 0) throw invalidField("SELinux label", `${quote(label)} must be user:role:type:level`);
   return { user, role, type, level: level.join(":") };
 }
 
-/** The n-th pair of different categories: 0,1; 0,2; 1,2; 0,3; … */
+/** The n-th pair of distinct categories: 0,1; 0,2; 1,2; 0,3; … */
 function categoryPair(n: number): string {
   const high = Math.floor((1 + Math.sqrt(1 + 8 * n)) / 2);
   return `c${n - (high * (high - 1)) / 2},c${high}`;
@@ -107,7 +106,7 @@ function hash(seed: string): number {
   return value;
 }
 
-function checkParts(field: string, options: SELinuxOption | undefined): SeLinuxLabel {
+function checkParts(options: SELinuxOption | undefined): SeLinuxLabel {
   const { user = "", role = "", type = "", level = "" } = options ?? {};
   for (const [part, value] of Object.entries({ user, role, type })) {
     checkSingleLine(`${field}.${part}`, value, 256);

@@ -6,7 +6,7 @@ import { defaultShmBytes, planShmSize, shmSizeAnnotation } from "./shm-size.ts";
 const allowed = { defaultBytes: defaultShmBytes, annotationIsAllowed: true };
 const planned = (text: string) => planShmSize({ [shmSizeAnnotation]: text }, allowed);
 
-test("/dev/shm has the configured size, whatever annotation there is that is not allowed", () => {
+test("/dev/shm has the configured size, whatever an annotation says that is not allowed", () => {
   assert.equal(planShmSize({}, allowed), 64 * 2 ** 20);
   assert.equal(planShmSize({}, { defaultBytes: 4096, annotationIsAllowed: true }), 4096);
   for (const text of ["1Gi", "nonsense"])
@@ -24,7 +24,7 @@ for (const [text, bytes] of [
   ["2k", 2048],
   ["1T", 2 ** 40],
 ] as const) {
-  test(`an annotation of ${text} is ${bytes} bytes`, () => assert.equal(planned(text), bytes));
+  test(`an annotation of ${text} means ${bytes} bytes`, () => assert.equal(planned(text), bytes));
 }
 
 for (const text of ["", "0", "0Gi", "-1", "1.5Gi", "1e9", "64 Mi", "1X", "1Gi,mode=777", "999999999999999t", "１"]) {

@@ -10,7 +10,7 @@ test("the numbers are those of this kernel", () => {
     assert.equal(parseSignal("f", name).number, number, name);
 });
 
-test("signals are read in every spelling", () => {
+test("signals are understood in every spelling", () => {
   for (const text of ["SIGTERM", "TERM", "sigterm", "15"])
     assert.deepEqual(parseSignal("f", text), { name: "SIGTERM", number: 15, cri: Signal.SIGTERM });
   assert.deepEqual(parseSignal("f", "RTMIN+3"), { name: "SIGRTMIN+3", number: 37, cri: Signal.SIGRTMINPLUS3 });
@@ -18,12 +18,12 @@ test("signals are read in every spelling", () => {
   assert.deepEqual(parseSignal("f", "64"), { name: "SIGRTMAX", number: 64, cri: Signal.SIGRTMAX });
 });
 
-test("what is no signal is refused", () => {
+test("what is not a signal is refused", () => {
   for (const text of ["", "0", "65", "SIG", "SIGFOO", "RTMIN+31", "RTMAX+1", "-9", "toString", "15\n"])
     assert.throws(() => parseSignal("f", text), { code: Code.InvalidArgument });
 });
 
-test("every signal of the CRI has a number and comes back in the status", () => {
+test("every signal of the CRI has a number and is returned in the status", () => {
   for (const [key, value] of Object.entries(Signal)) {
     if (value === Signal.RUNTIME_DEFAULT) continue;
     const planned = planStopSignal(value, "SIGKILL");

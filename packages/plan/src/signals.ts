@@ -1,13 +1,13 @@
 import { Signal } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { invalidField, quote } from "./field-check.ts";
 
-/** A signal as the kernel, people and the CRI call it. */
+/** A signal as people, the kernel and the CRI call it. */
 export interface StopSignal {
   /** Such as SIGTERM or SIGRTMIN+3. */
   name: string;
   /** signal(7), for x86, ARM and most others. */
   number: number;
-  /** For ContainerStatus.stop_signal. RUNTIME_DEFAULT where the CRI has no word for it. */
+  /** For ContainerStatus.stop_signal; RUNTIME_DEFAULT where the CRI has no name for it. */
   cri: Signal;
 }
 
@@ -49,13 +49,13 @@ const numbers: Readonly<Record<string, number>> = {
   SIGPOLL: 29,
 };
 
-/** The first that glibc leaves to programs: 32 and 33 are its own. */
+/** The first real-time signal that glibc leaves to programs: it uses 32 and 33 itself. */
 const realTimeMin = 34;
 const realTimeMax = 64;
 
 /**
- * The signal that asks a container to stop: the one of its config, else of its image, else SIGTERM
- * (CRI: ContainerConfig.stop_signal). Throws InvalidArgument for a word that is no signal.
+ * The signal that asks a container to stop: the one in its config, else its image's, else SIGTERM (CRI:
+ * ContainerConfig.stop_signal). Throws InvalidArgument for what is not a signal.
  */
 export function planStopSignal(asked: Signal, imageStopSignal: string): StopSignal {
   if (asked !== Signal.RUNTIME_DEFAULT) return fromCri(asked);
@@ -63,7 +63,7 @@ export function planStopSignal(asked: Signal, imageStopSignal: string): StopSign
   return text === "" ? signalNumbered(15) : parseSignal("StopSignal of the image", text);
 }
 
-/** A signal as people write it: SIGTERM, term, 15, SIGRTMIN+3, RTMAX-1. Throws InvalidArgument. */
+/** Parses a signal as people write it: SIGTERM, term, 15, SIGRTMIN+3, RTMAX-1. Throws InvalidArgument. */
 export function parseSignal(field: string, text: string): StopSignal {
   const number = numberOf(text);
   if (number === undefined)
@@ -97,7 +97,7 @@ function nameOf(number: number): string {
   const classic = Object.entries(numbers).find(([, n]) => n === number)?.[0];
   if (classic !== undefined) return classic;
   if (number < realTimeMin) return `SIG${number}`;
-  // The CRI, like `kill -l`, counts the lower half from the beginning and the upper half from the end.
+  // Like `kill -l`, the CRI counts the lower half from the beginning and the upper half from the end.
   const fromMin = number - realTimeMin;
   if (fromMin <= 15) return fromMin === 0 ? "SIGRTMIN" : `SIGRTMIN+${fromMin}`;
   return number === realTimeMax ? "SIGRTMAX" : `SIGRTMAX-${realTimeMax - number}`;
@@ -112,6 +112,6 @@ function fromCri(asked: Signal): StopSignal {
   const key = Object.entries(Signal).find(([, value]) => value === asked)?.[0];
   if (key === undefined) throw invalidField("stop_signal", `${asked} is not a signal of the CRI`);
   const name = key.replace("PLUS", "+").replace("MINUS", "-");
-  // The status gives back the word that was sent: SIGPOLL stays SIGPOLL.
+  // The status returns the name that was sent: SIGPOLL stays SIGPOLL.
   return { name, number: numberOf(name)!, cri: asked };
 }

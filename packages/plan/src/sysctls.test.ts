@@ -25,7 +25,7 @@ test("unprivileged ports and ping are on in a pod's own network, unless the pod 
   );
 });
 
-test("the configuration can take each of them away", () => {
+test("the configuration can turn each of them off", () => {
   assert.deepEqual(
     planSysctls({}, own, { unprivilegedPorts: false, unprivilegedPing: true }).map((s) => s.name),
     ["net.ipv4.ping_group_range"],
@@ -36,7 +36,7 @@ test("the configuration can take each of them away", () => {
   );
 });
 
-test("each is written where it belongs", () => {
+test("each sysctl is written in its own namespace", () => {
   const plan = planSysctls(
     { "kernel.shm_rmid_forced": "1", "fs.mqueue.msg_max": "100", "net/ipv4/conf/eth0.1/forwarding": "1" },
     own,
@@ -61,7 +61,7 @@ test("a setting of the host's namespace or of the whole machine is refused", () 
     assert.throws(() => planSysctls({ [name]: "1" }, own), { code: Code.InvalidArgument });
 });
 
-test("names that lead elsewhere and values of more lines are refused", () => {
+test("names that lead elsewhere and values with several lines are refused", () => {
   for (const name of [
     "",
     "net",

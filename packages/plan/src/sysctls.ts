@@ -1,8 +1,8 @@
 import { checkSingleLine, invalidField, quote } from "./field-check.ts";
 
-/** One kernel setting of a pod, to be written inside the pod's namespace. */
+/** A kernel setting of a pod, to be written inside the pod's namespace. */
 export interface SysctlPlan {
-  /** With dots, as sysctl(8) prints it. */
+  /** With dots, as printed by sysctl(8). */
   name: string;
   /** The file, relative to /proc/sys. */
   file: string;
@@ -10,7 +10,9 @@ export interface SysctlPlan {
   namespace: "network" | "ipc";
 }
 
-/** What the configuration says of the network namespaces of pods, as containerd and CRI-O have it. */
+/**
+ * What the daemon's configuration says about pods' network namespaces, with the same choices as containerd and CRI-O.
+ */
 export interface SysctlPolicy {
   /** Ports below 1024 need no capability. */
   readonly unprivilegedPorts: boolean;
@@ -25,7 +27,7 @@ function defaultsOf(policy: SysctlPolicy): Record<string, string> {
   };
 }
 
-/** The settings of an IPC namespace (ipc_namespaces(7)) that have no prefix of their own. */
+/** The settings of an IPC namespace (ipc_namespaces(7)) that do not share a prefix. */
 const ipcNames = new Set([
   "kernel.msgmax",
   "kernel.msgmnb",
@@ -38,9 +40,9 @@ const ipcNames = new Set([
 ]);
 
 /**
- * The pod's sysctls, its own over those of the policy, sorted by name. Only those that belong to a
- * namespace which is the pod's own are allowed: any other would change the host (CRI:
- * LinuxPodSandboxConfig.sysctls). Throws InvalidArgument naming the sysctl.
+ * The pod's sysctls, sorted by name; those that it asks for replace those of the policy. Only settings of the pod's own
+ * namespaces are allowed, as any other would change the host (CRI: LinuxPodSandboxConfig.sysctls). Throws
+ * InvalidArgument naming the sysctl.
  */
 export function planSysctls(
   asked: Readonly<Record<string, string>>,
@@ -80,7 +82,7 @@ function namespaceOf(name: string): SysctlPlan["namespace"] {
   );
 }
 
-/** sysctl(8) takes both separators: whichever comes first separates, and the other one is part of a name. */
+/** sysctl(8) accepts both separators: the one that comes first separates, and the other is part of a name. */
 function fileOf(spelling: string): string {
   checkSingleLine("linux.sysctls", spelling, 256);
   const dotted = spelling.search(/[./]/) === spelling.indexOf(".");

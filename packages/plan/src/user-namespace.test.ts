@@ -66,18 +66,18 @@ test("a pod with a user namespace has its own PID and IPC namespaces, and may ha
   assert.equal(podFrom({ pod: withModes({ network: "NODE" }) }).network, "host");
 });
 
-test("where the machine or the handler cannot, that is said", () => {
+test("where the machine or the handler has no user namespaces, the error says so", () => {
   podRefused(userns(own), Code.FailedPrecondition, /cannot have user namespaces here: needs Linux 5\.19$/, {
     host: { idMapProblem: "needs Linux 5.19" },
   });
   podRefused(userns(own), Code.FailedPrecondition, /runtime handler "old" has no user namespaces/, {
     handler: { name: "old", userNamespaces: false },
   });
-  // A bad value stays one.
+  // A bad value is reported first.
   podRefused(userns({ mode: "TARGET" }), Code.InvalidArgument, field, { host: { idMapProblem: "needs Linux 5.19" } });
 });
 
-test("a container's user namespace is its pod's", () => {
+test("a container has the user namespace of its pod", () => {
   containerFrom({ pod: userns(own), container: userns(own) });
   containerFrom({ pod: userns(own), container: {} });
   containerFrom({ pod: userns({ mode: "NODE" }), container: {} });
@@ -98,7 +98,7 @@ test("a container's user namespace is its pod's", () => {
 
 const mount = (more: object) => ({ mounts: [{ container_path: "/data", host_path: "/srv", ...more }] });
 
-test("a mount has mappings of uids and gids that do not overlap, or none", () => {
+test("a mount has mappings of both uids and gids that do not overlap, or none", () => {
   const mappingsOf = (container: object, pod: object = {}) =>
     containerFrom({ pod, container }).plan.mounts[0]!.idMappings;
   assert.deepEqual(mappingsOf(mount({ uidMappings: [line(9, 2), line(20, 1, 7)], gidMappings: [line(5, 1)] })), {
@@ -127,7 +127,7 @@ test("a mount has mappings of uids and gids that do not overlap, or none", () =>
     ],
     [
       { uidMappings: Array.from({ length: 341 }, (_, i) => line(i, 1, i)), gidMappings: [line(9)] },
-      /^mounts\[0\]\.uidMappings has 341 mappings; the kernel takes 340/,
+      /^mounts\[0\]\.uidMappings has 341 mappings; the kernel accepts 340/,
     ],
     [
       { uidMappings: [line(5)], gidMappings: [line(9)], propagation: "PROPAGATION_BIDIRECTIONAL" },
@@ -141,7 +141,7 @@ test("a mount has mappings of uids and gids that do not overlap, or none", () =>
   );
 });
 
-test("an image as a volume has the pod's mappings, unless others are asked for", () => {
+test("an image that is mounted as a volume gets the pod's mappings, unless others are asked for", () => {
   const image = { container_path: "/data", image: { image: "models:1" }, readonly: true };
   const { plan } = containerFrom({
     pod: userns(own),

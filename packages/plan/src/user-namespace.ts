@@ -4,7 +4,7 @@ import { invalidField, quote, unsupportedHere } from "./field-check.ts";
 import type { HandlerFacts, HostFacts } from "./host-facts.ts";
 import type { ResolvedUser } from "./user.ts";
 
-/** `length` ids from `containerId` on are those from `hostId` on outside (user_namespaces(7)). */
+/** `length` ids, from `containerId` on inside and from `hostId` on outside (user_namespaces(7)). */
 export interface IdMapping {
   containerId: number;
   hostId: number;
@@ -17,18 +17,17 @@ export interface IdMappings {
   gids: IdMapping[];
 }
 
-/** The last id is none: chown(2) reads it as "leave it". */
+/** Not an id: chown(2) takes it as "do not change". */
 const maxId = 0xffff_ffff;
 
-/** user_namespaces(7): what the kernel takes of lines in one map. */
+/** user_namespaces(7): how many lines the kernel accepts in one map. */
 const maxMappings = 340;
 
 /**
- * CRI: UserNamespace of a pod; undefined is the host's. NODE is that, and so is no options at all: a
- * kubelet that knows of user namespaces always sends them. POD has one mapping of uids and one of
- * gids, each from id 0 of the container on. Throws InvalidArgument for anything else and
- * FailedPrecondition where this machine has no idmapped mounts
- * or the handler no user namespaces.
+ * CRI: UserNamespace of a pod; undefined is the host's. NODE means the host's, and so do missing options: a kubelet
+ * that supports user namespaces always sends them. POD has one mapping of uids and one of gids, each from the
+ * container's id 0 on. Throws InvalidArgument for anything else, and FailedPrecondition where this machine has no
+ * idmapped mounts or the handler no user namespaces.
  */
 export function planPodUserNamespace(
   field: string,
@@ -49,8 +48,8 @@ export function planPodUserNamespace(
 }
 
 /**
- * A container's options must say what its pod's did; none at all are its pod's (CRI: if the struct
- * is nil, POD must be assumed). Throws InvalidArgument.
+ * A container's options must be the same as its pod's; missing options mean the pod's (CRI: if the struct is nil, POD
+ * must be assumed). Throws InvalidArgument.
  */
 export function checkContainerUserNamespace(
   field: string,
@@ -109,7 +108,7 @@ function readMappings(field: string, mappings: readonly IDMapping[]): IdMapping[
   if (mappings.length === 0)
     throw invalidField(field, "is missing: a mount has mappings of both uids and gids, or none");
   if (mappings.length > maxMappings)
-    throw invalidField(field, `has ${mappings.length} mappings; the kernel takes ${maxMappings}`);
+    throw invalidField(field, `has ${mappings.length} mappings; the kernel accepts ${maxMappings}`);
   const read = mappings.map((mapping, i) => readMapping(`${field}[${i}]`, mapping));
   for (const side of ["containerId", "hostId"] as const) {
     const sorted = read.toSorted((a, b) => a[side] - b[side]);
@@ -143,12 +142,15 @@ export function mappingsSpec(mappings: readonly IdMapping[]): IdMappingSpec[] {
   }));
 }
 
-/** What root of a container is on the host. */
+/** Which ids on the host are the container's root. */
 export function hostRootOf(mappings: IdMappings | undefined): { uid: number; gid: number } {
   return { uid: mappings?.uids[0]?.hostId ?? 0, gid: mappings?.gids[0]?.hostId ?? 0 };
 }
 
-/** Throws InvalidArgument for a user or group that the pod's user namespace does not have: the runtimes' own words for it say nothing. */
+/**
+ * Throws InvalidArgument for a user or group that the pod's user namespace does not have: the runtimes' own error
+ * messages do not explain it.
+ */
 export function checkUserIsMapped({ uid, gid, additionalGids }: ResolvedUser, pods: IdMappings | undefined): void {
   if (pods === undefined) return;
   const uids = pods.uids[0]!.length;
@@ -166,7 +168,10 @@ export function checkUserIsMapped({ uid, gid, additionalGids }: ResolvedUser, po
     );
 }
 
-/** Apart from root, as whom the containers' processes might run: the highest id that there is, at most the 65535 of other pods. */
+/**
+ * An unprivileged id for the pod's own process, so that it does not run as root, as containers might: the highest id in
+ * the namespace, but at most 65535, which pods without a user namespace use.
+ */
 export function nobodyOf({ uids, gids }: IdMappings): number {
   return Math.min(65_535, uids[0]!.length - 1, gids[0]!.length - 1);
 }

@@ -19,7 +19,7 @@ function resolve(
   return resolveUser(planUser(security(fields), imageUser), passwd, group);
 }
 
-test("the image's USER in its four forms, and none", () => {
+test("the image's USER is understood in its four forms, and may be missing", () => {
   assert.deepEqual(resolve("alice"), { uid: 1000, gid: 1001, additionalGids: [10, 1001] });
   assert.deepEqual(resolve("1000"), { uid: 1000, gid: 1001, additionalGids: [10, 1001] });
   assert.deepEqual(resolve("alice:staff"), { uid: 1000, gid: 50, additionalGids: [10, 50] });
@@ -27,7 +27,7 @@ test("the image's USER in its four forms, and none", () => {
   assert.deepEqual(resolve(""), { uid: 0, gid: 0, additionalGids: [0] });
 });
 
-test("the security context comes before the image", () => {
+test("the security context wins over the image", () => {
   assert.deepEqual(resolve("alice:staff", { runAsUser: { value: 2000n } }), { uid: 2000, gid: 0, additionalGids: [0] });
   assert.deepEqual(resolve("", { runAsUsername: "alice", runAsGroup: { value: 3000n } }), {
     uid: 1000,
@@ -46,7 +46,7 @@ test("Merge adds the image's groups, Strict does not", () => {
   });
 });
 
-test("an image without the files is fine for ids only", () => {
+test("an image without the files works with ids only", () => {
   assert.deepEqual(resolveUser(planUser(undefined, "5"), undefined, undefined), {
     uid: 5,
     gid: 0,
@@ -62,7 +62,7 @@ test("an image without the files is fine for ids only", () => {
   });
 });
 
-test("impossible requests are refused by the field's name", () => {
+test("impossible requests are refused, naming the field", () => {
   assert.throws(() => planUser(security({ runAsGroup: { value: 1n } }), "alice"), {
     code: Code.InvalidArgument,
     message: /run_as_group needs/,
@@ -83,7 +83,7 @@ test("impossible requests are refused by the field's name", () => {
     assert.throws(() => planUser(undefined, user), { code: Code.InvalidArgument });
 });
 
-test("files beyond bounds are refused, hostile lines passed over", () => {
+test("files that are too large are refused, hostile lines skipped", () => {
   assert.throws(() => resolveUser(planUser(undefined, "alice"), "x".repeat(maxUserFileBytes + 1), group), {
     code: Code.InvalidArgument,
   });

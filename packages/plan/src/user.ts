@@ -2,37 +2,37 @@ import type { StatusError } from "@keelson/base/status.ts";
 import { SupplementalGroupsPolicy, type LinuxContainerSecurityContext } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { checkInteger, checkSingleLine, invalidField, quote } from "./field-check.ts";
 
-/** Who is asked for: an id, or a name of the image's own /etc/passwd or /etc/group. */
+/** A user or group: an id, or a name from the image's /etc/passwd or /etc/group. */
 export type IdOrName = { id: number } | { name: string };
 
-/** As whom a container is to run, before the image's files are read. Plain JSON. */
+/** The user as which a container will run, before the image's files are read. Plain JSON. */
 export interface UserRequest {
   user: IdOrName;
-  /** Undefined: the primary group of the user in /etc/passwd, 0 for a user who is not there. */
+  /** Undefined: the user's primary group in /etc/passwd, or 0 for a user who is not in it. */
   group?: IdOrName;
   supplementalGroups: number[];
-  /** Merge adds the groups of which the image's /etc/group says that the user is a member. */
+  /** Merge adds the groups that list the user as a member in the image's /etc/group. */
   policy: "Merge" | "Strict";
 }
 
-/** Sorted; `additionalGids` has the primary group too. */
+/** `additionalGids` is sorted and includes the primary group. */
 export interface ResolvedUser {
   uid: number;
   gid: number;
   additionalGids: number[];
 }
 
-/** runc and crun take ids up to INT_MAX. */
+/** runc and crun accept ids up to INT_MAX. */
 const maxId = 2147483647;
 /** NGROUPS_MAX of limits.h. */
 const maxGroups = 65536;
-/** The effects side reads no more of /etc/passwd and /etc/group; over it, their image is refused. */
+/** The largest /etc/passwd and /etc/group that are read; images with larger ones are refused. */
 export const maxUserFileBytes = 4 * 1024 * 1024;
 
 /**
- * The user from the security context, else from the image's USER (`user`, `uid`, `user:group`,
- * `uid:gid`), else root. Throws InvalidArgument for ids out of range, run_as_group without a user,
- * and run_as_user together with run_as_username.
+ * The user from the security context, else from the image's USER (`user`, `uid`, `user:group`, `uid:gid`), else root.
+ * Throws InvalidArgument for ids out of range, for run_as_group without a user, and for run_as_user together with
+ * run_as_username.
  */
 export function planUser(security: LinuxContainerSecurityContext | undefined, imageUser: string): UserRequest {
   const field = "linux.security_context";
@@ -44,9 +44,9 @@ export function planUser(security: LinuxContainerSecurityContext | undefined, im
 }
 
 /**
- * Ids from the texts of the image's /etc/passwd and /etc/group (passwd(5), group(5)); undefined where
- * the image has no such file. Lines that make no sense are passed over. Throws InvalidArgument for a
- * name that is not there, or for files or groups beyond bounds.
+ * Finds the ids in the texts of the image's /etc/passwd and /etc/group (passwd(5), group(5)), which are undefined when
+ * the image does not have the file. Malformed lines are skipped. Throws InvalidArgument for a name that is not found,
+ * and for files or groups that are too large.
  */
 export function resolveUser(
   request: UserRequest,
@@ -59,8 +59,8 @@ export function resolveUser(
   const uid = "id" in request.user ? request.user.id : entry!.uid;
   const gid = request.group === undefined ? (entry?.gid ?? 0) : resolveGroup(request.group, groupText);
   const member = request.policy === "Merge" && entry !== undefined ? groupsOfMember(entry.name, groupText) : [];
-  // The primary group belongs to the list: without it setgroups(2) could take a restriction away
-  // that a file puts on that group (CVE-2022-36109).
+  // The list must include the primary group: without it, setgroups(2) could lift a restriction that a file puts on that
+  // group (CVE-2022-36109).
   const additionalGids = [...new Set([gid, ...member, ...request.supplementalGroups])].sort((a, b) => a - b);
   if (additionalGids.length > maxGroups)
     throw invalidField(
@@ -87,7 +87,7 @@ function askedUser(field: string, security: LinuxContainerSecurityContext | unde
   return parseImageUser(imageUser);
 }
 
-/** USER of an image (image-spec config.md): `user`, `uid`, `user:group`, `uid:gid` and mixed. */
+/** An image's USER (image-spec config.md): `user`, `uid`, `user:group`, `uid:gid` and mixed forms. */
 function parseImageUser(text: string): AskedUser {
   const [user = "", group = "", ...rest] = text.trim().split(":");
   if (rest.length > 0) throw invalidField("User of the image", `${quote(text)} must be USER or USER:GROUP`);

@@ -1,10 +1,19 @@
-import { constants, existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync } from "node:fs";
+import {
+  closeSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+} from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
-import { makeDirectories } from "@keelson/linux/make-directories.ts";
 import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
 import { signalProcess, watchProcess } from "@keelson/linux/process.ts";
 import { isProcessAlive, processStartTicks, readStat } from "@keelson/linux/procfs.ts";
@@ -13,11 +22,13 @@ import { connectSeqpacket } from "@keelson/linux/seqpacket.ts";
 import { type Child, spawn } from "@keelson/linux/spawn.ts";
 import { settles, startGraceMs } from "./gentle-abort.ts";
 import { MonitorPipe } from "./monitor-pipe.ts";
+import { openLogFile, readyLogFile } from "./open-log-file.ts";
+import { readPid } from "./pid-file.ts";
 import { isExecutable } from "./runtime-command.ts";
 import type { ExitReport, RunningProcesses, RuntimeContainer } from "./runtime.ts";
 
-/** The runtime that conmon calls to make a container. */
-export interface MonitoredRuntime {
+/** The runtime that conmon calls to create a container. */
+interface MonitoredRuntime {
   readonly path: string;
   readonly args: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
@@ -26,18 +37,18 @@ export interface MonitoredRuntime {
 
 const sigkill = 9;
 
-/** How long a monitor may go on when its container is gone, in ms: it writes what is left in the pipes to the log. */
+/** How long a monitor may run on after its container is gone, in ms: it still writes to the log what is left in the pipes. */
 const lingerMs = 2000;
 
-/** How often a monitor is looked at that does not open the log anew, in ms. */
+/** The longest pause before looking again whether a monitor has reopened the log, in ms. */
 const maxReopenPauseMs = 250;
 
-/** conmon's message on its control FIFO that means: open the log anew (conmon's ctrl.c). */
+/** conmon's message on its control FIFO to reopen the log (conmon's ctrl.c). */
 const reopenLogsMessage = "2 0 0\n";
 
 /**
  * conmon, one for each container: it holds the streams, writes the log and the exit code, and outlives the daemon.
- * Whatever runtime it calls, a running container is talked to by files in the bundle.
+ * Whatever runtime it calls, a running container is reached through files in the bundle.
  */
 export class Conmon {
   readonly #path: string;
@@ -45,7 +56,7 @@ export class Conmon {
 
   /**
    * @param path absolute.
-   * @param exitsDir where the exit codes are written, a file for each container.
+   * @param exitsDir where monitors write exit codes, to a file for each container.
    */
   constructor(path: string, exitsDir: string) {
     this.#path = path;
@@ -54,15 +65,16 @@ export class Conmon {
   }
 
   /**
-   * Has a container made whose spec is in its bundle; returns when it is. `main` is the process that the runtime named.
-   * Throws Internal with the runtime's words; then the monitor is gone, and what it has made is the caller's to take down.
+   * Has the runtime create a container whose spec is in its bundle, and returns when that is done; `main` is the process
+   * that the runtime named. Throws Internal with the runtime's words; then the monitor is gone, and the caller removes what
+   * exists of the container.
    */
   async create(
     container: RuntimeContainer,
     runtime: MonitoredRuntime,
     signal: AbortSignal,
   ): Promise<RunningProcesses & { readonly main: ProcessIdentity }> {
-    if (container.logPath !== "") makeDirectories(dirname(container.logPath), 0o755);
+    if (container.logPath !== "") closeSync(openLogFile(container.logPath));
     rmSync(this.#exitFile(container.id), { force: true });
     using pipe = new MonitorPipe();
     const monitor = this.#start(container, runtime, pipe);
@@ -96,11 +108,12 @@ export class Conmon {
     if (container.stdin) args.push("--stdin");
     if (container.stdin && !container.stdinOnce) args.push("--leave-stdin-open");
     if (runtime.systemdCgroup) args.push("--systemd-cgroup");
-    // The working directory is where conmon leaves its `oom` file.
+    // conmon leaves its `oom` file in its working directory.
     const options = {
       args,
       cwd: bundleDir,
-      env: { PATH: process.env["PATH"], _OCI_SYNCPIPE: "3", ...runtime.env },
+      // In the C locale conmon takes no argument with a letter beyond ASCII, such as a log's path.
+      env: { PATH: process.env["PATH"], LC_ALL: "C.UTF-8", _OCI_SYNCPIPE: "3", ...runtime.env },
       newSession: true,
     };
     try {
@@ -136,11 +149,13 @@ export class Conmon {
   }
 
   async reopenLog(container: RuntimeContainer, monitor: ProcessIdentity, signal: AbortSignal): Promise<void> {
-    // conmon replaces a file that is still in place, and what it holds would be lost.
+    // conmon would replace a file that is still in place, and its content would be lost.
     if (isLoggingTo(monitor, container.logPath)) return;
+    using ready = readyLogFile(container.logPath);
     await using control = await openControl(join(container.bundleDir, "ctl"));
     await control.write(reopenLogsMessage);
-    // A monitor that works is there at the second look; one that is stopped must not keep the daemon busy.
+    ready.taken();
+    // A working monitor is done at the second look; a stopped one must not keep the daemon busy.
     for (let pauseMs = 1; !isLoggingTo(monitor, container.logPath); pauseMs = Math.min(2 * pauseMs, maxReopenPauseMs)) {
       if (!isProcessAlive(monitor.pid, monitor.startTicks)) {
         throw new StatusError(
@@ -152,7 +167,7 @@ export class Conmon {
     }
   }
 
-  /** conmon ends right after it has written the exit code: no end can be missed, and none is needed from a directory. */
+  /** conmon ends right after it has written the exit code, so its own end tells the container's, and none can be missed. */
   watch({ monitor }: RunningProcesses, onEnd: () => void): Disposable {
     return watchProcess(monitor.pid, monitor.startTicks, onEnd);
   }
@@ -174,7 +189,7 @@ export class Conmon {
     }
   }
 
-  /** Forgets a container that is gone: removes its exit code, when its monitor has ended and can write none any more. */
+  /** Forgets a container that is gone: removes its exit code once its monitor has ended and cannot write one any more. */
   async forget({ id, bundleDir }: Pick<RuntimeContainer, "id" | "bundleDir">): Promise<void> {
     const monitor = monitorOf(bundleDir);
     if (monitor !== undefined && !(await endsWithin(monitor, lingerMs))) {
@@ -189,7 +204,7 @@ export class Conmon {
   }
 }
 
-/** Has the pid that the runtime named. */
+/** The file with the pid that the runtime named. */
 export function pidFile(bundleDir: string): string {
   return join(bundleDir, "pidfile");
 }
@@ -198,22 +213,11 @@ function monitorPidFile(bundleDir: string): string {
   return join(bundleDir, "conmon.pid");
 }
 
-/** The monitor that runs for a bundle. Its pid is in a file: another process may have that number now. */
+/** The monitor that runs for a bundle. Its pid comes from a file: another process may have that number now. */
 function monitorOf(bundleDir: string): ProcessIdentity | undefined {
   const pid = readPid(monitorPidFile(bundleDir));
   const stat = pid === undefined ? null : readStat(pid);
   return stat?.name === "conmon" && stat.state !== "Z" ? stat : undefined;
-}
-
-/** The pid in a file; undefined without one. */
-export function readPid(file: string): number | undefined {
-  try {
-    const pid = Number.parseInt(readFileSync(file, "utf8"), 10);
-    return Number.isInteger(pid) && pid > 1 ? pid : undefined;
-  } catch (error) {
-    if (isErrno(error, "ENOENT")) return undefined;
-    throw error;
-  }
 }
 
 async function endsWithin({ pid, startTicks }: ProcessIdentity, timeoutMs: number): Promise<boolean> {
@@ -229,7 +233,7 @@ function identify(pid: number): ProcessIdentity {
   return { pid, startTicks };
 }
 
-/** Whether the monitor has this very file open: /proc shows its name as it is now. */
+/** Whether the monitor has this very file open. By inode: /proc shows a renamed file under its new name. */
 function isLoggingTo(monitor: ProcessIdentity, logPath: string): boolean {
   if (!existsSync(logPath)) return false;
   const fds = `/proc/${monitor.pid}/fd`;

@@ -1,21 +1,22 @@
-import { readdirSync, readFileSync, rmSync } from "node:fs";
+import { readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { isErrno } from "@keelson/linux/errno.ts";
 import { signalProcess } from "@keelson/linux/process.ts";
 import { descendants, type ProcessStat, readCgroup, readProcesses, sessionMembers } from "@keelson/linux/procfs.ts";
+import { readPid } from "./pid-file.ts";
 
 const sigkill = 9;
 const sigstop = 19;
 
-/** More rounds only help a command that forks faster than it is stopped. */
+/** More rounds would only help a command that forks faster than it can be stopped. */
 const maxRounds = 5;
 
 /**
- * Kills a command that was started in a container, with its descendants and its session. Nothing
- * happens when it was not started yet or has ended.
+ * Kills a command that was started in a container, with its descendants and its session. Does nothing when the command
+ * has not started yet or has ended.
  *
  * @param processes all that may belong to it: those of the container, which are far fewer than the machine's.
- * @param isWanted asked of the process that the file names: after a restart its number may be another's.
+ * @param isWanted whether to kill the process that the file names: after a restart its number may belong to another.
  */
 export function killExec(
   pidFile: string,
@@ -25,8 +26,8 @@ export function killExec(
   const pid = readPid(pidFile);
   if (pid === undefined || !isWanted(pid)) return;
   const stopped = new Map<number, ProcessStat>();
-  // What is stopped cannot fork while its children are counted; a few rounds catch what was forked before. None is killed
-  // until all are known: nobody can tell whose the children of a dead process were.
+  // A stopped process cannot fork while its children are counted; a few rounds catch what it forked before. None is killed
+  // until all are known: whose children the orphans of a dead process were, nobody can tell.
   for (let round = 0; round < maxRounds; round += 1) {
     const found = membersOf(pid, processes()).filter((p) => !stopped.has(p.pid));
     if (found.length === 0) break;
@@ -39,8 +40,8 @@ export function killExec(
 }
 
 /**
- * Ends the commands that a daemon before this one was running in a container, whose callers and
- * timeouts are gone with it, and removes their files.
+ * Ends the commands that an earlier daemon was running in a container, as their callers and timeouts are gone with it, and
+ * removes their files.
  */
 export function endExecsIn(bundleDir: string, containerId: string): void {
   for (const name of namesIn(bundleDir)) {
@@ -59,19 +60,9 @@ function membersOf(pid: number, processes: ProcessStat[]): ProcessStat[] {
   return [...all.values()].filter((p) => p.state !== "Z");
 }
 
-/** The last part of a container's cgroup has its id, with either driver. */
+/** The path of a container's cgroup has its id in it, with either driver. */
 function isInCgroupOf(pid: number, containerId: string): boolean {
   return (readCgroup(pid) ?? []).some((c) => c.path.includes(containerId));
-}
-
-function readPid(file: string): number | undefined {
-  try {
-    const pid = Number.parseInt(readFileSync(file, "utf8"), 10);
-    return Number.isInteger(pid) && pid > 1 ? pid : undefined;
-  } catch (error) {
-    if (isErrno(error, "ENOENT")) return undefined;
-    throw error;
-  }
 }
 
 function namesIn(dir: string): string[] {

@@ -4,27 +4,27 @@ import { Pty, TerminalMaster, type TerminalSize } from "@keelson/linux/pty.ts";
 import { type Child, spawn, type SpawnOptions } from "@keelson/linux/spawn.ts";
 import type { ExecStreams } from "./runtime.ts";
 
-/** A program that runs with the streams of a command. */
+/** A program that was launched with the streams of a command. */
 export interface Launched {
-  /** Whoever is handed them closes them. */
+  /** The receiver closes them. */
   readonly streams: ExecStreams;
   readonly resize: (size: TerminalSize) => void;
 }
 
 /**
- * What pipes hold; Linux' own is 64 KiB. On a busy machine no more than that passes each time that its reader gets a
- * turn. They take memory only as they fill: that of an output is the container's, which may have little.
+ * The capacity of pipes; Linux' own is 64 KiB. On a busy machine no more than that gets through each time that its reader
+ * gets a turn. They take memory only as they fill: for output it is the container's, which may have little.
  */
 const pipeBytes = { input: 1024 * 1024, output: 256 * 1024 };
 
-/** How often a runtime that may not have looked yet is told of a new size, in ms after it. */
+/** When to tell a runtime again that the size has changed, as it may not listen yet, in ms after the change. */
 const resizeAgainMs = [100, 500];
 
 type Command = Pick<SpawnOptions, "file" | "args" | "env" | "oomScoreAdj">;
 
 /**
- * Runs a program to its end with real pipes, which it can open again as /dev/stdout. It leads a session of its own, which
- * is killed when the signal aborts. Returns its exit code, null when a signal ended it.
+ * Runs a program to its end with real pipes, so that it can reopen them as /dev/stdout. It leads a session of its own,
+ * which is killed when the signal aborts. Returns its exit code, null when a signal ended it.
  */
 export async function runOnPipes(
   command: Command,
@@ -32,7 +32,7 @@ export async function runOnPipes(
   signal: AbortSignal,
 ): Promise<number | null> {
   using pipes = new Pipes();
-  // Never /dev/null: crun gives what it gets to the container's user.
+  // Never /dev/null: crun changes the owner of its streams to the container's user.
   const [input, output, errors] = [pipes.make("input"), pipes.make("output"), pipes.make("output")];
   const child = pipes.spawn(command, [input.theirs, output.theirs, errors.theirs]);
   launched({
@@ -43,8 +43,8 @@ export async function runOnPipes(
 }
 
 /**
- * The same with a terminal that the program makes and hands over on the console socket; `launched` is not called when it
- * does not.
+ * The same with a terminal that the program creates and hands over on the console socket. When it does not, `launched` is
+ * not called.
  */
 export async function runOnConsole(
   command: Command,
@@ -63,7 +63,7 @@ export async function runOnConsole(
   socket.look();
   socket[Symbol.dispose]();
   const fd = await socket.master;
-  // Mostly it has ended by itself. A command whose terminal nobody has would run on unseen.
+  // Mostly the program has ended by itself. If not: a command whose terminal nobody has must not run on unseen.
   if (fd === undefined) {
     child.killGroup("SIGKILL");
     return await end;
@@ -74,23 +74,27 @@ export async function runOnConsole(
 }
 
 /**
- * What a program does with a terminal of ours: it copies between that and one that it makes, or gives it to its command,
- * as all three streams.
+ * What a program does with a terminal of ours: it copies between that and one that it creates, or passes it on to its
+ * command as all three streams.
  */
 export type TerminalUse = "copied" | "handed on";
+
+interface TerminalOptions {
+  readonly size: TerminalSize | undefined;
+  readonly use: TerminalUse;
+}
 
 /** The same with a terminal of ours. */
 export async function runOnTerminal(
   command: Command,
-  size: TerminalSize | undefined,
-  use: TerminalUse,
+  { size, use }: TerminalOptions,
   launched: (program: Launched) => void,
   signal: AbortSignal,
 ): Promise<number | null> {
   using pipes = new Pipes();
   using pty = new Pty(use === "copied" ? "raw" : "cooked");
   if (size !== undefined) pty.master.resize(size);
-  // Where they can be, the program's own words are kept off the terminal.
+  // Where possible, the program's own messages are kept off the terminal.
   const child = pipes.spawn(
     command,
     [pty.slaveFd, pty.slaveFd, use === "copied" ? pipes.make("output").theirs : pty.slaveFd],
@@ -100,7 +104,7 @@ export async function runOnTerminal(
   const resize = (size: TerminalSize) => {
     pty.master.resize(size);
     child.kill("SIGWINCH");
-    // It may not listen yet.
+    // It may not listen for the signal yet.
     for (const ms of resizeAgainMs) setTimeout(() => child.kill("SIGWINCH"), ms).unref();
   };
   launched({ streams: { is: "terminal", master: pty.master.duplicate() }, resize });
@@ -117,13 +121,13 @@ async function endOf(child: Child, signal: AbortSignal): Promise<number | null> 
 }
 
 interface Pipe {
-  /** The child's end; ours to close when it has it. */
+  /** The child's end, which we close once the child has it. */
   readonly theirs: number;
-  /** Hands our end over. */
+  /** Hands over our end. */
   take(): number;
 }
 
-/** Pipes to a child. Ends of ours that nobody has taken are open as long as this, so that the child can write what nobody reads. */
+/** Pipes to a child. Our ends that nobody has taken stay open until this is disposed, so that the child can write to them. */
 class Pipes implements Disposable {
   readonly #ours = new DisposableStack();
   readonly #theirs = new DisposableStack();
@@ -139,7 +143,7 @@ class Pipes implements Disposable {
     return { theirs, take: () => ((isTaken = true), mine) };
   }
 
-  /** Leader of a session of its own. Closes the child's ends, which it has now. */
+  /** Starts the child as the leader of a session, and closes the ends that it now has. */
   spawn(command: Command, fds: readonly number[], options: Pick<SpawnOptions, "takesTerminal"> = {}): Child {
     const child = spawn({ ...command, ...options, newSession: true, fds });
     this.#theirs.dispose();

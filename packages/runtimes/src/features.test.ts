@@ -55,7 +55,7 @@ test("the namespaces in a runtime's features say whether it has user namespaces"
     assert.equal(userNamespacesInFeatures(without), false);
 });
 
-test("what is no answer is none, whatever it is", () => {
+test("anything else is not taken for an answer", () => {
   const whole = answer(["user"]);
   const wrong = [
     "",
@@ -80,7 +80,7 @@ test("runtimes from before that command are known by their version", () => {
     assert.ok(!userNamespacesInVersion(text), text);
 });
 
-test("a runtime is asked once, with its arguments, and again when it was replaced", async (t) => {
+test("a runtime is asked once, with its arguments, and again when it has been replaced", async (t) => {
   const { features, write, remove, calls } = withRuntime(t, `echo '${answer(["user"])}'`);
   assert.deepEqual(features.facts, {
     name: "r",
@@ -100,7 +100,7 @@ test("a runtime is asked once, with its arguments, and again when it was replace
   assert.equal(calls().length, 4);
 });
 
-test("one without the command is asked for its version", async (t) => {
+test("a runtime without the command is asked for its version", async (t) => {
   const { features, calls } = withRuntime(
     t,
     `case "$2" in features) echo unknown command >&2; exit 1;; *) echo crun version 1.8.1;; esac`,
@@ -111,7 +111,7 @@ test("one without the command is asked for its version", async (t) => {
   assert.deepEqual(calls(), ["--flag --version", "--flag features"]);
 });
 
-test("one that prints garbage, floods or fails has no version and no user namespaces, and may be used", async (t) => {
+test("a runtime that prints garbage, floods or fails has no version and no user namespaces, but may be used", async (t) => {
   for (const script of [
     `yes '${answer(["user"])}' | head -c 1000000`,
     "exit 3",
@@ -128,7 +128,7 @@ test("one that prints garbage, floods or fails has no version and no user namesp
   }
 });
 
-test("one that crashes or cannot be executed is a problem that names it and says what to do", async (t) => {
+test("a runtime that crashes or cannot be executed has a problem that names it and says what to do", async (t) => {
   const crashing = withRuntime(t, "kill -SEGV $$");
   await crashing.features.refresh();
   assert.match(
@@ -144,7 +144,7 @@ test("one that crashes or cannot be executed is a problem that names it and says
   assert.match(plain.features.problem!, /runtime cannot be executed: .*ENOEXEC.*; install runtime/);
 });
 
-test("one that hangs is given up, and what it had started with it", async (t) => {
+test("a runtime that hangs is given up and has a problem that says so", async (t) => {
   const { features } = withRuntime(t, "exec sleep 1000", { answerTimeoutMs: 200 });
   await features.refresh();
   assert.match(features.problem!, /runtime did not answer (features|--version) within 0.2 s; install runtime/);
@@ -169,7 +169,7 @@ test("a shim is asked for its version, and the runtime that it calls for the fea
   assert.equal(shim.features.facts.userNamespaces, false);
 });
 
-test("a shim with its own machines has what the configuration declares of it, as far as this machine has it", async (t) => {
+test("a shim with its own machines has the features that the configuration declares, as far as this machine has them", async (t) => {
   const kata = { type: "shim", args: [], runtime: undefined } as const;
   const of = async (over: Partial<HandlerFeaturesOptions>) => {
     const { features } = withRuntime(
@@ -190,7 +190,7 @@ test("a shim with its own machines has what the configuration declares of it, as
   ]);
 });
 
-test("the version is found in what each program says of itself", () => {
+test("the version is found in what each program prints about itself", () => {
   for (const [text, version] of [
     ["crun version 1.8.1\ncommit: f8a0\n", "1.8.1"],
     ["runc version 1.1.5+ds1\ncommit: 1.1.5\n", "1.1.5+ds1"],
@@ -204,7 +204,7 @@ test("the version is found in what each program says of itself", () => {
   }
 });
 
-test("no handler has what the machine has not", async (t) => {
+test("no handler has features that the machine lacks", async (t) => {
   const { features } = withRuntime(t, `echo '${answer(["user"])}'`, {
     host: { recursiveReadOnlyMounts: false, idMapProblem: "needs Linux 5.19" },
   });

@@ -8,19 +8,19 @@ import * as v from "valibot";
 import { installHint } from "./find-program.ts";
 import { isRunsc } from "./handler-section.ts";
 
-/** What a runtime's answers are cut off at, in bytes; runc's is 8 KiB. */
+/** How much of a runtime's answer is read, in bytes; runc's has 8 KiB. */
 const maxAnswerBytes = 256 * 1024;
 const defaultAnswerTimeoutMs = 5000;
-/** How long one that could not be asked is left alone. */
+/** How long to wait before asking again a runtime that did not answer. */
 const retryAfterMs = 60_000;
 
-/** https://github.com/opencontainers/runtime-spec/blob/main/features.md and features-linux.md: what of it is used. */
+/** The part that we use of https://github.com/opencontainers/runtime-spec/blob/main/features.md and features-linux.md. */
 const featuresSchema = v.looseObject({
   ociVersionMax: v.string(),
   linux: v.nullish(v.looseObject({ namespaces: v.nullish(v.pipe(v.array(v.string()), v.maxLength(100))) })),
 });
 
-/** Whether an answer of `RUNTIME features` has user namespaces; undefined when it is no such answer. */
+/** Whether an answer of `RUNTIME features` has user namespaces; undefined for another kind of answer. */
 export function userNamespacesInFeatures(answer: string): boolean | undefined {
   try {
     const features = v.parse(featuresSchema, JSON.parse(answer));
@@ -30,12 +30,12 @@ export function userNamespacesInFeatures(answer: string): boolean | undefined {
   }
 }
 
-/** The same for runtimes from before that command, by their `--version`: runc learnt it in 1.1, crun in 1.8.6. */
+/** The same for runtimes from before that command, by their `--version`: runc has it since 1.1, crun since 1.8.6. */
 export function userNamespacesInVersion(answer: string): boolean {
   return /^(?:crun|runc) version [1-9]/.test(answer);
 }
 
-/** The version in what a runtime or a shim says of itself; empty when there is none. */
+/** The version in what a runtime or a shim prints about itself; empty when there is none. */
 export function versionIn(answer: string): string {
   return /\bversion:?\s+v?((?:release-)?\d[-\w.~+]{0,63})/i.exec(answer.slice(0, 4096))?.[1] ?? "";
 }
@@ -46,9 +46,9 @@ export interface HandlerFeaturesOptions {
   /** Absolute path of the runtime's or shim's binary. */
   readonly path: string;
   readonly args: readonly string[];
-  /** The OCI runtime that has the features: `path`, or what a shim calls. Undefined where there is none. */
+  /** The OCI runtime that has the features: `path`, or what a shim calls; undefined where there is none. */
   readonly runtime: string | undefined;
-  /** What the configuration says; it wins over what is found out. */
+  /** What the configuration declares, which wins over the runtime's answers. */
   readonly declared: {
     readonly user_namespaces?: boolean | undefined;
     readonly recursive_read_only_mounts?: boolean | undefined;
@@ -58,20 +58,20 @@ export interface HandlerFeaturesOptions {
   readonly log: Log;
   /** How long each answer may take, in ms; 5,000 when not given. */
   readonly answerTimeoutMs?: number | undefined;
-  /** When it aborts, nobody wants the answers any more. */
+  /** When it aborts, the answers are no longer wanted. */
   readonly ending?: AbortSignal | undefined;
 }
 
 interface Known {
-  /** Of the binaries that were asked. */
+  /** Identifies the binaries that were asked. */
   readonly identity: string;
   readonly version: string;
   readonly userNamespaces: boolean;
-  /** The binary cannot be run; undefined when it can. */
+  /** Why the binary cannot be run; undefined when it can. */
   readonly problem: string | undefined;
 }
 
-/** What a runtime handler is and can do on this machine, asked anew when its binary is another one. */
+/** What a runtime handler is and can do on this machine; asked again when its binary has been replaced. */
 export class HandlerFeatures {
   readonly #o: HandlerFeaturesOptions;
   #known: Known = { identity: "", version: "", userNamespaces: false, problem: undefined };
@@ -82,11 +82,11 @@ export class HandlerFeatures {
     this.#o = options;
   }
 
-  /** As `refresh` found it; before, the handler has no user namespaces. */
+  /** As `refresh` found them; before that, the handler has no user namespaces. */
   get facts(): HandlerFacts {
     const { name, runtime, declared, sandbox, host } = this.#o;
     const userNamespaces = declared.user_namespaces ?? this.#known.userNamespaces;
-    // Such mounts are made by us, for whoever opens files on this machine; a guest has its own.
+    // We make such mounts, for runtimes that open files on this machine; a guest makes its own.
     const recursiveReadOnlyMounts = declared.recursive_read_only_mounts ?? runtime !== undefined;
     return {
       name,
@@ -108,8 +108,8 @@ export class HandlerFeatures {
   }
 
   /**
-   * Asks the runtime if it was not yet or is another one now. Never throws: who does not answer has no features, and
-   * is asked again from time to time, for which nobody waits.
+   * Asks the runtime, if that was not done yet or it has been replaced. Never throws: a runtime that does not answer has
+   * no features, and is asked again from time to time, which nobody waits for.
    */
   refresh(): Promise<void> {
     const identity = this.#identity();
@@ -141,7 +141,7 @@ export class HandlerFeatures {
     }
   }
 
-  /** What the runtime says to `features`, or, when it does not know that, to `--version`. */
+  /** What the runtime answers to `features`, or, when it does not know that, to `--version`. */
   async #featuresOf(runtime: string, ownVersion: Promise<string>): Promise<string> {
     const { path, args } = this.#o;
     const isOwn = runtime === path;
@@ -151,7 +151,7 @@ export class HandlerFeatures {
   }
 }
 
-/** What a program prints, whatever its exit code. Throws FailedPrecondition that names it when it cannot be run, crashes or hangs. */
+/** What a program prints, whatever its exit code. Throws FailedPrecondition, naming it, when it cannot be run, crashes or hangs. */
 async function answerOf(
   file: string,
   args: readonly string[],
@@ -182,7 +182,7 @@ async function answerOf(
   return result.truncated ? "" : result.stdout.toString();
 }
 
-/** Undefined when there is no such file. */
+/** undefined when there is no such file. */
 function identityOf(path: string): string | undefined {
   try {
     const { dev, ino, size, mtimeNs } = statSync(path, { bigint: true });

@@ -7,7 +7,7 @@ export function findBinary(pathOrName: string): string | undefined {
   return found === undefined ? undefined : realpathSync(found);
 }
 
-/** The same with links as they are: some programs go by the name they are called by. */
+/** The same without resolving links: some programs behave according to the name they are called by. */
 export function findProgram(pathOrName: string): string | undefined {
   const dirs = [
     ...(process.env["PATH"] ?? "").split(delimiter),
@@ -29,7 +29,7 @@ function isProgram(path: string): boolean {
   }
 }
 
-/** Where programs come from that go by these names. */
+/** Where to get programs, by name. */
 const sources: Readonly<Record<string, string>> = {
   "containerd-shim-runc-v2": "the package containerd has it",
   "containerd-shim-kata-v2": "Kata Containers has it",
@@ -40,7 +40,7 @@ const sources: Readonly<Record<string, string>> = {
   runsc: "it is gVisor's; on Debian 12 take that of bookworm-backports",
 };
 
-/** What to do about a program that is not there or does not work. */
+/** What to do about a program that is missing or does not work. */
 export function installHint(pathOrName: string): string {
   const name = basename(pathOrName);
   return `install ${name}${Object.hasOwn(sources, name) ? ` (${sources[name]})` : ""}`;

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { GentleAbort, startGraceMs } from "./gentle-abort.ts";
 
-test("follows at once when the process has started", (t) => {
+test("the signal follows at once when the process has started", (t) => {
   t.mock.timers.enable({ apis: ["setInterval"] });
   const outer = new AbortController();
   using gentle = new GentleAbort(outer.signal, () => true);
@@ -11,7 +11,7 @@ test("follows at once when the process has started", (t) => {
   assert.equal(gentle.signal.reason, reason);
 });
 
-test("waits for the start", (t) => {
+test("it waits for the start", (t) => {
   t.mock.timers.enable({ apis: ["setInterval"] });
   const outer = new AbortController();
   let hasStarted = false;
@@ -24,7 +24,7 @@ test("waits for the start", (t) => {
   assert.equal(gentle.signal.aborted, true);
 });
 
-test("waits no longer than the grace, and not at all when disposed", (t) => {
+test("it waits no longer than the grace period, and does nothing when disposed", (t) => {
   t.mock.timers.enable({ apis: ["setInterval"] });
   const outer = new AbortController();
   using late = new GentleAbort(outer.signal, () => false);
@@ -35,6 +35,6 @@ test("waits no longer than the grace, and not at all when disposed", (t) => {
   assert.deepEqual([late.signal.aborted, ended.signal.aborted], [true, false]);
 });
 
-test("an aborted signal starts nothing", () => {
+test("it cannot be made from a signal that has aborted", () => {
   assert.throws(() => new GentleAbort(AbortSignal.abort(new Error("too late")), () => true), /too late/);
 });

@@ -1,14 +1,14 @@
 /**
- * How long a runtime may go on after its call was aborted, in ms. crun mounts its own binary in /tmp
- * while it starts (its guard against CVE-2019-5736); killed there, it would leave the mount for ever.
+ * How long a runtime may run on after its call was aborted, in ms. While it starts, crun mounts its own binary in /tmp (its
+ * guard against CVE-2019-5736); killed at that point it would leave the mount for ever.
  */
 export const startGraceMs = 1000;
 
 const pollMs = 2;
 
 /**
- * A signal that follows another one, but not before a runtime's process has started or the grace is
- * over. Dispose it when the process has ended.
+ * A signal that follows another one, but not before a runtime's process has started or the grace period is over. Dispose of
+ * it when the process has ended.
  */
 export class GentleAbort implements Disposable {
   readonly #outer: AbortSignal;
@@ -45,12 +45,12 @@ export class GentleAbort implements Disposable {
   };
 }
 
-/** Waits for a promise, whatever comes of it. */
+/** Waits until a promise is settled, either way. */
 export async function settles(promise: Promise<unknown>): Promise<void> {
   await promise.catch(() => {});
 }
 
-/** The end of a runtime's process, in some time. Dispose it when the process has ended by itself. */
+/** A signal to end a runtime's process after some time. Dispose of it when the process has ended by itself. */
 export class RuntimeEnd implements Disposable {
   readonly #abort = new AbortController();
   #timer: NodeJS.Timeout | undefined;

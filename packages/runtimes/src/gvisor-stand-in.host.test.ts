@@ -1,4 +1,4 @@
-// What stands for a container in a gVisor sandbox, below a real conmon, with a runsc and a sandbox that are played.
+// The stand-in for a container in a gVisor sandbox, below a real conmon; runsc and the sandbox are played.
 import assert from "node:assert/strict";
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer, type Socket } from "node:net";
@@ -11,14 +11,15 @@ import { readStat } from "@keelson/linux/procfs.ts";
 import { run, type RunResult } from "@keelson/linux/run.ts";
 import { logSoFar } from "@keelson/testkit/cri-log.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
-import { Conmon, pidFile, readPid } from "./conmon.ts";
+import { Conmon, pidFile } from "./conmon.ts";
 import { findBinary } from "./find-program.ts";
+import { readPid } from "./pid-file.ts";
 import type { RunningProcesses, RuntimeContainer } from "./runtime.ts";
 
 const conmon = findBinary("conmon");
 const skip = conmon === undefined ? "conmon is not installed" : false;
 
-/** Its answers are files in the bundle, its calls go to `calls`; what it starts writes to the streams that it has. */
+/** It takes its answers from files in the bundle and records its calls in `calls`. Its `start` writes to its own stdout, as the container would. */
 const runsc = `#!/bin/sh
 echo "$*" >> calls
 case " $* " in
@@ -29,7 +30,7 @@ esac
 `;
 
 interface Played {
-  /** What the sandbox does when it is asked for the container's end. */
+  /** What the sandbox does when it is asked to report the container's end. */
   readonly answer?: (peer: Socket) => void;
   readonly createCode?: number;
   readonly startCode?: number;
@@ -112,7 +113,7 @@ class Bench {
 const result = (status: number) => (peer: Socket) => void peer.write(`{"success":true,"err":"","result":${status}}`);
 
 test(
-  "it has runsc create the container, and waits for the start, which gets the container's streams",
+  "it has runsc create the container, and waits to be started, with the container's streams",
   { skip },
   async (t) => {
     const bench = new Bench(t, { answer: result(0) });
@@ -125,7 +126,7 @@ test(
     assert.deepEqual(bench.asked, []);
     const { code, stdout } = await bench.start();
     assert.deepEqual([code, stdout.toString()], [0, ""]);
-    assert.ok(!existsSync(join(bundleDir, "start")), "what is started is not started again");
+    assert.ok(!existsSync(join(bundleDir, "start")), "a started container is not started again");
     assert.equal((await bench.start()).code, standInEnded);
     assert.equal(await bench.exitCode(), 0);
     assert.deepEqual(bench.calls.slice(1), ["--root=/r --platform=p --log=start.log start the-container"]);
@@ -137,7 +138,7 @@ test(
   },
 );
 
-test("it ends as the container does, by a code or by a signal", { skip }, async (t) => {
+test("it ends as the container does, with an exit code or by a signal", { skip }, async (t) => {
   const statuses = [
     [0x0700, 7],
     [0xff00, 255],
@@ -163,7 +164,7 @@ test("an answer may come in pieces", { skip }, async (t) => {
   assert.equal(await bench.exitCode(), 1792 >> 8);
 });
 
-test("a sandbox that does not understand, or cannot be reached, is left to runsc wait", { skip }, async (t) => {
+test("when the sandbox does not understand or cannot be reached, runsc wait is asked instead", { skip }, async (t) => {
   const refusals: ((peer: Socket) => void)[] = [
     (peer) => peer.write('{"success":false,"err":"unknown method","result":null}'),
     (peer) => peer.write('{"success":true,"err":"","result":null}'),
@@ -182,7 +183,7 @@ test("a sandbox that does not understand, or cannot be reached, is left to runsc
   assert.equal(await bench.exitCode(), 43);
 });
 
-test("when the sandbox is gone the container was killed, started or not", { skip }, async (t) => {
+test("when the sandbox is gone, its containers count as killed, started or not", { skip }, async (t) => {
   for (const isStarted of [false, true]) {
     const bench = new Bench(t);
     await bench.create();
@@ -193,23 +194,19 @@ test("when the sandbox is gone the container was killed, started or not", { skip
   }
 });
 
-test(
-  "a create that fails is told in runsc's words and leaves nobody; a start that fails may be tried again",
-  { skip },
-  async (t) => {
-    const refused = new Bench(t, { createCode: 128 });
-    await assert.rejects(refused.create());
-    assert.equal(readPid(pidFile(refused.container.bundleDir)), undefined);
-    const bench = new Bench(t, { startCode: 77, answer: result(0) });
-    await bench.create();
-    assert.equal((await bench.start()).code, 77);
-    bench.answerWith({ "start-code": 0 });
-    assert.equal((await bench.start()).code, 0);
-    assert.equal(await bench.exitCode(), 0);
-  },
-);
+test("a create that fails leaves no process; a start that fails may be repeated", { skip }, async (t) => {
+  const refused = new Bench(t, { createCode: 128 });
+  await assert.rejects(refused.create());
+  assert.equal(readPid(pidFile(refused.container.bundleDir)), undefined);
+  const bench = new Bench(t, { startCode: 77, answer: result(0) });
+  await bench.create();
+  assert.equal((await bench.start()).code, 77);
+  bench.answerWith({ "start-code": 0 });
+  assert.equal((await bench.start()).code, 0);
+  assert.equal(await bench.exitCode(), 0);
+});
 
-test("one that waits for the start is ended by a kill", { skip }, async (t) => {
+test("while it waits to be started, a kill ends it", { skip }, async (t) => {
   const bench = new Bench(t);
   await bench.create();
   const pid = readPid(pidFile(bench.container.bundleDir))!;

@@ -3,48 +3,47 @@ import { isAnnotationGlob } from "@keelson/plan/annotation-globs.ts";
 import * as v from "valibot";
 import { absolutePath } from "./config-values.ts";
 
-/** A path, or a name that is looked up in PATH. */
+/** A path, or a name to look up in PATH. */
 const program = v.pipe(v.string(), v.nonEmpty("must name a program"), v.excludes("\0"));
 
 const globs = v.array(
   v.pipe(v.string(), v.check(isAnnotationGlob, "must be an annotation's key, with * and ? for what may differ")),
 );
 
-/** As the resource quantities of Kubernetes are written: 250m, 160Mi. */
+/** A Kubernetes resource quantity: 250m, 160Mi. */
 const quantity = v.pipe(
   v.string(),
   v.regex(/^\d+(\.\d+)?(m|k|M|G|Ki|Mi|Gi)?$/, "must be a quantity such as 250m or 160Mi"),
 );
 
-/** `[runtimes.NAME]` as it is written. What is left out is filled in by `completeHandler`. */
+/** `[runtimes.NAME]` as it is written; `completeHandler` fills in what is left out. */
 export const handlerSection = v.strictObject({
-  /** How it is driven: `oci` by a monitor and the runtime's command line, `shim` by containerd's shim API v2. */
+  /** How to drive it: `oci` with a monitor and the runtime's command line, `shim` with containerd's shim API v2. */
   type: v.optional(v.picklist(["oci", "shim"]), "oci"),
   path: v.optional(program),
-  /** Where the runtime keeps its own state; default STATE/runtimes/NAME. */
+  /** Where the runtime keeps its state; by default STATE/runtimes/NAME. */
   root: v.optional(absolutePath),
   /** Arguments before the runtime's command. */
   args: v.optional(v.array(v.string())),
-  /** The container monitor of this handler's containers; default the key `conmon`. */
+  /** The monitor of this handler's containers; by default that of the key `conmon`. */
   monitor: v.optional(program),
-  /** What a shim is told with each container. */
+  /** What a shim is given with each container. */
   options: v.optional(v.record(v.string(), v.unknown())),
-  /** Whether a pod is a container of the runtime by itself, which the pod's containers join. */
+  /** Whether a pod itself is a container of the runtime, which the pod's containers join. */
   sandbox: v.optional(v.picklist(["none", "container"])),
-  /** Annotations that the runtime gets to see: of pods, and of containers. */
+  /** Which annotations of pods and of containers the runtime gets to see. */
   pod_annotations: v.optional(globs, []),
   container_annotations: v.optional(globs, []),
   privileged_without_host_devices: v.optional(v.boolean(), false),
-  /** With the former: whether a privileged container may use every device that it makes a node for. */
+  /** With the key above: whether a privileged container may use every device for which it makes a node. */
   privileged_without_host_devices_all_devices_allowed: v.optional(v.boolean(), false),
-  /** An OCI runtime spec in JSON with what a container's own spec does not say. */
+  /** A file with an OCI runtime spec in JSON, for what a container's own spec does not say. */
   base_spec: v.optional(absolutePath),
-  /** Where the network of this handler's pods is configured; default cni.conf_dir. */
+  /** Where the network of this handler's pods is configured; by default cni.conf_dir. */
   cni_conf_dir: v.optional(absolutePath),
-  snapshotter: v.optional(v.picklist(["overlayfs"]), "overlayfs"),
-  /** What its pods need beside their containers, for the RuntimeClass. */
+  /** What its pods need besides their containers, as in the RuntimeClass. */
   overhead: v.optional(v.strictObject({ cpu: v.optional(quantity), memory: v.optional(quantity) })),
-  /** What a runtime can do that cannot be asked. */
+  /** What a runtime can do, where it cannot be asked. */
   features: v.optional(
     v.strictObject({ user_namespaces: v.optional(v.boolean()), recursive_read_only_mounts: v.optional(v.boolean()) }),
     {},
@@ -53,21 +52,21 @@ export const handlerSection = v.strictObject({
 
 export type HandlerSection = v.InferOutput<typeof handlerSection>;
 
-/** A handler with everything that its section may leave out. */
+/** A handler with everything filled in that its section may leave out. */
 export interface HandlerConfig extends Omit<HandlerSection, "path" | "args" | "options" | "sandbox"> {
   readonly name: string;
   readonly path: string;
   readonly args: readonly string[];
   readonly options: Readonly<Record<string, unknown>>;
   readonly sandbox: "none" | "container";
-  /** The file has a section of it: that its program is missing is then a mistake. */
+  /** Whether the configuration has a section for it: then it is a mistake when its program is missing. */
   readonly isConfigured: boolean;
 }
 
-/** Handlers that need no section: there when their binary is, the default in this order. */
+/** Handlers that need no section: they exist when their binary does. The first of them is the default. */
 export const builtInRuntimes: readonly string[] = ["crun", "runc", "runsc"];
 
-/** The built-in handlers, as the file has them where it does, then its others. */
+/** The built-in handlers, according to their sections where they have one, then the other sections' handlers. */
 export function handlersOf(sections: Readonly<Record<string, HandlerSection>>): HandlerConfig[] {
   const names = new Set([...builtInRuntimes, ...Object.keys(sections)]);
   return [...names].map((name) => completeHandler(name, Object.hasOwn(sections, name) ? sections[name] : undefined));
@@ -82,8 +81,8 @@ function completeHandler(name: string, written: HandlerSection | undefined): Han
     ...section,
     name,
     path: program,
-    // systrap needs neither KVM nor ptrace. Without an overlay of gVisor's own what a container writes is on the disk when
-    // its stats are asked for, and a full disk is an error of the write.
+    // systrap needs neither KVM nor ptrace. Without gVisor's own overlay, what a container writes is on the disk when its
+    // usage is measured, and a full disk fails the write.
     args: section.args ?? (isGvisor ? ["--platform=systrap", "--overlay2=none"] : []),
     options: section.options ?? {},
     sandbox: section.sandbox ?? (isGvisor || (section.type === "shim" && !isRuncShim(program)) ? "container" : "none"),
@@ -91,7 +90,7 @@ function completeHandler(name: string, written: HandlerSection | undefined): Han
   };
 }
 
-/** What no single key of a section can tell, each beginning with the key's name. */
+/** What is wrong with the keys of a section together; each problem begins with the name of a key. */
 export function problemsOfHandler(name: string, section: HandlerSection): string[] {
   const problem = (key: string, text: string) => `runtimes.${name}.${key}: ${text}`;
   if (section.path === undefined && !builtInRuntimes.includes(name)) return [problem("path", "is required")];
@@ -115,13 +114,13 @@ export function problemsOfHandler(name: string, section: HandlerSection): string
   ];
 }
 
-/** containerd names a shim by what it implements: io.containerd.runc.v2 is the program containerd-shim-runc-v2. */
+/** containerd names a shim by what it implements: io.containerd.runc.v2 means the program containerd-shim-runc-v2. */
 export function shimProgram(pathOrName: string): string {
   const [, runtime, version] = /^[^/]+\.([^./]+)\.(v\d+)$/.exec(pathOrName) ?? [];
   return version === undefined ? pathOrName : `containerd-shim-${runtime}-${version}`;
 }
 
-/** gVisor's runtime, whose containers are in a sandbox of their pod's. */
+/** gVisor's runtime, whose containers run in a sandbox of their pod. */
 export function isRunsc(program: string): boolean {
   return basename(program) === "runsc";
 }
@@ -138,7 +137,7 @@ export function isRuncShim(program: string): boolean {
 
 type OptionTypes = Readonly<Record<string, "string" | "boolean" | "number">>;
 
-/** containerd.runc.v1.Options, with the names that containerd's configuration has for them. */
+/** containerd.runc.v1.Options, under the names that containerd's configuration has for them. */
 const runcOptions: OptionTypes = {
   BinaryName: "string",
   CriuImagePath: "string",
@@ -152,7 +151,7 @@ const runcOptions: OptionTypes = {
   SystemdCgroup: "boolean",
 };
 
-/** runtimeoptions.v1.Options, which all other shims take, or a message of any type: TypeUrl, and Value in base64. */
+/** runtimeoptions.v1.Options, which all other shims take, or a message of any type as TypeUrl and Value in base64. */
 const otherOptions: OptionTypes = { ConfigBody: "string", ConfigPath: "string", TypeUrl: "string", Value: "string" };
 
 function problemsOfOptions(known: OptionTypes, options: Readonly<Record<string, unknown>>): [string, string][] {

@@ -4,21 +4,21 @@ import { type AnnotationGlobs, noAnnotations } from "@keelson/plan/annotation-gl
 import { type BaseSpec, parseBaseSpec } from "@keelson/plan/base-spec.ts";
 import type { HandlerConfig } from "./handler-section.ts";
 
-/** What a privileged container has of the host's devices: nodes of all and their use, only their use, or no more than others. */
+/** What a privileged container gets of the host's devices: all nodes and their use, only their use, or no more than others. */
 export type PrivilegedDevices = "all" | "allowed" | "as others";
 
-/** What the configuration says of a handler's pods and containers. */
+/** What the configuration says about a handler's pods and containers. */
 export interface HandlerSettings {
   readonly privilegedDevices: PrivilegedDevices;
   readonly annotations: AnnotationGlobs;
   readonly baseSpec?: BaseSpec | undefined;
-  /** Where the pods' network is configured; without it they have that of all. */
+  /** Where the network of its pods is configured; when not given, they have the same as all others. */
   readonly cniConfDir?: string | undefined;
-  /** What a pod needs beside its containers, as quantities of Kubernetes. */
+  /** What a pod needs besides its containers, as Kubernetes quantities. */
   readonly overhead?: { readonly cpu?: string | undefined; readonly memory?: string | undefined } | undefined;
 }
 
-/** Those of a handler whose section says nothing. */
+/** The settings of a handler whose section says nothing. */
 export const defaultHandlerSettings: HandlerSettings = { privilegedDevices: "all", annotations: noAnnotations };
 
 const maxBaseSpecBytes = 1024 ** 2;
@@ -34,7 +34,7 @@ export function settingsOf(config: HandlerConfig): HandlerSettings {
   };
 }
 
-/** containerd's and CRI-O's switches, for runtimes whose containers cannot have the host's devices. */
+/** The keys are containerd's and CRI-O's, for runtimes whose containers cannot have the host's devices. */
 function privilegedDevicesOf(config: HandlerConfig): PrivilegedDevices {
   if (!config.privileged_without_host_devices) return "all";
   return config.privileged_without_host_devices_all_devices_allowed ? "allowed" : "as others";

@@ -14,7 +14,7 @@ test("the pid comes through the pipe", async () => {
   assert.equal(await pipe.pid(never), 4242);
 });
 
-test("a monitor that ends without a word, and a client that gives up, are errors of their own", async () => {
+test("a monitor that ends without a report, and a caller that gives up, are errors of their own", async () => {
   using silent = new MonitorPipe();
   silent.handedOver();
   await assert.rejects(silent.pid(never), /ended without a report/);
@@ -25,7 +25,7 @@ test("a monitor that ends without a word, and a client that gives up, are errors
   await assert.rejects(waiting, /gave up/);
 });
 
-test("the runtime's own message is what the error says", () => {
+test("the error has the runtime's own message", () => {
   assert.throws(() => parseReport('{"data": -1, "message": "executable file `x` not found in $PATH\\n"}'), {
     code: Code.Internal,
     message: "executable file `x` not found in $PATH",

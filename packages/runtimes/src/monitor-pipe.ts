@@ -3,11 +3,11 @@ import { Socket } from "node:net";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { createPipe } from "@keelson/linux/pipe.ts";
 
-/** More than a runtime's error may be; what comes after is not read. */
+/** How much is read, in bytes: more than any runtime's error message. */
 const maxBytes = 64 * 1024;
 
 /**
- * The pipe on which conmon says what became of a container: one line of JSON, `{"data": pid}` or
+ * The pipe on which conmon reports whether a container was created: one line of JSON, `{"data": pid}` or
  * `{"data": -1, "message": why}` (conmon's parent_pipe_fd.c).
  */
 export class MonitorPipe implements Disposable {
@@ -27,7 +27,7 @@ export class MonitorPipe implements Disposable {
     return this.#writeFd!;
   }
 
-  /** Closes our copy of the monitor's end, so that its death is seen as the end of the pipe. */
+  /** Closes our copy of the monitor's end, so that the pipe ends when the monitor dies. */
   handedOver(): void {
     if (this.#writeFd !== undefined) closeSync(this.#writeFd);
     this.#writeFd = undefined;
@@ -52,7 +52,7 @@ export class MonitorPipe implements Disposable {
   }
 }
 
-/** The pid in a report. Throws Internal when it tells of an error or cannot be read. */
+/** The pid in a report. Throws Internal when it reports an error or cannot be read. */
 export function parseReport(text: string): number {
   let report: unknown;
   try {
@@ -69,7 +69,7 @@ export function parseReport(text: string): number {
   if (typeof data === "number" && Number.isSafeInteger(data) && data > 1) return data;
   throw new StatusError(
     Code.Internal,
-    typeof message === "string" ? runtimeMessage(message) : "the monitor reports an error without a text",
+    typeof message === "string" ? runtimeMessage(message) : "the monitor reports an error without a message",
   );
 }
 
@@ -80,7 +80,7 @@ export function runtimeMessage(text: string): string {
     .map(messageOfLine)
     .filter((line) => line !== "");
   const lastLines = lines.slice(-3).join("; ");
-  // oxlint-disable-next-line no-control-regex -- control characters are what is taken out
+  // oxlint-disable-next-line no-control-regex -- control characters are what this removes
   const oneLine = lastLines.replaceAll(/[\u0000-\u001f\u007f]+/g, " ");
   return oneLine.length > 1000 ? `${oneLine.slice(0, 1000)}…` : oneLine || "no message";
 }
@@ -105,7 +105,7 @@ async function readUntilNewline(socket: Socket): Promise<string> {
       if (text.includes("\n") || text.length > maxBytes) break;
     }
   } catch {
-    // A pipe that breaks tells as much as one that ends.
+    // A broken pipe says no more than one that ends.
   }
   return text.split("\n")[0]!;
 }

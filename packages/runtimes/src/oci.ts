@@ -1,6 +1,6 @@
 import { chownSync, existsSync, mkdirSync, statSync } from "node:fs";
-import { dirname, join } from "node:path";
-import { Code, codeOf, StatusError, wrapError } from "@keelson/base/status.ts";
+import { join } from "node:path";
+import { Code, codeOf, StatusError } from "@keelson/base/status.ts";
 import { type CgroupLayout, cgroupProcs } from "@keelson/linux/cgroup.ts";
 import { ConsoleSocket } from "@keelson/linux/console-socket.ts";
 import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
@@ -10,6 +10,7 @@ import type { TerminalSize } from "@keelson/linux/pty.ts";
 import type { ResourcesSpec } from "@keelson/oci/runtime-spec/resources.ts";
 import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import type { Conmon } from "./conmon.ts";
+import { createOrUndo } from "./create-or-undo.ts";
 import { endExecsIn, killExec } from "./exec-processes.ts";
 import { runOnConsole } from "./exec-streams.ts";
 import { isRunc } from "./handler-section.ts";
@@ -39,7 +40,7 @@ export class OciRuntime implements Runtime {
   readonly #systemdCgroup: boolean;
   readonly #command: RuntimeCommand;
   readonly #exec: RuntimeExec;
-  /** Whether exec hands a terminal out: crun does when it waits for the command, runc only when it does not. */
+  /** Whether `exec` hands over a terminal while it waits for the command, as crun does; runc does so only when it does not wait. */
   #handsOutTerminals = true;
 
   constructor(options: OciRuntimeOptions) {
@@ -53,32 +54,22 @@ export class OciRuntime implements Runtime {
       kill: (base, container) => killExec(`${base}.pid`, () => this.#processesIn(container)),
     });
     mkdirSync(options.root, { recursive: true, mode: 0o700 });
-    // A daemon before this one may have ended between.
+    // An earlier daemon may have been killed between crun's change and ours.
     keepNullDevice();
   }
 
   async create(container: RuntimeContainer, spec: Spec, signal: AbortSignal): Promise<RunningProcesses> {
     writeJson(specFile(container.bundleDir), spec);
-    const { path, globalArgs, name } = this.#command;
-    try {
-      const processes = await this.#conmon.create(
-        container,
-        { path, args: globalArgs, systemdCgroup: this.#systemdCgroup },
-        signal,
-      );
-      keepNullDevice();
-      return processes;
-    } catch (error) {
-      // What is left of a half-made container must not outlive the call, whatever stopped it.
-      await this.delete(container, AbortSignal.timeout(30_000));
-      // The log and the writable layer may be on other file systems than the bundle.
-      const dirs = [
-        container.bundleDir,
-        join(container.bundleDir, "rootfs"),
-        ...(container.logPath === "" ? [] : [dirname(container.logPath)]),
-      ];
-      throw wrapError(`create container ${container.id} with ${name} (${path})`, this.#command.explained(error, dirs));
-    }
+    const { path, globalArgs } = this.#command;
+    const runtime = { path, args: globalArgs, systemdCgroup: this.#systemdCgroup };
+    return await createOrUndo(this.#command, container, {
+      create: async () => {
+        const processes = await this.#conmon.create(container, runtime, signal);
+        keepNullDevice();
+        return processes;
+      },
+      undo: (signal) => this.delete(container, signal),
+    });
   }
 
   async start({ id }: RuntimeContainer, { main }: RunningProcesses, signal: AbortSignal): Promise<void> {
@@ -116,7 +107,7 @@ export class OciRuntime implements Runtime {
       });
     } catch (error) {
       if (signal.aborted || codeOf(error) !== Code.FailedPrecondition) throw error;
-      // Some hand a terminal out only to those who do not wait for the command. Whether it was that, the other way tells.
+      // Some runtimes hand over a terminal only when they do not wait for the command. If that was the reason, the other way works.
       const exec = await this.#exec.launchOnTerminal(container, process, "copied", signal);
       void exec.ended.then(
         () => (this.#handsOutTerminals = false),
@@ -171,7 +162,7 @@ export class OciRuntime implements Runtime {
   }
 
   #processesIn({ cgroupPath }: RuntimeContainer): ProcessStat[] {
-    // Of v1's hierarchies one is enough, and every runtime uses this one.
+    // Of the v1 hierarchies one is enough, and every runtime uses the freezer's.
     const freezers = this.#cgroups.hierarchies.filter(({ controllers }) => controllers.includes("freezer"));
     return cgroupProcs(
       freezers.length === 0 ? this.#cgroups : { ...this.#cgroups, hierarchies: freezers },
@@ -180,13 +171,13 @@ export class OciRuntime implements Runtime {
   }
 }
 
-/** What an answer of `RUNTIME state` says. */
+/** Where a container is according to an answer of `RUNTIME state`. */
 export function viewInState(answer: string): RuntimeView {
   const { status } = JSON.parse(answer) as { status?: unknown };
   return status === "created" || status === "running" ? status : "stopped";
 }
 
-/** crun's start waits for ever for a container that was killed before. */
+/** crun's `start` waits for ever for a container that was killed before. */
 function abortAtEnd(main: ProcessIdentity | undefined): Disposable & { signal: AbortSignal } {
   const abort = new AbortController();
   const onEnd = () => abort.abort(new StatusError(Code.FailedPrecondition, "its first process has ended"));
@@ -195,8 +186,8 @@ function abortAtEnd(main: ProcessIdentity | undefined): Disposable & { signal: A
 }
 
 /**
- * crun gives its streams to the container's user. In a user namespace the container's /dev/null is the host's, and
- * who owns that can shut everybody out. Taken back before the container's first instruction.
+ * crun changes the owner of its streams to the container's user. In a user namespace the container's /dev/null is the
+ * host's, and whoever owns that can shut everybody else out. So it is taken back before the container's first instruction.
  */
 function keepNullDevice(): void {
   const { uid, gid } = statSync("/dev/null");

@@ -4,20 +4,20 @@ import { isErrno } from "@keelson/linux/errno.ts";
 import type { RuntimeCommand } from "./runtime-command.ts";
 import type { RuntimeContainer } from "./runtime.ts";
 
-/** A process in a sandbox, by gVisor's numbers. */
-export interface InnerProcess {
+/** A process in a sandbox, with gVisor's numbers. */
+interface InnerProcess {
   readonly pid: number;
   readonly parentPid: number;
 }
 
-/** More rounds only help a command that forks faster than it is stopped. */
+/** More rounds would only help a command that forks faster than it can be stopped. */
 const maxRounds = 3;
 
 const timeoutMs = 10_000;
 
 /**
- * Kills a command that was started in a container of a sandbox, with its descendants. Nothing happens when it was not
- * started yet or has ended.
+ * Kills a command that was started in a container of a sandbox, with its descendants. Does nothing when the command has
+ * not started yet or has ended.
  *
  * @param innerFile where `runsc exec` wrote the command's pid.
  */
@@ -27,7 +27,7 @@ export async function killRunscExec(runsc: RuntimeCommand, id: string, innerFile
   const signal = AbortSignal.timeout(timeoutMs);
   const send = async (pid: number, name: string) =>
     void (await runsc.run(["kill", "--pid", String(pid), id, name], signal));
-  // What is stopped cannot fork while its children are counted.
+  // A stopped process cannot fork while its children are counted.
   const stopped = new Set<number>();
   for (let round = 0; round < maxRounds; round += 1) {
     const { code, stdout } = await runsc.run(["ps", id], signal);
@@ -42,7 +42,7 @@ export async function killRunscExec(runsc: RuntimeCommand, id: string, innerFile
   for (const pid of stopped) await send(pid, "KILL");
 }
 
-/** Ends the commands that a daemon before this one was running in a container, and removes their files. */
+/** Ends the commands that an earlier daemon was running in a container, and removes their files. */
 export async function endRunscExecs(
   runsc: RuntimeCommand,
   { id, bundleDir }: Pick<RuntimeContainer, "id" | "bundleDir">,
@@ -64,7 +64,7 @@ export function parseProcesses(table: string): InnerProcess[] {
   });
 }
 
-/** A command and its descendants. It has no parent in the container: what has one is another that got its number. */
+/** A command and its descendants. A command has no parent in the container: a process that has one is another, which got its number. */
 export function membersOf(root: number, processes: readonly InnerProcess[]): number[] {
   if (processes.find(({ pid }) => pid === root)?.parentPid !== 0) return [];
   const members = [root];

@@ -9,22 +9,27 @@ import type { ProcessSpec } from "@keelson/oci/runtime-spec/spec.ts";
 import type { RuntimeCommand } from "./runtime-command.ts";
 import { writeJson } from "./write-json.ts";
 
-/** Of the sandbox container's own user: it needs no rights to connect. */
+/** The user that the program runs as, in the sandbox's container: it needs no privileges to connect. */
 const nobody = 65_535;
 
+/** Which port of which sandbox to connect to. */
+interface SandboxPort {
+  /** The sandbox's container. */
+  readonly id: string;
+  readonly port: number;
+  /** A path for a file that exists as long as the program is being started; nothing may exist there yet. */
+  readonly file: string;
+}
+
 /**
- * Connects to a port on the loopback of a sandbox, by a program in its container that joins the port with a socket of
- * ours: `runsc port-forward` closes both directions when one ends, and before 2025 also when more comes than fits in a
- * socket's buffer. The fd is the caller's. Throws the SystemError of the connection (ECONNREFUSED when nobody listens),
- * the signal's reason when aborted.
- *
- * @param file for the duration of the start, a path that is not there yet.
+ * Connects to a port on the loopback of a sandbox, by a program in its container that copies between the port and a socket
+ * of ours: `runsc port-forward` closes both directions when one ends, and before 2025 also when more data comes than fits
+ * into a socket's buffer. The caller closes the fd. Throws the SystemError of the connection (ECONNREFUSED when nobody
+ * listens), the signal's reason when aborted.
  */
 export async function connectInSandbox(
   runsc: RuntimeCommand,
-  id: string,
-  port: number,
-  file: string,
+  { id, port, file }: SandboxPort,
   signal: AbortSignal,
 ): Promise<number> {
   const process: ProcessSpec = {
@@ -65,7 +70,7 @@ export async function connectInSandbox(
   return ours;
 }
 
-/** Undefined when the socket's other end is closed before. */
+/** undefined when the other end of the socket is closed before. */
 async function firstByte(fd: number, signal: AbortSignal): Promise<number | undefined> {
   signal.throwIfAborted();
   const { promise, resolve, reject } = Promise.withResolvers<void>();

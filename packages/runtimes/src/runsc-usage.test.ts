@@ -6,7 +6,7 @@ import { usageInEvent } from "./runsc-usage.ts";
 const answer =
   '{"type":"stats","id":"c2","data":{"cpu":{"usage":{"total":23353041387}},"memory":{"usage":{"limit":0,"usage":7041024,"failcnt":0},"swap":{"limit":0,"failcnt":0},"kernel":{"limit":0,"failcnt":0},"kernelTCP":{"limit":0,"failcnt":0}},"pids":{"current":7},"network_interfaces":[{"Name":"eth0","RxBytes":900}]}}\n';
 
-test("gVisor's numbers of a container are read, and kinds of memory that it does not know are left out", () => {
+test("gVisor's numbers for a container are read; kinds of memory that it does not know are left out", () => {
   assert.deepEqual(usageInEvent(answer), {
     cpu: { usageNs: 23_353_041_387n },
     memory: { usageBytes: 7_041_024n, workingSetBytes: 7_041_024n },
@@ -15,7 +15,7 @@ test("gVisor's numbers of a container are read, and kinds of memory that it does
   });
 });
 
-test("what is 0 is not in the answer", () => {
+test("numbers that gVisor leaves out are 0", () => {
   const idle =
     '{"type":"stats","id":"c1","data":{"cpu":{"usage":{}},"memory":{"usage":{"limit":0,"failcnt":0}},"pids":{}}}';
   assert.deepEqual(usageInEvent(idle), {
@@ -26,7 +26,7 @@ test("what is 0 is not in the answer", () => {
   });
 });
 
-test("an answer that is cut off or something else is none", () => {
+test("an answer that is cut off or something else has no usage", () => {
   for (let end = 0; end < answer.trimEnd().length; end += 1)
     assert.equal(usageInEvent(answer.slice(0, end)), undefined);
   for (const other of [

@@ -3,7 +3,7 @@ import * as v from "valibot";
 
 const count = v.optional(v.pipe(v.number(), v.safeInteger(), v.minValue(0)), 0);
 
-/** What `runsc events --stats` prints, as far as it is more than zeros: gVisor leaves out what is 0. */
+/** The part of what `runsc events --stats` prints that we use; gVisor leaves out what is 0. */
 const statsEvent = v.looseObject({
   type: v.literal("stats"),
   data: v.looseObject({
@@ -14,9 +14,9 @@ const statsEvent = v.looseObject({
 });
 
 /**
- * What a container uses by gVisor's account; undefined when it is no such answer. Memory is an equal share of what all
- * containers of the sandbox use, and there are no single kinds of it. CPU time is the sandbox's, gVisor's own work
- * included, divided as the containers' is.
+ * What a container uses according to gVisor; undefined for another kind of answer. Memory is an equal share of what all
+ * containers of the sandbox use, without its kinds. CPU time is the sandbox's, gVisor's own work included, divided in
+ * proportion to the containers'.
  */
 export function usageInEvent(answer: string): CgroupUsage | undefined {
   let event: unknown;

@@ -1,7 +1,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import type { Log } from "@keelson/base/log.ts";
-import { Code, StatusError, wrapError } from "@keelson/base/status.ts";
+import { Code, StatusError } from "@keelson/base/status.ts";
 import type { CgroupUsage } from "@keelson/linux/cgroup-usage.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
 import { gvisorStandInProgram, standInEnded } from "@keelson/linux/gvisor-stand-in.ts";
@@ -11,9 +11,11 @@ import { type ProcessStat, readStat } from "@keelson/linux/procfs.ts";
 import type { TerminalSize } from "@keelson/linux/pty.ts";
 import { run, type RunResult } from "@keelson/linux/run.ts";
 import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
-import { type Conmon, pidFile, readPid } from "./conmon.ts";
+import { type Conmon, pidFile } from "./conmon.ts";
+import { createOrUndo } from "./create-or-undo.ts";
 import { runtimeMessage } from "./monitor-pipe.ts";
 import { viewInState } from "./oci.ts";
+import { readPid } from "./pid-file.ts";
 import { endRunscExecs, killRunscExec } from "./runsc-exec-processes.ts";
 import { connectInSandbox } from "./runsc-port.ts";
 import { usageInEvent } from "./runsc-usage.ts";
@@ -38,14 +40,15 @@ export interface RunscRuntimeOptions extends RuntimeCommandOptions {
 
 const sigkill = 9;
 
-/** How long a sandbox may take to answer, in ms. One that is stopped or hangs never does. */
+/** How long a sandbox may take to answer, in ms. One that is stopped or hangs never answers. */
 const answerTimeoutMs = 10_000;
 
 type Known = Pick<RuntimeContainer, "id" | "bundleDir">;
 
 /**
- * gVisor: each pod is a sandbox, which is a container of runsc, and the others run in it. A conmon for each, which has
- * the sandbox's process as its child, or a stand-in for a container, which none is (native/gvisor-stand-in.c).
+ * gVisor: each pod is a sandbox, which is itself a container of runsc, and the pod's containers run in it. Each has a
+ * conmon, whose child is the sandbox's process, or, as a container in a sandbox is no process of this machine, a stand-in
+ * for it (native/gvisor-stand-in.c).
  */
 export class RunscRuntime implements Runtime {
   readonly #conmon: Conmon;
@@ -72,32 +75,26 @@ export class RunscRuntime implements Runtime {
 
   async create(container: RuntimeContainer, spec: Spec, signal: AbortSignal): Promise<RunningProcesses> {
     writeJson(specFile(container.bundleDir), specFor(container, spec));
-    const { path, globalArgs, name, root } = this.#command;
-    try {
-      if (isSandbox(container))
-        return await this.#conmon.create(
-          container,
-          { path, args: [...globalArgs, ...networkArgs(spec)], systemdCgroup: this.#systemdCgroup },
-          signal,
-        );
-      const args = this.#systemdCgroup ? [...globalArgs, "--systemd-cgroup"] : globalArgs;
-      const env = { KEELSON_RUNSC: path, KEELSON_SANDBOX_SOCKET: join(root, `runsc-${container.sandboxId}.sock`) };
-      const { monitor } = await this.#conmon.create(
-        container,
-        { path: gvisorStandInProgram(), args, env, systemdCgroup: false },
-        signal,
-      );
-      return { monitor };
-    } catch (error) {
-      // What is left of a half-made container must not outlive the call, whatever stopped it.
-      await this.delete(container, AbortSignal.timeout(30_000));
-      const dirs = [
-        container.bundleDir,
-        join(container.bundleDir, "rootfs"),
-        ...(container.logPath === "" ? [] : [dirname(container.logPath)]),
-      ];
-      throw wrapError(`create container ${container.id} with ${name} (${path})`, this.#command.explained(error, dirs));
-    }
+    return await createOrUndo(this.#command, container, {
+      create: () =>
+        isSandbox(container) ? this.#createSandbox(container, spec, signal) : this.#createInSandbox(container, signal),
+      undo: (signal) => this.delete(container, signal),
+    });
+  }
+
+  #createSandbox(container: RuntimeContainer, spec: Spec, signal: AbortSignal): Promise<RunningProcesses> {
+    const { path, globalArgs } = this.#command;
+    const args = [...globalArgs, ...networkArgs(spec)];
+    return this.#conmon.create(container, { path, args, systemdCgroup: this.#systemdCgroup }, signal);
+  }
+
+  async #createInSandbox(container: RuntimeContainer, signal: AbortSignal): Promise<RunningProcesses> {
+    const { path, globalArgs, root } = this.#command;
+    const args = this.#systemdCgroup ? [...globalArgs, "--systemd-cgroup"] : globalArgs;
+    const env = { KEELSON_RUNSC: path, KEELSON_SANDBOX_SOCKET: join(root, `runsc-${container.sandboxId}.sock`) };
+    const standIn = { path: gvisorStandInProgram(), args, env, systemdCgroup: false };
+    const { monitor } = await this.#conmon.create(container, standIn, signal);
+    return { monitor };
   }
 
   async start(container: RuntimeContainer, { main }: RunningProcesses, signal: AbortSignal): Promise<void> {
@@ -108,15 +105,16 @@ export class RunscRuntime implements Runtime {
       : ["start", bundleDir];
     const result = await run({ file: gvisorStandInProgram(), args, env: { PATH: process.env["PATH"] } }, signal);
     if (result.code === 0) return;
-    // Nobody waits for a start any more: it was done, by who was killed before it could be noted, or the container was ended.
+    // The stand-in no longer waits for a start: an earlier daemon did it and was killed before it could record that, or the
+    // container was ended.
     if (result.code === standInEnded && !isSandbox(container) && standInOf(bundleDir) !== undefined) return;
     if (result.code === standInEnded && !isSandbox(container))
-      throw new StatusError(Code.FailedPrecondition, `start container ${id}: it was stopped or killed meanwhile`);
-    const told = result.stderr.length > 0 ? result : { ...result, stderr: readIfThere(join(bundleDir, "start.log")) };
-    throw this.#command.explained(this.#command.failure(`start container ${id}`, told), [root]);
+      throw new StatusError(Code.FailedPrecondition, `start container ${id}: it was stopped or killed in the meantime`);
+    const answer = result.stderr.length > 0 ? result : { ...result, stderr: readIfThere(join(bundleDir, "start.log")) };
+    throw this.#command.explained(this.#command.failure(`start container ${id}`, answer), [root]);
   }
 
-  /** What gVisor's command line cannot send, and what a sandbox that hangs does not take, is as if the container ignored it. */
+  /** A signal that gVisor's command line cannot send, or that a hanging sandbox does not take, counts as ignored by the container. */
   async signal(
     container: RuntimeContainer,
     _processes: RunningProcesses,
@@ -137,7 +135,7 @@ export class RunscRuntime implements Runtime {
   }
 
   async kill(container: RuntimeContainer, signal: AbortSignal): Promise<void> {
-    // All of a sandbox is in its cgroup.
+    // Everything in a sandbox is in its cgroup.
     if (isSandbox(container)) return;
     const { id, bundleDir } = container;
     if (existsSync(join(bundleDir, "start"))) killStandIn(bundleDir);
@@ -149,11 +147,11 @@ export class RunscRuntime implements Runtime {
     }
   }
 
-  /** A sandbox has limits as a whole: those of the pod's cgroup. */
+  /** Only a sandbox as a whole has limits: those of the pod's cgroup. */
   async update(): Promise<void> {
     throw new StatusError(
       Code.FailedPrecondition,
-      "set its limits: gVisor has none for a single container; the limits of the pod's cgroup hold for all of the pod",
+      "set its limits: gVisor has no limits for a single container; the limits of the pod's cgroup apply to the whole pod",
     );
   }
 
@@ -162,8 +160,8 @@ export class RunscRuntime implements Runtime {
   }
 
   /**
-   * runsc hands a terminal out only to those who do not wait for the command. It gives the command our own, and takes any
-   * of its three streams for that.
+   * runsc hands over a terminal only when it does not wait for the command. So it gets a terminal of ours as its streams,
+   * and passes that on to the command.
    */
   execStreams(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<RunningExec> {
     return process.terminal === true
@@ -189,13 +187,8 @@ export class RunscRuntime implements Runtime {
   }
 
   connectPort({ id, bundleDir }: RuntimeContainer, port: number, signal: AbortSignal): Promise<number> {
-    return connectInSandbox(
-      this.#command,
-      id,
-      port,
-      join(bundleDir, `connect-${(this.#connections += 1)}.json`),
-      signal,
-    );
+    const file = join(bundleDir, `connect-${(this.#connections += 1)}.json`);
+    return connectInSandbox(this.#command, { id, port, file }, signal);
   }
 
   endExecs(container: RuntimeContainer): void {
@@ -249,7 +242,7 @@ export class RunscRuntime implements Runtime {
     }
   }
 
-  /** A container in a sandbox that hangs can be ended only with all the others. */
+  /** A container in a sandbox that hangs can be ended only together with all others in it. */
   #killSandboxOf({ id, bundleDir }: Known): void {
     const pid = readPid(join(bundleDir, "sandbox-pid"));
     const stat = pid === undefined ? null : readStat(pid);
@@ -263,22 +256,19 @@ export class RunscRuntime implements Runtime {
       return;
     this.#log.warn(
       { containerId: id, pid },
-      `the sandbox of container ${id} did not answer within ${answerTimeoutMs / 1000} s; killing it, and with it all of its pod`,
+      `the sandbox of container ${id} did not answer within ${answerTimeoutMs / 1000} s; killing it, and with it the whole pod`,
     );
     signalProcess(pid, stat.startTicks, sigkill);
   }
 
-  /** gVisor's state of a container is in files named after it and its sandbox. */
+  /** gVisor keeps the state of a container in files that are named after it and its sandbox. */
   #hasState(id: string): boolean {
     return readdirSync(this.#command.root).some((name) => name.startsWith(`${id}_`));
   }
 
   #inBackground(container: RuntimeContainer, work: Promise<void>): void {
     work.catch((error: unknown) =>
-      this.#log.warn(
-        { containerId: container.id, err: error },
-        `a command in container ${container.id} cannot be ended`,
-      ),
+      this.#log.warn({ containerId: container.id, err: error }, `cannot end a command in container ${container.id}`),
     );
   }
 }
@@ -288,8 +278,8 @@ function isSandbox({ id, sandboxId }: RuntimeContainer): boolean {
 }
 
 /**
- * A namespace of processes that is to be shared is known to gVisor by the text of its path, which no file need have:
- * each container's own gets a name, by which another may join it.
+ * gVisor knows a PID namespace that is to be shared by the text of its path, which need not exist as a file. So each
+ * container's own namespace gets a name, by which another container may join it.
  */
 function specFor(container: RuntimeContainer, spec: Spec): Spec {
   if (isSandbox(container)) return spec;
@@ -307,12 +297,12 @@ function pidNamespaceIn(spec: Spec): string | undefined {
   return spec.linux?.namespaces?.find(({ type }) => type === "pid")?.path;
 }
 
-/** Whether the container's first process has ended and, as its PID namespace is its own, all others with it. */
+/** Whether the container's first process has ended, and with it, as the PID namespace is the container's own, all others. */
 function isOver({ id, bundleDir }: RuntimeContainer): boolean {
   return standInOf(bundleDir) === undefined && pidNamespaceIn(readSpec(bundleDir)) === ownPidNamespace(id);
 }
 
-/** A pod with the machine's network has it by the machine's sockets, not by gVisor's own stack. */
+/** A pod on the host's network uses the host's sockets, not gVisor's own network stack. */
 function networkArgs(spec: Spec): string[] {
   const network = spec.linux?.namespaces?.find(({ type }) => type === "network");
   return network === undefined ? ["--network=host"] : [];
@@ -327,7 +317,7 @@ function killStandIn(bundleDir: string): void {
   if (standIn !== undefined) signalProcess(standIn.pid, standIn.startTicks, sigkill);
 }
 
-/** What stands for a container, if that runs. Its pid is in a file: another process may have that number now. */
+/** The process that stands for a container, if it runs. Its pid comes from a file: another process may have that number now. */
 function standInOf(bundleDir: string): ProcessStat | undefined {
   const pid = readPid(pidFile(bundleDir));
   const stat = pid === undefined ? null : readStat(pid);

@@ -16,15 +16,15 @@ export interface RuntimeCommandOptions {
   readonly systemdCgroup: boolean;
 }
 
-/** How a command of a runtime ended, as far as errors tell of it. */
+/** How a command of a runtime ended, as far as errors say so. */
 export type Finished = Pick<RunResult, "code" | "stdout" | "stderr">;
 
-/** The command line of an OCI runtime, and what its failures mean. */
+/** Runs the commands of an OCI runtime, and explains their failures. */
 export class RuntimeCommand {
   readonly name: string;
   readonly path: string;
   readonly root: string;
-  /** What comes before each command. */
+  /** The arguments before each command. */
   readonly globalArgs: readonly string[];
   readonly #systemdArgs: readonly string[];
 
@@ -53,7 +53,10 @@ export class RuntimeCommand {
     }
   }
 
-  /** The error with what is behind it that a runtime or monitor does not tell, or only in words: a missing binary, a full file system of `dirs`. */
+  /**
+   * Names the cause of an error when a runtime or monitor does not name it clearly: a missing binary, or a full file system
+   * of `dirs`.
+   */
   explained(error: unknown, dirs: readonly string[]): unknown {
     if (codeOf(error) !== Code.Internal) return error;
     const { name, path } = this;
@@ -96,7 +99,7 @@ export function isExecutable(path: string): boolean {
   }
 }
 
-/** Whether nothing more fits on a directory's file system; one without a count of inodes says 0 of 0. */
+/** Whether nothing more fits on a directory's file system. One that does not count inodes says 0 of 0. */
 function isFull(dir: string): boolean {
   const { bavail, files, ffree } = statfsSync(dir);
   return bavail === 0 || (files > 0 && ffree === 0);

@@ -12,40 +12,40 @@ import { exitCodeOf, type Finished, type RuntimeCommand } from "./runtime-comman
 import type { ExecResult, RunningExec, RuntimeContainer } from "./runtime.ts";
 import { writeJson } from "./write-json.ts";
 
-/** What is kept of each stream of an exec, in bytes; both peers cap ExecSync so. */
+/** How much is kept of each stream of an exec, in bytes; containerd and CRI-O cap ExecSync likewise. */
 const maxExecOutputBytes = 16 * 1024 * 1024;
 
 /**
- * How long a runtime has for its own end after its command was killed, in ms. It reaps the command; killed before that,
- * a zombie would be in the container for as long as the machine's init takes.
+ * How long a runtime may take to end after its command was killed, in ms. It reaps the command: were it killed before, a
+ * zombie would stay in the container until the machine's init reaps it.
  */
 const reapGraceMs = 1000;
 
 /** One call of the runtime's exec. */
-export interface ExecInvocation {
-  /** What its files in the bundle are called. */
+interface ExecInvocation {
+  /** The name of its files in the bundle, without their ending. */
   readonly name: string;
-  /** The command line, with more options of `exec` and before it. */
+  /** The command line, with more options after and before the word `exec`. */
   readonly command: (
     options?: readonly string[],
     runtimeOptions?: readonly string[],
   ) => Pick<SpawnOptions, "file" | "args" | "env" | "oomScoreAdj">;
 }
 
-export interface RuntimeExecOptions {
+interface RuntimeExecOptions {
   readonly command: RuntimeCommand;
   /**
-   * Whether the runtime is to leave its commands to themselves, and something lighter waits for them: runc copies between
-   * a command's streams and its own and waits for the end of both, which background processes may hold open for good.
+   * Whether the runtime is to detach from its commands, and something lighter waits for them: runc copies between a
+   * command's streams and its own, and waits for both to end, but background processes may hold them open for good.
    */
   readonly detaches: boolean;
-  /** More options of `exec`, by the path of its files without their ending. */
+  /** More options of `exec`; `base` is the path of its files without their ending. */
   readonly options?: (base: string) => readonly string[];
-  /** Kills a command with all that it started. Called when `base.pid` is there, and when it is not. */
+  /** Kills a command with everything that it started. Also called when there is no `base.pid` yet. */
   readonly kill: (base: string, container: RuntimeContainer) => void;
 }
 
-/** Commands in containers by `RUNTIME exec`, which waits for them. */
+/** Runs commands in containers with `RUNTIME exec`, and waits for them. */
 export class RuntimeExec {
   readonly #o: RuntimeExecOptions;
   #execs = 0;
@@ -54,10 +54,10 @@ export class RuntimeExec {
     this.#o = options;
   }
 
-  /** Runs a command to its end; when the signal aborts, kills it with all that it started. */
+  /** See `Runtime.exec`. */
   async run(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<ExecResult> {
     const result = await this.#exec(container, process, signal, ({ command }, signal) =>
-      // stdin: never /dev/null, which crun would give to the container's user.
+      // Its stdin is never /dev/null, whose owner crun would change to the container's user.
       run(
         {
           ...command(),
@@ -87,11 +87,11 @@ export class RuntimeExec {
     const size: TerminalSize | undefined =
       consoleSize === undefined ? undefined : { rows: consoleSize.height, columns: consoleSize.width };
     return this.launch(container, process, signal, (invocation, launched, signal) =>
-      runOnTerminal(invocation.command(), size, use, launched, signal),
+      runOnTerminal(invocation.command(), { size, use }, launched, signal),
     );
   }
 
-  /** Resolves when `start` has launched the runtime with its streams. */
+  /** Starts a command with `start`, which launches the runtime with the command's streams, and resolves when it has done so. */
   async launch(
     container: RuntimeContainer,
     process: ProcessSpec,
@@ -104,7 +104,7 @@ export class RuntimeExec {
   ): Promise<RunningExec> {
     const { promise, resolve, reject } = Promise.withResolvers<Launched>();
     const ended = this.#exec(container, process, signal, async ({ name, command }, signal) => {
-      // The runtime's own words, apart from the command's.
+      // The runtime's own messages, apart from the command's output.
       const log = join(container.bundleDir, `${name}.log`);
       const logged = (options: readonly string[] = []) => command(options, ["--log", log]);
       const code = await start({ name, command: logged }, resolve, signal);
@@ -114,14 +114,11 @@ export class RuntimeExec {
         stderr: code === 0 || !existsSync(log) ? Buffer.alloc(0) : readFileSync(log),
       };
     }).then(exitCodeOf);
-    // Neither counts once it is launched.
+    // Once it is launched, neither has an effect.
     ended.then(
       () =>
         reject(
-          new StatusError(
-            Code.ResourceExhausted,
-            `exec in container ${container.id}: its terminal cannot be taken over`,
-          ),
+          new StatusError(Code.ResourceExhausted, `exec in container ${container.id}: cannot take over its terminal`),
         ),
       reject,
     );
@@ -129,7 +126,7 @@ export class RuntimeExec {
     return { streams, resize, ended };
   }
 
-  /** Runs the runtime's exec in one way or another, and sees that nothing of it is left, whatever happens. */
+  /** Runs the runtime's exec by `start`. Whatever happens, nothing of it is left behind. */
   async #exec<R extends Finished>(
     container: RuntimeContainer,
     process: ProcessSpec,
@@ -168,13 +165,13 @@ export class RuntimeExec {
         file: waiter?.file ?? runtime.path,
         args: waiter === undefined ? runtimeArgs : [...waiter.args, runtime.path, ...runtimeArgs],
         env: { PATH: globalThis.process.env["PATH"] },
-        // crun leaves it as its own, which is keelsond's and may be next to never killed.
+        // crun passes on its own, which is keelsond's and may mean to be killed last.
         oomScoreAdj: process.oomScoreAdj,
       };
     };
     const result = await start({ name, command }, end.signal);
     signal.throwIfAborted();
-    // No pid file: the command was never started, and what is on stderr is the runtime's. Mostly the command is wrong.
+    // Without a pid file the command was never started, and the text on stderr is the runtime's. Mostly the command is wrong.
     if (result.code !== 0 && !existsSync(`${base}.pid`)) {
       throw runtime.failure(
         `exec ${process.args?.[0] ?? ""} in container ${container.id}`,

@@ -1,17 +1,17 @@
 import { join } from "node:path";
 
-/** What is gone at the next boot is below it. */
+/** The directory for what does not outlive a boot. */
 export interface StatePath {
   readonly state: string;
 }
 
-/** What the runtime makes a container of. */
+/** The OCI spec of a container. */
 export const specFile = (bundle: string) => join(bundle, "config.json");
-/** Exit codes, written by the monitors. */
+/** Where monitors write exit codes. */
 export const exitsDir = (p: StatePath) => join(p.state, "exits");
-/** What the OCI runtime of a handler keeps. */
+/** Where the OCI runtime of a handler keeps its state. */
 export const runtimeRoot = (p: StatePath, handler: string) => join(p.state, "runtimes", handler);
-/** What we have of a handler's shims: the socket for their events. */
+/** Where the socket for the events of a handler's shims is. */
 export const shimDir = (p: StatePath, handler: string) => join(p.state, "shims", handler);
-/** What shims are told as containerd's socket; none is there. They make the names of their own sockets of it. */
+/** What shims take for containerd's socket: they derive the names of their own sockets from it. Nothing listens there. */
 export const shimAddress = (p: StatePath) => join(p.state, "shims", "none");

@@ -4,16 +4,16 @@ import type { TerminalSize } from "@keelson/linux/pty.ts";
 import type { ResourcesSpec } from "@keelson/oci/runtime-spec/resources.ts";
 import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
 
-/** What a runtime needs to know of a container beside its spec. */
+/** What a runtime needs to know about a container besides its spec. */
 export interface RuntimeContainer {
   readonly id: string;
-  /** The pod's id. The container that is a pod's sandbox has the same as its own. */
+  /** The pod's id; it is also the id of the container that is the pod's sandbox, where there is one. */
   readonly sandboxId: string;
-  /** A directory of its own that lasts until the next boot, with `rootfs` mounted in it. */
+  /** The container's own directory, which lasts until the next boot, with `rootfs` mounted in it. */
   readonly bundleDir: string;
-  /** The same below each cgroup hierarchy. */
+  /** The same path below each cgroup hierarchy. */
   readonly cgroupPath: string;
-  /** Absolute; "" for none. */
+  /** Absolute; "" for no log. */
   readonly logPath: string;
   readonly tty: boolean;
   readonly stdin: boolean;
@@ -21,22 +21,22 @@ export interface RuntimeContainer {
 }
 
 export interface RunningProcesses {
-  /** The container's first process; undefined where the machine has none of it, as it is in a guest or under another kernel. */
+  /** The container's first process; undefined when it is in a guest or under another kernel, and so no process of this machine. */
   readonly main?: ProcessIdentity | undefined;
-  /** Who holds its streams and learns its exit code. */
+  /** The process that holds its streams and learns its exit code. */
   readonly monitor: ProcessIdentity;
 }
 
-/** How a container ended, as its monitor wrote it down. */
+/** How a container ended, as its monitor recorded it. */
 export interface ExitReport {
   readonly exitCode: number;
   readonly finishedAtNs: bigint;
   readonly oomKilled: boolean;
 }
 
-/** A container that may run or not: nobody is left who can tell. */
+/** A container that may still run or not: nothing is left that could tell. */
 export interface LostContainer {
-  /** What happened, for people. */
+  /** What happened, in words for people. */
   readonly lost: string;
 }
 
@@ -44,83 +44,84 @@ export interface ExecResult {
   readonly exitCode: number;
   readonly stdout: Buffer;
   readonly stderr: Buffer;
-  /** More came than is kept. */
+  /** Whether there was more output than is kept. */
   readonly truncated: boolean;
 }
 
 /** Our ends of a command's streams, by fd. */
 export type ExecStreams =
   | { readonly is: "pipes"; readonly stdin: number; readonly stdout: number; readonly stderr: number }
-  /** All output is read from the terminal's master, and all input written to it. */
+  /** All output is read from the terminal's master, and all input is written to it. */
   | { readonly is: "terminal"; readonly master: number };
 
 /** A command that runs in a container while somebody reads and writes its streams. */
 export interface RunningExec {
-  /** The caller's to close. Closing stdin is the command's end of input. */
+  /** The caller closes them. Closing stdin ends the command's input. */
   readonly streams: ExecStreams;
   /**
-   * Resolves with the exit code when the command has ended; others may have its streams open still. Rejects when it could
-   * not be started (FailedPrecondition, with the runtime's words), and with the signal's reason when it was killed for that.
+   * Resolves with the exit code when the command has ended; others may still have its streams open. Rejects when it could
+   * not be started (FailedPrecondition, with the runtime's words), and with the signal's reason when that had it killed.
    */
   readonly ended: Promise<number>;
   /** Sets the size of its terminal, if it has one. */
   resize(size: TerminalSize): void;
-  /** Told when the stdin of `streams` was closed, by a runtime's wish: one that has it open itself, as a shim has its FIFO. */
+  /** To be called when the stdin of `streams` was closed, for a runtime that has it open too, as a shim has its FIFO. */
   stdinClosed?(): void;
 }
 
-/** Where a container is by the runtime's own account; undefined when it knows none of that id. */
+/** Where a container is according to the runtime itself; undefined when it knows none of that id. */
 export type RuntimeView = "created" | "running" | "stopped" | undefined;
 
-/** Runs containers of one handler. Every call but `create` and `exec` may be repeated. */
+/** Runs the containers of one handler. Every call but `create` and `exec` may be repeated. */
 export interface Runtime {
-  /** Makes the container's processes, stopped before the first instruction. On an error nothing remains but the bundle. */
+  /** Creates the container's processes, stopped before the first instruction. After an error nothing remains but the bundle. */
   create(container: RuntimeContainer, spec: Spec, signal: AbortSignal): Promise<RunningProcesses>;
   start(container: RuntimeContainer, processes: RunningProcesses, signal: AbortSignal): Promise<void>;
-  /** Sends a signal to the first process; nothing happens when that has ended. */
+  /** Sends a signal to the first process; does nothing when that has ended. */
   signal(container: RuntimeContainer, processes: RunningProcesses, number: number, signal: AbortSignal): Promise<void>;
-  /** SIGKILL to all that is in the container. Absent where that is all in its cgroup, which the daemon kills itself. */
+  /** Sends SIGKILL to everything in the container. Absent where everything is in its cgroup, which the daemon kills itself. */
   kill?(container: RuntimeContainer, signal: AbortSignal): Promise<void>;
-  /** Writes these limits to a created or running container's cgroup; what they do not have stays. */
+  /** Writes these limits to the cgroup of a created or running container; limits that they do not name stay as they are. */
   update(container: RuntimeContainer, resources: ResourcesSpec, signal: AbortSignal): Promise<void>;
-  /** Runs a command to its end; when the signal aborts, kills it with all that it started. */
+  /** Runs a command to its end. When the signal aborts, kills it with everything that it started. */
   exec(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<ExecResult>;
-  /** Starts a command with streams; with a terminal of `process.consoleSize`, if it is to have one. Killed as `exec` is. */
+  /** Starts a command with streams, or, if it wants one, a terminal of `process.consoleSize`. Killed as with `exec`. */
   execStreams(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<RunningExec>;
   /**
-   * The streams of a running container: the fd of a connected SOCK_SEQPACKET socket, the caller's to close. Its packets
-   * are what the container writes from now on, with a byte before it that is 2 for stdout and 3 for stderr; what is
-   * written, in packets of 8 KiB at most, is its input. It must be read at all times, or the container waits.
+   * The streams of a running container: the fd of a connected SOCK_SEQPACKET socket, which the caller closes. Packets from
+   * it hold what the container writes from now on, after a first byte that is 2 for stdout and 3 for stderr; packets to it,
+   * of 8 KiB at most, are the container's input. It must be read at all times, or the container waits.
    * Throws FailedPrecondition when the monitor is not there.
    */
   attach(container: RuntimeContainer, signal: AbortSignal): Promise<number>;
   /** Sets the size of a container's terminal. */
   resizeTerminal(container: RuntimeContainer, size: TerminalSize): Promise<void>;
   /**
-   * What the container uses, as far as the runtime knows. Absent where the host's cgroups tell. Asked in the background,
-   * each container once at a time.
+   * What the container uses, as far as the runtime knows. Absent where the host's cgroups have these numbers. Called in
+   * the background, one call at a time for each container.
    */
   usage?(container: RuntimeContainer, signal: AbortSignal): Promise<CgroupUsage | undefined>;
-  /** What stands for a container's PID namespace in the spec of another that joins it. Absent where that is in /proc. */
+  /** What names a container's PID namespace in the spec of another that joins it. Absent where that is its path in /proc. */
   pidNamespaceOf?(container: RuntimeContainer): string | undefined;
   /**
-   * Connects to a port of a pod whose network namespace does not lead there, as it has a network stack of its own:
-   * a stream socket, whose fd is the caller's. Throws what `connectLoopback` throws. Absent where the namespace does.
+   * Connects to a port of a pod that has a network stack of its own, so that its network namespace does not lead there.
+   * Returns the fd of a stream socket, which the caller closes. Throws what `connectLoopback` throws. Absent where the
+   * network namespace leads to the port.
    *
    * @param sandbox the container that is the pod's sandbox.
    */
   connectPort?(sandbox: RuntimeContainer, port: number, signal: AbortSignal): Promise<number>;
-  /** Ends commands that a daemon before this one was running in the container. */
+  /** Ends the commands that an earlier daemon was running in the container. */
   endExecs(container: RuntimeContainer): void;
-  /** Makes the monitor write to a new file at the log's path; done when that exists. */
+  /** Has the monitor write to a new file at the log's path; returns when that exists. */
   reopenLog(container: RuntimeContainer, monitor: ProcessIdentity, signal: AbortSignal): Promise<void>;
-  /** Forgets the container, killing what is left of it. */
+  /** Kills what is left of the container, and forgets it. */
   delete(container: Pick<RuntimeContainer, "id" | "bundleDir">, signal: AbortSignal): Promise<void>;
-  /** Calls back once, later, when the container has ended with all that is to be known of that, or its monitor is gone. */
+  /** Calls back once, never before it returns: when the container has ended and everything about its end is known, or its monitor is gone. */
   watch(container: RuntimeContainer, processes: RunningProcesses, onEnd: () => void): Disposable;
-  /** What `watch` would call back for, looked for now. */
+  /** Whether `watch` would call back now. */
   hasEnded(container: RuntimeContainer, processes: RunningProcesses, signal: AbortSignal): Promise<boolean>;
-  /** How a container ended that has; undefined when its monitor was killed before it wrote that down. */
+  /** How a container that has ended did; undefined when its monitor was killed before it recorded that. */
   exitOf(container: RuntimeContainer, signal: AbortSignal): Promise<ExitReport | LostContainer | undefined>;
   view(container: RuntimeContainer, signal: AbortSignal): Promise<RuntimeView>;
 }

@@ -15,7 +15,7 @@ import { openRuntimes } from "./runtimes.ts";
 const v2: CgroupLayout = { kind: "v2", root: "/sys/fs/cgroup", hierarchies: [] };
 const host = { cgroupDriver: "cgroupfs" } as HostFacts;
 
-/** What the configuration file has of them. */
+/** Their part of the configuration file. */
 interface Table {
   readonly conmon?: string;
   readonly default_runtime?: string;
@@ -35,13 +35,13 @@ function withPrograms(t: TestContext, ...names: string[]) {
   const paths = Object.fromEntries(["conmon", ...names].map((name) => [name, program(name)]));
   t.after(() => rmSync(dir, { recursive: true }));
   const open = ({ conmon = paths["conmon"]!, default_runtime: defaultRuntime, runtimes = {} }: Table, cgroups = v2) =>
-    openRuntimes(
-      { conmon, defaultRuntime, sections: v.parse(v.record(v.string(), handlerSection), runtimes) },
-      { state: join(dir, "state") },
+    openRuntimes({
+      settings: { conmon, defaultRuntime, sections: v.parse(v.record(v.string(), handlerSection), runtimes) },
+      paths: { state: join(dir, "state") },
       host,
       cgroups,
-      silentLog,
-    );
+      log: silentLog,
+    });
   return { dir, paths, open };
 }
 
@@ -63,7 +63,7 @@ test("crun is the default before runc; a pod may name either", (t) => {
   );
 });
 
-test("the file's default wins", (t) => {
+test("the configured default wins", (t) => {
   const { paths, open } = withPrograms(t, "crun", "runc");
   const runtimes = open({
     default_runtime: "runc",
@@ -85,7 +85,7 @@ test("where crun would refuse the cgroups, runc is the default", (t) => {
   assert.equal(runtimes.handler("crun").name, "crun");
 });
 
-test("an unknown handler, a missing binary and a missing conmon are told apart", (t) => {
+test("an unknown handler, a missing binary and a missing conmon are different errors", (t) => {
   const { paths, open } = withPrograms(t, "crun");
   const runtimes = open({ runtimes: { crun: { path: paths["crun"] }, kata: { path: "/nonexistent/kata" } } });
   assert.throws(
@@ -110,7 +110,7 @@ test("an unknown handler, a missing binary and a missing conmon are told apart",
   );
 });
 
-test("a handler whose binary is installed later is there without a restart, and one that is removed is named until it is back", async (t) => {
+test("a binary that is installed later needs no restart; one that is removed is named until it is back", async (t) => {
   const { dir, paths, open } = withPrograms(t, "crun");
   const late = join(dir, "bin/late");
   const runtimes = open({ default_runtime: "crun", runtimes: { crun: { path: paths["crun"] }, late: { path: late } } });
@@ -125,13 +125,13 @@ test("a handler whose binary is installed later is there without a restart, and 
     /^runtime handler late: the runtime \/.*\/late is not there any more; install late$/,
   );
   assert.throws(() => runtimes.handler("late"), gone);
-  assert.equal(runtimes.handlerOf("late").name, "late", "what it ran can still be taken down");
+  assert.equal(runtimes.handlerOf("late").name, "late", "its containers can still be removed");
   assert.equal(runtimes.problem(), undefined, "the others are not affected");
   copyFileSync(paths["crun"]!, late);
   assert.equal(runtimes.handler("late").problem(), undefined);
 });
 
-test("one that is installed when there was none becomes the default", (t) => {
+test("the first handler that is installed becomes the default", (t) => {
   const { dir, open } = withPrograms(t);
   const path = join(dir, "bin/first");
   const none = { path: "/nonexistent/runtime" };
@@ -155,7 +155,7 @@ test("a runtime that crashes or hangs runs no pods, and says so; the others do",
   };
   const runtimes = open({ runtimes: { crun: { path: paths["crun"] }, ...broken } });
   await runtimes.refreshFacts();
-  assert.equal(runtimes.handler("").name, "crun", "which is not held up");
+  assert.equal(runtimes.handler("").name, "crun", "the default is not held up");
   await Promise.all(runtimes.all().map((handler) => handler.refreshFacts()));
   assert.throws(
     () => runtimes.handler("crashing"),
@@ -175,7 +175,7 @@ test("a runtime that crashes or hangs runs no pods, and says so; the others do",
   assert.equal(runtimes.handler("").name, "crun");
 });
 
-test("a handler's files are read at the start, and what is wrong with them is its own problem", (t) => {
+test("a handler's files are read at the start, and what is wrong with them is a problem of that handler alone", (t) => {
   const { dir, paths, open } = withPrograms(t, "crun");
   const base = join(dir, "base.json");
   const path = paths["crun"];

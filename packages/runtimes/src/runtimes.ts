@@ -31,39 +31,39 @@ export interface Handler {
   /** Absolute path of the binary. */
   readonly path: string;
   readonly facts: HandlerFacts;
-  /** As the binary tells; empty when it does not. */
+  /** What the binary says; empty when it does not say. */
   readonly version: string;
   /** Where the runtime keeps its own state. */
   readonly root: string;
   readonly settings: HandlerSettings;
   readonly runtime: Runtime;
-  /** Brings the facts up to date when the binary has been replaced. Never throws. */
+  /** Updates the facts when the binary has been replaced. Never throws. */
   refreshFacts(): Promise<void>;
-  /** Why it can make no container now, with what would help; undefined as far as is known when it can. */
+  /** Why it cannot create containers now, and what would help; undefined as far as is known when it can. */
   problem(): string | undefined;
 }
 
-/** A handler that the configuration has and the machine has not. */
-export interface MissingHandler {
+/** A handler whose programs are missing. */
+interface MissingHandler {
   readonly name: string;
   readonly type: "oci" | "shim";
   /** As configured. */
   readonly path: string;
   readonly problem: string;
-  /** The configuration has a section of it. */
+  /** Whether the configuration has a section for it. */
   readonly isConfigured: boolean;
 }
 
 type Attempt = Handler | MissingHandler;
 
-/** The runtime handlers of the configuration. One whose binary was missing is there as soon as that is installed. */
+/** The runtime handlers of the configuration. One whose binary was missing can be used as soon as that is installed. */
 export class Runtimes {
   readonly #handlers: Map<string, Handler>;
   readonly #missing: Map<string, MissingHandler>;
   readonly #retry: (name: string) => Attempt | undefined;
   #default: string | undefined;
 
-  /** `retry`: looks again for one that was missing; tests have none. */
+  /** @param retry looks again for a handler that was missing. */
   constructor(
     attempts: readonly Attempt[],
     defaultName: string | undefined,
@@ -76,7 +76,7 @@ export class Runtimes {
   }
 
   /**
-   * The handler of a pod that is to be run: "" is the default. Throws InvalidArgument for a name that is not configured,
+   * The handler for a new pod; "" names the default. Throws InvalidArgument for a name that is not configured,
    * FailedPrecondition for a binary that is missing or cannot be run.
    */
   handler(name: string): Handler {
@@ -95,7 +95,7 @@ export class Runtimes {
     throw new StatusError(Code.FailedPrecondition, `runtime handler ${wanted}: ${problem}`);
   }
 
-  /** The handler that a record names, whatever is wrong with it. Throws FailedPrecondition when the configuration has it no more. */
+  /** The handler that a record names, whatever is wrong with it. Throws FailedPrecondition when it is no longer configured. */
   handlerOf(name: string): Handler {
     const handler = this.#find(name);
     if (handler !== undefined && isHandler(handler)) return handler;
@@ -105,18 +105,18 @@ export class Runtimes {
     );
   }
 
-  /** All that can be used, the default first. */
+  /** All handlers that can be used, the default first. */
   all(): readonly Handler[] {
     const rank = (h: Handler) => (h.name === this.#default ? 0 : 1);
     return [...this.#handlers.values()].sort((a, b) => rank(a) - rank(b));
   }
 
-  /** Those that cannot, and that somebody may be looking for. */
+  /** The configured handlers that cannot be used. */
   missing(): readonly MissingHandler[] {
     return [...this.#missing.values()].filter((handler) => handler.isConfigured);
   }
 
-  /** Before facts of handlers count; costs nothing when no binary has been replaced. One that hangs is waited for no longer than a second. */
+  /** To be called before facts of handlers are used; costs nothing when no binary has been replaced. Waits a second at most, also for a binary that hangs. */
   async refreshFacts(): Promise<void> {
     for (const name of this.#missing.keys()) this.#find(name);
     const answers = Promise.all(this.all().map((handler) => handler.refreshFacts()));
@@ -127,7 +127,7 @@ export class Runtimes {
     return this.#default;
   }
 
-  /** Why the default handler can make no container now; undefined when it can. Looks for the programs, which may have been removed since the start. */
+  /** Why the default handler cannot create containers now; undefined when it can. Looks for its programs, which may have been removed since the start. */
   problem(): string | undefined {
     return this.#default === undefined ? noRuntime : this.handlerOf(this.#default).problem();
   }
@@ -150,7 +150,7 @@ export class Runtimes {
   }
 }
 
-/** How long all handlers together are waited for, in ms; they take some 20. */
+/** How long to wait for the answers of all handlers together, in ms; they take some 20. */
 const answerWaitMs = 1000;
 
 const noRuntime = "no OCI runtime is installed: install crun or runc, or name one in [runtimes.NAME]";
@@ -159,36 +159,39 @@ function isHandler(attempt: Attempt): attempt is Handler {
   return "runtime" in attempt;
 }
 
-/** What the configuration says of runtimes. */
+/** What the configuration says about runtimes. */
 export interface RuntimesSettings {
-  /** The container monitor: a path, or a name that is looked up in PATH. */
+  /** The container monitor: a path, or a name to look up in PATH. */
   readonly conmon: string;
-  /** The handler of pods that name none; without it the first that is installed. */
+  /** The handler of pods that name none; when not given, the first that is installed. */
   readonly defaultRuntime?: string | undefined;
   /** `[runtimes.NAME]`, by name. */
   readonly sections: Readonly<Record<string, HandlerSection>>;
 }
 
+export interface RuntimesOptions {
+  readonly settings: RuntimesSettings;
+  readonly paths: StatePath;
+  readonly host: HostFacts;
+  readonly cgroups: CgroupLayout;
+  readonly log: Log;
+  /** When it aborts, no runtime is asked for its facts any more. */
+  readonly ending?: AbortSignal | undefined;
+}
+
 /**
- * Finds the binaries of all handlers; one that the file configures and that is missing is logged.
- * Throws FailedPrecondition when conmon or what the file's default_runtime needs is missing. When `ending` aborts, no
- * runtime is asked any more.
+ * Finds the programs of all handlers, and logs which configured ones are missing. Throws FailedPrecondition when conmon, or
+ * a program of the configured default handler, is missing.
  */
-export function openRuntimes(
-  settings: RuntimesSettings,
-  paths: StatePath,
-  host: HostFacts,
-  cgroups: CgroupLayout,
-  log: Log,
-  ending?: AbortSignal,
-): Runtimes {
+export function openRuntimes(options: RuntimesOptions): Runtimes {
+  const { settings, cgroups, log } = options;
   const conmon = findBinary(settings.conmon);
   if (conmon === undefined)
     throw new StatusError(
       Code.FailedPrecondition,
       `conmon: ${settings.conmon} is not there; install the package conmon, or set the key conmon`,
     );
-  const maker = { paths, host, cgroups, log, conmon, ending };
+  const maker: Maker = { ...options, conmon };
   const configs = handlersOf(settings.sections);
   const attempts = configs.map((handler) => openHandler(maker, handler));
   for (const attempt of attempts) {
@@ -203,19 +206,16 @@ export function openRuntimes(
       maker,
       configs.find((handler) => handler.name === name)!,
     );
-  return new Runtimes(attempts, chooseDefault(settings, attempts.filter(isHandler), cgroups, log), retry);
+  const defaultName = settings.defaultRuntime ?? defaultOf(attempts.filter(isHandler), cgroups, log);
+  return new Runtimes(attempts, defaultName, retry);
 }
 
-interface Maker {
-  readonly paths: StatePath;
-  readonly host: HostFacts;
-  readonly cgroups: CgroupLayout;
-  readonly log: Log;
+interface Maker extends Omit<RuntimesOptions, "settings"> {
+  /** Absolute path. */
   readonly conmon: string;
-  readonly ending: AbortSignal | undefined;
 }
 
-/** Never throws for what the machine lacks. */
+/** What the machine lacks is a result, not an error. */
 function openHandler(maker: Maker, config: HandlerConfig): Attempt {
   const { name, type, isConfigured } = config;
   try {
@@ -226,7 +226,7 @@ function openHandler(maker: Maker, config: HandlerConfig): Attempt {
   }
 }
 
-/** Throws FailedPrecondition for programs and files that are not there. */
+/** Throws FailedPrecondition for programs and files that are missing. */
 function makeHandler({ paths, host, cgroups, log, conmon, ending }: Maker, config: HandlerConfig): Handler {
   const { name, type, args } = config;
   const missing = (what: string, program: string, key: string) =>
@@ -234,7 +234,7 @@ function makeHandler({ paths, host, cgroups, log, conmon, ending }: Maker, confi
       Code.FailedPrecondition,
       `its ${what} ${program} is not there; ${installHint(program)} or set runtimes.${name}.${key}`,
     );
-  // A shim may be called by the name of a link to it.
+  // A shim may be a link, and go by the name that it is called by.
   const path = type === "oci" ? findBinary(config.path) : findProgram(config.path);
   if (path === undefined) throw missing("binary", config.path, "path");
   const monitor = config.monitor === undefined ? conmon : findBinary(config.monitor);
@@ -280,7 +280,7 @@ function makeHandler({ paths, host, cgroups, log, conmon, ending }: Maker, confi
   };
 }
 
-/** Which of these programs was there and is not now. */
+/** Which of these programs has been removed. */
 function goneOf(programs: readonly (readonly [what: string, path: string])[]): string | undefined {
   const gone = programs.find(([, path]) => findProgram(path) === undefined);
   return gone && `the ${gone[0]} ${gone[1]} is not there any more; ${installHint(gone[1])}`;
@@ -295,9 +295,9 @@ function makeRuntime(
   const { path, root, monitor, called } = found;
   const systemdCgroup = host.cgroupDriver === "systemd";
   if (config.type === "shim") {
-    // By its path: the shim may look in fewer places than we do.
+    // The whole path: the shim may look in fewer places than we do.
     const written = called === undefined ? config.options : { ...config.options, BinaryName: called };
-    const options = shimOptions(written, isRuncShim(path), { root, systemdCgroup });
+    const options = shimOptions(written, isRuncShim(path) ? { root, systemdCgroup } : undefined);
     return new ShimRuntime({
       name,
       path,
@@ -325,13 +325,8 @@ function calledRuntime({ name, path, options }: HandlerConfig): string | undefin
   return found;
 }
 
-function chooseDefault(
-  { defaultRuntime }: RuntimesSettings,
-  handlers: readonly Handler[],
-  cgroups: CgroupLayout,
-  log: Log,
-): string | undefined {
-  if (defaultRuntime !== undefined) return defaultRuntime;
+/** The default handler where the configuration names none. */
+function defaultOf(handlers: readonly Handler[], cgroups: CgroupLayout, log: Log): string | undefined {
   const present = builtInRuntimes.filter((name) => handlers.some((h) => h.name === name));
   const stray = strayV2Controllers(cgroups);
   if (present[0] === "crun" && present.includes("runc") && stray.length > 0) {
@@ -344,7 +339,7 @@ function chooseDefault(
   return present[0] ?? handlers[0]?.name;
 }
 
-/** Controllers that a hybrid host left on its v2 tree; crun calls for dropping them all. */
+/** Controllers that a hybrid host has on its v2 tree; crun refuses to run with any. */
 function strayV2Controllers(cgroups: CgroupLayout): string[] {
   if (cgroups.kind !== "hybrid") return [];
   return cgroups.hierarchies

@@ -1,4 +1,4 @@
-/** Makes src/gen, the messages in TypeScript, from proto/. `--out DIR` writes elsewhere, for the test that compares. */
+/** Generates src/gen, the messages in TypeScript, from proto/. `--out DIR` writes elsewhere, for the test that compares. */
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { generateMessages } from "../../../scripts/generate-messages.ts";

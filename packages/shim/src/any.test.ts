@@ -5,7 +5,7 @@ import { configuredOptions, metricsOf, specAny, timestampNs } from "./any.ts";
 import { Metrics as MetricsV1 } from "./gen/io/containerd/cgroups/v1/metrics.ts";
 import { Metrics as MetricsV2 } from "./gen/io/containerd/cgroups/v2/metrics.ts";
 
-test("metrics of both kinds of cgroups are told apart by their type, with a host before it or not", () => {
+test("metrics of cgroups v1 and v2 are told apart by their type, with or without a host before it", () => {
   const v1 = Buffer.from(MetricsV1.encode(MetricsV1.fromPartial({ cpu: { usage: { total: 5n } } })).finish());
   const v2 = Buffer.from(MetricsV2.encode(MetricsV2.fromPartial({ cpu: { usageUsec: 6n } })).finish());
   for (const host of ["", "type.googleapis.com/"]) {
@@ -30,7 +30,7 @@ test("options and parts of a spec have their types' names", () => {
   });
 });
 
-test("a time is nanoseconds; one that is not told, or nonsense, is 0", () => {
+test("a time is in nanoseconds; a missing or nonsensical one is 0", () => {
   assert.equal(timestampNs({ seconds: 2n, nanos: 5 }), 2_000_000_005n);
   assert.equal(timestampNs(undefined), 0n);
   // A Go program's zero time.

@@ -5,7 +5,7 @@ import { Metrics as MetricsV2 } from "./gen/io/containerd/cgroups/v2/metrics.ts"
 import { Options as ConfiguredOptions } from "./gen/runtimeoptions/v1/options.ts";
 import { decodeMessage } from "./service-client.ts";
 
-/** The options of io.containerd.runc.v2 and of those that take the same. */
+/** The options of io.containerd.runc.v2, and of shims that take the same. */
 export function runcOptions(options: Partial<RuncOptions>): Any {
   return {
     typeUrl: "containerd.runc.v1.Options",
@@ -21,7 +21,7 @@ export function configuredOptions(options: Partial<ConfiguredOptions>): Any {
   };
 }
 
-/** A type of the OCI runtime spec, which goes as JSON. */
+/** A part of the OCI runtime spec, which is sent as JSON. */
 export function specAny(type: "Process" | "LinuxResources", value: object): Any {
   return {
     typeUrl: `types.containerd.io/opencontainers/runtime-spec/1/${type}`,
@@ -29,12 +29,12 @@ export function specAny(type: "Process" | "LinuxResources", value: object): Any 
   };
 }
 
-/** What a shim answers Stats with. */
+/** What a shim answers to Stats. */
 export type Metrics =
   | { readonly cgroups: 1; readonly metrics: MetricsV1 }
   | { readonly cgroups: 2; readonly metrics: MetricsV2 };
 
-/** undefined for numbers of another kind. Throws Internal when they cannot be read. */
+/** undefined for metrics of another kind. Throws Internal when they cannot be read. */
 export function metricsOf(stats: Any | undefined): Metrics | undefined {
   const type = stats?.typeUrl.split("/").at(-1);
   if (stats === undefined) return undefined;
@@ -45,7 +45,7 @@ export function metricsOf(stats: Any | undefined): Metrics | undefined {
   return undefined;
 }
 
-/** Nanoseconds since 1970; 0n when it is not told, or before. */
+/** Nanoseconds since 1970; 0n for no time, or one before that. */
 export function timestampNs(timestamp: Timestamp | undefined): bigint {
   if (timestamp === undefined || timestamp.seconds < 0n) return 0n;
   return timestamp.seconds * 1_000_000_000n + BigInt(timestamp.nanos);

@@ -10,7 +10,7 @@ function hasCode(code: number, message: RegExp) {
   return (e: unknown) => e instanceof StatusError && e.code === code && message.test(e.message);
 }
 
-test("an address on a line is that of a shim of Task v2", () => {
+test("a line with an address comes from a shim that speaks Task v2", () => {
   for (const text of [
     "unix:///run/containerd/s/abc",
     "unix:///run/containerd/s/abc\n",
@@ -20,7 +20,7 @@ test("an address on a line is that of a shim of Task v2", () => {
   }
 });
 
-test("JSON says the version and the protocol", () => {
+test("JSON has the version and the protocol", () => {
   const address = "unix:///run/s";
   assert.deepEqual(parse(JSON.stringify({ version: 3, address, protocol: "ttrpc" })), { version: 3, address });
   assert.deepEqual(parse(JSON.stringify({ version: 2, address, protocol: "" })), { version: 2, address });
@@ -30,7 +30,7 @@ test("JSON says the version and the protocol", () => {
   });
 });
 
-test("what keelson does not speak is told as such", () => {
+test("a protocol that keelson does not speak is named in the error", () => {
   const address = "unix:///run/s";
   const cases: [object | string, RegExp][] = [
     [{ version: 4, address }, /version 4 of the protocol; keelson speaks 2 and 3/],
@@ -47,7 +47,7 @@ test("what keelson does not speak is told as such", () => {
     );
 });
 
-test("what is no answer is told with a part of it", () => {
+test("an unusable answer is quoted in the error, in part", () => {
   const cases: [string, RegExp][] = [
     ["", /printed nothing/],
     [" \n", /printed nothing/],

@@ -6,7 +6,7 @@ export interface Bootstrap {
   readonly address: string;
 }
 
-/** What a shim has to say on its start, in bytes. */
+/** How much a shim may print at its start, in bytes. */
 export const maxBootstrapBytes = 4096;
 
 /** unix(7): sun_path, without the zero byte at its end. */
@@ -15,8 +15,8 @@ const maxPathBytes = 107;
 const maxQuotedCharacters = 200;
 
 /**
- * Reads what a shim's `start` printed: the address of its socket on a line (then it speaks Task v2), or JSON with
- * version, address and protocol. Throws Internal for what is neither, FailedPrecondition for what we do not speak.
+ * Reads what a shim's `start` printed: a line with the address of its socket (then it speaks Task v2), or JSON with
+ * version, address and protocol. Throws Internal for anything else, FailedPrecondition for protocols that we do not speak.
  */
 export function parseBootstrap(output: Buffer): Bootstrap {
   if (output.length > maxBootstrapBytes) throw unreadable(`${output.length} bytes or more`, output);

@@ -16,7 +16,7 @@ const program = {
   env: { PATH: "/bin" },
 };
 const bundle = { id: "c1", dir: "/run/k/c1" };
-const signal = new AbortController().signal;
+const limits = { timeoutMs: 5000, signal: new AbortController().signal };
 
 function hasCode(code: number, message: RegExp) {
   return (e: unknown) => e instanceof StatusError && e.code === code && message.test(e.message);
@@ -31,9 +31,9 @@ function answering(result: Partial<CommandResult>): { run: RunCommand; commands:
   return { run, commands };
 }
 
-test("start has its flags, environment, working directory and options", async () => {
+test("start gets its flags, environment, working directory and options", async () => {
   const { run, commands } = answering({ stdout: Buffer.from("unix:///run/s/1\n") });
-  assert.deepEqual(await startShim(run, program, bundle, runcOptions({ binaryName: "crun" }), 5000, signal), {
+  assert.deepEqual(await startShim({ run, program, bundle }, runcOptions({ binaryName: "crun" }), limits), {
     version: 2,
     address: "unix:///run/s/1",
   });
@@ -64,23 +64,23 @@ test("start has its flags, environment, working directory and options", async ()
   assert.equal(Options.decode(options.value).binaryName, "crun");
 });
 
-test("delete has the bundle, and tells how the container ended", async () => {
+test("delete gets the bundle, and says how the container ended", async () => {
   const { run, commands } = answering({
     stdout: Buffer.from(DeleteResponse.encode(DeleteResponse.fromPartial({ pid: 7, exitStatus: 137 })).finish()),
   });
-  const { pid, exitStatus } = await deleteWithShim(run, program, bundle, 5000, signal);
+  const { pid, exitStatus } = await deleteWithShim({ run, program, bundle }, limits);
   assert.deepEqual([pid, exitStatus], [7, 137]);
   assert.deepEqual(commands[0]?.args.slice(-5), ["-id", "c1", "-bundle", "/run/k/c1", "delete"]);
   const { run: garbage } = answering({ stdout: Buffer.from("0aff", "hex") });
   await assert.rejects(
-    deleteWithShim(garbage, program, bundle, 5000, signal),
+    deleteWithShim({ run: garbage, program, bundle }, limits),
     hasCode(Code.Internal, /clean up with the shim .*: the shim's answer cannot be read/),
   );
 });
 
-test("a command that fails says in its own words why, or that it says nothing", async () => {
+test("the error of a command that fails has its own words, or says that it wrote nothing", async () => {
   const start = (result: Partial<CommandResult>) =>
-    startShim(answering(result).run, program, bundle, undefined, 5000, signal);
+    startShim({ run: answering(result).run, program, bundle }, undefined, limits);
   await assert.rejects(
     start({ code: 1, stderr: Buffer.from("no KVM here\n") }),
     hasCode(Code.Internal, /^start the shim \/opt\/containerd-shim-x-v2: no KVM here \(exit code 1\)$/),
@@ -96,15 +96,16 @@ test("a command that fails says in its own words why, or that it says nothing", 
   );
 });
 
-test("a command that hangs has the time it was given, and no longer than its caller has", async () => {
+test("a command that hangs has the time that it was given, and no longer than its caller waits", async () => {
   const late: RunCommand = () => Promise.reject(new DOMException("took too long", "TimeoutError"));
   await assert.rejects(
-    startShim(late, program, bundle, undefined, 5000, signal),
+    startShim({ run: late, program, bundle }, undefined, limits),
     hasCode(Code.DeadlineExceeded, /start the shim .*did not end within 5 s, and was killed/),
   );
   const aborted = AbortSignal.abort(new DOMException("gone", "AbortError"));
+  const gone: RunCommand = () => Promise.reject(aborted.reason as Error);
   await assert.rejects(
-    startShim(() => Promise.reject(aborted.reason as Error), program, bundle, undefined, 5000, aborted),
+    startShim({ run: gone, program, bundle }, undefined, { ...limits, signal: aborted }),
     hasCode(Code.Cancelled, /start the shim .*gone/),
   );
 });

@@ -26,9 +26,13 @@ async function listen(path: string): Promise<{ listener: Server; server: TtrpcSe
 
 const never = new AbortController().signal;
 
-test("a shim that does not listen yet is waited for", async (t) => {
+test("the connection waits for a shim that does not listen yet", async (t) => {
   const path = socketPath(t);
-  const connecting = connectShim({ version: 2, address: `unix://${path}` }, "n", 60_000, never);
+  const connecting = connectShim(
+    { version: 2, address: `unix://${path}` },
+    { namespace: "n", patienceMs: 60_000 },
+    never,
+  );
   await new Promise(setImmediate);
   const { listener } = await listen(path);
   t.after(() => listener.close());
@@ -36,19 +40,23 @@ test("a shim that does not listen yet is waited for", async (t) => {
   await shim.task.call("Shutdown", { id: "c1" }, { timeoutMs: 5000, signal: never });
 });
 
-test("for as long as it was said, and no longer than the caller waits", async (t) => {
+test("it waits as long as it is told to, and no longer than its caller", async (t) => {
   const bootstrap = { version: 2, address: `unix://${socketPath(t)}` } as const;
-  await assert.rejects(connectShim(bootstrap, "n", 0, never), (e: unknown) => codeOf(e) === Code.Unavailable);
-  await assert.rejects(connectShim(bootstrap, "n", 60_000, AbortSignal.timeout(20)), (e: unknown) =>
-    ["TimeoutError", "AbortError"].includes((e as Error).name),
+  await assert.rejects(
+    connectShim(bootstrap, { namespace: "n", patienceMs: 0 }, never),
+    (e: unknown) => codeOf(e) === Code.Unavailable,
+  );
+  await assert.rejects(
+    connectShim(bootstrap, { namespace: "n", patienceMs: 60_000 }, AbortSignal.timeout(20)),
+    (e: unknown) => ["TimeoutError", "AbortError"].includes((e as Error).name),
   );
 });
 
-test("a connection that is lost says so", async (t) => {
+test("a lost connection says so, and its calls fail", async (t) => {
   const path = socketPath(t);
   const { listener, server } = await listen(path);
   t.after(() => listener.close());
-  using shim = await connectShim({ version: 2, address: `unix://${path}` }, "n", 0, never);
+  using shim = await connectShim({ version: 2, address: `unix://${path}` }, { namespace: "n", patienceMs: 0 }, never);
   await server.close(0);
   assert.equal((await shim.closed)?.code, Code.Unavailable);
   await assert.rejects(

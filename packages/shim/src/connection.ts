@@ -18,7 +18,7 @@ export class ShimConnection implements Disposable {
     this.sandbox = createSandboxClient(client, namespace);
   }
 
-  /** Resolves when it is lost or closed; undefined when we closed it and all was done, else the reason. Calls under way fail with it. */
+  /** Resolves when it is lost or closed: with undefined when we closed it in good order, else with the reason, with which pending calls fail. */
   get closed(): Promise<StatusError | undefined> {
     return this.#client.closed;
   }
@@ -28,17 +28,19 @@ export class ShimConnection implements Disposable {
   }
 }
 
-/** How often a socket is tried that does not listen yet, in ms. */
+/** How long to wait before trying again to connect, in ms. */
 const retryMs = 20;
 
-/**
- * Connects to a shim. One that was just started may not listen yet: `patienceMs` is how long it is waited for. Throws
- * Unavailable when nobody listens then, the signal's reason when aborted.
- */
+export interface ConnectOptions {
+  readonly namespace: string;
+  /** How long to keep trying: a shim that was just started may not listen yet. */
+  readonly patienceMs: number;
+}
+
+/** Connects to a shim. Throws Unavailable when nobody listens in time, the signal's reason when aborted. */
 export async function connectShim(
   bootstrap: Bootstrap,
-  namespace: string,
-  patienceMs: number,
+  { namespace, patienceMs }: ConnectOptions,
   signal: AbortSignal,
 ): Promise<ShimConnection> {
   const giveUpAtMs = performance.now() + patienceMs;

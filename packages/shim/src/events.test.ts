@@ -26,7 +26,7 @@ function publisher() {
   return { events, forward, publish, [Symbol.asyncDispose]: () => (client.destroy(), server.close(100)) };
 }
 
-test("exits and memory kills are handed on; other events are only taken", async () => {
+test("exits and memory shortages are passed on; other events are accepted and ignored", async () => {
   await using p = publisher();
   await p.publish(
     "/tasks/exit",
@@ -40,7 +40,7 @@ test("exits and memory kills are handed on; other events are only taken", async 
   ]);
 });
 
-test("what is no event, or beyond all measure, is refused, and the next one is taken", async () => {
+test("what is no event, or too large, is refused, and the next event is accepted", async () => {
   await using p = publisher();
   await assert.rejects(p.forward(Buffer.from("0aff", "hex")), (e: unknown) => codeOf(e) === Code.InvalidArgument);
   await assert.rejects(p.forward(Buffer.alloc(300 * 1024)), (e: unknown) => codeOf(e) === Code.ResourceExhausted);

@@ -6,32 +6,33 @@ import { TaskExit, TaskOOM } from "./gen/containerd/events/task.ts";
 import { ForwardRequest } from "./gen/containerd/services/events/ttrpc/v1/events.ts";
 import { decodeMessage } from "./service-client.ts";
 
-/** What a shim tells by itself. Any shim can say it of any container: it is a reason to ask the container's own. */
+/** An event that a shim publishes. Any shim can say it of any container, so it is only a reason to ask the container's own. */
 export type ShimEvent =
   | {
       readonly type: "exit";
       readonly containerId: string;
-      /** The container's id, or the exec's. */ readonly processId: string;
+      /** The container's id, or the exec's. */
+      readonly processId: string;
     }
   | { readonly type: "outOfMemory"; readonly containerId: string };
 
-/** What an event may come to, in bytes; those that count here have some hundred. */
+/** How large an event may be, in bytes; those that count here have some hundred. */
 const maxEventBytes = 256 * 1024;
 
-/** How many connections there may be: a shim has one. More are closed. */
+/** How many connections there may be; more are closed. A shim has one. */
 const maxConnections = 4096;
 
-/** The service that shims publish their events to. */
+/** The service to which shims publish their events. */
 export class ShimEvents {
   readonly #server: TtrpcServer;
   #connections = 0;
 
-  /** `take` must not wait: the shim does. */
+  /** @param take must not wait, as the shim waits for it. */
   constructor(take: (event: ShimEvent, namespace: string) => void) {
     this.#server = new TtrpcServer(services(take), { maxCalls: 64, maxRequestBytes: 1024 * 1024 });
   }
 
-  /** Serves a shim's connection, which is ours from now on. */
+  /** Serves a shim's connection, which it owns from now on. */
   accept(transport: Duplex): void {
     if (this.#connections >= maxConnections) {
       transport.destroy();

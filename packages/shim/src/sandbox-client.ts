@@ -25,7 +25,7 @@ const methods = {
 
 export type SandboxClient = ServiceClient<typeof methods>;
 
-/** Of a shim that has no such service every call throws Unimplemented. */
+/** When the shim has no such service, every call throws Unimplemented. */
 export function createSandboxClient(client: TtrpcClient, namespace: string): SandboxClient {
   return new ServiceClient(client, "containerd.runtime.sandbox.v1.Sandbox", methods, namespace);
 }

@@ -2,7 +2,7 @@ import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
 import type { TtrpcClient } from "@keelson/ttrpc/client.ts";
 import type { Codec } from "@keelson/ttrpc/service.ts";
 
-/** A message's type, with what makes one of a part of its fields. */
+/** A message's type, which can also fill in missing fields. */
 export interface MessageType<Message> extends Codec<Message> {
   fromPartial(fields: Partial<Message>): Message;
 }
@@ -10,11 +10,11 @@ export interface MessageType<Message> extends Codec<Message> {
 export interface Method<Request, Response> {
   readonly request: MessageType<Request>;
   readonly response: Codec<Response>;
-  /** What an answer may come to, in bytes: a message's repeated fields unfold to many times of it. */
+  /** How large an answer may be, in bytes: in memory a message's repeated fields take many times as much. */
   readonly maxAnswerBytes: number;
 }
 
-// oxlint-disable-next-line typescript/no-explicit-any -- of any two messages
+// oxlint-disable-next-line typescript/no-explicit-any -- whatever its two messages are
 export type MethodTable = Readonly<Record<string, Method<any, any>>>;
 
 export type RequestOf<M> = M extends { readonly request: MessageType<infer Request> } ? Partial<Request> : never;
@@ -25,7 +25,7 @@ export interface CallLimits {
   readonly signal: AbortSignal;
 }
 
-/** The methods of one service on a connection to a shim. Every call has a timeout. */
+/** Calls the methods of one service on a connection to a shim. Every call has a timeout. */
 export class ServiceClient<Table extends MethodTable> {
   readonly #client: TtrpcClient;
   readonly #service: string;
@@ -52,7 +52,7 @@ export class ServiceClient<Table extends MethodTable> {
   }
 }
 
-/** Throws Internal for what is longer, or no message of that type. */
+/** Throws Internal for bytes that are more than that, or no message of that type. */
 export function decodeMessage<Message>(
   codec: Pick<Codec<Message>, "decode">,
   bytes: Uint8Array,

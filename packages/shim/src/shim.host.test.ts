@@ -18,7 +18,7 @@ const skip =
   (!inOwnSandbox() && "needs a sandbox: bin/node --import @keelson/testkit/sandboxed.ts FILE");
 const limits = { timeoutMs: 30_000, signal: new AbortController().signal };
 
-/** By the shim's own numbers, or, where it cannot find a cgroup below the sandbox's mounts of them, the kernel's. */
+/** According to the shim, or to the kernel where the shim cannot find the cgroup below the sandbox's mounts. */
 async function memoryLimit(shim: ShimConnection, id: string): Promise<bigint | undefined> {
   try {
     const metrics = metricsOf((await shim.task.call("Stats", { id }, limits)).stats);
@@ -31,12 +31,12 @@ async function memoryLimit(shim: ShimConnection, id: string): Promise<bigint | u
 }
 
 async function hasGone(pid: number): Promise<void> {
-  await waitFor(() => !existsSync(`/proc/${pid}`), { message: `shim ${pid} goes on` });
+  await waitFor(() => !existsSync(`/proc/${pid}`), { message: `shim ${pid} still runs` });
 }
 
 suite("containerd's shim for OCI runtimes", { skip, concurrency: false }, () => {
   for (const binaryName of ["runc", "crun"]) {
-    test(`a container of ${binaryName} lives, with an exec, numbers, limits and a pause, and its end is told in every way`, async () => {
+    test(`a container of ${binaryName} runs, with an exec, statistics, limits and a pause, and its end is reported in every way`, async () => {
       await using shims = await TestShims.start();
       const bundle = shims.bundle(`life-${binaryName}`, "echo out; echo err >&2; exec sleep 100");
       using stdout = new FifoReader(`${bundle.dir}/stdout`);
@@ -97,7 +97,7 @@ suite("containerd's shim for OCI runtimes", { skip, concurrency: false }, () => 
     });
   }
 
-  test("ten containers of a pod share a shim, and it ends with the last one", async () => {
+  test("ten containers of a pod share a shim, which ends with the last of them", async () => {
     await using shims = await TestShims.start();
     const program = shims.program(file);
     const started = [];
@@ -133,7 +133,7 @@ suite("containerd's shim for OCI runtimes", { skip, concurrency: false }, () => 
     await hasGone(other.pid);
   });
 
-  test("what a shim that was killed has left is removed by its delete, also twice", async () => {
+  test("`delete` removes what a killed shim has left behind, and may be repeated", async () => {
     await using shims = await TestShims.start();
     const program = shims.program(file);
     const bundle = shims.bundle("killed", "exec sleep 100");
@@ -148,16 +148,17 @@ suite("containerd's shim for OCI runtimes", { skip, concurrency: false }, () => 
     process.kill(pid, "SIGKILL");
     await assert.rejects(waiting, (e: unknown) => codeOf(e) === Code.Unavailable);
     assert.equal((await shim.closed)?.code, Code.Unavailable);
-    // The runtime is not the program yet when start comes back.
+    // When Start returns, the process may still be the runtime.
     await waitFor(() => readFileSync(`/proc/${task}/cmdline`, "utf8").startsWith("sleep"));
-    assert.equal((await deleteWithShim(run, program, bundle, 20_000, limits.signal)).exitStatus, 137);
+    const command = { run, program, bundle };
+    assert.equal((await deleteWithShim(command, limits)).exitStatus, 137);
     await waitFor(
       () => !existsSync(`/proc/${task}`) || /^State:\s+Z/m.test(readFileSync(`/proc/${task}/status`, "utf8")),
     );
-    await deleteWithShim(run, program, bundle, 20_000, limits.signal);
+    await deleteWithShim(command, limits);
   });
 
-  test("the README's example runs and says what it says", async () => {
+  test("the README's example runs and prints what it says", async () => {
     await using shims = await TestShims.start();
     const readme = readFileSync(new URL("../README.md", import.meta.url), "utf8");
     const example = /```ts\n([^]*?)```/.exec(readme)?.[1] ?? assert.fail();

@@ -37,7 +37,7 @@ for (const version of [2, 3] as const) {
   });
 }
 
-test("a shim that knows pods answers for its sandbox; of one that does not this is Unimplemented", async () => {
+test("a shim that knows pods answers for its sandbox; for others that is Unimplemented", async () => {
   const Platform = unary(PlatformRequest, PlatformResponse, async () =>
     PlatformResponse.fromPartial({ platform: { os: "linux", architecture: "arm64" } }),
   );
@@ -50,7 +50,7 @@ test("a shim that knows pods answers for its sandbox; of one that does not this 
   );
 });
 
-test("an answer of another type, or beyond all measure, is an error of the shim's", async () => {
+test("an answer of another type, or too large, is an error that says so", async () => {
   using c = connected({
     "containerd.task.v2.Task": {
       State: bytes(Buffer.from("0affffffff0f", "hex")),

@@ -6,7 +6,7 @@ import { type MessageType, type Method, ServiceClient } from "./service-client.t
 const nothing = { encode: () => ({ finish: () => Buffer.alloc(0) }), decode: () => undefined };
 
 const smallAnswerBytes = 64 * 1024;
-/** Lists of processes, and numbers. */
+/** For lists of processes, and metrics. */
 const largeAnswerBytes = 1024 * 1024;
 
 function method<Request, Response>(
@@ -38,7 +38,7 @@ const methods = {
 
 export type TaskClient = ServiceClient<typeof methods>;
 
-/** The service's name goes with the version; its messages are the same. */
+/** The version is a part of the service's name; the messages are the same. */
 export function createTaskClient(client: TtrpcClient, version: 2 | 3, namespace: string): TaskClient {
   return new ServiceClient(client, `containerd.task.v${version}.Task`, methods, namespace);
 }

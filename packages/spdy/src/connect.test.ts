@@ -38,7 +38,7 @@ test("an upgrade gives a session, with the protocol that the server chose", asyn
   assert.equal(await session.closed, undefined);
 });
 
-test("a refusal is told in the server's words, with the code that its status stands for", async (t) => {
+test("a refusal has the server's own text and the code that its status means", async (t) => {
   let answer: RequestListener = () => {};
   const url = await listen(
     t,
@@ -66,7 +66,7 @@ test("a refusal is told in the server's words, with the code that its status sta
   await assert.rejects(connect(), (e: unknown) => codeOf(e) === Code.Unavailable);
 });
 
-test("a server that does not answer is given up with the signal, one that is not there is Unavailable", async (t) => {
+test("waiting for a server that does not answer ends with the signal; no server at all is Unavailable", async (t) => {
   const server = createServer();
   server.on("upgrade", () => {});
   const url = await listen(t, server);

@@ -8,23 +8,23 @@ import { refusalText } from "./refusal-text.ts";
 import { type SessionOptions, SpdySession } from "./session.ts";
 
 export interface ConnectOptions {
-  /** Kubernetes' protocols for the streams, the best first: "v4.channel.k8s.io", "portforward.k8s.io". */
+  /** Kubernetes' protocols for the streams, the preferred one first: "v4.channel.k8s.io", "portforward.k8s.io". */
   readonly protocols: readonly string[];
-  /** For https: certificates, and `servername` for another name than the URL's. */
+  /** For https: certificates, and `servername` when the certificate has another name than the URL. */
   readonly tls?: SecureContextOptions & { readonly servername?: string; readonly rejectUnauthorized?: boolean };
   readonly session?: Omit<SessionOptions, "role">;
 }
 
 export interface Connection {
   readonly session: SpdySession;
-  /** What the server chose of `protocols`; "" when it said nothing, which stands for the oldest. */
+  /** The one of `protocols` that the server chose; "" when it named none, which means the oldest. */
   readonly protocol: string;
 }
 
 /**
- * Opens a session with an HTTP/1.1 upgrade to SPDY/3.1, as Kubernetes' streaming servers want it. Throws NotFound,
- * ResourceExhausted, … with the server's own words when it refuses, Unavailable when it is not there, the signal's
- * reason when aborted.
+ * Opens a session with an HTTP/1.1 upgrade to SPDY/3.1, as Kubernetes' streaming servers expect. Throws NotFound,
+ * ResourceExhausted, … with the server's own text when it refuses, Unavailable when it cannot be reached, and the
+ * signal's reason when aborted.
  */
 export async function connectSpdy(url: string, options: ConnectOptions, signal?: AbortSignal): Promise<Connection> {
   const { transport, headers } = await upgrade(url, options, signal);
@@ -76,7 +76,7 @@ function upgrade(url: string, options: ConnectOptions, signal: AbortSignal | und
   return promise.finally(() => signal?.removeEventListener("abort", onAbort));
 }
 
-/** The codes that a streaming server's HTTP statuses stand for. */
+/** What a streaming server's HTTP statuses mean. */
 const codes = new Map<number, Code>([
   [400, Code.InvalidArgument],
   [401, Code.Unauthenticated],
@@ -91,6 +91,6 @@ async function refusal(url: string, response: IncomingMessage): Promise<StatusEr
   const text = await refusalText(response);
   return new StatusError(
     codes.get(status) ?? Code.Internal,
-    `${new URL(url).origin}: the server answers ${status} ${response.statusMessage ?? ""}${text === "" ? "" : `: ${text}`}`,
+    `${new URL(url).origin}: the server answered ${status} ${response.statusMessage ?? ""}${text === "" ? "" : `: ${text}`}`,
   );
 }

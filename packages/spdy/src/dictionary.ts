@@ -1,4 +1,4 @@
-/** Words that the dictionary has with their length before each, as a header block has them. */
+/** The words that the dictionary holds as a header block would: each after its length. */
 const words =
   "options head post put delete trace accept accept-charset accept-encoding accept-language accept-ranges age allow " +
   "authorization cache-control connection content-base content-encoding content-language content-length content-location " +
@@ -21,7 +21,7 @@ function withLength(word: string): Buffer {
   return bytes;
 }
 
-/** What both ends have seen before the first header block: SPDY/3.1, 2.6.10.1 "Compression". */
+/** The text that the compression of both ends starts from: SPDY/3.1, 2.6.10.1 "Compression". */
 export const headerDictionary: Buffer = Buffer.concat([
   ...words.split(" ").map((word) => withLength(word.replace("_", " "))),
   Buffer.from(text),

@@ -3,13 +3,13 @@ import { flagFin, flagUnidirectional, type Frame, FrameType, settingInitialWindo
 
 const version = 3;
 
-/** What is being read: a frame's head, the rest of a control frame, or data that is passed on as it comes. */
+/** What is being read: a frame's head, the rest of a control frame, or data, which is passed on as it comes. */
 type Reading =
   | { readonly is: "head" }
   | { readonly is: "control"; readonly frameType: number; readonly flags: number; readonly lengthBytes: number }
   | { readonly is: "data"; readonly streamId: number; readonly isFin: boolean; leftBytes: number };
 
-/** Cuts a stream of bytes into frames. It holds no more of them than one control frame. */
+/** Cuts a stream of bytes into frames. It never holds more than one control frame. */
 export class FrameReader {
   readonly #maxControlBytes: number;
   #held: Buffer[] = [];
@@ -21,7 +21,10 @@ export class FrameReader {
     this.#maxControlBytes = maxControlBytes;
   }
 
-  /** The frames that these bytes complete. Throws InvalidArgument or ResourceExhausted where they are no frames; nothing can be read after that. */
+  /**
+   * The frames that these bytes complete. Throws InvalidArgument or ResourceExhausted when they are not frames; nothing
+   * can be read after that.
+   */
   *read(bytes: Buffer): Generator<Frame, void, void> {
     let at = 0;
     while (at < bytes.length || this.#isDataDone()) {
@@ -58,7 +61,7 @@ export class FrameReader {
     }
   }
 
-  /** An empty data frame is one without any byte to wait for. */
+  /** An empty data frame has no byte to wait for. */
   #isDataDone(): boolean {
     return this.#reading.is === "data" && this.#reading.leftBytes === 0;
   }
@@ -76,7 +79,7 @@ export class FrameReader {
     if (lengthBytes > this.#maxControlBytes) {
       throw new StatusError(
         Code.ResourceExhausted,
-        `SPDY: a control frame of ${lengthBytes} bytes; ${this.#maxControlBytes} are the most`,
+        `SPDY: the peer sent a control frame of ${lengthBytes} bytes; the limit is ${this.#maxControlBytes}`,
       );
     }
     if (lengthBytes === 0) throw malformed("an empty control frame");
@@ -84,7 +87,7 @@ export class FrameReader {
   }
 }
 
-/** Undefined for a type that is not known, which SPDY/3.1, 2.2.1 has ignored. */
+/** Undefined for a type that is not known: SPDY/3.1, 2.2.1 wants it ignored. */
 function controlFrame(type: number, flags: number, body: Buffer): Frame | undefined {
   const isFin = (flags & flagFin) !== 0;
   switch (type) {
@@ -140,7 +143,7 @@ function idAt(body: Buffer, at: number, name: string): number {
 }
 
 function need(isRight: boolean, name: string): void {
-  if (!isRight) throw malformed(`a ${name} frame that is none`);
+  if (!isRight) throw malformed(`a malformed ${name} frame`);
 }
 
 function malformed(what: string): StatusError {

@@ -39,15 +39,15 @@ export function rstStatusName(status: number): string {
 /** 2.6.6: why a session ends. */
 export const GoAwayStatus = { ok: 0, protocolError: 1, internalError: 2 } as const;
 
-/** 2.6.4: the one setting that is obeyed here. */
+/** 2.6.4: the only setting that matters here. */
 export const settingInitialWindowSize = 7;
 
-/** 2.6.8: what each stream, and the session, has before anything is said of it. */
+/** 2.6.8: the window of each stream, and of the session, until a frame changes it. */
 export const initialWindowBytes = 64 * 1024;
 export const maxWindowBytes = 0x7fffffff;
 export const maxStreamId = 0x7fffffff;
 
-/** A frame as it was read; a data frame may come in pieces, of which the last one has its `isFin`. */
+/** A frame as it was read. A data frame may come in pieces, of which only the last one has the frame's `isFin`. */
 export type Frame =
   | { readonly type: "data"; readonly streamId: number; readonly data: Buffer; readonly isFin: boolean }
   | {
@@ -81,10 +81,6 @@ export function synStreamFrame(streamId: number, flags: number, headerBlock: Uin
 
 export function synReplyFrame(streamId: number, flags: number, headerBlock: Uint8Array): Buffer {
   return controlFrame(FrameType.synReply, flags, [uint32s(streamId), headerBlock]);
-}
-
-export function headersFrame(streamId: number, flags: number, headerBlock: Uint8Array): Buffer {
-  return controlFrame(FrameType.headers, flags, [uint32s(streamId), headerBlock]);
 }
 
 export function rstStreamFrame(streamId: number, status: number): Buffer {

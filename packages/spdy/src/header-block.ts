@@ -2,7 +2,7 @@ import { Code, StatusError } from "@keelson/base/status.ts";
 import { headerDictionary } from "./dictionary.ts";
 import { adler32, Inflater } from "./inflate.ts";
 
-/** Names in lower case; what came more than once has NUL between its values (SPDY/3.1, 2.6.10). */
+/** Names in lower case; the values of a repeated header are joined with NUL (SPDY/3.1, 2.6.10). */
 export type Headers = ReadonlyMap<string, string>;
 
 /** Writes the header blocks of one direction of a session. */
@@ -10,8 +10,9 @@ export class HeaderWriter {
   #isFirst = true;
 
   /**
-   * As stored blocks, which every inflater reads: to compress the few bytes of a stream's headers saves nothing, takes
-   * a quarter of a megabyte for each session and lets lengths tell of secrets (CRIME). Throws RangeError beyond 64 KiB.
+   * Writes stored blocks, which every inflater reads: compressing the few bytes of a stream's headers saves nothing,
+   * takes a quarter of a megabyte for each session, and lets lengths leak secrets (CRIME). Throws RangeError beyond
+   * 64 KiB.
    */
   write(headers: Readonly<Record<string, string>>): Buffer {
     const pairs = Object.entries(headers);
@@ -19,8 +20,7 @@ export class HeaderWriter {
       uint32(pairs.length),
       ...pairs.flatMap(([name, value]) => [withLength(name.toLowerCase()), withLength(value)]),
     ]);
-    if (block.length > 0xffff)
-      throw new RangeError(`headers have ${block.length} bytes; 65535 are what a stream may have`);
+    if (block.length > 0xffff) throw new RangeError(`headers have ${block.length} bytes; the limit is 65535`);
     const stored = Buffer.alloc(5);
     stored.writeUInt16LE(block.length, 1);
     stored.writeUInt16LE(block.length ^ 0xffff, 3);
@@ -32,16 +32,16 @@ export class HeaderWriter {
   }
 }
 
-/** Reads the header blocks of one direction of a session, each of which must be given to it. */
+/** Reads the header blocks of one direction of a session. None may be left out: they are compressed as one stream. */
 export class HeaderReader {
   readonly #inflater: Inflater;
 
-  /** @param maxBytes what one block may come to, decompressed. */
+  /** @param maxBytes the most that one block may have when decompressed. */
   constructor(maxBytes: number) {
     this.#inflater = new Inflater(headerDictionary, maxBytes);
   }
 
-  /** Throws InvalidArgument or ResourceExhausted; the session is then of no more use. */
+  /** Throws InvalidArgument or ResourceExhausted; the session cannot be used after that. */
   read(block: Uint8Array): Headers {
     const bytes = this.#inflater.inflate(block);
     let at = 0;

@@ -31,7 +31,7 @@ test("the dictionary is the protocol's", () => {
   );
 });
 
-test("what zlib compresses in any of its ways comes out as it was", async () => {
+test("whatever zlib compresses, with any options, comes out as it was", async () => {
   const words = fc
     .array(fc.constantFrom("content-length", "streamtype", "stdin", "200 OK", "\0\0\0\u0004", "x".repeat(300), "zzz"), {
       maxLength: 40,
@@ -95,7 +95,7 @@ test("a bomb is refused at the limit", async () => {
   );
 });
 
-test("a block that never ends is given up", () => {
+test("a block that never ends is refused", () => {
   const inflater = new Inflater(headerDictionary, 1000);
   const stored = Buffer.concat([Buffer.from([0x78, 0xbb]), adler(), Buffer.from([0, 0xff, 0xff, 0, 0])]);
   inflater.inflate(stored);
@@ -104,7 +104,7 @@ test("a block that never ends is given up", () => {
   }, StatusError);
 });
 
-test("any truncation and any flipped bit gives an answer or a StatusError, in bounded room", async () => {
+test("any truncation and any flipped bit gives a result or a StatusError, in bounded memory", async () => {
   const texts = [
     Buffer.from("\0\0\0\u0001\0\0\0\u0004name\0\0\0\u0005value".repeat(20)),
     Buffer.from("again and again and again"),
@@ -126,7 +126,7 @@ test("any truncation and any flipped bit gives an answer or a StatusError, in bo
   );
 });
 
-test("another dictionary, none, and no zlib are told", () => {
+test("another dictionary, no dictionary and what is not zlib are refused", () => {
   for (const bytes of [
     [],
     [0x78],

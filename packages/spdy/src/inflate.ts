@@ -4,7 +4,7 @@ import { Code, StatusError } from "@keelson/base/status.ts";
 const windowBytes = 32 * 1024;
 const maxCodeBits = 15;
 
-/** RFC 1951, 3.2.5: the first length or distance of each code, and how many bits follow it. */
+/** RFC 1951, 3.2.5: the first length or distance of each code, and how many extra bits follow. */
 const lengthBase = [
   3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 23, 27, 31, 35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227, 258,
 ];
@@ -14,7 +14,7 @@ const distanceBase = [
   8193, 12289, 16385, 24577,
 ];
 const distanceBits = [0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13, 13];
-/** 3.2.7: in which order the lengths of the code-length codes come. */
+/** 3.2.7: the order in which the lengths of the code-length codes come. */
 const codeLengthOrder = [16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15];
 
 /** A canonical Huffman code: how many codes there are of each length, and their symbols in order. */
@@ -23,7 +23,7 @@ interface Huffman {
   readonly symbols: Uint16Array;
 }
 
-/** The input ends within a block, which is read anew when there is more. */
+/** Thrown when the input ends within a block, which is read again when there is more. */
 const isShort = Symbol("short");
 
 /**
@@ -42,14 +42,17 @@ export class Inflater {
   #length = 0;
   #hasHeader = false;
 
-  /** @param maxBytes what one call may come to. */
+  /** @param maxBytes the most that one call may return. */
   constructor(dictionary: Uint8Array, maxBytes: number) {
     this.#dictionary = dictionary;
     this.#maxBytes = maxBytes;
     this.#history = Buffer.from(dictionary);
   }
 
-  /** What this piece of the stream, which ends with a flush, decompresses to. Throws InvalidArgument; the stream is then of no more use. */
+  /**
+   * Decompresses a piece of the stream that ends with a flush. Throws InvalidArgument, or ResourceExhausted beyond
+   * `maxBytes`; the stream cannot be used after that.
+   */
   inflate(piece: Uint8Array): Buffer {
     this.#input = Buffer.concat([this.#input.subarray(this.#position), piece]);
     this.#position = 0;
@@ -59,7 +62,7 @@ export class Inflater {
     this.#length = start;
     if (!this.#hasHeader) this.#readHeader();
     while (this.#block(start));
-    // What begins a block is kept for the next piece; a block that is larger than all there may be never ends.
+    // The beginning of a block is kept for the next piece. A block that is larger than any output may be never ends.
     if (this.#input.length - this.#position > this.#maxBytes) throw malformed("a block that does not end");
     const result = Buffer.from(this.#output.subarray(start, this.#length));
     this.#history = Buffer.from(this.#output.subarray(Math.max(0, this.#length - windowBytes), this.#length));
@@ -67,7 +70,7 @@ export class Inflater {
     return result;
   }
 
-  /** RFC 1950, 2.2: deflate, and the dictionary by its checksum. */
+  /** RFC 1950, 2.2: the method, deflate, and the dictionary by its checksum. */
   #readHeader(): void {
     if (this.#input.length < 6) throw malformed("no zlib header");
     const head = this.#input.readUInt16BE(0);
@@ -78,16 +81,16 @@ export class Inflater {
     this.#hasHeader = true;
   }
 
-  /** Reads one block; false, and nothing read, when it is not whole. */
+  /** Reads one block. False, with nothing read, when it is not complete. */
   #block(start: number): boolean {
     const before = { position: this.#position, bits: this.#bits, bitCount: this.#bitCount, length: this.#length };
     try {
-      if (this.#take(1) === 1) throw malformed("a last block, though a session's headers have no end");
+      if (this.#take(1) === 1) throw malformed("a last block, but the headers of a session never end");
       const type = this.#take(2);
       if (type === 0) this.#stored(start);
       else if (type === 1) this.#compressed(start, fixedLengths, fixedDistances);
       else if (type === 2) this.#compressed(start, ...this.#dynamicCodes());
-      else throw malformed("a block of no known type");
+      else throw malformed("a block of an unknown type");
       return true;
     } catch (error) {
       if (error !== isShort) throw error;
@@ -105,7 +108,7 @@ export class Inflater {
     if (this.#position + 4 > this.#input.length) throw isShort;
     const length = this.#input.readUInt16LE(this.#position);
     if ((this.#input.readUInt16LE(this.#position + 2) ^ 0xffff) !== length)
-      throw malformed("a stored block with two lengths");
+      throw malformed("a stored block whose lengths differ");
     const from = this.#position + 4;
     if (from + length > this.#input.length) throw isShort;
     this.#reserve(start, length);
@@ -134,7 +137,7 @@ export class Inflater {
 
   #valueOf(code: number, bases: readonly number[], bits: readonly number[]): number {
     const base = bases[code];
-    if (base === undefined) throw malformed("a length or distance that there is not");
+    if (base === undefined) throw malformed("a length or distance that does not exist");
     return base + this.#take(bits[code]!);
   }
 
@@ -142,7 +145,7 @@ export class Inflater {
     const lengthCount = this.#take(5) + 257;
     const distanceCount = this.#take(5) + 1;
     const codeCount = this.#take(4) + 4;
-    if (lengthCount > 286 || distanceCount > 30) throw malformed("more codes than there are");
+    if (lengthCount > 286 || distanceCount > 30) throw malformed("more codes than exist");
     const codeLengths = new Uint8Array(19);
     for (let i = 0; i < codeCount; i += 1) codeLengths[codeLengthOrder[i]!] = this.#take(3);
     const code = huffman(codeLengths);
@@ -175,7 +178,7 @@ export class Inflater {
       first = (first + count) << 1;
       code <<= 1;
     }
-    throw malformed("a code that there is not");
+    throw malformed("a code that does not exist");
   }
 
   #take(count: number): number {
@@ -193,7 +196,7 @@ export class Inflater {
   #reserve(start: number, count: number): void {
     const needed = this.#length + count;
     if (needed - start > this.#maxBytes)
-      throw new StatusError(Code.ResourceExhausted, `SPDY: headers of more than ${this.#maxBytes} bytes`);
+      throw new StatusError(Code.ResourceExhausted, `SPDY: the peer sent headers of more than ${this.#maxBytes} bytes`);
     if (needed <= this.#output.length) return;
     const larger = Buffer.alloc(Math.max(needed, this.#output.length * 2));
     this.#output.copy(larger, 0, 0, this.#length);

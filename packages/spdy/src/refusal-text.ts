@@ -1,9 +1,9 @@
 import type { IncomingMessage } from "node:http";
 
-/** What of a refusal is read, in bytes. */
+/** How much of a refusal is read, in bytes. */
 const maxErrorBytes = 16 * 1024;
 
-/** What a server says instead of upgrading, or as much of it as came. Never rejects. */
+/** The body of a response with which a server refuses to upgrade, or as much of it as came. Never rejects. */
 export async function refusalText(response: IncomingMessage): Promise<string> {
   const parts: Buffer[] = [];
   let length = 0;
@@ -14,7 +14,7 @@ export async function refusalText(response: IncomingMessage): Promise<string> {
       if (length > maxErrorBytes) break;
     }
   } catch {
-    // What came of the text is all there is to tell.
+    // What has come of the text has to do.
   }
   return Buffer.concat(parts).toString("utf8", 0, maxErrorBytes).trim();
 }

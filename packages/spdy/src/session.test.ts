@@ -43,7 +43,7 @@ function pair(
   return { client: new SpdySession(ours, { ...options, role: "client" }), server, streams, ours, theirs };
 }
 
-/** A peer that speaks in frames: what it was sent, and a way to say anything. */
+/** A peer made of single frames: those that it was sent, and a way to send it any. */
 function rawPeer(options: Partial<SessionOptions> = {}): {
   session: SpdySession;
   streams: SpdyStream[];
@@ -73,7 +73,7 @@ function rawPeer(options: Partial<SessionOptions> = {}): {
   };
 }
 
-/** Reads to the end and leaves the other half open, unlike node:stream/consumers. */
+/** Reads to the end, and unlike node:stream/consumers leaves the other half open. */
 async function buffer(stream: Duplex): Promise<Buffer> {
   const parts: Buffer[] = [];
   for await (const part of stream.iterator({ destroyOnReturn: false })) parts.push(part as Buffer);
@@ -90,7 +90,7 @@ const dataBytes = (frames: readonly Frame[]) =>
 const resets = (frames: readonly Frame[]) =>
   frames.flatMap((frame) => (frame.type === "rstStream" ? [frame.status] : []));
 
-test("streams carry bytes both ways, with headers, and close each half by itself", async () => {
+test("streams carry headers and bytes both ways, and each half closes by itself", async () => {
   const { client, streams, server } = pair();
   const stream = await client.openAccepted({ streamType: "stdin" });
   assert.deepEqual(await stream.accepted, new Map([["version", "1"]]));
@@ -105,7 +105,7 @@ test("streams carry bytes both ways, with headers, and close each half by itself
   assert.deepEqual([client.openStreams, server.openStreams], [0, 0]);
 });
 
-test("both sides open streams; numbers have their parity", async () => {
+test("both sides open streams, with numbers of their own parity", async () => {
   const [ours, theirs] = duplexPair();
   const opened: number[] = [];
   const onStream = (stream: SpdyStream) => (opened.push(stream.id), stream.reply());
@@ -142,7 +142,7 @@ test("any bytes on any number of streams arrive in order, with small windows too
   );
 });
 
-test("a reader that stalls holds up its own stream only, and memory stays bounded", async () => {
+test("a reader that stalls holds up only its own stream, and memory stays bounded", async () => {
   const { client, streams, server } = pair({ streamWindowBytes: 128 * 1024, sessionWindowBytes: 1024 * 1024 });
   const stalled = await client.openAccepted({});
   let written = 0;
@@ -158,7 +158,7 @@ test("a reader that stalls holds up its own stream only, and memory stays bounde
   const other = await client.openAccepted({});
   other.end("through");
   assert.equal(await text(streams[1]!), "through");
-  // Once it reads, all comes.
+  // Once it reads, everything arrives.
   let read = 0;
   streams[0]!.on("data", (bytes: Buffer) => (read += bytes.length));
   await turns(200);
@@ -166,7 +166,7 @@ test("a reader that stalls holds up its own stream only, and memory stays bounde
   assert.ok(written >= 10_000_000);
 });
 
-test("a peer's windows are kept to once it shows that it has any, from the first byte on", async () => {
+test("a peer's windows are respected from the first byte on, once it shows that it has any", async () => {
   const peer = rawPeer();
   peer.say(settingsFrame(70_000), synStreamFrame(1, 0, peer.headers.write({})));
   await turns();
@@ -179,7 +179,7 @@ test("a peer's windows are kept to once it shows that it has any, from the first
   peer.say(windowUpdateFrame(1, 10_000));
   await turns();
   assert.equal(dataBytes(peer.frames), 80_000);
-  // SPDY/3.1, 2.6.8: a smaller initial size takes what was given away again, below 0.
+  // SPDY/3.1, 2.6.8: a smaller initial size takes back what was granted, below 0 if need be.
   peer.say(settingsFrame(50_000), windowUpdateFrame(1, 20_000));
   await turns();
   assert.equal(dataBytes(peer.frames), 80_000);
@@ -188,7 +188,7 @@ test("a peer's windows are kept to once it shows that it has any, from the first
   assert.equal(dataBytes(peer.frames), 200_000);
 });
 
-test("before the peer is heard, no more is sent than what every peer has room for", async () => {
+test("before the peer's first frame, no more is sent than every peer has room for", async () => {
   const [ours, wire] = duplexPair();
   const reader = new FrameReader(1 << 20);
   const frames: Frame[] = [];
@@ -202,7 +202,7 @@ test("before the peer is heard, no more is sent than what every peer has room fo
   assert.equal(dataBytes(frames), 300_000);
 });
 
-test("a peer without windows, as Kubernetes' own, is sent to as its connection takes it", async () => {
+test("to a peer without windows, as Kubernetes' own are, data goes as fast as its connection takes it", async () => {
   const peer = rawPeer();
   peer.say(synStreamFrame(1, 0, peer.headers.write({})));
   await turns();
@@ -211,7 +211,7 @@ test("a peer without windows, as Kubernetes' own, is sent to as its connection t
   assert.equal(dataBytes(peer.frames), 5_000_000);
 });
 
-test("a peer without windows that sends too much is not read on until there is room", async () => {
+test("a peer without windows that sends too much is not read again until there is room", async () => {
   const { session, streams, say, headers, wire, frames } = rawPeer({
     streamWindowBytes: 65536,
     sessionWindowBytes: 131072,
@@ -249,7 +249,7 @@ test("a peer with windows that overruns ours is reset, and the session goes on",
   assert.equal(await text(peer.streams[1]!), "x");
 });
 
-test("a peer with windows gets them back as we read", async () => {
+test("a peer with windows gets room back as we read", async () => {
   const { client, streams } = pair({ flowControl: "always", streamWindowBytes: 65536, sessionWindowBytes: 65536 });
   const stream = client.open({});
   const all = Buffer.alloc(10_000_000, "x");
@@ -280,7 +280,7 @@ test("CANCEL is an end after what came before; other statuses are errors", async
   assert.equal(peer.session.openStreams, 0);
 });
 
-test("a stream that is destroyed is reset for the peer, once, and what is under way for it is ignored", async () => {
+test("a stream that is destroyed is reset for the peer, once, and data under way for it is ignored", async () => {
   const peer = rawPeer();
   peer.say(synStreamFrame(1, 0, peer.headers.write({})), dataFrameHead(1, 4, false), Buffer.from("data"));
   await turns();
@@ -304,7 +304,7 @@ test("data for streams that never were, and after their end, is answered with a 
   assert.deepEqual(resets(peer.frames), [RstStatus.invalidStream, RstStatus.streamAlreadyClosed]);
 });
 
-test("streams beyond the limit are refused; when others end there is room", async () => {
+test("streams beyond the limit are refused until others end", async () => {
   const { client, streams } = pair({ maxStreams: 3 });
   const first = await Promise.all([1, 2, 3].map(() => client.openAccepted({})));
   await assert.rejects(client.openAccepted({}), (e: unknown) => codeOf(e) === Code.ResourceExhausted);
@@ -321,7 +321,7 @@ test("without a listener every stream is refused", async () => {
   await assert.rejects(client.openAccepted({}), (e: unknown) => codeOf(e) === Code.ResourceExhausted);
 });
 
-test("numbers that go back or are ours end the session", async () => {
+test("stream numbers that go back, or that are ours to use, end the session", async () => {
   for (const ids of [[3, 1], [1, 1], [2]]) {
     const peer = rawPeer();
     for (const id of ids) peer.say(synStreamFrame(id, 0, peer.headers.write({})));
@@ -331,7 +331,7 @@ test("numbers that go back or are ours end the session", async () => {
   }
 });
 
-test("PING is answered, and told when the peer answers", async () => {
+test("PING is answered, and ping() resolves when the peer answers", async () => {
   const { client, server } = pair();
   await Promise.all([client.ping(), server.ping(), client.ping()]);
   const peer = rawPeer();
@@ -341,7 +341,7 @@ test("PING is answered, and told when the peer answers", async () => {
   await assert.rejects(peer.session.ping(), (e: unknown) => codeOf(e) === Code.Unavailable);
 });
 
-test("a peer that asks without reading the answers is dropped in bounded memory", async () => {
+test("a peer that keeps asking without reading the answers is dropped, in bounded memory", async () => {
   const [ours, wire] = duplexPair({ highWaterMark: 1024 });
   wire.on("error", () => {});
   const session = new SpdySession(ours, { role: "server" });
@@ -377,7 +377,7 @@ test("GOAWAY ends the streams that the peer has not taken", async () => {
   assert.equal(taken.destroyed, false);
 });
 
-test("when the connection ends, streams fail with the reason, and those that had ended are still read", async () => {
+test("when the connection ends, streams fail with the reason, and those that had ended can still be read", async () => {
   const peer = rawPeer();
   peer.say(
     synStreamFrame(1, 0, peer.headers.write({})),
@@ -410,7 +410,7 @@ test("headers beyond the limit end the session, compressed bombs too", async () 
   assert.equal((await peer.session.closed)?.code, Code.ResourceExhausted);
 });
 
-test("noise, truncations and flipped bits end in frames taken or a session closed, never in a throw", async () => {
+test("noise, truncations and flipped bits are taken as frames or close the session, and never throw", async () => {
   const headers = new HeaderWriter();
   const good = Buffer.concat([
     settingsFrame(100_000),
@@ -442,7 +442,7 @@ test("noise, truncations and flipped bits end in frames taken or a session close
   await fc.assert(fc.asyncProperty(fc.uint8Array({ maxLength: 200 }), feed), { numRuns: 200 });
 });
 
-test("a write is done when the transport has sent all it was handed of it, also when its stream is gone by then", async () => {
+test("a write is done when the transport has sent all that it was handed of it, even if the stream is gone by then", async () => {
   const held: (() => void)[] = [];
   const transport = new Duplex({ read() {}, write: (_bytes, _encoding, done) => void held.push(done) });
   const session = new SpdySession(transport, { role: "client" });

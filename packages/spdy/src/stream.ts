@@ -7,7 +7,7 @@ import type { Headers } from "./header-block.ts";
 export interface StreamHost {
   /** The stream has something to write, or room to write it. */
   pump(stream: SpdyStream): void;
-  /** The stream took this much out of its queue of what came. */
+  /** The reader took this much of what had come. */
   consumed(stream: SpdyStream, bytes: number): void;
   reply(stream: SpdyStream, headers: Readonly<Record<string, string>>): void;
   reset(stream: SpdyStream, status: number): void;
@@ -17,7 +17,7 @@ export interface StreamHost {
 
 interface Writing {
   readonly bytes: Buffer;
-  /** How many of them the transport was handed, and how many of those it has sent. */
+  /** How many of them were handed to the transport, and how many of those it has sent. */
   handedBytes: number;
   sentBytes: number;
   error?: Error | undefined;
@@ -35,19 +35,20 @@ export interface StreamStart {
 }
 
 /**
- * A stream of a session, as a Duplex with the flow control of both ends: what the reader does not take is not sent, and
- * a write is done when the transport has sent it, so that its buffer can be used again. `end()` closes our half. `destroy()` resets the stream; the peer sees CANCEL.
- * It fails with a StatusError when the peer resets it (Aborted) or the session ends (Unavailable).
+ * A stream of a session, as a Duplex with flow control at both ends: the peer sends only what the reader takes, and a
+ * write is done when the transport has sent it, so that its buffer can be used again. `end()` closes our half;
+ * `destroy()` resets the stream, which the peer sees as CANCEL. It fails with a StatusError when the peer resets it
+ * (Aborted) or the session ends (Unavailable).
  */
 export class SpdyStream extends Duplex {
   readonly id: number;
-  /** What it was opened with. */
+  /** The headers that it was opened with. */
   readonly headers: Headers;
-  /** Settles with the peer's headers when it accepts a stream of ours; at once for a stream of the peer. */
+  /** Settles with the peer's headers when it accepts a stream of ours; at once for a stream that the peer opened. */
   readonly accepted: Promise<Headers>;
-  /** How much the peer lets us send, in bytes; below 0 when it has taken room away. The session's business. */
+  /** For the session: how much the peer lets us send, in bytes; below 0 when it has taken room away. */
   sendWindowBytes: number;
-  /** What came and was not taken yet, in bytes. The session's business. */
+  /** For the session: what came and was not read yet, in bytes. */
   unreadBytes = 0;
   readonly #host: StreamHost;
   readonly #isOurs: boolean;
@@ -58,7 +59,7 @@ export class SpdyStream extends Duplex {
   #remoteEnded: boolean;
   #localEnded: boolean;
   #isReplied: boolean;
-  /** Whether `accepted` is; errors that nobody would see are dear to make. */
+  /** Whether `accepted` is settled: an error that nobody would see is expensive to make. */
   #isSettled: boolean;
   #isReset = false;
   #isEndPushed: boolean;
@@ -87,7 +88,7 @@ export class SpdyStream extends Duplex {
     if (!start.readable) this.push(null);
   }
 
-  /** Accepts a stream that the peer opened; once, before anything is written. */
+  /** Accepts a stream that the peer opened: once, before anything is written. */
   reply(headers: Readonly<Record<string, string>> = {}): void {
     if (this.#isOurs || this.#isReplied)
       throw new StatusError(Code.FailedPrecondition, `SPDY: stream ${this.id} takes no reply`);
@@ -95,7 +96,7 @@ export class SpdyStream extends Duplex {
     if (!this.#isReset) this.#host.reply(this, headers);
   }
 
-  /** Refuses or abandons it with a status of SPDY/3.1, 2.6.3. */
+  /** Refuses or abandons the stream with a status of SPDY/3.1, 2.6.3. */
   reset(status: number = RstStatus.cancel): void {
     if (this.destroyed) return;
     this.#sendReset(status);
@@ -112,12 +113,12 @@ export class SpdyStream extends Duplex {
     return this.#remoteEnded && this.#localEnded;
   }
 
-  /** What waits to be sent, for the session. */
+  /** For the session: what waits to be sent. */
   get writing(): Writing | undefined {
     return this.#writing;
   }
 
-  /** For the session: so many bytes of `writing` are handed to the transport. Returns what to call when that has sent them. */
+  /** For the session: so many bytes of `writing` go to the transport. Returns what to call when that has sent them. */
   handed(writing: Writing, bytes: number): (error?: Error | null) => void {
     writing.handedBytes += bytes;
     if (writing.handedBytes === writing.bytes.length) this.#writing = undefined;
@@ -128,7 +129,7 @@ export class SpdyStream extends Duplex {
     };
   }
 
-  /** For the session: the peer accepted it. */
+  /** For the session: the peer accepted the stream. */
   acceptedBy(headers: Headers): void {
     this.#isReplied = true;
     this.#isSettled = true;
@@ -139,7 +140,7 @@ export class SpdyStream extends Duplex {
     return this.#isReplied;
   }
 
-  /** For the session: the peer sent this. */
+  /** For the session: the peer sent these bytes. */
   received(data: Buffer, isFin: boolean): void {
     if (data.length > 0) {
       this.#queue.push(data);
@@ -149,15 +150,15 @@ export class SpdyStream extends Duplex {
     if (this.#wantsMore) this.#deliver();
   }
 
-  /** For the session: the peer or the session's end took it away. */
+  /** For the session: the stream ends with an error, of the peer or of the whole session. */
   failed(error: StatusError): void {
     this.#isReset = true;
     this.destroy(error);
   }
 
   /**
-   * For the session: the peer has no more interest in it. What came before is still read and then ends well, as with
-   * Go's spdystream, whose servers leave every stream this way; what is written from now on fails.
+   * For the session: the peer has no more interest in the stream. What came before can still be read and then ends
+   * without an error, because the servers of Go's spdystream leave every stream this way; later writes fail.
    */
   abandoned(error: StatusError): void {
     this.#isReset = true;
@@ -177,7 +178,7 @@ export class SpdyStream extends Duplex {
     this.#send(bytes, done);
   }
 
-  /** Many small writes cost less in one frame. */
+  /** Many small writes cost less as one frame. */
   override _writev(chunks: readonly { readonly chunk: Buffer }[], done: (error?: Error | null) => void): void {
     this.#send(chunks.length === 1 ? chunks[0]!.chunk : Buffer.concat(chunks.map(({ chunk }) => chunk)), done);
   }
@@ -240,7 +241,10 @@ export class SpdyStream extends Duplex {
   }
 }
 
-/** Tells the writer, whose buffer the transport has until it has sent what it was handed, even of a write that came to nothing. */
+/**
+ * Calls the writer back once the transport has sent all that it was handed, after a failed write too: until then the
+ * buffer is in use.
+ */
 function settle({ bytes, handedBytes, sentBytes, error, done }: Writing): void {
   if (sentBytes === handedBytes && (handedBytes === bytes.length || error !== undefined)) done(error);
 }

@@ -5,6 +5,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -14,11 +15,14 @@ import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { silentLog } from "@keelson/base/log.ts";
 import { openOrSalvage, problemsOf } from "./database-salvage.ts";
-import { openDatabase, RecordTable } from "./record-table.ts";
+import { openDatabase } from "./database.ts";
+import { RecordTable } from "./record-table.ts";
+import { schemaVersion, versionOf } from "./schema-version.ts";
 
 /** What a power cut, a torn write and a bad disk make of the state database. */
 
 interface Example {
+  id: string;
   version: number;
   filling: string;
 }
@@ -39,7 +43,7 @@ function killedDatabase(dir: string, commits: number): { path: string; states: M
   const states = [new Map<string, number>()];
   for (let version = 1; version <= commits; version += 1) {
     const key = id(version % 7);
-    table.put(key, { version, filling: "x".repeat((version % 5) * 700) });
+    table.put(key, { id: key, version, filling: "x".repeat((version % 5) * 700) });
     states.push(new Map(states.at(-1)).set(key, version));
   }
   const path = join(dir, "state.db");
@@ -108,16 +112,8 @@ test("bytes flipped in the log's tail cost at most the commits from there on", (
 });
 
 test("a database damaged beyond that is moved aside, and what can be read of it is in the new one", (t) => {
-  const dir = directory(t);
-  const path = join(dir, "state.db");
-  {
-    using db = openDatabase(path);
-    const table = tableOf(db);
-    for (let n = 0; n < 200; n += 1) table.put(id(n), { version: n, filling: "x".repeat(1000) });
-  }
+  const path = damagedDatabase(directory(t));
   const bytes = readFileSync(path);
-  bytes.fill(0xff, 20 * 4096, 21 * 4096);
-  writeFileSync(path, bytes);
   const lines: string[] = [];
   using db = openOrSalvage(path, { ...silentLog, error: (_fields, message) => void lines.push(message) }, () => 0);
   const { records } = tableOf(db).readAll();
@@ -154,7 +150,7 @@ test("whatever has happened to the file, the daemon starts, and what was there i
     using db = openOrSalvage(path, silentLog);
     const table = tableOf(db);
     table.readAll();
-    table.put("new", { version: 0, filling: "" });
+    table.put("new", { id: "new", version: 0, filling: "" });
     assert.deepEqual(problemsOf(db), [], `round ${round}`);
   }
 });
@@ -165,15 +161,75 @@ test("a file that cannot be reached is no reason to start anew", (t) => {
   assert.deepEqual(readdirSync(dir), []);
 });
 
-test("rows that cannot be read are set aside as they are", (t) => {
-  const path = join(directory(t), "state.db");
-  using db = openDatabase(path);
-  const table = tableOf(db);
-  table.put("good", { version: 1, filling: "" });
-  db.exec(`INSERT INTO pods VALUES ('cut', '{"name":"x')`);
-  for (const row of table.readAll().damaged) table.setAside(row);
-  assert.deepEqual([table.readAll().damaged, [...table.readAll().records.keys()]], [[], ["good"]]);
-  const [row] = db.prepare("SELECT source, id, record, reason FROM damaged").all();
-  assert.deepEqual([row!["source"], row!["id"], row!["record"]], ["pods", "cut", '{"name":"x']);
-  assert.match(String(row!["reason"]), /JSON/);
+/** A sound database of 200 rows, and what it is with a page of them lost. */
+function damagedDatabase(dir: string, version = schemaVersion): string {
+  const path = join(dir, "state.db");
+  {
+    using db = openDatabase(path);
+    const table = tableOf(db);
+    db.exec("BEGIN");
+    for (let n = 0; n < 200; n += 1) table.put(id(n), { id: id(n), version: n, filling: "x".repeat(1000) });
+    db.exec(`PRAGMA user_version=${version}; COMMIT`);
+  }
+  const bytes = readFileSync(path);
+  bytes.fill(0xff, 20 * 4096, 21 * 4096);
+  writeFileSync(path, bytes);
+  return path;
+}
+
+test("a damaged database of an older schema is salvaged as what it was, and then migrated", (t) => {
+  const path = damagedDatabase(directory(t), 1);
+  const lines: string[] = [];
+  using db = openOrSalvage(path, {
+    ...silentLog,
+    info: (fields, text) => void lines.push(JSON.stringify({ fields, text })),
+  });
+  assert.equal(versionOf(db), schemaVersion);
+  assert.match(lines.join(), /"from":1,"to":2.*new schema version/);
+  assert.ok(tableOf(db).readAll().records.size > 180);
+});
+
+test("a damaged database of a newer schema is refused, and nothing is changed", (t) => {
+  const dir = directory(t);
+  const path = damagedDatabase(dir, schemaVersion + 1);
+  const before = readFileSync(path);
+  const names = readdirSync(dir);
+  assert.throws(() => openOrSalvage(path, silentLog), /newer keelsond/);
+  assert.deepEqual([readdirSync(dir), readFileSync(path).equals(before)], [names, true]);
+});
+
+test("wherever the salvage of a database is cut off, the next start has all that could be read", (t) => {
+  // What a salvage does, one rename after the other.
+  const whole = directory(t);
+  using done = openOrSalvage(damagedDatabase(whole), silentLog, () => 0);
+  const expected = tableOf(done).readAll().records.size;
+  const time = "1970-01-01T00-00-00.000Z";
+  done.close();
+  const salvaged = readFileSync(join(whole, "state.db"));
+  const states: Record<string, (dir: string) => void> = {
+    "before the new one is complete": (dir) =>
+      writeFileSync(join(dir, "state.db.salvaging"), salvaged.subarray(0, 5000)),
+    "when it is": (dir) => writeFileSync(join(dir, `state.db.salvaged-${time}`), salvaged),
+    "between the log and the file": (dir) => {
+      writeFileSync(join(dir, `state.db.salvaged-${time}`), salvaged);
+      writeFileSync(join(dir, `state.db.damaged-${time}-wal`), "");
+    },
+    "before the new one is in its place": (dir) => {
+      writeFileSync(join(dir, `state.db.salvaged-${time}`), salvaged);
+      renameSync(join(dir, "state.db"), join(dir, `state.db.damaged-${time}`));
+    },
+  };
+  for (const [when, cutOff] of Object.entries(states)) {
+    const dir = directory(t);
+    damagedDatabase(dir);
+    cutOff(dir);
+    using db = openOrSalvage(join(dir, "state.db"), silentLog, () => 0);
+    assert.equal(tableOf(db).readAll().records.size, expected, when);
+    assert.ok(existsSync(join(dir, `state.db.damaged-${time}`)), when);
+    assert.deepEqual(
+      readdirSync(dir).filter((name) => /salvag/.test(name)),
+      [],
+      when,
+    );
+  }
 });

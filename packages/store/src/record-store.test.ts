@@ -1,8 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Code, StatusError } from "@keelson/base/status.ts";
+import { openDatabase } from "./database.ts";
 import { RecordStore } from "./record-store.ts";
-import { openDatabase, RecordTable } from "./record-table.ts";
+import { RecordTable } from "./record-table.ts";
 
 interface Example {
   id: string;
@@ -78,4 +79,56 @@ test("until wakes at the change that matters, at removal, and when the caller gi
   assert.equal((await reached)?.count, 2);
   store.delete("a");
   assert.equal(await removed, undefined);
+});
+
+test("a row that cannot be read has a stand-in, which is found and changed in memory, while the row stays as it is", () => {
+  const db = openDatabase(":memory:");
+  db.exec(`INSERT INTO pods VALUES ('ro', '{"id":"row1"'), ('row2', '{')`);
+  const table = new RecordTable(db, "pods", (value) => value as Example);
+  const standIns = [
+    { rowId: "ro", record: { id: "row1", name: "web", count: 0 } },
+    { rowId: "row2", record: { id: "row2", name: "", count: 0 } },
+  ];
+  const store = new RecordStore(table, "pod sandbox", [], standIns);
+  assert.deepEqual(
+    store.all().map(({ id }) => id),
+    ["row1", "row2"],
+  );
+  assert.throws(() => store.insert({ id: "bb", name: "web", count: 0 }), hasCode(Code.AlreadyExists));
+  const changes: unknown[] = [];
+  using _ = store.subscribe((before, after) => void changes.push([before?.count, after?.count]));
+  store.update("row1", (r) => ({ ...r, count: 5 }));
+  assert.equal(store.byName("web")?.count, 5);
+  const rows = () => db.prepare("SELECT id, record FROM pods ORDER BY id").all();
+  assert.deepEqual(
+    rows().map(({ id, record }) => [id, record]),
+    [
+      ["ro", '{"id":"row1"'],
+      ["row2", "{"],
+    ],
+  );
+  store.delete("row1");
+  store.delete("row2");
+  assert.deepEqual(rows(), []);
+  assert.deepEqual(changes, [
+    [0, 5],
+    [5, undefined],
+    [0, undefined],
+  ]);
+  store.insert({ id: "bb", name: "web", count: 0 });
+  assert.equal(store.update("bb", (r) => ({ ...r, count: 1 })).count, table.readAll().records.get("bb")?.count);
+});
+
+test("a stand-in takes neither the id nor the name of a record that can be read", () => {
+  const db = openDatabase(":memory:");
+  const table = new RecordTable(db, "pods", (value) => value as Example);
+  table.put("aa", { id: "aa", name: "web", count: 1 });
+  const standIns = [
+    { rowId: "ab", record: { id: "aa", name: "other", count: 0 } },
+    { rowId: "cc", record: { id: "cc", name: "web", count: 0 } },
+  ];
+  const store = new RecordStore(table, "pod sandbox", table.readAll().records.values(), standIns);
+  assert.deepEqual([store.get("aa")?.count, store.byName("web")?.id], [1, "aa"]);
+  store.delete("cc");
+  assert.equal(store.byName("web")?.id, "aa");
 });

@@ -1,12 +1,22 @@
 import { Code, StatusError } from "@keelson/base/status.ts";
 import type { RecordTable } from "./record-table.ts";
 
-/** Told of a record that is new (`before` undefined), changed, or gone (`after` undefined). */
+/** Called with a record that is new (`before` undefined), changed, or gone (`after` undefined). */
 export type ChangeListener<R> = (before: R | undefined, after: R | undefined) => void;
+
+/** What stands in memory for a row that cannot be read: as much of its record as can be. */
+export interface StandIn<R> {
+  readonly record: R;
+  /** The id of the row, which may be damaged too. */
+  readonly rowId: string;
+}
 
 /**
  * The records of one kind: on disk in a RecordTable, in memory for reading. A record is never
  * changed in place, so a list that was handed out stays as it was: readers take no lock.
+ *
+ * A row that cannot be read has a stand-in here. It is found, listed, changed in memory and deleted like any record, and
+ * its name is taken; its row stays as it is, byte for byte, until it is deleted.
  */
 export class RecordStore<R extends { readonly id: string; readonly name: string }> {
   readonly #table: RecordTable<R>;
@@ -15,16 +25,24 @@ export class RecordStore<R extends { readonly id: string; readonly name: string 
   readonly #idByName = new Map<string, string>();
   readonly #waiters = new Map<string, Set<() => void>>();
   readonly #listeners = new Set<ChangeListener<R>>();
+  /** Record id → row id. */
+  readonly #standIns = new Map<string, string>();
   #snapshot: readonly R[] | undefined;
 
   /** @param kind what a record is called in errors, such as `container`. */
-  constructor(table: RecordTable<R>, kind: string, records: Iterable<R>) {
+  constructor(table: RecordTable<R>, kind: string, records: Iterable<R>, standIns: Iterable<StandIn<R>> = []) {
     this.#table = table;
     this.#kind = kind;
     for (const record of records) this.#index(record);
+    for (const { record, rowId } of standIns) {
+      // Of two rows with one id, the one that can be read counts.
+      if (this.#byId.has(record.id)) continue;
+      this.#standIns.set(record.id, rowId);
+      this.#index(record);
+    }
   }
 
-  /** All records, oldest id first; the same array until something changes. */
+  /** All records; the same array until something changes. */
   all(): readonly R[] {
     this.#snapshot ??= [...this.#byId.values()];
     return this.#snapshot;
@@ -83,15 +101,15 @@ export class RecordStore<R extends { readonly id: string; readonly name: string 
   }
 
   /**
-   * The atomic step: replaces a record by what `change` makes of it; durable when it returns.
-   * Throws NotFound when the record is gone, and what `change` throws.
+   * The atomic step: replaces a record by what `change` makes of it; durable when it returns, but for a stand-in, which
+   * changes in memory alone. Throws NotFound when the record is gone, and what `change` throws.
    */
   update(id: string, change: (record: R) => R): R {
     const before = this.#byId.get(id);
     if (before === undefined) throw new StatusError(Code.NotFound, `${this.#kind} ${id}: it was removed meanwhile`);
     const after = change(before);
     if (after === before) return before;
-    this.#table.put(id, after);
+    if (!this.#standIns.has(id)) this.#table.put(id, after);
     this.#byId.set(id, after);
     this.#changed(id, before, after);
     return after;
@@ -101,9 +119,10 @@ export class RecordStore<R extends { readonly id: string; readonly name: string 
   delete(id: string): void {
     const record = this.#byId.get(id);
     if (record === undefined) return;
-    this.#table.delete(id);
+    this.#table.delete(this.#standIns.get(id) ?? id);
+    this.#standIns.delete(id);
     this.#byId.delete(id);
-    this.#idByName.delete(record.name);
+    if (this.#idByName.get(record.name) === id) this.#idByName.delete(record.name);
     this.#changed(id, record, undefined);
   }
 
@@ -142,7 +161,8 @@ export class RecordStore<R extends { readonly id: string; readonly name: string 
 
   #index(record: R): void {
     this.#byId.set(record.id, record);
-    this.#idByName.set(record.name, record.id);
+    // A stand-in may have no name, or that of another.
+    if (record.name !== "" && !this.#idByName.has(record.name)) this.#idByName.set(record.name, record.id);
   }
 
   #changed(id: string, before: R | undefined, after: R | undefined): void {

@@ -5,23 +5,23 @@ import type { Outcome } from "./exit-status.ts";
 import type { ContainerStreams } from "./messages.ts";
 import type { RemoteStreams } from "./remote-streams.ts";
 
-/** The numbers of what a container writes. */
+/** The numbers that conmon gives a container's outputs. */
 const fromStdout = 2;
 const fromStderr = 3;
 
-/** conmon sends 8 KiB and a byte for the stream. */
+/** conmon sends up to 8 KiB, after a byte for the stream. */
 const maxPacketBytes = 32 * 1024;
 
-/** What is taken of one packet. */
+/** How much conmon reads of one packet. */
 const maxInputPacketBytes = 8 * 1024;
 
 /**
- * What may wait for a client, in bytes. The container never waits: a client that reads more slowly than it writes is
- * dropped when this is full. The log has all of it.
+ * How many bytes may wait for a client. The container never waits: a client that reads too slowly is dropped when this
+ * is exceeded. The log has all of the output.
  */
 const maxWaitingBytes = 8 * 1024 * 1024;
 
-/** Connects a client with a running container's streams until either is gone. */
+/** Connects a client to a running container's streams until either is gone. */
 export async function attachClient(
   container: ContainerStreams,
   client: RemoteStreams,
@@ -48,7 +48,8 @@ export async function attachClient(
     });
     if (client.stdin !== undefined) {
       void feed(client.stdin, stdin ? monitor : undefined).then(() => {
-        // CRI: with stdin_once, the end of the first client's input is the container's; with a terminal, or without, the client leaves.
+        // CRI: with stdin_once, the end of the first client's input ends the container's. Otherwise, and with a
+        // terminal, only the client leaves.
         if (stdin && stdinOnce && !tty) monitor.end();
         else if (stdin) over.resolve();
       });
@@ -59,20 +60,20 @@ export async function attachClient(
     return { is: "failed", message: messageOf(error) };
   } finally {
     client.signal.removeEventListener("abort", onAbort);
-    // conmon takes the end of any client for the end of input when it is to come once: one that had none stays.
+    // With stdin_once conmon ends the input when any client ends: for a client without stdin the connection stays open.
     if (stdin && stdinOnce && !wantsStdin) park(monitor);
     else monitor.destroy();
   }
 }
 
-/** Reads on without a client until the container ends. */
+/** Keeps reading without a client until the container ends. */
 function park(monitor: SeqpacketSocket): void {
   monitor.removeAllListeners("data");
   monitor.on("error", () => monitor.destroy()).on("end", () => monitor.destroy());
   monitor.resume();
 }
 
-/** Copies a client's input in packets that the monitor takes whole; resolves when it has ended. Without a monitor it is thrown away. */
+/** Copies a client's input, in packets that conmon reads whole, until it ends. Without a monitor it is discarded. */
 async function feed(source: Readable, monitor: Writable | undefined): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   source.once("end", resolve);

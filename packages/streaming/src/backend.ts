@@ -8,9 +8,11 @@ export interface Attachment extends ContainerStreams {
   readonly resize: (size: TerminalSize) => void;
 }
 
-/** What the streaming server's clients are connected with. fds are the caller's to close. */
+/** Provides what the streaming server's clients are connected to. The caller closes the fds that it gets. */
 export interface StreamingBackend {
-  /** Runs a command to its end, which it does not throw; `started` is given its streams. Killed with all that it started when the signal aborts. */
+  /**
+   * Runs a command to its end, whatever that is. `started` gets its streams. The signal kills it and all its children.
+   */
   exec(
     request: Extract<RemoteCommand, { is: "exec" }>,
     size: TerminalSize | undefined,

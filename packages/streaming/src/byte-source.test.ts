@@ -6,7 +6,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { createPipe } from "@keelson/linux/pipe.ts";
 import { readFd } from "./byte-source.ts";
 
-test("bytes arrive whole, are left alone until they are done with, and nothing more is read until then", async () => {
+test("bytes arrive complete, their buffers stay untouched until they are done with, and nothing more is read until then", async () => {
   const { readFd: fd, writeFd } = createPipe();
   const writer = new Socket({ fd: writeFd, readable: false, writable: true });
   const bytes = Buffer.from(Array.from({ length: 1_000_000 }, (_, i) => (i * 31 + (i >> 8)) & 0xff));
@@ -19,7 +19,7 @@ test("bytes arrive whole, are left alone until they are done with, and nothing m
   while (length < bytes.length) {
     await delay(5);
     assert.ok(taken.length <= 2, `${taken.length} buffers are out`);
-    // Both have stayed as they were while the pipe was full.
+    // Both buffers have stayed as they were while the pipe was full.
     for (const { bytes: part, copy } of taken) assert.ok(part.equals(copy));
     for (const { copy, done } of taken.splice(0)) {
       arrived.push(copy);
@@ -31,7 +31,7 @@ test("bytes arrive whole, are left alone until they are done with, and nothing m
   assert.ok(Buffer.concat(arrived).equals(bytes));
 });
 
-test("one that is destroyed in the middle lets go of its fd", async () => {
+test("destroying it in the middle closes its fd", async () => {
   const { readFd: fd, writeFd } = createPipe();
   const writer = new Socket({ fd: writeFd, readable: false, writable: true });
   writer.on("error", () => {});

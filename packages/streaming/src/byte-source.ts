@@ -2,16 +2,16 @@ import { Socket } from "node:net";
 import type { ReadStream } from "node:tty";
 import { terminalStream } from "@keelson/linux/pty.ts";
 
-/** Takes what was read. The bytes are good until `done` is called, and no more than a few calls come before that. */
+/** Takes what was read. The bytes stay valid until `done` is called; only a few calls come before that. */
 export type Take = (bytes: Buffer, done: () => void) => void;
 
-/** As much as Linux gives of a pipe at once. */
+/** As much as Linux reads from a pipe at once. */
 const bufferBytes = 64 * 1024;
 
-/** How many may be on their way before reading waits for them. */
+/** How many buffers may be in use before reading waits for them. */
 const maxTaken = 2;
 
-/** Buffers that nobody uses, of all readers of this thread. */
+/** Unused buffers of all readers of this thread. */
 const free: Buffer[] = [];
 const maxFree = 32;
 
@@ -20,13 +20,13 @@ function release(buffer: Buffer): void {
 }
 
 /**
- * Reads a pipe or a stream socket, whose fd it takes over, in a few buffers that are used again and again: with a new one
- * for each read, collecting them would be a third of all the work.
+ * Reads a pipe or a stream socket, whose fd it takes over, into a few buffers that are reused: with a new buffer for
+ * each read, garbage collection would be a third of all the work.
  *
- * @param isDuplex whether it is a socket, which is also written to, and whose halves end each by itself.
+ * @param isDuplex whether it is a socket, which is also written to, and whose halves end separately.
  */
 export function readFd(fd: number, isDuplex: boolean, take: Take): Socket {
-  /** What the next bytes are read into. */
+  /** The buffer for the next bytes. */
   let next: Buffer;
   let taken = 0;
   const socket = new Socket({
@@ -50,11 +50,11 @@ export function readFd(fd: number, isDuplex: boolean, take: Take): Socket {
     },
   });
   socket.once("close", () => release(next));
-  // Nothing is read before somebody wants to.
+  // A socket made from an fd does not start to read by itself.
   return socket.resume();
 }
 
-/** The same for the master of a terminal, with buffers of its own. */
+/** The same for the master of a terminal, which allocates its own buffers. */
 export function readTerminal(fd: number, take: Take): ReadStream {
   const stream = terminalStream(fd);
   let taken = 0;

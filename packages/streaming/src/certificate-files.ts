@@ -8,10 +8,10 @@ export interface CertificatePair {
   readonly key: Buffer;
 }
 
-/** How often the files are looked at, in ms. */
+/** How often the files are checked, in ms. */
 const lookMs = 2000;
 
-/** A server's certificate and its key, in files that somebody renews. */
+/** A server's certificate and its key, in files that are renewed from outside. */
 export class CertificateFiles implements Disposable {
   readonly #certFile: string;
   readonly #keyFile: string;
@@ -39,7 +39,7 @@ export class CertificateFiles implements Disposable {
     }
   }
 
-  /** Hands over each new pair. While the files do not go together, the old one stays. */
+  /** Calls `use` with each new pair. While the files do not belong together, the old pair stays. */
   follow(use: (pair: CertificatePair) => void, log: Log): void {
     this.#timer = setInterval(() => {
       if (this.#signature() === this.#seen) return;

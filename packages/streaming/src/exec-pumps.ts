@@ -11,7 +11,7 @@ export class ExecPumps implements Disposable {
   readonly #ours = new DisposableStack();
   readonly #outputs: readonly OutputPump[];
 
-  /** `onStdinClosed` is told when the command's input has come to its end, which it does at once for a client that has none. */
+  /** @param onStdinClosed called when the command's input is closed: at once for a client without stdin. */
   constructor(
     streams: ExecStreams,
     client: Pick<RemoteStreams, "stdin" | "stdout" | "stderr">,
@@ -20,7 +20,7 @@ export class ExecPumps implements Disposable {
     if (streams.is === "terminal") {
       const output = new OutputPump((take) => readTerminal(streams.master, take), client.stdout);
       const terminal = this.#own(output.source);
-      // On a terminal the end of input is a key, not a state.
+      // On a terminal the end of input is a key that is typed, and the fd stays open.
       if (client.stdin !== undefined) feed(client.stdin, terminal, false);
       this.#outputs = [output];
       return;
@@ -40,7 +40,7 @@ export class ExecPumps implements Disposable {
     feed(client.stdin, stdin, true);
   }
 
-  /** After the command's end: until all that it has written is copied, or the signal aborts. */
+  /** After the command's end: waits until all that it has written is copied, or the signal aborts. */
   drained(signal: AbortSignal): Promise<void> {
     return drained(this.#outputs, signal);
   }
@@ -54,7 +54,7 @@ export class ExecPumps implements Disposable {
   }
 }
 
-/** Copies a client's input as fast as the command takes it. What the command does not want is read and thrown away. */
+/** Copies a client's input as fast as the command takes it. When the command reads no more, the rest is discarded. */
 function feed(source: Readable, sink: Writable, endsSink: boolean): void {
   sink.on("error", () => sink.destroy());
   sink.on("close", () => {
@@ -63,7 +63,7 @@ function feed(source: Readable, sink: Writable, endsSink: boolean): void {
   });
   const onData = (bytes: Buffer): void => {
     if (sink.destroyed) return;
-    // What came together goes on together.
+    // What came together is written together.
     if (sink.writableCorked === 0) {
       sink.cork();
       process.nextTick(() => sink.uncork());

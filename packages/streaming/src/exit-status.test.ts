@@ -4,7 +4,7 @@ import { type Outcome, statusText } from "./exit-status.ts";
 
 const problem: Outcome = { is: "not run", exitCode: 127, message: "the command x is not there" };
 
-test("from v4 on it is a Status of the Kubernetes API", () => {
+test("since v4 it is a Status of the Kubernetes API", () => {
   assert.deepEqual(JSON.parse(statusText({ is: "exited", exitCode: 0 }, "json")), { metadata: {}, status: "Success" });
   assert.deepEqual(JSON.parse(statusText({ is: "exited", exitCode: 3 }, "json")), {
     metadata: {},
@@ -27,7 +27,7 @@ test("from v4 on it is a Status of the Kubernetes API", () => {
   );
 });
 
-test("before, it is text, and nothing for a success", () => {
+test("before v4 it is text, and nothing after success", () => {
   assert.equal(statusText({ is: "exited", exitCode: 0 }, "text"), "");
   assert.equal(statusText({ is: "exited", exitCode: 3 }, "text"), "command terminated with exit code 3");
   assert.match(statusText(problem, "text"), /127: the command x/);

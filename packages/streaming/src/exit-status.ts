@@ -1,16 +1,16 @@
 /** How a command or an attachment ended, for the client. */
 export type Outcome =
   | { readonly is: "exited"; readonly exitCode: number }
-  /** The command could not be run: as shells have it, 127 for what is not found, 126 for what is no program. */
+  /** The command could not be run: as in shells, 127 when it was not found, 126 when it is not a program. */
   | { readonly is: "not run"; readonly exitCode: 126 | 127; readonly message: string }
   | { readonly is: "failed"; readonly message: string };
 
-/** How an outcome is told on the error stream: as JSON from v4 on, before as text. */
+/** How an outcome is written to the error stream: as JSON since v4, before that as text. */
 export type StatusFormat = "json" | "text";
 
 /**
- * What is written to the error stream: a `Status` of the Kubernetes API (meta/v1) with the exit code among its causes,
- * as client-go reads it, or the plain text that protocols before v4 have; "" when there is nothing to say.
+ * The text for the error stream: a `Status` of the Kubernetes API (meta/v1) with the exit code among its causes, as
+ * client-go reads it, or plain text for protocols before v4; "" when there is nothing to report.
  */
 export function statusText(outcome: Outcome, format: StatusFormat): string {
   if (format === "text") return outcome.is === "exited" && outcome.exitCode === 0 ? "" : messageOf(outcome);

@@ -1,4 +1,4 @@
-// The streaming server on the loopback, with a backend that echoes: what it lets in, and what it does with the rest.
+// The streaming server on the loopback, with a backend that echoes: whom it serves, and how it refuses others.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { once } from "node:events";
@@ -27,7 +27,7 @@ const forwarding: StreamingRequest = { is: "portforward", podId: "p", ports: [] 
 interface Fixture {
   readonly server: HttpServer;
   readonly urlFor: (request: StreamingRequest) => string;
-  /** Clients that the backend has. */
+  /** The clients that the backend serves. */
   readonly running: Set<RemoteStreams>;
 }
 
@@ -65,7 +65,7 @@ async function start(t: TestContext, options: Partial<ListenOptions> = {}): Prom
   return { server, urlFor: (request) => `${url}/${request.is}/${tokens.add(request)}`, running };
 }
 
-/** Sends bytes and reads what comes until the server closes. */
+/** Sends bytes, and reads until the server closes. */
 async function raw(url: string, bytes: string | Buffer): Promise<string> {
   const socket = dial(url);
   socket.write(bytes);
@@ -90,7 +90,7 @@ async function until(is: () => boolean): Promise<void> {
   assert.ok(is());
 }
 
-test("a URL is good once, for its own route", async (t) => {
+test("a URL is valid once, and only on its own path", async (t) => {
   const { urlFor } = await start(t);
   const url = urlFor(exec);
   assert.match(url, /^http:\/\/127\.0\.0\.1:\d+\/exec\/[A-Za-z0-9_-]{24}$/);
@@ -116,7 +116,7 @@ test("a URL is good once, for its own route", async (t) => {
   for (const again of ["spdy", "websocket"] as const) await assert.rejects(connectRemote(again, url, choice), /404/);
 });
 
-test("what is no upgrade is told so, and does not use the URL up", async (t) => {
+test("a request that is no upgrade is refused, and the URL stays valid", async (t) => {
   const { urlFor } = await start(t);
   const url = urlFor(exec);
   assert.equal((await fetch(url)).status, 400);
@@ -127,7 +127,7 @@ test("what is no upgrade is told so, and does not use the URL up", async (t) => 
   client.vanish();
 });
 
-test("protocols that nobody shares are refused with those that there are", async (t) => {
+test("without a common protocol, the refusal names the server's", async (t) => {
   const { urlFor } = await start(t);
   const answer = await raw(urlFor(exec), spdyHead(urlFor(exec), "v9.channel.k8s.io"));
   assert.match(
@@ -140,7 +140,7 @@ test("protocols that nobody shares are refused with those that there are", async
     (e: unknown) => codeOf(e) === Code.PermissionDenied,
   );
   await assert.rejects(openWebSocket(urlFor(forwarding), "v5.channel.k8s.io"), /400 no common protocol/);
-  // The first that both know, and the oldest for a client that names none.
+  // The first that both know; the oldest for a client that names none.
   assert.equal(
     (await connectSpdy(urlFor(exec), { protocols: ["v9", "v3.channel.k8s.io", "v4.channel.k8s.io"] })).protocol,
     "v3.channel.k8s.io",
@@ -148,7 +148,7 @@ test("protocols that nobody shares are refused with those that there are", async
   assert.equal((await connectSpdy(urlFor(exec), { protocols: [] })).protocol, "");
 });
 
-test("a client that does not open its streams in time, opens others or the same twice is dropped", async (t) => {
+test("a client that opens its streams too late, or others, or one twice is dropped", async (t) => {
   const { urlFor, running } = await start(t, { creationTimeoutMs: 100 });
   const slow = await connectSpdy(urlFor(exec), { protocols: ["v4.channel.k8s.io"] });
   await slow.session.openAccepted({ streamType: "error" });
@@ -161,7 +161,7 @@ test("a client that does not open its streams in time, opens others or the same 
   assert.equal(running.size, 0);
 });
 
-test("a connection without a byte is closed after the idle timeout, one with some is not", async (t) => {
+test("an idle connection is closed after the idle timeout, a busy one is not", async (t) => {
   const { urlFor } = await start(t, { idleTimeoutMs: 150 });
   for (const transport of ["spdy", "websocket"] as const) {
     const still = await connectRemote(transport, urlFor(exec), choice);
@@ -230,7 +230,7 @@ test("garbage, truncated handshakes, header bombs and broken frames end their co
   await until(() => running.size === 0);
 });
 
-test("a sender without windows that nobody reads is held up, by both transports", async (t) => {
+test("a sender without windows whose data nobody reads is held up, over both transports", async (t) => {
   const { urlFor, running } = await start(t);
   const socket = dial(urlFor(exec));
   const headers = new HeaderWriter();
@@ -255,7 +255,7 @@ test("a sender without windows that nobody reads is held up, by both transports"
   webSocket.terminate();
 });
 
-test("with TLS it takes 1.2 and later, and a renewed certificate without a restart", async (t) => {
+test("TLS is 1.2 or later, and a renewed certificate needs no restart", async (t) => {
   const dir = mkdtempSync(join(tmpdir(), "keelson-tls-"));
   t.after(() => rmSync(dir, { recursive: true }));
   const [certFile, keyFile] = [join(dir, "cert.pem"), join(dir, "key.pem")];
@@ -307,7 +307,7 @@ test("with TLS it takes 1.2 and later, and a renewed certificate without a resta
     ciphers: "DEFAULT@SECLEVEL=0",
   });
   await assert.rejects(once(old, "secureConnect"));
-  // What is half written is not taken.
+  // A half-written file is not used.
   writeFileSync(certFile, "-----BEGIN CERTIFICATE-----\n");
   await new Promise((resolve) => setTimeout(resolve, 2300));
   assert.equal(await nameNow(), "first");
@@ -317,7 +317,7 @@ test("with TLS it takes 1.2 and later, and a renewed certificate without a resta
   assert.equal(await nameNow(), "second");
 });
 
-test("when it closes, clients are told, and no others are let in", async (t) => {
+test("when it closes, clients get a status, and no others are accepted", async (t) => {
   const { server, urlFor } = await start(t);
   const clients = await Promise.all(
     (["spdy", "websocket"] as const).map((transport) => connectRemote(transport, urlFor(exec), choice)),

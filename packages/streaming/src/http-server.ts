@@ -7,45 +7,41 @@ import type { Log } from "@keelson/base/log.ts";
 import { Code, codeName, codeOf, messageOf, StatusError } from "@keelson/base/status.ts";
 import { createWebSocketStream, type WebSocket, WebSocketServer } from "ws";
 import { CertificateFiles } from "./certificate-files.ts";
+import type { ConnectionRules } from "./connection-rules.ts";
 import type { ListenOptions } from "./messages.ts";
 import type { RemoteStreams } from "./remote-streams.ts";
 import { type Forward, forwardSession, portForwardProtocol } from "./spdy-forward.ts";
-import {
-  acceptRemoteStreams,
-  type IdleWatch,
-  type RemoteCommandProtocol,
-  remoteCommandProtocols,
-} from "./spdy-streams.ts";
+import { acceptRemoteStreams, type RemoteCommandProtocol, remoteCommandProtocols } from "./spdy-streams.ts";
 import type { PortForward, StreamingRequest } from "./streaming-request.ts";
 import { shownToken } from "./tokens.ts";
 import { forwardChannels, forwardEncodings, maxForwardPorts, tunnelProtocol } from "./websocket-forward.ts";
 import { chooseSubprotocol, remoteCommandDialects, webSocketStreams } from "./websocket-streams.ts";
 
-/** A client whose URL is good. Dispose of it when it is served. */
+/** A client whose URL is valid. Dispose of it when it has been served. */
 export interface ClaimedClient extends Disposable {
   readonly request: StreamingRequest;
-  /** Runs it to its end, or the client's; `finish` has been called when it resolves. For exec and attach. */
+  /** For exec and attach: runs until the command or the client has ended, and calls `finish`. */
   run(streams: RemoteStreams): Promise<void>;
   /** For port-forward. */
   readonly forward: Forward;
 }
 
-/** Lets clients in. */
+/** Decides which clients are served. */
 export interface Admission {
-  /** Whom a token lets in, once and by this route; undefined for any other. */
+  /** The client whose token this is, once and only for this kind of request; undefined for any other token. */
   claim(kind: StreamingRequest["is"], token: string): Promise<ClaimedClient | undefined>;
 }
 
-/** How long a client may take to say what it wants, in ms. */
+/** How long a client may take to send its request, in ms. */
 const headersTimeoutMs = 10_000;
 const maxHeaderBytes = 16 * 1024;
-/** What one message may come to; clients send some 32 KiB. */
+/** The most that one WebSocket message may have; clients send about 32 KiB. */
 const maxMessageBytes = 1024 * 1024;
 const maxConnections = 8192;
-/** What a connection that is not upgraded gets to end in, in ms. */
+/** How long a connection that is refused may take to end, in ms. */
 const refusalMs = 5000;
 
-/** Serves clients of exec, attach and port-forward, by SPDY/3.1 and by WebSocket. */
+/** Serves clients of exec, attach and port-forward over SPDY/3.1 and WebSocket. */
 export class HttpServer {
   readonly #o: ListenOptions;
   readonly #admission: Admission;
@@ -54,6 +50,7 @@ export class HttpServer {
   readonly #sockets = new Set<Socket>();
   readonly #running = new Set<Promise<void>>();
   readonly #closing = new AbortController();
+  readonly #rules: ConnectionRules;
   #server: Server | TlsServer | undefined;
   #certificate: CertificateFiles | undefined;
 
@@ -61,20 +58,25 @@ export class HttpServer {
     this.#o = options;
     this.#admission = admission;
     this.#log = log;
+    this.#rules = {
+      watchIdle: (touchedAtMs, onIdle) => watchIdle(options.idleTimeoutMs, touchedAtMs, onIdle),
+      creationTimeoutMs: options.creationTimeoutMs,
+      closing: this.#closing.signal,
+    };
     this.#webSockets = new WebSocketServer({
       noServer: true,
       clientTracking: false,
       perMessageDeflate: false,
       maxPayload: maxMessageBytes,
     });
-    // Chosen before the handshake: to ws, `SPDY/3.1+portforward.k8s.io` is no token and ends it.
+    // We choose the subprotocol before the handshake, because ws takes `SPDY/3.1+portforward.k8s.io` for malformed.
     this.#webSockets.on("headers", (headers, request) => {
       const protocol = chosen.get(request);
       if (protocol !== undefined && protocol !== "") headers.push(`Sec-WebSocket-Protocol: ${protocol}`);
     });
   }
 
-  /** Where clients reach it from then on. Throws what keeps it from listening. */
+  /** Starts to listen, and returns where clients reach it. Throws what prevents it. */
   async listen(): Promise<{ readonly url: string; readonly port: number }> {
     const { address, port } = this.#o;
     try {
@@ -83,8 +85,8 @@ export class HttpServer {
         server.once("error", reject);
         server.listen({ host: address, port, backlog: 1024 }, resolve);
       });
-      // Later ones are of single connections: no fds left, most of all. The next may be taken again.
-      server.on("error", (error) => this.#log.warn({ err: error }, "the streaming server cannot take a connection"));
+      // Later errors concern one connection, usually for lack of fds. The next connection may succeed again.
+      server.on("error", (error) => this.#log.warn({ err: error }, "the streaming server cannot accept a connection"));
       this.#server = server;
       const bound = server.address() as AddressInfo;
       return { url: urlOf(bound, this.#o.tls !== undefined), port: bound.port };
@@ -94,7 +96,7 @@ export class HttpServer {
     }
   }
 
-  /** Takes no new clients, ends those that are there, and drops what is left of them after `graceMs`. */
+  /** Accepts no new clients, ends the present ones, and drops those that are left after `graceMs`. */
   async close(graceMs: number): Promise<void> {
     this.#closing.abort(new StatusError(Code.Unavailable, "keelsond is being stopped"));
     this.#certificate?.[Symbol.dispose]();
@@ -138,7 +140,7 @@ export class HttpServer {
       server = tlsServer;
     }
     server.maxConnections = maxConnections;
-    // For those that never send a byte, whom headersTimeout does not see.
+    // For clients that never send a byte: headersTimeout does not cover them.
     server.timeout = headersTimeoutMs;
     server.on("connection", (socket: Socket) => {
       this.#sockets.add(socket);
@@ -147,13 +149,13 @@ export class HttpServer {
     });
     server.on("request", (request, response) => this.#answer(request, response));
     server.on("upgrade", (request: IncomingMessage, socket: Duplex, head: Buffer) =>
-      this.#upgrade(request, socket, head),
+      this.#upgrade({ request, socket, head }),
     );
-    server.on("clientError", (_error, socket) => refuse(socket, 400, "this is no HTTP request"));
+    server.on("clientError", (_error, socket) => refuse(socket, 400, "this is not an HTTP request"));
     return server;
   }
 
-  /** A request without an upgrade: nothing here is for browsers, and its token stays good. */
+  /** Refuses a request without an upgrade, such as a browser's. The token in its URL stays valid. */
   #answer(request: IncomingMessage, response: ServerResponse): void {
     const route = routeOf(request.url);
     const status = route === undefined ? 404 : 400;
@@ -161,44 +163,40 @@ export class HttpServer {
     response.writeHead(status, { "Content-Type": "text/plain; charset=utf-8", Connection: "close" }).end(`${text}\n`);
   }
 
-  #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+  #upgrade(upgrade: Upgrade): void {
+    const { request, socket } = upgrade;
     socket.on("error", () => {});
     if (socket instanceof Socket) socket.setTimeout(0);
     const route = routeOf(request.url);
     if (route === undefined) return refuse(socket, 404, "there is nothing here");
     if (request.method !== "GET" && request.method !== "POST") return refuse(socket, 405, "use GET or POST");
-    const upgrade = request.headers.upgrade?.toLowerCase();
-    if (upgrade !== "spdy/3.1" && upgrade !== "websocket")
+    const protocol = request.headers.upgrade?.toLowerCase();
+    if (protocol !== "spdy/3.1" && protocol !== "websocket")
       return refuse(socket, 400, "this URL wants an upgrade to SPDY/3.1 or WebSocket");
-    const running = this.#serve(route, upgrade, request, socket, head);
+    const running = this.#serve(route, protocol, upgrade);
     this.#running.add(running);
     void running.finally(() => this.#running.delete(running));
   }
 
-  async #serve(
-    { kind, token }: Route,
-    upgrade: "spdy/3.1" | "websocket",
-    request: IncomingMessage,
-    socket: Duplex,
-    head: Buffer,
-  ): Promise<void> {
+  async #serve({ kind, token }: Route, protocol: "spdy/3.1" | "websocket", upgrade: Upgrade): Promise<void> {
+    const { socket } = upgrade;
     const startedMs = performance.now();
     using client = await this.#admission.claim(kind, token);
     if (client === undefined || this.#closing.signal.aborted)
-      return refuse(socket, 404, "this URL was used, is older than a minute, or never was one");
+      return refuse(socket, 404, "this URL was already used, is older than a minute, or never existed");
     const asked = client.request;
     const fields = {
       stream: asked.is,
       id: asked.is === "portforward" ? asked.podId : asked.containerId,
-      upgrade,
+      upgrade: protocol,
       token: shownToken(token),
     };
     try {
-      if (upgrade === "websocket") await this.#serveWebSocket(client, request, socket, head);
-      else await this.#serveSpdy(client, request, socket, head);
+      if (protocol === "websocket") await this.#serveWebSocket(client, upgrade);
+      else await this.#serveSpdy(client, upgrade);
       this.#log.debug({ ...fields, ms: Math.round(performance.now() - startedMs) }, "stream");
     } catch (error) {
-      // The client has been told, or is gone; what the user did wrong is not the daemon's to complain of.
+      // The client knows, or is gone; a mistake of the user's is no reason for a warning in the daemon's log.
       this.#log.debug(
         {
           ...fields,
@@ -212,7 +210,7 @@ export class HttpServer {
     }
   }
 
-  async #serveSpdy(client: ClaimedClient, request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
+  async #serveSpdy(client: ClaimedClient, { request, socket, head }: Upgrade): Promise<void> {
     const asked = client.request;
     const known = asked.is === "portforward" ? [portForwardProtocol] : remoteCommandProtocols;
     const offered = listOf(request.headers["x-stream-protocol-version"]);
@@ -234,19 +232,13 @@ export class HttpServer {
     ];
     socket.write(`${lines.join("\r\n")}\r\n\r\n`);
     if (head.length > 0) socket.unshift(head);
-    if (asked.is === "portforward")
-      return await forwardSession(socket, client.forward, this.#idle, this.#o.creationTimeoutMs, this.#closing.signal);
-    const streams = await acceptRemoteStreams(
-      socket,
-      protocol as RemoteCommandProtocol,
-      asked.choice,
-      this.#idle,
-      this.#o.creationTimeoutMs,
-    );
+    if (asked.is === "portforward") return await forwardSession(socket, client.forward, this.#rules);
+    const streams = await acceptRemoteStreams(socket, protocol as RemoteCommandProtocol, asked.choice, this.#rules);
     await this.#run(client, streams);
   }
 
-  async #serveWebSocket(client: ClaimedClient, request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
+  async #serveWebSocket(client: ClaimedClient, upgrade: Upgrade): Promise<void> {
+    const { request, socket } = upgrade;
     const asked = client.request;
     const offered = listOf(request.headers["sec-websocket-protocol"]);
     const known =
@@ -261,33 +253,28 @@ export class HttpServer {
     } catch (error) {
       return refuse(socket, 400, messageOf(error));
     }
-    const webSocket = await this.#handshake(request, socket, head, protocol);
+    const webSocket = await this.#handshake(upgrade, protocol);
     if (asked.is !== "portforward")
       return await this.#run(
         client,
-        webSocketStreams(webSocket, remoteCommandDialects[protocol]!, asked.choice, this.#idle),
+        webSocketStreams(webSocket, remoteCommandDialects[protocol]!, asked.choice, this.#rules),
       );
     if (protocol !== tunnelProtocol)
       return await forwardChannels(
         webSocket,
-        forwardEncodings[protocol]!,
-        ports,
+        { encoding: forwardEncodings[protocol]!, ports },
         client.forward,
-        this.#idle,
-        this.#closing.signal,
+        this.#rules,
       );
-    const tunnel = createWebSocketStream(webSocket);
-    await forwardSession(tunnel, client.forward, this.#idle, this.#o.creationTimeoutMs, this.#closing.signal);
+    await forwardSession(createWebSocketStream(webSocket), client.forward, this.#rules);
   }
 
-  /** Rejects when ws finds the handshake wrong, which it tells the client by itself. */
-  #handshake(request: IncomingMessage, socket: Duplex, head: Buffer, protocol: string): Promise<WebSocket> {
+  /** Rejects when ws refuses the handshake; it answers the client itself. */
+  #handshake({ request, socket, head }: Upgrade, protocol: string): Promise<WebSocket> {
     chosen.set(request, protocol);
     delete request.headers["sec-websocket-protocol"];
     return new Promise((resolve, reject) => {
-      socket.once("close", () =>
-        reject(new StatusError(Code.InvalidArgument, "the WebSocket handshake came to nothing")),
-      );
+      socket.once("close", () => reject(new StatusError(Code.InvalidArgument, "the WebSocket handshake failed")));
       this.#webSockets.handleUpgrade(request, socket, head, resolve);
     });
   }
@@ -296,21 +283,27 @@ export class HttpServer {
     const signal = AbortSignal.any([streams.signal, this.#closing.signal]);
     await client.run({ ...streams, signal });
   }
-
-  /** Looks after a connection a few times within its idle timeout. */
-  readonly #idle: IdleWatch = (touchedAtMs, onIdle) => {
-    const { idleTimeoutMs } = this.#o;
-    const timer = setInterval(
-      () => {
-        if (performance.now() - touchedAtMs() >= idleTimeoutMs) onIdle();
-      },
-      Math.max(10, idleTimeoutMs / 8),
-    ).unref();
-    return { [Symbol.dispose]: () => clearInterval(timer) };
-  };
 }
 
-/** The subprotocol of a handshake under way. */
+/** Checks a connection a few times within its idle timeout. */
+function watchIdle(idleTimeoutMs: number, touchedAtMs: () => number, onIdle: () => void): Disposable {
+  const timer = setInterval(
+    () => {
+      if (performance.now() - touchedAtMs() >= idleTimeoutMs) onIdle();
+    },
+    Math.max(10, idleTimeoutMs / 8),
+  ).unref();
+  return { [Symbol.dispose]: () => clearInterval(timer) };
+}
+
+/** A request for an upgrade, as node:http hands it over: `head` came with it and belongs to the new protocol. */
+interface Upgrade {
+  readonly request: IncomingMessage;
+  readonly socket: Duplex;
+  readonly head: Buffer;
+}
+
+/** The subprotocols of handshakes in progress. */
 const chosen = new WeakMap<IncomingMessage, string>();
 
 interface Route {
@@ -323,7 +316,7 @@ function routeOf(url: string | undefined): Route | undefined {
   return match === null ? undefined : { kind: match[1] as Route["kind"], token: match[2]! };
 }
 
-/** A header's list, from one line or several, which Node joins. */
+/** The items of a list header; Node joins its lines. */
 function listOf(header: string | string[] | undefined): string[] {
   const text = Array.isArray(header) ? header.join(",") : (header ?? "");
   return text
@@ -332,7 +325,7 @@ function listOf(header: string | string[] | undefined): string[] {
     .filter((name) => name !== "");
 }
 
-/** The old form has its ports from the start: the CRI request's, else those of the query, `port=80,81&port=82`. */
+/** The old form knows its ports from the start: those of the CRI request, or of the query, `port=80,81&port=82`. */
 function portsOf(asked: PortForward, url: string): readonly number[] {
   const query = new URL(url, "http://x").searchParams.getAll("port").flatMap((text) => text.split(","));
   const ports = asked.ports.length > 0 ? asked.ports : query.map((text) => (/^\d{1,5}$/.test(text) ? Number(text) : 0));
@@ -343,7 +336,7 @@ function portsOf(asked: PortForward, url: string): readonly number[] {
   return ports;
 }
 
-/** Answers without keeping the connection, and does not wait for its client. */
+/** Answers, and closes the connection without waiting for the client for long. */
 function refuse(socket: Duplex, status: number, text: string, headers: readonly string[] = []): void {
   const names: Readonly<Record<number, string>> = {
     400: "Bad Request",
@@ -366,7 +359,7 @@ function refuse(socket: Duplex, status: number, text: string, headers: readonly 
   socket.once("close", () => clearTimeout(timer));
 }
 
-/** Where a kubelet on this machine reaches the server. */
+/** The URL at which a kubelet on this machine reaches the server. */
 function urlOf({ address, port }: AddressInfo, isTls: boolean): string {
   const reachable = address === "0.0.0.0" ? "127.0.0.1" : address === "::" ? "::1" : address;
   return `${isTls ? "https" : "http"}://${isIPv6(reachable) ? `[${reachable}]` : reachable}:${port}`;

@@ -2,8 +2,9 @@ import type { Duplex } from "node:stream";
 import { readFd } from "./byte-source.ts";
 
 /**
- * Passes bytes and ends both ways between a client and a stream socket, whose fd it takes over, until both have ended;
- * what breaks one breaks the other. Each end of either is passed on, so one may go on reading after its last byte.
+ * Passes bytes both ways between a client and a stream socket, whose fd it takes over, until both have ended. The end
+ * of each half is passed on separately, so either side may keep reading after its own last byte. When one side breaks,
+ * the other is closed.
  */
 export async function join(client: Duplex, fd: number): Promise<void> {
   const socket = readFd(fd, true, (bytes, done) => void client.write(bytes, done));
@@ -12,7 +13,7 @@ export async function join(client: Duplex, fd: number): Promise<void> {
   await Promise.all([closed(client, socket), closed(socket, client)]);
 }
 
-/** Resolves when `one` is closed; unless that was after a good end, of which the other is told, it breaks the other. */
+/** Resolves when `one` is closed. Unless it had ended well, which `other` has seen, this destroys `other`. */
 function closed(one: Duplex, other: Duplex): Promise<void> {
   one.on("error", () => {});
   if (one.destroyed) {

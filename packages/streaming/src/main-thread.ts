@@ -10,13 +10,13 @@ import { fdsOf, type FromWorker, type ToWorker } from "./messages.ts";
 import type { RemoteStreams } from "./remote-streams.ts";
 import type { StreamingRequest } from "./streaming-request.ts";
 
-/** How long a command with a terminal waits for its client to tell the terminal's size, in ms. */
+/** How long a command with a terminal waits for its client to send the terminal's size, in ms. */
 const firstSizeMs = 300;
 
 type Post = (message: FromWorker) => void;
 type ToClient = Exclude<ToWorker, { is: "listen" | "close" }>;
 
-/** The worker's view of the main thread: asks it what becomes of clients, and carries their bytes. */
+/** The worker's side of the conversation with the main thread: asks it to serve clients, and carries their bytes. */
 export class MainThread implements Admission {
   readonly #post: Post;
   readonly #clients = new Map<number, Client>();
@@ -37,7 +37,7 @@ export class MainThread implements Admission {
   take(message: ToClient): void {
     const client = this.#clients.get(message.client);
     if (client !== undefined) return client.take(message);
-    // It did not wait for the answer.
+    // The client has gone before the answer came.
     for (const fd of fdsOf(message)) closeFd(fd);
   }
 }
@@ -45,13 +45,13 @@ export class MainThread implements Admission {
 type Answer = Extract<ToClient, { is: "executing" | "attached" | "outcome" }>;
 
 class Client implements ClaimedClient {
-  /** Whether its token was good. */
+  /** Whether its token was valid. */
   readonly isClaimed: Promise<boolean>;
   readonly #id: number;
   readonly #post: Post;
   readonly #forget: () => void;
   readonly #claimed = Promise.withResolvers<boolean>();
-  /** To `run`. */
+  /** The answer to `run`. */
   readonly #answer = Promise.withResolvers<Answer>();
   readonly #outcome = Promise.withResolvers<Outcome>();
   readonly #connecting = new Map<number, PromiseWithResolvers<number>>();
@@ -109,7 +109,7 @@ class Client implements ClaimedClient {
     const answer = await this.#answer.promise;
     if (answer.is === "outcome") return answer.outcome;
     const resize = (size: { rows: number; columns: number }) => this.#post({ is: "resize", client: this.#id, size });
-    // One may have come meanwhile.
+    // Another size may have come meanwhile.
     if (streams.sizes?.last !== undefined && streams.sizes.last !== size) resize(streams.sizes.last);
     streams.sizes?.follow(resize);
     if (answer.is === "attached")

@@ -4,17 +4,16 @@ import type { Outcome } from "./exit-status.ts";
 import type { StreamingRequest } from "./streaming-request.ts";
 
 /**
- * The messages between the main thread, which decides what becomes of clients, and the worker thread, which has their
- * connections and carries their bytes. `client` and `connection` are numbers that the worker gives. An fd goes to the
- * worker with its message and is the worker's to close from then on. Back-pressure is the fds' own business: no message
- * waits for a reader of bytes.
+ * The messages between the main thread, which runs what clients ask for, and the worker thread, which has their
+ * connections and carries their bytes. The worker assigns the numbers in `client` and `connection`. An fd in a message
+ * belongs to the worker, which closes it. Back-pressure works through the fds: no message waits for a reader of bytes.
  */
 
-/** Of the streaming server, in the words of the configuration. */
+/** The streaming server's options, in the words of the configuration. */
 export interface ListenOptions {
-  /** Of this machine; the unspecified ones are all interfaces. */
+  /** An address of this machine; the unspecified address means all interfaces. */
   readonly address: string;
-  /** 0 for any that is free. */
+  /** 0 for any free port. */
   readonly port: number;
   readonly tls: { readonly certFile: string; readonly keyFile: string } | undefined;
   /** After how long without a byte a connection is closed, in ms. */
@@ -23,29 +22,29 @@ export interface ListenOptions {
   readonly creationTimeoutMs: number;
 }
 
-/** A container's own streams, for an attachment. */
+/** The streams of a container's main process, for an attachment. */
 export interface ContainerStreams {
-  /** A connected SOCK_SEQPACKET socket, as Runtime.attach has it. */
+  /** A connected SOCK_SEQPACKET socket, from Runtime.attach. */
   readonly fd: number;
   readonly stdin: boolean;
-  /** The end of the first client's input is the container's. */
+  /** The end of the first client's input ends the container's. */
   readonly stdinOnce: boolean;
   readonly tty: boolean;
 }
 
 export type ToWorker =
   | { readonly is: "listen"; readonly options: ListenOptions }
-  /** Answers `claim`; undefined for a token that is good for nothing. */
+  /** Answers `claim`; undefined for a token that is not valid. */
   | { readonly is: "claimed"; readonly client: number; readonly request: StreamingRequest | undefined }
   /** Answers `run`, and is followed by `outcome`. */
   | { readonly is: "executing"; readonly client: number; readonly streams: ExecStreams }
-  /** Answers `run`, and is the last word: when an attachment ends, the worker sees. */
+  /** Answers `run`. Nothing follows, because the worker itself sees the attachment's end. */
   | { readonly is: "attached"; readonly client: number; readonly container: ContainerStreams }
-  /** How a command has ended, or why there is none; answers `run` then. */
+  /** How a command has ended. When it could not be started, this answers `run`. */
   | { readonly is: "outcome"; readonly client: number; readonly outcome: Outcome }
   /** Answers `connect` with a connected stream socket. */
   | { readonly is: "connected"; readonly client: number; readonly connection: number; readonly fd: number }
-  /** Answers `connect` with a sentence for the client. */
+  /** Answers `connect` with a message for the client. */
   | { readonly is: "refused"; readonly client: number; readonly connection: number; readonly message: string }
   | { readonly is: "close"; readonly graceMs: number };
 
@@ -61,9 +60,9 @@ export type FromWorker =
   /** The fd for a command's input is closed. */
   | { readonly is: "stdin closed"; readonly client: number }
   | { readonly is: "connect"; readonly client: number; readonly connection: number; readonly port: number }
-  /** The client is gone, or shall be: what it had started is to end. */
+  /** The client is gone or must go: end what it has started. */
   | { readonly is: "abort"; readonly client: number; readonly message: string }
-  /** Nothing more comes of this client. */
+  /** Nothing more comes from this client. */
   | { readonly is: "done"; readonly client: number }
   | {
       readonly is: "log";

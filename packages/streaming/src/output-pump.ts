@@ -2,11 +2,11 @@ import type { Readable, Writable } from "node:stream";
 import type { Take } from "./byte-source.ts";
 
 /**
- * Copies what a process writes to where a client reads it, as fast as the client takes it. Neither end is closed: the
- * process may leave the source open to others for good, and a client may be told more.
+ * Copies what a process writes to its client, as fast as the client reads it. Closes neither end: other processes may
+ * keep the source open forever, and more may follow for the client.
  */
 export class OutputPump<S extends Readable = Readable> {
-  /** What is read. */
+  /** The stream that is read. */
   readonly source: S;
   /** Resolves when the source has ended, or its reader has gone. */
   readonly done: Promise<void>;
@@ -14,8 +14,8 @@ export class OutputPump<S extends Readable = Readable> {
   #waiting = 0;
 
   /**
-   * @param open begins to read; see byte-source.ts.
-   * @param sink undefined: what comes is thrown away.
+   * @param open starts to read; see byte-source.ts.
+   * @param sink undefined: what comes is discarded.
    */
   constructor(open: (take: Take) => S, sink: Writable | undefined) {
     const source = open((bytes, done) => {
@@ -33,7 +33,7 @@ export class OutputPump<S extends Readable = Readable> {
     this.source = source;
     source.on("error", () => source.destroy());
     this.done = new Promise((resolve) => void source.once("close", resolve));
-    // Without a reader a process gets SIGPIPE or EPIPE, as it would in a shell.
+    // When its reader is gone, the process gets SIGPIPE or EPIPE, as it would in a shell.
     sink?.once("close", () => source.destroy());
     if (sink?.destroyed === true) source.destroy();
   }
@@ -42,22 +42,25 @@ export class OutputPump<S extends Readable = Readable> {
     return this.#movedBytes;
   }
 
-  /** Whether it is the client that has to take something before more can come. */
+  /** Whether the client has to read something before more can come. */
   get isBlocked(): boolean {
     return this.#waiting > 0;
   }
 }
 
-/** How long a source may be still after its process has ended before it counts as empty, in ms. */
+/** How long a source has to be quiet after its process has ended to count as empty, in ms. */
 const stillMs = 100;
 const lookMs = 10;
 
-/** More than what a pipe, 1 MiB at most without privileges (pipe(7)), and our own buffers hold: it came after the process had ended, from somebody else. */
+/**
+ * More than a pipe (at most 1 MiB without privileges, pipe(7)) and our buffers hold: whatever exceeds this was written
+ * by another process, after the command had ended.
+ */
 const maxPipeBytes = 2 * 1024 * 1024;
 
 /**
- * Waits, after the process has ended, until all that it has written is copied: until the sources end, or, when other
- * processes have them open, until nothing more comes. A client that does not read is waited for.
+ * Waits, after the process has ended, until all that it has written is copied: until the sources end or, if other
+ * processes have them open, until nothing more comes. Waits also for a client that does not read.
  */
 export async function drained(pumps: readonly OutputPump[], signal: AbortSignal): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();

@@ -1,4 +1,5 @@
-// The streaming server with its thread, and a backend of real processes and sockets: what crosses between the threads, and what becomes of it when either ends.
+// The streaming server with its thread, and a backend of real processes and sockets: what crosses between the threads,
+// and what happens when either ends.
 import assert from "node:assert/strict";
 import { readdirSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
@@ -18,7 +19,7 @@ const execOf = (script: string) => ({ is: "exec", containerId: "c", command: ["s
 
 interface Fixture {
   readonly server: StreamingServer;
-  /** How many commands run. */
+  /** How many commands are running. */
   readonly running: () => number;
   readonly logged: string[];
 }
@@ -57,15 +58,15 @@ function start(t: TestContext, port = 0): Fixture {
   return { server, running: () => running, logged };
 }
 
-/** All worker threads, in the order of their starts. */
+/** All worker threads, in the order in which they were started. */
 const threads: Worker[] = [];
 process.on("worker", (worker) => threads.push(worker));
 
 const openFds = (): number => readdirSync("/proc/self/fd").length;
 
-test("commands run with the bytes, ends and exit codes of their clients, and leave no fd", async (t) => {
+test("commands get their clients' input and its end, clients get output and exit codes, and no fd is left", async (t) => {
   const { server, running } = start(t);
-  // With the thread's own.
+  // Now the thread's own fds are open.
   await server.urlFor(execOf("true"));
   const before = openFds();
   for (const transport of transports) {
@@ -100,7 +101,7 @@ test("commands run with the bytes, ends and exit codes of their clients, and lea
   await waitFor(() => openFds() <= before, { message: () => `${before} fds before, ${openFds()} now` });
 });
 
-test("connections are forwarded, and refused with a sentence", async (t) => {
+test("connections are forwarded, or refused with a message", async (t) => {
   const { server } = start(t);
   const echo = createServer({ allowHalfOpen: true }, (socket) => socket.pipe(socket));
   await new Promise<void>((resolve) => echo.listen(0, "127.0.0.1", resolve));
@@ -135,21 +136,21 @@ test("connections are forwarded, and refused with a sentence", async (t) => {
   session.destroy();
 });
 
-test("when its thread breaks down, commands are killed and the server is started again", async (t) => {
+test("when its thread crashes, commands are killed and the next URL starts it again", async (t) => {
   const { server, running, logged } = start(t);
   const client = await connectRemote("spdy", await server.urlFor(execOf("echo up; sleep 600")), choice);
   await waitFor(() => client.stdout().toString() === "up\n");
-  // No message at all: what a bug there would throw, this throws.
+  // This is not a message: the thread throws, as it would for a bug.
   // oxlint-disable-next-line unicorn/require-post-message-target-origin -- that is for windows of a browser
   threads.at(-1)!.postMessage(undefined);
   await client.ended;
   await waitFor(() => running() === 0);
-  await waitFor(() => logged.some((line) => line.includes("broken down")));
+  await waitFor(() => logged.some((line) => line.includes("has crashed")));
   const next = await connectRemote("websocket", await server.urlFor(execOf("exit 4")), choice);
   assert.equal(parseStatus(await next.ended).exitCode, 4);
 });
 
-test("when it closes, clients are told, commands are killed, and URLs are no longer given out", async (t) => {
+test("when it closes, clients get a status, commands are killed, and no more URLs are given out", async (t) => {
   const { server, running } = start(t);
   const clients = await Promise.all(
     transports.map(async (transport) =>
@@ -165,7 +166,7 @@ test("when it closes, clients are told, commands are killed, and URLs are no lon
   await assert.rejects(connectSpdy(url, { protocols: [] }), (e: unknown) => codeOf(e) === Code.Unavailable);
 });
 
-test("an address that is taken is told with each URL, until it is free", async (t) => {
+test("while its address is in use, each request for a URL says so", async (t) => {
   const { server } = start(t);
   const port = Number(new URL(await server.urlFor(execOf("true"))).port);
   const second = start(t, port);

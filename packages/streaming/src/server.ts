@@ -11,14 +11,16 @@ export interface StreamingOptions extends ListenOptions {
 }
 
 /**
- * The server on whose URLs exec, attach and port-forward are answered. It has a thread of its own, which gRPC never waits
- * for, and which is started with the first URL: many nodes never give one out, and it takes 25 MB.
+ * The server at whose URLs clients of exec, attach and port-forward connect. It has its own thread, so that gRPC never
+ * waits for their bytes. The first URL starts the thread: many nodes never need one, and it takes 25 MB.
  */
 export class StreamingServer {
   readonly #o: StreamingOptions;
   readonly #tokens = new Tokens<StreamingRequest>(() => performance.now());
   #backend: StreamingBackend | undefined;
-  /** Undefined before the first URL, and after the thread has broken down or could not listen: then the next URL starts another. */
+  /**
+   * Undefined before the first URL, and after the thread has crashed or could not listen: the next URL starts another.
+   */
   #running: Promise<{ readonly thread: StreamingThread; readonly url: string }> | undefined;
   #isClosed = false;
 
@@ -26,19 +28,22 @@ export class StreamingServer {
     this.#o = options;
   }
 
-  /** Before the first URL. */
+  /** Sets the backend; before the first URL. */
   connect(backend: StreamingBackend): void {
     this.#backend = backend;
   }
 
-  /** A URL that is good for a minute and one client. Throws ResourceExhausted, or Unavailable when the server cannot listen or is being stopped. */
+  /**
+   * A URL that is valid for a minute and for one client. Throws ResourceExhausted when too many are unused, Unavailable
+   * when the server cannot listen or is being stopped.
+   */
   async urlFor(request: StreamingRequest): Promise<string> {
     if (this.#isClosed) throw new StatusError(Code.Unavailable, "the streaming server of keelsond is being stopped");
     const { url } = await (this.#running ??= this.#start());
     return `${url}/${request.is}/${this.#tokens.add(request)}`;
   }
 
-  /** Takes no new clients, ends those that are there, and drops what is left of them after `graceMs`. */
+  /** Accepts no new clients, ends the present ones, and drops those that are left after `graceMs`. */
   async close(graceMs: number): Promise<void> {
     this.#isClosed = true;
     const running = await this.#running?.catch(() => undefined);
@@ -71,7 +76,7 @@ export class StreamingServer {
     if (!this.#isClosed)
       this.#o.log.error(
         { err: error },
-        "the thread of the streaming server has broken down: streams have ended; the next one starts it again",
+        "the thread of the streaming server has crashed, and all streams have ended; the next stream starts it again",
       );
   }
 }

@@ -2,15 +2,15 @@ import type { Duplex } from "node:stream";
 import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
 import { SpdySession } from "@keelson/spdy/session.ts";
 import type { SpdyStream } from "@keelson/spdy/stream.ts";
+import type { ConnectionRules } from "./connection-rules.ts";
 import { ended } from "./remote-streams.ts";
-import type { IdleWatch } from "./spdy-streams.ts";
 
-/** Connects one connection of a client with a port of the pod, and resolves when it is over. Throws a sentence for the client. */
+/** Joins one connection of a client with a port of the pod until both end. Throws with a message for the client. */
 export type Forward = (port: number, client: Duplex, signal: AbortSignal) => Promise<void>;
 
 export const portForwardProtocol = "portforward.k8s.io";
 
-/** Two for each connection that is forwarded. */
+/** Two for each forwarded connection. */
 const maxStreams = 4096;
 
 interface Pair {
@@ -20,15 +20,13 @@ interface Pair {
 }
 
 /**
- * Forwards the connections of a client until it closes the session: for each a stream of type `data` and one of type
- * `error` with the same `requestID`, which come within `pairTimeoutMs` of each other.
+ * Forwards the connections of a client until it closes the session. Each has a stream of type `data` and one of type
+ * `error` with the same `requestID`, which must come within the creation timeout of each other.
  */
 export async function forwardSession(
   transport: Duplex,
   forward: Forward,
-  idle: IdleWatch,
-  pairTimeoutMs: number,
-  signal: AbortSignal,
+  { watchIdle, creationTimeoutMs, closing }: ConnectionRules,
 ): Promise<void> {
   const pairs = new Map<string, Pair>();
   const abort = new AbortController();
@@ -51,49 +49,47 @@ export async function forwardSession(
         return;
       }
       pair[type] = stream;
-      if (pair.data === undefined || pair.error === undefined) return;
+      const { data, error } = pair;
+      if (data === undefined || error === undefined) return;
       clearTimeout(pair.timer);
       pairs.delete(id);
-      void forwardPair(pair.data, pair.error, port, forward, abort.signal);
+      void forwardPair({ data, error }, (client) => forward(port, client, abort.signal));
     },
   });
   const newPair = (id: string): Pair => {
     const timer = setTimeout(() => {
       pairs.delete(id);
       if (pair.error !== undefined)
-        refuse(pair.error, `request ${id} has no data stream after ${pairTimeoutMs / 1000} s`);
+        refuse(pair.error, `request ${id} has no data stream after ${creationTimeoutMs / 1000} s`);
       pair.data?.reset();
-    }, pairTimeoutMs);
+    }, creationTimeoutMs);
     const pair: Pair = { timer };
     pairs.set(id, pair);
     return pair;
   };
-  const onAbort = () => session.destroy(new StatusError(Code.Unavailable, messageOf(signal.reason)));
-  signal.addEventListener("abort", onAbort, { once: true });
-  using _ = idle(
+  const onAbort = () => session.destroy(new StatusError(Code.Unavailable, messageOf(closing.reason)));
+  closing.addEventListener("abort", onAbort, { once: true });
+  using _ = watchIdle(
     () => session.touchedAtMs,
     () => session.destroy(new StatusError(Code.DeadlineExceeded, "the connection was idle for too long")),
   );
   await session.closed;
-  signal.removeEventListener("abort", onAbort);
+  closing.removeEventListener("abort", onAbort);
   for (const { timer } of pairs.values()) clearTimeout(timer);
   abort.abort(new StatusError(Code.Cancelled, "the client closed the connection"));
 }
 
 async function forwardPair(
-  data: SpdyStream,
-  error: SpdyStream,
-  port: number,
-  forward: Forward,
-  signal: AbortSignal,
+  { data, error }: { data: SpdyStream; error: SpdyStream },
+  forward: (client: Duplex) => Promise<void>,
 ): Promise<void> {
   error.resume();
   try {
-    await forward(port, data, signal);
+    await forward(data);
     await ended(error);
     error.destroy();
   } catch (thrown) {
-    // Clients read the error stream to its end and take any text for the reason.
+    // Clients read the error stream to its end and take any text in it as the reason.
     refuse(error, messageOf(thrown));
     data.destroy();
   }

@@ -2,11 +2,12 @@ import type { Duplex } from "node:stream";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { SpdySession } from "@keelson/spdy/session.ts";
 import type { SpdyStream } from "@keelson/spdy/stream.ts";
+import type { ConnectionRules } from "./connection-rules.ts";
 import { type Outcome, type StatusFormat, statusText } from "./exit-status.ts";
 import { ended, type RemoteStreams, type StreamChoice } from "./remote-streams.ts";
 import { TerminalSizes } from "./terminal-sizes.ts";
 
-/** What `X-Stream-Protocol-Version` may name, the newest first. "" stands for the first, which had no name. */
+/** The values of `X-Stream-Protocol-Version`, the newest first. "" is the oldest protocol, which has no name. */
 export const remoteCommandProtocols = [
   "v4.channel.k8s.io",
   "v3.channel.k8s.io",
@@ -17,19 +18,18 @@ export type RemoteCommandProtocol = (typeof remoteCommandProtocols)[number] | ""
 
 type StreamType = "error" | "stdin" | "stdout" | "stderr" | "resize";
 
-/** A client opens at most five; a few more leave room to say what is wrong with them. */
+/** A client opens at most five; a few more are accepted so that the error can name them. */
 const maxStreams = 16;
 
 /**
- * Waits until a client has opened all its streams. Throws DeadlineExceeded when the signal says that it took too long,
- * InvalidArgument for streams that were not asked for or come twice; the connection is then closed.
+ * Waits until a client has opened all its streams. Throws DeadlineExceeded when that takes too long, InvalidArgument
+ * for streams that were not requested or come twice; the connection is closed then.
  */
 export async function acceptRemoteStreams(
   transport: Duplex,
   protocol: RemoteCommandProtocol,
   choice: StreamChoice,
-  idle: IdleWatch,
-  timeoutMs: number,
+  rules: ConnectionRules,
 ): Promise<RemoteStreams> {
   const wanted = wantedStreams(protocol, choice);
   const streams = new Map<StreamType, SpdyStream>();
@@ -44,7 +44,7 @@ export async function acceptRemoteStreams(
         reject(
           new StatusError(
             Code.InvalidArgument,
-            `the client opened a stream of type ${JSON.stringify(type)}, which it did not ask for or has already`,
+            `the client opened a stream of type ${JSON.stringify(type)}, which was not requested or is open already`,
           ),
         );
         return;
@@ -54,18 +54,18 @@ export async function acceptRemoteStreams(
       if (streams.size === wanted.size) resolve();
     },
   });
-  const timer = setTimeout(
-    () =>
-      reject(
-        new StatusError(
-          Code.DeadlineExceeded,
-          `the client has opened ${streams.size} of ${wanted.size} streams within ${timeoutMs / 1000} s`,
-        ),
+  const onLate = () =>
+    reject(
+      new StatusError(
+        Code.DeadlineExceeded,
+        `the client has opened only ${streams.size} of ${wanted.size} streams within ${rules.creationTimeoutMs / 1000} s`,
       ),
-    timeoutMs,
-  );
+    );
+  const timer = setTimeout(onLate, rules.creationTimeoutMs);
   void session.closed.then((reason) =>
-    reject(reason ?? new StatusError(Code.Cancelled, "the client closed the connection before its streams were there")),
+    reject(
+      reason ?? new StatusError(Code.Cancelled, "the client closed the connection before all its streams were open"),
+    ),
   );
   try {
     await promise;
@@ -75,11 +75,9 @@ export async function acceptRemoteStreams(
   } finally {
     clearTimeout(timer);
   }
-  return remoteStreams(session, streams, protocol === "v4.channel.k8s.io" ? "json" : "text", choice, idle);
+  const format = protocol === "v4.channel.k8s.io" ? "json" : "text";
+  return remoteStreams(session, streams, { format, hasTerminal: choice.tty }, rules);
 }
-
-/** Tells when a connection has been still for too long; `touched` is asked for when it was not, by performance.now(). */
-export type IdleWatch = (touchedAtMs: () => number, onIdle: () => void) => Disposable;
 
 /** Resizing came with v3. */
 function wantedStreams(protocol: RemoteCommandProtocol, choice: StreamChoice): Set<StreamType> {
@@ -92,18 +90,17 @@ function wantedStreams(protocol: RemoteCommandProtocol, choice: StreamChoice): S
 function remoteStreams(
   session: SpdySession,
   streams: ReadonlyMap<StreamType, SpdyStream>,
-  format: StatusFormat,
-  choice: StreamChoice,
-  idle: IdleWatch,
+  { format, hasTerminal }: { format: StatusFormat; hasTerminal: boolean },
+  { watchIdle }: ConnectionRules,
 ): RemoteStreams {
   const abort = new AbortController();
   const errors = streams.get("error")!;
   const [stdout, stderr] = [streams.get("stdout"), streams.get("stderr")];
-  const sizes = choice.tty ? new TerminalSizes() : undefined;
+  const sizes = hasTerminal ? new TerminalSizes() : undefined;
   streams.get("resize")?.on("data", (bytes: Buffer) => sizes?.write(bytes));
-  // Nothing comes on these; what does is not kept.
+  // Clients send nothing on these. Whatever comes is discarded.
   for (const stream of [errors, stdout, stderr]) stream?.resume();
-  const watch = idle(
+  const watch = watchIdle(
     () => session.touchedAtMs,
     () => session.destroy(new StatusError(Code.DeadlineExceeded, "the connection was idle for too long")),
   );

@@ -1,6 +1,6 @@
 import type { StreamChoice } from "./remote-streams.ts";
 
-/** What a URL stands for. */
+/** What the client of a URL gets. */
 export type StreamingRequest =
   | {
       readonly is: "exec";

@@ -5,7 +5,7 @@ import { HttpServer } from "./http-server.ts";
 import { MainThread } from "./main-thread.ts";
 import type { FromWorker, ListenOptions, ToWorker } from "./messages.ts";
 
-/** The program of the worker thread that has the clients of exec, attach and port-forward. See messages.ts. */
+/** The program of the worker thread that serves the clients of exec, attach and port-forward. See messages.ts. */
 
 const main = new MainThread(send);
 let server: HttpServer | undefined;

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import * as fc from "fast-check";
 import { TerminalSizes } from "./terminal-sizes.ts";
 
-test("sizes come out however they are cut, and the last one counts", () => {
+test("sizes are read however they are cut, and the last one counts", () => {
   const text = '{"Width":80,"Height":24}\n{"Width":101,"Height":43}{"height":5,"width":6}';
   for (let step = 1; step < text.length; step += 1) {
     const sizes = new TerminalSizes();
@@ -15,7 +15,7 @@ test("sizes come out however they are cut, and the last one counts", () => {
   }
 });
 
-test("what is no size is passed over, and a size after it taken", () => {
+test("what is not a size is ignored, and a size after it is read", () => {
   for (const wrong of [
     '{"Width":-1,"Height":2}',
     '{"Width":1}',
@@ -35,7 +35,7 @@ test("what is no size is passed over, and a size after it taken", () => {
   }
 });
 
-test("noise neither throws nor is kept", () => {
+test("noise neither throws nor fills memory", () => {
   fc.assert(
     fc.property(fc.array(fc.uint8Array({ maxLength: 3000 })), (pieces) => {
       const sizes = new TerminalSizes();

@@ -1,9 +1,12 @@
 import type { TerminalSize } from "@keelson/linux/pty.ts";
 
-/** What one size may come to in bytes; more is no size. */
+/** The longest text of one size, in bytes. */
 const maxSizeBytes = 1024;
 
-/** The sizes that a client sends, as Kubernetes has them: `{"Width":80,"Height":24}`. Only the last one counts, so none has to wait for its reader. */
+/**
+ * The terminal sizes that a client sends, in Kubernetes' form: `{"Width":80,"Height":24}`. Only the last one counts, so
+ * none has to wait for a reader.
+ */
 export class TerminalSizes {
   #text = "";
   #last: TerminalSize | undefined;
@@ -22,12 +25,12 @@ export class TerminalSizes {
     return this.#last;
   }
 
-  /** Told of each size from now on. */
+  /** Calls the listener with each size from now on. */
   follow(listener: (size: TerminalSize) => void): void {
     this.#listener = listener;
   }
 
-  /** Takes JSON objects one after another, cut anywhere; what is no size is passed over. */
+  /** Takes JSON objects one after another, cut anywhere; what is not a size is ignored. */
   write(bytes: Uint8Array): void {
     this.#text += Buffer.from(bytes).toString("latin1");
     for (;;) {
@@ -47,7 +50,7 @@ export class TerminalSizes {
   }
 }
 
-/** Go reads the names in any case. */
+/** The names may be in any case, as Go reads them. */
 function sizeIn(text: string): TerminalSize | undefined {
   try {
     const value: unknown = JSON.parse(text);

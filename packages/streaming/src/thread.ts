@@ -7,7 +7,7 @@ import type { StreamingBackend } from "./backend.ts";
 import { fdsOf, type FromWorker, type ListenOptions, type ToWorker } from "./messages.ts";
 import type { StreamingRequest } from "./streaming-request.ts";
 
-/** What is run when the daemon ships as a bundle lies beside it. */
+/** In a bundle, the worker's program lies beside the daemon's (scripts/build.mjs). */
 const program = new URL(
   import.meta.url.endsWith(".ts") ? "./streaming-worker.ts" : "./streaming-worker.js",
   import.meta.url,
@@ -15,7 +15,7 @@ const program = new URL(
 
 export interface ThreadOptions {
   readonly backend: StreamingBackend;
-  /** The request that a token stands for, once. */
+  /** The request of a token, once. */
   readonly claim: (kind: StreamingRequest["is"], token: string) => StreamingRequest | undefined;
   readonly log: Log;
 }
@@ -27,9 +27,9 @@ interface Client {
   stdinClosed?: (() => void) | undefined;
 }
 
-/** A worker thread with the streaming server, and what the main thread does for its clients. */
+/** A worker thread with the streaming server, and the main thread's side of what it does. */
 export class StreamingThread {
-  /** Settles when the thread has ended: with what was thrown there, if anything was. */
+  /** Resolves when the thread has ended: with the error that it threw, if it did. */
   readonly ended: Promise<Error | undefined>;
   readonly #o: ThreadOptions;
   readonly #worker: Worker;
@@ -42,7 +42,7 @@ export class StreamingThread {
     this.#o = options;
     const { promise, resolve } = Promise.withResolvers<Error | undefined>();
     this.ended = promise;
-    // Whether anybody waits for it or not.
+    // It may reject when nobody waits for it.
     this.#listening.promise.catch(() => {});
     this.#worker = new Worker(program);
     this.#worker.on("message", (message: FromWorker) => this.#take(message));
@@ -59,13 +59,13 @@ export class StreamingThread {
     });
   }
 
-  /** Where clients reach it from then on. Throws Unavailable with what keeps it from listening. */
+  /** Starts to listen, and returns where clients reach it. Throws Unavailable with what prevents it. */
   async listen(options: ListenOptions): Promise<{ readonly url: string; readonly port: number }> {
     this.#post({ is: "listen", options });
     return await this.#listening.promise;
   }
 
-  /** Ends what is there, within some time more than the grace, and the thread. */
+  /** Ends its clients, within a little more than the grace, and then the thread. */
   async close(graceMs: number): Promise<void> {
     this.#post({ is: "close", graceMs });
     const timer = setTimeout(this.#closed.resolve, graceMs + 1000);

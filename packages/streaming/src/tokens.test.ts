@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { Code, codeOf } from "@keelson/base/status.ts";
 import { shownToken, Tokens } from "./tokens.ts";
 
-test("a token is good once, for what it was given out for", () => {
+test("a token is valid once, and only for its own kind of request", () => {
   const tokens = new Tokens<string>(() => 0);
   const [a, b] = [tokens.add("a"), tokens.add("b")];
   assert.notEqual(a, b);
@@ -31,7 +31,7 @@ test("a token is good once, for what it was given out for", () => {
   );
 });
 
-test("a token is good for a minute", () => {
+test("a token is valid for a minute", () => {
   let nowMs = 1000;
   const tokens = new Tokens<string>(() => nowMs);
   const [early, late] = [tokens.add("early"), ((nowMs += 1), tokens.add("late"))];
@@ -46,7 +46,7 @@ test("a token is good for a minute", () => {
   );
 });
 
-test("a thousand wait at most; what is used or expires makes room", () => {
+test("at most a thousand are unused; using one, or its expiry, makes room", () => {
   let nowMs = 0;
   const tokens = new Tokens<number>(() => nowMs);
   const all = Array.from({ length: 1000 }, (_, i) => tokens.add(i));
@@ -64,6 +64,6 @@ test("a thousand wait at most; what is used or expires makes room", () => {
   for (let i = 0; i < 1000; i += 1) tokens.add(i);
 });
 
-test("a log has the beginning of a token only", () => {
+test("logs show only the beginning of a token", () => {
   assert.equal(shownToken("abcdefghijklmnop"), "abcd…");
 });

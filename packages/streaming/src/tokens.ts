@@ -1,9 +1,9 @@
 import { randomBytes } from "node:crypto";
 import { Code, StatusError } from "@keelson/base/status.ts";
 
-/** How long a URL may be used, in ms; Kubernetes' streaming servers have a minute too. */
+/** How long a URL is valid, in ms; as in Kubernetes' own streaming servers. */
 const lifetimeMs = 60_000;
-/** How many may wait to be used. */
+/** How many may be unused at a time. */
 const maxTokens = 1000;
 /** 144 bits, 24 characters of base64url. */
 const tokenBytes = 18;
@@ -13,9 +13,9 @@ interface Entry<T> {
   readonly expiresAtMs: number;
 }
 
-/** Requests that wait for their client to come with the token that stands for them. Each is handed out once. */
+/** Requests that wait for a client with their token. Each is given out once. */
 export class Tokens<T> {
-  /** In the order of their ends. */
+  /** In the order in which they expire. */
   readonly #entries = new Map<string, Entry<T>>();
   readonly #nowMs: () => number;
 
@@ -24,13 +24,13 @@ export class Tokens<T> {
     this.#nowMs = nowMs;
   }
 
-  /** Throws ResourceExhausted while 1000 wait. */
+  /** Returns a token for the request. Throws ResourceExhausted while 1000 are unused. */
   add(request: T): string {
     this.#dropExpired();
     if (this.#entries.size >= maxTokens) {
       throw new StatusError(
         Code.ResourceExhausted,
-        `${maxTokens} streaming URLs wait to be used; each is given up after ${lifetimeMs / 1000} s: try again then`,
+        `${maxTokens} streaming URLs are unused; each expires after ${lifetimeMs / 1000} s: try again then`,
       );
     }
     const token = randomBytes(tokenBytes).toString("base64url");
@@ -38,7 +38,7 @@ export class Tokens<T> {
     return token;
   }
 
-  /** The request that a token stands for, once; undefined for any other, or when `fits` says that it is not meant for this. */
+  /** The request of a token, once. Undefined for an unknown token, or when the request does not fit. */
   take(token: string, fits: (request: T) => boolean): T | undefined {
     this.#dropExpired();
     const entry = this.#entries.get(token);
@@ -56,7 +56,7 @@ export class Tokens<T> {
   }
 }
 
-/** What of a token may stand in a log. */
+/** The part of a token that a log may show. */
 export function shownToken(token: string): string {
   return `${token.slice(0, 4)}…`;
 }

@@ -2,17 +2,17 @@ import { Duplex, Readable, Writable } from "node:stream";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import type WebSocket from "ws";
 
-/** How bytes travel: as they are after a byte with the channel's number, or in base64 after its digit, as text. */
+/** How bytes travel: raw after a byte with the channel's number, or as text, in base64 after the channel's digit. */
 export type ChannelEncoding = "binary" | "base64";
 
-/** In v5: the next byte names a channel on which the sender sends no more. */
+/** In v5, the message for the end of a channel: the next byte is the channel's number. */
 const closeSignal = 255;
 
-/** How often a connection that is not read is tried, in ms. */
+/** How often a connection that is not read is probed, in ms. */
 const probeMs = 10_000;
 
 interface Incoming {
-  /** False when there is no room for more now. */
+  /** False when there is no room for more at the moment. */
   data(bytes: Buffer): boolean;
   end(): void;
 }
@@ -34,7 +34,7 @@ export class WebSocketChannels {
     const abort = new AbortController();
     this.signal = abort.signal;
     socket.on("message", (data, isBinary) => this.#take(data as Buffer, isBinary, hasCloseSignal));
-    // `close` follows, and tells all that there is to tell.
+    // `close` follows, and is handled below.
     socket.on("error", () => {});
     socket.on("close", () => {
       clearInterval(this.#prober);
@@ -48,12 +48,12 @@ export class WebSocketChannels {
     return this.#touchedAtMs;
   }
 
-  /** What comes on a channel. It ends with the connection, or when the client says so. */
+  /** What comes on a channel. It ends with the connection, or when the client ends the channel. */
   readable(channel: number): Readable {
     return this.#receiving(channel, new Readable({ read: () => this.#resume(channel) }));
   }
 
-  /** Both directions of a channel. The client is not told of the end of ours: there is no frame for it. */
+  /** Both directions of a channel. The client does not see the end of ours: there is no message for it. */
   duplex(channel: number): Duplex {
     return this.#receiving(
       channel,
@@ -67,7 +67,7 @@ export class WebSocketChannels {
   #receiving<S extends Readable>(channel: number, stream: S): S {
     stream.on("error", () => {});
     stream.on("close", () => {
-      // What nobody reads any more must not hold up the rest.
+      // A channel that nobody reads any more must not hold up the others.
       this.#incoming.set(channel, { data: () => true, end: () => {} });
       this.#resume(channel);
     });
@@ -75,12 +75,12 @@ export class WebSocketChannels {
     return stream;
   }
 
-  /** Hands what comes on a channel to a function that keeps up. */
+  /** Passes what comes on a channel to a function that needs no back-pressure. */
   listen(channel: number, listener: (bytes: Buffer) => void): void {
     this.#incoming.set(channel, { data: (bytes) => (listener(bytes), true), end: () => {} });
   }
 
-  /** A channel to write to: a write is done when it is on its way. */
+  /** A channel to write to: a write is done when it has been sent. */
   writable(channel: number): Writable {
     const stream = new Writable({ write: (bytes: Buffer, _encoding, done) => this.send(channel, bytes, done) });
     stream.on("error", () => {});
@@ -100,7 +100,7 @@ export class WebSocketChannels {
 
   /** Closes the connection after what was sent, and resolves when it is closed. */
   async close(): Promise<void> {
-    // Whatever still comes is not looked at, so that the client's own close does.
+    // Whatever still comes is discarded, so that the client's own close is read.
     this.#incoming.clear();
     this.#stalled.clear();
     this.#socket.resume();
@@ -109,7 +109,7 @@ export class WebSocketChannels {
     await new Promise((resolve) => this.signal.addEventListener("abort", resolve, { once: true }));
   }
 
-  /** Drops it. */
+  /** Closes the connection without a handshake. */
   destroy(): void {
     this.#socket.terminate();
   }
@@ -128,7 +128,7 @@ export class WebSocketChannels {
     if (incoming === undefined || bytes.length === 0 || incoming.data(bytes)) return;
     this.#stalled.add(channel);
     this.#socket.pause();
-    // Whoever does not read does not see the end; a client that is gone answers what it gets with one.
+    // While we do not read we do not see the connection's end; a client that is gone answers a write with a reset.
     this.#prober ??= setInterval(() => this.#probe(), probeMs).unref();
   }
 

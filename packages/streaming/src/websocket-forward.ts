@@ -1,13 +1,13 @@
 import { messageOf } from "@keelson/base/status.ts";
 import type WebSocket from "ws";
+import type { ConnectionRules } from "./connection-rules.ts";
 import type { Forward } from "./spdy-forward.ts";
-import type { IdleWatch } from "./spdy-streams.ts";
 import { type ChannelEncoding, WebSocketChannels } from "./websocket-channels.ts";
 
-/** SPDY within the frames of a WebSocket, as kubectl and crictl have it. */
+/** SPDY within the frames of a WebSocket, as kubectl and crictl use it. */
 export const tunnelProtocol = "SPDY/3.1+portforward.k8s.io";
 
-/** The subprotocols of the old form, with one connection for each port. "" is a client that names none. */
+/** The subprotocols of the old form, with one connection for each port. "" is for a client that names none. */
 export const forwardEncodings: Readonly<Record<string, ChannelEncoding>> = {
   "v4.channel.k8s.io": "binary",
   "v4.base64.channel.k8s.io": "base64",
@@ -15,22 +15,20 @@ export const forwardEncodings: Readonly<Record<string, ChannelEncoding>> = {
   "": "binary",
 };
 
-/** Channels have a byte, or in base64 a character from "0" to "~": two for each port. */
+/** A channel is a byte, or in base64 a character from "0" to "~", and each port has two. */
 export const maxForwardPorts = 32;
 
-/** Port i has the channels 2i for data and 2i+1 for errors, each of which begins with the port, two bytes, little end first. */
+/** Port i has channels 2i for data and 2i+1 for errors. Each begins with the port in two bytes, little-endian. */
 export async function forwardChannels(
   socket: WebSocket,
-  encoding: ChannelEncoding,
-  ports: readonly number[],
+  { encoding, ports }: { encoding: ChannelEncoding; ports: readonly number[] },
   forward: Forward,
-  idle: IdleWatch,
-  signal: AbortSignal,
+  { watchIdle, closing }: ConnectionRules,
 ): Promise<void> {
   const channels = new WebSocketChannels(socket, encoding, false);
   const onAbort = () => channels.destroy();
-  signal.addEventListener("abort", onAbort, { once: true });
-  using _ = idle(
+  closing.addEventListener("abort", onAbort, { once: true });
+  using _ = watchIdle(
     () => channels.touchedAtMs,
     () => channels.destroy(),
   );
@@ -49,5 +47,5 @@ export async function forwardChannels(
   });
   await Promise.all(forwards);
   await channels.close();
-  signal.removeEventListener("abort", onAbort);
+  closing.removeEventListener("abort", onAbort);
 }

@@ -1,19 +1,19 @@
 import { Code, StatusError } from "@keelson/base/status.ts";
 import type WebSocket from "ws";
+import type { ConnectionRules } from "./connection-rules.ts";
 import { type Outcome, type StatusFormat, statusText } from "./exit-status.ts";
 import { ended, type RemoteStreams, type StreamChoice } from "./remote-streams.ts";
-import type { IdleWatch } from "./spdy-streams.ts";
 import { TerminalSizes } from "./terminal-sizes.ts";
 import { type ChannelEncoding, WebSocketChannels } from "./websocket-channels.ts";
 
 interface Dialect {
   readonly encoding: ChannelEncoding;
   readonly status: StatusFormat;
-  /** Whether a client can say that its stdin has ended. */
+  /** Whether there is a message for the end of stdin. */
   readonly hasCloseSignal: boolean;
 }
 
-/** The subprotocols of exec and attach. "" is a client that names none. */
+/** The subprotocols of exec and attach. "" is for a client that names none. */
 export const remoteCommandDialects: Readonly<Record<string, Dialect>> = {
   "v5.channel.k8s.io": { encoding: "binary", status: "json", hasCloseSignal: true },
   "v4.channel.k8s.io": { encoding: "binary", status: "json", hasCloseSignal: false },
@@ -25,12 +25,12 @@ export const remoteCommandDialects: Readonly<Record<string, Dialect>> = {
 
 const channel = { stdin: 0, stdout: 1, stderr: 2, error: 3, resize: 4 } as const;
 
-/** The streams of a client that came by WebSocket; all channels are there from the start. */
+/** The streams of a WebSocket client; all channels exist from the start. */
 export function webSocketStreams(
   socket: WebSocket,
   dialect: Dialect,
   choice: StreamChoice,
-  idle: IdleWatch,
+  { watchIdle }: ConnectionRules,
 ): RemoteStreams {
   const channels = new WebSocketChannels(socket, dialect.encoding, dialect.hasCloseSignal);
   const sizes = choice.tty ? new TerminalSizes() : undefined;
@@ -38,9 +38,9 @@ export function webSocketStreams(
   const stdout = choice.stdout ? channels.writable(channel.stdout) : undefined;
   const stderr = choice.stderr ? channels.writable(channel.stderr) : undefined;
   channels.listen(channel.resize, (bytes) => sizes?.write(bytes));
-  // Clients wait for a first frame to know that the channels are there.
+  // Clients wait for a first frame to know that the channels exist.
   channels.send(choice.stdout ? channel.stdout : choice.stderr ? channel.stderr : channel.error, new Uint8Array(0));
-  const watch = idle(
+  const watch = watchIdle(
     () => channels.touchedAtMs,
     () => channels.destroy(),
   );
@@ -62,8 +62,8 @@ export function webSocketStreams(
 }
 
 /**
- * The first of a client's subprotocols that the server knows; "" for a client that names none, when that is known.
- * Throws InvalidArgument naming both sides'.
+ * The first of a client's subprotocols that the server knows; "" for a client that names none, if the server knows
+ * that. Throws InvalidArgument naming the subprotocols of both sides.
  */
 export function chooseSubprotocol(offered: readonly string[], known: readonly string[]): string {
   const found =

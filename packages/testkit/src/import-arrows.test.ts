@@ -56,7 +56,7 @@ const engineRooms: readonly (readonly string[])[] = [
   ["capabilities.ts"],
   ["machine", "cdi"],
   ["records", "tally.ts"],
-  ["operations.ts"],
+  ["operations.ts", "progress.ts"],
 ];
 
 /** What must not know of time, chance, processes and the machine. */

@@ -1,4 +1,4 @@
-/** Calls a second and latency of the client against the server, in one process over a unix socket. */
+/** Measures calls per second and latency of client and server in one process, over a unix socket. */
 import { once } from "node:events";
 import { mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";

@@ -3,27 +3,27 @@ import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
 import { FrameReader } from "./frame-reader.ts";
 import { type Frame, frame, type MessageType } from "./frame.ts";
 
-/** What a channel tells the end that it serves. What `frame` throws ends the channel. */
+/** The client or server that uses a channel. An error that `frame` throws ends the channel. */
 export interface ChannelOwner {
   frame(frame: Frame): void;
-  /** Once: nothing comes or goes any more. */
+  /** Called once: nothing comes or goes any more. */
   over(reason: StatusError): void;
 }
 
-/** How long the last frames may take, in ms. */
+/** How long the last frames may take to go out, in ms. */
 const lastFramesMs = 5000;
 
 /**
- * Frames over any duplex stream, which it owns. It never throws by itself: the owner is told once when it is over, and
- * `closed` resolves when the transport is closed.
+ * Frames over any duplex stream, which it owns. It never throws: it calls its owner's `over` once, and `closed` resolves
+ * when the transport is closed.
  */
 export class Channel {
-  /** Undefined when we ended it and all was done, else what ended it. */
+  /** Resolves with undefined when we ended it in good order, else with what ended it. */
   readonly closed: Promise<StatusError | undefined>;
   readonly #transport: Duplex;
   readonly #owner: ChannelOwner;
   readonly #frames = new FrameReader();
-  /** Who waits for room to write, in the order of their turns. */
+  /** Those who wait for room to write, in the order of their turns. */
   readonly #turns = new Set<() => void>();
   #holds = 0;
   #isCorked = false;
@@ -54,7 +54,7 @@ export class Channel {
     return this.#isOver;
   }
 
-  /** Why nothing goes any more. */
+  /** Why nothing can be sent any more. */
   get reason(): StatusError {
     return this.#reason ?? new StatusError(Code.Unavailable, "ttrpc: the connection was closed");
   }
@@ -64,7 +64,7 @@ export class Channel {
     return this.#transport.writableNeedDrain;
   }
 
-  /** Sends a frame, also when the channel is full: see `turn`. All frames of one turn of the event loop go out together. */
+  /** Sends a frame, even when the channel is full (see `turn`). All frames of one turn of the event loop go out together. */
   send(type: keyof typeof MessageType, streamId: number, flags: number, data: Uint8Array): void {
     if (this.#isOver) return;
     if (!this.#isCorked) {
@@ -78,7 +78,7 @@ export class Channel {
     this.#transport.write(frame(type, streamId, flags, data));
   }
 
-  /** Calls back when there is room, which may be now; to be answered by one `send`. The result takes the wish back. */
+  /** Calls back, perhaps at once, when there is room for one `send`. Call the result to withdraw the request. */
   turn(go: () => void): () => void {
     if (this.#isOver || (!this.isFull && this.#turns.size === 0)) {
       go();
@@ -89,16 +89,16 @@ export class Channel {
     return () => void this.#turns.delete(turn);
   }
 
-  /** Sends when there is room, and resolves then. Throws the signal's reason. */
+  /** Sends when there is room, and then resolves. Throws the signal's reason. */
   async sendInTurn(send: () => void, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
     const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const takeBack = this.turn(() => {
+    const withdraw = this.turn(() => {
       send();
       resolve();
     });
     const onAbort = () => {
-      takeBack();
+      withdraw();
       reject(signal.reason as Error);
     };
     signal.addEventListener("abort", onAbort, { once: true });
@@ -109,7 +109,7 @@ export class Channel {
     }
   }
 
-  /** Reads no more until the result is called as often. */
+  /** Stops reading until the results of all calls have been called. */
   hold(): () => void {
     let isHeld = true;
     this.#holds += 1;
@@ -123,8 +123,8 @@ export class Channel {
   }
 
   /**
-   * Lets the last frames go out, and reads on until the peer ends too: a socket that is closed with bytes unread may
-   * take back what the peer has not read yet. Whoever does not end gets it by force.
+   * Lets the last frames go out, and reads on until the peer ends too: closing a socket with unread bytes may discard what
+   * the peer has not read yet. A peer that does not end in time is cut off.
    */
   end(): void {
     if (this.#isOver) return;
@@ -153,7 +153,7 @@ export class Channel {
   }
 
   #peerEnded(reason: StatusError): void {
-    // One that ends well still has its last frames to send.
+    // A channel that is ending still has its last frames to send.
     if (!this.#isEnding) this.destroy(reason);
   }
 

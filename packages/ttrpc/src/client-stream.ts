@@ -5,19 +5,19 @@ import { Inbox, type InboxRoom } from "./inbox.ts";
 import type { OpenCall, Receiver } from "./open-call.ts";
 import type { Response } from "./request.ts";
 
-/** Who sends many messages: the client, the server, or both. */
+/** Which side sends many messages: the client, the server, or both. */
 export type StreamForm = "clientStream" | "serverStream" | "bidiStream";
 
 /**
- * The client's end of a stream: `write` and `end` what the client sends, iterate over what the server sends, once. It
- * ends with the server's status. Leaving the loop early, or `using`, gives it up; ttrpc cannot tell the server more
- * than that nothing comes from us any more, and what it still sends is thrown away.
+ * The client's end of a stream. The client sends with `write` and `end`, and iterates, once, over what the server sends,
+ * which ends with the server's status. Leaving the loop early, or `using`, gives up the stream. All that ttrpc can tell the
+ * server then is that we send nothing more; what it still sends is discarded.
  */
 export class ClientStream implements Receiver, AsyncIterable<Buffer>, Disposable {
   readonly form: StreamForm;
   readonly #channel: Channel;
   readonly #inbox: Inbox;
-  /** Aborts with what ended the stream. */
+  /** Aborts when the stream is over, with what ended it. */
   readonly #over = new AbortController();
   #call: OpenCall | undefined;
   #isEnded: boolean;
@@ -35,8 +35,8 @@ export class ClientStream implements Receiver, AsyncIterable<Buffer>, Disposable
   }
 
   /**
-   * Sends a message, and resolves when the connection took it. Throws FailedPrecondition after `end` and when the
-   * server has ended the stream, else what the stream failed with.
+   * Sends a message, and resolves when the connection has taken it. Throws FailedPrecondition after `end` and when the
+   * server has ended the stream, otherwise the error that the stream failed with.
    */
   async write(message: Uint8Array): Promise<void> {
     if (this.#isEnded)
@@ -50,7 +50,7 @@ export class ClientStream implements Receiver, AsyncIterable<Buffer>, Disposable
     await this.#channel.sendInTurn(() => this.#send(0, message), this.#over.signal);
   }
 
-  /** Says that we send no more. The server may go on. */
+  /** Says that we send nothing more. The server may go on. */
   end(): void {
     if (this.#isEnded) return;
     this.#isEnded = true;

@@ -8,18 +8,26 @@ import { maxTimerMs, OpenCall, type Receiver } from "./open-call.ts";
 import { decodeResponse, encodeRequest } from "./request.ts";
 
 export interface CallOptions {
-  /** How long the call may take, in ms, which the server is told too. */
+  /** How long the call may take, in ms; the server learns it too. */
   readonly timeoutMs?: number | undefined;
   readonly signal?: AbortSignal | undefined;
-  /** What goes along with the call, such as `{ "containerd-namespace-ttrpc": "k8s.io" }`. */
+  /** Metadata of the call, such as `{ "containerd-namespace-ttrpc": "k8s.io" }`. */
   readonly metadata?: Readonly<Record<string, string | readonly string[]>> | undefined;
 }
 
 export interface ClientOptions {
   /** How many calls may be under way; 4096. More fail with ResourceExhausted. */
   readonly maxCalls?: number;
-  /** How long a stream that is not read may hold up the others, in ms; 5000. Then it fails. */
+  /** How long a stream that nobody reads may hold up the others before it fails, in ms; 5000. */
   readonly stallMs?: number;
+}
+
+interface Opening {
+  readonly service: string;
+  readonly method: string;
+  readonly payload: Uint8Array;
+  /** Of the request's frame. */
+  readonly flags: number;
 }
 
 /**
@@ -27,13 +35,13 @@ export interface ClientOptions {
  * fails with a StatusError: the server's own, DeadlineExceeded and Cancelled for the caller's timeout and signal,
  * Unavailable with the reason when the connection is lost.
  *
- * ttrpc cannot cancel a call: of one that was given up the server is not told, and its answer is ignored.
+ * ttrpc cannot cancel a call: the server does not learn that a call was given up, and its answer is ignored.
  */
 export class TtrpcClient implements ChannelOwner, Disposable {
   readonly #channel: Channel;
   readonly #inboxes: InboxRoom;
   readonly #maxCalls: number;
-  /** By stream; the rest waits to be sent. */
+  /** Calls that were sent, by stream; the others still wait for that. */
   readonly #calls = new Map<number, OpenCall>();
   readonly #underWay = new Set<OpenCall>();
   #nextId = 1;
@@ -46,7 +54,7 @@ export class TtrpcClient implements ChannelOwner, Disposable {
     this.#inboxes = new InboxRoom(() => this.#channel.hold(), stallMs);
   }
 
-  /** Resolves when the connection is closed: undefined when we ended it and all was done, else the reason. */
+  /** Resolves when the connection is closed: with undefined when we ended it in good order, else with the reason. */
   get closed(): Promise<StatusError | undefined> {
     return this.#channel.closed;
   }
@@ -65,13 +73,13 @@ export class TtrpcClient implements ChannelOwner, Disposable {
       },
       fail: reject,
     };
-    this.#open(service, method, request, 0, options, receiver);
+    this.#open({ service, method, payload: request, flags: 0 }, options, receiver);
     return await promise;
   }
 
   /**
-   * Opens a stream. `request` is what a "serverStream" is called with; the others send messages by `write`. The timeout
-   * is for the stream as a whole. Throws what a call would fail with before it is sent.
+   * Opens a stream. A "serverStream" gets `request`; the others send messages by `write`. The timeout applies to the
+   * stream as a whole. Throws what keeps the request from being sent.
    */
   openStream(
     service: string,
@@ -81,7 +89,8 @@ export class TtrpcClient implements ChannelOwner, Disposable {
   ): ClientStream {
     const stream = new ClientStream(this.#channel, this.#inboxes, form);
     const flags = form === "serverStream" ? flagRemoteClosed : flagRemoteOpen;
-    stream.opened(this.#open(service, method, options.request ?? Buffer.alloc(0), flags, options, stream));
+    const payload = options.request ?? Buffer.alloc(0);
+    stream.opened(this.#open({ service, method, payload, flags }, options, stream));
     return stream;
   }
 
@@ -91,7 +100,7 @@ export class TtrpcClient implements ChannelOwner, Disposable {
     this.#closeWhenDone();
   }
 
-  /** Ends it at once, and its calls with this error. */
+  /** Ends the connection at once, and its calls with this error. */
   destroy(reason: StatusError = new StatusError(Code.Cancelled, "ttrpc: the connection was closed")): void {
     this.#channel.destroy(reason);
   }
@@ -116,7 +125,7 @@ export class TtrpcClient implements ChannelOwner, Disposable {
         `the peer sent a ${frame.type} on stream ${streamId}, which we never opened`,
       );
     }
-    // Of a call that was given up.
+    // It belongs to a call that was given up.
     if (call === undefined) return;
     try {
       this.#take(call, frame);
@@ -149,18 +158,14 @@ export class TtrpcClient implements ChannelOwner, Disposable {
     }
   }
 
-  #open(
-    service: string,
-    method: string,
-    payload: Uint8Array,
-    flags: number,
-    options: CallOptions,
-    receiver: Receiver,
-  ): OpenCall {
+  #open({ service, method, payload, flags }: Opening, options: CallOptions, receiver: Receiver): OpenCall {
     const name = `${service}/${method}`;
     const { timeoutMs, signal } = options;
     if (timeoutMs !== undefined && !(timeoutMs > 0))
-      throw new StatusError(Code.DeadlineExceeded, `${name}: the timeout of ${timeoutMs} ms is over before it began`);
+      throw new StatusError(
+        Code.DeadlineExceeded,
+        `${name}: the timeout of ${timeoutMs} ms was over before the call began`,
+      );
     if (signal?.aborted === true) throw wrapError(name, signal.reason);
     if (this.#channel.isOver) throw wrapError(name, this.#channel.reason);
     if (this.#isClosing) throw new StatusError(Code.Unavailable, `${name}: the connection is closing`);
@@ -187,7 +192,7 @@ export class TtrpcClient implements ChannelOwner, Disposable {
     const call = new OpenCall(name, receiver, () => this.#gone(call));
     this.#underWay.add(call);
     call.limit(timeoutMs, signal);
-    call.takeBack = this.#channel.turn(() => {
+    call.withdraw = this.#channel.turn(() => {
       call.id = this.#nextId;
       this.#nextId += 2;
       this.#calls.set(call.id, call);
@@ -203,7 +208,7 @@ export class TtrpcClient implements ChannelOwner, Disposable {
   }
 
   #closeWhenDone(): void {
-    // In the next turn: whoever ended the last call may have frames of it to send.
+    // In the next turn: whoever ended the last call may still have frames of it to send.
     if (this.#isClosing && this.#underWay.size === 0) setImmediate(() => this.#channel.end());
   }
 }

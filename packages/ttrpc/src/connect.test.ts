@@ -35,7 +35,7 @@ test("it connects to a path and to an abstract socket", async (t) => {
   }
 });
 
-test("an address where nobody listens is Unavailable, one of another kind InvalidArgument", async (t) => {
+test("an address where nobody listens is Unavailable; one of another kind, InvalidArgument", async (t) => {
   const dir = mkdtempSync(join(tmpdir(), "keelson-ttrpc-"));
   t.after(() => rmSync(dir, { recursive: true }));
   writeFileSync(join(dir, "file"), "");

@@ -19,7 +19,7 @@ export async function connectTtrpc(
   if (name === undefined || (at === "" && !name.startsWith("/"))) {
     throw new StatusError(
       Code.InvalidArgument,
-      `connect to ${JSON.stringify(address)}: an address of ttrpc is unix:///path`,
+      `connect to ${JSON.stringify(address)}: a ttrpc address is unix:///path or unix://@name`,
     );
   }
   if (Buffer.byteLength(name) > maxNameBytes) {

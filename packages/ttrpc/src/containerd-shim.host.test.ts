@@ -35,7 +35,7 @@ const task = "containerd.task.v2.Task";
 const namespace = "keelson-test";
 const patience = () => AbortSignal.timeout(30_000);
 
-/** Fields by number: what the shim's messages of these tests are made of. */
+/** The fields of a message by number, as far as these tests use the shim's messages. */
 type Fields = Readonly<Record<number, string | number | Uint8Array>>;
 
 function encode(fields: Fields): Buffer {
@@ -48,7 +48,7 @@ function encode(fields: Fields): Buffer {
   return writer.finish();
 }
 
-/** The text and the numbers of a message, without those that are messages. */
+/** The strings and numbers of a message, without its nested messages. */
 function decode(
   bytes: Buffer,
   textFields: readonly number[],
@@ -78,7 +78,7 @@ interface Shim extends AsyncDisposable {
   call(method: string, fields: Fields, options?: { timeoutMs?: number; signal?: AbortSignal }): Promise<Buffer>;
 }
 
-/** A shim as containerd would start it, in a bundle of its own, with a server for the events that it publishes. */
+/** A shim, started as containerd does, in a bundle of its own, with a server for the events that it publishes. */
 async function startShim(id: string): Promise<Shim> {
   await using undo = new AsyncDisposableStack();
   const dir = mkdtempSync(join(tmpdir(), "keelson-shim-"));
@@ -88,11 +88,11 @@ async function startShim(id: string): Promise<Shim> {
   for (const name of ["proc", "dev"]) mkdirSync(join(bundle, "rootfs", name));
   copyFileSync("/bin/busybox", join(bundle, "rootfs/bin/busybox"));
   writeFileSync(join(bundle, "config.json"), JSON.stringify(spec));
-  // In place of `containerd publish`, which a shim runs when there is no TTRPC_ADDRESS.
+  // It replaces `containerd publish`, which a shim runs when there is no TTRPC_ADDRESS.
   const publish = join(dir, "publish");
   writeFileSync(publish, "#!/bin/sh\ncat >/dev/null\n");
   chmodSync(publish, 0o755);
-  // The shim opens it for writing, and ends when it is not there.
+  // The shim opens it for writing, and ends when it does not exist.
   execFileSync("mkfifo", [join(bundle, "log")]);
   const log = openSync(join(bundle, "log"), constants.O_RDWR | constants.O_NONBLOCK);
   undo.defer(() => closeSync(log));
@@ -116,7 +116,7 @@ async function startShim(id: string): Promise<Shim> {
     await client.call(task, method, encode(fields), { timeoutMs: 30_000, ...options });
   const pid = Number(decode(await call("Connect", { 1: id }), [3])[1]);
   undo.defer(async () => {
-    // What a test that failed has left; then the shim, which may answer or be gone, and in the end is gone.
+    // First what a failed test has left; then the shim, which may answer or not, but must be gone in the end.
     const isThere = await call("Kill", { 1: id, 3: 9 }).then(
       () => true,
       () => false,
@@ -180,7 +180,7 @@ const spec = {
 };
 
 suite("with containerd's shim", { skip, concurrency: false }, () => {
-  test("it answers who it is, and errors with their codes", async () => {
+  test("it says who it is, and its errors have their codes", async () => {
     await using shim = await startShim("asked");
     assert.match(readFileSync(`/proc/${shim.pid}/cmdline`, "utf8"), /^\S*\/containerd-shim-runc-v2\0/);
     for (const method of ["State", "Start", "Kill", "Delete", "Wait"]) {
@@ -227,7 +227,7 @@ suite("with containerd's shim", { skip, concurrency: false }, () => {
         states.every((fields) => fields[4] === 2),
         JSON.stringify(states[0]),
       );
-      // The runtime is not the program yet when start comes back.
+      // When Start returns, the process may still be the runtime.
       await waitFor(() => /sleep/.test(readFileSync(`/proc/${created[1]}/cmdline`, "utf8")));
 
       await shim.call("Kill", { 1: id, 3: 9 });
@@ -247,10 +247,10 @@ suite("with containerd's shim", { skip, concurrency: false }, () => {
     });
   }
 
-  test("a shim that hangs is left by the timeout; when it is killed, what is under way fails with the reason", async () => {
+  test("a call to a shim that hangs ends by its timeout; when the shim is killed, pending calls fail with the reason", async () => {
     await using shim = await startShim("killed");
     process.kill(shim.pid, "SIGSTOP");
-    // Every thread by itself, some time after.
+    // Each thread stops by itself, a moment later.
     const isStopped = (thread: string) =>
       / \(.*\) T /.test(readFileSync(`/proc/${shim.pid}/task/${thread}/stat`, "utf8"));
     await waitFor(() => readdirSync(`/proc/${shim.pid}/task`).every(isStopped));

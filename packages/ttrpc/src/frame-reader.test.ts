@@ -17,7 +17,7 @@ const anyFrame: fc.Arbitrary<Whole> = fc.record(
 );
 const bytesOf = ({ type, streamId, flags, data }: Whole) => frame(type, streamId, flags, data);
 
-/** The head of a frame that may be no frame. */
+/** The head of a frame, or of something else. */
 function head(lengthBytes: number, streamId = 1, type = 1, flags = 0): Buffer {
   const bytes = Buffer.alloc(10);
   bytes.writeUInt32BE(lengthBytes, 0);
@@ -40,7 +40,7 @@ test("frames come out as they went in, however the bytes are cut", () => {
       for (let at = 0; at < all.length; at += step) {
         const chunk = Buffer.from(all.subarray(at, at + step));
         read.push(...reader.read(chunk));
-        // The transport may use its memory again.
+        // The transport may reuse its memory.
         chunk.fill(0);
       }
       assert.deepEqual(read, frames);
@@ -49,7 +49,7 @@ test("frames come out as they went in, however the bytes are cut", () => {
   );
 });
 
-test("the longest frame is read; of a longer one the head is told, and its data thrown away", () => {
+test("the longest frame is read; of a longer one the head is reported and the data discarded", () => {
   const longest = frame("request", 1, 0, Buffer.alloc(maxMessageBytes, "x"));
   const reader = new FrameReader();
   const [read] = reader.read(longest);
@@ -62,13 +62,13 @@ test("the longest frame is read; of a longer one the head is told, and its data 
   assert.deepEqual([...reader.read(rest)], [{ type: "data", streamId: 9, flags: 1, data: Buffer.alloc(0) }]);
 });
 
-test("no memory is given for what is only announced, and little for what comes a byte at a time", () => {
+test("data that is only announced takes no memory, and data that comes byte by byte takes little", () => {
   const before = process.memoryUsage();
   const readers = Array.from({ length: 2000 }, () => new FrameReader());
   for (const reader of readers)
     for (const byte of [head(maxMessageBytes), Buffer.from("x")]) assert.deepEqual([...reader.read(byte)], []);
   const after = process.memoryUsage();
-  // All that was announced would be 8 GB.
+  // What was announced adds up to 8 GB.
   assert.ok(after.arrayBuffers - before.arrayBuffers < 200e6, `${after.arrayBuffers - before.arrayBuffers} bytes`);
   const slow = new FrameReader();
   for (const byte of head(1_000_000)) assert.deepEqual([...slow.read(Buffer.of(byte))], []);
@@ -79,7 +79,7 @@ test("no memory is given for what is only announced, and little for what comes a
   assert.ok(performance.now() - startedMs < 5000);
 });
 
-test("frames of a type that is not known are skipped", () => {
+test("frames of an unknown type are skipped", () => {
   const reader = new FrameReader();
   const unknown = Buffer.concat([head(3, 1, 9), Buffer.from("abc"), head(0, 1, 0)]);
   assert.deepEqual(
@@ -88,7 +88,7 @@ test("frames of a type that is not known are skipped", () => {
   );
 });
 
-test("what is no ttrpc is told at its first byte that shows it", () => {
+test("another protocol is recognised by the first byte that shows it", () => {
   for (const text of [
     "GET / HTTP/1.1\r\n\r\n",
     "PRI * HTTP/2.0\r\n\r\n",
@@ -101,7 +101,7 @@ test("what is no ttrpc is told at its first byte that shows it", () => {
   }
 });
 
-test("a frame that is not whole yet is known to be begun", () => {
+test("an incomplete frame is known to have begun", () => {
   fc.assert(
     fc.property(anyFrame, (whole) => {
       const bytes = bytesOf(whole);

@@ -5,7 +5,7 @@ const types = new Map<number, keyof typeof MessageType>(
   Object.entries(MessageType).map(([name, type]) => [type, name as keyof typeof MessageType]),
 );
 
-/** What a frame's data is first given room for; more only as it comes. */
+/** How much memory a frame's data gets at first, in bytes; it grows as data arrives. */
 const firstRoomBytes = 64 * 1024;
 
 /** What is being read: a frame's head, its data, or data that is thrown away. */
@@ -20,18 +20,18 @@ type Reading =
     }
   | { readonly is: "skipped"; leftBytes: number };
 
-/** Cuts a stream of bytes into frames. It holds at most twice of what came of one frame. */
+/** Cuts a stream of bytes into frames. It holds at most twice as much as has arrived of one frame. */
 export class FrameReader {
   #reading: Reading = { is: "head" };
   #held: Buffer = Buffer.alloc(headBytes);
   #heldBytes = 0;
 
-  /** Whether a frame has begun that is not whole yet. */
+  /** Whether a frame has begun and is not complete. */
   get isWithinFrame(): boolean {
     return this.#reading.is !== "head" || this.#heldBytes > 0;
   }
 
-  /** The frames that these bytes complete; their data is a copy. Throws Internal where they are no frames; nothing can be read after that. */
+  /** The frames that these bytes complete, with copies of their data. Throws Internal for what is no frame; nothing can be read after that. */
   *read(bytes: Buffer): Generator<Frame, void, void> {
     let at = 0;
     while (at < bytes.length || this.#isEmptyData()) {
@@ -83,7 +83,7 @@ export class FrameReader {
     this.#held = Buffer.allocUnsafe(headBytes);
   }
 
-  /** Looks at a head before anything is given room, and decides what comes after it. */
+  /** Checks a head before any memory is allocated, and decides how to read what follows it. */
   #head(): Frame | undefined {
     const lengthBytes = this.#held.readUInt32BE(0);
     const streamId = this.#held.readUInt32BE(4);
@@ -92,7 +92,7 @@ export class FrameReader {
     if (this.#held[0] !== 0) {
       throw new StatusError(
         Code.Internal,
-        `the peer sent what is no ttrpc frame: it begins with the bytes ${this.#held.toString("hex")}`,
+        `what the peer sent is no ttrpc frame: it begins with the bytes ${this.#held.toString("hex")}`,
       );
     }
     if (lengthBytes > maxMessageBytes || type === undefined) {

@@ -1,25 +1,25 @@
-/** ttrpc, Message Frame: what a frame is; other types are skipped, for versions to come. */
+/** The types of frames (ttrpc: Message Frame). Others are skipped, as later versions may have more. */
 export const MessageType = { request: 1, response: 2, data: 3 } as const;
 
-/** The sender sends no more on this stream. */
+/** The sender sends nothing more on this stream. */
 export const flagRemoteClosed = 1;
-/** Of a request: data of the sender will follow. */
+/** In a request: the sender's data will follow. */
 export const flagRemoteOpen = 2;
 /**
- * Of data: there is no message in it, not even an empty one. The protocol's text does not have it; its implementations
- * in Go and Rust do, and read an empty frame without it as an empty message.
+ * In data: it holds no message, not even an empty one. The protocol's text does not have this flag, but its implementations
+ * in Go and Rust do, and take an empty frame without it for an empty message.
  */
 export const flagNoData = 4;
 
-/** The most that the data of a frame may come to, in bytes. */
+/** The most data that a frame may hold, in bytes. */
 export const maxMessageBytes = 4 * 1024 * 1024;
 
-/** Before the data: its length (4 bytes, the first one reserved), the stream's number (4), the type, the flags. */
+/** The head before the data: the data's length (4 bytes, the first reserved), the stream's number (4), the type, the flags. */
 export const headBytes = 10;
 
 export const maxStreamId = 0xffffffff;
 
-/** A frame as it was read. Of one that is too long only the head is told, and the rest is thrown away. */
+/** A frame as it was read. Of one that is too long only the head is kept. */
 export type Frame =
   | { readonly type: "request"; readonly streamId: number; readonly flags: number; readonly data: Buffer }
   | { readonly type: "response"; readonly streamId: number; readonly flags: number; readonly data: Buffer }

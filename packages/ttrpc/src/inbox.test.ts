@@ -6,7 +6,7 @@ import { Inbox, InboxRoom } from "./inbox.ts";
 beforeEach(() => mock.timers.enable({ apis: ["setTimeout"] }));
 afterEach(() => mock.timers.reset());
 
-/** A room of 1000 ms, and how often its connection is held up. */
+/** A room with a `stallMs` of 1000, and how often its connection is held up. */
 function room() {
   const counts = { holds: 0, givenUp: 0 };
   const hold = () => {
@@ -41,7 +41,7 @@ test("what came before the end or an error is read first, and the error once", a
   );
 });
 
-test("too many messages, or too much of them, hold the connection up until they are read", async () => {
+test("too many messages, or too large ones, hold up the connection until they are read", async () => {
   for (const [count, bytes] of [
     [64, 0],
     [2, 512 * 1024],
@@ -60,7 +60,7 @@ test("too many messages, or too much of them, hold the connection up until they 
   }
 });
 
-test("an inbox that stays full is given up, and no other", async () => {
+test("an inbox that stays full is given up, but no other", async () => {
   const { inbox, counts } = room();
   const [full, other] = [inbox(), inbox()];
   for (let i = 0; i < 100; i += 1) full.push(Buffer.from("x"));
@@ -76,7 +76,7 @@ test("all inboxes together are bounded: the largest are given up, one after the 
   const { inbox, counts } = room();
   const many = Array.from({ length: 20 }, inbox);
   for (const [i, each] of many.entries()) each.push(Buffer.alloc(900_000 + i));
-  // The end does not free what it holds, unread.
+  // Its end does not free its unread messages.
   many[19]!.end();
   assert.equal(counts.holds, 1);
   mock.timers.tick(1000);
@@ -88,7 +88,7 @@ test("all inboxes together are bounded: the largest are given up, one after the 
   assert.equal((await many[17]!.next()).value?.length, 900_017);
 });
 
-test("a reader that leaves drops the rest, and frees its room", async () => {
+test("a reader that leaves drops the remaining messages and frees their room", async () => {
   const { inbox, counts } = room();
   const left = inbox();
   for (let i = 0; i < 100; i += 1) left.push(Buffer.from("x"));
@@ -98,7 +98,7 @@ test("a reader that leaves drops the rest, and frees its room", async () => {
   assert.deepEqual(await texts(left), []);
 });
 
-test("after the connection's end nothing is timed any more", () => {
+test("after the connection's end no timer runs", () => {
   const { inboxes, inbox, counts } = room();
   const full = inbox();
   for (let i = 0; i < 100; i += 1) full.push(Buffer.from("x"));

@@ -1,13 +1,13 @@
 import { Code, StatusError } from "@keelson/base/status.ts";
 
-/** What one stream may have unread before its connection is held up. */
+/** How much of one stream may be unread before its connection is held up. */
 const maxMessages = 64;
 const maxBytes = 1024 * 1024;
 
 /** The same for all streams of a connection, in bytes. */
 const maxTotalBytes = 16 * 1024 * 1024;
 
-/** The messages of a stream that came and were not read yet; each is read once, in order. */
+/** The messages of a stream that have arrived and were not read yet. Each is read once, in order. */
 export class Inbox implements AsyncIterableIterator<Buffer, undefined> {
   readonly #room: InboxRoom;
   readonly #messages: Buffer[] = [];
@@ -19,7 +19,7 @@ export class Inbox implements AsyncIterableIterator<Buffer, undefined> {
   #heldBytes = 0;
   #end: { readonly error: StatusError | undefined } | undefined;
 
-  /** @param givenUp called when the reader wants no more before the end, as by `break`, and with an error when it held up the connection for too long. */
+  /** @param givenUp called when the reader leaves before the end, as by `break`; with an error when it held up the connection for too long. */
   constructor(room: InboxRoom, givenUp: (error?: StatusError) => void) {
     this.#room = room;
     this.#givenUp = givenUp;
@@ -37,7 +37,7 @@ export class Inbox implements AsyncIterableIterator<Buffer, undefined> {
     return this.#end !== undefined;
   }
 
-  /** Ignored after the end. */
+  /** Has no effect after the end. */
   push(message: Buffer): void {
     if (this.#end !== undefined) return;
     const reader = this.#readers.shift();
@@ -50,7 +50,7 @@ export class Inbox implements AsyncIterableIterator<Buffer, undefined> {
     this.#room.changed(this, message.length);
   }
 
-  /** Nothing comes any more; what came before is still read, and then the error. */
+  /** Nothing arrives any more. The reader still gets what came before, and then the error. */
   end(error?: StatusError): void {
     if (this.#end !== undefined) return;
     this.#end = { error };
@@ -58,7 +58,7 @@ export class Inbox implements AsyncIterableIterator<Buffer, undefined> {
     for (const reader of this.#readers.splice(0)) this.#settle(reader);
   }
 
-  /** Throws away what was not read. With an error the reader is told that it was. */
+  /** Discards what was not read. Given an error, the reader gets that instead. */
   drop(error?: StatusError): void {
     if (error !== undefined && this.#messages.length > 0) this.#end = { error };
     this.end(error);
@@ -99,7 +99,7 @@ export class Inbox implements AsyncIterableIterator<Buffer, undefined> {
     return this;
   }
 
-  /** The error is told once, the end as often as it is asked for. */
+  /** The error is thrown once; the end is reported as often as it is asked for. */
   #settle(reader: {
     resolve: (result: IteratorResult<Buffer, undefined>) => void;
     reject: (error: Error) => void;
@@ -115,9 +115,9 @@ export class Inbox implements AsyncIterableIterator<Buffer, undefined> {
 }
 
 /**
- * The inboxes of one connection. ttrpc has no flow control: the only way to hold a sender up is not to read its
- * connection, on which everything else waits too. So that is done for `stallMs` at most; then the streams that nobody
- * reads fail, and the rest goes on.
+ * The inboxes of one connection. ttrpc has no flow control: the only way to hold up a sender is to stop reading its
+ * connection, which holds up everything else on it. So that is done for `stallMs` at most; then the streams that nobody
+ * reads fail, and the others go on.
  */
 export class InboxRoom {
   readonly #hold: () => () => void;

@@ -1,27 +1,27 @@
 import { StatusError, Code, wrapError } from "@keelson/base/status.ts";
 import type { Response } from "./request.ts";
 
-/** Who takes what comes for a call. What these throw fails the call. */
+/** Takes what arrives for a call. An error that it throws fails the call. */
 export interface Receiver {
-  /** The last that comes. */
+  /** Nothing arrives after it. */
   takeResponse(response: Response): void;
-  /** True when it was the last that comes. */
+  /** Returns true when nothing arrives after it. */
   takeData(flags: number, data: Buffer): boolean;
-  /** Nothing comes any more. */
+  /** Nothing arrives any more. */
   fail(error: StatusError): void;
 }
 
-/** Longer timeouts are more than a timer can do (24 days), and are none. */
+/** The longest time that a timer can wait, 24 days in ms; longer timeouts never expire. */
 export const maxTimerMs = 0x7fffffff;
 
-/** A call of a client, from its wish to its last frame. */
+/** A client's call, from the request to its last frame. */
 export class OpenCall {
   readonly name: string;
   readonly receiver: Receiver;
   /** Its stream; undefined until the request is sent. */
   id: number | undefined;
   /** Takes the request out of the queue, if it is still there. */
-  takeBack: () => void = () => {};
+  withdraw: () => void = () => {};
   readonly #gone: () => void;
   #isOver = false;
   #timer: NodeJS.Timeout | undefined;
@@ -46,13 +46,13 @@ export class OpenCall {
     this.#unlisten = () => signal.removeEventListener("abort", onAbort);
   }
 
-  /** Once; with an error the receiver is told. */
+  /** Has an effect once. The receiver fails with the error, if there is one. */
   end(error?: StatusError): void {
     if (this.#isOver) return;
     this.#isOver = true;
     clearTimeout(this.#timer);
     this.#unlisten?.();
-    this.takeBack();
+    this.withdraw();
     this.#gone();
     if (error !== undefined) this.receiver.fail(error);
   }

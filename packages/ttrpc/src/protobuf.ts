@@ -1,9 +1,9 @@
 import { isUtf8 } from "node:buffer";
 
-/** Protocol Buffers, encoding: how a field's value lies on the wire. */
-export const WireType = { varint: 0, fixed64: 1, bytes: 2, fixed32: 5 } as const;
+/** How a field's value is encoded (Protocol Buffers: Encoding). */
+const WireType = { varint: 0, fixed64: 1, bytes: 2, fixed32: 5 } as const;
 
-/** Reads the fields of one message in turn. What is wrong is thrown as the error that `fail` makes of it. */
+/** Reads the fields of one message in turn. Throws the error that `fail` makes of what is wrong. */
 export class FieldReader {
   readonly #bytes: Buffer;
   readonly #fail: (what: string) => Error;
@@ -15,7 +15,7 @@ export class FieldReader {
     this.#fail = fail;
   }
 
-  /** The next field's number; undefined at the end. Its value is then read by one of the others, or skipped. */
+  /** The next field's number; undefined at the end. One of the other methods then reads or skips its value. */
   next(): number | undefined {
     if (this.#at === this.#bytes.length) return undefined;
     const tag = this.#uint();
@@ -25,7 +25,7 @@ export class FieldReader {
     return field;
   }
 
-  /** int32 and int64; what does not fit is cut to 64 bits. */
+  /** An int32 or int64; a longer value is cut to 64 bits. */
   signed(): bigint {
     this.#want(WireType.varint);
     const start = this.#at;
@@ -38,7 +38,7 @@ export class FieldReader {
     );
   }
 
-  /** A part of what is read, not a copy. */
+  /** A part of the message, not a copy. */
   bytes(): Buffer {
     this.#want(WireType.bytes);
     return this.#take(this.#uint());
@@ -50,7 +50,7 @@ export class FieldReader {
     return bytes.toString();
   }
 
-  /** A field that is not known, as it may come from later versions. */
+  /** Skips an unknown field, as later versions may have more. */
   skip(): void {
     switch (this.#wireType) {
       case WireType.varint:
@@ -81,7 +81,7 @@ export class FieldReader {
     return part;
   }
 
-  /** Exact up to 2^53; a larger one is still larger than whatever it is compared with. */
+  /** Exact up to 2^53; a larger one is still larger than anything that it is compared with. */
   #uint(): number {
     let value = 0;
     for (let i = 0; i < 10; i += 1) {
@@ -100,7 +100,7 @@ export class FieldReader {
   }
 }
 
-/** Gathers the fields of one message. Empty values are left out, as proto3 has it. */
+/** Collects the fields of one message. Empty values are left out, as proto3 demands. */
 export class FieldWriter {
   readonly #parts: Uint8Array[] = [];
   #length = 0;
@@ -119,7 +119,7 @@ export class FieldWriter {
     return value.length === 0 ? this : this.message(field, value);
   }
 
-  /** Like bytes, but an empty message is there all the same. */
+  /** Like `bytes`, but an empty message is not left out. */
   message(field: number, value: Uint8Array): this {
     this.#tag(field, WireType.bytes);
     this.#varint(BigInt(value.length));

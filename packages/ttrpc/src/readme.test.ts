@@ -5,7 +5,7 @@ import { test } from "node:test";
 
 const readme = readFileSync(new URL("../README.md", import.meta.url), "utf8");
 
-test("the README's example runs and says what it says", () => {
+test("the README's example runs and prints what it says", () => {
   const example = /```ts\n([^]*?)```/.exec(readme)?.[1] ?? assert.fail();
   const script = `import { duplexPair } from "node:stream";\nconst [ours, theirs] = duplexPair();\n${example}`;
   const output = execFileSync(process.execPath, ["--input-type=module", "-e", script], {

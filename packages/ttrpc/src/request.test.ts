@@ -21,7 +21,7 @@ const anyRequest: fc.Arbitrary<Request> = fc.record(
   { noNullPrototype: true },
 );
 
-/** The same message as protobuf's own library for JavaScript writes it. */
+/** The same message, written by protobuf's own library for JavaScript. */
 function written(request: Request): Buffer {
   const writer = new BinaryWriter();
   writer.tag(1, WireType.LengthDelimited).string(request.service);
@@ -38,7 +38,7 @@ function written(request: Request): Buffer {
   return Buffer.from(writer.finish());
 }
 
-/** What protobuf's own library reads. */
+/** The message, read by protobuf's own library. */
 function read(bytes: Uint8Array): Request {
   const reader = new BinaryReader(bytes);
   const metadata = new Map<string, string[]>();
@@ -66,7 +66,7 @@ function read(bytes: Uint8Array): Request {
 const hex = (...parts: string[]) => Buffer.from(parts.join(""), "hex");
 const isA = (code: Code) => (error: unknown) => error instanceof StatusError && error.code === code;
 
-test("requests come out as they went in, and as protobuf's own library reads and writes them", () => {
+test("requests come out as they went in, and agree with protobuf's own library", () => {
   fc.assert(
     fc.property(anyRequest, (request) => {
       assert.deepEqual(decodeRequest(encodeRequest(request)), request);
@@ -95,7 +95,7 @@ test("an OK response says so, for older clients in Go, and one that does not is 
   assert.equal(decodeResponse(hex("120178")).error, undefined);
 });
 
-test("a status that nobody knows is Unknown with its number", () => {
+test("an unknown code is Unknown, with its number", () => {
   const status = (code: number) =>
     new BinaryWriter()
       .tag(1, WireType.LengthDelimited)
@@ -112,12 +112,12 @@ test("a status that nobody knows is Unknown with its number", () => {
   }
 });
 
-test("a status in two parts is one, and its details are read over", () => {
+test("a status in two parts is merged, and its details are ignored", () => {
   const { error } = decodeResponse(hex("0a020805", "0a03120178", "0a021a00"));
   assert.deepEqual([error?.code, error?.message], [Code.NotFound, "x"]);
 });
 
-test("keys of metadata are in lower case, and keep all their values in order", () => {
+test("metadata keys are in lower case, and keep all their values in order", () => {
   const request = {
     service: "s",
     method: "m",
@@ -136,7 +136,7 @@ test("fields of later versions are skipped", () => {
   assert.equal(decodeRequest(hex(...later, "0a0173", ...later)).service, "s");
 });
 
-test("what is no request is InvalidArgument, what is no response Internal", () => {
+test("bytes that are no request are InvalidArgument; bytes that are no response, Internal", () => {
   const wrong = [
     "08",
     "0a05",
@@ -160,7 +160,7 @@ test("what is no request is InvalidArgument, what is no response Internal", () =
     assert.throws(() => decodeResponse(hex(bytes)), isA(Code.Internal), bytes);
 });
 
-test("metadata is bounded: two bytes of it take many of memory", () => {
+test("metadata is bounded: two bytes of it take many in memory", () => {
   assert.throws(() => decodeRequest(hex("2a00".repeat(1_000_000))), isA(Code.InvalidArgument));
 });
 

@@ -1,7 +1,7 @@
 import { Code, codeName, StatusError } from "@keelson/base/status.ts";
 import { FieldReader, FieldWriter } from "./protobuf.ts";
 
-/** What goes along with a call: keys in lower case, each with its values. */
+/** A call's metadata: keys in lower case, each with its values. */
 export type Metadata = ReadonlyMap<string, readonly string[]>;
 
 /** ttrpc.Request. */
@@ -9,18 +9,18 @@ export interface Request {
   readonly service: string;
   readonly method: string;
   readonly payload: Uint8Array;
-  /** How long the caller waits, in ns; 0 for as long as it takes. */
+  /** How long the caller waits, in ns; 0 for ever. */
   readonly timeoutNs: bigint;
   readonly metadata: Metadata;
 }
 
-/** ttrpc.Response: `error` is its google.rpc.Status where that is not OK, without the details. */
+/** ttrpc.Response: `error` is its google.rpc.Status unless that is OK, without the details. */
 export interface Response {
   readonly error: StatusError | undefined;
   readonly payload: Uint8Array;
 }
 
-/** An empty value takes two bytes on the wire and many here. */
+/** Limited because an empty value takes two bytes on the wire but many in memory. */
 const maxMetadataValues = 1024;
 
 const emptyPayload: Buffer = Buffer.alloc(0);
@@ -38,7 +38,7 @@ export function encodeRequest(request: Request): Buffer {
   return writer.finish();
 }
 
-/** Throws InvalidArgument. The payload is a part of the bytes. */
+/** Throws InvalidArgument. The payload is a part of the bytes, not a copy. */
 export function decodeRequest(bytes: Buffer): Request {
   const fail = (what: string) => new StatusError(Code.InvalidArgument, `ttrpc: the request ${what}`);
   const reader = new FieldReader(bytes, fail);
@@ -62,7 +62,7 @@ export function decodeRequest(bytes: Buffer): Request {
   return { service, method, payload, timeoutNs, metadata };
 }
 
-/** Keys are compared in lower case, as ttrpc's implementation in Go looks them up. */
+/** Keys in lower case, as ttrpc's implementation in Go looks them up. */
 function decodeKeyValue(bytes: Buffer, fail: (what: string) => Error): [string, string] {
   const reader = new FieldReader(bytes, fail);
   let [key, value] = ["", ""];
@@ -74,7 +74,7 @@ function decodeKeyValue(bytes: Buffer, fail: (what: string) => Error): [string, 
   return [key.toLowerCase(), value];
 }
 
-/** With a status also when it is OK: ttrpc's older clients in Go take its absence for an error. */
+/** With a status even when that is OK: older ttrpc clients in Go take its absence for an error. */
 export function encodeResponse(
   response: { readonly code: Code; readonly message: string } | { readonly payload: Uint8Array },
 ): Buffer {
@@ -84,7 +84,7 @@ export function encodeResponse(
     .finish();
 }
 
-/** Throws Internal. The payload is a part of the bytes. A response without a status is a good one, as for peers in Go. */
+/** Throws Internal. The payload is a part of the bytes, not a copy. A response without a status is OK, as for peers in Go. */
 export function decodeResponse(bytes: Buffer): Response {
   const fail = (what: string) => new StatusError(Code.Internal, `ttrpc: the peer's response ${what}`);
   const reader = new FieldReader(bytes, fail);
@@ -98,7 +98,7 @@ export function decodeResponse(bytes: Buffer): Response {
   return { error: status.code === Code.Ok ? undefined : statusError(status.code, status.message.toString()), payload };
 }
 
-/** What comes in two parts is one message, by protobuf's rules. Text that is not UTF-8 is read as far as it is. */
+/** A message that comes in two parts is merged, by protobuf's rules. Invalid UTF-8 is replaced. */
 function decodeStatus(
   bytes: Buffer,
   { code, message }: { code: number; message: Buffer },

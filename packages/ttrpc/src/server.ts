@@ -3,23 +3,21 @@ import { Code, StatusError, toStatus, wrapError } from "@keelson/base/status.ts"
 import { Channel, type ChannelOwner } from "./channel.ts";
 import { flagNoData, flagRemoteClosed, flagRemoteOpen, type Frame, maxMessageBytes } from "./frame.ts";
 import { Inbox, InboxRoom } from "./inbox.ts";
+import { maxTimerMs } from "./open-call.ts";
 import { decodeRequest, encodeResponse, type Request } from "./request.ts";
 import type { Call, Method, Services } from "./service.ts";
 
 export interface ServerOptions {
   /** How many calls of one connection may be under way; 256. More are refused with ResourceExhausted. */
   readonly maxCalls?: number;
-  /** What the requests of the calls under way on one connection may come to; 64 MiB. More are refused likewise. */
+  /** How large the requests of all calls under way on one connection may be together; 64 MiB. More are refused likewise. */
   readonly maxRequestBytes?: number;
-  /** How long a stream whose handler does not read may hold up its connection, in ms; 5000. Then it fails. */
+  /** How long a stream whose handler does not read may hold up its connection before it fails, in ms; 5000. */
   readonly stallMs?: number;
 }
 
-/** An error's text is for people; of a longer one this much is sent, in characters. */
+/** How much of an error's message is sent, in characters. */
 const maxErrorLength = 16 * 1024;
-
-/** Longer deadlines are more than a timer can do (24 days), and are none. */
-const maxTimerMs = 0x7fffffff;
 
 /** Serves the methods of its services on any number of connections. */
 export class TtrpcServer {
@@ -36,7 +34,7 @@ export class TtrpcServer {
     this.#options = { maxCalls, maxRequestBytes, stallMs };
   }
 
-  /** Serves a connection, which is the server's from now on. */
+  /** Serves a connection, which the server owns from now on. */
   accept(transport: Duplex): ServerConnection {
     const connection = new ServerConnection(transport, this.#services, this.#options);
     this.#connections.add(connection);
@@ -45,7 +43,7 @@ export class TtrpcServer {
     return connection;
   }
 
-  /** Takes no more calls, and resolves when those under way have ended and all connections are closed; after `graceMs` they are ended by force. */
+  /** Takes no more calls, and resolves when those under way have ended and all connections are closed. After `graceMs` it ends them by force. */
   async close(graceMs: number): Promise<void> {
     this.#isClosing = true;
     const connections = [...this.#connections];
@@ -66,7 +64,7 @@ interface RunningCall {
   readonly inbox: Inbox;
   readonly requestBytes: number;
   timer: NodeJS.Timeout | undefined;
-  /** The peer has said that it sends no more. */
+  /** Whether the peer has said that it sends nothing more. */
   isRemoteEnded: boolean;
 }
 
@@ -76,10 +74,10 @@ export class ServerConnection implements ChannelOwner {
   readonly #options: Required<ServerOptions>;
   readonly #channel: Channel;
   readonly #inboxes: InboxRoom;
-  /** Calls that the peer waits for, by stream. */
+  /** Calls whose answer the peer waits for, by stream. */
   readonly #calls = new Map<number, RunningCall>();
   #lastId = 0;
-  /** Handlers that run, also those that nobody waits for any more. */
+  /** How many handlers run, including those that nobody waits for any more. */
   #running = 0;
   #requestBytes = 0;
   #isClosing = false;
@@ -96,12 +94,12 @@ export class ServerConnection implements ChannelOwner {
     this.#inboxes = new InboxRoom(() => this.#channel.hold(), options.stallMs);
   }
 
-  /** Resolves when the connection is closed: undefined when we ended it and all was done, else the reason. */
+  /** Resolves when the connection is closed: with undefined when we ended it in good order, else with the reason. */
   get closed(): Promise<StatusError | undefined> {
     return this.#channel.closed;
   }
 
-  /** Handlers that run. */
+  /** How many handlers run. */
   get callsUnderWay(): number {
     return this.#running;
   }
@@ -112,7 +110,7 @@ export class ServerConnection implements ChannelOwner {
     if (this.#running === 0) this.#channel.end();
   }
 
-  /** Ends it at once; the signals of its calls abort. */
+  /** Ends the connection at once; the signals of its calls abort. */
   destroy(): void {
     this.#channel.destroy(new StatusError(Code.Cancelled, "ttrpc: the server was closed"));
   }
@@ -208,7 +206,7 @@ export class ServerConnection implements ChannelOwner {
     this.#running += 1;
     this.#requestBytes += data.length;
     this.#setDeadline(call, request.timeoutNs);
-    // A stream's first message may come with the request; an empty one means that there is none.
+    // A stream's first message may come with the request; an empty payload is no message.
     if (takesData && (request.payload.length > 0 || flags === 0)) call.inbox.push(request.payload as Buffer);
     if (!isOpen) call.inbox.end();
     void this.#run(call, request);
@@ -253,7 +251,7 @@ export class ServerConnection implements ChannelOwner {
     });
   }
 
-  /** The call's response; undefined for a stream that ended well. */
+  /** The call's response; undefined for a stream that ended without an error. */
   async #handle(running: RunningCall, request: Request): Promise<Buffer | undefined> {
     const { method, inbox } = running;
     const call: Call = {
@@ -288,7 +286,7 @@ export class ServerConnection implements ChannelOwner {
   #takeData(id: number, flags: number, data: Buffer): void {
     const call = this.#calls.get(id);
     if (call === undefined) {
-      // It was on its way when the call ended: the peer has our answer to read.
+      // It was on its way when the call ended; the peer will find our answer.
       if (id % 2 === 1 && id <= this.#lastId) return;
       this.#refuse(id, new StatusError(Code.InvalidArgument, `ttrpc: data for stream ${id}, which was never opened`));
       return;
@@ -309,14 +307,14 @@ export class ServerConnection implements ChannelOwner {
     }
   }
 
-  /** Answers what is no call, or no more. */
+  /** Refuses a frame that belongs to no call, or to one that it breaks. */
   #refuse(id: number, error: unknown): void {
     const call = this.#calls.get(id);
     if (call === undefined) this.#channel.send("response", id, 0, errorResponse(error));
     else this.#fail(call, error);
   }
 
-  /** Ends a call over its handler's head. */
+  /** Ends a call whose handler still runs. */
   #fail(call: RunningCall, error: unknown): void {
     this.#calls.delete(call.id);
     clearTimeout(call.timer);
@@ -326,7 +324,7 @@ export class ServerConnection implements ChannelOwner {
     this.#channel.send("response", call.id, 0, errorResponse(error));
   }
 
-  /** A peer that does not read its answers is not read either: what it can make us keep stays bounded. */
+  /** Does not read from a peer that does not read its answers: so what it can make us keep stays bounded. */
   #readNoMoreThanIsAnswered(): void {
     if (this.#isHeld || !this.#channel.isFull) return;
     this.#isHeld = true;
@@ -355,7 +353,7 @@ function checkLength(name: string, message: Uint8Array): void {
 
 function errorResponse(error: unknown): Buffer {
   const { code, message } = toStatus(error);
-  // A status that says OK would be a good answer.
+  // With OK the error would look like a success.
   return encodeResponse({
     code: code === Code.Ok ? Code.Unknown : code,
     message: message.length > maxErrorLength ? `${message.slice(0, maxErrorLength)}…` : message,

@@ -1,19 +1,19 @@
 import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
 import type { Metadata } from "./request.ts";
 
-/** What a handler knows of its call. */
+/** What a handler knows about its call. */
 export interface Call {
   readonly service: string;
   readonly method: string;
   readonly metadata: Metadata;
-  /** Aborts when the caller's deadline is over (TimeoutError) or its connection is gone (AbortError). */
+  /** Aborts when the caller's deadline is over (TimeoutError) or its connection is lost (AbortError). */
   readonly signal: AbortSignal;
 }
 
-/** Sends a message of a stream, and resolves when the connection took it. Throws the reason of the call's signal. */
+/** Sends a message of a stream, and resolves when the connection has taken it. Throws the reason of the call's signal. */
 export type Write<Message> = (message: Message) => Promise<void>;
 
-/** A method with its handler, in one of the protocol's four forms; messages are bytes. What it throws becomes the call's status. */
+/** A method with its handler, in one of the protocol's four forms; messages are bytes. An error that it throws becomes the call's status. */
 export type Method =
   | { readonly form: "unary"; readonly handle: (request: Buffer, call: Call) => Promise<Uint8Array> }
   | {
@@ -74,7 +74,7 @@ export function serverStream<Req, Res>(
   };
 }
 
-/** Many of both, in any order. */
+/** Many requests and responses, in any order. */
 export function bidiStream<Req, Res>(
   req: Codec<Req>,
   res: Codec<Res>,

@@ -22,7 +22,7 @@ const isA =
     error instanceof StatusError && error.code === code && text.test(error.message);
 const nothing = Buffer.alloc(0);
 
-/** Messages of the tests: text, as the string message of protobuf's wrappers would be. "!" is no message. */
+/** The tests' messages are plain text. "!" cannot be decoded. */
 const Text = {
   encode: (text: string) => ({ finish: () => Buffer.from(text) }),
   decode(bytes: Uint8Array): string {
@@ -44,7 +44,7 @@ const services: Services = {
       Text,
       async (_, { metadata, service, method }) => `${service}/${method} ${JSON.stringify([...metadata])}`,
     ),
-    /** Answers when its signal aborts, with the reason. */
+    /** Answers with the reason when its signal aborts. */
     Wait: unary(Text, Text, async (text, { signal }) => {
       await new Promise((resolve) => signal.addEventListener("abort", resolve));
       return `${text}: ${(signal.reason as Error).name}`;
@@ -70,7 +70,7 @@ const services: Services = {
       handle: async (_messages, _write, { signal }) =>
         await new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason as Error))),
     },
-    // An own method of a name that all objects have.
+    // A method with a name that all objects have.
     ["constructor" as string]: { form: "unary", handle: () => Promise.resolve(Buffer.from("own")) },
   },
 };
@@ -93,7 +93,7 @@ const call = async (client: TtrpcClient, method: string, text = "", options = {}
   (await client.call("Test", method, Buffer.from(text), options)).toString();
 const texts = async (messages: AsyncIterable<Buffer>) => (await Array.fromAsync(messages)).map(String);
 
-/** A peer that speaks in frames: what it was sent, and a way to say anything. */
+/** A peer that speaks in frames: it collects what it is sent, and can send anything. */
 function wire(highWaterMark = 65536) {
   const [ours, theirs] = duplexPair({ highWaterMark });
   const reader = new FrameReader();
@@ -153,7 +153,7 @@ test("calls run side by side, each with its own answer, on odd streams that rise
   await assert.rejects(waiting, isA(Code.Cancelled));
 });
 
-test("any payload up to the limit goes both ways; more is refused before it is sent", async () => {
+test("payloads up to the limit pass both ways; larger ones are refused before they are sent", async () => {
   const { client } = pair();
   const large = Buffer.alloc(maxMessageBytes - 100, "x");
   assert.ok((await client.call("Test", "Echo", large)).equals(large));
@@ -164,7 +164,7 @@ test("any payload up to the limit goes both ways; more is refused before it is s
   assert.equal((await client.call("Test", "Echo", nothing)).length, 0);
 });
 
-test("an answer that is too long is an error of its call only", async () => {
+test("an answer that is too long fails its call only", async () => {
   const large: Services = {
     Test: {
       Large: { form: "unary", handle: () => Promise.resolve(Buffer.alloc(maxMessageBytes)) },
@@ -176,7 +176,7 @@ test("an answer that is too long is an error of its call only", async () => {
   const client = new TtrpcClient(ours);
   await assert.rejects(call(client, "Large"), isA(Code.ResourceExhausted, /Test\/Large/));
   assert.equal(await call(client, "Echo", "on"), "on");
-  // And of a server that sends it all the same.
+  // The same for a server that sends it anyway.
   const peer = rawServer();
   const [lost, other] = [call(peer.client, "Large"), call(peer.client, "Echo")];
   const head = Buffer.from("00400001000000010200", "hex");
@@ -185,7 +185,7 @@ test("an answer that is too long is an error of its call only", async () => {
   assert.equal(await other, "on");
 });
 
-test("a handler's error is the call's status; others say what they are", async () => {
+test("a handler's error is the call's status; other failures say what they are", async () => {
   const { client } = pair();
   await assert.rejects(call(client, "Fail", "such thing"), isA(Code.NotFound, /^no such thing$/));
   await assert.rejects(call(client, "Break"), isA(Code.Internal, /undefined/));
@@ -226,7 +226,7 @@ test("a timeout ends the call here, aborts the handler there, and its late answe
   assert.equal(client.callsUnderWay, 0);
 });
 
-test("the server keeps the deadline by itself, also one that was over before", async () => {
+test("the server enforces the deadline itself, even one that is over already", async () => {
   const peer = rawClient();
   peer.say(
     open(1, "Wait", "a", 0, { timeoutNs: 5_000_000n }),
@@ -257,7 +257,7 @@ test("a signal ends a call with its reason, and leaves nothing behind", async ()
   assert.equal(client.callsUnderWay, 0);
 });
 
-test("when the connection is lost, all calls fail with Unavailable and the reason, and handlers are told", async () => {
+test("when the connection is lost, all calls fail with Unavailable and the reason, and the handlers' signals abort", async () => {
   const { client, connection, theirs } = pair();
   const stream = client.openStream("Test", "Upper", "bidiStream");
   const lost = [call(client, "Hang"), call(client, "Wait"), texts(stream)];
@@ -272,12 +272,12 @@ test("when the connection is lost, all calls fail with Unavailable and the reaso
   assert.equal((await client.closed)?.code, Code.Unavailable);
   assert.match((await connection.closed)?.message ?? "", /the connection broke: ECONNRESET/);
   await assert.rejects(call(client, "Echo"), isA(Code.Unavailable, /Test\/Echo/));
-  // The one that waits for its signal is done, the one that hangs is not.
+  // The handler that waits for its signal is done; the one that hangs is not.
   await turns();
   assert.equal(connection.callsUnderWay, 1);
 });
 
-test("an end within a frame is named as such", async () => {
+test("an end within a frame is reported as such", async () => {
   const peer = rawServer();
   const lost = call(peer.client, "Echo");
   peer.say(answer(1, "cut").subarray(0, 12));
@@ -285,7 +285,7 @@ test("an end within a frame is named as such", async () => {
   await assert.rejects(lost, isA(Code.Unavailable, /closed the connection within a frame/));
 });
 
-test("a client's stream is answered once", async () => {
+test("a client's stream gets one answer", async () => {
   const { client, connection } = pair();
   const stream = client.openStream("Test", "Join", "clientStream");
   for (const text of ["a", "", "b"]) await stream.write(Buffer.from(text));
@@ -299,7 +299,7 @@ test("a client's stream is answered once", async () => {
   assert.deepEqual([client.callsUnderWay, connection.callsUnderWay], [0, 0]);
 });
 
-test("a server may answer a client's stream before its end; what is on its way is dropped", async () => {
+test("a server may answer a client's stream before its end; messages on their way are dropped", async () => {
   const { client, connection } = pair();
   const stream = client.openStream("Test", "First", "clientStream");
   await stream.write(Buffer.from("1"));
@@ -311,7 +311,7 @@ test("a server may answer a client's stream before its end; what is on its way i
   assert.deepEqual([client.callsUnderWay, connection.callsUnderWay, await call(client, "Echo", "on")], [0, 0, "on"]);
 });
 
-test("a server's stream comes in order, then its status", async () => {
+test("a server's stream arrives in order, and then its status", async () => {
   const { client } = pair();
   const stream = (method: string) => client.openStream("Test", method, "serverStream", { request: Buffer.from("5") });
   assert.deepEqual(await texts(stream("Count")), ["0", "1", "2", "3", "4"]);
@@ -327,7 +327,7 @@ test("a server's stream comes in order, then its status", async () => {
   await assert.rejects(texts(client.openStream("Test", "Nope", "serverStream")), isA(Code.Unimplemented));
 });
 
-test("a stream in both directions goes on after each half has ended", async () => {
+test("a stream in both directions goes on after one half has ended", async () => {
   const { client } = pair();
   const stream = client.openStream("Test", "Upper", "bidiStream");
   const messages = stream[Symbol.asyncIterator]();
@@ -341,7 +341,7 @@ test("a stream in both directions goes on after each half has ended", async () =
   assert.equal(client.callsUnderWay, 0);
 });
 
-test("any messages on any number of streams arrive in order, through a narrow connection too", async () => {
+test("any messages on any number of streams arrive in order, even through a narrow connection", async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.array(fc.array(fc.nat(100_000), { maxLength: 5 }), { minLength: 1, maxLength: 6 }),
@@ -367,7 +367,7 @@ test("any messages on any number of streams arrive in order, through a narrow co
   );
 });
 
-test("a stream that is left early is over here, and the server hears that nothing more comes", async () => {
+test("a stream that is left early is over on this side, and the server learns that nothing more comes", async () => {
   const { client, connection } = pair();
   const stream = client.openStream("Test", "Upper", "bidiStream");
   await stream.write(Buffer.from("a"));
@@ -386,7 +386,7 @@ test("a stream that is left early is over here, and the server hears that nothin
   assert.equal(await call(client, "Echo", "on"), "on");
 });
 
-test("who writes waits for the peer to read", async () => {
+test("writing waits for the peer to read", async () => {
   const peer = wire();
   const client = new TtrpcClient(peer.ours);
   const stream = client.openStream("Test", "Join", "clientStream");
@@ -396,7 +396,7 @@ test("who writes waits for the peer to read", async () => {
   })();
   await turns(50);
   assert.ok(written < 1_000_000, `${written} bytes were taken`);
-  // A call waits behind it, and one that was given up is never sent.
+  // A call waits in the queue; a call that was given up meanwhile is never sent.
   const abort = new AbortController();
   const late = call(client, "Echo", "late");
   const gone = call(client, "Echo", "gone", { signal: abort.signal });
@@ -416,7 +416,7 @@ test("who writes waits for the peer to read", async () => {
   assert.equal(await late, "ok");
 });
 
-test("a server's handler that writes waits for the peer to read", async () => {
+test("a handler's writing waits for the peer to read", async () => {
   let written = 0;
   const [ours, theirs] = duplexPair();
   const flood: Services = {
@@ -440,7 +440,7 @@ test("a server's handler that writes waits for the peer to read", async () => {
   assert.equal(bytes, 200 * 65546 + 10);
 });
 
-test("a stream that is not read holds up the connection for a while, then fails, and the rest goes on", async () => {
+test("a stream that nobody reads holds up the connection for a while, then fails, and the others go on", async () => {
   for (const side of ["server", "client"] as const) {
     const { client, ours, theirs } = pair({ stallMs: 30, highWaterMark: 16 * 1024 });
     const held = once(side === "server" ? theirs : ours, "pause");
@@ -459,7 +459,7 @@ test("a stream that is not read holds up the connection for a while, then fails,
   }
 });
 
-test("a reader that is slow, but reads, loses nothing", async () => {
+test("a slow reader loses nothing", async () => {
   const { client } = pair({ highWaterMark: 1024 });
   const stream = client.openStream("Test", "Count", "serverStream", { request: Buffer.from("5000") });
   let next = 0;
@@ -471,7 +471,7 @@ test("a reader that is slow, but reads, loses nothing", async () => {
   assert.equal(next, 5000);
 });
 
-test("close lets calls end, then the connection, and is a good end", async () => {
+test("close lets the calls end and then closes the connection in good order", async () => {
   const { client, connection } = pair();
   const stream = client.openStream("Test", "Upper", "bidiStream");
   client.close();
@@ -496,13 +496,13 @@ test("a server closes when its calls have ended, and refuses new ones until then
   assert.equal((await client.closed)?.code, Code.Unavailable);
 });
 
-test("a server that closes ends by force what does not end by itself", async () => {
+test("a server that closes ends by force the calls that do not end by themselves", async () => {
   const { client, server, connection } = pair();
   const waiting = call(client, "Hang");
   await turns();
   await Promise.all([server.close(10), assert.rejects(waiting, isA(Code.Unavailable))]);
   assert.equal((await connection.closed)?.code, Code.Cancelled);
-  // One that comes afterwards, and one that does not end when it is told to.
+  // A connection that comes afterwards, and one that does not end when it is asked to.
   const [far, late] = duplexPair();
   far.resume().on("end", () => far.end());
   await server.accept(late).closed;
@@ -511,7 +511,7 @@ test("a server that closes ends by force what does not end by itself", async () 
   await idle.server.close(10);
 });
 
-test("calls beyond the limits are refused; when others end there is room", async () => {
+test("calls beyond the limits are refused until others have ended", async () => {
   const [ours, theirs] = duplexPair();
   const client = new TtrpcClient(ours);
   const connection = new TtrpcServer(services, { maxCalls: 3 }).accept(theirs);
@@ -535,7 +535,7 @@ test("calls beyond the limits are refused; when others end there is room", async
   await assert.rejects(held, isA(Code.DeadlineExceeded));
 });
 
-test("numbers that are even, zero, used before or go back are refused on their stream", async () => {
+test("stream numbers that are even, zero, used before or lower than the last are refused on their stream", async () => {
   const peer = rawClient();
   peer.say(open(2, "Echo"), open(0, "Echo"), open(7, "Echo"), open(5, "Echo"), open(7, "Echo"), open(9, "Echo"));
   await turns();
@@ -552,7 +552,7 @@ test("numbers that are even, zero, used before or go back are refused on their s
   );
 });
 
-test("a number that is used twice at once ends the call that it belongs to", async () => {
+test("a stream number that is used again during its call ends that call", async () => {
   const peer = rawClient();
   peer.say(open(1, "Wait"));
   await turns();
@@ -583,7 +583,7 @@ test("wrong flags, and data where none belongs, end their call and no other", as
     peer.responses().sort(([a = 0], [b = 0]) => a - b),
     [...wrong, [19, Code.Ok]],
   );
-  // What comes for streams that have ended is on its way from before.
+  // What arrives for streams that have ended was sent before the peer knew.
   peer.say(data(9, 0, "x"), data(19, 5));
   await turns();
   assert.equal(peer.frames.length, 12);
@@ -623,7 +623,7 @@ test("a message that is too long is refused on its stream, and the connection go
   );
 });
 
-test("a request that is no message is InvalidArgument", async () => {
+test("a request that cannot be decoded is InvalidArgument", async () => {
   const peer = rawClient();
   peer.say(frame("request", 1, 0, Buffer.from("08", "hex")), frame("request", 3, 0, nothing));
   await turns();
@@ -633,7 +633,7 @@ test("a request that is no message is InvalidArgument", async () => {
   ]);
 });
 
-test("a peer that asks on and never reads is not read either", async () => {
+test("a peer that goes on asking and never reads is not read either", async () => {
   const [ours, theirs] = duplexPair({ highWaterMark: 65536 });
   const connection = new TtrpcServer(services).accept(theirs);
   let sent = 0;
@@ -650,7 +650,7 @@ test("a peer that asks on and never reads is not read either", async () => {
   connection.destroy();
 });
 
-test("a flood of streams that are left open stays bounded", async () => {
+test("a flood of streams that stay open is bounded", async () => {
   const peer = rawClient();
   for (let id = 1; id < 20_000; id += 2) peer.say(open(id, "Join", "x", 2));
   while (peer.frames.length < 10_000 - 256) await turn();
@@ -662,7 +662,7 @@ test("a flood of streams that are left open stays bounded", async () => {
   assert.equal(peer.connection.callsUnderWay, 0);
 });
 
-test("answers that no stream of ours waits for end the connection; late ones are dropped", async () => {
+test("answers on streams that we never opened end the connection; late answers are dropped", async () => {
   for (const bad of [
     answer(2, ""),
     answer(0, ""),
@@ -692,7 +692,7 @@ test("answers that no stream of ours waits for end the connection; late ones are
   assert.match((await server.connection.closed)?.message ?? "", /a response \(stream 1\) to a server/);
 });
 
-test("a server's answer that is none fails its call and no other", async () => {
+test("an answer that cannot be read fails its call and no other", async () => {
   const peer = rawServer();
   const joined = peer.client.openStream("Test", "Join", "clientStream");
   const results = [
@@ -722,7 +722,7 @@ test("a stream may end with a response, which is its last message unless it is e
   assert.deepEqual(await Promise.all(streams), [["a", "b"], ["c"]]);
 });
 
-test("a half-close carries no message, in the way that Go's servers read it", async () => {
+test("a half-close carries no message, in the form that Go's servers understand", async () => {
   const peer = rawServer();
   const stream = peer.client.openStream("Test", "Join", "clientStream", { metadata: { a: "b" }, timeoutMs: 60_000 });
   await stream.write(nothing);
@@ -748,7 +748,7 @@ test("a half-close carries no message, in the way that Go's servers read it", as
   await assert.rejects(stream.response(), isA(Code.Cancelled));
 });
 
-test("noise, truncations and flipped bits end in frames taken or a connection closed, never in a throw", async () => {
+test("noise, truncations and flipped bits are taken or close the connection; they never make it throw", async () => {
   const toServer = Buffer.concat([
     open(1, "Echo", "hello", 0, { timeoutNs: 1_000_000_000n, metadata: new Map([["k", ["v"]]]) }),
     open(3, "Join", "a", 2),

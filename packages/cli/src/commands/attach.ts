@@ -18,20 +18,22 @@ interface AttachFlags extends TlsFlags {
   detachKeys: string;
 }
 
-/** How long to look whether the container has ended when its streams have, in tries of 100 ms. */
+/** How often to check whether the container has ended after its streams have, every 100 ms. */
 const maxLooks = 20;
 
 /** `attach`: joins the streams of a container's own process. */
 export function addAttach(program: Command, app: App): void {
   const command = program
     .command("attach")
-    .description("show what a container writes from now on, and write to it; when it ends, its exit code is keelctl's")
-    .argument("[container]", "id or beginning of one")
+    .description(
+      "show what a container writes from now on, and write to it; keelctl exits with its exit code when it ends",
+    )
+    .argument("[container]", "id or id prefix")
     .option("-i, --stdin", "pass stdin on; the container must have been created with stdin")
-    .option("-t, --tty", "the container has a terminal: use ours for it")
+    .option("-t, --tty", "the container has a terminal: connect ours with it")
     .option(
       "--detach-keys <keys>",
-      "with -t: keys that leave the container running, such as ctrl-a,d; none for none",
+      "with -t: keys that detach from the container, such as ctrl-a,d, or `none`",
       "ctrl-p,ctrl-q",
     )
     .action((id: string | undefined, flags: AttachFlags) => {
@@ -39,8 +41,8 @@ export function addAttach(program: Command, app: App): void {
       return app.run((session) => attach(session, id, flags));
     });
   addExamples(addStreamFlags(command), [
-    ["keelctl attach $ID", "only look; Ctrl-C ends that, not the container"],
-    ["keelctl attach -it $ID", "its terminal; Ctrl-P Ctrl-Q leaves it"],
+    ["keelctl attach $ID", "only watch; Ctrl-C ends keelctl, not the container"],
+    ["keelctl attach -it $ID", "its terminal; Ctrl-P Ctrl-Q detaches"],
   ]);
 }
 
@@ -64,7 +66,9 @@ async function attach(session: Session, id: string, flags: AttachFlags): Promise
   }
 }
 
-/** The streams of an attachment end a moment before the container has; undefined when it goes on, or is gone already. */
+/**
+ * The streams end a moment before the container's end is known. Undefined when it keeps running, or is gone already.
+ */
 async function exitCodeOf(session: Session, id: string): Promise<number | undefined> {
   for (let look = 0; look < maxLooks; look += 1) {
     try {

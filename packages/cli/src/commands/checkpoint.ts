@@ -13,7 +13,7 @@ export function addCheckpoint(program: Command, app: App): void {
     .description(
       "write the state of running containers to a file, where the runtime can (keelsond cannot yet), and print each id",
     )
-    .argument("<containers...>", "ids or beginnings of ids")
+    .argument("<containers...>", "ids or id prefixes")
     .requiredOption("-e, --export <file>", "the archive to write, on the runtime's host")
     .action((ids: string[], flags: { export: string }) =>
       app.run(async ({ io, runtime }) => {
@@ -33,5 +33,5 @@ export function addCheckpoint(program: Command, app: App): void {
         await io.stdout.write(`${safeText(id)}\n`);
       }),
     );
-  addExamples(command, [["keelctl checkpoint --export /tmp/web.tar $ID", "the container goes on"]]);
+  addExamples(command, [["keelctl checkpoint --export /tmp/web.tar $ID", "the container keeps running"]]);
 }

@@ -6,7 +6,7 @@ import { addExamples } from "../flags.ts";
 
 const scripts = { bash: bashCompletion, zsh: zshCompletion, fish: fishCompletion } as const;
 
-/** `completion`: a script that completes command lines, made of the commands that there are. */
+/** `completion`: a script that completes command lines, made from keelctl's commands. */
 export function addCompletion(program: Command, app: App): void {
   const command = program
     .command("completion")
@@ -26,7 +26,7 @@ export function addCompletion(program: Command, app: App): void {
   addExamples(command, [
     ["source <(keelctl completion bash)", "for this shell"],
     ["keelctl completion zsh > ~/.zfunc/_keelctl", "where fpath has ~/.zfunc"],
-    ["keelctl completion fish > ~/.config/fish/completions/keelctl.fish", "for every fish"],
+    ["keelctl completion fish > ~/.config/fish/completions/keelctl.fish", "for every new fish"],
   ]);
 }
 

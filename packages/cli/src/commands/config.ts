@@ -15,7 +15,7 @@ interface ConfigFlags {
   list?: boolean;
 }
 
-/** What a key that is not in the file stands for, as crictl prints it. */
+/** The values of keys that are not in the file, as crictl prints them. */
 const defaults: Readonly<Record<string, string>> = {
   timeout: "2",
   "max-retries": "3",
@@ -37,7 +37,7 @@ export function addConfig(program: Command, app: App): void {
       const set = [...(flags.set ?? []), ...(pair?.includes("=") === true ? [pair] : [])];
       const get = flags.get ?? (pair?.includes("=") === false ? pair : undefined);
       if (set.length === 0 && get === undefined && flags.list !== true)
-        return app.missing(command, `name a key, or --list; there are ${settingKeys.join(", ")}`);
+        return app.missing(command, `name a key, or use --list; the keys are ${settingKeys.join(", ")}`);
       return app.run((session) => config(session, program.opts<{ config?: string }>().config, { set, get }));
     });
   addExamples(command, [
@@ -66,7 +66,7 @@ async function config(
     );
 }
 
-/** With its comments, which stay. */
+/** Keeps the file's comments. */
 async function readDocument(path: string): Promise<Document> {
   try {
     const document = parseDocument(await readFile(path, "utf8"));
@@ -99,7 +99,7 @@ function setKey(document: Document, pair: string): void {
 
 function checkKey(key: string): string {
   if (!settingKeys.includes(key))
-    throw new StatusError(Code.InvalidArgument, `${key} is not a key; there are ${settingKeys.join(", ")}`);
+    throw new StatusError(Code.InvalidArgument, `${key} is not a key; the keys are ${settingKeys.join(", ")}`);
   return key;
 }
 

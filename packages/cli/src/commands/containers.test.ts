@@ -52,7 +52,7 @@ async function withContainers(t: TestContext) {
 const header =
   "CONTAINER           IMAGE               CREATED              STATE               NAME                ATTEMPT             POD ID              POD                 NAMESPACE\n";
 
-test("ps: what runs; -a: everything, newest first", async (t) => {
+test("ps: running containers; -a: all, newest first", async (t) => {
   const { keelctl } = await withContainers(t);
   assert.equal(
     (await keelctl("ps")).out,
@@ -95,7 +95,7 @@ test("ps -r shows a name for an id, --no-trunc ids in full, -v everything", asyn
   );
 });
 
-test("inspect: times as text, what is not set as null, info inlined", async (t) => {
+test("inspect: times as text, unset fields as null, info inlined", async (t) => {
   const { keelctl } = await withContainers(t);
   const one = JSON.parse((await keelctl("inspect", "ddd")).out) as { status: Record<string, unknown>; info: object };
   assert.deepEqual(one.info, { pid: 42 });
@@ -146,7 +146,7 @@ test("rm -k leaves the log", async (t) => {
   assert.ok(existsSync(log));
 });
 
-test("stop -a stops what runs, and says when nothing does", async (t) => {
+test("stop -a stops all running containers, and says so when there are none", async (t) => {
   const { keelctl } = await withContainers(t);
   assert.deepEqual(await keelctl("stop", "-a"), { code: 0, out: `${webId}\n`, err: "" });
   assert.deepEqual(await keelctl("stop", "-a"), { code: 0, out: "No running containers found.\n", err: "" });
@@ -155,7 +155,7 @@ test("stop -a stops what runs, and says when nothing does", async (t) => {
   assert.equal((await keelctl("start")).code, 1);
 });
 
-test("run: pulls, runs the pod, creates, starts; --no-pull leaves the pull out", async (t) => {
+test("run: pulls, runs the pod, creates, starts; --no-pull skips the pull", async (t) => {
   const fake = await startFakeRuntime(t);
   const files = ["c.yaml", "p.yaml"].map((name) => join(fake.directory, name));
   writeFileSync(files[0]!, containerYaml);
@@ -174,7 +174,7 @@ test("run: pulls, runs the pod, creates, starts; --no-pull leaves the pull out",
   assert.match((await fake.keelctl("run", "--no-pull", "--with-pull", ...files)).err, /both given/);
 });
 
-test("run: when the container cannot be made, the pod that is left is named", async (t) => {
+test("run: when the container cannot be created, the pod that is left is named", async (t) => {
   const fake = await startFakeRuntime(t, { createContainer: () => Promise.reject(new Error("no room")) });
   const files = ["c.yaml", "p.yaml"].map((name) => join(fake.directory, name));
   writeFileSync(files[0]!, containerYaml);
@@ -223,17 +223,17 @@ test("logs: the file's text on both streams, with times, the previous attempt, r
   assert.deepEqual(await keelctl("logs", "--since", "27.5s", "ccc"), { code: 0, out: "hello\n", err: "oh\n" });
   assert.deepEqual(await keelctl("logs", "--since", "27s", "ccc"), { code: 0, out: "", err: "oh\n" });
   assert.equal((await keelctl("logs", "-p", "ccc")).out, "before\n");
-  assert.match((await keelctl("logs", "-r", "ccc")).err, /^keelctl: the log file is reopened\n/);
+  assert.match((await keelctl("logs", "-r", "ccc")).err, /^keelctl: the log file was reopened\n/);
   assert.equal(fake.calls.filter((call) => call.name === "reopenContainerLog").length, 1);
 });
 
-test("logs -f ends when the container has", async (t) => {
+test("logs -f ends when the container has ended", async (t) => {
   const { fake, keelctl } = await withContainers(t);
   fake.containers[0]!.state = ContainerState.CONTAINER_EXITED;
   assert.deepEqual(await keelctl("logs", "-f", "ccc"), { code: 0, out: "hello\n", err: "oh\n" });
 });
 
-test("logs: what cannot be", async (t) => {
+test("logs: what is impossible is refused", async (t) => {
   const { keelctl } = await withContainers(t);
   assert.match((await keelctl("logs", "ddd")).err, /container ddd has no log/);
   assert.match((await keelctl("logs", "-s", "x", "ccc")).err, /--stream x: must be stdout or stderr/);
@@ -241,7 +241,7 @@ test("logs: what cannot be", async (t) => {
   assert.equal((await keelctl("logs")).code, 1);
 });
 
-test("update: what is named is sent, in crictl's units and Kubernetes'", async (t) => {
+test("update: sends what is named, in crictl's and Kubernetes' units", async (t) => {
   const { fake, keelctl } = await withContainers(t);
   const flags = [
     "--cpu-period",
@@ -287,7 +287,7 @@ test("update: what is named is sent, in crictl's units and Kubernetes'", async (
   assert.equal((fake.calls.at(-1)!.request as UpdateContainerResourcesRequest).windows?.cpuCount, 2n);
 });
 
-test("update: what cannot be", async (t) => {
+test("update: wrong values are refused", async (t) => {
   const { fake, keelctl } = await withContainers(t);
   for (const [flag, value] of [
     ["--memory", "much"],

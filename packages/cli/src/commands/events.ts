@@ -30,11 +30,11 @@ export function addEvents(program: Command, app: App): void {
     .command("events")
     .alias("event")
     .description(
-      "show what happens to containers and pods until interrupted; keelsond begins with what led to what there is",
+      "show what happens to containers and pods until interrupted; keelsond begins with the past events of those that exist",
     )
     .option("-o, --output <format>", "json, yaml or table (a line for each)", "json")
     .addOption(listOption("--type <type>", "only these: created, started, stopped, deleted (repeatable)"))
-    .option("--id <id>", "only of the container or pod with this id or beginning of one")
+    .option("--id <id>", "only of the container or pod with this id or id prefix")
     .option("-p, --pod <id>", "only of this pod")
     .option("--name <regex>", "only of containers, or pods themselves, whose name matches")
     .option("--namespace <regex>", "only of pods whose namespace matches")
@@ -63,11 +63,14 @@ async function showEvents({ io, runtime }: Session, flags: EventsFlags): Promise
       if (shown >= count) return;
     }
   } catch (error) {
-    // Ctrl-C is how one ends this.
+    // Ctrl-C is the normal way to end this.
     if (io.signal.aborted) return;
     throw error;
   }
-  throw new StatusError(Code.Unavailable, "the runtime ended the events; it may have them off, or have gone down");
+  throw new StatusError(
+    Code.Unavailable,
+    "the runtime ended the stream of events; it may have stopped, or have events disabled",
+  );
 }
 
 function eventFilter(flags: EventsFlags): (event: ContainerEventResponse) => boolean {
@@ -91,7 +94,7 @@ function typeOf(event: ContainerEventResponse): string {
   );
 }
 
-/** An event of a pod itself has the pod's id, and no container of that. */
+/** An event of the pod itself has the pod's id, which is no container's. */
 function nameOf(event: ContainerEventResponse): string {
   const container = event.containersStatuses.find((one) => one.id === event.containerId);
   return (

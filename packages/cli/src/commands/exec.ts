@@ -30,11 +30,11 @@ export function addExec(program: Command, app: App): void {
   const command = program
     .command("exec")
     .passThroughOptions()
-    .description("run a command in a container: its stdout and stderr come as they are, its exit code is keelctl's")
+    .description("run a command in a container; its stdout and stderr stay apart, and keelctl exits with its exit code")
     .argument("[container]", "id of the container; not with the flags that choose containers")
     .argument("[command...]", "the command and its arguments")
     .option("-i, --interactive", "pass stdin on")
-    .option("-t, --tty", "a terminal for the command, as large as ours")
+    .option("-t, --tty", "give the command a terminal, as large as ours")
     .option(
       "-s, --sync",
       "wait for the end, then show the output (at most 16 MiB of each stream); needs no streaming server",
@@ -45,30 +45,40 @@ export function addExec(program: Command, app: App): void {
     .option("-x, --parallel", "in all chosen containers at the same time, without their ids");
   addContainerSelection(addStreamFlags(command), "--state <state>").action(
     (first: string | undefined, rest: string[], flags: ExecFlags) =>
-      app.run((session) => exec(session, app, command, first === undefined ? [] : [first, ...rest], flags)),
+      app.run((session) => {
+        const args = first === undefined ? [] : [first, ...rest];
+        return exec(session, args, flags, (what) => app.missing(command, what));
+      }),
   );
   addExamples(command, [
     ["keelctl exec -it $ID sh", "a shell"],
-    ["keelctl exec -i $ID tar x -C /data < data.tar", "stdin is passed on, and its end"],
+    ["keelctl exec -i $ID tar x -C /data < data.tar", "pass stdin on, and its end"],
     ["keelctl exec $ID sh -c 'exit 3'; echo $?", "prints 3"],
-    ["keelctl exec -s --timeout 5 $ID cat /etc/hosts", "as a probe does it"],
-    ["keelctl exec --name web -- uptime", "in every container of that name"],
+    ["keelctl exec -s --timeout 5 $ID cat /etc/hosts", "like a probe"],
+    ["keelctl exec --name web -- uptime", "in every container with that name"],
   ]);
+}
+
+/** A command for one container or more. */
+interface Execution {
+  readonly ids: readonly string[];
+  readonly cmd: string[];
+  readonly flags: ExecFlags;
+  /** Whether each container's id stands above its output. */
+  readonly hasTitle: boolean;
 }
 
 async function exec(
   session: Session,
-  app: App,
-  command: Command,
-  args: string[],
+  args: readonly string[],
   flags: ExecFlags,
+  missing: (what: string) => Promise<void>,
 ): Promise<number | void> {
   const isChosen = [flags.name, flags.pod, flags.image, flags.state, flags.label, flags.latest, flags.last].some(
     (flag) => flag !== undefined,
   );
-  const cmd = isChosen ? args : args.slice(1);
-  if (cmd.length === 0)
-    return app.missing(command, isChosen ? "name the command" : "name the container and the command");
+  const cmd = args.slice(isChosen ? 0 : 1);
+  if (cmd.length === 0) return missing(isChosen ? "name the command" : "name the container and the command");
   checkFlags(flags);
   const ids = isChosen ? (await selectContainers(session, flags)).map((one) => one.id) : [args[0]!];
   if (ids.length === 0) return note(session.io, "no container matches the flags");
@@ -77,9 +87,8 @@ async function exec(
   }
   const hasTitle = isChosen && flags.quiet !== true && flags.parallel !== true;
   try {
-    const codes = await (flags.sync === true
-      ? execSyncEach(session, ids, cmd, flags, hasTitle)
-      : execEach(session, ids, cmd, flags, hasTitle));
+    const execution = { ids, cmd, flags, hasTitle };
+    const codes = await (flags.sync === true ? execSyncEach(session, execution) : execEach(session, execution));
     return flags.ignoreErrors === true ? 0 : (codes.find((code) => code !== 0) ?? 0);
   } catch (error) {
     if (flags.ignoreErrors !== true || session.io.signal.aborted) throw error;
@@ -95,14 +104,8 @@ function checkFlags(flags: ExecFlags): void {
     throw new StatusError(Code.InvalidArgument, "--timeout is for -s; a stream ends with its command");
 }
 
-/** One after the other, so that their outputs are not mixed, unless --parallel asks for that. */
-async function execEach(
-  session: Session,
-  ids: string[],
-  cmd: string[],
-  flags: ExecFlags,
-  hasTitle: boolean,
-): Promise<number[]> {
+/** One container after the other, so that their outputs are not mixed, unless --parallel asks for that. */
+async function execEach(session: Session, { ids, cmd, flags, hasTitle }: Execution): Promise<number[]> {
   const codes: number[] = [];
   const run = async (id: string) => {
     if (hasTitle) await session.io.stdout.write(`${safeText(id)}:\n`);
@@ -132,13 +135,7 @@ async function execOnce(session: Session, id: string, cmd: string[], flags: Exec
   }
 }
 
-async function execSyncEach(
-  session: Session,
-  ids: string[],
-  cmd: string[],
-  flags: ExecFlags,
-  hasTitle: boolean,
-): Promise<number[]> {
+async function execSyncEach(session: Session, { ids, cmd, flags, hasTitle }: Execution): Promise<number[]> {
   const timeout = BigInt(parseWhole(flags.timeout ?? "0", "--timeout"));
   const codes: number[] = [];
   const run = async (id: string) => ({ id, result: await execSyncOnce(session, id, cmd, timeout) });

@@ -7,11 +7,11 @@ import { humanSize } from "../output/human.ts";
 import { formatFields } from "../output/lines.ts";
 import { goTime } from "../output/time.ts";
 
-/** `imagefsinfo`: what images and writable layers take of the disk. */
+/** `imagefsinfo`: how much disk images and writable layers use. */
 export function addImagefsinfo(program: Command, app: App): void {
   const command = program
     .command("imagefsinfo")
-    .description("show how much of the disk images and writable layers take")
+    .description("show how much disk images and writable layers use")
     .option("-o, --output <format>", "json, yaml or table", "json")
     .option("--template <text>", "refused: keelctl has no Go templates")
     .action((flags: { output: string }) =>
@@ -26,7 +26,7 @@ export function addImagefsinfo(program: Command, app: App): void {
         await io.stdout.write(text);
       }),
     );
-  addExamples(command, [["keelctl imagefsinfo -o table", "for reading"]]);
+  addExamples(command, [["keelctl imagefsinfo -o table", "for people"]]);
 }
 
 function usages(title: string, list: readonly FilesystemUsage[]): string {

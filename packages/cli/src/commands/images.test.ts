@@ -92,12 +92,12 @@ test("inspecti", async (t) => {
   });
 });
 
-test("rmi says what is gone, and warns of the other tags", async (t) => {
+test("rmi prints what it removed, and warns of the other tags", async (t) => {
   const fake = await withImages(t);
   assert.deepEqual(await fake.keelctl("rmi", "localhost:5000/pause:3.9"), {
     code: 0,
     out: "Deleted: localhost:5000/pause:3.9\nDeleted: localhost:5000/pause:3.10\n",
-    err: "keelctl: localhost:5000/pause:3.9 has more tags, which go with it: localhost:5000/pause:3.9, localhost:5000/pause:3.10\n",
+    err: "keelctl: localhost:5000/pause:3.9 has more tags, which are removed too: localhost:5000/pause:3.9, localhost:5000/pause:3.10\n",
   });
   assert.deepEqual(await fake.keelctl("rmi", c.slice(0, 13)), { code: 0, out: `Deleted: app@sha256:${b}\n`, err: "" });
   assert.deepEqual(await fake.keelctl("rmi", "nope", "busybox:1"), {
@@ -140,11 +140,11 @@ test("pull -pt gives up, as crictl spells it", async (t) => {
   assert.deepEqual(await fake.keelctl("pull", "-pt", "20ms", "x"), {
     code: 1,
     out: "",
-    err: "keelctl: PullImage took longer than 0.02 s. It may still be under way; give it more time with --pull-timeout\n",
+    err: "keelctl: PullImage took longer than 0.02 s. It may still be in progress; give it more time with --pull-timeout\n",
   });
 });
 
-test("pull on a terminal: a bar where the runtime tells of progress, wiped at the end", async (t) => {
+test("pull on a terminal: a bar if the runtime reports progress, removed at the end", async (t) => {
   const pulled = Promise.withResolvers<{ imageRef: string }>();
   const layers = [
     { digest: "sha256:1", stage: "done", bytes: 10, totalBytes: 10 },
@@ -171,7 +171,7 @@ test("pull on a terminal: a bar where the runtime tells of progress, wiped at th
   assert.ok(err.endsWith("\r\u001b[K"));
 });
 
-test("pull on a terminal: a spinner where the runtime tells nothing, and it is asked only ten times", async (t) => {
+test("pull on a terminal: a spinner if the runtime reports no progress, which it is asked for only ten times", async (t) => {
   const pulled = Promise.withResolvers<{ imageRef: string }>();
   let polls = 0;
   let turns = 0;

@@ -31,7 +31,7 @@ export function addImages(program: Command, app: App): void {
     .addOption(
       listOption(
         "-f, --filter <condition>",
-        "dangling=true|false, reference=REGEX, before=IMAGE or since=IMAGE (repeatable; before and since mean the sorted list)",
+        "dangling=true|false, reference=REGEX, before=IMAGE or since=IMAGE (repeatable; before and since mean positions in the sorted list)",
       ),
     )
     .option("-o, --output <format>", "table, json or yaml", "table")
@@ -83,7 +83,7 @@ function formatImage(image: Image): string {
     ...image.repoTags.map((tag) => ["RepoTags", tag] as const),
     ...image.repoDigests.map((digest) => ["RepoDigests", digest] as const),
     ["Size", image.size === 0n ? undefined : String(image.size)],
-    // As Go prints the message that wraps the number.
+    // As Go prints a message with one number.
     ["Uid", image.uid === undefined ? undefined : image.uid.value === 0n ? "" : `value:${image.uid.value}`],
     ["Username", orNone(image.username)],
     ["Pinned", image.pinned ? "true" : undefined],

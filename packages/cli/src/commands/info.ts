@@ -11,11 +11,11 @@ interface InfoFlags {
   quiet?: boolean;
 }
 
-/** `info`: the runtime's conditions, handlers, features and whatever else it tells. */
+/** `info`: the runtime's conditions, handlers, features and whatever else it reports. */
 export function addInfo(program: Command, app: App): void {
   const command = program
     .command("info")
-    .description("show the runtime's state: is it ready, is the network, what can it do")
+    .description("show whether the runtime and its network are ready, and what the runtime can do")
     .option("-o, --output <format>", "json or yaml", "json")
     .option("-q, --quiet", "leave out the runtime's verbose information")
     .option("--template <text>", "refused: keelctl has no Go templates")
@@ -33,7 +33,7 @@ export function addInfo(program: Command, app: App): void {
   ]);
 }
 
-/** crictl prints these two in snake case and without what is false; what the runtime did not send is not there. */
+/** crictl prints these two in snake case, without values that are false and without what the runtime did not send. */
 function capabilities({ runtimeHandlers, features }: StatusResponse): { [key: string]: Json } {
   return {
     ...(runtimeHandlers.length === 0

@@ -25,8 +25,8 @@ interface InspectFlags extends ContainerSelection {
 export function addInspect(program: Command, app: App): void {
   const command = program
     .command("inspect")
-    .description("show containers in full; without ids those that the flags choose, or all that run")
-    .argument("[containers...]", "ids or beginnings of ids")
+    .description("show containers in full; without ids those that the flags choose, or all that are running")
+    .argument("[containers...]", "ids or id prefixes")
     .option("-a, --all", "containers in every state")
     .option("--namespace <regex>", "containers of pods whose namespace matches")
     .option("-o, --output <format>", "json, yaml or table", "json")
@@ -59,11 +59,11 @@ export function addInspect(program: Command, app: App): void {
     );
   addExamples(addContainerSelection(command), [
     ["keelctl inspect $ID | jq .status.exitCode", "how it ended"],
-    ["keelctl inspect -l -o table", "the newest one, for reading"],
+    ["keelctl inspect -l -o table", "the newest one, for people"],
   ]);
 }
 
-/** crictl's form of the status: times as text, what is not set as null. */
+/** The status as crictl prints it: times as text, unset fields as null. */
 function statusJson(status: ContainerStatus | undefined): { [key: string]: Json } {
   if (status === undefined) return {};
   const hasFinished =

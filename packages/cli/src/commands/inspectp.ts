@@ -24,7 +24,7 @@ export function addInspectp(program: Command, app: App): void {
   const command = program
     .command("inspectp")
     .description("show pods in full; without ids those that the flags choose")
-    .argument("[pods...]", "ids or beginnings of ids")
+    .argument("[pods...]", "ids or id prefixes")
     .option("-o, --output <format>", "json, yaml or table", "json")
     .option("-q, --quiet", "leave out the runtime's verbose information")
     .option("--template <text>", "refused: keelctl has no Go templates")
@@ -55,7 +55,7 @@ export function addInspectp(program: Command, app: App): void {
   addExamples(addPodSelection(command), [["keelctl inspectp $POD | jq -r .status.network.ip", "the pod's address"]]);
 }
 
-/** crictl's form of the status: the time as text, what is not set as null. */
+/** The status as crictl prints it: the time as text, unset fields as null. */
 function statusJson(status: PodSandboxStatus | undefined): { [key: string]: Json } {
   if (status === undefined) return {};
   return {

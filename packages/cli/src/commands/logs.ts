@@ -33,8 +33,8 @@ export function addLogs(program: Command, app: App): void {
   const command = program
     .command("logs")
     .description("print what a container wrote, from its log file on this host")
-    .argument("[container]", "id or beginning of one")
-    .option("-f, --follow", "go on until the container ends")
+    .argument("[container]", "id or id prefix")
+    .option("-f, --follow", "keep printing until the container ends")
     .option("-p, --previous", "the log of the attempt before this one")
     .option("-r, --reopen", "have the runtime reopen the log file first")
     .option("--tail <lines>", "only the last lines, this many")
@@ -49,7 +49,7 @@ export function addLogs(program: Command, app: App): void {
       }),
     );
   addExamples(command, [
-    ["keelctl logs -f --tail 20 $ID", "the last lines and what comes"],
+    ["keelctl logs -f --tail 20 $ID", "the last lines, and then new ones"],
     ["keelctl logs -s stderr -t --since 1h $ID", "the errors of the last hour, with their times"],
   ]);
 }
@@ -60,7 +60,7 @@ async function logs(session: Session, id: string, flags: LogsFlags): Promise<voi
   const tailLines = atLeastZero(flags.tail, "--tail");
   if (flags.reopen === true) {
     await session.runtime.call("reopenContainerLog", ReopenContainerLogRequest.fromPartial({ containerId: id }));
-    await note(io, "the log file is reopened");
+    await note(io, "the log file was reopened");
   }
   const status = await statusOf(session, id);
   if (status.logPath === "")
@@ -80,7 +80,7 @@ async function logs(session: Session, id: string, flags: LogsFlags): Promise<voi
   try {
     await readLog(path, printer, { tailLines, follow: waiter });
   } catch (error) {
-    // Ctrl-C is how one ends this; what was printed is what was wanted.
+    // Ctrl-C is the normal way to end this.
     if (!io.signal.aborted) throw error;
   }
 }
@@ -102,7 +102,7 @@ function printOptions(flags: LogsFlags, nowMs: number): PrintOptions {
   };
 }
 
-/** crictl takes a negative number for no limit. */
+/** For crictl a negative number is no limit. */
 function atLeastZero(text: string | undefined, what: string): number | undefined {
   const number = text === undefined ? -1 : parseWhole(text, what);
   return number < 0 ? undefined : number;
@@ -123,12 +123,12 @@ function previousPath(status: ContainerStatus): string {
   if (attempt === 0)
     throw new StatusError(
       Code.NotFound,
-      `container ${status.metadata?.name ?? status.id} is its first attempt; there is no log before it`,
+      `container ${status.metadata?.name ?? status.id} is in its first attempt; there is no earlier log`,
     );
   return join(dirname(status.logPath), `${attempt - 1}${extname(basename(status.logPath))}`);
 }
 
-/** A container goes on while its runtime is down, and one that is created may still start. */
+/** A container keeps running while its runtime is down, and one that is created may still start. */
 async function hasEnded(session: Session, id: string): Promise<boolean> {
   try {
     const { state } = await statusOf(session, id);

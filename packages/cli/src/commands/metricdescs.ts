@@ -4,11 +4,11 @@ import type { App } from "../app.ts";
 import { addExamples } from "../flags.ts";
 import { formatDocument, messageJson, outputFormat } from "../output/document.ts";
 
-/** `metricdescs`: which metrics of pods there are. */
+/** `metricdescs`: the metrics of pods that a runtime has. */
 export function addMetricdescs(program: Command, app: App): void {
   const command = program
     .command("metricdescs")
-    .description("show which metrics of pods the runtime has, with their labels")
+    .description("show the metrics of pods that the runtime has, with their labels")
     .option("-o, --output <format>", "json or yaml", "json")
     .action((flags: { output: string }) =>
       app.run(async ({ io, runtime }) => {

@@ -5,7 +5,7 @@ import { addExamples } from "../flags.ts";
 import { formatDocument, messageJson, outputFormat } from "../output/document.ts";
 import { watch } from "../output/watch.ts";
 
-/** How often -w asks, in ms. */
+/** How often -w asks the runtime, in ms. */
 const everyMs = 1000;
 
 /** `metricsp`: the metrics of pods, as a kubelet passes them to Prometheus. */
@@ -14,7 +14,7 @@ export function addMetricsp(program: Command, app: App): void {
     .command("metricsp")
     .description("show the metrics of all pods and their containers")
     .option("-o, --output <format>", "json or yaml", "json")
-    .option("-w, --watch", "again every second")
+    .option("-w, --watch", "repeat every second")
     .action((flags: { output: string; watch?: boolean }) =>
       app.run(async ({ io, runtime }) => {
         const format = outputFormat(flags.output, ["json", "yaml"]);
@@ -26,5 +26,5 @@ export function addMetricsp(program: Command, app: App): void {
         else await io.stdout.write(await view());
       }),
     );
-  addExamples(command, [["keelctl metricsp | jq '.podMetrics[0].metrics'", "those of one pod itself"]]);
+  addExamples(command, [["keelctl metricsp | jq '.podMetrics[0].metrics'", "those of one pod"]]);
 }

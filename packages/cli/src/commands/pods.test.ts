@@ -86,7 +86,7 @@ test("pods: the flags choose", async (t) => {
   });
 });
 
-test("pods: wrong flags are refused with what is right", async (t) => {
+test("pods: wrong flags are refused with what is allowed", async (t) => {
   const fake = await withPods(t);
   const err = async (...flags: string[]) => {
     const { code, err, out } = await fake.keelctl("pods", ...flags);
@@ -98,7 +98,7 @@ test("pods: wrong flags are refused with what is right", async (t) => {
   assert.equal(await err("--label", "x"), "keelctl: --label x: must be key=value\n");
   assert.equal(await err("--name", "("), "keelctl: --name (: not a regular expression\n");
   assert.equal(await err("-n", "two"), "keelctl: --last two: must be a whole number\n");
-  assert.equal(await err("-o", "xml"), "keelctl: -o xml: the output is one of table, wide, json, yaml\n");
+  assert.equal(await err("-o", "xml"), "keelctl: -o xml: must be one of table, wide, json, yaml\n");
   assert.match(await err("-o", "go-template"), /keelctl has no Go templates/);
 });
 
@@ -167,7 +167,7 @@ test("runp: reads the file, gives it a uid, prints the id", async (t) => {
   assert.equal((await fake.keelctlWith(fromStdin, "runp", "-")).out, "pod2\n");
 });
 
-test("stopp and rmp say what they did; rmp refuses a pod that runs, but not with --force", async (t) => {
+test("stopp and rmp say what they did; rmp refuses a running pod unless --force is given", async (t) => {
   const fake = await withPods(t);
   const id = "a".repeat(64);
   assert.deepEqual(await fake.keelctl("rmp", id), {
@@ -181,14 +181,14 @@ test("stopp and rmp say what they did; rmp refuses a pod that runs, but not with
   assert.deepEqual(await fake.keelctl("rmp", "-a"), { code: 0, out: "", err: "keelctl: no pods to remove\n" });
 });
 
-test("rmp goes on after an error, and tells every one", async (t) => {
+test("rmp continues after an error, and reports every one", async (t) => {
   const fake = await withPods(t);
   const { code, out, err } = await fake.keelctl("rmp", "x1", "b".repeat(64), "x2");
   assert.deepEqual([code, out], [1, `Removed sandbox ${"b".repeat(64)}\n`]);
   assert.equal(err, "keelctl: remove pod x1: no x1 (NotFound)\nremove pod x2: no x2 (NotFound)\n");
 });
 
-test("without arguments runp, stopp and rmp show their help and leave with 0, as crictl", async (t) => {
+test("without arguments runp, stopp and rmp show their help and exit with 0, like crictl", async (t) => {
   const fake = await startFakeRuntime(t);
   for (const command of ["runp", "stopp", "rmp"]) {
     const { code, out, err } = await fake.keelctl(command);

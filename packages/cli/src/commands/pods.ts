@@ -29,10 +29,10 @@ export function addPods(program: Command, app: App): void {
   const command = program
     .command("pods")
     .description("list pods, newest first")
-    .option("--id <id>", "the pod with this id or beginning of one")
+    .option("--id <id>", "the pod with this id or id prefix")
     .option(
       "-o, --output <format>",
-      "table, wide (handler behind the default, IP, containers too), json or yaml",
+      "table, wide (also the handler that is the default, IP, containers), json or yaml",
       "table",
     )
     .option("-q, --quiet", "only the ids")
@@ -52,8 +52,8 @@ export function addPods(program: Command, app: App): void {
     );
   addExamples(addPodSelection(command), [
     ["keelctl pods", "all of them"],
-    ["keelctl pods -o wide", "with their addresses, and how many containers run"],
-    ["keelctl pods --namespace '^kube-' -s notready", "what is not ready there"],
+    ["keelctl pods -o wide", "with their addresses, and how many containers are running"],
+    ["keelctl pods --namespace '^kube-' -s notready", "those that are not ready, in some namespaces"],
     ["keelctl rmp -f $(keelctl pods -q --label app=old)", "remove the pods of one application"],
   ]);
 }
@@ -87,7 +87,7 @@ function formatPods(pods: PodSandbox[], flags: PodsFlags, nowMs: number, wide: W
 
 interface WideColumns {
   readonly details: ReadonlyMap<string, PodDetails>;
-  /** Of each pod its addresses, and how many of its containers run. */
+  /** For each pod its addresses, and how many of its containers are running. */
   readonly cells: readonly (readonly string[])[];
 }
 

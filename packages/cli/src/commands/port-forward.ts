@@ -25,12 +25,12 @@ export function addPortForward(program: Command, app: App): void {
     .description(
       "listen on ports of this host and pass their connections into a pod, until interrupted or the pod is gone",
     )
-    .argument("[pod]", "id or beginning of one")
+    .argument("[pod]", "id or id prefix")
     .argument("[ports...]", "LOCAL:PORT, :PORT for any free port here, or PORT for the same on both sides")
     .addOption(
       listOption(
         "--address <address>",
-        "listen at this address instead of localhost (repeatable); 0.0.0.0 lets others in",
+        "listen on this address instead of localhost (repeatable); 0.0.0.0 lets other hosts in",
       ),
     )
     .action((pod: string | undefined, ports: string[], flags: PortForwardFlags) => {
@@ -54,7 +54,7 @@ async function portForward(session: Session, pod: string, pairs: PortPair[], fla
   using cleanup = new DisposableStack();
   cleanup.defer(() => io.signal.removeEventListener("abort", stop));
   const tunnels = cleanup.use(new Tunnels(session, pod, pairs, flags));
-  // Once before anyone connects: what is wrong with the pod is said now, not to the first client.
+  // Before anyone connects, so that what is wrong with the pod is reported now and not to the first client.
   await tunnels.open();
   const clients = new Set<Duplex>();
   cleanup.defer(() => clients.forEach((client) => client.destroy()));
@@ -71,7 +71,7 @@ async function portForward(session: Session, pod: string, pairs: PortPair[], fla
   return 0;
 }
 
-/** One connection. What goes wrong with it is told and does not end the others; throws when the pod is gone. */
+/** Forwards one connection. Its failure is reported and does not end the others. Throws when the pod is gone. */
 async function forwardOne({ io }: Session, tunnels: Tunnels, client: Duplex, podPort: number): Promise<void> {
   client.on("error", () => {});
   let tunnel: Tunnel;
@@ -91,7 +91,7 @@ async function forwardOne({ io }: Session, tunnels: Tunnels, client: Duplex, pod
   }
 }
 
-/** The way into the pod, made again when it is lost, as after a restart of the runtime. */
+/** The tunnel into the pod, made again when it is lost, as after a restart of the runtime. */
 class Tunnels implements Disposable {
   readonly #session: Session;
   readonly #pod: string;
@@ -106,7 +106,7 @@ class Tunnels implements Disposable {
     this.#flags = flags;
   }
 
-  /** The one that is there, or a new one. */
+  /** The one that is open, or a new one. */
   async open(): Promise<Tunnel> {
     const before = this.#tunnel;
     const tunnel = await before?.catch(() => undefined);

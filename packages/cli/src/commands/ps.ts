@@ -23,9 +23,9 @@ interface PsFlags extends ContainerSelection {
 export function addPs(program: Command, app: App): void {
   const command = program
     .command("ps")
-    .description("list containers, newest first; without other flags those that run")
+    .description("list containers, newest first; without other flags those that are running")
     .option("-a, --all", "containers in every state")
-    .option("--id <id>", "the container with this id or beginning of one")
+    .option("--id <id>", "the container with this id or id prefix")
     .option("--namespace <regex>", "containers of pods whose namespace matches")
     .option(
       "-o, --output <format>",
@@ -123,7 +123,7 @@ async function wideCells(session: Session, containers: Container[]): Promise<str
   });
 }
 
-/** A kubelet creates containers by image id; only such a text is cut, or looked up. */
+/** A kubelet creates containers by image id; only an id is shortened, or looked up. */
 async function imageText(session: Session, container: Container, flags: PsFlags): Promise<string> {
   const image = container.image?.image ?? "";
   if (flags.resolveImagePath === true) {

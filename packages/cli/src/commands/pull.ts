@@ -13,7 +13,7 @@ interface PullFlags extends AuthFlags, PullTimeoutFlags {
   annotation?: string[];
 }
 
-/** `pull`: brings an image. */
+/** `pull`: fetches an image from its registry. */
 export function addPull(program: Command, app: App): void {
   const command = program
     .command("pull")
@@ -34,6 +34,6 @@ export function addPull(program: Command, app: App): void {
     );
   addExamples(addPullFlags(command), [
     ["keelctl pull docker.io/library/busybox:1.36", "by tag"],
-    ["keelctl pull -u me registry.example.com/app", "asks for me's password"],
+    ["keelctl pull -u me registry.example.com/app", "asks for the password of `me`"],
   ]);
 }

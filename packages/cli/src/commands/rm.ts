@@ -27,9 +27,9 @@ export function addRm(program: Command, app: App): void {
   const command = program
     .command("rm")
     .description("remove containers that are not running, with their log files, and print each id")
-    .argument("[containers...]", "ids or beginnings of ids")
+    .argument("[containers...]", "ids or id prefixes")
     .option("-a, --all", "every container")
-    .option("-f, --force", "kill those that run first")
+    .option("-f, --force", "kill those that are running first")
     .option("-k, --keep-logs", "leave the log files")
     .action((ids: string[], flags: RmFlags) =>
       app.run(async (session) => {
@@ -45,7 +45,7 @@ export function addRm(program: Command, app: App): void {
         );
       }),
     );
-  addExamples(command, [["keelctl rm $(keelctl ps -q -s exited)", "what has ended"]]);
+  addExamples(command, [["keelctl rm $(keelctl ps -q -s exited)", "those that have ended"]]);
 }
 
 async function allContainers(session: Session): Promise<string[]> {
@@ -75,7 +75,7 @@ async function removeContainer(session: Session, id: string, flags: RmFlags): Pr
   return `${lines}${safeText(id)}\n`;
 }
 
-/** The log and its rotations, which a kubelet names `LOG.TIMESTAMP`; what is already gone is fine. */
+/** Removes the log and its rotations, which a kubelet names `LOG.TIMESTAMP`, as far as they exist. */
 async function removeLogs(session: Session, path: string): Promise<void> {
   const name = basename(path);
   const files = await readdir(dirname(path)).catch(() => [] as string[]);

@@ -23,7 +23,9 @@ interface RmiFlags {
 export function addRmi(program: Command, app: App): void {
   const command = program
     .command("rmi")
-    .description("remove images, each with all of its tags (the CRI cannot remove one tag alone), and say what is gone")
+    .description(
+      "remove images, each with all of its tags (the CRI cannot remove one tag alone), and print what was removed",
+    )
     .argument("[images...]", "names or ids")
     .option("-a, --all", "every image")
     .option("-q, --prune", "every image that no container uses and that is not pinned")
@@ -41,7 +43,7 @@ export function addRmi(program: Command, app: App): void {
     );
   addExamples(command, [
     ["keelctl rmi busybox:1.36", "one image and all of its tags"],
-    ["keelctl rmi --prune", "what is not used"],
+    ["keelctl rmi --prune", "those that are not used"],
   ]);
 }
 
@@ -59,7 +61,7 @@ async function wholeList(session: Session, flags: RmiFlags): Promise<string[]> {
   return images.filter((image) => !image.pinned && !used.has(image.id)).map((image) => image.id);
 }
 
-/** Removes one image. Returns the names that are gone with it; with `isRacing`, none when somebody else was faster. */
+/** Removes one image. Returns the names that it had; with `isRacing`, none when somebody else was faster. */
 async function removeImage(session: Session, name: string, isRacing: boolean): Promise<string[]> {
   const image = await statusOf(session, name);
   if (image === undefined) {
@@ -67,12 +69,12 @@ async function removeImage(session: Session, name: string, isRacing: boolean): P
     throw new StatusError(Code.NotFound, `there is no image ${name}; \`keelctl images\` lists them`);
   }
   if (image.repoTags.length > 1 && !image.id.replace("sha256:", "").startsWith(name.replace("sha256:", ""))) {
-    await note(session.io, `${name} has more tags, which go with it: ${image.repoTags.join(", ")}`);
+    await note(session.io, `${name} has more tags, which are removed too: ${image.repoTags.join(", ")}`);
   }
   try {
     await session.image.call("removeImage", RemoveImageRequest.fromPartial({ image: { image: name } }));
   } catch (error) {
-    // A container may have been made of it since the list was read.
+    // A container may have been created from it since the list was read.
     if (isRacing) return [];
     throw error;
   }

@@ -24,9 +24,9 @@ export function addRmp(program: Command, app: App): void {
   const command = program
     .command("rmp")
     .description("remove pods that are stopped, with everything in them")
-    .argument("[pods...]", "ids or beginnings of ids")
+    .argument("[pods...]", "ids or id prefixes")
     .option("-a, --all", "every pod")
-    .option("-f, --force", "stop those that run first")
+    .option("-f, --force", "stop those that are running first")
     .action((ids: string[], flags: RmpFlags) =>
       app.run(async (session) => {
         const pods = flags.all === true ? await allPods(session) : ids;

@@ -18,7 +18,7 @@ export function addRunp(program: Command, app: App): void {
     .description("run a pod and print its id")
     .argument("[pod-config]", "JSON or YAML of a PodSandboxConfig; - for stdin")
     .option("-r, --runtime <handler>", "the runtime handler, as `keelctl runtimes` lists them")
-    .option("-T, --cancel-timeout <duration>", "give up after (twice) this time")
+    .option("-T, --cancel-timeout <duration>", "give up after twice this time, as crictl does")
     .action((file: string | undefined, flags: RunpFlags) =>
       app.run(async (session) => {
         if (file === undefined) return app.missing(command, "name the file of the pod's configuration");

@@ -5,7 +5,7 @@ import type { App } from "../app.ts";
 import { addExamples } from "../flags.ts";
 import { formatFields } from "../output/lines.ts";
 
-/** `runtime-config`: what a kubelet asks the runtime to be told. */
+/** `runtime-config`: what a kubelet asks the runtime for. */
 export function addRuntimeConfig(program: Command, app: App): void {
   const command = program
     .command("runtime-config")
@@ -15,10 +15,10 @@ export function addRuntimeConfig(program: Command, app: App): void {
         const { linux } = await runtime.call("runtimeConfig", RuntimeConfigRequest.fromPartial({}));
         await io.stdout.write(
           formatFields([
-            ["cgroup driver", linux === undefined ? "not told" : enumName("CgroupDriver", linux.cgroupDriver)],
+            ["cgroup driver", linux === undefined ? "not reported" : enumName("CgroupDriver", linux.cgroupDriver)],
           ]),
         );
       }),
     );
-  addExamples(command, [["keelctl runtime-config", "must be what the kubelet uses"]]);
+  addExamples(command, [["keelctl runtime-config", "must be the one that the kubelet uses"]]);
 }

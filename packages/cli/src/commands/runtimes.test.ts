@@ -80,7 +80,7 @@ const rowsOf = (text: string) =>
 /** Times are different each time. */
 const withoutTimes = (text: string) => text.replaceAll(/\d+ ms/g, "N ms");
 
-test("the handlers of keelsond with all that it tells, the default first, and those with a problem", async (t) => {
+test("keelsond's handlers with all their details, the default first, and those with a problem", async (t) => {
   const fake = await withStatus(t, keelsond);
   assert.deepEqual(rowsOf((await fake.keelctl("runtimes")).out), [
     ["HANDLER", "TYPE", "VERSION", "FEATURES", "PATH", "PROBLEM"],
@@ -115,7 +115,7 @@ test("the handlers of keelsond with all that it tells, the default first, and th
   );
 });
 
-test("of containerd what its configuration tells, of others the names, and garbage is passed over", async (t) => {
+test("for containerd what its configuration says, for others the names; garbage is ignored", async (t) => {
   assert.deepEqual(rowsOf((await (await withStatus(t, containerd)).keelctl("runtimes")).out).slice(1), [
     ["runc (default)", "io.containerd.runc.v2", "-", "-", "/usr/sbin/runc", "-"],
     ["kata", "io.containerd.kata.v2", "-", "-", "/opt/kata/shim", "-"],
@@ -130,7 +130,7 @@ test("of containerd what its configuration tells, of others the names, and garba
   ]);
 });
 
-test("--check runs a pod by each, with the busybox that is here, tells how it went and leaves nothing", async (t) => {
+test("--check runs a pod by each, with a busybox that the runtime has, reports how it went and leaves nothing", async (t) => {
   const fake = await withStatus(t, keelsond);
   const { code, out } = await fake.keelctl("runtimes", "--check");
   assert.equal(code, 1, "kata cannot run");
@@ -149,7 +149,7 @@ test("--check runs a pod by each, with the busybox that is here, tells how it we
   assert.deepEqual([runtimes[0]!.check.ok, runtimes[0]!.check.kernel], [true, "Linux 6.1.0"]);
 });
 
-test("an image that is not here is pulled and removed again", async (t) => {
+test("an image that the runtime does not have is pulled and removed again", async (t) => {
   const fake = await withStatus(t, keelsond);
   assert.equal((await fake.keelctl("runtimes", "crun", "--check", "--image", "other/tools:1")).code, 0);
   assert.deepEqual(
@@ -168,7 +168,7 @@ test("an image that is not here is pulled and removed again", async (t) => {
   assert.equal(code, 1);
   assert.match(
     err,
-    /pull docker\.io\/library\/busybox:1\.36 for the check \(--image names one that is here; it needs sleep and uname\): no route/,
+    /pull docker\.io\/library\/busybox:1\.36 for the check \(name an image that the runtime has with --image; it needs sleep and uname\): no route/,
   );
 });
 
@@ -193,12 +193,12 @@ test("whatever step fails, it is named and nothing is left", async (t) => {
   });
   assert.match(
     (await without.keelctl("runtimes", "crun", "--check")).out,
-    /crun: FAILED: run a command in it: uname left with 127: no uname\n$/,
+    /crun: FAILED: run a command in it: uname exited with 127: no uname\n$/,
   );
   assert.deepEqual(without.pods, []);
 });
 
-test("an interrupt while the pod comes up waits for it, removes it and leaves with the signal's code", async (t) => {
+test("an interrupt while the pod comes up waits for it, removes it and exits with the signal's code", async (t) => {
   const interrupt = new AbortController();
   const fake: FakeRuntime = await withStatus(t, keelsond, {
     runPodSandbox: async ({ config }) => {
@@ -210,7 +210,7 @@ test("an interrupt while the pod comes up waits for it, removes it and leaves wi
   });
   const { code, err } = await fake.keelctlWith({ signal: interrupt.signal }, "runtimes", "--check");
   assert.equal(code, 130);
-  assert.match(err, /removing what the check has made; interrupt again to leave it/);
+  assert.match(err, /removing what the check has created; interrupt again to leave it/);
   assert.deepEqual(fake.pods, []);
   assert.deepEqual(fake.calls.filter(({ name }) => name === "runPodSandbox").length, 1);
 });
@@ -230,7 +230,7 @@ test("what a check that was killed has left is removed by the next one; other po
   );
 });
 
-test("where no handler is known, the default one is checked", async (t) => {
+test("without any known handler, the default one is checked", async (t) => {
   const fake = await withStatus(t, StatusResponse.fromPartial({}));
   assert.match((await fake.keelctl("runtimes", "--check")).out, /\n\(default\): ok: /);
 });

@@ -26,10 +26,10 @@ export function addRuntimes(program: Command, app: App): void {
     .argument("[handler...]", "only these")
     .option("-o, --output <format>", "table, json or yaml", "table")
     .option("-q, --quiet", "only the names")
-    .option("--check", "run a pod with a container by each, remove it again, and say how it went")
+    .option("--check", "run a pod with a container by each, remove it again, and report how it went")
     .option(
       "--image <image>",
-      `for --check: an image with sleep and uname; without it a busybox that is here, else ${defaultCheckImage}`,
+      `for --check: an image with sleep and uname; without it a busybox that the runtime has, else ${defaultCheckImage}`,
     )
     .action((names: string[], flags: RuntimesFlags) =>
       app.run(async (session) => {
@@ -59,9 +59,9 @@ export function addRuntimes(program: Command, app: App): void {
       }),
     );
   addExamples(command, [
-    ["keelctl runtimes", "what there is, and what is wrong with it"],
-    ["keelctl runtimes --check", "whether each can run a pod; leaves with 1 when one cannot"],
-    ["keelctl runtimes kata --check --image registry.local/busybox:1", "one of them, with an image of one's own"],
+    ["keelctl runtimes", "all of them, and what is wrong with them"],
+    ["keelctl runtimes --check", "whether each can run a pod; exits with 1 when one cannot"],
+    ["keelctl runtimes kata --check --image registry.local/busybox:1", "one of them, with an image of your own"],
     ["keelctl runtimes -o json | jq -r '.runtimes[] | select(.problem != \"\") | .name'", "those with a problem"],
   ]);
 }
@@ -72,12 +72,14 @@ async function selectHandlers({ runtime }: Session, names: readonly string[]): P
   if (unknown !== undefined)
     throw new StatusError(
       Code.NotFound,
-      `there is no runtime handler ${unknown}; there are: ${all.map(({ name }) => name || "(default)").join(", ") || "none that the runtime tells of"}`,
+      `there is no runtime handler ${unknown}; there are: ${all.map(({ name }) => name || "(default)").join(", ") || "none, the runtime reports no handlers"}`,
     );
   return names.length === 0 ? all : all.filter(({ name }) => names.includes(name));
 }
 
-/** One after the other, so that each has the machine for itself; what one leaves is removed before its result is told. */
+/**
+ * One after the other, so that each has the machine to itself. What a check made is removed before its result is given.
+ */
 async function* checkAll(
   session: Session,
   handlers: readonly HandlerView[],
@@ -85,13 +87,13 @@ async function* checkAll(
 ): AsyncGenerator<[name: string, result: CheckResult]> {
   await removeAbandoned(session);
   await using image = await openCheckImage(session, named);
-  // Of some runtimes only the default one is known, and that only by being so.
+  // Some runtimes list no handlers: then only the default one can be tried, without a name.
   for (const { name, problem } of handlers.length === 0 ? [{ name: "", problem: "" }] : handlers) {
     yield [name, problem === "" ? await checkHandler(session, name, image.name) : { ok: false, error: problem }];
   }
 }
 
-/** Features in the words of the CRI, cut short: userns, rro. */
+/** Features in short forms of the CRI's words: userns, rro. */
 function formatHandlers(handlers: readonly HandlerView[]): string {
   const rows = handlers.map((handler) => [
     handler.name === "" ? "(default)" : `${handler.name}${handler.isDefault ? " (default)" : ""}`,

@@ -10,7 +10,7 @@ export function addStart(program: Command, app: App): void {
   const command = program
     .command("start")
     .description("start containers that were created, and print each id")
-    .argument("[containers...]", "ids or beginnings of ids")
+    .argument("[containers...]", "ids or id prefixes")
     .action((ids: string[]) =>
       app.run(async (session) => {
         if (ids.length === 0) throw new StatusError(Code.InvalidArgument, "start: name the containers to start");

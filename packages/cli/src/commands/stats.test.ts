@@ -15,7 +15,7 @@ import { ago, type FakeRuntime, startFakeRuntime } from "../testing/fake-runtime
 
 process.env.TZ = "UTC";
 
-/** Two containers that run and one that has ended; each list is a second later, in which `a` uses half a CPU. */
+/** Two running containers and one that has ended; each list is a second later, in which `a` uses half a CPU. */
 async function withUsage(t: TestContext): Promise<FakeRuntime> {
   let lists = 0;
   const sample = (id: string, name: string, coresTimes1e9: bigint) =>
@@ -92,7 +92,7 @@ const words = (out: string) =>
     .split("\n")
     .map((line) => line.split(/ {2,}/));
 
-test("stats: what runs, CPU between two samples; -a what has ended too", async (t) => {
+test("stats: running containers, CPU between two samples; -a ended ones too", async (t) => {
   const fake = await withUsage(t);
   const { code, out } = await fake.keelctl("stats");
   assert.equal(code, 0);
@@ -116,7 +116,7 @@ test("stats: what runs, CPU between two samples; -a what has ended too", async (
   assert.match((await fake.keelctl("stats", "-s", "0")).err, /--seconds 0: must be/);
 });
 
-test("stats -w: again and again until interrupted, which is no error", async (t) => {
+test("stats -w: repeats until interrupted, which is no error", async (t) => {
   const fake = await withUsage(t);
   const interrupt = new AbortController();
   let views = 0;
@@ -140,7 +140,7 @@ test("statsp: pods", async (t) => {
   assert.match((await fake.keelctl("statsp", "-o", "yaml")).out, /rxBytes:\n +value: "0"/);
 });
 
-test("cpuPercent: between samples, as the runtime says, or unknown", () => {
+test("cpuPercent: between samples, the runtime's own figure, or unknown", () => {
   const at = (timestamp: bigint, used: bigint, nanoCores?: bigint) => ({
     timestamp,
     usageCoreNanoSeconds: { value: used },
@@ -175,7 +175,7 @@ test("metricdescs, metricsp, imagefsinfo", async (t) => {
   );
 });
 
-test("top -n 1: rates after two samples, sorted, with what the runtime does not tell left out", async (t) => {
+test("top -n 1: rates after two samples, sorted, without what the runtime does not report", async (t) => {
   const fake = await withUsage(t);
   const { code, out, err } = await fake.keelctl("top", "-n", "1");
   assert.deepEqual({ code, err }, { code: 0, err: "" });

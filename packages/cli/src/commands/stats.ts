@@ -26,10 +26,10 @@ interface StatsFlags extends StatsViewFlags {
 export function addStats(program: Command, app: App): void {
   const command = program
     .command("stats")
-    .description("show what containers use; without -a those that run")
-    .argument("[container]", "id or beginning of one")
+    .description("show what containers use; without -a those that are running")
+    .argument("[container]", "id or id prefix")
     .option("-a, --all", "containers in every state")
-    .option("--id <id>", "the container with this id or beginning of one")
+    .option("--id <id>", "the container with this id or id prefix")
     .option("-p, --pod <id>", "containers of this pod")
     .addOption(listOption("--label <key=value>", "containers with this label (repeatable)"));
   addStatsViewOptions(command).action((id: string | undefined, flags: StatsFlags) =>
@@ -43,15 +43,15 @@ export function addStats(program: Command, app: App): void {
     }),
   );
   addExamples(command, [
-    ["keelctl stats", "what runs, measured for a second"],
-    ["keelctl stats -a -o json", "every number that the runtime gives"],
+    ["keelctl stats", "running containers, measured for a second"],
+    ["keelctl stats -a -o json", "every number that the runtime reports"],
     ["keelctl stats -w -s 5 -p $POD", "one pod, every 5 seconds"],
   ]);
 }
 
 type Wanted = StatsFlags & { id: string };
 
-/** In crictl's order: by id, so that views of -w stay in place. */
+/** In crictl's order, by id, so that rows stay in place with -w. */
 async function listStats({ runtime }: Session, flags: Wanted): Promise<ContainerStats[]> {
   const filter = {
     id: flags.id,

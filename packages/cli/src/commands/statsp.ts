@@ -20,8 +20,8 @@ export function addStatsp(program: Command, app: App): void {
   const command = program
     .command("statsp")
     .description("show what pods use, all their containers together")
-    .argument("[pod]", "id or beginning of one")
-    .option("--id <id>", "the pod with this id or beginning of one")
+    .argument("[pod]", "id or id prefix")
+    .option("--id <id>", "the pod with this id or id prefix")
     .addOption(listOption("--label <key=value>", "pods with this label (repeatable)"));
   addStatsViewOptions(command).action((id: string | undefined, flags: StatspFlags) =>
     app.run(async (session) => {

@@ -18,7 +18,7 @@ export function addStop(program: Command, app: App): void {
   const command = program
     .command("stop")
     .description("stop containers and print each id; without -t they are killed at once")
-    .argument("[containers...]", "ids or beginnings of ids")
+    .argument("[containers...]", "ids or id prefixes")
     .option("-t, --timeout <seconds>", "seconds between the stop signal and the kill", "0")
     .option("-a, --all", "every running container")
     .action((ids: string[], flags: StopFlags) =>
@@ -30,7 +30,7 @@ export function addStop(program: Command, app: App): void {
         }
       }),
     );
-  addExamples(command, [["keelctl stop -t 10 $(keelctl ps -q --name web)", "ten seconds to end by itself"]]);
+  addExamples(command, [["keelctl stop -t 10 $(keelctl ps -q --name web)", "with ten seconds to end by itself"]]);
 }
 
 async function wanted(session: Session, ids: string[], flags: StopFlags): Promise<string[]> {

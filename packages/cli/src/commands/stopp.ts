@@ -8,7 +8,7 @@ export function addStopp(program: Command, app: App): void {
   const command = program
     .command("stopp")
     .description("stop pods and everything in them; they stay in the list until `rmp`")
-    .argument("[pods...]", "ids or beginnings of ids")
+    .argument("[pods...]", "ids or id prefixes")
     .action((ids: string[]) =>
       app.run(async (session) => {
         if (ids.length === 0) return app.missing(command, "name the pods to stop");

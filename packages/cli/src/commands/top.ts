@@ -18,14 +18,14 @@ interface TopFlags extends ContainerSelection {
   iterations?: string;
 }
 
-/** The keys that sort. */
+/** The keys that change the sort order. */
 const sortKeys: Readonly<Record<string, SortKey>> = { c: "cpu", m: "memory", i: "io", n: "network", r: "restarts" };
 
-/** Of a terminal (xterm): another screen without a cursor, and back. */
+/** Switches a terminal (xterm) to its other screen without a cursor, and back. */
 const enterScreen = "\u001b[?1049h\u001b[?25l";
 const leaveScreen = "\u001b[?25h\u001b[?1049l";
 
-/** `top`: what runs and what it uses, live. */
+/** `top`: running containers and what they use, live. */
 export function addTop(program: Command, app: App): void {
   const command = program
     .command("top")
@@ -34,7 +34,7 @@ export function addTop(program: Command, app: App): void {
     )
     .option("--sort <key>", `what to sort by: ${Object.values(sortKeys).join(", ")}`, "cpu")
     .option("-s, --seconds <seconds>", "time between two views", "2")
-    .option("-n, --iterations <count>", "end after so many views; 1 for a script")
+    .option("-n, --iterations <count>", "end after this many views; 1 for a script")
     .option("-p, --pod <id>", "containers of this pod")
     .option("--name <regex>", "containers whose name matches")
     .option("--namespace <regex>", "containers of pods whose namespace matches")
@@ -55,7 +55,7 @@ async function top(session: Session, flags: TopFlags): Promise<void> {
   using view = new View(session, parseSort(flags.sort), isLive);
   try {
     if (isLive) await view.enter();
-    // Rates need two samples; who looks on sees the rest at once.
+    // Rates need two samples; on a terminal the rest is shown at once.
     let before: UsageSample | undefined;
     if (!isLive) {
       before = await takeSample(session, flags);
@@ -69,7 +69,7 @@ async function top(session: Session, flags: TopFlags): Promise<void> {
       before = now;
     }
   } catch (error) {
-    // Ctrl-C is how one ends this.
+    // Ctrl-C is the normal way to end this.
     if (!io.signal.aborted) throw error;
   } finally {
     await view.leave();
@@ -116,7 +116,7 @@ class View implements Disposable {
     });
   }
 
-  /** Also after an error: the terminal is as it was. */
+  /** Restores the terminal, also after an error. */
   async leave(): Promise<void> {
     this[Symbol.dispose]();
     if (this.#isInside) await this.#session.io.stdout.write(leaveScreen);
@@ -132,7 +132,7 @@ class View implements Disposable {
     await this.#draw();
   }
 
-  /** Waits for the next view, or until the user wants no more. */
+  /** Waits until the next view is due, or the user quits. */
   async pause(ms: number): Promise<void> {
     const { io } = this.#session;
     await io.sleep(ms, AbortSignal.any([io.signal, this.#wake.signal])).catch(() => {});

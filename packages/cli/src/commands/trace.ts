@@ -15,18 +15,18 @@ interface TraceFlags {
   all?: boolean;
 }
 
-/** `trace`: what a pod's start was busy with, and how long. */
+/** `trace`: what a pod's start spent its time on. */
 export function addTrace(program: Command, app: App): void {
   const command = program
     .command("trace")
-    .description("show how a pod came up: which call and which stage of it took how long")
-    .argument("<pod>", "id or beginning of one")
-    .option("-a, --all", "what was done with the pod later too: stops, removals, …")
+    .description("show how a pod came up: how long each call and each of its stages took")
+    .argument("<pod>", "id or id prefix")
+    .option("-a, --all", "also what was done with the pod later: stops, removals, …")
     .option("-o, --output <format>", "text, json, or html for one file that a browser shows", "text")
     .action((id: string, flags: TraceFlags) => app.run((session) => trace(session, id, flags)));
   addExamples(command, [
     ["keelctl trace $POD", "the waterfall"],
-    ["keelctl trace -o html $POD > pod.html", "to pass on"],
+    ["keelctl trace -o html $POD > pod.html", "to share"],
     ["keelctl trace -o json $POD | jq '.[] | [.call, .name, .durationMs]'", "for a script"],
   ]);
 }
@@ -39,7 +39,7 @@ async function trace({ io, runtime }: Session, id: string, flags: TraceFlags): P
   );
   const operations = parseTrace(info["trace"]);
   if (operations === undefined)
-    throw new StatusError(Code.Unimplemented, "this runtime does not tell how its pods came up; keelsond does");
+    throw new StatusError(Code.Unimplemented, "this runtime does not report how its pods came up; keelsond does");
   const shown = flags.all === true ? operations : startingOperations(operations);
   if (format === "json") {
     await io.stdout.write(formatDocument(shown.map(operationJson), "json"));
@@ -48,14 +48,14 @@ async function trace({ io, runtime }: Session, id: string, flags: TraceFlags): P
   if (shown.length === 0)
     throw new StatusError(
       Code.NotFound,
-      `pod ${id}: the runtime remembers nothing of its start; it has been restarted since, or has done much`,
+      `pod ${id}: the runtime remembers nothing of its start; it was restarted since, or has been busy with too much else`,
     );
   const parts = waterfall(shown);
   const title = `${status?.metadata?.namespace ?? ""}/${status?.metadata?.name ?? ""} (${status?.id ?? id})`;
   await io.stdout.write(format === "html" ? waterfallHtml(title, parts) : waterfallText(parts, io.stdout.columns));
 }
 
-/** As the runtime gave it: times that do not fit into a number as text. */
+/** As the runtime gave it: times that do not fit into a number are text. */
 function operationJson({ startedAtNs, stages, ...operation }: Operation): Json {
   const set = Object.entries({ ...operation, startedAtNs: String(startedAtNs), stages }).filter(
     ([, value]) => value !== undefined,

@@ -24,20 +24,25 @@ interface UpdateFlags {
   unified?: string[];
 }
 
-/** `update`: changes what containers may use. crictl has no flags for swap, huge pages and cgroup files. */
+/** `update`: changes the resource limits of containers. crictl has no flags for swap, huge pages and cgroup files. */
 export function addUpdate(program: Command, app: App): void {
   const command = program
     .command("update")
-    .description("change what created or running containers may use and print each id; what is not named stays")
-    .argument("<containers...>", "ids or beginnings of ids")
+    .description(
+      "change the limits of created or running containers and print each id; what is not named stays as it is",
+    )
+    .argument("<containers...>", "ids or id prefixes")
     .option("--cpu-period <us>", "length of a scheduling period, in microseconds")
     .option("--cpu-quota <us>", "CPU time in each period, in microseconds; -1 for no limit")
-    .option("--cpu-share <shares>", "weight against the containers beside it; 1024 for a whole CPU")
+    .option("--cpu-share <shares>", "weight relative to other containers; 1024 is a whole CPU")
     .option("--memory <bytes>", "memory limit, such as 512Mi")
     .option("--memory-swap <bytes>", "limit of memory and swap together, such as 1Gi; -1 for no limit")
     .option("--cpuset-cpus <list>", "CPUs to run on, such as 0-3,7")
     .option("--cpuset-mems <list>", "NUMA nodes to take memory from")
-    .option("--oom-score-adj <score>", "who is killed first when memory is short, from -1000 (last) to 1000")
+    .option(
+      "--oom-score-adj <score>",
+      "which container is killed first when memory runs out, from -1000 (last) to 1000",
+    )
     .addOption(listOption("--hugepages <size=bytes>", "limit of huge pages of a size, such as 2MB=64Mi (repeatable)"))
     .addOption(listOption("--unified <file=value>", "a file of cgroup v2, such as memory.high=1073741824 (repeatable)"))
     .option("--cpu-count <count>", "CPUs (Windows)")
@@ -60,7 +65,7 @@ export function addUpdate(program: Command, app: App): void {
     );
   addExamples(command, [
     ["keelctl update --memory 512Mi --cpu-quota 50000 $ID", "512 MiB, and half a CPU"],
-    ["keelctl update --cpuset-cpus 0-3 $(keelctl ps -q)", "pin everything that runs"],
+    ["keelctl update --cpuset-cpus 0-3 $(keelctl ps -q)", "pin all running containers"],
   ]);
 }
 

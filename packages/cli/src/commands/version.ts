@@ -4,11 +4,11 @@ import type { App } from "../app.ts";
 import { addExamples } from "../flags.ts";
 import { safeText } from "../output/safe-text.ts";
 
-/** `version`: what answers at the endpoint. */
+/** `version`: which runtime answers at the endpoint. */
 export function addVersion(program: Command, app: App): void {
   const command = program
     .command("version")
-    .description("say which runtime answers, and its versions")
+    .description("show which runtime answers, and its versions")
     .action(() =>
       app.run(async ({ io, runtime }) => {
         const version = await runtime.call("version", VersionRequest.fromPartial({ version: "v1" }));

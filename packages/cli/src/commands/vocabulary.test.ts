@@ -17,7 +17,7 @@ import { ago, runWith, startFakeRuntime } from "../testing/fake-runtime.ts";
 
 process.env.TZ = "UTC";
 
-test("events: a document or a line for each, filtered; ended by -n, and by a runtime that goes away", async (t) => {
+test("events: a document or a line for each, filtered; ended by -n, and when the runtime stops", async (t) => {
   const pod = { id: "pod1", metadata: { name: "web", namespace: "default" } };
   const event = (containerId: string, containerEventType: ContainerEventType) =>
     ContainerEventResponse.fromPartial({
@@ -36,7 +36,7 @@ test("events: a document or a line for each, filtered; ended by -n, and by a run
   });
   const { code, out, err } = await fake.keelctl("events", "-o", "table");
   assert.equal(code, 1);
-  assert.match(err, /the runtime ended the events/);
+  assert.match(err, /the runtime ended the stream of events/);
   assert.equal(
     out,
     "2026-11-21T03:11:59Z  created  pod1  pod default/web\n" +
@@ -65,7 +65,7 @@ test("runtime-config, update-runtime-config", async (t) => {
   assert.match((await fake.keelctl("update-runtime-config")).err, /--pod-cidr/);
 });
 
-test("checkpoint is refused by name where the runtime cannot", async (t) => {
+test("checkpoint: says so when the runtime cannot", async (t) => {
   const fake = await startFakeRuntime(t, {
     checkpointContainer: () => Promise.reject(new StatusError(Code.Unimplemented, "not yet")),
   });
@@ -79,7 +79,7 @@ test("checkpoint is refused by name where the runtime cannot", async (t) => {
   assert.deepEqual(able.calls.at(-1)!.request, { containerId: "abc", location: "/x.tar", timeout: 0n });
 });
 
-test("config: shows, sets and keeps comments; refuses what is no setting", async (t) => {
+test("config: shows, sets and keeps comments; refuses what is not a setting", async (t) => {
   const { directory } = await startFakeRuntime(t);
   const file = join(directory, "crictl.yaml");
   const run = (...args: string[]) => runWith({}, ["-c", file, "config", ...args]);
@@ -96,10 +96,10 @@ test("config: shows, sets and keeps comments; refuses what is no setting", async
     ["=x", /must be key=value/],
   ] as const)
     assert.match((await run("--set", pair)).err, words);
-  assert.match((await run("nosuch")).err, /nosuch is not a key; there are runtime-endpoint/);
+  assert.match((await run("nosuch")).err, /nosuch is not a key; the keys are runtime-endpoint/);
 });
 
-test("completion: scripts that the shells take, with every command and flag", async () => {
+test("completion: scripts that the shells accept, with every command and flag", async () => {
   const script = async (shell: string) =>
     (await runWith({ env: { CRI_CONFIG_FILE: "/dev/null" } }, ["completion", shell])).out;
   const bash = await script("bash");
@@ -168,7 +168,7 @@ test("ps -o wide and pods -o wide: addresses, exit codes, limits, restarts, hand
   ]);
 });
 
-test("wide lists name the handler behind the default where the runtime tells", async (t) => {
+test("wide lists name the handler that is the default if the runtime says which it is", async (t) => {
   const answers = { telling: '{"handler":"crun"}', silent: '{"pid":7}', broken: '{"handler":' };
   const fake = await startFakeRuntime(t, {
     podSandboxStatus: ({ podSandboxId }) =>

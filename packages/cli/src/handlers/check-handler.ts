@@ -16,7 +16,7 @@ import {
 import { note } from "../io.ts";
 import type { Session } from "../session.ts";
 
-/** How a handler did. Times in ms. */
+/** The result of a check. Times in ms. */
 export type CheckResult =
   | {
       readonly ok: true;
@@ -27,20 +27,20 @@ export type CheckResult =
     }
   | { readonly ok: false; readonly error: string };
 
-/** On the pods of checks; the value is one check's own. */
+/** The label of the pods of checks; its value is different for each check. */
 const label = "keelctl.check";
-/** A pod of a check that is this old belongs to one that was killed. */
+/** A check's pod that is this old was left by a check that was killed. */
 const abandonedAfterMs = 15 * 60_000;
-/** Each step's, where --timeout says nothing else. */
+/** For each step, unless --timeout is given. */
 const stepTimeoutMs = 60_000;
 
 /**
- * Runs a pod with a container by this handler, asks in there for the kernel, and removes it all again, whatever happens:
- * also when the user interrupts, which then is thrown. What is wrong with the handler is in the result.
+ * Runs a pod with a container by this handler, asks in it which kernel it has, and removes it all again, whatever
+ * happens. What is wrong with the handler is in the result; throws only when the user interrupts.
  */
 export async function checkHandler(session: Session, handler: string, image: string): Promise<CheckResult> {
   const id = randomUUID();
-  const onInterrupt = () => void note(session.io, "removing what the check has made; interrupt again to leave it");
+  const onInterrupt = () => void note(session.io, "removing what the check has created; interrupt again to leave it");
   session.io.signal.addEventListener("abort", onInterrupt);
   try {
     return await runThrough(session, handler, image, id);
@@ -102,7 +102,7 @@ async function runThrough(session: Session, handler: string, image: string, id: 
   if (exitCode !== 0)
     return {
       ok: false,
-      error: `run a command in it: uname left with ${exitCode}: ${Buffer.from(stderr).toString().trim()}`,
+      error: `run a command in it: uname exited with ${exitCode}: ${Buffer.from(stderr).toString().trim()}`,
     };
   await step(session, "stop the container", () =>
     session.runtime.call(
@@ -121,7 +121,7 @@ async function runThrough(session: Session, handler: string, image: string, id: 
   };
 }
 
-/** A call is waited for when the user interrupts, so that what it makes is known and can be removed. */
+/** Calls are waited for when the user interrupts, so that what they create is known and can be removed. */
 function options({ settings }: Session) {
   return {
     afterInterrupt: true,

@@ -3,15 +3,15 @@ import { ImageStatusRequest, ListImagesRequest, RemoveImageRequest } from "@keel
 import { pullImage } from "../pull/pull-image.ts";
 import type { Session } from "../session.ts";
 
-/** What is pulled when nothing fits is there. */
+/** The image that is pulled when the runtime has none that fits. */
 export const defaultCheckImage = "docker.io/library/busybox:1.36";
 
-/** An image with sleep and uname, until it is disposed of: one that was pulled for this is removed then. */
+/** An image with sleep and uname. Disposing of it removes an image that was pulled for this. */
 export interface CheckImage extends AsyncDisposable {
   readonly name: string;
 }
 
-/** The image that the user named, else any busybox that is there, else one that is pulled. Throws when that cannot be had. */
+/** The image that the user named, else any busybox that the runtime has, else one that is pulled. */
 export async function openCheckImage(session: Session, named: string | undefined): Promise<CheckImage> {
   const present = named === undefined ? await anyBusybox(session) : await ifPresent(session, named);
   if (present !== undefined) return { name: present, [Symbol.asyncDispose]: () => Promise.resolve() };
@@ -20,7 +20,10 @@ export async function openCheckImage(session: Session, named: string | undefined
     await pullImage(session, name, {});
   } catch (error) {
     session.io.signal.throwIfAborted();
-    throw wrapError(`pull ${name} for the check (--image names one that is here; it needs sleep and uname)`, error);
+    throw wrapError(
+      `pull ${name} for the check (name an image that the runtime has with --image; it needs sleep and uname)`,
+      error,
+    );
   }
   return {
     name,

@@ -1,11 +1,11 @@
 import type { StatusResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
 
-/** A runtime handler, as far as the runtime tells; "" and undefined are what it does not. */
+/** What a runtime reports of a handler; "" and undefined stand for what it does not report. */
 export interface HandlerView {
   readonly name: string;
-  /** Of the pods that name none. */
+  /** Whether it runs the pods that name none. */
   readonly isDefault: boolean;
-  /** `oci`, `shim`, or another runtime's word for it. */
+  /** `oci`, `shim`, or another runtime's name for the type. */
   readonly type: string;
   readonly path: string;
   readonly version: string;
@@ -16,9 +16,9 @@ export interface HandlerView {
 }
 
 /**
- * The handlers in the answer to Status with verbose: those of runtime_handlers, with what keelsond's info["runtimes"] or
- * containerd's info["config"] has beside them. containerd before 2.0 has them there only. By name; "" is a default of
- * which the name is not known.
+ * The handlers in a verbose answer to Status: those of runtime_handlers, with the details in keelsond's
+ * info["runtimes"] or containerd's info["config"]. containerd before 2.0 has them only there. The default comes first,
+ * the others by name; "" is a default whose name is not known.
  */
 export function readHandlers({ runtimeHandlers, info }: StatusResponse): HandlerView[] {
   const own = objectIn(parsed(info["runtimes"]));

@@ -17,8 +17,8 @@ const lineEnd = Buffer.from("\n");
 const badLine = Buffer.from("keelctl: not a line of a CRI log: ");
 
 /**
- * Turns the bytes of a CRI log file into the container's output. Text passes through as it comes,
- * so that a line of any length costs no memory; lines that are no log lines go to stderr, marked.
+ * Turns the bytes of a CRI log file into the container's output. Text passes through as it comes, so that a line of any
+ * length takes no memory; what is not a log line goes to stderr, marked.
  */
 export class LogPrinter {
   readonly #stdout: Output;
@@ -39,12 +39,12 @@ export class LogPrinter {
     this.#remainingBytes = options.limitBytes ?? Infinity;
   }
 
-  /** The byte limit is reached. */
+  /** Whether the byte limit is reached. */
   get isDone(): boolean {
     return this.#remainingBytes <= 0;
   }
 
-  /** Takes the next bytes of the file; resolves when the output has taken theirs. The bytes may be reused then. */
+  /** Takes the next bytes of the file. Resolves when all of them are written; the buffer may be reused then. */
   async push(bytes: Buffer): Promise<void> {
     let at = 0;
     while (at < bytes.length && !this.isDone)
@@ -52,7 +52,7 @@ export class LogPrinter {
     await this.#flush();
   }
 
-  /** The file is over, perhaps in the middle of a line. */
+  /** The file ends here, perhaps in the middle of a line. */
   async endFile(): Promise<void> {
     if (this.#head !== undefined && this.#head.length > 0) this.#startBadLine(this.#head);
     if (this.#head === undefined && this.#entry === undefined) this.#emit(this.#stderr, lineEnd);
@@ -124,7 +124,7 @@ export class LogPrinter {
     if (bytes.length > 0) this.#pending.push({ to, bytes });
   }
 
-  /** One write for what goes to the same stream in a row. */
+  /** Writes consecutive parts for the same stream together. */
   async #flush(): Promise<void> {
     const pending = this.#pending;
     this.#pending = [];
@@ -132,7 +132,7 @@ export class LogPrinter {
       const { to } = pending[i]!;
       let end = i + 1;
       while (end < pending.length && pending[end]!.to === to) end += 1;
-      // One part alone, which is what a long line is made of, needs no copy.
+      // A single part needs no copy; long lines come as such.
       await to.write(end === i + 1 ? pending[i]!.bytes : Buffer.concat(pending.slice(i, end).map((one) => one.bytes)));
       i = end;
     }

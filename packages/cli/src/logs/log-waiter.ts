@@ -2,10 +2,10 @@ import { type FSWatcher, watch } from "node:fs";
 import { basename, dirname } from "node:path";
 import type { LogWaiter } from "./read-log.ts";
 
-/** Changes that no event tells of, and the end of the container, are noticed after this time at the latest. */
+/** Changes without an event, and the end of the container, are noticed after this time at the latest, in ms. */
 const checkMs = 1000;
 
-/** Watches the directory of a log, and asks `hasEnded` about the container at most once a second. */
+/** Watches the directory of a log, and calls `hasEnded` for the container at most once a second. */
 export function createLogWaiter(
   path: string,
   hasEnded: () => Promise<boolean>,
@@ -33,7 +33,7 @@ export function createLogWaiter(
   };
 }
 
-/** Undefined where it cannot be watched (no such directory yet, no more watches): then the checks do. */
+/** Undefined when it cannot be watched (no such directory yet, no more watches): the regular checks suffice. */
 function watchDirectory(directory: string, listener: (name: string | null) => void): FSWatcher | undefined {
   try {
     const watcher = watch(directory, (_, name) => listener(name));

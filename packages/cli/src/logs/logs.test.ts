@@ -43,7 +43,7 @@ async function logFile(t: TestContext, content: string) {
 
 const mixed = `${at} stdout F one\n${at} stdout P two-\n${at} stderr F err\n${at} stdout F half\ngarbage\n${at} stdout F \n${at} stdout F last\n`;
 
-test("each stream goes to its own, parts are joined, what is no log line is marked", async () => {
+test("each stream goes to its own output, parts are joined, what is not a log line is marked", async () => {
   const text = await print(mixed);
   assert.equal(text.out, "one\ntwo-half\n\nlast\n");
   assert.equal(text.err, "err\nkeelctl: not a line of a CRI log: garbage\n");
@@ -55,7 +55,7 @@ test("it does not matter where the reads are cut", async () => {
     assert.deepEqual(await print(mixed, { timestamps: true }, chunk), whole, `${chunk} bytes at once`);
 });
 
-test("times stand once before a joined line, with nine digits", async () => {
+test("a joined line has one time before it, with nine digits", async () => {
   const text = await print(`${at} stdout P a\n${at} stdout F b\n2026-11-21T04:00:00+01:00 stdout F c\n`, {
     timestamps: true,
   });
@@ -89,7 +89,7 @@ test("a line of gigabytes is never held: what was pushed is written before the n
   }
 });
 
-test("tail counts a line in parts once, over any number of blocks", async (t) => {
+test("tail counts a line in parts once, across any number of blocks", async (t) => {
   const long = "x".repeat(70_000);
   const lines = [
     `${at} stdout F first\n`,
@@ -110,7 +110,7 @@ test("tail counts a line in parts once, over any number of blocks", async (t) =>
   assert.equal(await tailOffset(file, 0, 5), 0);
 });
 
-/** Follows a log through steps: each is taken when the reader has nothing more to read; after the last the container is over. */
+/** Follows a log through steps, each taken when the reader has read all. Then the container ends. */
 async function follow(path: string, steps: (() => Promise<unknown>)[], options: Omit<ReadLogOptions, "follow"> = {}) {
   const { text, printer: p } = printer();
   const waiter = {
@@ -123,7 +123,7 @@ async function follow(path: string, steps: (() => Promise<unknown>)[], options: 
   return text;
 }
 
-test("following ends with the container, after what it wrote last", async (t) => {
+test("following ends with the container, after its last output", async (t) => {
   const path = await logFile(t, `${at} stdout F one\n`);
   const text = await follow(path, [() => appendFile(path, `${at} stdout F tw`), () => appendFile(path, `o\n`)]);
   assert.equal(text.out, "one\ntwo\n");
@@ -149,13 +149,13 @@ test("a rotated file is read to its end, then the new one from its beginning", a
   assert.equal(text.out, "two\nthree\nfour\nfive\n");
 });
 
-test("a file that is cut to nothing goes on from its beginning", async (t) => {
+test("a file that is truncated is read again from its beginning", async (t) => {
   const path = await logFile(t, `${at} stdout F one\n`);
   const text = await follow(path, [() => truncate(path), () => appendFile(path, `${at} stdout F 2\n`)]);
   assert.equal(text.out, "one\n2\n");
 });
 
-test("following waits for a file that is not there yet; without following that is an error", async (t) => {
+test("following waits for a file that does not exist yet; without following that is an error", async (t) => {
   const path = await logFile(t, "");
   await rm(path);
   assert.equal((await follow(path, [() => writeFile(path, `${at} stdout F late\n`)])).out, "late\n");

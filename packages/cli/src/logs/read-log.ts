@@ -5,7 +5,7 @@ import { tailOffset } from "./tail.ts";
 
 /** What following a log needs to know of the world. */
 export interface LogWaiter {
-  /** The container has ended, so that nothing more will be logged. */
+  /** Whether the container has ended, so that nothing more will be logged. */
   isOver(): Promise<boolean>;
   /** Resolves when the file may have changed, or after a while. Rejects when the user interrupts. */
   changed(): Promise<void>;
@@ -14,15 +14,15 @@ export interface LogWaiter {
 export interface ReadLogOptions {
   /** Only this many of the last lines. */
   readonly tailLines?: number | undefined;
-  /** Go on until the container has ended; without it, up to what is there now. */
+  /** Continue until the container has ended; without it, print what the file has now. */
   readonly follow?: LogWaiter | undefined;
 }
 
 const chunkBytes = 64 * 1024;
 
 /**
- * Prints a CRI log file. While following, a file that replaces it (a kubelet's rotation) or that
- * is cut to nothing (copytruncate) is read from its beginning, after the rest of the old one.
+ * Prints a CRI log file. While following, a file that replaces it (a kubelet's rotation) or that is truncated
+ * (copytruncate) is read from its beginning, after the rest of the old one.
  */
 export async function readLog(path: string, printer: LogPrinter, options: ReadLogOptions): Promise<void> {
   await using stack = new AsyncDisposableStack();
@@ -37,7 +37,7 @@ export async function readLog(path: string, printer: LogPrinter, options: ReadLo
     const change = await changeOf(path, file, position);
     if (change !== undefined) {
       if (change === "replaced") {
-        // What was written between our last read and the replacement.
+        // What was written to the old file between our last read and its replacement.
         await printUpTo(file, position, end, printer);
         const next = await openLog(path, options.follow);
         await file.close();
@@ -95,7 +95,7 @@ async function changeOf(
     const there = await stat(path, { bigint: true });
     return there.ino === mine.ino && there.dev === mine.dev ? undefined : "replaced";
   } catch {
-    // Renamed away, and the new one is not there yet.
+    // The old file was renamed, and the new one does not exist yet.
     return undefined;
   }
 }

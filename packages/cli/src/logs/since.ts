@@ -4,8 +4,8 @@ import { parseDurationMs } from "../duration.ts";
 const datePattern = /^(\d{4}-\d\d-\d\d)(?:T(\d\d)(?::(\d\d)(?::(\d\d)(?:\.(\d{1,9}))?)?)?)?(Z|[+-]\d\d:\d\d)?$/i;
 
 /**
- * `--since` in ns since 1970: a duration before now (`42m`), a time in RFC 3339 or the beginning of
- * one (local without a zone), or seconds since 1970. Throws InvalidArgument.
+ * `--since` in ns since 1970: a duration before now (`42m`), a time in RFC 3339 or its first parts (local without a
+ * zone), or seconds since 1970. Throws InvalidArgument.
  */
 export function parseSinceNs(text: string, nowMs: number): bigint {
   const unix = /^(\d+)(?:\.(\d{1,9}))?$/.exec(text);
@@ -13,8 +13,8 @@ export function parseSinceNs(text: string, nowMs: number): bigint {
   const date = datePattern.exec(text);
   if (date === null) return BigInt(Math.round((nowMs - parseDurationMs(text, "--since")) * 1e6));
   const [, day, hour = "00", minute = "00", second = "00", fraction = "", zone = ""] = date;
-  // A date without a zone means local time here, which Date.parse keeps for dates with a time.
+  // A date without a zone means local time here; Date.parse takes it so only when a time follows.
   const ms = Date.parse(`${day}T${hour}:${minute}:${second}${zone.toUpperCase()}`);
-  if (Number.isNaN(ms)) throw new StatusError(Code.InvalidArgument, `--since ${text}: there is no such time`);
+  if (Number.isNaN(ms)) throw new StatusError(Code.InvalidArgument, `--since ${text}: this time does not exist`);
   return BigInt(ms) * 1_000_000n + BigInt(fraction.padEnd(9, "0"));
 }

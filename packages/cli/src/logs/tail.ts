@@ -2,8 +2,8 @@ import type { FileHandle } from "node:fs/promises";
 import { type LogHead, maxHeadBytes, parseHead } from "./log-entry.ts";
 
 /**
- * Where the last `lines` lines of the first `size` bytes of a log begin. A line that was logged in
- * parts counts once; one that is not finished yet does not count.
+ * The offset at which the last `lines` lines of the first `size` bytes of a log begin. A line that was logged in parts
+ * counts once; one that is not finished yet does not count.
  */
 export async function tailOffset(file: FileHandle, size: number, lines: number): Promise<number> {
   let start = size;
@@ -30,12 +30,12 @@ interface Entry {
 const blockBytes = 64 * 1024;
 const newline = 0x0a;
 
-/** The entries from the last to the first; their heads are read, their texts only looked through for line ends. */
+/** The entries from the last to the first. Of their texts only the line ends are looked for. */
 async function* entriesBackward(file: FileHandle, size: number): AsyncGenerator<Entry> {
   let isComplete = false;
   for (let right = size; right > 0; right -= blockBytes) {
     const left = Math.max(0, right - blockBytes);
-    // Bytes beyond the block, so that the head of an entry that begins at its end is there too.
+    // A little more than the block, to have the head of an entry that begins at its end.
     const block = await readAt(file, left, Math.min(size, right + maxHeadBytes) - left);
     for (
       let at = block.lastIndexOf(newline, right - left - 1);

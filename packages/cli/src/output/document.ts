@@ -4,28 +4,25 @@ import { stringify } from "yaml";
 
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 
-/** The formats that `-o` takes beside `table`. */
+/** The formats that `-o` takes besides `table`. */
 export type DocumentFormat = "json" | "yaml";
 
-/**
- * Checks what `-o` was given. Throws InvalidArgument with what is allowed; `go-template` is
- * crictl's, and refused in words of its own.
- */
+/** Checks the value of `-o`. Throws InvalidArgument with what is allowed. */
 export function outputFormat<F extends string>(given: string, allowed: readonly F[]): F {
   const format = allowed.find((one) => one === given);
   if (format !== undefined) return format;
   const hint = given === "go-template" ? "; keelctl has no Go templates, `-o json` with jq does the same" : "";
-  throw new StatusError(Code.InvalidArgument, `-o ${given}: the output is one of ${allowed.join(", ")}${hint}`);
+  throw new StatusError(Code.InvalidArgument, `-o ${given}: must be one of ${allowed.join(", ")}${hint}`);
 }
 
 /** A document as crictl writes it: JSON with two spaces, or YAML with sorted keys and an empty line after it. */
 export function formatDocument(value: Json, format: DocumentFormat): string {
   if (format === "json") return `${JSON.stringify(value, null, 2)}\n`;
-  // YAML 1.1 quotes what older parsers take for a boolean: y, no, on.
+  // YAML 1.1 quotes what older parsers would read as a boolean: y, no, on.
   return `${stringify(value, { indentSeq: false, lineWidth: 0, sortMapEntries: true, version: "1.1" })}\n`;
 }
 
-/** A message as protojson with defaults gives it: absent messages left out, the keys of maps sorted. */
+/** A message as protojson with defaults prints it: absent messages are left out, the keys of maps sorted. */
 export function messageJson(type: string, value: object): { [key: string]: Json } {
   return tidy(type, toJson(type, value) as { [key: string]: Json });
 }

@@ -31,7 +31,7 @@ const units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
 export function humanSize(bytes: number | bigint): string {
   let size = Number(bytes);
   let unit = 0;
-  // 999.5 would round to 1000, which go-units prints as 1e+03: the next unit is what a person expects.
+  // 999.5 would round to 1000, which go-units prints as 1e+03; a person expects the next unit.
   while (size >= 999.5 && unit < units.length - 1) {
     size /= 1000;
     unit += 1;
@@ -39,7 +39,7 @@ export function humanSize(bytes: number | bigint): string {
   return `${Number(size.toPrecision(3))}${units[unit]}`;
 }
 
-/** An id as it stands in a table: without `sha256:` and cut to 13 characters. */
+/** An id as tables show it: without `sha256:` and cut to 13 characters. */
 export function shortId(id: string): string {
   return id.replace(/^sha256:/, "").slice(0, 13);
 }

@@ -5,7 +5,7 @@ export function formatFields(fields: readonly (readonly [name: string, value: st
   return fields.map(([name, value]) => (value === undefined ? "" : `${name}: ${safeText(value)}\n`)).join("");
 }
 
-/** Labels or annotations below their title, sorted by key; nothing when there are none. */
+/** Labels or annotations below their title, sorted by key; empty when there are none. */
 export function formatMap(title: string, map: Record<string, string>): string {
   const keys = Object.keys(map).sort();
   if (keys.length === 0) return "";

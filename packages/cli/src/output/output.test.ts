@@ -9,14 +9,14 @@ import { goTime, rfc3339Nano } from "./time.ts";
 
 process.env.TZ = "UTC";
 
-test("columns are 20 wide at least, with 3 spaces at least between them, and the last is not padded", () => {
+test("columns are at least 20 wide and at least 3 spaces apart, and the last is not padded", () => {
   assert.equal(
     formatTable(["ID", "NAME", "STATE"], [["a", "a-name-of-19-letters", "x"]]),
     "ID                  NAME                   STATE\na                   a-name-of-19-letters   x\n",
   );
 });
 
-test("what could drive a terminal is escaped", () => {
+test("characters that control a terminal are escaped", () => {
   assert.equal(safeText("a\u001b[2Jb\r\n\tc\u0085\u202e\u007f"), "a\\x1b[2Jb\\r\\n\\tc\\x85\\u202e\\x7f");
   assert.equal(safeText("Ünïcode 名前 🐳"), "Ünïcode 名前 🐳");
   assert.equal(safeLines("one\ntwo\u0007"), "one\ntwo\\x07");
@@ -66,13 +66,13 @@ test("times keep their nanoseconds, without zeros at the end", () => {
   assert.equal(rfc3339Nano(0n), "1970-01-01T00:00:00Z");
 });
 
-test("messages have their defaults, but not the messages that are absent", () => {
+test("messages show default values, but no absent messages", () => {
   const json = messageJson("Container", Container.fromPartial({ id: "c", labels: { b: "2", a: "1" } }));
   assert.equal("metadata" in json, false);
   assert.equal(json["createdAt"], "0");
   assert.equal(JSON.stringify(json["labels"]), '{"a":"1","b":"2"}');
 });
 
-test("YAML has sorted keys, quotes what looks like another type, and an empty line at the end", () => {
+test("YAML sorts keys, quotes what looks like another type, and ends with an empty line", () => {
   assert.equal(formatDocument({ b: ["x", { no: "0" }], a: "yes" }, "yaml"), 'a: "yes"\nb:\n- x\n- "no": "0"\n\n');
 });

@@ -1,7 +1,7 @@
 /**
- * Characters that make a terminal do something or show text in another order: C0, DEL and C1
- * controls, line and paragraph separators, bidirectional controls. A pod's name or label comes from
- * whoever made the pod, so none of these may reach a terminal as they are.
+ * Characters that control a terminal or reorder text: C0, DEL and C1 controls, line and paragraph separators,
+ * bidirectional controls. A pod's name or label comes from whoever made the pod, so none of these may reach a terminal
+ * unescaped.
  */
 // oxlint-disable-next-line no-control-regex
 const unsafe = /[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/gu;
@@ -11,7 +11,7 @@ export function safeText(text: string): string {
   return text.replaceAll(unsafe, escapeOne);
 }
 
-/** As safeText, but line breaks stay: for messages. */
+/** As safeText, but keeps line breaks: for messages. */
 export function safeLines(text: string): string {
   return text.split("\n").map(safeText).join("\n");
 }

@@ -1,13 +1,10 @@
 import { safeText } from "./safe-text.ts";
 
-/** crictl's columns: at least 20 wide, and at least 3 spaces before the next one. */
+/** crictl's columns are at least 20 wide, with at least 3 spaces before the next one. */
 const minWidth = 20;
 const padding = 3;
 
-/**
- * Rows as a table laid out the way crictl does it, so that scripts which cut columns work. The last
- * column is not padded. Cells are escaped by safeText.
- */
+/** Rows as a table in crictl's layout, for scripts that cut columns: the last one is not padded. Escapes cells. */
 export function formatTable(header: readonly string[], rows: readonly (readonly string[])[]): string {
   const cells = [header, ...rows].map((row) => row.map(safeText));
   const widths = header.map((_, column) => Math.max(minWidth, ...cells.map((row) => lengthOf(row[column]!) + padding)));

@@ -1,7 +1,7 @@
-/** What crictl prints for a time that has not come: Go's zero time. */
+/** What crictl prints for a time that is not set: Go's zero time. */
 export const zeroTime = "0001-01-01T00:00:00Z";
 
-/** Nanoseconds since 1970 as RFC 3339 in the local zone, with as many digits of the second as are not zero. */
+/** Nanoseconds since 1970 as RFC 3339 in the local zone; the second's fraction has no zeros at its end. */
 export function rfc3339Nano(ns: bigint): string {
   const { date, time, fraction, offsetMinutes } = localParts(ns);
   return `${date}T${time}${fraction}${offsetMinutes === 0 ? "Z" : offsetText(offsetMinutes, ":")}`;

@@ -1,6 +1,6 @@
 import type { Io } from "../io.ts";
 
-/** Shows a text again and again until the user interrupts: on a terminal in its own place, elsewhere one after the other. */
+/** Shows a text again and again until the user interrupts: on a terminal in place, elsewhere one after the other. */
 export async function watch(io: Io, everyMs: number, frame: () => Promise<string>): Promise<void> {
   let isFirst = true;
   try {
@@ -11,12 +11,14 @@ export async function watch(io: Io, everyMs: number, frame: () => Promise<string
       await io.sleep(everyMs, io.signal);
     }
   } catch (error) {
-    // Ctrl-C is how one ends this.
+    // Ctrl-C is the normal way to end this.
     if (!io.signal.aborted) throw error;
   }
 }
 
-/** A text over the one before it, without the flicker of an empty screen between them (ECMA-48: CUP, EL, ED). */
+/**
+ * Draws a text over the previous one, without an empty screen between them, which would flicker (ECMA-48: CUP, EL, ED).
+ */
 export function redraw(text: string, isFirst: boolean): string {
   return `${isFirst ? "\u001b[2J" : ""}\u001b[H${text.replaceAll("\n", "\u001b[K\r\n")}\u001b[J`;
 }

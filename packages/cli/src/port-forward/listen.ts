@@ -1,15 +1,15 @@
 import { createServer, type Server, type Socket } from "node:net";
 import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
 
-/** A port of ours that takes connections, at one address or more. */
+/** A local port that accepts connections, on one address or more. */
 export interface Listener extends Disposable {
   /** `127.0.0.1:8080`, `[::1]:8080` */
   readonly addresses: readonly string[];
 }
 
 /**
- * Listens on the same port of each address; 0 for a free one. Of `localhost` one address may be missing: a host may
- * have only one kind. Throws Unavailable.
+ * Listens on the same port of each address; 0 for a free one. For `localhost` one of IPv4 and IPv6 is enough: a host
+ * may have only one of them. Throws Unavailable.
  */
 export async function listen(
   addresses: readonly string[],
@@ -46,7 +46,7 @@ export async function listen(
 }
 
 function listenAt(host: string, port: number, onConnection: (socket: Socket) => void): Promise<Server> {
-  // Half-open: what the client has ended may still be answered.
+  // Half-open: the pod may still answer after the client has ended its half.
   const server = createServer({ allowHalfOpen: true, noDelay: true }, onConnection);
   return new Promise((resolve, reject) => {
     server.once("error", reject);

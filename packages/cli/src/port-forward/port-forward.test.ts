@@ -10,7 +10,7 @@ import { startFakeRuntime } from "../testing/fake-runtime.ts";
 import { type FakeStreamingOptions, startFakeStreaming } from "../testing/fake-streaming.ts";
 import { parsePortPair } from "./port-pair.ts";
 
-/** Runs port-forward until `body` is done; `portOf` waits until it says where it listens. */
+/** Runs port-forward until `body` is done; `portOf` waits until it has printed where it listens. */
 async function withForward(
   t: TestContext,
   args: string[],
@@ -88,7 +88,7 @@ for (const transport of ["spdy", "websocket"]) {
     assert.deepEqual(fake.calls, [{ name: "portForward", request: { podSandboxId: "pod1", port: [80, 81] } }]);
   });
 
-  test(`${transport}: a port that nobody listens on is told, and the other connections go on`, async (t) => {
+  test(`${transport}: a port that nobody listens on is reported, and the other connections go on`, async (t) => {
     const options: FakeStreamingOptions = {
       forward: (port, connection) => {
         if (port === 9) throw new Error("dial 9: connection refused\u001b[2J");
@@ -125,7 +125,7 @@ test("a client that vanishes leaves nothing", async (t) => {
   );
 });
 
-test("a connection beyond what the runtime takes is told of", async (t) => {
+test("a connection beyond the runtime's limit is reported", async (t) => {
   // The session takes 256 streams of a client: two for each connection.
   const { err } = await withForward(
     t,
@@ -141,7 +141,7 @@ test("a connection beyond what the runtime takes is told of", async (t) => {
   assert.match(err, /^keelctl: a connection to port 80: SPDY: the peer reset stream \d+: REFUSED_STREAM\n/);
 });
 
-test("what cannot be: the pod, the ports, a port that is taken", async (t) => {
+test("errors: no such pod, wrong ports, a port that is in use", async (t) => {
   const streaming = await startFakeStreaming(t, {});
   const fake = await startFakeRuntime(t, {
     portForward: ({ podSandboxId }) =>

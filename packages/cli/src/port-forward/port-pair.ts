@@ -1,6 +1,6 @@
 import { Code, StatusError } from "@keelson/base/status.ts";
 
-/** A port of ours and the pod's that it leads to. */
+/** A local port, and the pod's port that it leads to. */
 export interface PortPair {
   /** 0: any that is free. */
   readonly localPort: number;

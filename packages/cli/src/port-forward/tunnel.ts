@@ -15,20 +15,22 @@ const forwardProtocol = "portforward.k8s.io";
 /** SPDY within the frames of a WebSocket. */
 const tunnelProtocol = "SPDY/3.1+portforward.k8s.io";
 
-/** What of an error's text is read, in bytes. */
+/** How much of an error's text is read, in bytes. */
 const maxErrorBytes = 16 * 1024;
 
-/** How long to wait for the reason of an end, in ms. */
+/** How long to wait, after a connection's end, for the reason, in ms. */
 const lastWordsMs = 200;
 
-/** A way into a pod for any number of connections, to any of its ports. */
+/** A tunnel into a pod for any number of connections to any of its ports. */
 export interface Tunnel extends Disposable {
   readonly isOver: boolean;
-  /** Joins a connection with a port of the pod until both sides have ended. Throws what the runtime says when that cannot be. */
+  /**
+   * Joins a connection with a port of the pod until both sides have ended. Throws the runtime's reason when that fails.
+   */
   forward(client: Duplex, podPort: number): Promise<void>;
 }
 
-/** Opens a tunnel. The address works once, and for a minute only. */
+/** Opens a tunnel. The address works only once, and only for a minute. */
 export async function openTunnel(address: StreamAddress, transport: Transport): Promise<Tunnel> {
   try {
     return tunnelOn(await openSession(address, transport));
@@ -66,7 +68,7 @@ function tunnelOn(session: SpdySession): Tunnel {
       try {
         const closed = join(client, session.open({ streamType: "data", ...headers }));
         await Promise.race([closed, refused.then(() => closed)]);
-        // Why the other side has ended it may come a moment later.
+        // The reason why the other side ended it may come a moment later.
         await Promise.race([refused, setTimeout(lastWordsMs, undefined, { ref: false })]);
       } finally {
         refused.catch(() => {});
@@ -78,8 +80,8 @@ function tunnelOn(session: SpdySession): Tunnel {
 }
 
 /**
- * Passes bytes both ways, each half until its end. Resolves when the client is closed; the pod's stream is then too.
- * Throws when the stream was refused or the session is lost; a pod that just hangs up is no error.
+ * Passes bytes both ways, each half until its end. Resolves when the client is closed, and with it the pod's stream.
+ * Throws when the stream was refused or the session was lost; a pod that just hangs up is no error.
  */
 async function join(client: Duplex, data: Duplex): Promise<void> {
   const closed = new Promise<void>((resolve) => client.once("close", resolve));

@@ -2,14 +2,14 @@ import { Code, StatusError } from "@keelson/base/status.ts";
 import { AuthConfig } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { Io } from "../io.ts";
 
-/** The flags for a registry's credentials; each but `username` has an environment variable too. */
+/** The flags for a registry's credentials; except for `username` each has an environment variable too. */
 export interface AuthFlags {
   creds?: string;
   auth?: string;
   username?: string;
 }
 
-/** The credentials that the flags or CRICTL_CREDS and CRICTL_AUTH give, or undefined. Asks for the password of --username. */
+/** The credentials from the flags or from CRICTL_CREDS and CRICTL_AUTH, if any. Asks for the password of --username. */
 export async function readAuth(io: Io, flags: AuthFlags): Promise<AuthConfig | undefined> {
   if (flags.username !== undefined && flags.username !== "") {
     return AuthConfig.fromPartial({

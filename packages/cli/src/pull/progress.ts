@@ -2,11 +2,11 @@ import { humanSize } from "../output/human.ts";
 import { safeText } from "../output/safe-text.ts";
 
 /**
- * How far a pull is. A runtime that can tell puts it as JSON into `info["pullProgress"]` of a
- * verbose ImageStatus for the image that is being pulled.
+ * How far a pull has come. A runtime that knows puts it as JSON into `info["pullProgress"]` of a verbose ImageStatus
+ * for the image that is being pulled.
  */
 export interface PullProgress {
-  /** In one word, such as `resolving`, `downloading`, `unpacking`. */
+  /** One word, such as `resolving`, `downloading`, `unpacking`. */
   readonly stage: string;
   readonly layers: readonly LayerProgress[];
 }
@@ -49,8 +49,8 @@ const spinner = ["|", "/", "-", "\\"];
 const barWidth = 24;
 
 /**
- * One line for the terminal, no longer than `columns`: a bar where the runtime tells how far it
- * is, else a spinner; always the image and the time since the pull began.
+ * One line for the terminal, no longer than `columns`: a bar if the runtime reports progress, else a spinner; always
+ * the image and the time since the pull began.
  */
 export function progressLine(
   image: string,

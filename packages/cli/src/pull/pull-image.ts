@@ -15,7 +15,7 @@ export interface PullOptions {
   readonly timeoutMs?: number | undefined;
 }
 
-/** Pulls an image, with its progress on stderr where that is a terminal. Returns the runtime's image_ref. */
+/** Pulls an image, with its progress on stderr if that is a terminal. Returns the runtime's image_ref. */
 export async function pullImage(session: Session, image: string, options: PullOptions): Promise<string> {
   const request = PullImageRequest.fromPartial({ image: { image, annotations: options.annotations ?? {} } });
   request.auth = options.auth;
@@ -35,7 +35,7 @@ export async function pullImage(session: Session, image: string, options: PullOp
 
 const pollMs = 200;
 
-/** A runtime that has said nothing of progress for this many polls is not asked again. */
+/** A runtime that has reported no progress for this many polls is not asked again. */
 const maxSilentPolls = 10;
 
 async function showProgress(session: Session, image: string, over: AbortSignal): Promise<void> {

@@ -6,7 +6,7 @@ export interface PullTimeoutFlags {
   pullTimeout?: string;
 }
 
-/** What --pull-timeout or CRICTL_PULL_TIMEOUT says, in ms; undefined: no limit. */
+/** The value of --pull-timeout or CRICTL_PULL_TIMEOUT, in ms; undefined: no limit. */
 export function pullTimeoutMs(io: Io, flags: PullTimeoutFlags): number | undefined {
   const text = flags.pullTimeout ?? io.env["CRICTL_PULL_TIMEOUT"] ?? "";
   if (text === "") return undefined;

@@ -1,14 +1,14 @@
 import type { CpuUsage } from "@keelson/cri/gen/runtime/v1/api.ts";
 
 /**
- * How much of one CPU was used between two samples, in percent: 250 is two and a half. Without an earlier sample
- * what the runtime says of the last seconds; undefined when it says nothing.
+ * How much of one CPU was used between two samples, in percent: 250 is two and a half CPUs. Without an earlier sample,
+ * the runtime's own figure for the last seconds; undefined when it has none.
  */
 export function cpuPercent(before: CpuUsage | undefined, now: CpuUsage | undefined): number | undefined {
   const used = now?.usageCoreNanoSeconds?.value;
   const usedBefore = before?.usageCoreNanoSeconds?.value;
   if (now === undefined) return undefined;
-  // The same sample twice, or a container that was started again: its clock goes on, its usage began anew.
+  // The same sample twice, or a container that was restarted: its clock continues, its usage starts again from 0.
   if (
     before === undefined ||
     used === undefined ||

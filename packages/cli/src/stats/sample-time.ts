@@ -1,6 +1,6 @@
 import { Code, StatusError } from "@keelson/base/status.ts";
 
-/** What --seconds was given, in ms. Throws InvalidArgument for what is no time above zero. */
+/** The value of --seconds, in ms. Throws InvalidArgument unless it is a time above zero. */
 export function parseSampleMs(text: string): number {
   const seconds = Number(text);
   if (!/^\d+(\.\d+)?$/.test(text) || seconds <= 0 || seconds > 86_400)

@@ -12,11 +12,11 @@ export interface StatsViewFlags {
   trunc?: boolean;
 }
 
-/** What is shown of containers or of pods. */
+/** How the stats of containers or pods are measured and shown. */
 export interface StatsView<S> {
-  /** Measures, in the order to show. */
+  /** Measures; in the order of display. */
   list(): Promise<S[]>;
-  /** CPU is from `before` to `now`; what is not in `before` has none. */
+  /** CPU is measured from `before` to `now`; what is not in `before` has none. */
   table(before: readonly S[], now: readonly S[]): string;
   json(stats: S): Json;
 }
@@ -25,12 +25,12 @@ export function addStatsViewOptions(command: Command): Command {
   return command
     .option("-o, --output <format>", "table, json or yaml", "table")
     .option("-s, --seconds <seconds>", "the time over which CPU is measured, and between two views of -w", "1")
-    .option("-w, --watch", "again and again")
+    .option("-w, --watch", "repeat until interrupted")
     .option("--no-trunc", "ids in full")
     .option("--template <text>", "refused: keelctl has no Go templates");
 }
 
-/** Shows stats once, or again and again. Throws InvalidArgument for a wrong flag, before anything is measured. */
+/** Shows stats once or repeatedly. Throws InvalidArgument for a wrong flag before anything is measured. */
 export async function showStats<S>(session: Session, flags: StatsViewFlags, view: StatsView<S>): Promise<void> {
   const format = outputFormat(flags.output, ["table", "json", "yaml"]);
   const everyMs = parseSampleMs(flags.seconds);

@@ -16,19 +16,19 @@ export interface TerminalSize {
   readonly height: number;
 }
 
-/** The streams of a command in a container, over whatever transport. Disposing of it hangs up. */
+/** The streams of a command in a container, over any transport. Disposing of it hangs up. */
 export interface RemoteCommand extends Disposable {
   readonly stdin: Writable | undefined;
   readonly stdout: Readable | undefined;
   readonly stderr: Readable | undefined;
   /** Whether the other side learns of stdin's end. */
   readonly hasStdinEnd: boolean;
-  /** How it ended, once all that it wrote has come. Rejects when it was not run or the connection is lost. */
+  /** How the command ended, once all its output has come. Rejects when it was not run or the connection is lost. */
   readonly ended: Promise<ExitStatus>;
   resize(size: TerminalSize): void;
 }
 
-/** How to reach a streaming server, of an address that the runtime gave. */
+/** How to reach a streaming server, from the URL that the runtime gave. */
 export interface StreamAddress {
   readonly url: string;
   readonly tls: StreamTls;

@@ -4,7 +4,7 @@ import { refusalText } from "@keelson/spdy/refusal-text.ts";
 import { WebSocket } from "ws";
 import type { StreamAddress } from "./command-streams.ts";
 
-/** No frame of a streaming server is nearly as long. */
+/** Far more than any frame of a streaming server, in bytes. */
 const maxFrameBytes = 16 * 1024 * 1024;
 
 const codes = new Map<number, Code>([
@@ -22,7 +22,7 @@ export interface Connected {
 
 /**
  * Opens a WebSocket with one of the subprotocols. `prepare` gets it before anything can come. Throws the server's own
- * words when it refuses, Unavailable when it is not there, Unimplemented when it knows none of the subprotocols.
+ * text when it refuses, Unavailable when it cannot be reached, Unimplemented when it knows none of the subprotocols.
  */
 export async function connectWebSocket(
   { url, tls, signal }: StreamAddress,
@@ -35,7 +35,7 @@ export async function connectWebSocket(
     perMessageDeflate: false,
     maxPayload: maxFrameBytes,
     ...tls,
-    // Kubernetes' name for the tunnel has a slash, which RFC 6455 does not allow and `ws` refuses: the header passes it by.
+    // Kubernetes' name for the tunnel has a slash, which RFC 6455 forbids and `ws` refuses: so the header is set here.
     headers: { "Sec-WebSocket-Protocol": protocols.join(", ") },
     finishRequest(request: ClientRequest) {
       request.prependListener("upgrade", ({ headers }: IncomingMessage) => {
@@ -79,14 +79,14 @@ export async function connectWebSocket(
 async function refusal(url: string, response: IncomingMessage): Promise<StatusError> {
   const text = await refusalText(response);
   const status = response.statusCode ?? 0;
-  // Go's WebSocket servers answer so when they know none of the subprotocols; containerd does for port-forward.
+  // Go's WebSocket servers answer this when they know none of the subprotocols, as containerd does for port-forward.
   if (status === 403 && text === "")
     return new StatusError(
       Code.Unimplemented,
-      `${new URL(url).origin}: the runtime does not take this over WebSocket (403); use --transport spdy`,
+      `${new URL(url).origin}: the runtime does not support this over WebSocket (403); use --transport spdy`,
     );
   return new StatusError(
     codes.get(status) ?? Code.Internal,
-    `${new URL(url).origin}: the server answers ${status} ${response.statusMessage ?? ""}${text === "" ? "" : `: ${text}`}`,
+    `${new URL(url).origin}: the server answered ${status} ${response.statusMessage ?? ""}${text === "" ? "" : `: ${text}`}`,
   );
 }

@@ -2,7 +2,7 @@ import { Code, StatusError } from "@keelson/base/status.ts";
 
 const none: ReadonlySet<string> = new Set(["", "none"]);
 
-/** What Ctrl makes of a key: Ctrl-A is 1, Ctrl-Z 26, Ctrl-[ and those after it go on from there. */
+/** Keys by the code that they send with Ctrl: Ctrl-A is 1, Ctrl-Z 26, and Ctrl-[ and the rest follow. */
 const controlKeys = "@abcdefghijklmnopqrstuvwxyz[\\]^_";
 
 /**
@@ -26,7 +26,7 @@ function parseKey(key: string, text: string): number {
   return code;
 }
 
-/** Looks for the keys that detach in what is typed, also when they come in several pieces. */
+/** Finds the keys that detach in what is typed, even if they come in several pieces. */
 export class DetachScanner {
   readonly #keys: Uint8Array;
   #matched = 0;
@@ -35,7 +35,9 @@ export class DetachScanner {
     this.#keys = keys;
   }
 
-  /** What to pass on of the next bytes. The keys are held back until it is clear that they are not all there. */
+  /**
+   * Which of the next bytes to pass on. Bytes that may be the keys are held back until it is clear that they are not.
+   */
   scan(bytes: Uint8Array): { readonly passed: Uint8Array; readonly isDetached: boolean } {
     if (this.#keys.length === 0) return { passed: bytes, isDetached: false };
     const passed: number[] = [];

@@ -3,14 +3,14 @@ import { Code, StatusError } from "@keelson/base/status.ts";
 /** How a command in a container ended. */
 export interface ExitStatus {
   readonly exitCode: number;
-  /** What there is to say beside the code, such as why the command could not be run. */
+  /** What the server says besides the code, such as why the command could not be run. */
   readonly message: string | undefined;
 }
 
 /**
  * Reads what a streaming server writes to the error stream when the command has ended: a `Status` of the Kubernetes
- * API (meta/v1) since v4, before that plain text, and nothing after a good end. Throws Internal with the server's
- * words when the command was not run or the streams broke.
+ * API (meta/v1) since v4, before that plain text, and nothing after success. Throws Internal with the server's text
+ * when the command was not run or the streams broke.
  */
 export function parseExitStatus(text: string): ExitStatus {
   const status = parseStatus(text);
@@ -52,8 +52,5 @@ function parsePlainText(text: string): ExitStatus {
 }
 
 function failure(message: string): StatusError {
-  return new StatusError(
-    Code.Internal,
-    message === "" ? "the runtime says that it did not work, and not why" : message,
-  );
+  return new StatusError(Code.Internal, message === "" ? "the runtime reports a failure without a reason" : message);
 }

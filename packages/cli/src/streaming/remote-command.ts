@@ -6,13 +6,16 @@ import { checkStreamUrl, withoutToken } from "./stream-url.ts";
 import type { Transport } from "./transport.ts";
 import { openWebSocketCommand } from "./websocket-command.ts";
 
-/** Where an address of the runtime's leads. Throws InvalidArgument for a TLS file that cannot be read, Internal for an address that is none. */
+/**
+ * Completes the URL that a runtime gave with what is needed to connect. Throws InvalidArgument for a TLS file that
+ * cannot be read, Internal for what is not a URL.
+ */
 export async function streamAddress(text: string, flags: TlsFlags, signal: AbortSignal): Promise<StreamAddress> {
   const url = checkStreamUrl(text);
   return { url, tls: await readStreamTls(url, flags), signal };
 }
 
-/** Opens the streams. The address works once, and for a minute only. */
+/** Opens the streams. The address works only once, and only for a minute. */
 export async function openRemoteCommand(
   address: StreamAddress,
   transport: Transport,

@@ -5,18 +5,18 @@ import { DetachScanner } from "./detach-keys.ts";
 import type { ExitStatus } from "./exit-status.ts";
 
 export interface RunOptions {
-  /** Whether the command has a terminal; ours is then its keyboard and screen. */
+  /** Whether the command has a terminal, which is then connected with ours. */
   readonly tty: boolean;
-  /** What detaches when it is typed; empty for nothing. */
+  /** The keys that detach; empty for none. */
   readonly detachKeys: Uint8Array;
 }
 
-/** How it ended: the command has, or the user has left it. */
+/** How it ended: the command has ended, or the user has detached. */
 export type RunEnd = { readonly is: "ended"; readonly status: ExitStatus } | { readonly is: "detached" };
 
 /**
- * Joins our stdin, stdout and stderr with a command's until it has ended. Our terminal is as before when this returns
- * or throws. Throws the signal's reason on an interrupt, Unavailable when the connection is lost.
+ * Joins our stdin, stdout and stderr with a command's until it has ended. Our terminal is restored when this returns or
+ * throws. Throws the signal's reason on an interrupt, Unavailable when the connection is lost.
  */
 export async function runRemoteCommand(
   io: Io,
@@ -25,7 +25,7 @@ export async function runRemoteCommand(
 ): Promise<RunEnd> {
   using cleanup = new DisposableStack();
   cleanup.use(remote);
-  // When we hang up first, nobody waits for it.
+  // Nobody waits for it when we hang up first.
   remote.ended.catch(() => {});
   const detached = Promise.withResolvers<RunEnd>();
   if (tty && io.stdout.isTerminal) cleanup.use(followSize(io.stdout, remote));
@@ -39,7 +39,7 @@ export async function runRemoteCommand(
     if (!remote.hasStdinEnd && !io.stdin.isTerminal)
       await note(
         io,
-        "this runtime's WebSocket cannot tell the command that stdin has ended; with --transport spdy it can",
+        "over this runtime's WebSocket the command does not see the end of stdin; use --transport spdy if it has to",
       );
     void passStdin(input, remote.stdin, new DetachScanner(detachKeys)).then((isDetached) => {
       if (isDetached) detached.resolve({ is: "detached" });
@@ -51,17 +51,17 @@ export async function runRemoteCommand(
   return await Promise.race([ended, detached.promise, interrupted(io.signal)]);
 }
 
-/** The size comes first, then whenever it changes. */
+/** Sends the size now, and whenever it changes. */
 function followSize(output: Output, remote: RemoteCommand): Disposable {
-  const tell = () => remote.resize({ width: output.columns, height: output.rows });
-  tell();
-  return output.onResize(tell);
+  const send = () => remote.resize({ width: output.columns, height: output.rows });
+  send();
+  return output.onResize(send);
 }
 
-/** Passes stdin on until it ends, the command takes no more, or the user detaches. */
+/** Passes stdin on until it ends, the command reads no more, or the user detaches; only then true. */
 async function passStdin(input: Readable, stdin: Writable, scanner: DetachScanner): Promise<boolean> {
   try {
-    // The terminal is needed once more, to put it back.
+    // The terminal is still needed after this, to restore it.
     for await (const chunk of input.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
       const { passed, isDetached } = scanner.scan(chunk);
       if (passed.length > 0)
@@ -72,7 +72,7 @@ async function passStdin(input: Readable, stdin: Writable, scanner: DetachScanne
     }
     stdin.end();
   } catch {
-    // Given up by us, or no longer read by the command, as when `head` has seen enough: how it ends tells the rest.
+    // We have hung up, or the command reads no more, as `head` does when it has enough. `ended` reports the rest.
   }
   return false;
 }

@@ -4,13 +4,13 @@ import { connectSpdy } from "@keelson/spdy/connect.ts";
 import type { RemoteCommand, StreamAddress, WantedStreams } from "./command-streams.ts";
 import { type ExitStatus, parseExitStatus } from "./exit-status.ts";
 
-/** The best first. v4 tells the exit code, v3 knows terminal sizes. */
+/** The preferred one first. v4 reports the exit code, v3 has terminal sizes. */
 const protocols = ["v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io"];
 
-/** What of an error's text is read, in bytes. */
+/** How much of an error's text is read, in bytes. */
 const maxStatusBytes = 64 * 1024;
 
-/** Opens a command's streams over SPDY/3.1, in the order that Kubernetes' clients have. */
+/** Opens a command's streams over SPDY/3.1, in the same order as Kubernetes' clients. */
 export async function openSpdyCommand(
   { url, tls, signal }: StreamAddress,
   wanted: WantedStreams,

@@ -10,7 +10,7 @@ export interface TlsFlags {
   tlsKey?: string;
 }
 
-/** What a connection with TLS is made with, as node:tls takes it. */
+/** The TLS options of a connection, for node:tls. */
 export interface StreamTls {
   readonly servername?: string;
   readonly ca?: Buffer;
@@ -20,8 +20,9 @@ export interface StreamTls {
 }
 
 /**
- * Reads the files that the flags name. A runtime's streaming server makes a certificate of its own unless told
- * otherwise, which nobody can check: on this host's loopback it is taken as it is, unless --tls-ca says what to check it with.
+ * Reads the files that the flags name. Unless configured otherwise, a runtime's streaming server makes its own
+ * certificate, which nobody can check: on a loopback address it is accepted, unless --tls-ca says what to check it
+ * against.
  */
 export async function readStreamTls(url: string, flags: TlsFlags): Promise<StreamTls> {
   const [ca, cert, key] = await Promise.all([

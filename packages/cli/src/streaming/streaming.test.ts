@@ -29,7 +29,7 @@ async function startStreams(t: TestContext, options: FakeStreamingOptions) {
   return fake;
 }
 
-/** A terminal: what is typed comes from `keys`, and the modes that it was set to are kept. */
+/** A terminal: what is typed comes from `keys`; it records the modes that it was set to. */
 function terminal(keys: Readable) {
   const modes: boolean[] = [];
   let listener = () => {};
@@ -62,7 +62,7 @@ function piped(stream: Readable): Partial<Io> {
 }
 
 for (const transport of ["spdy", "websocket"]) {
-  test(`${transport}: stdout and stderr each on its own, the command's exit code is ours`, async (t) => {
+  test(`${transport}: stdout and stderr stay apart, the command's exit code is ours`, async (t) => {
     const fake = await startStreams(t, {
       command: async ({ stdout, stderr }) => {
         stdout.write("out");
@@ -110,7 +110,7 @@ for (const transport of ["spdy", "websocket"]) {
     assert.ok(outcome.out === bytes.toString());
   });
 
-  test(`${transport}: a command that reads no more ends all the same, and so does keelctl`, async (t) => {
+  test(`${transport}: a command that reads no more still ends, and so does keelctl`, async (t) => {
     const fake = await startStreams(t, { command: async ({ stdout }) => (stdout.write("first"), success) });
     assert.deepEqual(
       await fake.keelctlWith(piped(new PassThrough()), "exec", "-i", "-r", transport, "abc", "head", "-1"),
@@ -118,7 +118,7 @@ for (const transport of ["spdy", "websocket"]) {
     );
   });
 
-  test(`${transport}: a terminal is raw while the command runs, has its size first and follows it`, async (t) => {
+  test(`${transport}: a terminal is raw while the command runs, which gets its size at first and at each change`, async (t) => {
     const keys = new PassThrough();
     const tty = terminal(keys);
     const fake = await startStreams(t, {
@@ -142,7 +142,7 @@ for (const transport of ["spdy", "websocket"]) {
     assert.equal((fake.calls[0]!.request as { stderr: boolean }).stderr, false);
   });
 
-  test(`${transport}: the terminal is put back when the connection is lost, and when a signal ends keelctl`, async (t) => {
+  test(`${transport}: the terminal is restored when the connection is lost, and when a signal ends keelctl`, async (t) => {
     const lost = terminal(new PassThrough());
     const dropping = await startStreams(t, {
       command: async ({ drop, sizes }) => {
@@ -212,7 +212,7 @@ for (const transport of ["spdy", "websocket"]) {
     assert.equal(read, 2000 * 32_768);
   });
 
-  test(`${transport}: an interrupt ends keelctl also when nobody reads its output`, async (t) => {
+  test(`${transport}: an interrupt ends keelctl even if nobody reads its output`, async (t) => {
     const interrupt = new AbortController();
     const fake = await startStreams(t, { command: async ({ stdout }) => (stdout.write("x"), new Promise(() => {})) });
     const stdout: Output = {
@@ -228,7 +228,7 @@ for (const transport of ["spdy", "websocket"]) {
     );
   });
 
-  test(`${transport}: attach leaves with the container's exit code; the keys detach and nothing of them is typed`, async (t) => {
+  test(`${transport}: attach exits with the container's exit code; the keys detach and are not typed`, async (t) => {
     const typed: string[] = [];
     const keys = new PassThrough();
     const tty = terminal(keys);
@@ -253,17 +253,17 @@ for (const transport of ["spdy", "websocket"]) {
     assert.equal((await fake.keelctl("attach", "-r", transport, "abc")).code, 5);
   });
 
-  test(`${transport}: an address that leads nowhere is told without its token`, async (t) => {
+  test(`${transport}: an error about the URL does not show its token`, async (t) => {
     const closed = await startFakeRuntime(t, { exec: () => Promise.resolve({ url: "http://127.0.0.1:1/exec/token" }) });
     const { err } = await closed.keelctl("exec", "-r", transport, "abc", "ls");
     assert.match(err, /run ls in container abc: connect to http:\/\/127\.0\.0\.1:1.*ECONNREFUSED/);
     assert.doesNotMatch(err, /token/);
     const wrong = await startFakeRuntime(t, { exec: () => Promise.resolve({ url: "ftp://x/token" }) });
-    assert.match((await wrong.keelctl("exec", "-r", transport, "abc", "ls")).err, /no http address/);
+    assert.match((await wrong.keelctl("exec", "-r", transport, "abc", "ls")).err, /no http URL/);
   });
 }
 
-test("a WebSocket of v4 cannot tell the end of stdin, which is said", async (t) => {
+test("a v4 WebSocket has no message for the end of stdin, and a note says so", async (t) => {
   const fake = await startStreams(t, {
     webSocketProtocols: ["v4.channel.k8s.io"],
     command: async ({ stdin }) => (stdin.resume(), success),
@@ -278,10 +278,10 @@ test("a WebSocket of v4 cannot tell the end of stdin, which is said", async (t) 
     "cat",
   );
   assert.equal(code, 0);
-  assert.match(err, /cannot tell the command that stdin has ended; with --transport spdy it can/);
+  assert.match(err, /the command does not see the end of stdin; use --transport spdy/);
 });
 
-test("a server without the subprotocols is named as such", async (t) => {
+test("a server without the subprotocols is reported as such", async (t) => {
   const fake = await startStreams(t, { webSocketProtocols: ["v9"] });
   assert.match((await fake.keelctl("exec", "-r", "websocket", "abc", "ls")).err, /use --transport spdy/);
 });
@@ -299,7 +299,7 @@ test("exec in several containers: one after the other with their ids, no -i", as
   );
 });
 
-test("exec: flags that do not go together", async () => {
+test("exec: flags that exclude each other", async () => {
   const run = async (...args: string[]) => (await runWith({ env: { CRI_CONFIG_FILE: "/dev/null" } }, args)).err;
   assert.match(await run("exec", "-s", "-i", "abc", "ls"), /-s has no streams/);
   assert.match(await run("exec", "--timeout", "3", "abc", "ls"), /--timeout is for -s/);
@@ -307,7 +307,7 @@ test("exec: flags that do not go together", async () => {
   assert.match(await run("attach", "-t", "--detach-keys", "ctrl-", "abc"), /--detach-keys ctrl-: must be/);
 });
 
-test("exit statuses: of v4 and v5, of older servers, and of what was not run", () => {
+test("exit statuses: from v4 and v5, from older servers, and of what was not run", () => {
   assert.deepEqual(parseExitStatus(success), { exitCode: 0, message: undefined });
   assert.deepEqual(parseExitStatus(exited(9)), { exitCode: 9, message: undefined });
   assert.deepEqual(parseExitStatus(exited(127, "command terminated with exit code 127: nosuch: not found")), {
@@ -330,7 +330,7 @@ test("exit statuses: of v4 and v5, of older servers, and of what was not run", (
     assert.throws(() => parseExitStatus(text), /./, text);
 });
 
-test("detach keys: of several pieces, and what only looks like them is passed on", () => {
+test("detach keys are found in several pieces, and what only resembles them is passed on", () => {
   const scanner = new DetachScanner(parseDetachKeys("ctrl-p,ctrl-q"));
   const scan = (input: string) => {
     const { passed, isDetached } = scanner.scan(Buffer.from(input));

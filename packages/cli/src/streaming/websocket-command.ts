@@ -5,7 +5,7 @@ import type { RemoteCommand, StreamAddress, WantedStreams } from "./command-stre
 import { connectWebSocket } from "./connect-websocket.ts";
 import { type ExitStatus, parseExitStatus } from "./exit-status.ts";
 
-/** The best first: v5 can tell the end of stdin. */
+/** The preferred one first: v5 has a message for the end of stdin. */
 const protocols = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
 
 /** Kubernetes' channels: the first byte of each message. */
@@ -15,7 +15,7 @@ const channel = { stdin: 0, stdout: 1, stderr: 2, error: 3, resize: 4, close: 25
 export async function openWebSocketCommand(address: StreamAddress, wanted: WantedStreams): Promise<RemoteCommand> {
   const { promise: ended, resolve, reject } = Promise.withResolvers<ExitStatus>();
   ended.catch(() => {});
-  // A frame of the one that is not read holds up the other too: there is one connection.
+  // An output that is not read holds up the other one too, because both share one connection.
   let resume = () => {};
   const output = (isWanted: boolean) => (isWanted ? new Readable({ read: () => resume() }) : undefined);
   const stdout = output(wanted.stdout);
@@ -37,7 +37,7 @@ export async function openWebSocketCommand(address: StreamAddress, wanted: Wante
       if (data[0] === channel.stdout && stdout?.push(bytes) === false) one.pause();
       if (data[0] === channel.stderr && stderr?.push(bytes) === false) one.pause();
       if (data[0] !== channel.error) return;
-      // It is told last: all output has come.
+      // The status comes last: all output has come before it.
       endOutputs();
       void Promise.try(parseExitStatus, bytes.toString("utf8")).then(resolve, reject);
     });
@@ -70,12 +70,12 @@ function stdinOf(socket: WebSocket, hasStdinEnd: boolean): Writable {
       else done();
     },
   });
-  // The command's end is told by `ended`.
+  // `ended` reports the command's end.
   stream.on("error", () => {});
   return stream;
 }
 
-/** Says that it is the end, and does not wait for the answer. */
+/** Announces the end, and does not wait for the answer. */
 function hangUp(socket: WebSocket): void {
   socket.close(1000);
   socket.terminate();

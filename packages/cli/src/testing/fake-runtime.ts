@@ -22,19 +22,19 @@ import { runProgram } from "../program.ts";
 /** The time in every test: 2026-11-21T03:12:00Z. */
 export const nowMs = Date.UTC(2026, 10, 21, 3, 12);
 
-/** Nanoseconds since 1970, so many seconds before the tests' now. */
+/** This many seconds before the tests' now, in nanoseconds since 1970. */
 export function ago(seconds: number): bigint {
   return BigInt(nowMs - seconds * 1000) * 1_000_000n;
 }
 
-/** What one command line did. */
+/** The result of one command line. */
 export interface Outcome {
   readonly code: number;
   readonly out: string;
   readonly err: string;
 }
 
-/** A CRI runtime in memory, behind a real socket: enough of one for keelctl. */
+/** A CRI runtime in memory, behind a real socket, with as much as keelctl needs. */
 export interface FakeRuntime {
   readonly endpoint: string;
   /** A directory for the test's files. */
@@ -100,7 +100,7 @@ export async function runWith(io: Partial<Io> & { isTerminal?: boolean }, args: 
     readStdin: () => Promise.resolve(""),
     readSecret: () => Promise.resolve("secret"),
     now: () => nowMs,
-    // Time passes at once, but others get their turn.
+    // No time passes, but others get their turn.
     sleep: async (_, signal) => {
       await setImmediate();
       signal.throwIfAborted();

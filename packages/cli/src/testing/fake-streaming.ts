@@ -26,13 +26,13 @@ export interface FakeStreaming {
 export interface FakeStreamingOptions {
   /** Runs a command and returns what goes to the error stream. */
   readonly command?: (streams: ServedStreams) => Promise<string>;
-  /** Serves a connection to a port; what it throws goes to the error stream. */
+  /** Serves a connection to a port; an error that it throws goes to the error stream. */
   readonly forward?: (port: number, connection: Duplex) => void;
-  /** The subprotocols of WebSockets; v5 unless told. */
+  /** The subprotocols of WebSockets; v5 by default. */
   readonly webSocketProtocols?: readonly string[];
 }
 
-/** A streaming server as a runtime has it, for both transports. */
+/** A streaming server like a runtime's, for both transports. */
 export async function startFakeStreaming(t: TestContext, options: FakeStreamingOptions): Promise<FakeStreaming> {
   const {
     command = () => Promise.resolve(""),

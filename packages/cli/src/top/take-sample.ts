@@ -8,10 +8,10 @@ import { type ContainerSelection, selectContainers, selectPods } from "../select
 import type { Session } from "../session.ts";
 import type { UsageSample } from "./usage-row.ts";
 
-/** cAdvisor's names, which runtimes use: bytes so far, one sample for each disk. */
+/** cAdvisor's names, which runtimes use too: total bytes, one sample for each disk. */
 const ioMetrics: ReadonlySet<string> = new Set(["container_fs_reads_bytes_total", "container_fs_writes_bytes_total"]);
 
-/** Asks a runtime for all that `top` shows. What it does not know stays out. */
+/** Asks a runtime for all that `top` shows. What the runtime does not have is left out. */
 export async function takeSample(session: Session, flags: ContainerSelection): Promise<UsageSample> {
   const { runtime } = session;
   const filter = flags.pod === undefined ? {} : { filter: { podSandboxId: flags.pod } };
@@ -20,8 +20,8 @@ export async function takeSample(session: Session, flags: ContainerSelection): P
     selectContainers(session, flags),
     selectPods(session, flags.pod === undefined ? {} : { id: flags.pod }),
     runtime.call("listContainerStats", ListContainerStatsRequest.fromPartial(filter)),
-    ifTold(runtime.call("listPodSandboxStats", ListPodSandboxStatsRequest.fromPartial(podFilter))),
-    ifTold(ioBytesOf(session)),
+    ifAnswered(runtime.call("listPodSandboxStats", ListPodSandboxStatsRequest.fromPartial(podFilter))),
+    ifAnswered(ioBytesOf(session)),
   ]);
   return {
     atMs: performance.now(),
@@ -49,8 +49,8 @@ async function ioBytesOf({ runtime }: Session): Promise<Map<string, number>> {
 
 const fatal: ReadonlySet<Code> = new Set([Code.Unavailable, Code.Cancelled, Code.DeadlineExceeded]);
 
-/** Undefined when the runtime does not know the call, or cannot answer it now: the rest is shown all the same. */
-async function ifTold<T>(call: Promise<T>): Promise<T | undefined> {
+/** Undefined when the runtime does not know the call, or cannot answer it now: the rest is shown anyway. */
+async function ifAnswered<T>(call: Promise<T>): Promise<T | undefined> {
   try {
     return await call;
   } catch (error) {

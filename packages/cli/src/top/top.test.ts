@@ -6,7 +6,7 @@ import { ContainerState, ContainerStats, ContainerStatus } from "@keelson/cri/ge
 import { Interrupt, type Output } from "../io.ts";
 import { startFakeRuntime } from "../testing/fake-runtime.ts";
 
-test("on a terminal: redrawn in a screen of its own, sorted by keys, and all put back by q and by a signal", async (t) => {
+test("on a terminal: redrawn in its own screen, sorted by keys, and restored by q and by a signal", async (t) => {
   const names = ["big", "small\u001b[2J"];
   const fake = await startFakeRuntime(t, {
     listContainerStats: () =>

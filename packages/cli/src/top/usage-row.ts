@@ -9,11 +9,11 @@ import type {
 } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { cpuPercent } from "../stats/cpu-percent.ts";
 
-/** What a runtime tells at one time. */
+/** What a runtime reports at one time. */
 export interface UsageSample {
-  /** ms of a clock that is never set. */
+  /** ms of a monotonic clock. */
   readonly atMs: number;
-  /** Those that run. */
+  /** The running ones. */
   readonly containers: readonly Container[];
   readonly pods: readonly PodSandbox[];
   readonly containerStats: readonly ContainerStats[];
@@ -22,34 +22,34 @@ export interface UsageSample {
   readonly ioBytes: ReadonlyMap<string, number> | undefined;
 }
 
-/** What a container uses. Undefined is what the runtime does not tell, or not yet. */
+/** What a container uses. Undefined is what the runtime does not report, or not yet. */
 export interface UsageRow {
   readonly id: string;
   readonly namespace: string;
   readonly pod: string;
   readonly name: string;
-  /** Of one CPU. */
+  /** Relative to one CPU. */
   readonly cpuPercent: number | undefined;
   readonly memoryBytes: number | undefined;
   /** Undefined: none. */
   readonly memoryLimitBytes: number | undefined;
-  /** Of its pod: what all containers of a pod share. Bytes in a second. */
+  /** Of its whole pod, because all containers of a pod share the network. Bytes per second. */
   readonly receivedPerSecond: number | undefined;
   readonly sentPerSecond: number | undefined;
   readonly ioPerSecond: number | undefined;
-  /** How much of the last 10 s some process waited for CPU, memory and disk, in percent. */
+  /** How much of the last 10 s some process had to wait for CPU, memory and disk, in percent. */
   readonly pressure: {
     readonly cpu: number | undefined;
     readonly memory: number | undefined;
     readonly io: number | undefined;
   };
-  /** The attempt: how often it was made again. */
+  /** The attempt: how often the container was created again. */
   readonly restarts: number;
 }
 
 export type SortKey = "cpu" | "memory" | "io" | "network" | "restarts";
 
-/** One row for each container, the largest first. Of the first sample rates are not known yet. */
+/** One row for each container, the largest first. Without an earlier sample there are no rates. */
 export function usageRows(before: UsageSample | undefined, now: UsageSample, sort: SortKey): UsageRow[] {
   const earlier = new Map(before?.containerStats.map((one) => [one.attributes?.id, one]));
   const stats = new Map(now.containerStats.map((one) => [one.attributes?.id, one]));
@@ -116,14 +116,14 @@ function networkRates(
   );
 }
 
-/** A counter that went back began anew: nothing is known of the time between. */
+/** A counter that went back was reset: how much came in between is not known. */
 function rate(before: number | undefined, now: number | undefined, seconds: number): number | undefined {
   return before === undefined || now === undefined || now < before || seconds <= 0
     ? undefined
     : (now - before) / seconds;
 }
 
-/** CRI: available_bytes is the limit less the working set; runtimes leave it out or give 0 where there is no limit. */
+/** CRI: available_bytes is the limit minus the working set; without a limit, runtimes leave it out or report 0. */
 function limitOf(memory: MemoryUsage | undefined): number | undefined {
   const available = numberOf(memory?.availableBytes);
   return available === undefined || available === 0 ? undefined : available + (numberOf(memory?.workingSetBytes) ?? 0);

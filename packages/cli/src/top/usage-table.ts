@@ -29,13 +29,13 @@ const columns: readonly Column[] = [
 ];
 
 export interface TableSize {
-  /** Characters in a line; Infinity to cut none. */
+  /** Characters in a line; Infinity for lines of any length. */
   readonly columns: number;
-  /** Lines with the title's; Infinity for all. */
+  /** Lines, the titles included; Infinity for all. */
   readonly rows: number;
 }
 
-/** Rows below their titles; a star marks what they are sorted by. Lines that are too long or too many are cut. */
+/** Rows below their titles; a star marks what they are sorted by. What does not fit is cut off. */
 export function usageTable(
   rows: readonly UsageRow[],
   sort: SortKey,

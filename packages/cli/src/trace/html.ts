@@ -18,7 +18,7 @@ h1 { font-size: 1.3em; } h2 { font-size: 1em; font-weight: normal; color: #555; 
 @media (prefers-color-scheme: dark) { body { color: #ddd; background: #1b1b1b; } .track { background: #2a2a2a; } .line:hover { background: #26303b; } h2, .d2 .label { color: #aaa; } .note { color: #ff8a80; } }
 `;
 
-/** A waterfall as one file for a browser, which needs nothing else. All text in it is the runtime's and escaped. */
+/** A waterfall as one self-contained file for a browser. All text from the runtime is escaped. */
 export function waterfallHtml(title: string, parts: readonly WaterfallPart[]): string {
   return `<!doctype html>
 <html lang="en">

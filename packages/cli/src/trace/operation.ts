@@ -3,7 +3,7 @@ export interface Stage {
   readonly name: string;
   readonly startMs: number;
   readonly endMs: number;
-  /** What it was busy with, each with its own time. */
+  /** What it spent its time on. */
   readonly details: readonly Stage[];
 }
 
@@ -22,7 +22,7 @@ export interface Operation {
   readonly stages: readonly Stage[];
 }
 
-/** Reads `info["trace"]` of a verbose PodSandboxStatus; undefined for what is no such list. Oldest first. */
+/** Reads `info["trace"]` of a verbose PodSandboxStatus, oldest first; undefined when it is not such a list. */
 export function parseTrace(text: string | undefined): Operation[] | undefined {
   try {
     const list: unknown = JSON.parse(text ?? "");

@@ -5,7 +5,9 @@ const maxLabel = 44;
 const timeWidth = 11;
 const bars = ["█", "▒", "░"];
 
-/** A waterfall for a terminal: a bar for each operation, its stages and their details below it, and how long each took. */
+/**
+ * A waterfall for a terminal: a bar for each operation, its stages and their details below it, and how long each took.
+ */
 export function waterfallText(parts: readonly WaterfallPart[], columns: number): string {
   const labels = parts.flatMap((part) => part.lines).map((line) => lengthOf(labelOf(line)));
   const labelWidth = Math.min(maxLabel, Math.max(0, ...labels), Math.max(10, Math.floor(columns / 2)));
@@ -29,7 +31,7 @@ function labelOf({ depth, label }: WaterfallLine): string {
   return "  ".repeat(depth) + safeText(label);
 }
 
-/** At least one cell: what took no time is there all the same. */
+/** At least one cell wide, so that what took no time is visible too. */
 function bar({ depth, startMs, durationMs }: WaterfallLine, wholeMs: number, width: number): string {
   const scale = wholeMs === 0 ? 0 : width / wholeMs;
   const start = Math.min(width - 1, Math.floor(startMs * scale));

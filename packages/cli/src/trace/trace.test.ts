@@ -54,7 +54,7 @@ async function withTrace(t: TestContext, info: Record<string, string>) {
   return fake;
 }
 
-test("a waterfall of what brought the pod up; -a what came later too, with a scale of its own", async (t) => {
+test("a waterfall of what brought the pod up; -a also what came later, with its own scale", async (t) => {
   const fake = await withTrace(t, { trace: JSON.stringify(operations) });
   const { code, out } = await fake.keelctl("trace", "pod1");
   assert.equal(code, 0);
@@ -77,7 +77,7 @@ test("a waterfall of what brought the pod up; -a what came later too, with a sca
   );
 });
 
-test("-o json as the runtime gave it; -o html in one file, with nothing of the runtime's as markup", async (t) => {
+test("-o json as the runtime gave it; -o html in one file, with no text of the runtime as markup", async (t) => {
   const fake = await withTrace(t, { trace: JSON.stringify(operations) });
   const json = JSON.parse((await fake.keelctl("trace", "-a", "-o", "json", "pod1")).out) as Record<string, unknown>[];
   assert.deepEqual(
@@ -99,19 +99,19 @@ test("-o json as the runtime gave it; -o html in one file, with nothing of the r
   assert.doesNotMatch(html, /<script|<b>|src=|href=|@import|url\(/);
 });
 
-test("a runtime without it, and one that remembers nothing", async (t) => {
+test("a runtime without traces, and one that remembers nothing", async (t) => {
   const without = await withTrace(t, {});
   assert.deepEqual(await without.keelctl("trace", "pod1"), {
     code: 1,
     out: "",
-    err: "keelctl: this runtime does not tell how its pods came up; keelsond does\n",
+    err: "keelctl: this runtime does not report how its pods came up; keelsond does\n",
   });
   const empty = await withTrace(t, { trace: "[]" });
   assert.match((await empty.keelctl("trace", "pod1")).err, /remembers nothing of its start/);
   assert.equal((await empty.keelctl("trace", "-o", "json", "pod1")).out, "[]\n");
 });
 
-test("whatever a runtime sends: a list or none, never a crash", () => {
+test("whatever a runtime sends is read as a list or ignored, and never crashes", () => {
   for (const text of [undefined, "", "{}", "null", "[1]", '[{"startedAtNs":"x"}]', "[null]"]) parseTrace(text);
   assert.equal(parseTrace("{}"), undefined);
   const odd = parseTrace('[{"call":{},"startedAtNs":"5","durationMs":"1","stages":[{"startMs":9,"endMs":-1}]}]')!;

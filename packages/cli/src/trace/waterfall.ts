@@ -11,7 +11,7 @@ export interface WaterfallLine {
   readonly note: string | undefined;
 }
 
-/** Operations that follow each other closely, with a scale of their own: nobody wants to see the hours between them drawn. */
+/** Operations that follow each other closely. Each part has its own scale, so that hours between them are not drawn. */
 export interface WaterfallPart {
   /** ms since the first operation began. */
   readonly startMs: number;

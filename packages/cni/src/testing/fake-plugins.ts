@@ -13,10 +13,12 @@ export interface FakeCall {
   readonly config: JsonObject;
 }
 
-/** What a fake plugin does; anything not given is success. A promise that never settles is a plugin that hangs. */
+/** What a fake plugin does; what is not given is success. A promise that never settles is a plugin that hangs. */
 export type FakePlugin = (call: FakeCall) => Partial<PluginExit> | Promise<Partial<PluginExit>>;
 
-/** Plugins for tests that are functions in this process, and a cache in a directory of its own, until disposed of. */
+/**
+ * Plugins for tests that are functions in this process, and a cache in a temporary directory. Removed when disposed.
+ */
 export function makeFakePlugins(plugins: Readonly<Record<string, FakePlugin>>) {
   const dir = mkdtempSync(join(tmpdir(), "keelson-cni-"));
   const binDir = join(dir, "bin");
@@ -52,7 +54,7 @@ export function makeFakePlugins(plugins: Readonly<Record<string, FakePlugin>>) {
   };
 }
 
-/** A plugin's success with these addresses, or what came before it. */
+/** A plugin's success with this address, or with the previous result. */
 export function answer(call: FakeCall, address?: string): Partial<PluginExit> {
   if (call.command !== "ADD") return {};
   const previous = call.config["prevResult"];

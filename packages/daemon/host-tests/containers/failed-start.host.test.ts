@@ -42,7 +42,7 @@ for (const runtime of eachRuntime) {
     after(() => node[Symbol.asyncDispose]());
 
     const cases: [what: string, command: string, exitCode: number, message: RegExp][] = [
-      ["is not there", "/no/such", 127, /^the command "\/no\/such" is not there/],
+      ["does not exist", "/no/such", 127, /^the command "\/no\/such" does not exist/],
       [
         "is not in PATH",
         "no-such",
@@ -57,7 +57,7 @@ for (const runtime of eachRuntime) {
         127,
         /^the command "python-script" is a script for the interpreter "\/usr\/bin\/python3", which the container does not have/,
       ],
-      ["has Windows line ends", "dos-script", 127, /Windows line ends/],
+      ["has Windows line endings", "dos-script", 127, /Windows line endings/],
       [
         "has no dynamic loader",
         "dynamic",

@@ -102,7 +102,7 @@ for (const runtime of eachRuntime) {
           Code.InvalidArgument,
           node.createContainer(pod, script("true", { mounts: [{ hostPath, containerPath: "/data" }] })),
           new RegExp(
-            `mount source ${hostPath} \\(for /data in the container\\) is not there; make it, or set create_missing_mount_sources`,
+            `mount source ${hostPath} \\(for /data in the container\\) does not exist; make it, or set create_missing_mount_sources`,
           ),
         );
         assert.ok(!existsSync(hostPath));
@@ -381,7 +381,7 @@ for (const runtime of eachRuntime) {
           rejectsWith(code, node.createContainer(pod, script("true", { mounts: [mount] })), words);
         await refused(
           Code.NotFound,
-          /image nothing:1, which is to be mounted, is not here; pull it first/,
+          /image nothing:1, which is to be mounted, is not on this node; pull it first/,
           mountOf("nothing:1"),
         );
         for (const imageSubPath of ["not-existing", "small/v1/below", "nowhere"])

@@ -338,7 +338,7 @@ for (const runtime of eachRuntime) {
         assert.deepEqual([status.exitCode, status.reason], [137, "Error"]);
         await node.removeContainer(id);
       }
-      for (const message of refusals) assert.match(message, /it was stopped or killed meanwhile|it is exited/);
+      for (const message of refusals) assert.match(message, /it was stopped or killed in the meantime|it is exited/);
     },
   );
 }

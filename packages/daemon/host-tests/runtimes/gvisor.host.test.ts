@@ -257,7 +257,7 @@ describe("gVisor", { skip: skipGvisor, timeout: 60_000 }, () => {
       data.end(bytes);
       assert.equal((await textOf(data)).length, bytes.length, "one end does not end the other");
       assert.equal(await error, "");
-      assert.match(await open(9, "2").error, /port 9 of pod .*nobody listens there/);
+      assert.match(await open(9, "2").error, /port 9 of pod .*nothing listens there/);
       session.destroy();
     });
   });
@@ -302,7 +302,7 @@ describe("gVisor", { skip: skipGvisor, timeout: 60_000 }, () => {
       await rejectsWith(
         Code.FailedPrecondition,
         update,
-        /gVisor has none for a single container; the limits of the pod's cgroup hold/,
+        /gVisor has no limits for a single container; the limits of the pod's cgroup apply/,
       );
     });
   });

@@ -133,16 +133,16 @@ ${wrapper("hanging", "exec sleep 4323")}
     const pod = await node.runPod({}, "tuned");
     assert.match(
       node.daemonLog(),
-      /comes without an overhead; its RuntimeClass should have overhead\.podFixed \{ cpu: 250m, memory: 160Mi \}/,
+      /has no overhead; its RuntimeClass should have overhead\.podFixed \{ cpu: 250m, memory: 160Mi \}/,
     );
     await node.removePod(pod.id);
-    const told = node.daemonLog().split("comes without an overhead").length;
+    const told = node.daemonLog().split("has no overhead").length;
     const other = await node.runPod(
       { linux: { overhead: { memoryLimitInBytes: 160n << 20n }, securityContext: { namespaceOptions: { pid: 1 } } } },
       "tuned",
     );
     await node.removePod(other.id);
-    assert.equal(node.daemonLog().split("comes without an overhead").length, told);
+    assert.equal(node.daemonLog().split("has no overhead").length, told);
   });
 
   test("a runtime that crashes, babbles or hangs is named by the call, leaves nothing, and the others run on", async () => {

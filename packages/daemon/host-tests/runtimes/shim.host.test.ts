@@ -121,7 +121,7 @@ for (const runtime of ["shim-runc", "shim-crun"] as const) {
       const { pid } = await node.containerInfo(id);
       process.kill(shimOf(id), "SIGKILL");
       await waitFor(async () => (await node.containerStatus(id)).state === ContainerState.CONTAINER_UNKNOWN, {
-        message: "its end is not noted",
+        message: "its end could not be recorded",
       });
       assert.match((await node.containerStatus(id)).message, /its shim \(process \d+\) has ended or was killed/);
       await waitFor(() => !existsSync(`/proc/${pid}`));

@@ -83,7 +83,7 @@ describe("keelctl's streams", { skip }, () => {
       child.kill("SIGINT");
       const { code, stderr } = await output;
       assert.equal(code, 0);
-      assert.match(stderr, /^keelctl: a connection to port 9: .*nobody listens there.*\n$/);
+      assert.match(stderr, /^keelctl: a connection to port 9: .*nothing listens there.*\n$/);
     });
 
     test(`a terminal over ${transport}: its size, the keys that detach, and its modes afterwards`, async () => {

@@ -150,7 +150,7 @@ describe("PortForward", { skip, timeout: 240_000 }, () => {
         using session = await connect(way);
         assert.equal(await textOf(open(session, 7004).data), "six");
         const { data, error } = open(session, 9);
-        assert.match(await error, /port 9 of pod .*nobody listens there/);
+        assert.match(await error, /port 9 of pod .*nothing listens there/);
         await textOf(data).catch(() => "");
         // The session goes on.
         const again = open(session, 7001);
@@ -190,7 +190,7 @@ describe("PortForward", { skip, timeout: 240_000 }, () => {
           data.end("host");
           assert.equal(await textOf(data), "host");
           using inPod = await connect(way);
-          assert.match(await open(inPod, 7009).error, /nobody listens/);
+          assert.match(await open(inPod, 7009).error, /nothing listens/);
         }
         await node.removePod(host.id);
         await new Promise((resolve) => server.close(resolve));
@@ -234,7 +234,7 @@ describe("PortForward", { skip, timeout: 240_000 }, () => {
         [channels[1]!.readUInt16LE(), channels[2]!.readUInt16LE(), channels[3]!.readUInt16LE()],
         [7001, 9, 9],
       );
-      assert.match(channels[3]!.toString("latin1", 2), /nobody listens/);
+      assert.match(channels[3]!.toString("latin1", 2), /nothing listens/);
       socket.terminate();
     });
   }

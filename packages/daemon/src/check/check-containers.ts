@@ -10,7 +10,7 @@ import { bootId, isProcessAlive } from "@keelson/linux/procfs.ts";
 import { exitsDir } from "@keelson/runtimes/runtime-paths.ts";
 import type { RunningProcesses } from "@keelson/runtimes/runtime.ts";
 import { type Finding, shortId } from "./finding.ts";
-import type { StoreView } from "./store-view.ts";
+import { knownPods, type StoreView } from "./store-view.ts";
 
 const recreate = "remove the container; the kubelet then makes a new one";
 
@@ -20,18 +20,28 @@ interface Host {
   readonly cgroups: CgroupLayout;
 }
 
-/** Containers against their pods, layers, processes and files. Those that have ended need none of the latter. */
-export function checkContainers(view: StoreView): Finding[] {
-  const host = { boot: bootId(), mounts: new Set(readMounts().map((info) => info.target)), cgroups: detectCgroups() };
-  return [...view.containers.values()].flatMap((container) => checkContainer(view, container, host));
+/** What has a record, also one that cannot be read, which is a finding of its own. */
+interface Known {
+  readonly pods: ReadonlySet<string>;
+  readonly layers: ReadonlySet<string>;
 }
 
-function checkContainer(view: StoreView, container: ContainerRecord, host: Host): Finding[] {
+/** Checks containers against their pods, layers, processes and files; those that have ended need no processes and files. */
+export function checkContainers(view: StoreView): Finding[] {
+  const host = { boot: bootId(), mounts: new Set(readMounts().map((info) => info.target)), cgroups: detectCgroups() };
+  const known = {
+    pods: knownPods(view),
+    layers: new Set([...view.layers.keys(), ...view.unreadable.layers.map(({ id }) => id)]),
+  };
+  return [...view.containers.values()].flatMap((container) => checkContainer(view, container, known, host));
+}
+
+function checkContainer(view: StoreView, container: ContainerRecord, known: Known, host: Host): Finding[] {
   const problems = new Map<string, string>();
-  if (!view.pods.has(container.podId)) problems.set(`its pod ${shortId(container.podId)} has no record`, recreate);
-  const missing = layersOf(container).find((id) => !view.layers.has(id));
+  if (!known.pods.has(container.podId)) problems.set(`its pod ${shortId(container.podId)} has no record`, recreate);
+  const missing = layersOf(container).find((id) => !known.layers.has(id));
   if (missing !== undefined)
-    problems.set(`its layer ${shortId(missing)} has no record`, `its files may be removed any time; ${recreate}`);
+    problems.set(`its layer ${shortId(missing)} has no record`, `its files may be removed at any time; ${recreate}`);
   const { state } = container;
   if ((state.is === "created" || state.is === "running") && container.bootId === host.boot) {
     for (const [what, means] of [...processProblems(view, container, state), ...fileProblems(view, container, host)])
@@ -48,7 +58,7 @@ function checkContainer(view: StoreView, container: ContainerRecord, host: Host)
 
 type Problem = [what: string, means: string];
 
-/** A container whose end has been written down is as it should be: keelsond notes it at once, or at its start. */
+/** A container whose exit has been written down is as it should be: keelsond records it at once, or when it starts. */
 function processProblems(view: StoreView, { id }: ContainerRecord, { main, monitor }: RunningProcesses): Problem[] {
   if (isAlive(monitor)) return [];
   if (existsSync(join(exitsDir(view.paths), id))) return [];
@@ -56,7 +66,7 @@ function processProblems(view: StoreView, { id }: ContainerRecord, { main, monit
     main !== undefined && isAlive(main)
       ? "it runs without logging, and its exit code will not be known"
       : "its exit code is not known; it will be listed as exited with the reason MonitorLost";
-  return [[`its monitor, process ${monitor.pid}, is gone without a word`, means]];
+  return [[`its monitor, process ${monitor.pid}, is gone without an exit code`, means]];
 }
 
 function fileProblems(view: StoreView, { id, state, cgroupPath }: ContainerRecord, host: Host): Problem[] {

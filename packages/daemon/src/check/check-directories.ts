@@ -10,16 +10,17 @@ import { exitsDir } from "@keelson/runtimes/runtime-paths.ts";
 import { openRuntimes } from "@keelson/runtimes/runtimes.ts";
 import { runtimesSettings } from "../config/engine-settings.ts";
 import { type Finding, type Repair, shortId } from "./finding.ts";
-import type { StoreView } from "./store-view.ts";
+import { knownContainers, knownPods, type StoreView } from "./store-view.ts";
 
 const byStart = "keelsond's next start removes it";
+const mayBeOfRow = "a record that cannot be read may be of it: it is left as it is";
 
-/** What lies in the store and belongs to no record. */
+/** What lies in the store and belongs to no record, readable or not. */
 export function checkDirectories(view: StoreView): Finding[] {
   return [...strayContainers(view), ...strayPods(view), ...strayExits(view), ...strayLayers(view)];
 }
 
-/** Removes a file or directory that nobody needs. */
+/** A repair that removes a file or directory. */
 export function removal(path: string): Repair {
   return {
     does: "removes it",
@@ -33,34 +34,38 @@ export function removal(path: string): Repair {
 
 function strayContainers(view: StoreView): Finding[] {
   const ids = new Set([...view.names.bundles, ...view.names.writableLayers]);
+  const known = knownContainers(view);
+  const isHeld = view.unreadable.strayRows.containers > 0;
   return [...ids]
-    .filter((id) => !view.containers.has(id))
+    .filter((id) => !known.has(id))
     .map((id) => ({
       about: "directory",
       where: [bundleDir(view.paths, id), containerDir(view.paths, id)]
         .filter((_, index) => [view.names.bundles, view.names.writableLayers][index]?.includes(id))
         .join(" and "),
       what: "a container's, which has no record",
-      means: `it takes space, and the container may still run; ${byStart}`,
-      repair: {
-        does: "ends the container, unmounts and removes it",
-        besideDaemon: false,
-        run: () => destroyContainer(view, id),
-      },
+      means: `it takes space, and the container may still run; ${isHeld ? mayBeOfRow : byStart}`,
+      repair: isHeld
+        ? undefined
+        : {
+            does: "ends the container, unmounts and removes it",
+            besideDaemon: false,
+            run: () => destroyContainer(view, id),
+          },
     }));
 }
 
 async function destroyContainer({ config, paths }: StoreView, id: string): Promise<string> {
   const cgroups = detectCgroups();
   if (/^[0-9a-f]{64}$/.test(id)) {
-    const runtimes = openRuntimes(
-      runtimesSettings(config),
+    const runtimes = openRuntimes({
+      settings: runtimesSettings(config),
       paths,
-      collectHostFacts(cgroups, config.cgroup_driver),
+      host: collectHostFacts(cgroups, config.cgroup_driver),
       cgroups,
-      silentLog,
-    );
-    // Its handler is not known: the one that has it ends it.
+      log: silentLog,
+    });
+    // Its handler is not known; any other has nothing to delete.
     for (const { runtime } of runtimes.all())
       await runtime.delete(
         { id, bundleDir: bundleDir(paths, id) },
@@ -76,29 +81,35 @@ async function destroyContainer({ config, paths }: StoreView, id: string): Promi
 }
 
 function strayPods(view: StoreView): Finding[] {
+  const known = knownPods(view);
+  const { pods, containers } = view.unreadable.strayRows;
+  const isHeld = pods > 0 || containers > 0 || known.has("");
   return view.names.podDirs
-    .filter((id) => !view.pods.has(id))
+    .filter((id) => !known.has(id))
     .map((id) => ({
       about: "directory",
       where: podDir(view.paths, id),
       what: "a pod's, which has no record",
-      means: `it keeps namespaces; ${byStart}`,
-      repair: {
-        does: "unpins, unmounts and removes it",
-        besideDaemon: false,
-        run: async () => {
-          await new LinuxPodHost((each) => podDir(view.paths, each), detectCgroups()).destroyUnknown(id);
-          return "removed";
-        },
-      },
+      means: `it keeps namespaces; ${isHeld ? mayBeOfRow : byStart}`,
+      repair: isHeld
+        ? undefined
+        : {
+            does: "unpins, unmounts and removes it",
+            besideDaemon: false,
+            run: async () => {
+              await new LinuxPodHost((each) => podDir(view.paths, each), detectCgroups()).destroyUnknown(id);
+              return "removed";
+            },
+          },
     }));
 }
 
-/** conmon writes one for a container that is just being removed, too: beside a daemon they say nothing. */
+/** conmon also writes one for a container that is just being removed: beside a daemon they mean nothing. */
 function strayExits(view: StoreView): Finding[] {
-  if (view.daemonPid !== undefined) return [];
+  if (view.daemonPid !== undefined || view.unreadable.strayRows.containers > 0) return [];
+  const known = knownContainers(view);
   return view.names.exits
-    .filter((id) => !view.containers.has(id))
+    .filter((id) => !known.has(id))
     .map((id) => ({
       about: "file",
       where: join(exitsDir(view.paths), id),
@@ -109,11 +120,18 @@ function strayExits(view: StoreView): Finding[] {
 }
 
 function strayLayers(view: StoreView): Finding[] {
-  const known = new Set(["empty", ...[...view.layers.values()].map((layer) => layer.directory)]);
+  const unreadable = view.unreadable.layers;
+  const known = new Set([
+    "empty",
+    ...[...view.layers.values()].flatMap((layer) => [layer.directory, ...(layer.formerDirectories ?? [])]),
+    ...unreadable.flatMap(({ directory }) => directory ?? []),
+  ]);
+  // Any directory may be of a layer whose record does not say.
+  const isAllTold = unreadable.every(({ directory }) => directory !== undefined);
   // Beside a daemon, what is being unpacked or removed has such a name, and a new layer its own before its record.
   if (view.daemonPid !== undefined) return [];
   return view.names.layers
-    .filter((name) => !known.has(name))
+    .filter((name) => !known.has(name) && (isAllTold || name.startsWith(".")))
     .map((name) => ({
       about: "directory",
       where: join(view.paths.root, "layers", name),

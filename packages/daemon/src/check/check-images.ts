@@ -9,7 +9,9 @@ import type { StoreView } from "./store-view.ts";
 /** Images whose layers have no record. */
 export function checkImages(view: StoreView, pullAgain: PullAgain): Finding[] {
   return [...view.images.values()].flatMap((image) => {
-    const missing = image.layers.filter((id) => !view.layers.has(id));
+    // One whose record cannot be read is a finding of its own.
+    const isUnreadable = new Set(view.unreadable.layers.map(({ id }) => id));
+    const missing = image.layers.filter((id) => !view.layers.has(id) && !isUnreadable.has(id));
     if (missing.length === 0) return [];
     return [
       {

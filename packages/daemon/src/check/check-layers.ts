@@ -9,8 +9,8 @@ import { type Finding, type Repair, shortId } from "./finding.ts";
 import type { PullAgain } from "./pull-again.ts";
 import { type StoreView, viewStore } from "./store-view.ts";
 
-/** Of one layer no more differences are told one by one. */
-const toldLimit = 20;
+/** How many differences of one layer are reported one by one. */
+const reportedLimit = 20;
 
 /** All layers, file by file, against their manifests. Reads everything: as slow as the disk. */
 export function* checkLayers(view: StoreView, pullAgain: PullAgain): Generator<Finding> {
@@ -18,7 +18,7 @@ export function* checkLayers(view: StoreView, pullAgain: PullAgain): Generator<F
     const isGone = () => view.daemonPid !== undefined && !viewStore(view.config, view.daemonPid).layers.has(layer.id);
     try {
       const found = [...checkLayer(view, layer, pullAgain)];
-      // What a daemon removes meanwhile is not damaged.
+      // A layer that a daemon is just removing is not damaged.
       if (found.length > 0 && !isGone()) yield* found;
     } catch (error) {
       if (!isGone()) throw error;
@@ -49,23 +49,23 @@ function* checkLayer(view: StoreView, layer: LayerRecord, pullAgain: PullAgain):
       "its images count as absent, and the next pull of one fetches this layer",
     );
   if (typeof manifest === "string") return yield finding(manifest, "it cannot be checked");
-  const { told, count } = differences(join(directory, layerFiles.diff), manifest);
+  const { reported, count } = differences(join(directory, layerFiles.diff), manifest);
   const means = "containers of its images may fail or do the wrong thing";
-  for (const difference of told) yield finding(describe(difference), means);
-  if (count > told.length) yield finding(`${count - told.length} more of its files differ`, means);
+  for (const difference of reported) yield finding(describe(difference), means);
+  if (count > reported.length) yield finding(`${count - reported.length} more of its files differ`, means);
 }
 
-function differences(directory: string, manifest: ManifestLines): { told: Difference[]; count: number } {
-  const told: Difference[] = [];
+function differences(directory: string, manifest: ManifestLines): { reported: Difference[]; count: number } {
+  const reported: Difference[] = [];
   let count = 0;
   for (const difference of compareLayer(directory, manifest)) {
     count += 1;
-    if (told.length < toldLimit) told.push(difference);
+    if (reported.length < reportedLimit) reported.push(difference);
   }
-  return { told, count };
+  return { reported, count };
 }
 
-/** Its manifest, or why there is none to go by. */
+/** Its manifest, or why it cannot be used. */
 function readManifest(layer: LayerRecord, directory: string): ManifestLines | string {
   if (layer.manifestDigest === undefined) return "it comes from a version of keelsond that wrote no manifest";
   try {
@@ -78,7 +78,7 @@ function readManifest(layer: LayerRecord, directory: string): ManifestLines | st
   }
 }
 
-/** The same for all that is wrong with a layer, and done once: it is pulled again as a whole. */
+/** One repair for all that is wrong with a layer, done once: it is pulled again as a whole. */
 function repairOf(layer: LayerRecord, directory: string, images: readonly ImageRecord[], pullAgain: PullAgain): Repair {
   let done: Promise<string> | undefined;
   return {

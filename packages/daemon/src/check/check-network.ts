@@ -4,16 +4,17 @@ import { AttachmentCache } from "@keelson/cni/cache.ts";
 import { bootId } from "@keelson/linux/procfs.ts";
 import { removal } from "./check-directories.ts";
 import { type Finding, shortId } from "./finding.ts";
-import type { StoreView } from "./store-view.ts";
+import { knownPods, type StoreView } from "./store-view.ts";
 
-/** What is remembered of the pods' networks. */
+/** The remembered attachments of pods to networks. */
 export async function checkNetwork(view: StoreView): Promise<Finding[]> {
   const directory = view.config.cni.cache_dir ?? join(view.paths.root, "cni");
   const { attachments, damaged } = await new AttachmentCache(directory).list();
   const found = [...damaged].map(([file, reason]) => damagedEntry(file, reason));
   const attached = new Set(attachments.map(({ attachment }) => attachment.containerId));
+  const known = knownPods(view);
   for (const id of attached) {
-    if (!view.pods.has(id)) found.push(leftover(id));
+    if (!known.has(id)) found.push(leftover(id));
   }
   for (const { id, plan, state, bootId: boot } of view.pods.values()) {
     const isMissing = state.is === "ready" && boot === bootId() && plan.network === "own" && !attached.has(id);
@@ -21,8 +22,8 @@ export async function checkNetwork(view: StoreView): Promise<Finding[]> {
       found.push({
         about: "network",
         where: shortId(id),
-        what: "nothing is remembered of how this pod was attached",
-        means: "it is detached with the configuration of then, which may leave its address taken",
+        what: "how this pod was attached is not remembered",
+        means: "it will be detached with the network configuration at that time, which may leave its address taken",
         repair: undefined,
       });
   }
@@ -35,7 +36,8 @@ function damagedEntry(file: string, reason: string): Finding {
     about: "network",
     where: file,
     what: `cannot be read: ${reason}`,
-    means: "its pod's address stays taken, and plugins are not asked to free others, as nobody knows which are in use",
+    means:
+      "its pod's address stays taken, and plugins are not asked to free others, as it is not known which are in use",
     repair: {
       does: `moves it to ${aside}; the plugin then frees the address by itself, if it can (CNI 1.1, GC)`,
       besideDaemon: true,

@@ -1,11 +1,11 @@
 import { silentLog } from "@keelson/base/log.ts";
 import { messageOf } from "@keelson/base/status.ts";
 import { createCriClient } from "@keelson/cri/client.ts";
-import { layersOf } from "@keelson/engine/records/container-record.ts";
+import { layersOf, whyLayersAreHeld } from "@keelson/engine/records/container-record.ts";
 import { databasePath } from "@keelson/engine/records/paths.ts";
 import { openImages } from "@keelson/images/open-images.ts";
 import type { ImageRecord } from "@keelson/images/record.ts";
-import { openDatabase } from "@keelson/store/record-table.ts";
+import { openDatabase } from "@keelson/store/database.ts";
 import { imagesSettings } from "../config/engine-settings.ts";
 import type { Config } from "../config/schema.ts";
 import type { StoreView } from "./store-view.ts";
@@ -14,7 +14,7 @@ import type { StoreView } from "./store-view.ts";
  * Pulls one of these images by its digest, so that it is the same one, which fetches only what is missing or
  * marked as damaged. Resolves with where it came from; throws why none could be pulled.
  */
-export type PullAgain = (images: readonly ImageRecord[]) => Promise<string>;
+export type PullAgain = (images: readonly Pick<ImageRecord, "repoDigests">[]) => Promise<string>;
 
 /** How long a pull may take, in ms. */
 const pullTimeoutMs = 30 * 60_000;
@@ -40,13 +40,26 @@ export function pullAgainFor(view: StoreView): PullAgain {
   };
 }
 
-async function pullHere({ config, containers }: StoreView, reference: string, signal: AbortSignal): Promise<void> {
+async function pullHere(
+  { config, containers, unreadable }: StoreView,
+  reference: string,
+  signal: AbortSignal,
+): Promise<void> {
   await using parts = new AsyncDisposableStack();
   const db = openDatabase(databasePath(config));
   parts.defer(() => db.close());
-  const layersInUse = () => [...containers.values()].flatMap(layersOf);
+  const all = [...containers.values(), ...unreadable.containers];
   const { puller } = parts.use(
-    await openImages({ root: config.root, db, log: silentLog, layersInUse }, imagesSettings(config)),
+    await openImages(
+      {
+        root: config.root,
+        db,
+        log: silentLog,
+        layersInUse: () => all.flatMap(layersOf),
+        whyLayersAreHeld: () => whyLayersAreHeld(all, unreadable.strayRows.containers),
+      },
+      imagesSettings(config),
+    ),
   );
   await puller.pull({ reference, signal });
 }

@@ -1,7 +1,7 @@
 import type { Finding } from "./finding.ts";
 import type { CheckObserver, CheckReport, Outcome } from "./run-check.ts";
 
-/** Writes each finding as soon as it is found, a line for it, and one for what became of it. */
+/** Writes a line for each finding as soon as it is found, and one for its outcome. */
 export function textObserver(root: string, write: (text: string) => void): CheckObserver {
   return {
     started: (daemonPid) =>
@@ -18,7 +18,7 @@ export function summaryOf({ counts, findings, setAside }: CheckReport): string {
   const aside =
     setAside === 0
       ? ""
-      : `the table \`damaged\` of the database keeps ${counted(setAside, "record")} that could not be read; look at them and delete them\n`;
+      : `the table \`damaged\` of the database keeps ${counted(setAside, "record")} that could not be read and ${setAside === 1 ? "was" : "were"} replaced; look at ${setAside === 1 ? "it" : "them"} and delete ${setAside === 1 ? "it" : "them"}\n`;
   const found =
     findings.length === 0
       ? "nothing is wrong"

@@ -1,9 +1,10 @@
 import { existsSync, readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
-import { lockPath } from "@keelson/engine/records/paths.ts";
+import { databasePath, lockPath } from "@keelson/engine/records/paths.ts";
 import { lockInstance } from "@keelson/engine/recovery/instance-lock.ts";
 import { warmThreadPool } from "@keelson/linux/pool.ts";
+import { refuseNewerSchema } from "@keelson/store/schema-version.ts";
 import type { Config } from "../config/schema.ts";
 import { checkContainers } from "./check-containers.ts";
 import { checkDatabase } from "./check-database.ts";
@@ -32,12 +33,12 @@ export interface CheckReport {
     readonly images: number;
     readonly layers: number;
   };
-  /** Records that were set aside before this check. */
+  /** Unreadable records that were replaced before this check, and are kept in the table `damaged`. */
   readonly setAside: number;
   readonly findings: readonly { readonly finding: Finding; readonly outcome: Outcome | undefined }[];
 }
 
-/** Told what goes on, for whoever waits. */
+/** Follows a check as it goes on. */
 export interface CheckObserver {
   started(daemonPid: number | undefined): void;
   found(finding: Finding): void;
@@ -45,13 +46,15 @@ export interface CheckObserver {
 }
 
 /**
- * Verifies the store of a root, and repairs what it finds when told to, one thing after the other. Beside a
- * daemon that works with it too: it then does only what is safe there. Throws NotFound when there is no such
- * root, and what keeps it from looking.
+ * Verifies the store of a root and, if asked to, repairs what it finds, one thing after the other. Beside a daemon that
+ * works with the store it does only what is safe there. Throws NotFound when there is no such root, FailedPrecondition
+ * when its store is of a newer build, and whatever else keeps it from looking.
  */
 export async function runCheck(config: Config, repair: boolean, observer: CheckObserver): Promise<CheckReport> {
   if (!existsSync(config.root))
     throw new StatusError(Code.NotFound, `there is no directory ${config.root}; name the root with --root or --config`);
+  // Before the lock, whose file it would write.
+  refuseNewerSchema(databasePath(config));
   await warmThreadPool();
   using lock = lockOrPid(config);
   observer.started(lock.daemonPid);
@@ -87,17 +90,17 @@ function lockOrPid(config: Config): Disposable & { daemonPid: number | undefined
 /** Cheap things first; records before what is pulled by them. */
 async function* allFindings(view: StoreView): AsyncGenerator<Finding> {
   const pullAgain = pullAgainFor(view);
-  yield* checkDatabase(view);
+  yield* checkDatabase(view, pullAgain);
   yield* await steadyFindings(view);
   yield* checkImages(view, pullAgain);
   yield* checkLayers(view, pullAgain);
   yield* checkBlobs(view);
 }
 
-/** How long apart a store that a daemon works with is looked at twice, in ms. */
+/** How long to wait before the second look, in ms. */
 const secondLookMs = 1000;
 
-/** Of what a daemon may be about to change, only what is found twice. */
+/** Findings about what a daemon may just be changing: only those that are found twice. */
 async function steadyFindings(view: StoreView): Promise<Finding[]> {
   const first = await stateFindings(view);
   if (view.daemonPid === undefined || first.length === 0) return first;

@@ -4,7 +4,7 @@ import { defaultSettings } from "@keelson/engine/settings.ts";
 import { engineSettings } from "./engine-settings.ts";
 import { parseConfig } from "./load.ts";
 
-test("an empty file makes the engine's own defaults, but for where registries are configured", () => {
+test("an empty file gives the engine's defaults, except for the directories of registry configuration", () => {
   const settings = engineSettings(parseConfig({ root: "/r", state: "/s" }, "test"));
   const defaults = defaultSettings({ root: "/r", state: "/s" });
   const hostsDirectories = ["/etc/keelson/certs.d", "/etc/containerd/certs.d"];
@@ -15,7 +15,7 @@ test("an empty file makes the engine's own defaults, but for where registries ar
   assert.equal(settings.runtimes.defaultRuntime, undefined);
 });
 
-test("what the file says reaches the engine", () => {
+test("every setting of the file reaches the engine", () => {
   const settings = engineSettings(
     parseConfig(
       {

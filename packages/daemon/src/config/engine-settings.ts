@@ -4,7 +4,7 @@ import type { ImagesSettings } from "@keelson/images/open-images.ts";
 import type { RuntimesSettings } from "@keelson/runtimes/runtimes.ts";
 import type { Config } from "./schema.ts";
 
-/** What the engine is told of the configuration file. */
+/** The engine's settings in the configuration file. */
 export function engineSettings(config: Config): EngineSettings {
   const { pods, containers, cni, timeouts } = config;
   return {

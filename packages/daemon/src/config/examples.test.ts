@@ -14,7 +14,7 @@ const documentation = read("docs/runtimes.md");
 const blocks = (language: string) =>
   [...documentation.matchAll(new RegExp(`^\`\`\`${language}\\n([^]*?)^\`\`\`$`, "gm"))].map(([, text]) => text!);
 
-test("each section in docs/runtimes.md is one that keelsond takes, and packaging has the same", () => {
+test("keelsond accepts each section in docs/runtimes.md, and packaging has the same sections", () => {
   const sections = blocks("toml").map((text) => parseConfig(parse(text), "docs/runtimes.md").runtimes);
   assert.ok(sections.length >= 5);
   const shown = Object.assign({}, ...sections) as typeof packaged.runtimes;
@@ -24,7 +24,7 @@ test("each section in docs/runtimes.md is one that keelsond takes, and packaging
   }
 });
 
-test("each RuntimeClass names a handler that there is, with the overhead that this has, and the documentation shows it", () => {
+test("each RuntimeClass names an existing handler and has its overhead, and the documentation shows it", () => {
   const directory = new URL("packaging/runtimeclasses/", root);
   const files = readdirSync(directory);
   assert.deepEqual(
@@ -56,7 +56,7 @@ test("each RuntimeClass names a handler that there is, with the overhead that th
   }
 });
 
-test("docs/runtimes.md tells of every key of a section", () => {
+test("docs/runtimes.md describes every key of a section", () => {
   const { runtimes } = parseConfig({ runtimes: { x: { path: "x", overhead: {} } } }, "x");
   for (const key of [
     ...Object.keys(runtimes["x"]!),

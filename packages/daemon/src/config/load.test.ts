@@ -9,7 +9,7 @@ import { parse } from "smol-toml";
 import { defaultConfigFile } from "./default-file.ts";
 import { loadConfig, parseConfig } from "./load.ts";
 
-test("the default file, with every key uncommented, is valid and says what the defaults are", () => {
+test("the default file, with every key uncommented, is valid and shows the defaults", () => {
   const defaults = parseConfig({}, "none");
   const uncommented = defaultConfigFile.replaceAll(/^# (\[runtimes\.crun\]|(?!options)[a-z_]+ = .*)$/gm, "$1");
   const { runtimes, default_runtime, cgroup_driver, cni, metrics, streaming, tracing, ...rest } = parseConfig(
@@ -56,12 +56,12 @@ for (const [toml, expected] of [
   ["rot = '/x'", "f.toml: rot: unknown key; `keelsond config default` lists all"],
   ["[images]\nkeep_layer = true", "f.toml: images.keep_layer: unknown key; `keelsond config default` lists all"],
   ["root = 'relative'", "f.toml: root: must be an absolute path"],
-  ["socket = 'tcp://x'", "f.toml: socket: must be unix:///path"],
+  ["socket = 'tcp://x'", "f.toml: socket: must be unix:///path or an absolute path"],
   ["[log]\nlevel = 'loud'", 'f.toml: log.level: must be ("debug" | "info" | "warn" | "error"), not "loud"'],
   ["[images]\nkeep_layers = 'yes'", 'f.toml: images.keep_layers: must be boolean, not "yes"'],
   ["[streaming]\naddress = 'localhost'", "f.toml: streaming.address: must be an IP address"],
   ["[streaming]\nport = 65536", "f.toml: streaming.port: Invalid value: Expected <=65535 but received 65536"],
-  ["[streaming]\ntls_key_file = '/k'", "f.toml: streaming.tls_cert_file: is required beside the other of the two"],
+  ["[streaming]\ntls_key_file = '/k'", "f.toml: streaming.tls_cert_file: is required with the other of the two"],
   ["default_runtime = 'kata'", 'f.toml: default_runtime: "kata" has no [runtimes.kata]; allowed: crun, runc, runsc'],
   [
     "[metrics]\naddress = 'localhost:80'",
@@ -119,8 +119,8 @@ for (const [toml, expected] of [
   ],
   ["[runtimes.x]\npath = 'x'\nsandbox = 'vm'", 'f.toml: runtimes.x.sandbox: must be ("none" | "container"), not "vm"'],
   [
-    "[runtimes.x]\npath = 'x'\nsnapshotter = 'devmapper'",
-    'f.toml: runtimes.x.snapshotter: must be "overlayfs", not "devmapper"',
+    "[runtimes.x]\npath = 'x'\nsnapshotter = 'overlayfs'",
+    "f.toml: runtimes.x.snapshotter: unknown key; `keelsond config default` lists all",
   ],
   [
     "[runtimes.x]\npath = 'x'\npod_annotations = ['[a]']",
@@ -137,7 +137,7 @@ for (const [toml, expected] of [
     "f.toml: runtimes.x.features.idmaps: unknown key; `keelsond config default` lists all",
   ],
 ] as const) {
-  test(`a wrong file is refused by key: ${toml.replaceAll("\n", " ")}`, () => {
+  test(`an invalid file is refused by key: ${toml.replaceAll("\n", " ")}`, () => {
     assert.throws(
       () => parseConfig(parse(toml), "f.toml"),
       (e: unknown) => {
@@ -149,7 +149,7 @@ for (const [toml, expected] of [
   });
 }
 
-test("a file is named when it is missing or is no TOML; the command line wins over it", (t) => {
+test("errors name a file that is missing or not TOML; the command line takes precedence over the file", (t) => {
   const dir = mkdtempSync(join(tmpdir(), "keelson-config-"));
   t.after(() => rmSync(dir, { recursive: true }));
   const file = join(dir, "config.toml");
@@ -161,14 +161,14 @@ test("a file is named when it is missing or is no TOML; the command line wins ov
   assert.deepEqual([config.root, config.state], ["/c", "/b"]);
 });
 
-test("a shim is found by containerd's name for it", () => {
+test("a shim is found by its name in containerd", () => {
   assert.equal(shimProgram("io.containerd.runc.v2"), "containerd-shim-runc-v2");
   assert.equal(shimProgram("io.containerd.wasmtime.v1"), "containerd-shim-wasmtime-v1");
   for (const path of ["/opt/kata/bin/containerd-shim-kata-v2", "containerd-shim-runc-v2", "./a.b.v2", "a..v2", ".v2"])
     assert.equal(shimProgram(path), path);
 });
 
-test("what a section leaves out follows from its program: gVisor's and Kata's pods are containers by themselves", () => {
+test("what a section leaves out follows from its program: pods of gVisor and Kata are containers themselves", () => {
   const { runtimes } = parseConfig(
     parse(`
 [runtimes.crun]
@@ -208,4 +208,17 @@ sandbox = "none"
     ["kata", "shim", "containerd-shim-kata-v2", "", "container", true],
     ["flat", "shim", "/opt/containerd-shim-flat-v1", "", "none", true],
   ]);
+});
+
+test("what is wrong with a flag is said of the flag, and the file's own mistakes are said of the file", () => {
+  const wrong = (message: RegExp) => ({ code: Code.InvalidArgument, message });
+  const load = (overrides: object) => () => loadConfig(undefined, overrides);
+  assert.throws(load({ socket: "tcp://x" }), wrong(/^--socket: must be unix:\/\/\/path or an absolute path$/));
+  assert.throws(load({ root: "relative" }), wrong(/^--root: must be an absolute path$/));
+  assert.throws(load({ logLevel: "loud" }), wrong(/^--log-level: must be .*, not "loud"$/));
+});
+
+test("a socket may be given as a path alone", () => {
+  assert.equal(loadConfig(undefined, { socket: "/tmp/k.sock" }).socket, "unix:///tmp/k.sock");
+  assert.equal(parseConfig({ socket: "/tmp/k.sock" }, "f.toml").socket, "unix:///tmp/k.sock");
 });

@@ -5,7 +5,7 @@ import { parse, TomlError } from "smol-toml";
 import * as v from "valibot";
 import { type Config, configSchema } from "./schema.ts";
 
-/** Where keelsond looks when no --config is given; the file need not exist. */
+/** The file that is read without --config; it need not exist. */
 export const defaultConfigPath = "/etc/keelson/config.toml";
 
 /** What the command line overrides. */
@@ -17,28 +17,41 @@ export interface Overrides {
 }
 
 /**
- * Reads and checks the configuration. Without a path the default file is read if it is there.
- * Throws InvalidArgument naming the file, the key and what is allowed.
+ * Reads and checks the configuration. Without a path it reads the default file, if that exists. Throws InvalidArgument
+ * naming the file, the key and what is allowed.
  */
 export function loadConfig(path: string | undefined, overrides: Overrides = {}): Config {
   const file = path ?? defaultConfigPath;
   const table = readToml(file, path !== undefined);
+  const flags = new Map<string, string>();
   for (const key of ["root", "state", "socket"] as const) {
-    if (overrides[key] !== undefined) table[key] = overrides[key];
+    if (overrides[key] === undefined) continue;
+    table[key] = overrides[key];
+    flags.set(key, `--${key}`);
   }
-  if (overrides.logLevel !== undefined)
+  if (overrides.logLevel !== undefined) {
     table["log"] = { ...(table["log"] as object | undefined), level: overrides.logLevel };
-  return parseConfig(table, file);
+    flags.set("log.level", "--log-level");
+  }
+  return parseConfig(table, file, flags);
 }
 
-/** Checks a table that was read from `file`. */
-export function parseConfig(table: unknown, file: string): Config {
+/**
+ * Checks a table that was read from `file`.
+ *
+ * @param flags of the command line, by the keys whose values they gave: errors name the flag and not the file then.
+ */
+export function parseConfig(table: unknown, file: string, flags: ReadonlyMap<string, string> = new Map()): Config {
   const result = v.safeParse(configSchema, table);
   if (result.success) return checkWhole(result.output, file);
-  throw invalid(file, result.issues.map(describeIssue));
+  const problems = result.issues.map((issue) => {
+    const flag = flags.get(v.getDotPath(issue) ?? "");
+    return flag === undefined ? `${file}: ${describeIssue(issue)}` : `${flag}: ${describeExpected(issue)}`;
+  });
+  throw new StatusError(Code.InvalidArgument, problems.join("\n"));
 }
 
-/** What no single key can tell. */
+/** Checks that involve several keys. */
 function checkWhole(config: Config, file: string): Config {
   const { default_runtime: name } = config;
   if (name !== undefined && !builtInRuntimes.includes(name) && !Object.hasOwn(config.runtimes, name)) {
@@ -50,7 +63,7 @@ function checkWhole(config: Config, file: string): Config {
   const { tls_cert_file: cert, tls_key_file: key } = config.streaming;
   if ((cert === undefined) !== (key === undefined))
     throw invalid(file, [
-      `streaming.${cert === undefined ? "tls_cert_file" : "tls_key_file"}: is required beside the other of the two`,
+      `streaming.${cert === undefined ? "tls_cert_file" : "tls_key_file"}: is required with the other of the two`,
     ]);
   return config;
 }

@@ -6,14 +6,15 @@ import * as v from "valibot";
 
 const positiveInteger = v.pipe(v.number(), v.integer(), v.minValue(1));
 
-/** `unix:///path`; 107 bytes are what the kernel takes (unix(7)). */
+/** `unix:///path`, or the path alone; the kernel accepts paths of up to 107 bytes (unix(7)). */
 const socketAddress = v.pipe(
   v.string(),
-  v.regex(/^unix:\/\/\/[^\0]+$/, "must be unix:///path"),
+  v.transform((text) => (text.startsWith("/") ? `unix://${text}` : text)),
+  v.regex(/^unix:\/\/\/[^\0]+$/, "must be unix:///path or an absolute path"),
   v.check((s) => Buffer.byteLength(s) - "unix://".length <= 107, "must have a path of at most 107 bytes"),
 );
 
-/** `HOST:PORT` with an IP address, such as `127.0.0.1:9479` or `[::1]:9479`; as an object. */
+/** `HOST:PORT` with an IP address, such as `127.0.0.1:9479` or `[::1]:9479`; parsed to an object. */
 const listenAddress = v.pipe(
   v.string(),
   v.transform((text) => parseListenAddress(text)),
@@ -55,11 +56,11 @@ export const configSchema = v.strictObject({
     v.strictObject({
       keep_layers: v.optional(v.boolean(), false),
       max_parallel_downloads: v.optional(v.pipe(positiveInteger, v.maxValue(64)), 6),
-      /** What one layer may come to, so that a small download cannot fill the disk. */
+      /** How large one layer may be, so that a small download cannot fill the disk. */
       max_layer_bytes: v.optional(positiveInteger, 64 * 1024 ** 3),
       max_layer_ratio: v.optional(positiveInteger, 200),
       max_layer_entries: v.optional(positiveInteger, 5_000_000),
-      /** No more than PATH_MAX of Linux. */
+      /** At most Linux's PATH_MAX. */
       max_path_bytes: v.optional(v.pipe(positiveInteger, v.maxValue(4095)), 4095),
       pinned: v.optional(v.array(v.string()), []),
     }),
@@ -67,9 +68,9 @@ export const configSchema = v.strictObject({
   ),
   pods: v.optional(
     v.strictObject({
-      /** What a pod's /dev/shm may hold. */
+      /** Capacity of a pod's /dev/shm. */
       shm_size_bytes: v.optional(positiveInteger, 64 * 1024 ** 2),
-      /** Whether a pod may choose it by annotation. */
+      /** Whether a pod may choose that by an annotation. */
       shm_size_annotation: v.optional(v.boolean(), false),
       /** net.ipv4.ip_unprivileged_port_start=0 and net.ipv4.ping_group_range=0 2147483647 in pods' own networks. */
       unprivileged_ports: v.optional(v.boolean(), true),
@@ -79,17 +80,17 @@ export const configSchema = v.strictObject({
   ),
   containers: v.optional(
     v.strictObject({
-      /** Whether a directory is made where the host_path of a mount is not there. */
+      /** Whether to make a directory in place of a mount's missing host_path. */
       create_missing_mount_sources: v.optional(v.boolean(), false),
-      /** What becomes of volumes that an image declares: a directory of each container's own, or nothing. */
+      /** What to do with volumes that an image declares: make a directory for each container, or nothing. */
       image_volumes: v.optional(v.picklist(["bind", "ignore"]), "bind"),
-      /** Whether devices that are asked for belong to run_as_user and run_as_group instead of to whom they belong outside. */
+      /** Whether requested devices belong to run_as_user and run_as_group instead of their owners on the host. */
       device_ownership_from_security_context: v.optional(v.boolean(), false),
-      /** Processes and threads of each container; 0 is no limit but the pod's. */
+      /** Limit of processes and threads of each container; 0 means only the pod's limit. */
       pids_limit: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0)), 0),
-      /** Resource limits of processes, getrlimit(2); those that are not named are the daemon's own. */
+      /** Resource limits of processes (getrlimit(2)); those not listed are the daemon's own. */
       default_ulimits: v.optional(v.array(rlimit), []),
-      /** Definitions of the classes that annotations ask for; need not be there. */
+      /** Definitions of the classes that annotations ask for; the files need not exist. */
       blockio_config_file: v.optional(absolutePath, "/etc/keelson/blockio.yaml"),
       rdt_config_file: v.optional(absolutePath, "/etc/keelson/rdt.yaml"),
     }),
@@ -105,14 +106,14 @@ export const configSchema = v.strictObject({
   ),
   cdi: v.optional(
     v.strictObject({
-      /** Directories of Container Device Interface specifications; a later one wins. */
+      /** Directories of Container Device Interface specifications; a later one takes precedence. */
       spec_dirs: v.optional(v.array(absolutePath), ["/etc/cdi", "/var/run/cdi"]),
     }),
     {},
   ),
   metrics: v.optional(
     v.strictObject({
-      /** Without it there is no such listener. */
+      /** Without it, metrics are not served. */
       address: v.optional(listenAddress),
     }),
     {},
@@ -121,7 +122,7 @@ export const configSchema = v.strictObject({
     v.strictObject({
       /** Where exec, attach and port-forward are served. */
       address: v.optional(v.pipe(v.string(), v.ip("must be an IP address")), "127.0.0.1"),
-      /** 0 for any that is free. */
+      /** 0 for any free port. */
       port: v.optional(v.pipe(v.number(), v.integer(), v.minValue(0), v.maxValue(65535)), 0),
       tls_cert_file: v.optional(absolutePath),
       tls_key_file: v.optional(absolutePath),
@@ -134,18 +135,23 @@ export const configSchema = v.strictObject({
   ),
   tracing: v.optional(
     v.strictObject({
-      /** Without it nothing is sent. */
+      /** Without it, nothing is sent. */
       endpoint: v.optional(v.pipe(v.string(), v.check(isHttpUrl, "must be an address such as http://127.0.0.1:4318"))),
     }),
     {},
   ),
   timeouts: v.optional(
     v.strictObject({
-      /** Seconds that a pod may take to come up or a container to be created; a hung plugin or runtime is then an error. */
+      /**
+       * Seconds that starting a pod or creating a container may take; a plugin or runtime that hangs longer is an
+       * error.
+       */
       create: v.optional(positiveInteger, 240),
-      /** Seconds that stopping a pod or removing it or a container may take; a hung plugin is then killed. */
+      /**
+       * Seconds that stopping a pod, or removing a pod or container, may take; a plugin that hangs longer is killed.
+       */
       stop: v.optional(positiveInteger, 240),
-      /** Seconds that taking down what a failed call left may take. */
+      /** Seconds that cleaning up after a failed call may take. */
       cleanup: v.optional(positiveInteger, 60),
     }),
     {},

@@ -19,7 +19,7 @@ async function samples(metrics: DaemonMetrics, name: string): Promise<Record<str
 
 const ended = { name: "version", durationMs: 20, error: undefined };
 
-test("calls are counted by their code and timed", async () => {
+test("calls are counted by code and timed", async () => {
   const metrics = new DaemonMetrics();
   for (const _ of [1, 2, 3]) metrics.started();
   metrics.ended({ ...ended, code: Code.Ok });
@@ -32,7 +32,7 @@ test("calls are counted by their code and timed", async () => {
   assert.deepEqual(await samples(metrics, "keelson_call_duration_seconds_count"), { '{call="version"}': 2 });
 });
 
-test("what is refused to stay within bounds is counted as dropped", async () => {
+test("what is refused to stay within limits is counted as dropped", async () => {
   const metrics = new DaemonMetrics();
   const refusals = [new TooManyCalls(1), new TooManyRuns("full"), new TooManyRuns("full")];
   for (const error of refusals) {
@@ -49,7 +49,7 @@ test("what is refused to stay within bounds is counted as dropped", async () => 
   });
 });
 
-test("what is on the node is counted when it is asked for", async (t) => {
+test("what exists on the node is counted when it is read", async (t) => {
   const metrics = new DaemonMetrics();
   const node = new FakeNode(metrics);
   t.after(() => node[Symbol.dispose]());
@@ -67,7 +67,7 @@ test("what is on the node is counted when it is asked for", async (t) => {
   assert.deepEqual(await samples(metrics, "keelson_containers"), { '{state="exited"}': 1, '{state="created"}': 1 });
 });
 
-test("docs/metrics.md has every metric; KEELSON_WRITE_DOCS=1 writes its table anew", (t) => {
+test("docs/metrics.md has every metric; KEELSON_WRITE_DOCS=1 regenerates its table", (t) => {
   const node = new FakeNode();
   t.after(() => node[Symbol.dispose]());
   const metrics = new DaemonMetrics();
@@ -88,11 +88,11 @@ test("docs/metrics.md has every metric; KEELSON_WRITE_DOCS=1 writes its table an
     assert.equal(
       text,
       written,
-      "docs/metrics.md is not up to date: run KEELSON_WRITE_DOCS=1 bin/node --test packages/daemon/src/metrics/daemon-metrics.test.ts",
+      "docs/metrics.md is out of date; regenerate it with KEELSON_WRITE_DOCS=1 bin/node --test packages/daemon/src/metrics/daemon-metrics.test.ts",
     );
 });
 
-test("the dashboard asks for metrics that there are, and for all of them", (t) => {
+test("the dashboard uses only metrics that exist, and all of them", (t) => {
   const node = new FakeNode();
   t.after(() => node[Symbol.dispose]());
   const metrics = new DaemonMetrics();

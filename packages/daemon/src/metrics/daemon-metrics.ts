@@ -10,13 +10,13 @@ import { readFiles } from "@keelson/linux/batch.ts";
 
 const allDropped: readonly Dropped[] = ["calls", "operations", "exec_output", "events", "spans", "detached_pods"];
 
-/** Of Linux on x86-64. */
+/** On x86-64. */
 const pageBytes = 4096;
 
-/** Bounds of call latencies: from a status to a slow pull. */
+/** Buckets for call latencies, from a status to a slow pull. */
 const callBounds = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120];
 
-/** The daemon's own numbers, as Prometheus gets them. Label values are the program's words only. */
+/** The daemon's own metrics for Prometheus. Label values are only words of this program, never a client's. */
 export class DaemonMetrics implements CallObserver, Tally {
   readonly #metrics = new Metrics();
   readonly #calls = this.#metrics.counter("keelson_calls_total", "CRI calls that ended, by gRPC code.", [
@@ -25,18 +25,18 @@ export class DaemonMetrics implements CallObserver, Tally {
   ]);
   readonly #callSeconds = this.#metrics.histogram(
     "keelson_call_duration_seconds",
-    "How long CRI calls took, whatever came of them.",
+    "How long CRI calls took, successful or not.",
     ["call"],
     callBounds,
   );
   readonly #dropped = this.#metrics.counter(
     "keelson_dropped_total",
-    "What was thrown away or refused to stay within bounds.",
+    "What was dropped or refused to stay within limits.",
     ["what"],
   );
   readonly #exits = this.#metrics.counter(
     "keelson_container_exits_total",
-    "Containers whose end this keelsond noted while it ran, by the reason that ContainerStatus gives.",
+    "Containers whose end was recorded since keelsond started, by the reason in ContainerStatus.",
     ["reason"],
   );
   readonly #stageSeconds = this.#metrics.histogram(
@@ -83,13 +83,13 @@ export class DaemonMetrics implements CallObserver, Tally {
     this.#exits.add({ reason });
   }
 
-  /** Measures from now on how late the event loop is; costs a timer, so it is only done when somebody can see it. */
+  /** Starts measuring how late the event loop is. Costs a timer, so it is only done when the metrics are served. */
   followEventLoop(): Disposable {
     const delay = monitorEventLoopDelay({ resolution: 20 });
     delay.enable();
     this.#metrics.gauge(
       "keelson_event_loop_delay_seconds",
-      "How late the event loop was since the last time this was read; what calls wait for.",
+      "How late the event loop was since this was last read. Calls wait that long.",
       ["quantile"],
       () => {
         const samples = ["0.5", "0.9", "0.99", "1"].map((quantile) => ({
@@ -103,31 +103,31 @@ export class DaemonMetrics implements CallObserver, Tally {
     return { [Symbol.dispose]: () => void delay.disable() };
   }
 
-  /** Adds what there is on the node, asked for when it is read. */
+  /** Adds metrics about the node, computed when they are read. */
   describe(d: Pick<Deps, "pods" | "containers" | "creations" | "stops" | "takedowns" | "podLock" | "puller">): void {
     this.#metrics.gauge("keelson_pods", "Pod sandboxes, by state.", ["state"], () => byState(d.pods.all()));
     this.#metrics.gauge("keelson_containers", "Containers, by state.", ["state"], () => byState(d.containers.all()));
     this.#metrics.gauge(
       "keelson_monitors_resident_memory_bytes",
-      "Memory of the monitors (conmon) of all containers together; what they share is counted for each.",
+      "Memory of the monitors (conmon) of all containers, with shared pages counted for each.",
       [],
       async () => [only(await residentBytes(monitorsOf(d)))],
     );
     this.#metrics.countedElsewhere(
       "keelson_image_pulled_bytes_total",
-      "Compressed bytes of layers that came from registries.",
+      "Compressed bytes of layers downloaded from registries.",
       [],
       () => [only(d.puller.receivedBytes)],
     );
-    this.#metrics.gauge("keelson_pod_locks_held", "Pods that a call is changing now.", [], () => [
+    this.#metrics.gauge("keelson_pod_locks_held", "Pods that a call is changing.", [], () => [
       only([...d.podLock.held()].length),
     ]);
-    this.#metrics.gauge("keelson_pod_lock_waiters", "Calls that wait for another one on the same pod.", [], () => [
+    this.#metrics.gauge("keelson_pod_lock_waiters", "Calls that wait for another call on the same pod.", [], () => [
       only([...d.podLock.held()].reduce((sum, { waiting }) => sum + waiting, 0)),
     ]);
     this.#metrics.gauge(
       "keelson_operations_in_progress",
-      "Operations under way, also those whose client has gone.",
+      "Operations under way, including those whose client has disconnected.",
       ["kind"],
       () => [
         { labels: { kind: "creation" }, value: d.creations.size },
@@ -152,7 +152,7 @@ function monitorsOf(d: Pick<Deps, "containers">): number[] {
   return d.containers.all().flatMap(({ state }) => ("monitor" in state ? [state.monitor.pid] : []));
 }
 
-/** Of processes, together; those that are gone count nothing (proc_pid_statm(5)). */
+/** The resident memory of processes together (proc_pid_statm(5)); processes that are gone count as 0. */
 async function residentBytes(pids: readonly number[]): Promise<number> {
   const texts = await readFiles(pids.map((pid) => `/proc/${pid}/statm`));
   return texts.reduce((sum, text) => sum + Number(text?.split(" ")[1] ?? 0) * pageBytes, 0);

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { serveMetrics } from "./server.ts";
 
-test("serves what the text is at the time, at /metrics only, to GET and HEAD", async (t) => {
+test("serves the current text, only at /metrics, to GET and HEAD", async (t) => {
   let text = "a 1\n";
   const server = await serveMetrics({ host: "127.0.0.1", port: 0 }, () => Promise.resolve(text));
   t.after(() => server[Symbol.asyncDispose]());
@@ -16,7 +16,7 @@ test("serves what the text is at the time, at /metrics only, to GET and HEAD", a
   assert.equal((await fetch(server.url.replace("/metrics", "/"))).status, 404);
 });
 
-test("an address that is taken is refused", async (t) => {
+test("an address in use is refused", async (t) => {
   const server = await serveMetrics({ host: "127.0.0.1", port: 0 }, () => Promise.resolve(""));
   t.after(() => server[Symbol.asyncDispose]());
   await assert.rejects(
@@ -25,14 +25,14 @@ test("an address that is taken is refused", async (t) => {
   );
 });
 
-test("a client that stays connected does not hold up the end", async () => {
+test("a client that stays connected does not delay closing", async () => {
   const server = await serveMetrics({ host: "127.0.0.1", port: 0 }, () => Promise.resolve(""));
   await (await fetch(server.url)).text();
   await server[Symbol.asyncDispose]();
   await assert.rejects(fetch(server.url));
 });
 
-test("numbers that cannot be read are an error of the server", async (t) => {
+test("metrics that cannot be read are a server error", async (t) => {
   const server = await serveMetrics({ host: "127.0.0.1", port: 0 }, () => Promise.reject(new Error("no numbers")));
   t.after(() => server[Symbol.asyncDispose]());
   const response = await fetch(server.url);

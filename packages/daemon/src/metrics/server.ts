@@ -5,18 +5,18 @@ import { http } from "@keelson/base/http.ts";
 import { messageOf } from "@keelson/base/status.ts";
 
 export interface MetricsServer extends AsyncDisposable {
-  /** Where it listens; the port is the one that was chosen when 0 was asked for. */
+  /** Where it listens. The port is the chosen one if port 0 was requested. */
   readonly url: string;
 }
 
-/** A scraper and a curious operator; more than that waits. */
+/** Enough for a scraper and a curious operator; further connections are refused. */
 const maxConnections = 16;
 const requestTimeoutMs = 5000;
 
 /**
  * Serves `GET /metrics` over HTTP. Rejects when it cannot listen there.
  *
- * @param text in Prometheus' text format, asked for with each request.
+ * @param text returns the metrics in Prometheus' text format; called for each request.
  */
 export async function serveMetrics(
   { host, port }: { host: string; port: number },

@@ -41,7 +41,7 @@ function newExporter(t: TestContext, over: Partial<OtlpOptions> = {}) {
   return { exporter, bodies, warned, dropped: () => dropped };
 }
 
-test("an operation is a span of the client's trace, its stages and what they did are below it", () => {
+test("an operation is a span in the client's trace, with its stages and their details below", () => {
   const [root, stage, detail, ...others] = spansOf(
     operation,
     "00-0123456789abcdef0123456789abcdef-00f067aa0ba902b7-01",
@@ -60,14 +60,14 @@ test("an operation is a span of the client's trace, its stages and what they did
   );
 });
 
-test("without a client's trace all that is done for a pod is one", () => {
+test("without a client's trace, all operations of a pod are one trace", () => {
   const trace = (podUid: string) => spansOf({ ...operation, podUid }, undefined)[0]!;
   assert.equal(trace("u1").traceId, trace("u1").traceId);
   assert.notEqual(trace("u1").traceId, trace("u2").traceId);
   assert.equal(trace("u1").parentSpanId, undefined);
 });
 
-test("spans are sent to /v1/traces every five seconds, and at the end", async (t) => {
+test("spans are sent to /v1/traces every five seconds and on closing", async (t) => {
   const { exporter, bodies } = newExporter(t);
   exporter.add(operation, undefined);
   assert.equal(bodies.length, 0);
@@ -82,18 +82,18 @@ test("spans are sent to /v1/traces every five seconds, and at the end", async (t
   assert.equal(bodies.length, 2);
 });
 
-test("a collector that is away is warned of once, and costs spans, not memory", async (t) => {
+test("a collector that is down causes one warning, and costs spans, not memory", async (t) => {
   const { exporter, warned, dropped } = newExporter(t, { post: () => Promise.resolve(503) });
   for (let i = 0; i < 3; i += 1) {
     exporter.add(operation, undefined);
     await exporter.flush();
   }
   assert.deepEqual(warned.length, 1);
-  assert.match(warned[0]!, /HTTP 503; correct tracing\.endpoint/);
+  assert.match(warned[0]!, /HTTP 503; start it, or correct tracing\.endpoint/);
   assert.equal(dropped(), 9);
 });
 
-test("a collector that hangs lets only so many spans wait", (t) => {
+test("a collector that hangs leaves a limited number of spans waiting", (t) => {
   const { exporter, dropped } = newExporter(t, { post: () => new Promise(() => undefined) });
   t.mock.method(exporter, Symbol.asyncDispose as never, () => Promise.resolve() as never);
   for (let i = 0; i < 3000; i += 1) exporter.add(operation, undefined);

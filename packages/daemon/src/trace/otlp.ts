@@ -4,19 +4,19 @@ import { messageOf } from "@keelson/base/status.ts";
 import type { OperationRecord } from "@keelson/engine/operations.ts";
 
 export interface OtlpOptions {
-  /** Of a collector, such as `http://127.0.0.1:4318`. */
+  /** The collector's address, such as `http://127.0.0.1:4318`. */
   endpoint: string;
   version: string;
   log: Log;
-  /** Told how many spans were thrown away because the collector takes none. */
+  /** Called with the number of spans that were dropped because the collector accepts none. */
   onDropped(count: number): void;
   /** `fetch`, or a fake. */
   post?: (url: string, body: string, signal: AbortSignal) => Promise<number>;
 }
 
-/** How many spans wait for the collector. */
+/** How many spans may wait for the collector. */
 const maxWaiting = 4096;
-/** In one request. */
+/** Spans in one request. */
 const batchSize = 512;
 const periodMs = 5000;
 const timeoutMs = 10_000;
@@ -45,9 +45,9 @@ interface Attribute {
 
 /**
  * Sends operations as spans to an OpenTelemetry collector: OTLP over HTTP with JSON
- * (https://opentelemetry.io/docs/specs/otlp/). An operation is a span below that of the client who asked
- * for it, its stages are spans below, and what they were busy with below those. A collector that is
- * slow or away costs nothing but spans.
+ * (https://opentelemetry.io/docs/specs/otlp/). An operation is a child span of its client's span, its stages are
+ * children of that, and what they were busy with children of those. A collector that is slow or down costs nothing but
+ * spans.
  */
 export class OtlpExporter implements AsyncDisposable {
   readonly #o: OtlpOptions;
@@ -70,7 +70,7 @@ export class OtlpExporter implements AsyncDisposable {
     if (this.#waiting.length >= batchSize) void this.flush();
   }
 
-  /** Sends what waits. Never rejects. */
+  /** Sends the waiting spans. Never rejects. */
   flush(): Promise<void> {
     this.#sending ??= this.#sendAll().finally(() => (this.#sending = undefined));
     return this.#sending;
@@ -98,13 +98,16 @@ export class OtlpExporter implements AsyncDisposable {
     try {
       const status = await post(url, body, AbortSignal.timeout(timeoutMs));
       if (status < 200 || status > 299) throw new Error(`it answered with HTTP ${status}`);
-      if (this.#isFailing) log.info({ url }, "the collector takes spans again");
+      if (this.#isFailing) log.info({ url }, "the collector accepts spans again");
       this.#isFailing = false;
       return true;
     } catch (error) {
-      // Once, not for each batch.
+      // Logged once, not for each batch.
       if (!this.#isFailing)
-        log.warn({ url }, `the collector takes no spans: ${messageOf(error)}; correct tracing.endpoint, or start it`);
+        log.warn(
+          { url },
+          `the collector does not accept spans: ${messageOf(error)}; start it, or correct tracing.endpoint`,
+        );
       this.#isFailing = true;
       return false;
     }
@@ -123,7 +126,7 @@ async function postJson(url: string, body: string, signal: AbortSignal): Promise
   return response.status;
 }
 
-/** The spans of an operation. Its trace is the client's; without one all that is done for a pod is one trace. */
+/** The spans of an operation. Its trace is the client's; without one, all operations of a pod are one trace. */
 export function spansOf(operation: OperationRecord, context: string | undefined): Span[] {
   const [, traceId, parentSpanId] = context?.split("-") ?? [];
   const trace = traceId ?? createHash("sha256").update(`pod ${operation.podUid}`).digest("hex").slice(0, 32);

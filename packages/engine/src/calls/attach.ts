@@ -4,14 +4,14 @@ import type { Deps } from "../deps.ts";
 import { runningContainer } from "./container-status.ts";
 import { streamChoice } from "./stream-choice.ts";
 
-/** CRI: Attach. The URL is good for a minute and one client. */
+/** CRI: Attach. The URL is valid for one minute and for one client. */
 export async function attach(d: Deps, req: AttachRequest): Promise<AttachResponse> {
   const choice = streamChoice(req);
   const { id, config } = runningContainer(d, req.containerId);
   if (req.tty !== config.tty) {
     throw new StatusError(
       Code.InvalidArgument,
-      `tty is ${req.tty}, and the container was made ${config.tty ? "with" : "without"} a terminal; attach ${config.tty ? "with" : "without"} one`,
+      `tty is ${req.tty}, but the container was created ${config.tty ? "with" : "without"} a terminal; attach ${config.tty ? "with" : "without"} one`,
     );
   }
   return { url: await d.streaming.urlFor({ is: "attach", containerId: id, choice }) };

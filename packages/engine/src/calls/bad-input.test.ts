@@ -204,7 +204,7 @@ test("exec and attach need a stream, no stderr beside a terminal, and a containe
     node,
     calls.attach({ containerId, ...streams, stderr: false, tty: true }, signal),
     Code.InvalidArgument,
-    /made without a terminal/,
+    /created without a terminal/,
   );
   for (const port of [0, -1, 65536])
     await refuses(

@@ -26,7 +26,10 @@ function assertInOrder({ id, createdAt, startedAt, finishedAt, state }: Containe
   assert.ok(startedAt >= createdAt && finishedAt >= startedAt, `${id}: ${createdAt} ${startedAt} ${finishedAt}`);
 }
 
-/** One pod twice over, as a kubelet makes it, with containers that end in every way; with what a kubelet concludes from times. */
+/**
+ * One pod twice over, as a kubelet makes it, with containers that end in every way; with what a kubelet concludes from
+ * times.
+ */
 async function life(node: FakeNode, client: Client, inTime: <T>(call: Promise<T>) => Promise<T>): Promise<void> {
   const podId = await inTime(client.runPod(ownPid));
   const first = await inTime(client.createContainer(podId));

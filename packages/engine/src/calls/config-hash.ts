@@ -2,8 +2,8 @@ import { createHash } from "node:crypto";
 import { toJson } from "@keelson/cri/json.ts";
 
 /**
- * A digest by which a retry is known: equal for equal configs, in whatever order a client wrote
- * their maps (Go's order is random).
+ * A digest that identifies retries: equal configs have equal digests, whatever the order of their maps (Go's is
+ * random).
  */
 export function configHash(type: "PodSandboxConfig" | "ContainerConfig", config: object): string {
   return createHash("sha256")

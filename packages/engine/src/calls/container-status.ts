@@ -5,6 +5,7 @@ import type { Deps } from "../deps.ts";
 import type { ContainerRecord } from "../records/container-record.ts";
 import { bundleDir, containerDir } from "../records/paths.ts";
 import { containerStatusOf } from "./container-messages.ts";
+import { refuseUnreadable } from "./refuse-unreadable.ts";
 import { requestId } from "./request-id.ts";
 
 /** CRI: ContainerStatus. NotFound when there is no such container. */
@@ -14,7 +15,7 @@ export async function containerStatus(d: Deps, req: ContainerStatusRequest): Pro
   return { status: containerStatusOf(container), info };
 }
 
-/** The container with this id or prefix. Throws NotFound, also for one that is still being made. */
+/** The container with this id or prefix. Throws NotFound, also for one that is still being created. */
 export function shownContainer(d: Deps, id: string): ContainerRecord {
   const container = d.containers.require(id);
   if (container.state.is === "creating")
@@ -22,9 +23,10 @@ export function shownContainer(d: Deps, id: string): ContainerRecord {
   return container;
 }
 
-/** What CRI: ExecSync, Exec and ReopenContainerLog ask for. Throws FailedPrecondition for one that does not run. */
+/** The container of an ExecSync, Exec or ReopenContainerLog request. Throws FailedPrecondition unless it is running. */
 export function runningContainer(d: Deps, id: string): ContainerRecord & { state: { is: "running" } } {
   const container = shownContainer(d, requestId("container_id", id));
+  refuseUnreadable("container", container);
   const { state } = container;
   if (state.is !== "running")
     throw new StatusError(Code.FailedPrecondition, `container ${id} is ${state.is}, not running`);
@@ -32,8 +34,8 @@ export function runningContainer(d: Deps, id: string): ContainerRecord & { state
 }
 
 /**
- * The names are those that `crictl inspect` shows of the other runtimes, so that scripts find them: `sandboxID`, `pid`
- * (0 when none runs), `snapshotKey`, `snapshotter`, `config` and `runtimeSpec` (null once its bundle is gone).
+ * Scripts find here the names that `crictl inspect` shows for other runtimes: `sandboxID`, `pid` (0 when no process
+ * runs), `snapshotKey`, `snapshotter`, `config` and `runtimeSpec` (null once the bundle is gone).
  */
 function verboseInfo(d: Deps, c: ContainerRecord): object {
   const { state } = c;

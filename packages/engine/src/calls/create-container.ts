@@ -17,7 +17,7 @@ import { withResourceClasses } from "@keelson/plan/resource-classes.ts";
 import { findCdiEdits } from "../cdi/find-edits.ts";
 import { bindSources, findMountsBelow, releaseSources, withBoundDevices } from "../container/bound-sources.ts";
 import { awaitHostFiles, findHostPaths, findMountedImages, prepareMountSources } from "../container/mount-sources.ts";
-import { tellRaisedScore } from "../container/raised-score.ts";
+import { warnRaisedScore } from "../container/raised-score.ts";
 import { resolveClasses } from "../container/resource-classes.ts";
 import { runtimeContainerOf, runtimeOf } from "../container/runtime-container.ts";
 import { collectSpecInput, type SpecSources } from "../container/spec-input.ts";
@@ -34,11 +34,13 @@ import type { PodRecord } from "../records/pod-record.ts";
 import { configHash } from "./config-hash.ts";
 import { inStages } from "./in-stages.ts";
 import { shownPod } from "./pod-sandbox-status.ts";
+import { refuseUnreadable } from "./refuse-unreadable.ts";
+import { removeLeftover } from "./remove-leftover.ts";
 import { requestId } from "./request-id.ts";
 
 /**
- * CRI: CreateContainer. A retry with the same config joins the call that is under way, or gets the
- * container that it made, as long as that was not started.
+ * CRI: CreateContainer. A retry with the same config joins the call that is under way, or returns the container that
+ * the earlier call created if it has not been started.
  */
 export async function createContainer(
   d: Deps,
@@ -48,6 +50,7 @@ export async function createContainer(
   const { config } = req;
   if (config === undefined) throw new StatusError(Code.InvalidArgument, "config is missing");
   const pod = shownPod(d, requestId("pod_sandbox_id", req.podSandboxId));
+  refuseUnreadable("pod sandbox", pod);
   const image = requireImage(d, config);
   const handler = d.runtimes.handlerOf(pod.handler);
   const plan = planContainer({
@@ -76,8 +79,8 @@ export async function createContainer(
       traceContextOf(signal),
     );
   const key = `container ${plan.nameKey} ${pod.id} ${hash}`;
-  const containerId = await d.creations.join(key, signal, (running, tell) =>
-    inStages(operation(), `create container ${plan.metadata.name}`, tell, (stage) =>
+  const containerId = await d.creations.join(key, signal, (running, notify) =>
+    inStages(operation(), `create container ${plan.metadata.name}`, notify, ({ stage }) =>
       bringUp(d, { plan, config, image, mountedImages, podId: pod.id }, running, stage),
     ),
   );
@@ -100,14 +103,17 @@ async function bringUp(d: Deps, c: NewContainer, signal: AbortSignal, stage: Sta
   const cdi = await findCdiEdits(d, c.plan.cdiDevices, signal);
   const mountsBelow = await findMountsBelow(d, { plan: c.plan, hostPaths }, userNamespace !== undefined, signal);
   stage("wait for other calls on the pod");
-  await removeLeftover(d, c.plan.nameKey, signal);
+  const remove = (leftover: ContainerRecord) =>
+    removeContainerRecord(d, leftover, AbortSignal.timeout(d.cleanupTimeoutMs));
+  const leftovers = { records: d.containers, podIdOf: (container: ContainerRecord) => container.podId, remove };
+  await removeLeftover(d, leftovers, c.plan.nameKey, signal);
   using _ = await d.podLock.acquire(c.podId, signal);
   const pod = requireReady(d, c.podId);
   const record = newRecord(d, c, pod);
   d.containers.insert(record);
-  tellRaisedScore(d.log, record.id, c.plan.oomScoreAdj);
+  warnRaisedScore(d.log, record.id, c.plan.oomScoreAdj);
   await using undo = new AsyncDisposableStack();
-  undo.defer(() => removeContainerRecord(d, record, AbortSignal.timeout(d.cleanupTimeoutMs)));
+  undo.defer(() => remove(record));
   stage("mount the root file system");
   const files = podFiles(podDir(d.paths, pod.id));
   const idMap = podIdMap(pod.plan.userNamespace, files.userns);
@@ -143,14 +149,14 @@ async function bringUp(d: Deps, c: NewContainer, signal: AbortSignal, stage: Sta
     user: userOf(spec),
     state: containerTransition(record.state, event, record.createdAtNs),
   };
-  // Before it is listed: one that cannot be watched must not be found by a retry.
+  // Before it is listed: a retry must not find a container that cannot be watched.
   d.exits.watch(created);
   d.containers.update(record.id, () => created);
   undo.move();
   return record.id;
 }
 
-/** The pod's files, the container's own volumes, and of the mounts those whose config says so. */
+/** The pod's files, the container's own volumes, and the mounts whose config asks for it. */
 function filesToLabel(d: Deps, plan: ContainerPlan, mountSources: readonly string[]): string[] {
   const { hosts, hostname, resolvConf, shm } = podFiles(podDir(d.paths, plan.podId));
   const ofMounts = mountSources.filter(
@@ -160,8 +166,8 @@ function filesToLabel(d: Deps, plan: ContainerPlan, mountSources: readonly strin
 }
 
 /**
- * Some runtimes look at the command before it is to start and others do not. A container with one that cannot be
- * executed is made all the same: it has ended before it began, and its start and its status say why.
+ * Some runtimes check the command already when they create the container, others do not. A container whose command
+ * cannot be executed is created either way: it has exited before it started, and its start and its status say why.
  */
 async function createWithRuntime(
   d: Deps,
@@ -183,27 +189,16 @@ async function createWithRuntime(
   }
 }
 
-/** Takes down what an earlier call left of a container of this name when its own rollback failed. */
-async function removeLeftover(d: Deps, name: string, signal: AbortSignal): Promise<void> {
-  const found = d.containers.byName(name);
-  if (found?.state.is !== "creating") return;
-  using _ = await d.podLock.acquire(found.podId, signal);
-  // Under the lock nobody is making it any more.
-  const leftover = d.containers.get(found.id);
-  if (leftover?.state.is === "creating")
-    await removeContainerRecord(d, leftover, AbortSignal.timeout(d.cleanupTimeoutMs));
-}
-
 function requireImage(d: Deps, config: ContainerConfig): ImageRecord {
   const name = config.image?.image ?? "";
   if (name === "") throw new StatusError(Code.InvalidArgument, "image.image is missing: it names the image to run");
   const image = d.images.find(name);
   if (image === undefined)
-    throw new StatusError(Code.NotFound, `image ${name} is not here; pull it first (\`keelctl pull ${name}\`)`);
+    throw new StatusError(Code.NotFound, `image ${name} is not on this node; pull it first (\`keelctl pull ${name}\`)`);
   return image;
 }
 
-/** What planning takes from the image, less what the configuration has ignored. */
+/** What planning takes from the image, without what the configuration says to ignore. */
 function withDefaults({ mountPolicy }: Deps, { id, config }: ImageRecord): ContainerPlanInput["image"] {
   return { id, config: mountPolicy.imageVolumes === "ignore" ? { ...config, volumes: [] } : config };
 }
@@ -264,12 +259,16 @@ function makeSpec(
   return settings.baseSpec === undefined ? spec : withBaseSpec(spec, settings.baseSpec);
 }
 
-/** The path of whose PID namespace is joined: the sandbox's, or by CRI: NamespaceMode TARGET that of another container of the pod, as ephemeral containers do. */
+/**
+ * The path of the PID namespace to join: the sandbox's or, with CRI: NamespaceMode TARGET, that of another container of
+ * the pod, as for ephemeral containers.
+ */
 function joinedPidNamespace(d: Deps, plan: ContainerPlan, pod: PodRecord): string | undefined {
   if (plan.pidNamespace.is === "pod" && pod.plan.sandbox === "container") return pidNamespaceOf(sandboxPid(pod));
   if (plan.pidNamespace.is !== "target") return undefined;
   const { targetId } = plan.pidNamespace;
   const target = d.containers.require(targetId);
+  refuseUnreadable("container", target);
   if (target.podId !== pod.id)
     throw new StatusError(Code.InvalidArgument, `target_id ${targetId}: that container belongs to another pod`);
   if (target.state.is !== "running")

@@ -10,18 +10,18 @@ import { createHandlers } from "./handlers.ts";
 
 const file = join(import.meta.dirname, "../../../../docs/cri.md");
 
-test("docs/cri.md has every call and field as the daemon has them", (t) => {
+test("docs/cri.md has every call and field as the daemon treats them", (t) => {
   const node = new FakeNode();
   t.after(() => node[Symbol.dispose]());
   const text = criDoc(new Set(Object.keys(createHandlers(node.deps))));
   if (process.env["KEELSON_WRITE_DOCS"] === "1") writeFileSync(file, text);
   assert.ok(
     readFileSync(file, "utf8") === text,
-    `docs/cri.md is out of date; make it anew and look at what changed: ${regenerate}`,
+    `docs/cri.md is out of date; regenerate it and look at what changed: ${regenerate}`,
   );
 });
 
-test("docs/cri.md tells each field of the protocol once", () => {
+test("docs/cri.md shows each field of the protocol once", () => {
   const text = readFileSync(file, "utf8");
   for (const type of ["PodSandboxConfig", "ContainerConfig", "UpdateContainerResourcesRequest"]) {
     const section = text
@@ -38,7 +38,7 @@ test("docs/cri.md tells each field of the protocol once", () => {
   );
 });
 
-test("notes are of fields that there are", () => {
+test("notes are about fields that exist", () => {
   for (const type of [
     "PodSandboxConfig",
     "ContainerConfig",

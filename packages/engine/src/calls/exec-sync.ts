@@ -5,7 +5,10 @@ import { runtimeContainerOf } from "../container/runtime-container.ts";
 import type { Deps } from "../deps.ts";
 import { runningContainer } from "./container-status.ts";
 
-/** CRI: ExecSync. When the timeout (in seconds, 0 for none) is over, the command is killed and the answer is DeadlineExceeded. */
+/**
+ * CRI: ExecSync. When the timeout (in seconds, 0 for none) is over, the command is killed and the call fails with
+ * DeadlineExceeded.
+ */
 export async function execSync(d: Deps, req: ExecSyncRequest, signal: AbortSignal): Promise<ExecSyncResponse> {
   if (req.cmd.length === 0) throw new StatusError(Code.InvalidArgument, "cmd is empty: it names what to run");
   if (req.timeout < 0n)

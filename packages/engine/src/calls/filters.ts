@@ -2,17 +2,17 @@ import type { Deps } from "../deps.ts";
 import type { ContainerRecord } from "../records/container-record.ts";
 import type { PodRecord } from "../records/pod-record.ts";
 
-/** What containers are looked for by; "" and no labels match all. */
+/** What to select containers by; "" and an empty selector match all. */
 export interface ContainerQuery {
   id: string;
   podSandboxId: string;
   labelSelector: Readonly<Record<string, string>>;
 }
 
-/** What pods are looked for by. */
+/** What to select pods by. */
 export type PodQuery = Omit<ContainerQuery, "podSandboxId">;
 
-/** The containers that a filter means, of those that can be shown. */
+/** The containers that match a filter, except those that are still being created. */
 export function containersMatching(
   d: Pick<Deps, "pods" | "containers">,
   filter: ContainerQuery | undefined,
@@ -30,7 +30,7 @@ export function containersMatching(
   return shown.filter((c) => isWanted(c.id) && isOfPod(c.podId) && hasLabels(c.config.labels, labelSelector));
 }
 
-/** The pods that a filter means, of those that can be shown. */
+/** The pods that match a filter, except those that are still being created. */
 export function podsMatching(d: Pick<Deps, "pods">, filter: PodQuery | undefined): PodRecord[] {
   const { id, labelSelector } = filter ?? { id: "", labelSelector: {} };
   const shown = d.pods.all().filter((pod) => pod.state.is !== "creating");
@@ -41,8 +41,8 @@ export function podsMatching(d: Pick<Deps, "pods">, filter: PodQuery | undefined
   return shown.filter((pod) => isWanted(pod.id) && hasLabels(pod.plan.labels, labelSelector));
 }
 
-/** Whether a filter leaves nothing out, as most of a kubelet's do. */
-export function meansAll(filter: (PodQuery & { podSandboxId?: string }) | undefined): boolean {
+/** Whether a filter matches everything, as most of a kubelet's do. */
+export function matchesAll(filter: (PodQuery & { podSandboxId?: string }) | undefined): boolean {
   return (
     filter === undefined ||
     (filter.id === "" && (filter.podSandboxId ?? "") === "" && Object.keys(filter.labelSelector).length === 0)
@@ -55,8 +55,8 @@ function hasLabels(labels: Readonly<Record<string, string>>, selector: Readonly<
 }
 
 /**
- * The ids that a filter's id stands for. Ids may be shortened; one that is nobody's, or several's,
- * matches nothing rather than failing the list.
+ * Matches the ids that a filter's id stands for. Ids may be shortened; a prefix of none or of several matches nothing
+ * rather than failing the list.
  */
 function idMatches(filterId: string, ids: readonly string[]): (id: string) => boolean {
   if (filterId === "") return () => true;

@@ -28,10 +28,12 @@ function follow(t: TestContext, node: FakeNode, wait: () => Promise<void> = () =
     await wait();
     events.push(event);
   };
-  const ended = createHandlers(node.deps).getContainerEvents!({}, write, abort.signal).then(
-    () => undefined,
-    (error: unknown) => error,
-  );
+  const ended = createHandlers(node.deps)
+    .getContainerEvents({}, write, abort.signal)
+    .then(
+      () => undefined,
+      (error: unknown) => error,
+    );
   t.after(() => abort.abort());
   const names = ["created", "started", "stopped", "deleted"];
   /** `created 3` and so on: what, and the first digits of whom. */

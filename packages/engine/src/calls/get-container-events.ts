@@ -4,7 +4,7 @@ import type { PodEvent } from "../records/events.ts";
 import { containerStatusOf } from "./container-messages.ts";
 import { podSandboxStatusOf } from "./pod-messages.ts";
 
-/** CRI: GetContainerEvents. Goes on until the client goes away; begins with what there is. */
+/** CRI: GetContainerEvents. Begins with what exists and goes on until the client disconnects. */
 export async function getContainerEvents(
   d: Deps,
   write: (event: ContainerEventResponse) => Promise<void>,

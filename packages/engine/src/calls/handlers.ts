@@ -44,8 +44,11 @@ import { updatePodSandboxResources } from "./update-pod-sandbox-resources.ts";
 import { updateRuntimeConfig } from "./update-runtime-config.ts";
 import { version } from "./version.ts";
 
-/** The calls that this daemon answers; the server answers Unimplemented for the others. */
-export function createHandlers(d: Deps): Handlers {
+/** The calls that there are, by their names. */
+export type Calls = Required<Omit<Handlers, "checkpointContainer">>;
+
+/** The calls that this engine answers; the server answers Unimplemented to the others. */
+export function createHandlers(d: Deps): Calls {
   return sayingWhatRanOut({
     version,
     status: (req) => status(d, req),
@@ -90,8 +93,8 @@ export function createHandlers(d: Deps): Handlers {
   });
 }
 
-/** A full disk or the like is met anywhere; what it means is the same everywhere. */
-function sayingWhatRanOut(handlers: Handlers): Handlers {
+/** A full disk and the like can strike in any call, and mean the same in each. */
+function sayingWhatRanOut(handlers: Calls): Calls {
   const entries = Object.entries(handlers as Record<string, (...args: unknown[]) => Promise<unknown>>);
   return Object.fromEntries(
     entries.map(([name, handler]) => [
@@ -104,5 +107,5 @@ function sayingWhatRanOut(handlers: Handlers): Handlers {
         }
       },
     ]),
-  );
+  ) as unknown as Calls;
 }

@@ -146,7 +146,7 @@ test("a start that races a stop is told so, at each moment of it, and the contai
     await inTime(client.stopContainer(id));
     const error = await inTime(start);
     if (error !== undefined) assert.ok(hasCode(Code.FailedPrecondition, /stopped|exited/)(error), messageOf(error));
-    if (messageOf(error).includes("stopped or killed meanwhile")) refused += 1;
+    if (messageOf(error).includes("stopped or killed in the meantime")) refused += 1;
     await node.quiet();
     const status = await client.containerStatus(id);
     assert.deepEqual([status.state, status.exitCode, status.reason], [ContainerState.CONTAINER_EXITED, 137, "Error"]);
@@ -156,17 +156,17 @@ test("a start that races a stop is told so, at each moment of it, and the contai
 
 test("a command that cannot be executed makes a container that has ended; its start and status say why, and it can be removed", async (t) => {
   const { node, client } = newNode(t);
-  node.commandProblem = { exitCode: 127, message: 'the command "/nope" is not there' };
+  node.commandProblem = { exitCode: 127, message: 'the command "/nope" does not exist' };
   node.fate = (effect) => (effect === "runtime create" ? "fails" : "works");
   const id = await client.createContainer(await client.runPod());
   const { status } = await containerStatus(node.deps, { containerId: id, verbose: false });
   assert.deepEqual(
     [status?.state, status?.exitCode, status?.reason, status?.message],
-    [ContainerState.CONTAINER_EXITED, 127, "StartError", 'the command "/nope" is not there'],
+    [ContainerState.CONTAINER_EXITED, 127, "StartError", 'the command "/nope" does not exist'],
   );
   await assert.rejects(
     client.startContainer(id),
-    hasCode(Code.FailedPrecondition, /^start container \w+: the command "\/nope" is not there$/),
+    hasCode(Code.FailedPrecondition, /^start container \w+: the command "\/nope" does not exist$/),
   );
   await client.removeContainer(id);
   assert.ok(!node.left().some((thing) => thing.includes(id)), node.left().join("\n"));

@@ -4,7 +4,10 @@ import { diskUsageAsync } from "@keelson/linux/tree.ts";
 import type { Deps } from "../deps.ts";
 import { containersDir } from "../records/paths.ts";
 
-/** CRI: ImageFsInfo. Images by what their layers were counted to take, writable layers by a walk off the main thread. */
+/**
+ * CRI: ImageFsInfo. Layers were measured when they were unpacked; writable layers are measured now, off the main
+ * thread.
+ */
 export async function imageFsInfo(d: Deps): Promise<ImageFsInfoResponse> {
   const images = imageFsUsage(d.images);
   const dir = containersDir(d.paths);

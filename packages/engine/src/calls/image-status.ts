@@ -5,7 +5,7 @@ import { formatReference, parseReference } from "@keelson/oci/reference.ts";
 import type { Deps } from "../deps.ts";
 import { imageOf } from "./image-messages.ts";
 
-/** CRI: ImageStatus. An image that is not here is no error: the answer then has none. */
+/** CRI: ImageStatus. An image that is not on this node is no error: the response then has no image. */
 export async function imageStatus(d: Deps, req: ImageStatusRequest): Promise<ImageStatusResponse> {
   const name = req.image?.image ?? "";
   if (name === "") throw new StatusError(Code.InvalidArgument, "image.image is missing: it names the image");
@@ -20,7 +20,7 @@ function verboseInfo(image: ImageRecord): object {
   return { manifestDigest: image.manifestDigest, layers: image.layers, imageSpec: image.config };
 }
 
-/** How far the pull of this image has come, for clients that show it. */
+/** The progress of the pull of this image, for clients that show it. */
 function pullProgress(d: Deps, name: string): Record<string, string> {
   const reference = normalised(name);
   const pull = d.puller.pullsInProgress().find((p) => p.reference === reference);
@@ -38,6 +38,6 @@ function normalised(name: string): string | undefined {
   try {
     return formatReference(parseReference(name));
   } catch {
-    return undefined; // An id has no pull.
+    return undefined; // An id is not pulled.
   }
 }

@@ -4,40 +4,39 @@ import { traceContextOf } from "@keelson/cri/trace-context.ts";
 import type { PodPlan } from "@keelson/plan/pod-plan.ts";
 import type { Deps } from "../deps.ts";
 import type { Operation } from "../operations.ts";
+import type { Progress } from "../progress.ts";
 import type { ContainerRecord } from "../records/container-record.ts";
 
 /**
- * Runs the body of an operation, which says what stage it is in, and within it what it is busy
- * with. What it throws begins with what was being done and the stage.
- *
- * @param tell whoever waits for it, if anybody does.
+ * Runs the body of an operation and reports its progress to the operation and, through `notify`, to the callers that
+ * wait for it. The message of an error begins with what was being done and the stage.
  */
 export async function inStages<T>(
   operation: Operation,
   doing: string,
-  tell: Stage,
-  body: (stage: Stage, detail: Stage) => Promise<T>,
+  notify: Stage,
+  body: (progress: Progress) => Promise<T>,
 ): Promise<T> {
   let current = "";
   const stage: Stage = (name) => {
     current = `: ${name}`;
     operation.stage(name);
-    tell(name);
+    notify(name);
   };
   const detail: Stage = (name) => {
     operation.detail(name);
-    tell(name);
+    notify(name);
   };
   return await traced(operation, async () => {
     try {
-      return await body(stage, detail);
+      return await body({ stage, detail });
     } catch (error) {
       throw wrapError(doing + current, error);
     }
   });
 }
 
-/** Runs the body of an operation to its end, which the operation is told of. */
+/** Runs the body of an operation and records how it ended. */
 export async function traced<T>(operation: Operation, body: () => Promise<T>): Promise<T> {
   try {
     const result = await body();
@@ -49,7 +48,7 @@ export async function traced<T>(operation: Operation, body: () => Promise<T>): P
   }
 }
 
-/** The operation that a call on a container is, for those who look at its pod. */
+/** Begins the operation of a call on a container, under the uid of its pod. */
 export function containerOperation(
   d: Pick<Deps, "operations" | "pods">,
   call: string,
@@ -63,7 +62,7 @@ export function containerOperation(
   );
 }
 
-/** The operation that a call on a pod is. */
+/** Begins the operation of a call on a pod. */
 export function podOperation(
   d: Pick<Deps, "operations">,
   call: string,

@@ -7,21 +7,24 @@ import type {
 import type { Deps } from "../deps.ts";
 import type { ContainerRecord } from "../records/container-record.ts";
 import { containerOf } from "./container-messages.ts";
-import { containersMatching, meansAll } from "./filters.ts";
+import { containersMatching, matchesAll } from "./filters.ts";
 
-/** CRI: ListContainers. From the snapshot in memory: no lock, no process. */
+/** CRI: ListContainers. Answers from the snapshot in memory: takes no lock, starts no process. */
 export async function listContainers(d: Deps, req: ListContainersRequest): Promise<ListContainersResponse> {
   return { containers: containersOf(d, req.filter) };
 }
 
-/** The list of all, by the snapshot that it was made of. */
+/** The full list for each snapshot. */
 const lists = new WeakMap<readonly ContainerRecord[], Container[]>();
 
-/** The containers that a list shows. That of all is the same array until one of them changes, and never to be changed itself. */
+/**
+ * The containers that a list returns. The full list is the same array until a container changes; callers must not
+ * modify it.
+ */
 export function containersOf(d: Deps, filter: ContainerFilter | undefined): Container[] {
   const state = filter?.state;
   if (state !== undefined) return matching(d, filter).filter((c) => c.state === state.state);
-  if (!meansAll(filter)) return matching(d, filter);
+  if (!matchesAll(filter)) return matching(d, filter);
   const snapshot = d.containers.all();
   let list = lists.get(snapshot);
   if (list === undefined) lists.set(snapshot, (list = matching(d, undefined)));

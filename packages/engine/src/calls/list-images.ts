@@ -7,7 +7,7 @@ export async function listImages(d: Deps, req: ListImagesRequest): Promise<ListI
   return { images: imagesOf(d, req.filter) };
 }
 
-/** The images that a list shows. */
+/** The images that a list returns. */
 export function imagesOf(d: Deps, filter: ImageFilter | undefined): Image[] {
   const wanted = filter?.image?.image ?? "";
   const images = wanted === "" ? d.images.list() : [d.images.find(wanted)].filter((image) => image !== undefined);

@@ -16,7 +16,7 @@ export async function listPodSandboxStats(
   return { stats: await allPodSandboxStats(d, req.filter) };
 }
 
-/** The stats that a list shows. */
+/** The stats that a list returns. */
 export async function allPodSandboxStats(d: Deps, filter: PodQuery | undefined): Promise<PodSandboxStats[]> {
   const usages = await d.stats.ofPods(podsMatching(d, filter));
   return usages.map((usage) => podSandboxStatsOf(usage, containersDir(d.paths)));

@@ -191,8 +191,8 @@ test("a list of all is the same until something changes, and then has the change
   const never = new AbortController().signal;
   const everything = { id: "", podSandboxId: "", state: undefined, labelSelector: {} };
   const containers = async (filter: ContainerFilter | undefined) =>
-    (await calls.listContainers!({ filter }, never)).containers;
-  const pods = async () => (await calls.listPodSandbox!({ filter: undefined }, never)).items;
+    (await calls.listContainers({ filter }, never)).containers;
+  const pods = async () => (await calls.listPodSandbox({ filter: undefined }, never)).items;
 
   const created = await containers(undefined);
   assert.equal(await containers(everything), created);

@@ -3,7 +3,7 @@ import type { PodRecord } from "../records/pod-record.ts";
 
 const listed = new WeakMap<PodRecord, PodSandbox>();
 
-/** A pod as lists have it: the same object until the pod changes, never to be changed itself. */
+/** A pod as lists show it: the same object until the pod changes. Callers must not modify it. */
 export function podSandboxOf(pod: PodRecord): PodSandbox {
   let sandbox = listed.get(pod);
   if (sandbox === undefined) listed.set(pod, (sandbox = newPodSandboxOf(pod)));
@@ -22,7 +22,7 @@ function newPodSandboxOf(pod: PodRecord): PodSandbox {
   };
 }
 
-/** A pod in full. */
+/** A pod's full status. */
 export function podSandboxStatusOf(pod: PodRecord): PodSandboxStatus {
   const [ip = "", ...others] = pod.state.is === "ready" ? pod.state.ips : [];
   return {

@@ -5,7 +5,7 @@ import { podSandboxStatsOf } from "../stats/stats-messages.ts";
 import { shownPod } from "./pod-sandbox-status.ts";
 import { requestId } from "./request-id.ts";
 
-/** CRI: PodSandboxStats, with those of its running containers. NotFound when there is no such pod. */
+/** CRI: PodSandboxStats. Includes the stats of its running containers. NotFound when there is no such pod. */
 export async function podSandboxStats(d: Deps, req: PodSandboxStatsRequest): Promise<PodSandboxStatsResponse> {
   const pod = shownPod(d, requestId("pod_sandbox_id", req.podSandboxId));
   const [usage] = await d.stats.ofPods([pod]);

@@ -9,6 +9,7 @@ import type { Deps } from "../deps.ts";
 import { podDir } from "../records/paths.ts";
 import { podFiles } from "../records/pod-files.ts";
 import type { PodRecord } from "../records/pod-record.ts";
+import { unreadableMessage } from "../records/unreadable-message.ts";
 import { podSandboxStatusOf } from "./pod-messages.ts";
 import { requestId } from "./request-id.ts";
 
@@ -21,7 +22,7 @@ export async function podSandboxStatus(d: Deps, req: PodSandboxStatusRequest): P
   return { status: podSandboxStatusOf(pod), info, containersStatuses: [], timestamp: d.nowNs() };
 }
 
-/** The pod with this id or prefix. Throws NotFound, also for one that is still being made. */
+/** The pod with this id or prefix. Throws NotFound, also for one that is still being created. */
 export function shownPod(d: Deps, id: string): PodRecord {
   const pod = d.pods.require(id);
   if (pod.state.is === "creating") throw new StatusError(Code.NotFound, `pod sandbox ${id}: it is still being created`);
@@ -29,8 +30,9 @@ export function shownPod(d: Deps, id: string): PodRecord {
 }
 
 /**
- * Names as `crictl inspectp` shows them of the other runtimes where they have such: `pid` (0 for a pod without an init),
- * `runtimeHandler` as asked for, `config`. A pod has no runtime spec: its namespaces are ours, not a container's.
+ * Uses the names that `crictl inspectp` shows for other runtimes where those have them: `pid` (0 for a pod without an
+ * init), `runtimeHandler` as requested, `config`. A pod has no runtime spec: its namespaces are ours, not a
+ * container's.
  */
 function verboseInfo(d: Deps, pod: PodRecord): object {
   const { netns } = podFiles(podDir(d.paths, pod.id));
@@ -45,6 +47,7 @@ function verboseInfo(d: Deps, pod: PodRecord): object {
     plan: pod.plan,
     overhead: resourcesJson(pod.overhead),
     resources: resourcesJson(pod.resources),
+    unreadable: unreadableMessage(pod),
   };
 }
 
@@ -52,7 +55,7 @@ function resourcesJson(resources: LinuxContainerResources | undefined): unknown 
   return resources === undefined ? undefined : toConfigJson("LinuxContainerResources", resources);
 }
 
-/** What this daemon did for the pod, with the times of its stages: what `keelctl trace` draws. */
+/** What this daemon did for the pod, and how long each stage took: `keelctl trace` draws it. */
 function traceJson(d: Deps, pod: PodRecord): string {
   const operations = d.operations.ofPod(pod.plan.metadata.uid);
   return JSON.stringify(operations, (_, value: unknown) => (typeof value === "bigint" ? String(value) : value));

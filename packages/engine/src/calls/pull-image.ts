@@ -5,7 +5,7 @@ import type { Credentials } from "@keelson/oci/distribution/authorizer.ts";
 import type { Deps } from "../deps.ts";
 import { traced } from "./in-stages.ts";
 
-/** As much of a name as is remembered of a pull; references are no longer (distribution spec). */
+/** How much of the requested name an operation keeps; valid references are no longer (distribution spec). */
 const maxNameLength = 512;
 
 /** CRI: PullImage. `image_ref` is Image.id. */
@@ -24,7 +24,7 @@ export async function pullImage(d: Deps, req: PullImageRequest, signal: AbortSig
   return { imageRef: image.id };
 }
 
-/** Throws InvalidArgument for `auth` that is not base64 of user:password. */
+/** Throws InvalidArgument when `auth.auth` is not base64 of username:password. */
 function credentialsOf(auth: AuthConfig | undefined): Credentials | undefined {
   if (auth === undefined) return undefined;
   const { identityToken, registryToken, serverAddress } = auth;
@@ -35,10 +35,10 @@ function credentialsOf(auth: AuthConfig | undefined): Credentials | undefined {
 
 function decodeLogin(auth: string): { username: string; password: string } {
   if (auth === "") return { username: "", password: "" };
-  // Buffer leaves out what is not base64 and would read something else.
+  // Buffer skips characters that are not base64, and would decode something else.
   const text = /^[A-Za-z0-9+/\r\n]*={0,2}[\r\n]*$/.test(auth) ? Buffer.from(auth, "base64").toString() : "";
   const colon = text.indexOf(":");
   if (colon < 0) throw new StatusError(Code.InvalidArgument, "auth.auth must be base64 of username:password");
-  // Docker's tools pad with NUL.
+  // Docker's tools pad it with NULs.
   return { username: text.slice(0, colon), password: text.slice(colon + 1).replace(/\0+$/, "") };
 }

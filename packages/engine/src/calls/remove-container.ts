@@ -7,7 +7,10 @@ import type { ContainerRecord } from "../records/container-record.ts";
 import { containerOperation, inStages } from "./in-stages.ts";
 import { requestId } from "./request-id.ts";
 
-/** CRI: RemoveContainer. Kills it when it runs; succeeds when it is gone. A retry joins the call that is under way. */
+/**
+ * CRI: RemoveContainer. Kills a running container; succeeds when there is none. A retry joins the call that is under
+ * way.
+ */
 export async function removeContainer(
   d: Deps,
   req: RemoveContainerRequest,
@@ -16,8 +19,8 @@ export async function removeContainer(
   const container = d.containers.find(requestId("container_id", req.containerId));
   if (container === undefined) return {};
   const doing = `remove container ${container.id}`;
-  await d.takedowns.join(doing, signal, (running, tell) =>
-    inStages(containerOperation(d, "RemoveContainer", container, signal), doing, tell, (stage) =>
+  await d.takedowns.join(doing, signal, (running, notify) =>
+    inStages(containerOperation(d, "RemoveContainer", container, signal), doing, notify, ({ stage }) =>
       remove(d, container, running, stage),
     ),
   );
@@ -29,7 +32,7 @@ async function remove(d: Deps, { id, podId }: ContainerRecord, signal: AbortSign
   await stopContainerProcesses(d, id, 0, signal);
   stage("wait for other calls on its pod");
   using _ = await d.podLock.acquire(podId, signal);
-  // Again under the lock, for one that was only being created before.
+  // Again under the lock: the container may have been in creation before.
   stage("end it");
   await stopContainerProcesses(d, id, 0, signal);
   const record = d.containers.get(id);

@@ -3,10 +3,10 @@ import type { RemoveImageRequest, RemoveImageResponse } from "@keelson/cri/gen/r
 import type { Deps } from "../deps.ts";
 
 /**
- * CRI: RemoveImage. Removes the image with all its names; succeeds when it is gone.
+ * CRI: RemoveImage. Removes the image with all its names; succeeds when there is none.
  *
- * Throws FailedPrecondition while a container has it as a volume (KEP-4639): a kubelet that makes room looks only at what
- * containers run, and the container could not be made again where the registry is gone.
+ * Throws FailedPrecondition while a container has the image as a volume (KEP-4639): a kubelet that frees disk space
+ * looks only at the images that containers run, and without a registry the container could not be created again.
  */
 export async function removeImage(d: Deps, req: RemoveImageRequest): Promise<RemoveImageResponse> {
   const name = req.image?.image ?? "";

@@ -3,10 +3,10 @@ import { runtimeContainerOf } from "../container/runtime-container.ts";
 import type { Deps } from "../deps.ts";
 import { runningContainer } from "./container-status.ts";
 
-/** A monitor that does not answer in this time hangs. */
+/** A monitor that has not answered by then hangs. */
 const reopenTimeoutMs = 10_000;
 
-/** CRI: ReopenContainerLog. Only for a running container; the new file exists when it returns. */
+/** CRI: ReopenContainerLog. Only for a running container. The new file exists when the call returns. */
 export async function reopenContainerLog(
   d: Deps,
   req: ReopenContainerLogRequest,

@@ -1,4 +1,3 @@
-import type { Stage } from "@keelson/base/joined-calls.ts";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import type { PodSandboxConfig, RunPodSandboxRequest, RunPodSandboxResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { type PodPlan, planPodSandbox } from "@keelson/plan/pod-plan.ts";
@@ -7,15 +6,17 @@ import type { Deps } from "../deps.ts";
 import { startSandbox } from "../pod/sandbox-container.ts";
 import { watchPod } from "../pod/stop.ts";
 import { networkPodOf, teardownPod } from "../pod/teardown.ts";
+import type { Progress } from "../progress.ts";
 import { creationTimeNs } from "../records/creation-time.ts";
 import type { PodRecord } from "../records/pod-record.ts";
 import { podTransition } from "../records/pod-state.ts";
 import { configHash } from "./config-hash.ts";
 import { inStages, podOperation } from "./in-stages.ts";
+import { removeLeftover } from "./remove-leftover.ts";
 
 /**
- * CRI: RunPodSandbox. A retry with the same config joins the call that is under way, or gets the
- * pod that it made.
+ * CRI: RunPodSandbox. A retry with the same config joins the call that is under way, or returns the pod that the
+ * earlier call created.
  */
 export async function runPodSandbox(
   d: Deps,
@@ -25,9 +26,16 @@ export async function runPodSandbox(
   if (req.config === undefined) throw new StatusError(Code.InvalidArgument, "config is missing");
   const config = req.config;
   await d.runtimes.handler(req.runtimeHandler).refreshFacts();
-  // Again: what it answered may have been that it cannot run.
+  // Looked up again: it may just have found out that it cannot run.
   const handler = d.runtimes.handler(req.runtimeHandler);
-  const plan = planPodSandbox(config, req.runtimeHandler, d.host, handler.facts, d.newId(), d.podPolicy);
+  const plan = planPodSandbox({
+    config,
+    runtimeHandler: req.runtimeHandler,
+    host: d.host,
+    handler: handler.facts,
+    id: d.newId(),
+    policy: d.podPolicy,
+  });
   const hash = configHash("PodSandboxConfig", config);
   const earlier = d.pods.byName(plan.nameKey);
   if (
@@ -38,37 +46,42 @@ export async function runPodSandbox(
     return { podSandboxId: earlier.id };
   }
   const key = `pod ${plan.nameKey} ${handler.name} ${hash}`;
-  const podSandboxId = await d.creations.join(key, signal, (running, tell) =>
-    inStages(podOperation(d, "RunPodSandbox", plan, signal), `run pod sandbox ${plan.nameKey}`, tell, (stage, detail) =>
-      bringUp(d, plan, config, handler.name, running, stage, detail),
+  const podSandboxId = await d.creations.join(key, signal, (running, notify) =>
+    inStages(podOperation(d, "RunPodSandbox", plan, signal), `run pod sandbox ${plan.nameKey}`, notify, (progress) =>
+      bringUp(d, { plan, config, handler: handler.name }, running, progress),
     ),
   );
   return { podSandboxId };
 }
 
-/** @param tell of what goes on within a stage, which errors name by themselves. */
-async function bringUp(
-  d: Deps,
-  planned: PodPlan,
-  config: PodSandboxConfig,
-  handler: string,
-  signal: AbortSignal,
-  stage: Stage,
-  tell: Stage,
-): Promise<string> {
-  await removeLeftover(d, planned.nameKey, signal);
-  using _ = await d.podLock.acquire(planned.id, signal);
-  const plan = withOwnLabel(d, planned);
-  tellMissingOverhead(d, plan, config, handler);
-  const record = newRecord(d, plan, config, handler);
+interface NewPod {
+  readonly plan: PodPlan;
+  readonly config: PodSandboxConfig;
+  /** The name of its runtime handler; the default's when the request names none. */
+  readonly handler: string;
+}
+
+async function bringUp(d: Deps, planned: NewPod, signal: AbortSignal, progress: Progress): Promise<string> {
+  const { stage, detail } = progress;
+  const leftovers = {
+    records: d.pods,
+    podIdOf: (pod: PodRecord) => pod.id,
+    remove: (pod: PodRecord) => forgetPod(d, pod.id),
+  };
+  await removeLeftover(d, leftovers, planned.plan.nameKey, signal);
+  using _ = await d.podLock.acquire(planned.plan.id, signal);
+  const pod = { ...planned, plan: withOwnLabel(d, planned.plan) };
+  const { plan, handler } = pod;
+  warnMissingOverhead(d, pod);
+  const record = newRecord(d, pod);
   d.pods.insert(record);
   await using undo = new AsyncDisposableStack();
   undo.defer(() => forgetPod(d, plan.id));
   stage("create namespaces and files");
   await d.podHost.create(plan);
-  if (plan.pid === "pod" && plan.sandbox === "none") await startInit(d, plan, stage);
+  if (plan.pid === "pod" && plan.sandbox === "none") await startInit(d, plan, progress);
   stage("attach the network");
-  const ips = plan.network === "own" ? (await d.network.attach(networkPodOf(d, record), signal, tell)).ips : [];
+  const ips = plan.network === "own" ? (await d.network.attach(networkPodOf(d, record), signal, detail)).ips : [];
   if (plan.sandbox === "container") {
     stage(`start its sandbox with ${handler}`);
     await startSandbox(d, record, signal);
@@ -76,37 +89,39 @@ async function bringUp(
   stage("write the pod's files");
   await d.podHost.writeHosts(plan, ips);
   const ready: PodRecord = { ...d.pods.get(plan.id)!, state: podTransition(record.state, { type: "ready", ips }) };
-  // Before it is listed: one that cannot be watched must not be found by a retry.
+  // Before it is listed: a retry must not find a pod that cannot be watched.
   watchPod(d, ready);
   d.pods.update(plan.id, () => ready);
   undo.move();
   return plan.id;
 }
 
-/** Chosen and inserted without a wait between, so that no two pods have the same. */
+/** Choosing the level and inserting the record have no await between them, so that no two pods get the same. */
 function withOwnLabel(d: Deps, plan: PodPlan): PodPlan {
   if (plan.seLinux === undefined) return plan;
   const used = new Set(d.pods.all().flatMap((pod) => pod.plan.seLinux?.level ?? []));
   return { ...plan, seLinux: withFreeLevel(plan.seLinux, plan.id, used, d.host) };
 }
 
-/** Without it a pod pays for its sandbox out of its containers' limits. A kubelet sends an empty one where the RuntimeClass has none. */
-function tellMissingOverhead(d: Deps, plan: PodPlan, { linux }: PodSandboxConfig, name: string): void {
-  const { overhead } = d.runtimes.handlerOf(name).settings;
-  const isGiven =
-    linux?.overhead !== undefined &&
-    (linux.overhead.memoryLimitInBytes > 0n || linux.overhead.cpuShares > 0n || linux.overhead.cpuQuota > 0n);
+/**
+ * Without an overhead a pod pays for its sandbox out of its containers' limits. A kubelet sends an empty one when the
+ * RuntimeClass has none.
+ */
+function warnMissingOverhead(d: Deps, { plan, config, handler }: NewPod): void {
+  const { overhead } = d.runtimes.handlerOf(handler).settings;
+  const given = config.linux?.overhead;
+  const isGiven = given !== undefined && (given.memoryLimitInBytes > 0n || given.cpuShares > 0n || given.cpuQuota > 0n);
   if (overhead === undefined || isGiven) return;
   const podFixed = Object.entries(overhead)
     .map(([resource, quantity]) => `${resource}: ${quantity}`)
     .join(", ");
   d.log.warn(
-    { podSandboxId: plan.id, handler: name },
-    `pod ${plan.nameKey} comes without an overhead; its RuntimeClass should have overhead.podFixed { ${podFixed} }`,
+    { podSandboxId: plan.id, handler },
+    `pod ${plan.nameKey} has no overhead; its RuntimeClass should have overhead.podFixed { ${podFixed} }`,
   );
 }
 
-function newRecord(d: Deps, plan: PodPlan, config: PodSandboxConfig, handler: string): PodRecord {
+function newRecord(d: Deps, { plan, config, handler }: NewPod): PodRecord {
   return {
     id: plan.id,
     name: plan.nameKey,
@@ -123,23 +138,17 @@ function newRecord(d: Deps, plan: PodPlan, config: PodSandboxConfig, handler: st
   };
 }
 
-/** Noted as soon as it runs, so that it is found after a crash; one that is not is found by its pod's cgroup. */
-async function startInit(d: Deps, plan: PodPlan, stage: Stage): Promise<void> {
+/**
+ * Recorded as soon as it runs, so that it is found after a crash; a crash before that leaves it to be found by its
+ * pod's cgroup.
+ */
+async function startInit(d: Deps, plan: PodPlan, { stage }: Pick<Progress, "stage">): Promise<void> {
   stage("start the pod's init");
   const init = await d.podHost.startInit(plan);
   d.pods.update(plan.id, (pod) => ({ ...pod, init }));
 }
 
-/** Takes down what an earlier call left of a pod of this name when its own rollback failed. */
-async function removeLeftover(d: Deps, name: string, signal: AbortSignal): Promise<void> {
-  const found = d.pods.byName(name);
-  if (found?.state.is !== "creating") return;
-  using _ = await d.podLock.acquire(found.id, signal);
-  // Under the lock nobody is making it any more.
-  if (d.pods.get(found.id)?.state.is === "creating") await forgetPod(d, found.id);
-}
-
-/** Undoes a pod that did not come up. Has a deadline of its own: the caller's may be why we are here. */
+/** Undoes a pod that did not come up. Has its own deadline: the caller's may be what failed. */
 async function forgetPod(d: Deps, id: string): Promise<void> {
   const pod = d.pods.get(id);
   if (pod === undefined) return;

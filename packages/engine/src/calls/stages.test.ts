@@ -13,8 +13,8 @@ function newNode(t: TestContext) {
 }
 
 /**
- * Lets `call` hang at `effect` until its client's deadline is over; gives the error's message. Then the retry must
- * join it: it ends with what hung, and no effect is begun twice.
+ * Lets `call` hang at `effect` until its client's deadline is over; gives the error's message. Then the retry must join
+ * it: it ends with what hung, and no effect is begun twice.
  */
 async function deadlineAt(
   t: TestContext,

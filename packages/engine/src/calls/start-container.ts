@@ -8,12 +8,13 @@ import type { ContainerRecord } from "../records/container-record.ts";
 import { containerTransition } from "../records/container-state.ts";
 import { shownContainer } from "./container-status.ts";
 import { containerOperation, traced } from "./in-stages.ts";
+import { refuseUnreadable } from "./refuse-unreadable.ts";
 import { requestId } from "./request-id.ts";
 
 /** How long finding out about a failure may take, in ms. */
 const lookTimeoutMs = 5000;
 
-/** CRI: StartContainer. Only a container that was created and never started. */
+/** CRI: StartContainer. Only for a container that was created and never started. */
 export async function startContainer(
   d: Deps,
   req: StartContainerRequest,
@@ -34,6 +35,7 @@ async function start(
   using _ = await d.podLock.acquire(podId, caller);
   stage(`start the container with ${handler}`);
   const container = shownContainer(d, id);
+  refuseUnreadable("container", container);
   if (container.state.is !== "created") {
     if (isNeverStarted(container))
       throw new StatusError(Code.FailedPrecondition, `start container ${id}: ${container.state.message}`);
@@ -56,7 +58,7 @@ async function start(
     }));
   } catch (error) {
     const problem = d.containerHost.commandProblem(id);
-    // A runtime that was cut off may have got further than it looks.
+    // A runtime that was cut off may have got further than its error says.
     const view = await viewOf(d, container);
     if (problem === undefined && !signal.aborted && view === "created") {
       undo.move();
@@ -66,10 +68,10 @@ async function start(
     if (killed !== undefined)
       throw new StatusError(
         Code.FailedPrecondition,
-        `start container ${id}: it was stopped or killed meanwhile (exit code ${killed.exitCode})`,
+        `start container ${id}: it was stopped or killed in the meantime (exit code ${killed.exitCode})`,
         error,
       );
-    undo.defer(() => noteFailedStart(d, id, problem ?? { exitCode: 128, message: messageOf(error) }));
+    undo.defer(() => recordFailedStart(d, id, problem ?? { exitCode: 128, message: messageOf(error) }));
     if (problem !== undefined)
       throw new StatusError(Code.FailedPrecondition, `start container ${id}: ${problem.message}`, error);
     throw wrapError(`start container ${id}`, error);
@@ -79,22 +81,28 @@ async function start(
   return {};
 }
 
-/** One that CreateContainer made of a command that cannot be executed, or whose start failed. */
+/** Whether its command could not be executed when it was created, or its start failed. */
 function isNeverStarted(container: ContainerRecord): container is ContainerRecord & { state: { is: "exited" } } {
   return container.state.is === "exited" && container.state.reason === "StartError";
 }
 
-/** Where the container is after its start failed: the runtime may have failed before it did anything, so that the same call may work when it is made again. */
-async function viewOf(d: Deps, record: ContainerRecord): Promise<RuntimeView | "not to be seen"> {
+/**
+ * What the runtime says of a container whose start failed: if it failed before it did anything, the same call may work
+ * next time.
+ */
+async function viewOf(d: Deps, record: ContainerRecord): Promise<RuntimeView | "not known"> {
   try {
     const { runtime, container } = runtimeOf(d, record);
     return await runtime.view(container, AbortSignal.timeout(lookTimeoutMs));
   } catch {
-    return "not to be seen";
+    return "not known";
   }
 }
 
-/** How a container ended that a signal ended before it was started: StopContainer takes no lock. Undefined when it did not. */
+/**
+ * How a signal ended the container before it was started, which can happen because StopContainer takes no lock.
+ * Undefined when none did.
+ */
 async function killedMeanwhile(d: Deps, id: string): Promise<{ exitCode: number } | undefined> {
   const ended = await d.containers
     .until(id, (c) => c.state.is === "exited", AbortSignal.timeout(lookTimeoutMs))
@@ -103,13 +111,13 @@ async function killedMeanwhile(d: Deps, id: string): Promise<{ exitCode: number 
   return isKill ? ended.state : undefined;
 }
 
-/** Whatever runs of it must not outlive a failed start; its monitor's end is then noted like any other. */
+/** Nothing of the container may outlive a failed start; its monitor's end is then recorded like any other. */
 async function endFailedStart(d: Deps, container: ContainerRecord): Promise<void> {
   await killContainer(d, container, AbortSignal.timeout(d.cleanupTimeoutMs));
 }
 
-/** @param problem with exit code 128 where the command is not to blame, as containerd has it */
-function noteFailedStart(d: Deps, id: string, problem: { exitCode: number; message: string }): void {
+/** @param problem its exit code is 128 when the command is not to blame, as in containerd. */
+function recordFailedStart(d: Deps, id: string, problem: { exitCode: number; message: string }): void {
   d.containers.update(id, (c) => ({
     ...c,
     state: containerTransition(

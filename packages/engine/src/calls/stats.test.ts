@@ -77,7 +77,7 @@ async function newNode(t: TestContext) {
 
 test("a container's stats have CPU, memory, swap, pressure and its writable layer together", async (t) => {
   const { node, id, calls } = await newNode(t);
-  const { stats } = await calls.containerStats!({ containerId: id }, never);
+  const { stats } = await calls.containerStats({ containerId: id }, never);
   const at = node.usage.nowNs();
   assert.equal(stats?.attributes?.id, id);
   assert.deepEqual(stats?.attributes?.labels, { tier: "front" });
@@ -110,7 +110,7 @@ test("a container's stats have CPU, memory, swap, pressure and its writable laye
 test("CPU use is a rate over the last seconds, and absent before it can be known", async (t) => {
   const { node, id, cgroup, calls } = await newNode(t);
   const nanoCores = async () =>
-    (await calls.containerStats!({ containerId: id }, never)).stats?.cpu?.usageNanoCores?.value;
+    (await calls.containerStats({ containerId: id }, never)).stats?.cpu?.usageNanoCores?.value;
   assert.equal(await nanoCores(), undefined);
   node.usage.atMs += 2000;
   node.usage.cgroupsByPath.set(cgroup, usage({ cpu: { usageNs: 6_000_000_000n } }));
@@ -124,7 +124,7 @@ test("a start takes a sample at once, so that the first answer has a rate", asyn
   assert.deepEqual(node.usage.reads, [{ count: 2, detail: "cpu" }]);
   node.usage.atMs += 4000;
   node.usage.cgroupsByPath.set(cgroup, usage({ cpu: { usageNs: 6_000_000_000n } }));
-  const { stats } = await calls.containerStats!({ containerId: id }, never);
+  const { stats } = await calls.containerStats({ containerId: id }, never);
   assert.equal(stats?.cpu?.usageNanoCores?.value, 250_000_000n);
 });
 
@@ -132,7 +132,7 @@ test("without a limit there is no telling what is available", async (t) => {
   const { node, id, cgroup, calls } = await newNode(t);
   const { limitBytes: _, ...memory } = usage().memory!;
   node.usage.cgroupsByPath.set(cgroup, usage({ memory, swap: { usageBytes: 0n } }));
-  const { stats } = await calls.containerStats!({ containerId: id }, never);
+  const { stats } = await calls.containerStats({ containerId: id }, never);
   assert.equal(stats?.memory?.availableBytes, undefined);
   assert.equal(stats?.swap?.swapAvailableBytes, undefined);
 });
@@ -140,9 +140,9 @@ test("without a limit there is no telling what is available", async (t) => {
 test("one that does not run has its writable layer only; one whose cgroup is gone just now too", async (t) => {
   const { node, client, id, cgroup, calls } = await newNode(t);
   node.usage.cgroupsByPath.delete(cgroup);
-  const gone = (await calls.containerStats!({ containerId: id }, never)).stats;
+  const gone = (await calls.containerStats({ containerId: id }, never)).stats;
   await client.stopContainer(id, 0n);
-  const exited = (await calls.containerStats!({ containerId: id }, never)).stats;
+  const exited = (await calls.containerStats({ containerId: id }, never)).stats;
   for (const stats of [gone, exited]) {
     assert.deepEqual([stats?.cpu, stats?.memory, stats?.swap, stats?.io], [undefined, undefined, undefined, undefined]);
     assert.equal(stats?.writableLayer?.usedBytes?.value, 8192n);
@@ -152,13 +152,13 @@ test("one that does not run has its writable layer only; one whose cgroup is gon
 test("an id that is nobody's is NotFound, for containers and pods", async (t) => {
   const { calls } = await newNode(t);
   const isNotFound = (e: unknown) => e instanceof StatusError && e.code === Code.NotFound;
-  await assert.rejects(calls.containerStats!({ containerId: "f".repeat(64) }, never), isNotFound);
-  await assert.rejects(calls.podSandboxStats!({ podSandboxId: "f".repeat(64) }, never), isNotFound);
+  await assert.rejects(calls.containerStats({ containerId: "f".repeat(64) }, never), isNotFound);
+  await assert.rejects(calls.podSandboxStats({ podSandboxId: "f".repeat(64) }, never), isNotFound);
 });
 
 test("a pod's stats have its cgroup, its interfaces, its threads and its containers", async (t) => {
   const { podId, id, calls } = await newNode(t);
-  const { stats } = await calls.podSandboxStats!({ podSandboxId: podId }, never);
+  const { stats } = await calls.podSandboxStats({ podSandboxId: podId }, never);
   assert.deepEqual(stats?.attributes?.labels, { app: "web" });
   const linux = stats?.linux;
   assert.equal(linux?.process?.processCount?.value, 4n);
@@ -175,7 +175,7 @@ test("a pod's stats have its cgroup, its interfaces, its threads and its contain
 test("a stopped pod is listed without numbers", async (t) => {
   const { client, podId, calls } = await newNode(t);
   await client.stopPod(podId);
-  const { stats } = await calls.listPodSandboxStats!({ filter: undefined }, never);
+  const { stats } = await calls.listPodSandboxStats({ filter: undefined }, never);
   assert.deepEqual(
     stats.map((s) => [s.attributes?.id, s.linux?.cpu, s.linux?.network, s.linux?.containers.length]),
     [[podId, undefined, undefined, 0]],
@@ -189,9 +189,7 @@ test("lists are filtered by id, pod and labels, and measured in one go", async (
   await client.startContainer(other);
   const none = { id: "", podSandboxId: "", labelSelector: {} };
   const ids = async (filter: Partial<typeof none> | undefined) =>
-    (
-      await calls.listContainerStats!({ filter: filter === undefined ? undefined : { ...none, ...filter } }, never)
-    ).stats
+    (await calls.listContainerStats({ filter: filter === undefined ? undefined : { ...none, ...filter } }, never)).stats
       .map((s) => s.attributes!.id)
       .sort();
   node.usage.reads.length = 0;
@@ -202,7 +200,7 @@ test("lists are filtered by id, pod and labels, and measured in one go", async (
   assert.deepEqual(await ids({ labelSelector: { tier: "front" } }), [id]);
   assert.deepEqual(await ids({ labelSelector: { tier: "back" } }), []);
   const podIds = async (filter: { id: string; labelSelector: Record<string, string> }) =>
-    (await calls.listPodSandboxStats!({ filter }, never)).stats.map((s) => s.attributes!.id);
+    (await calls.listPodSandboxStats({ filter }, never)).stats.map((s) => s.attributes!.id);
   assert.deepEqual(await podIds({ id: "", labelSelector: { app: "web" } }), [podId]);
   assert.deepEqual(await podIds({ id: otherPod, labelSelector: {} }), [otherPod]);
 });
@@ -212,7 +210,7 @@ test("stats of one that hangs do not wait for any call on it", async (t) => {
   node.fate = (effect) => (effect === "container-host kill" ? "hangs" : "works");
   const stop = client.stopContainer(id, 0n);
   await node.quiet();
-  assert.equal((await calls.listContainerStats!({ filter: undefined }, never)).stats.length, 1);
+  assert.equal((await calls.listContainerStats({ filter: undefined }, never)).stats.length, 1);
   node.fate = () => "works";
   node.release();
   await stop;

@@ -8,12 +8,13 @@ import type {
 } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { Handler } from "@keelson/runtimes/runtimes.ts";
 import type { Deps } from "../deps.ts";
+import { unreadableReason } from "../records/unreadable-message.ts";
 
 /** CRI: Status. */
 export async function status(d: Deps, req: StatusRequest): Promise<StatusResponse> {
   await d.runtimes.refreshFacts();
   return {
-    status: { conditions: [runtimeReady(d), networkReady(d)] },
+    status: { conditions: [runtimeReady(d), networkReady(d), recordsReadable(d)] },
     info: req.verbose ? verboseInfo(d) : {},
     runtimeHandlers: handlers(d),
     features: { supplementalGroupsPolicy: true, userNamespacesHostNetwork: d.host.idMapProblem === "" },
@@ -35,7 +36,22 @@ function networkReady(d: Deps): RuntimeCondition {
   return { type: "NetworkReady", status: ready, reason, message };
 }
 
-/** Each handler by its name, and the default by "" too: so a kubelet finds it for pods without a RuntimeClass. */
+/** Not of the CRI: whoever watches a node sees that a person is needed. A kubelet goes by the two others alone. */
+function recordsReadable(d: Deps): RuntimeCondition {
+  const ids = [...d.pods.all(), ...d.containers.all()].flatMap(({ id, state }) =>
+    state.is === "unreadable" ? id : [],
+  );
+  const count = ids.length + d.strayRows.pods + d.strayRows.containers;
+  const message = `${count} ${count === 1 ? "record of a pod or container" : "records of pods and containers"} cannot be read, and what they stand for is left as it is: ${ids.slice(0, 10).join(", ")}; see docs/upgrading.md`;
+  return {
+    type: "KeelsonRecordsReadable",
+    status: count === 0,
+    reason: count === 0 ? "" : unreadableReason,
+    message: count === 0 ? "" : message,
+  };
+}
+
+/** Each handler by its name, and the default also by "", where a kubelet looks for pods without a RuntimeClass. */
 function handlers(d: Deps): RuntimeHandler[] {
   const named = d.runtimes.all().map((handler) => ({ name: handler.name, features: featuresOf(handler) }));
   const [first] = named;
@@ -58,7 +74,7 @@ function verboseInfo(d: Deps): Record<string, string> {
   return { config: JSON.stringify(config), host: JSON.stringify(d.host), runtimes: JSON.stringify(runtimesInfo(d)) };
 }
 
-/** What `keelctl runtimes` shows, by the handlers' names: also of those that cannot be used, and why. */
+/** What `keelctl runtimes` shows, by handler name, including those that cannot be used and why. */
 function runtimesInfo(d: Deps): object {
   const usable = d.runtimes.all().map((handler) => ({
     name: handler.name,

@@ -127,7 +127,7 @@ test("a client's deadline during the grace period says so; the stop goes on, and
     assert.ok(error instanceof StatusError && error.code === Code.DeadlineExceeded);
     assert.match(
       error.message,
-      new RegExp(`during: wait up to 30 s for container ${id} to end by SIGTERM \\(running for \\d`),
+      new RegExp(`during: wait up to 30 s for container ${id} to end after SIGTERM \\(running for \\d`),
     );
     return true;
   });

@@ -6,8 +6,8 @@ import { containerOperation, inStages } from "./in-stages.ts";
 import { requestId } from "./request-id.ts";
 
 /**
- * CRI: StopContainer. Succeeds when the container has ended already or is gone; 0 seconds kill at
- * once. A retry joins the call that is under way: there is no second signal.
+ * CRI: StopContainer. Succeeds when the container has already exited or does not exist; a timeout of 0 kills at once. A
+ * retry joins the call that is under way and sends no second signal.
  */
 export async function stopContainer(
   d: Deps,
@@ -18,13 +18,13 @@ export async function stopContainer(
     throw new StatusError(Code.InvalidArgument, `timeout must be 0 or more seconds, not ${req.timeout}`);
   const container = d.containers.find(requestId("container_id", req.containerId));
   if (container === undefined) return {};
-  // One with less patience is another call, which overtakes.
-  await d.stops.join(`stop container ${container.id} in ${req.timeout} s`, signal, (running, tell) =>
+  // A stop with a shorter timeout is a different call, which overtakes this one.
+  await d.stops.join(`stop container ${container.id} in ${req.timeout} s`, signal, (running, notify) =>
     inStages(
       containerOperation(d, "StopContainer", container, signal),
       `stop container ${container.id}`,
-      tell,
-      (stage, detail) => stopContainerProcesses(d, container.id, Number(req.timeout) * 1000, running, stage, detail),
+      notify,
+      (progress) => stopContainerProcesses(d, container.id, Number(req.timeout) * 1000, running, progress),
     ),
   );
   return {};

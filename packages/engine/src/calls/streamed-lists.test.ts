@@ -34,11 +34,11 @@ test("each item comes once, in messages of a hundred at most, none of them empty
   };
   const filter = undefined;
   const streams = [
-    (write: (message: object) => Promise<void>) => calls.streamPodSandboxes!({ filter }, write, never),
-    (write: (message: object) => Promise<void>) => calls.streamContainers!({ filter }, write, never),
-    (write: (message: object) => Promise<void>) => calls.streamContainerStats!({ filter }, write, never),
-    (write: (message: object) => Promise<void>) => calls.streamPodSandboxStats!({ filter }, write, never),
-    (write: (message: object) => Promise<void>) => calls.streamPodSandboxMetrics!({}, write, never),
+    (write: (message: object) => Promise<void>) => calls.streamPodSandboxes({ filter }, write, never),
+    (write: (message: object) => Promise<void>) => calls.streamContainers({ filter }, write, never),
+    (write: (message: object) => Promise<void>) => calls.streamContainerStats({ filter }, write, never),
+    (write: (message: object) => Promise<void>) => calls.streamPodSandboxStats({ filter }, write, never),
+    (write: (message: object) => Promise<void>) => calls.streamPodSandboxMetrics({}, write, never),
   ];
   for (const stream of streams) assert.deepEqual(await sizes(stream), [100, 100, 5]);
 });
@@ -46,8 +46,8 @@ test("each item comes once, in messages of a hundred at most, none of them empty
 test("of nothing there is no message", async (t) => {
   const { calls } = await newNode(t, 0);
   const unwanted = () => assert.fail("an empty message");
-  await calls.streamPodSandboxes!({ filter: undefined }, unwanted, never);
-  await calls.streamImages!(
+  await calls.streamPodSandboxes({ filter: undefined }, unwanted, never);
+  await calls.streamImages(
     { filter: { image: { image: "none", annotations: {}, userSpecifiedImage: "", runtimeHandler: "", imageRef: "" } } },
     unwanted,
     never,
@@ -58,7 +58,7 @@ test("the next message waits until the client has room", async (t) => {
   const { node, calls } = await newNode(t, 101);
   const room = Promise.withResolvers<void>();
   let messages = 0;
-  const done = calls.streamContainers!({ filter: undefined }, () => ((messages += 1), room.promise), never);
+  const done = calls.streamContainers({ filter: undefined }, () => ((messages += 1), room.promise), never);
   await node.quiet();
   assert.equal(messages, 1);
   room.resolve();

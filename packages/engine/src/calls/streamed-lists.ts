@@ -20,12 +20,12 @@ import { allPodSandboxStats } from "./list-pod-sandbox-stats.ts";
 import { podSandboxesOf } from "./list-pod-sandbox.ts";
 
 /**
- * KEP-5825: lists that may be larger than a message. Each item once, some in each message; the next
- * message waits until the client has room for it, so that a slow client costs no memory.
+ * KEP-5825: lists that may be larger than a message. Each message has some of the items; the next one waits until the
+ * client has room for it, so that a slow client costs no memory.
  */
 type Write<R> = (message: R) => Promise<void>;
 
-/** Items in a message: with a kubelet's labels and annotations it is some hundred KiB, far below any limit. */
+/** Items in a message: with a kubelet's labels and annotations they take a few hundred KiB, far below any limit. */
 const batchSize = 100;
 
 export async function streamPodSandboxes(
@@ -60,7 +60,7 @@ export async function streamPodSandboxStats(
   for (const podSandboxStats of inBatches(await allPodSandboxStats(d, req.filter))) await write({ podSandboxStats });
 }
 
-/** Metrics of a pod are many: these are measured batch by batch, too. */
+/** A pod has many metrics, so they are also measured batch by batch. */
 export async function streamPodSandboxMetrics(d: Deps, write: Write<StreamPodSandboxMetricsResponse>): Promise<void> {
   for (const pods of inBatches(podsMatching(d, undefined)))
     await write({ podSandboxMetrics: await d.stats.podMetrics(pods) });

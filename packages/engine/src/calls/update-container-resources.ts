@@ -7,19 +7,20 @@ import {
 import { checkMetadataSize } from "@keelson/plan/field-check.ts";
 import { checkMemoryInUse, mergeResources, refuseWindows } from "@keelson/plan/resource-update.ts";
 import { planOomScoreAdj, planResources } from "@keelson/plan/resources.ts";
-import { tellRaisedScore } from "../container/raised-score.ts";
+import { warnRaisedScore } from "../container/raised-score.ts";
 import { applyResources, putBackResources } from "../container/resources.ts";
 import type { Deps } from "../deps.ts";
 import type { ContainerRecord } from "../records/container-record.ts";
 import { shownContainer } from "./container-status.ts";
+import { refuseUnreadable } from "./refuse-unreadable.ts";
 import { requestId } from "./request-id.ts";
 
-/** A runtime that does not answer in this time hangs. */
+/** A runtime that has not answered by then hangs. */
 const updateTimeoutMs = 30_000;
 
 /**
- * CRI: UpdateContainerResources. Changes what is set and leaves the rest, of a container that is created or runs. A
- * retry does the same again. Annotations are for runtimes that know more resources; those here know none.
+ * CRI: UpdateContainerResources. Changes the fields that are set and keeps the others, for a container that is created
+ * or running. A retry does the same again. Annotations are for runtimes that know other resources; ours know none.
  */
 export async function updateContainerResources(
   d: Deps,
@@ -34,7 +35,7 @@ export async function updateContainerResources(
   const update = req.linux ?? LinuxContainerResources.fromPartial({});
   const resources = mergeResources(container.resources, update);
   planResources("linux", resources, d.host);
-  tellRaisedScore(d.log, id, planOomScoreAdj("linux", resources, d.host));
+  warnRaisedScore(d.log, id, planOomScoreAdj("linux", resources, d.host));
   checkMemoryInUse("linux", update.memoryLimitInBytes, d.containerHost.memoryInUse(container.cgroupPath));
   await using undo = new AsyncDisposableStack();
   const resizing = d.containers.update(id, (c) => ({ ...c, resizing: resources }));
@@ -51,6 +52,7 @@ export async function updateContainerResources(
 
 function updatable(d: Deps, id: string): ContainerRecord {
   const container = shownContainer(d, id);
+  refuseUnreadable("container", container);
   const { is } = container.state;
   if (is === "created" || is === "running") return container;
   throw new StatusError(

@@ -6,11 +6,12 @@ import type {
 import { checkPodResources } from "@keelson/plan/resource-update.ts";
 import type { Deps } from "../deps.ts";
 import { shownPod } from "./pod-sandbox-status.ts";
+import { refuseUnreadable } from "./refuse-unreadable.ts";
 import { requestId } from "./request-id.ts";
 
 /**
- * CRI: UpdatePodSandboxResources. The kubelet sets the limits of the pod's cgroup itself and calls this beside: what it
- * says is checked and noted, and shown by the verbose status of the pod.
+ * CRI: UpdatePodSandboxResources. The kubelet sets the limits of the pod's cgroup itself and also makes this call: the
+ * values are checked and recorded, and the pod's verbose status shows them.
  */
 export async function updatePodSandboxResources(
   d: Deps,
@@ -23,8 +24,9 @@ export async function updatePodSandboxResources(
   checkPodResources("resources", resources, d.host);
   using _ = await d.podLock.acquire(id, signal);
   const pod = shownPod(d, id);
+  refuseUnreadable("pod sandbox", pod);
   if (pod.state.is !== "ready")
-    throw new StatusError(Code.FailedPrecondition, `update pod sandbox ${id}: it is not ready; it was stopped`);
+    throw new StatusError(Code.FailedPrecondition, `update pod sandbox ${id}: it was stopped; run a new one`);
   d.pods.update(id, (p) => ({ ...p, overhead: overhead ?? p.overhead, resources: resources ?? p.resources }));
   return {};
 }

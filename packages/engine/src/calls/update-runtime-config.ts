@@ -1,7 +1,7 @@
 import type { UpdateRuntimeConfigRequest, UpdateRuntimeConfigResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { Deps } from "../deps.ts";
 
-/** CRI: UpdateRuntimeConfig. The pod CIDR is noted; networks are configured by CNI lists, not from here. */
+/** CRI: UpdateRuntimeConfig. Only records the pod CIDR: networks are configured by CNI lists. */
 export async function updateRuntimeConfig(
   d: Deps,
   req: UpdateRuntimeConfigRequest,

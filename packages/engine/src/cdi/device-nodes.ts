@@ -4,7 +4,7 @@ import { deviceNumbers } from "@keelson/linux/device-numbers.ts";
 import type { CdiEdits } from "@keelson/plan/cdi.ts";
 import type { CdiDeviceNode } from "./spec.ts";
 
-/** What a node is on this machine. Throws FailedPrecondition for one that is not there or is none. */
+/** Resolves a node on this machine. Throws FailedPrecondition when it does not exist or is not a device. */
 export function resolveDeviceNode(node: CdiDeviceNode): CdiEdits["deviceNodes"][number] {
   const { path, hostPath = path, permissions, uid, gid } = node;
   const rest = {

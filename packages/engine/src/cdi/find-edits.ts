@@ -6,16 +6,16 @@ import type { CdiContainerEdits } from "./spec.ts";
 
 interface FindDeps {
   readonly cdi: { editsFor(names: readonly string[]): Promise<CdiContainerEdits[]> };
-  /** Looks in a process of its own: a mount's source may be on a file system that does not answer. */
+  /** Looks in a separate process: a mount's source may be on a file system that does not answer. */
   readonly containerHost: {
     resolveHostPaths(paths: readonly string[], makeMissing: boolean, signal: AbortSignal): Promise<ResolvedPath[]>;
   };
 }
 
 /**
- * What a container gets of the devices that it asks for (`vendor.com/class=name`), as one, with what the nodes are on this
- * machine. Throws FailedPrecondition for a device that is in no file, and for a node or a mount's source that is not there:
- * SPEC.md wants both to be errors when the container is created.
+ * What a container gets from the devices that it asks for (`vendor.com/class=name`), merged, with its nodes resolved on
+ * this machine. Throws FailedPrecondition for a device that no file defines, and for a node or a mount's source that
+ * does not exist: SPEC.md requires both to be errors when the container is created.
  */
 export async function findCdiEdits(d: FindDeps, names: readonly string[], signal: AbortSignal): Promise<CdiEdits> {
   const all = await d.cdi.editsFor(names);
@@ -38,7 +38,7 @@ export async function findCdiEdits(d: FindDeps, names: readonly string[], signal
 }
 
 async function checkSources(d: FindDeps, hostPaths: readonly string[], signal: AbortSignal): Promise<void> {
-  // tmpfs and its like have a name instead.
+  // A tmpfs and the like have a name instead.
   const paths = [...new Set(hostPaths.filter((path) => path.startsWith("/")))];
   if (paths.length === 0) return;
   const found = await d.containerHost.resolveHostPaths(paths, false, signal);

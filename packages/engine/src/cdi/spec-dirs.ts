@@ -4,11 +4,11 @@ import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
 import { type CdiContainerEdits, type CdiSpec, parseCdiSpec } from "./spec.ts";
 
-/** A file of this size has tens of thousands of devices. YAML takes some seconds to read as much. */
+/** Files of this size have tens of thousands of devices; reading that much YAML takes some seconds. */
 const maxFileBytes = { json: 8 * 1024 * 1024, yaml: 1024 * 1024 };
 
-/** How many problems with other files an error tells. */
-const maxProblemsTold = 5;
+/** How many problems with other files an error lists. */
+const maxProblemsListed = 5;
 
 interface SpecFile {
   readonly path: string;
@@ -16,28 +16,28 @@ interface SpecFile {
 }
 
 interface CachedFile {
-  /** Of stat(2): another file, or other content, has another. */
+  /** From stat(2): differs for another file or other content. */
   readonly version: string;
   readonly result: SpecFile | StatusError;
 }
 
 /**
- * The devices of CDI specification files. The files are looked at when a container asks for a device, so that a new one
- * needs no restart; those that have not changed are not read again.
+ * The devices of CDI specification files. The directories are read when a container asks for a device, so that a new
+ * file needs no restart; files that have not changed are not read again.
  */
 export class CdiSpecDirs {
   readonly #dirs: readonly string[];
   #cache = new Map<string, CachedFile>();
 
-  /** A later directory wins over an earlier (SPEC.md; by default `/etc/cdi`, `/var/run/cdi`). */
+  /** @param dirs a later one takes precedence (SPEC.md); by default `/etc/cdi`, `/var/run/cdi`. */
   constructor(dirs: readonly string[]) {
     this.#dirs = dirs;
   }
 
   /**
-   * What containers with these devices (`vendor.com/class=name`) get: for each what its file gives to every device, once,
-   * and what its own is. Throws FailedPrecondition for a device that is in no file, or in two of the same directory;
-   * the message says where was looked and what could not be read.
+   * What containers with these devices (`vendor.com/class=name`) get: the device's own edits, and once for each file
+   * the edits that it has for all its devices. Throws FailedPrecondition for a device that no file defines, or two
+   * files of the same directory; the message names the directories and the files that could not be read.
    */
   async editsFor(names: readonly string[]): Promise<CdiContainerEdits[]> {
     if (names.length === 0) return [];
@@ -73,11 +73,11 @@ export class CdiSpecDirs {
     }
     throw new StatusError(
       Code.FailedPrecondition,
-      `CDI device ${name} is in no specification of ${this.#dirs.join(", ") || "no directory"}${toldProblems(byDir.flat())}`,
+      `CDI device ${name} is in no specification of ${this.#dirs.join(", ") || "no directory"}${listProblems(byDir.flat())}`,
     );
   }
 
-  /** What is in each directory. Files that are gone are forgotten. */
+  /** The content of each directory. Forgets files that are gone. */
   async #read(): Promise<CachedFile["result"][][]> {
     const cache = new Map<string, CachedFile>();
     const byDir: CachedFile["result"][][] = [];
@@ -98,14 +98,14 @@ export class CdiSpecDirs {
   }
 }
 
-function toldProblems(results: readonly CachedFile["result"][]): string {
+function listProblems(results: readonly CachedFile["result"][]): string {
   const problems = results.filter((r) => r instanceof StatusError).map((r) => r.message);
   if (problems.length === 0) return "";
-  const more = problems.length > maxProblemsTold ? `; and ${problems.length - maxProblemsTold} more` : "";
-  return `; there are files that cannot be used: ${problems.slice(0, maxProblemsTold).join("; ")}${more}`;
+  const more = problems.length > maxProblemsListed ? `; and ${problems.length - maxProblemsListed} more` : "";
+  return `; some files cannot be used: ${problems.slice(0, maxProblemsListed).join("; ")}${more}`;
 }
 
-/** The paths of the files that may be specifications, in order; a directory that cannot be read is a problem. */
+/** The paths of the files that may be specifications, in order, or the problem with the directory. */
 function filesOf(dir: string): (string | StatusError)[] {
   try {
     return readdirSync(dir)
@@ -118,11 +118,11 @@ function filesOf(dir: string): (string | StatusError)[] {
   }
 }
 
-/** Undefined when the file went meanwhile. */
+/** Undefined when the file was removed in the meantime. */
 async function readCached(path: string, cached: CachedFile | undefined): Promise<CachedFile | undefined> {
   let fd: number;
   try {
-    // Not to wait for a FIFO's writer.
+    // O_NONBLOCK: not to wait for the writer of a FIFO.
     fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
     if (isErrno(error, "ENOENT")) return undefined;
@@ -152,10 +152,10 @@ async function readSpec(path: string, fd: number, bytes: number): Promise<SpecFi
   }
 }
 
-/** Loaded when there is a file for it: few machines have one. */
+/** Loaded on demand: few machines have such a file. */
 async function parseYaml(text: string): Promise<unknown> {
   const { parse } = await import("yaml");
-  // Aliases of aliases of aliases would come to gigabytes.
+  // Nested aliases could expand to gigabytes.
   return parse(text, { maxAliasCount: 100, logLevel: "error" }) as unknown;
 }
 
@@ -163,7 +163,7 @@ function problem(path: string, text: string, cause?: unknown): StatusError {
   return new StatusError(Code.FailedPrecondition, `${path}: ${text}`, cause);
 }
 
-/** A parser's error quotes the file. */
+/** A parser's error may quote the file. */
 function oneLine(text: string): string {
   const line = text
     .split("\n", 1)[0]!

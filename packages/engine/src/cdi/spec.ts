@@ -1,10 +1,10 @@
 import { Code, StatusError } from "@keelson/base/status.ts";
 import * as v from "valibot";
 
-/** Versions of the CDI specification that there are, oldest first. Those before 0.3.0 were drafts. */
+/** The versions of the CDI specification, oldest first. Those before 0.3.0 were drafts. */
 const versions = ["0.3.0", "0.4.0", "0.5.0", "0.6.0", "0.7.0", "0.8.0", "1.0.0", "1.1.0"] as const;
 
-/** Goes into the arguments, environment and files of others. */
+/** Ends up in other programs' arguments, environments and files. */
 const text = v.pipe(v.string(), v.excludes("\0", "must not have a NUL character"), v.maxLength(131_072));
 const path = v.pipe(text, v.startsWith("/", "must be an absolute path"), v.maxLength(4095));
 const variable = v.pipe(text, v.regex(/^[^=]+=/, "must be NAME=VALUE"));
@@ -89,13 +89,13 @@ const spec = v.strictObject({
   containerEdits: v.optional(containerEdits),
 });
 
-/** A specification file: devices of one kind, and what containers with any of them get. */
+/** A specification file: devices of one kind, and the edits that containers with any of them get. */
 export type CdiSpec = v.InferOutput<typeof spec>;
 export type CdiContainerEdits = v.InferOutput<typeof containerEdits>;
 export type CdiDeviceNode = v.InferOutput<typeof deviceNode>;
 
 /**
- * Checks what was read from a specification file. Throws InvalidArgument, which names the key, for anything that the
+ * Checks the content of a specification file. Throws InvalidArgument, naming the key, for anything that the
  * specification does not have, or has only in a version after the file's own.
  */
 export function parseCdiSpec(value: unknown): CdiSpec {
@@ -115,7 +115,7 @@ function describe(issue: v.BaseIssue<unknown>): string {
   return `${key} ${issue.message.slice(0, 200)}`;
 }
 
-/** "Released versions" of SPEC.md: what came with which. */
+/** The version that brought each feature: SPEC.md, "Released versions". */
 const features: readonly {
   since: (typeof versions)[number];
   name: string;

@@ -5,18 +5,19 @@ import type { DeviceSpec } from "@keelson/oci/runtime-spec/linux.ts";
 import type { MountSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import { isAtOrBelow } from "@keelson/plan/clean-path.ts";
 import type { ContainerPlan } from "@keelson/plan/container-plan.ts";
-import type { MountPlan, SourceTraits } from "@keelson/plan/mounts.ts";
+import type { SourceTraits } from "@keelson/plan/mounts-spec.ts";
+import type { MountPlan } from "@keelson/plan/mounts.ts";
 import type { Machine } from "../capabilities.ts";
 import type { SourceOptions } from "../machine/container-host.ts";
 import { type IdMap, idMapOf } from "../machine/id-map.ts";
 
-/** What is mounted below a host path, relative to it, parents first, and where it leads. */
+/** The mounts below each host path, parents first: their paths relative to it, and their sources. */
 type MountsBelow = ReadonlyMap<string, readonly { path: string; source: string; isDirectory: boolean }[]>;
 
 /**
- * What is mounted below the host paths of a container, where that must be bound apart: in a user
- * namespace, because crun before 1.9 leaves it out there, and with mapped ids, because mount_setattr(2)
- * maps all mounts of a tree or none. Like findHostPaths, to be called without a lock.
+ * The mounts below the host paths of a container, if they must be bound one by one: in a user namespace, because crun
+ * before 1.9 leaves them out there, and with mapped ids, because mount_setattr(2) maps all mounts of a tree or none.
+ * Like findHostPaths, to be called without a lock.
  */
 export async function findMountsBelow(
   d: Pick<Machine, "containerHost">,
@@ -33,7 +34,7 @@ export async function findMountsBelow(
     const targets = visibleBelow(resolved.path, mounts);
     const leads = targets.length === 0 ? [] : await d.containerHost.resolveHostPaths(targets, false, signal);
     const prefix = resolved.path === "/" ? 1 : resolved.path.length + 1;
-    // One that was unmounted meanwhile leads nowhere.
+    // One that was unmounted in the meantime leads elsewhere.
     found.set(
       resolved.path,
       targets.flatMap((target, i) => {
@@ -47,7 +48,9 @@ export async function findMountsBelow(
   return found;
 }
 
-/** Where mounts can be seen below a path: what lies under a later mount cannot. Exported for its test. */
+/**
+ * The targets of the mounts that are visible below a path; a later mount hides those under it. Exported for its test.
+ */
 export function visibleBelow(path: string, mounts: readonly MountInfo[]): string[] {
   const around = mounts.findLast((m) => isAtOrBelow(path, m.target));
   if (around === undefined) return [];
@@ -67,7 +70,7 @@ export function visibleBelow(path: string, mounts: readonly MountInfo[]): string
   return [...targets];
 }
 
-/** A container whose mount sources are ready but for what a user namespace and old runtimes need. */
+/** A container whose mount sources are ready, except for what user namespaces and old runtimes need. */
 export interface UnboundSources {
   readonly plan: ContainerPlan;
   /** Of the pod's user namespace. */
@@ -89,11 +92,11 @@ export interface BoundSources {
 }
 
 /**
- * Does to the sources of a container's mounts what not every OCI runtime can: maps ids, makes
- * read-only with all below, and in a user namespace keeps what is mounted below them and the flags of
- * their file systems. What it binds is in the bundle until releaseSources.
+ * Does to the sources of a container's mounts what not every OCI runtime can do: maps ids, makes them read-only
+ * recursively, and in a user namespace keeps the mounts below them and the flags of their file systems. What it binds
+ * stays in the bundle until releaseSources.
  *
- * Throws FailedPrecondition for a file system that cannot map ids.
+ * Throws FailedPrecondition when a file system cannot map ids.
  */
 export async function bindSources(d: Pick<Machine, "containerHost">, u: UnboundSources): Promise<BoundSources> {
   const { plan, idMap } = u;
@@ -110,7 +113,7 @@ export async function bindSources(d: Pick<Machine, "containerHost">, u: UnboundS
   return { mountSources, sourceTraits: Object.fromEntries(binder.traits) };
 }
 
-/** Takes away what bindSources and makeDevices left on the host: a container that is created has it itself. */
+/** Removes what bindSources and makeDevices left on the host: once the container is created, it has its own mounts. */
 export async function releaseSources(
   { containerHost }: Pick<Machine, "containerHost">,
   { plan, idMap }: Pick<UnboundSources, "plan" | "idMap">,
@@ -118,7 +121,7 @@ export async function releaseSources(
   if (idMap !== undefined || plan.mounts.some(isChanged)) await containerHost.unbindSources(plan.id);
 }
 
-/** Whether a mount needs a source of its own. */
+/** Whether a mount needs its own source. */
 function isChanged({ source, recursiveReadOnly, idMappings }: MountPlan): boolean {
   return source.is === "host" && (recursiveReadOnly || idMappings !== undefined);
 }
@@ -137,7 +140,7 @@ class SourceBinder {
       u.idMap === undefined && !u.plan.mounts.some((mount) => mount.idMappings !== undefined) ? [] : readMounts();
   }
 
-  /** @param index of the mount in the plan. Returns what the runtime is to bind. */
+  /** @param index of the mount in the plan. Returns the path for the runtime to bind. */
   async bind(index: number, mount: MountPlan, source: string): Promise<string> {
     const isApart = this.#u.idMap !== undefined || mount.idMappings !== undefined;
     const below = isApart && mount.source.is === "host" ? (this.#u.mountsBelow.get(source) ?? []) : [];
@@ -155,7 +158,7 @@ class SourceBinder {
     return bound;
   }
 
-  /** Notes the flags of the mount that `source` is in for what is bound from it. */
+  /** Records the flags of the mount that holds `source` for what is bound from it. */
   keepFlags(source: string, bound: string, below: SourceTraits["below"] = []): void {
     const around = this.#hostMounts.findLast((m) => isAtOrBelow(source, m.target));
     this.traits.set(bound, { flags: lockedFlags.filter((flag) => around?.options.includes(flag)), below });
@@ -167,7 +170,7 @@ class SourceBinder {
     return bound;
   }
 
-  /** What is mounted below keeps its ids where its file system cannot map them, as proc(5). */
+  /** A mount below keeps its ids if its file system cannot map them, as proc(5). */
   async #bindMapped(name: string, source: string, mount: MountPlan, isDirectory: boolean): Promise<string> {
     try {
       return await this.#bind(name, source, mount, { isDirectory, recursive: false });
@@ -200,12 +203,15 @@ class SourceBinder {
   }
 }
 
-/** mount_namespaces(7), "Restrictions on mount namespaces": a less privileged one cannot take them off, nor mount without them. */
+/**
+ * mount_namespaces(7), "Restrictions on mount namespaces": a less privileged one cannot clear these flags, nor mount
+ * without them.
+ */
 const lockedFlags = ["nosuid", "nodev", "noexec", "ro"] as const;
 
 /**
- * Gives a container in a user namespace its device nodes as mounts: there mknod(2) is forbidden, and runc
- * binds the host's node of the same path instead, whatever it is.
+ * Gives a container in a user namespace its device nodes as mounts: mknod(2) is forbidden there, and runc would bind
+ * the host's node at the same path, whatever that is.
  */
 export function withBoundDevices(
   { containerHost }: Pick<Machine, "containerHost">,

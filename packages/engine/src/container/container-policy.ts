@@ -3,7 +3,7 @@ import type { ContainerDefaults } from "@keelson/plan/container-plan.ts";
 import { rlimitOverOwn } from "@keelson/plan/rlimits.ts";
 import type { ClassFiles } from "./resource-classes.ts";
 
-/** What the configuration says of every container. */
+/** What the configuration says about all containers. */
 export interface ContainerPolicy {
   readonly defaults: ContainerDefaults;
   readonly deviceOwnershipFromSecurityContext: boolean;
@@ -11,7 +11,7 @@ export interface ContainerPolicy {
 }
 
 /**
- * Throws FailedPrecondition for a default limit that this process may not give.
+ * Throws FailedPrecondition for a default limit that this process must not set.
  *
  * @param capabilities of this process.
  * @param ownLimits /proc/self/limits
@@ -25,6 +25,6 @@ export function checkOwnLimits(
   if (over === undefined) return;
   throw new StatusError(
     Code.FailedPrecondition,
-    `containers.default_ulimits: ${over.name} is over keelsond's own hard limit, ${over.ownHard}, and without CAP_SYS_RESOURCE it cannot give more`,
+    `containers.default_ulimits: ${over.name} is over keelsond's own hard limit, ${over.ownHard}, and without CAP_SYS_RESOURCE it cannot set a higher one`,
   );
 }

@@ -137,7 +137,7 @@ test("a noting that fails is told of and tried again until it works", async (t) 
   t.mock.timers.tick(1000);
   await node.quiet();
   assert.deepEqual(exitOf(record()), { exitCode: 4, reason: "Error" });
-  assert.match(node.logged[0]!, /cannot be noted; trying again in a second: injected fault/);
+  assert.match(node.logged[0]!, /cannot be recorded; trying again in a second: injected fault/);
 });
 
 test("one that is forgotten between two tries is not tried again", async (t) => {

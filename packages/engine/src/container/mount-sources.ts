@@ -15,14 +15,14 @@ import { resolveInRoot } from "../machine/root-file.ts";
 import type { MountedImage } from "../records/container-record.ts";
 import { isBehindDanglingLink, makeTargetBehindLinks } from "./mount-target.ts";
 
-/** What the configuration says of mounts. */
+/** What the configuration says about mounts. */
 export interface MountPolicy {
-  /** Make a directory where a host path is not there, as containerd and CRI-O do. */
+  /** Make a directory in place of a missing host path, as containerd and CRI-O do. */
   readonly createMissingSources: boolean;
   readonly imageVolumes: "bind" | "ignore";
 }
 
-/** The images that a plan mounts, by the names that it has for them. Throws NotFound for one that is not here. */
+/** The images that a plan mounts, under the plan's names for them. Throws NotFound for one that is not on this node. */
 export function findMountedImages({ images }: Images, mounts: readonly MountPlan[]): MountedImage[] {
   const names = new Set(mounts.flatMap(({ source }) => (source.is === "image" ? source.image : [])));
   return [...names].map((name) => {
@@ -30,15 +30,15 @@ export function findMountedImages({ images }: Images, mounts: readonly MountPlan
     if (image === undefined)
       throw new StatusError(
         Code.NotFound,
-        `image ${name}, which is to be mounted, is not here; pull it first (\`keelctl pull ${name}\`)`,
+        `image ${name}, which is to be mounted, is not on this node; pull it first (\`keelctl pull ${name}\`)`,
       );
     return { name, imageId: image.id, layers: image.layers };
   });
 }
 
 /**
- * Where the host paths of a plan's mounts lead; what is not there is made, where the configuration says so. Takes no
- * lock, and must be called without one: a path whose file system does not answer would keep the pod from being stopped.
+ * Where the host paths of a plan's mounts lead. Makes missing ones if the configuration says so. Takes no lock, and
+ * must be called without one: a path whose file system does not answer would keep the pod from being stopped.
  */
 export async function findHostPaths(
   d: Pick<Machine, "containerHost"> & { readonly mountPolicy: MountPolicy },
@@ -52,8 +52,8 @@ export async function findHostPaths(
 }
 
 /**
- * Waits until what else of the host a plan names can be looked at: devices, and a seccomp profile. Whether it is there
- * and right is found later. Takes no lock, for the same reason.
+ * Waits until the other host paths of a plan answer: devices and a seccomp profile. Whether they exist and are right is
+ * checked later. Takes no lock, for the same reason.
  */
 export async function awaitHostFiles(
   d: Pick<Machine, "containerHost">,
@@ -64,7 +64,7 @@ export async function awaitHostFiles(
   if (paths.length > 0) await d.containerHost.resolveHostPaths(paths, false, signal);
 }
 
-/** A container whose root file system is mounted and which the runtime does not know yet. */
+/** A container whose root file system is mounted and that the runtime does not know yet. */
 export interface NewContainer {
   readonly plan: ContainerPlan;
   readonly mountedImages: readonly MountedImage[];
@@ -76,12 +76,12 @@ export interface NewContainer {
 }
 
 /**
- * Makes the source of each of a plan's mounts ready: checks how host paths are shared, mounts images,
- * fills volumes. Resolves with their paths, in the plan's order. What it mounts and makes is in the
- * container's own directories, which its teardown takes down.
+ * Prepares the source of each of a plan's mounts: checks how host paths are shared, mounts images, fills volumes.
+ * Resolves to their paths, in the plan's order. What it mounts and makes is in the container's own directories, which
+ * its teardown removes.
  *
- * Throws InvalidArgument for a host path that is not there, NotFound for a path that an image does not
- * have, FailedPrecondition for a source that is not shared as its propagation needs.
+ * Throws InvalidArgument for a host path that does not exist, NotFound for a path that an image does not have,
+ * FailedPrecondition for a source that is not shared as its propagation needs.
  */
 export async function prepareMountSources(
   d: Pick<Machine, "containerHost"> & Images & { readonly mountPolicy: MountPolicy },
@@ -118,7 +118,7 @@ export async function prepareMountSources(
   return sources;
 }
 
-/** Where the image's links lead nowhere, so that every runtime can mount there. */
+/** Makes the place of a mount if the image's links to it lead nowhere, so that every runtime can mount there. */
 function makeTarget({ rootfs, idMap }: NewContainer, destination: string, isDirectory: boolean): void {
   if (!isBehindDanglingLink(rootfs, destination)) return;
   try {
@@ -126,13 +126,13 @@ function makeTarget({ rootfs, idMap }: NewContainer, destination: string, isDire
   } catch (error) {
     throw new StatusError(
       Code.InvalidArgument,
-      `mount at ${destination} in the container, which is behind a link of the image: ${messageOf(error)}`,
+      `mount at ${destination} in the container, which is behind a link in the image: ${messageOf(error)}`,
       error,
     );
   }
 }
 
-/** Mounts the images of a container's mounts, each once for each way its ids are mapped. */
+/** Mounts the images of a container's mounts, each once for each mapping of ids. */
 class ImageMounter {
   readonly #d: Pick<Machine, "containerHost"> & Images;
   readonly #c: NewContainer;
@@ -143,7 +143,7 @@ class ImageMounter {
     this.#c = c;
   }
 
-  /** @param image a name that the plan has for one. Returns where it is mounted. */
+  /** @param image the plan's name for it. Returns where it is mounted. */
   async mount(image: string, mappings: IdMappings | undefined): Promise<string> {
     const { plan, mountedImages, idMap } = this.#c;
     const key = JSON.stringify([image, mappings]);
@@ -169,12 +169,15 @@ function hostSource(found: ResolvedPath, path: string, mount: MountPlan, hostMou
 }
 
 function problemOf(error: SystemError): string {
-  if (error.stage === "make") return `is not there and cannot be made: ${error.message}`;
+  if (error.stage === "make") return `does not exist and cannot be made: ${error.message}`;
   if (error.code !== "ENOENT") return `cannot be used: ${error.message}`;
-  return "is not there; make it, or set create_missing_mount_sources = true in [containers] of keelsond's configuration to have a directory made";
+  return "does not exist; make it, or set create_missing_mount_sources = true in [containers] of keelsond's configuration to have a directory made";
 }
 
-/** Mounts can only be seen both ways through a shared mount, one way through a shared one or a slave (mount_namespaces(7)). */
+/**
+ * Mounts propagate in both directions only through a shared mount, in one direction through a shared or slave mount
+ * (mount_namespaces(7)).
+ */
 function checkPropagation(
   source: string,
   propagation: MountPlan["propagation"],
@@ -191,18 +194,18 @@ function checkPropagation(
   );
 }
 
-/** What is mounted of an image: nobody changes it, and its links lead nowhere else. */
+/** The path to mount from an image. Nobody changes the image, and its links do not lead outside. */
 function imageSource(root: string, { image, subPath }: { image: string; subPath: string }): string {
   if (subPath === "") return root;
   const what = `image_sub_path ${quote(subPath)} of image ${image}`;
   const inside = resolveInRoot(root, subPath);
-  if (inside === undefined) throw new StatusError(Code.NotFound, `${what}: there is nothing at this path in the image`);
+  if (inside === undefined) throw new StatusError(Code.NotFound, `${what}: the image has nothing at this path`);
   const path = join(root, inside);
   const found = statSync(path);
   if (!found.isDirectory() && !found.isFile())
     throw new StatusError(
       Code.InvalidArgument,
-      `${what}: is ${kindOf(found)}; only directories and files of an image can be mounted`,
+      `${what} is ${kindOf(found)}; only directories and files of an image can be mounted`,
     );
   return path;
 }
@@ -215,9 +218,9 @@ function kindOf(stat: Stats): string {
 class VolumeMaker {
   readonly #d: Pick<Machine, "containerHost">;
   readonly #c: NewContainer;
-  /** By the path that is mounted over, as the runtime resolves it: two volumes may lead to the same one. */
+  /** By the path that they cover, as the runtime resolves it: two volumes may lead to the same path. */
   readonly #made = new Map<string, string>();
-  /** What is mounted over, by the same paths: its content is not needed in the volume around it. */
+  /** The paths that other mounts cover: a volume around them does not need their content. */
   #hidden: ReadonlySet<string> | undefined;
 
   constructor(d: Pick<Machine, "containerHost">, c: NewContainer) {

@@ -4,25 +4,24 @@ import { isErrno } from "@keelson/linux/errno.ts";
 import { resolveInRoot } from "../machine/root-file.ts";
 
 /**
- * Whether a mount's place in a root file system is behind a link that leads nowhere yet, as
- * `/var/spool/app` is with `/var/spool -> /data/spool` and no /data. Throws InvalidArgument for too
- * many links.
+ * Whether a mount's place in a root file system is behind a link that leads nowhere yet, such as `/var/spool/app` with
+ * `/var/spool -> /data/spool` and no /data. Throws InvalidArgument for too many links.
  */
 export function isBehindDanglingLink(rootfs: string, destination: string): boolean {
   if (resolveInRoot(rootfs, destination) !== undefined) return false;
   return missingPart(rootfs, destination)?.link !== undefined;
 }
 
-/** The root of the container, as the host has it. */
+/** The container's root user, by its ids on the host. */
 export interface Owner {
   readonly uid: number;
   readonly gid: number;
 }
 
 /**
- * Makes what a mount's place leads to, so that it can be mounted over: runc does that by itself, crun
- * 1.8 fails. Links are followed as a process in the container would; nothing is made outside of the root.
- * Only for a root that nobody else changes meanwhile.
+ * Makes what a mount's place leads to, so that it can be mounted over: runc does that by itself, crun 1.8 fails.
+ * Follows links as a process in the container would; makes nothing outside the root. Only for a root that nobody else
+ * changes in the meantime.
  */
 export function makeTargetBehindLinks(rootfs: string, destination: string, isDirectory: boolean, owner: Owner): void {
   const at = makeParents(rootfs, destination, owner);
@@ -30,13 +29,13 @@ export function makeTargetBehindLinks(rootfs: string, destination: string, isDir
   else makeFile(rootfs, at, owner);
 }
 
-/** The path free of links that `path` leads to, all of which but the last part is there. */
+/** The path without links that `path` leads to. Makes all of it but the last part. */
 function makeParents(rootfs: string, path: string, owner: Owner): string {
   for (let at = path; ;) {
     const missing = missingPart(rootfs, at);
     if (missing === undefined) return resolveInRoot(rootfs, at) ?? at;
     const { parent, link, name, rest } = missing;
-    // `..` in a link is taken step by step, as what is before it may be a link too.
+    // `..` in a link is followed step by step: what comes before it may be a link too.
     if (link !== undefined) at = `${link.startsWith("/") ? "" : parent}/${link}/${rest}`;
     else if (rest === "") return join(parent, name);
     else makeDirectory(rootfs, join(parent, name), owner);
@@ -44,10 +43,10 @@ function makeParents(rootfs: string, path: string, owner: Owner): string {
 }
 
 interface MissingPart {
-  /** Free of links. */
+  /** Without links. */
   readonly parent: string;
   readonly name: string;
-  /** What the part says when it is a link. */
+  /** Where the part points if it is a link. */
   readonly link: string | undefined;
   /** What comes after it. */
   readonly rest: string;

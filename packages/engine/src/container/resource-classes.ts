@@ -14,7 +14,7 @@ import {
   type ResourceClasses,
 } from "@keelson/plan/resource-classes.ts";
 
-/** Where classes are defined; read when a container asks for one. */
+/** The files that define classes; read when a container asks for one. */
 export interface ClassFiles {
   readonly blockIo: string;
   readonly rdt: string;
@@ -23,8 +23,8 @@ export interface ClassFiles {
 const maxFileBytes = 1024 * 1024;
 
 /**
- * What the classes of a container stand for. Throws FailedPrecondition, naming annotation and class, for one that is not
- * defined, and for RDT where the kernel's resctrl is not mounted.
+ * What the classes of a container stand for. Throws FailedPrecondition, naming annotation and class, for one that is
+ * not defined, and for RDT when the kernel's resctrl is not mounted.
  */
 export async function resolveClasses(
   classes: ResourceClasses,
@@ -46,7 +46,7 @@ async function resolveBlockIo(asked: ClassRequest, file: string): Promise<BlockI
 
 async function resolveRdt(asked: ClassRequest, file: string, host: HostFacts): Promise<IntelRdtSpec> {
   if (!host.resctrlMounted)
-    throw refused(asked, "this machine cannot have it: resctrl is not mounted at /sys/fs/resctrl");
+    throw refused(asked, "this machine has no such classes: resctrl is not mounted at /sys/fs/resctrl");
   const defined = ownClass(await readClasses(file, parseRdtClasses), asked.name);
   if (defined !== undefined) return defined;
   // One that the administrator made.
@@ -58,7 +58,7 @@ function ownClass<T>(classes: Readonly<Record<string, T>>, name: string): T | un
   return Object.hasOwn(classes, name) ? classes[name] : undefined;
 }
 
-/** None when there is no file. */
+/** No classes when there is no file. */
 async function readClasses<T extends object>(
   file: string,
   parseClasses: (value: unknown) => T,
@@ -79,7 +79,7 @@ async function readClasses<T extends object>(
   }
 }
 
-/** A pattern that matches nothing is no error: machines of a pool share the file and not the disks. */
+/** A pattern that matches nothing is no error: the machines of a pool share the file but not the disks. */
 function blockDevices(pattern: string): { major: number; minor: number }[] {
   return globSync(pattern)
     .sort()

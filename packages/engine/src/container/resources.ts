@@ -8,8 +8,8 @@ import { runtimeContainerOf } from "./runtime-container.ts";
 type Resizing = Pick<Records, "containers"> & Handlers & Pick<Machine, "containerHost" | "host">;
 
 /**
- * Gives a container these limits in place of those it has. All of them are written each time: runtimes remember what
- * they wrote last (runc: state.json), and would write that again with the next update. May be repeated.
+ * Replaces a container's limits. Writes all of them each time: runtimes remember what they wrote last (runc:
+ * state.json) and would write that again with the next update. May be repeated.
  */
 export async function applyResources(
   d: Resizing,
@@ -23,7 +23,7 @@ export async function applyResources(
   applyOomScoreAdj(d, record, resources);
 }
 
-/** Takes back what an update did that did not come to its end, in this daemon or in the one before. */
+/** Reverts an update that was not completed, by this daemon or by an earlier one. */
 export async function putBackResources(d: Resizing, record: ContainerRecord, signal: AbortSignal): Promise<void> {
   const { id, resizing } = record;
   if (resizing === undefined) return;
@@ -31,7 +31,7 @@ export async function putBackResources(d: Resizing, record: ContainerRecord, sig
   d.containers.update(id, (c) => ({ ...c, resizing: undefined }));
 }
 
-/** Only where it changes: processes may have given themselves another. */
+/** Only when it changes: processes may have set another score for themselves. */
 function applyOomScoreAdj(d: Resizing, record: ContainerRecord, resources: LinuxContainerResources): void {
   const scores = [record.resources, record.resizing, resources].map((r) => planOomScoreAdj("linux", r, d.host).value);
   const wanted = scores.at(-1)!;

@@ -3,7 +3,7 @@ import type { Handlers, Machine } from "../capabilities.ts";
 import type { ContainerRecord } from "../records/container-record.ts";
 import { bundleDir } from "../records/paths.ts";
 
-/** What a runtime is told of a container. */
+/** What a runtime needs to know about a container. */
 export function runtimeContainerOf(
   { paths }: Pick<Handlers, "paths">,
   { id, podId, logPath, cgroupPath, config }: ContainerRecord,
@@ -20,7 +20,10 @@ export function runtimeContainerOf(
   };
 }
 
-/** The runtime that has a container, and what that is told of it. Throws FailedPrecondition when its handler is no longer configured. */
+/**
+ * A container's runtime, and what that needs to know about it. Throws FailedPrecondition when the handler is no longer
+ * configured.
+ */
 export function runtimeOf(
   d: Handlers,
   record: ContainerRecord,
@@ -28,7 +31,7 @@ export function runtimeOf(
   return { runtime: d.runtimes.handlerOf(record.handler).runtime, container: runtimeContainerOf(d, record) };
 }
 
-/** SIGKILL to everything in a container: wherever its runtime has it, and in its cgroup. */
+/** Sends SIGKILL to everything in a container: wherever its runtime keeps it, and in its cgroup. */
 export async function killContainer(
   d: Handlers & Pick<Machine, "containerHost">,
   record: ContainerRecord,

@@ -16,7 +16,7 @@ import { isAppArmorProfileLoaded } from "../machine/apparmor.ts";
 import { readRootFile } from "../machine/root-file.ts";
 import { ownNamespaces, podFiles } from "../records/pod-files.ts";
 
-/** What the machine is asked for a container's spec. */
+/** Where the facts for a container's spec come from. */
 export interface SpecSources {
   readonly plan: ContainerPlan;
   readonly pod: PodPlan;
@@ -27,17 +27,14 @@ export interface SpecSources {
   /** What prepareMountSources found. */
   readonly mountSources: readonly string[];
   readonly sourceTraits: ContainerSpecInput["sourceTraits"];
-  /** The process whose PID namespace is joined where it is not the one that the pod's init holds. */
+  /** The path of the PID namespace to join; undefined for the container's own or the one that the pod's init holds. */
   readonly pidNamespace: string | undefined;
   readonly privilegedDevices: PrivilegedDevices;
-  /** Whose the devices that are asked for become; of what is not said, they stay whose they are. */
+  /** The owner that requested devices get; they keep their uid or gid where it is left out. */
   readonly deviceOwner: { readonly uid?: number; readonly gid?: number };
 }
 
-/**
- * Finds out on this machine what a container's spec needs: users of the image, device numbers,
- * profiles.
- */
+/** Collects on this machine what a container's spec needs: users of the image, device numbers, profiles. */
 export function collectSpecInput(s: SpecSources): ContainerSpecInput {
   const { plan, pod } = s;
   const files = podFiles(s.podDir);
@@ -69,7 +66,7 @@ export function collectSpecInput(s: SpecSources): ContainerSpecInput {
   };
 }
 
-/** Runtimes would only say that a write failed. */
+/** A runtime would only report that a write failed. */
 function checkAppArmorProfile(name: string | undefined): void {
   if (name === undefined || isAppArmorProfileLoaded(name) !== false) return;
   throw new StatusError(
@@ -103,10 +100,12 @@ function resolveDevice(request: DeviceRequest): ResolvedDevice[] {
   );
 }
 
-/** What a container has of its own: not the host's terminals, shared memory or log socket. */
+/** A container has its own of these: it must not see the host's terminals, shared memory or log socket. */
 const ownDirectories = new Set(["pts", "shm", "mqueue", "fd", ".lxc", ".lxd-mounts", ".udev"]);
 
-/** Nodes that the runtimes make themselves (config-linux.md#default-devices), or that belong to the container's terminal. */
+/**
+ * Nodes that runtimes make themselves (config-linux.md#default-devices), or that belong to the container's terminal.
+ */
 const ownNodes = new Set(["console", "ptmx", "tty", "null", "zero", "full", "random", "urandom"]);
 
 function devicesBelow(dir: string, target: string, permissions: string): ResolvedDevice[] {

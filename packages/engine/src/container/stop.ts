@@ -1,41 +1,43 @@
-import type { Stage } from "@keelson/base/joined-calls.ts";
 import { Code, StatusError, wrapError } from "@keelson/base/status.ts";
 import type { Exits, Handlers, Machine, Records } from "../capabilities.ts";
+import { type Progress, unfollowed } from "../progress.ts";
 import type { ContainerRecord } from "../records/container-record.ts";
 import { killContainer, runtimeOf } from "./runtime-container.ts";
+import { killUnreadable, knownRuntimeOf, type Unreadable } from "./unreadable.ts";
 
 /** After SIGKILL a process is gone in milliseconds, unless the kernel holds it. */
 const killTimeoutMs = 10_000;
 
-const hasEnded = (record: ContainerRecord) => record.state.is === "exited" || record.state.is === "unknown";
+const hasEnded = ({ state }: ContainerRecord) =>
+  state.is === "exited" || state.is === "unknown" || (state.is === "unreadable" && state.ended !== undefined);
 
-/** What stopping a container takes. */
+/** What stopping a container needs. */
 export type ContainerStopping = Pick<Records, "containers"> & Handlers & Exits & Pick<Machine, "containerHost">;
 
 /**
- * Ends a container: the stop signal, up to `graceMs` for it to end by itself, then SIGKILL for all
- * of its cgroup. Returns when its end is noted. Takes no lock. Aborted, it leaves the container to
- * the next stop.
+ * Ends a container: sends the stop signal, waits up to `graceMs` for it to end by itself, then sends SIGKILL to its
+ * whole cgroup. Returns when its end is recorded. Takes no lock. If aborted, it leaves the container to the next stop.
  */
 export async function stopContainerProcesses(
   d: ContainerStopping,
   id: string,
   graceMs: number,
   signal: AbortSignal,
-  stage: Stage = () => undefined,
-  detail: Stage = () => undefined,
+  progress: Progress = unfollowed,
 ): Promise<void> {
+  const { stage, detail } = progress;
   const record = d.containers.get(id);
-  // One that is being created is its creator's to take down; who waits for that holds the pod's lock.
+  // CreateContainer takes down what it is creating; callers that must wait for that hold the pod lock.
   if (record === undefined || hasEnded(record) || record.state.is === "creating") return;
-  // Most likely it is watched; not when that failed as the daemon started.
+  // Usually it is watched already, unless that failed when the daemon started.
   d.exits.watch(record);
   const { state, stopSignal } = record;
+  if (state.is === "unreadable") return await stopUnreadable(d, { ...record, state }, graceMs, signal, progress);
   const { runtime, container } = runtimeOf(d, record);
-  // One that was never started has nobody to handle a signal.
+  // A container that was never started has no process that handles signals.
   if (state.is === "running" && graceMs > 0) {
     stage("wait for it to end by itself");
-    detail(`wait up to ${graceMs / 1000} s for container ${id} to end by ${stopSignal.name}`);
+    detail(`wait up to ${graceMs / 1000} s for container ${id} to end after ${stopSignal.name}`);
     await runtime.signal(container, state, stopSignal.number, signal);
     if (await endsWithin(d, id, graceMs, signal)) return;
   }
@@ -52,16 +54,50 @@ export async function stopContainerProcesses(
   if (view === undefined || view === "stopped") {
     throw new StatusError(
       Code.DeadlineExceeded,
-      `stop container ${id}: it has ended, but its end is not noted: its monitor does not tell, or there is no room to write it down; keelsond's log says which`,
+      `stop container ${id}: it has ended, but its end could not be recorded: its monitor does not report it, or the disk is full; keelsond's log says which`,
     );
   }
   throw new StatusError(
     Code.DeadlineExceeded,
-    `stop container ${id}: it is still there ${killTimeoutMs / 1000} s after SIGKILL; a process in uninterruptible sleep (often on a network file system) cannot be killed`,
+    `stop container ${id}: it still runs ${killTimeoutMs / 1000} s after SIGKILL; a process in uninterruptible sleep (often on a network file system) cannot be killed`,
   );
 }
 
-/** Whether the container's end is noted in time. Rejects with the caller's reason when `signal` aborts. */
+/**
+ * The same for a container whose record cannot be read, as far as it still says how. The end is recorded in memory
+ * only.
+ */
+async function stopUnreadable(
+  d: ContainerStopping,
+  record: Unreadable,
+  graceMs: number,
+  signal: AbortSignal,
+  { stage, detail }: Progress,
+): Promise<void> {
+  const { id, stopSignal, state } = record;
+  const known = knownRuntimeOf(d, record);
+  if (graceMs > 0 && known !== undefined && state.processes !== undefined) {
+    stage("wait for it to end by itself");
+    detail(`wait up to ${graceMs / 1000} s for container ${id} to end after ${stopSignal.name}`);
+    await known.runtime.signal(known.container, state.processes, stopSignal.number, signal);
+    if (await endsWithin(d, id, graceMs, signal)) return;
+  }
+  stage("kill it");
+  detail(`kill container ${id}`);
+  try {
+    await killUnreadable(d, record, signal);
+  } catch (error) {
+    throw wrapError(`stop container ${id}`, error);
+  }
+  // If its monitor is known and watched, that reports how it ended.
+  if (known !== undefined && state.processes !== undefined && (await endsWithin(d, id, killTimeoutMs, signal))) return;
+  d.containers.update(id, (c) => ({
+    ...c,
+    state: { ...state, ended: { exitCode: 137, finishedAtNs: 0n } },
+  }));
+}
+
+/** Whether the container's end is recorded in time. Rejects with the caller's reason when `signal` aborts. */
 async function endsWithin(
   d: Pick<Records, "containers">,
   id: string,

@@ -8,17 +8,17 @@ import { appArmorProfile, defaultAppArmorName } from "@keelson/plan/apparmor-pro
 const parserTimeoutMs = 30_000;
 
 /**
- * Loads the profile RuntimeDefault into the kernel, with apparmor_parser of the package apparmor. Resolves with its
- * name, or with "" when it could not be loaded; then the log says why.
+ * Loads the RuntimeDefault profile into the kernel with apparmor_parser, of the package apparmor. Resolves to its name,
+ * or to "" when it could not be loaded; the log then says why.
  *
- * @param parser absolute path; undefined when it is not installed
+ * @param parser absolute path; undefined when it is not installed.
  */
 export async function loadDefaultAppArmor(parser: string | undefined, log: Log): Promise<string> {
   const without = "containers run without the default AppArmor profile, and those that ask for it are refused";
   if (parser === undefined) {
     log.warn(
       {},
-      `AppArmor is on, but apparmor_parser is not there; ${without}: install the package apparmor and start keelsond again`,
+      `AppArmor is on, but apparmor_parser is not installed; ${without}: install the package apparmor and restart keelsond`,
     );
     return "";
   }
@@ -35,7 +35,9 @@ export async function loadDefaultAppArmor(parser: string | undefined, log: Log):
   return "";
 }
 
-/** Whether the kernel has a profile of this name; undefined where it cannot be asked (securityfs is not mounted). */
+/**
+ * Whether the kernel has a profile of this name; undefined where that cannot be found out (securityfs is not mounted).
+ */
 export function isAppArmorProfileLoaded(
   name: string,
   list = "/sys/kernel/security/apparmor/profiles",

@@ -71,12 +71,12 @@ test("a program and a script with its interpreter have no problem, found by path
   assert.equal(problem("./sh", { cwd: "/bin" }), undefined);
 });
 
-test("a command that is not there is 127 and names what was looked for", (t) => {
+test("a command that does not exist is 127 and names what was looked for", (t) => {
   const { problem } = container(t, {});
   assert.deepEqual(problem("/no/such"), {
     exitCode: 127,
     message:
-      'the command "/no/such" is not there: the container has no file "/no/such"; check its spelling, or use an image that has it',
+      'the command "/no/such" does not exist: the container has no file "/no/such"; check its spelling, or use an image that has it',
   });
   assert.deepEqual(problem("nosuch"), {
     exitCode: 127,
@@ -115,7 +115,7 @@ test("a missing interpreter or dynamic loader is 127 and is named", (t) => {
     [127, 127, 127, 126],
   );
   assert.match(problem("script")!.message, /script for the interpreter "\/usr\/bin\/python3",/);
-  assert.match(problem("dos")!.message, /Windows line ends/);
+  assert.match(problem("dos")!.message, /Windows line endings/);
   assert.match(problem("dynamic")!.message, /dynamic loader "\/lib64\/ld-linux-x86-64\.so\.2",/);
 });
 
@@ -164,8 +164,8 @@ test("what is mounted is looked at where it is on the host, through the image's 
   mkdirSync(join(root, "run/tools"));
   for (const command of ["/var/tools/tool", "/run/tools/tool", "/bin/outer"])
     assert.match(problem(command, { mounts })!.message, /interpreter "\/no\/such"/, command);
-  assert.match(problem("/var/tools/other", { mounts })!.message, /is not there/);
-  assert.equal(problem("/proc/self/exe", { mounts }), undefined, "cannot be told from outside");
+  assert.match(problem("/var/tools/other", { mounts })!.message, /does not exist/);
+  assert.equal(problem("/proc/self/exe", { mounts }), undefined, "cannot be seen from outside");
 });
 
 test("links lead to nothing of the host", (t) => {

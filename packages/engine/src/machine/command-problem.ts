@@ -7,35 +7,35 @@ import { resolveInRoot } from "./root-file.ts";
 
 /** Why a container's command cannot be executed. */
 export interface CommandProblem {
-  /** As shells have it: 127 for what is not found, 126 for what is no program that can be run here. */
+  /** As in shells: 127 for a command that is not found, 126 for one that cannot be run here. */
   readonly exitCode: 126 | 127;
-  /** A sentence for people that begins with the command. */
+  /** A sentence for people, which begins with the command. */
   readonly message: string;
 }
 
-/** What the kernel would be asked: files as a process of the container finds them. */
+/** What a lookup depends on: files as a process of the container finds them. */
 interface Container {
   readonly process: ProcessSpec;
   readonly root: string;
   readonly mounts: readonly Mounted[];
   /** As Node's `process.arch`. */
   readonly arch: string;
-  /** Formats beside ELF and scripts are registered on this machine (binfmt_misc), so an unknown one may well run. */
+  /** Whether this machine has formats other than ELF and scripts (binfmt_misc), so that an unknown one may run. */
   readonly otherFormats: boolean;
-  /** Ids on disk are those of the container: not so with a user namespace, where modes then tell nothing. */
+  /** Whether ids on disk are those of the container. In a user namespace they are not, and modes say nothing. */
   readonly idsAreReal: boolean;
 }
 
 interface Mounted {
   readonly destination: string;
-  /** Undefined: not a directory or file of the host. */
+  /** Undefined when it is not a directory or file of the host. */
   readonly source: string | undefined;
 }
 
 /**
- * Looks why the first process of a container could not be executed: runtimes say it in words of their
- * own, some of them only in the container's log. For a container that is made and does not run, after
- * a failure. Undefined when the command looks well, or when it cannot be told from outside.
+ * Finds out why the first process of a container could not be executed: each runtime has its own words for it, and some
+ * say it only in the container's log. For a container that was created and does not run, after a failure. Undefined
+ * when the command looks right, or when that cannot be seen from outside.
  */
 export function commandProblem(spec: Spec, arch: string, otherFormats: boolean): CommandProblem | undefined {
   const { process, root } = spec;
@@ -55,12 +55,12 @@ export function commandProblem(spec: Spec, arch: string, otherFormats: boolean):
     if (command.includes("/")) return fileProblem(container, name, absolute(process.cwd, command));
     return searchProblem(container, name, command);
   } catch {
-    // It only explains a failure: paths too long, links in circles and files that go meanwhile leave it unexplained.
+    // This only explains a failure: paths that are too long, loops of links and files that vanish leave it unexplained.
     return undefined;
   }
 }
 
-/** execvp(3): the first directory of PATH with such a file that may be executed. */
+/** execvp(3) takes the first such file in PATH that may be executed. */
 function searchProblem(c: Container, name: string, command: string): CommandProblem | undefined {
   const path = c.process.env?.findLast((entry) => entry.startsWith("PATH="))?.slice("PATH=".length) ?? "";
   let first: CommandProblem | undefined;
@@ -84,7 +84,7 @@ function fileProblem(c: Container, name: string, path: string): CommandProblem |
   if (found === "hidden") return undefined;
   if (found === undefined)
     return notFound(
-      `${name} is not there: the container has no file ${quote(path)}; check its spelling, or use an image that has it`,
+      `${name} does not exist: the container has no file ${quote(path)}; check its spelling, or use an image that has it`,
     );
   const { hostPath, stat } = found;
   if (stat.isDirectory()) return cannotRun(`${name} is a directory; name a program in it`);
@@ -97,9 +97,9 @@ function fileProblem(c: Container, name: string, path: string): CommandProblem |
   return contentProblem(c, name, hostPath);
 }
 
-/** What execve(2) makes of the first bytes. */
+/** What execve(2) would make of the first bytes. */
 function contentProblem(c: Container, name: string, hostPath: string): CommandProblem | undefined {
-  // Not a FIFO that somebody put there meanwhile.
+  // O_NONBLOCK: somebody may have put a FIFO there in the meantime.
   const fd = openSync(hostPath, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {
     const size = fstatSync(fd).size;
@@ -131,7 +131,7 @@ function contentProblem(c: Container, name: string, hostPath: string): CommandPr
 function formatProblem(name: string, size: number): CommandProblem {
   if (size === 0) return cannotRun(`${name} is an empty file; build the image again`);
   return cannotRun(
-    `${name} is neither a Linux program nor a script that says what is to run it; begin a script with a line such as #!/bin/sh`,
+    `${name} is neither a Linux program nor a script with an interpreter; begin a script with a line such as #!/bin/sh`,
   );
 }
 
@@ -143,17 +143,17 @@ function scriptProblem(c: Container, name: string, start: Buffer): CommandProble
     return cannotRun(`${name} is a script whose first line names no interpreter after #!; write one such as #!/bin/sh`);
   const path = absolute(c.process.cwd, interpreter);
   if (find(c, path) !== undefined && !line.endsWith("\r")) return undefined;
-  // To the kernel the return is a part of the name, or of the argument.
+  // To the kernel the carriage return is part of the name, or of the argument.
   if (line.endsWith("\r"))
     return notFound(
-      `${name} is a script with Windows line ends: its interpreter is taken as ${quote(line)}; save it with Unix line ends`,
+      `${name} is a script with Windows line endings: its interpreter is read as ${quote(line)}; save it with Unix line endings`,
     );
   return notFound(
     `${name} is a script for the interpreter ${quote(interpreter)}, which the container does not have; use an image that has it, or change the script's first line`,
   );
 }
 
-/** A file as a process of the container finds it; `hidden` below a mount that cannot be looked into from outside. */
+/** A file as a process of the container finds it; `hidden` when it is in a mount that cannot be seen from outside. */
 function find(c: Container, path: string): { hostPath: string; stat: Stats } | "hidden" | undefined {
   let hidden = false;
   const hostPathOf = (inside: string): string => {
@@ -174,7 +174,7 @@ function find(c: Container, path: string): { hostPath: string; stat: Stats } | "
   }
 }
 
-/** Where each mount really is, nearest to the root first: a destination may lead through links of the image. */
+/** Where each mount really is, outermost first: a destination may lead through links of the image. */
 function mountedAt(root: string, mounts: readonly MountSpec[]): Mounted[] {
   return mounts
     .map((mount) => ({
@@ -188,7 +188,7 @@ function isBind({ type, options = [] }: MountSpec): boolean {
   return type === "bind" || options.includes("bind") || options.includes("rbind");
 }
 
-/** path_resolution(7), "Permissions"; root needs just one execute bit (capabilities(7), CAP_DAC_OVERRIDE). */
+/** path_resolution(7), "Permissions". For root one execute bit is enough (capabilities(7), CAP_DAC_OVERRIDE). */
 function mayExecute({ user }: ProcessSpec, stat: Stats): boolean {
   if (user.uid === 0) return (stat.mode & 0o111) !== 0;
   if (user.uid === stat.uid) return (stat.mode & 0o100) !== 0;

@@ -49,69 +49,80 @@ import { relabelTree } from "./relabel.ts";
 
 /** How the files of an image look in a container. */
 export interface ImageLook {
-  /** SELinux: of all its files. */
+  /** The SELinux label of all its files. */
   readonly label: string | undefined;
   /** Of the pod's user namespace. */
   readonly idMap: IdMap | undefined;
 }
 
-/** How a source of a mount differs from what it is bound from. */
+/** How a mount's source differs from what it is bound from. */
 export interface SourceOptions {
   readonly isDirectory: boolean;
-  /** With what is mounted below it. */
+  /** Includes the mounts below it. */
   readonly recursive: boolean;
   readonly propagation: Propagation;
-  /** Read-only with all that is mounted below it: mount_setattr(2). */
+  /** Read-only with all mounts below it: mount_setattr(2). */
   readonly recursiveReadOnly: boolean;
   readonly idMap: IdMap | undefined;
 }
 
-/** What a container needs of the machine, apart from its runtime. Unit tests have a fake of it. */
+/** What a container needs from the machine, apart from its runtime. Unit tests use a fake. */
 export interface ContainerHost {
   /** Where absolute paths of the machine lead, which may hang; see HostPaths. */
   resolveHostPaths: HostPaths["resolve"];
-  /** Makes the bundle's directory and mounts the root file system in it, of layers uppermost first; returns its path. */
+  /**
+   * Makes the bundle directory and mounts the root file system in it; `layerDirs` begin with the uppermost layer.
+   * Returns its path.
+   */
   mountRootfs(id: string, layerDirs: readonly string[], look: ImageLook): Promise<string>;
-  /** Mounts the file system of an image in the bundle, read-only, of layers uppermost first; returns its path. */
+  /** Mounts an image in the bundle, read-only; `layerDirs` begin with the uppermost layer. Returns its path. */
   mountImage(id: string, name: string, layerDirs: readonly string[], look: ImageLook): Promise<string>;
-  /** Binds a file or directory in the bundle, as not every runtime could bind it in the container; returns its path. */
+  /** Binds a file or directory in the bundle, in ways that not every runtime knows. Returns its path. */
   bindSource(id: string, name: string, source: string, options: SourceOptions): Promise<string>;
-  /** Makes device nodes in the bundle with the owners that a user namespace has for them; returns their paths. */
+  /** Makes device nodes in the bundle with the owners that they have in a user namespace. Returns their paths. */
   makeDevices(id: string, devices: readonly DeviceSpec[], idMap: IdMap): string[];
-  /** Takes away what bindSource and makeDevices made: the container has its own mounts of it once it is created. */
+  /** Removes what bindSource and makeDevices made: once the container is created, it has its own mounts. */
   unbindSources(id: string): Promise<void>;
-  /** Makes a volume beside the writable layer, with what there is at `content.path` in `content.rootfs`; returns its path. */
+  /**
+   * Makes a volume beside the writable layer, with the content of `content.path` in `content.rootfs`. Returns its path.
+   */
   makeVolume(id: string, name: string, content: VolumeContent, signal: AbortSignal): Promise<string>;
-  /** Keeps what the container's first process is, for commands that are run beside it later. */
+  /** Keeps the container's first process, as the model for commands that are run in it later. */
   writeProcess(id: string, process: ProcessSpec): void;
   readProcess(id: string): ProcessSpec;
-  /** What the runtime was given to make the container of; undefined when there is nothing of it (any more). */
+  /** The spec that the runtime was given; undefined when there is none (any more). */
   readSpec(id: string): Spec | undefined;
-  /** SELinux: labels files, and directories with all in them. */
+  /** Sets the SELinux label of files, and of directories with everything in them. */
   relabel(paths: readonly string[], label: string, signal: AbortSignal): Promise<void>;
-  /** Why a container's command, or another process in it, cannot be executed; undefined when it looks well or cannot be told. */
+  /**
+   * Why a container's command, or another process in it, cannot be executed; undefined when it looks right or cannot be
+   * seen.
+   */
   commandProblem(id: string, other?: ProcessSpec): CommandProblem | undefined;
   /** Kills everything in the container's cgroup. */
   kill(cgroupPath: string, signal: AbortSignal): Promise<void>;
-  /** Lets a container go on whose kill was cut off while it was frozen for it. */
+  /** Lets a container go on that was frozen to be killed, when that kill was cut off. */
   thaw(cgroupPath: string): void;
-  /** Bytes that the container holds and cannot give back at once; undefined when nobody counts them. */
+  /** Bytes that the container holds and cannot give back at once; undefined when they are not counted. */
   memoryInUse(cgroupPath: string): number | undefined;
   /** Writes limits to the files of the container's cgroup. */
   writeLimits(cgroupPath: string, files: readonly LimitFile[]): void;
-  /** Gives a score to the processes that have one of the earlier ones. */
+  /** Gives the score to the processes that have one of the earlier scores. */
   setOomScoreAdj(cgroupPath: string, earlier: ReadonlySet<number>, score: number): void;
-  /** Whom the kernel killed in an ended container for want of memory; undefined when nobody. `isSuspected`: by how it ended. */
+  /**
+   * What the kernel's OOM killer did in an ended container; undefined when nothing. `isSuspected`: whether the way it
+   * ended suggests that it did.
+   */
   outOfMemory(cgroupPath: string, isSuspected: boolean): OomReport | undefined;
-  /** Unmounts the root file system of a container that has ended, as far as that goes; may be repeated. */
+  /** Unmounts the root file system of a container that has ended, unless it is in use. May be repeated. */
   unmountRootfs(id: string): Promise<void>;
-  /** Takes the file systems and directories down, as much of them as there is; may be repeated. */
+  /** Takes down whatever exists of its mounts, directories and cgroup. May be repeated. */
   destroy(id: string, cgroupPath: string, signal: AbortSignal): Promise<void>;
-  /** The same for one that has no record. */
+  /** The same for a container without a record, except for the cgroup. */
   destroyUnknown(id: string): Promise<void>;
 }
 
-/** The root of the container is the upper directory itself: it must look like the image's. */
+/** The upper directory is the container's root directory: it must look like the image's. */
 function makeUpperDir(upperDir: string, topLayerDir: string, idMap: IdMap | undefined): void {
   const { mode, uid, gid } = statSync(topLayerDir);
   makeDirectories(upperDir, 0o755);
@@ -121,8 +132,8 @@ function makeUpperDir(upperDir: string, topLayerDir: string, idMap: IdMap | unde
 }
 
 /**
- * Whether the kernel was told of formats of programs beside its own: binfmt_misc (binfmt-misc.rst). Where systemd mounts
- * it when somebody looks, and nobody has, there are none, and looking would wait for systemd.
+ * Whether program formats other than the kernel's own are registered: binfmt_misc (binfmt-misc.rst). Where systemd
+ * mounts it on first access and nobody has accessed it, there are none, and looking would wait for systemd.
  */
 function hasOtherFormats(): boolean {
   const mount = readMounts().findLast((m) => m.fstype === "binfmt_misc");
@@ -130,7 +141,7 @@ function hasOtherFormats(): boolean {
   try {
     return readdirSync(mount.target).some((name) => name !== "register" && name !== "status");
   } catch {
-    // Nobody knows, so no program can be said to be of a format that is not there.
+    // Not known, so no program's format can be called unknown.
     return true;
   }
 }
@@ -140,12 +151,12 @@ function replaceOomScoreAdj(pid: number, earlier: ReadonlySet<number>, score: nu
   try {
     if (earlier.has(Number(readFileSync(file, "utf8")))) writeFileSync(file, String(score));
   } catch (error) {
-    // Ended; or it may not be lowered below what somebody with CAP_SYS_RESOURCE gave it.
+    // It has ended, or the score must not be lowered below what somebody with CAP_SYS_RESOURCE set.
     if (!isErrno(error, "ENOENT", "ESRCH", "EACCES", "EPERM")) throw error;
   }
 }
 
-/** SELinux: all files of a mount have one label, whatever is written on disk (mount(8), context). */
+/** SELinux: gives all files of a mount one label, whatever is on disk (mount(8), context). */
 function withLabel(label: string | undefined): { options?: string[] } {
   return label === undefined ? {} : { options: [`context=${label}`] };
 }
@@ -179,8 +190,7 @@ export class LinuxContainerHost implements ContainerHost {
     if (idMap !== undefined) letIn(bundle, idMap);
     makeUpperDir(upperDir, layerDirs[0]!, idMap);
     makeDirectories(workDir, 0o700);
-    // Volatile: nothing of a container outlives a power cut, so its fsyncs and
-    // the unmount need not wait for the disk.
+    // Volatile: nothing of a container outlives a power cut, so its fsyncs and the unmount need not wait for the disk.
     await using mapped = await MappedLayers.of(bundle, layerDirs, idMap);
     await mountOverlayAsync({ lowerDirs: mapped.dirs, upperDir, workDir, target, volatile: true, ...withLabel(label) });
     return target;
@@ -197,7 +207,7 @@ export class LinuxContainerHost implements ContainerHost {
     const target = join(images, name);
     const nothing = join(images, "nothing");
     for (const dir of [target, nothing]) mkdirSync(dir, { recursive: true, mode: 0o755 });
-    // Without an upper layer overlayfs wants two; a bind mount of a single one would show its whiteouts.
+    // Without an upper layer overlayfs needs two lower ones; a bind mount of a single layer would show its whiteouts.
     await using mapped = await MappedLayers.of(bundle, layerDirs, idMap);
     await mountOverlayAsync({ lowerDirs: [...mapped.dirs, nothing], target, readonly: true, ...withLabel(label) });
     return target;
@@ -225,7 +235,7 @@ export class LinuxContainerHost implements ContainerHost {
   makeDevices(id: string, devices: readonly DeviceSpec[], idMap: IdMap): string[] {
     const dir = join(this.#bundleDirOf(id), "sources", "devices");
     mkdirSync(dir, { recursive: true, mode: 0o755 });
-    // Of our own: where the bundle is, devices are mostly forbidden (nodev).
+    // A tmpfs of our own: the file system of the bundle mostly forbids devices (nodev).
     mountFs({
       source: "devices",
       target: dir,
@@ -238,7 +248,7 @@ export class LinuxContainerHost implements ContainerHost {
       mknod(path, (type === "b" ? S_IFBLK : type === "p" ? S_IFIFO : S_IFCHR) | fileMode, major, minor);
       const owner = mappedIds({ uid, gid }, idMap);
       chownSync(path, owner.uid, owner.gid);
-      // mknod(2) takes the umask off.
+      // mknod(2) applies the umask.
       chmodSync(path, fileMode);
       return path;
     });
@@ -271,7 +281,7 @@ export class LinuxContainerHost implements ContainerHost {
     try {
       return JSON.parse(readFileSync(specFile(this.#bundleDirOf(id)), "utf8")) as Spec;
     } catch (error) {
-      // A file that is not whole was never acted on.
+      // A truncated file was never used.
       if (isErrno(error, "ENOENT") || error instanceof SyntaxError) return undefined;
       throw error;
     }
@@ -301,7 +311,7 @@ export class LinuxContainerHost implements ContainerHost {
       const dir = controllerDir(this.#cgroups, cgroupPath, controller);
       if (dir === undefined) continue;
       try {
-        // Not to create it: writing to what is no file of the kernel's limits nothing.
+        // r+ creates nothing: a file that is not the kernel's limits nothing.
         writeFileSync(join(dir, file), value, { flag: "r+" });
       } catch (error) {
         if (!(isOptional && isErrno(error, "ENOENT"))) throw error;
@@ -315,7 +325,7 @@ export class LinuxContainerHost implements ContainerHost {
 
   outOfMemory(cgroupPath: string, isSuspected: boolean): OomReport | undefined {
     const pressure = memoryPressure(this.#cgroups, cgroupPath);
-    // systemd removes a scope with its last process, and its counters with it.
+    // systemd removes a scope, and its counters, with its last process.
     if (pressure === undefined ? !isSuspected : pressure.oomKills === 0) return undefined;
     const victims = readOomKills().filter(({ cgroup }) => `${cgroup}/`.includes(`${cgroupPath}/`));
     if (pressure !== undefined) return { ...pressure, victims };
@@ -331,7 +341,7 @@ export class LinuxContainerHost implements ContainerHost {
     try {
       await unmountAsync(join(this.#bundleDirOf(id), "rootfs"), { ignoreMissing: true });
     } catch (error) {
-      // Something holds a file open: destroy() detaches it, and it goes when that is closed.
+      // Something holds a file open: destroy() detaches the mount, which goes when the file is closed.
       if (!isErrno(error, "EBUSY")) throw error;
     }
   }

@@ -1,13 +1,13 @@
 /**
- * What may keep the kernel from running an ELF program: its loader, which the caller looks for; that it is for
- * another machine; that it is cut off.
+ * What may keep the kernel from running an ELF program: its loader, which the caller looks for; another machine that it
+ * was built for; a truncated file.
  */
 export type ElfProblem =
   | { is: "loader"; path: string }
   | { is: "machine"; built: string; here: string }
   | { is: "damaged" };
 
-/** elf(5), e_machine, by the names that images have for architectures. */
+/** elf(5), e_machine: the names that images use for architectures. */
 const machines: ReadonlyMap<number, string> = new Map([
   [3, "386"],
   [8, "mips"],
@@ -21,7 +21,7 @@ const machines: ReadonlyMap<number, string> = new Map([
   [258, "loong64"],
 ]);
 
-/** What each machine, as Node's `process.arch` has it, runs by itself. */
+/** What each machine, by Node's `process.arch`, can run. */
 const runnable: Readonly<Record<string, readonly string[]>> = {
   x64: ["amd64", "386"],
   arm64: ["arm64", "arm"],
@@ -36,7 +36,7 @@ const PT_INTERP = 3;
 /** More than any linker makes. */
 const maxProgramHeaders = 256;
 
-/** @param read gives as many bytes from an offset of the file as there are */
+/** @param read returns the bytes at an offset of the file, fewer at its end. */
 export function elfProblem(read: (at: number, length: number) => Buffer, arch: string): ElfProblem | undefined {
   const header = read(0, 64);
   const is64 = header[4] === 2;

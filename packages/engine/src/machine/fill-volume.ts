@@ -15,40 +15,40 @@ import { Code, StatusError } from "@keelson/base/status.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
 import { lgetxattr, llistxattr, lsetxattr, mknod, utimensat } from "@keelson/linux/file.ts";
 
-/** What a volume begins with. */
+/** The initial content of a volume. */
 export interface VolumeContent {
-  /** A container's root file system that nobody changes meanwhile. */
+  /** A container's root file system that nobody changes in the meantime. */
   readonly rootfs: string;
-  /** Of the directory in it, free of links, `/data`; undefined when there is nothing. */
+  /** The directory in it, without links, such as `/data`; undefined when it does not exist. */
   readonly path: string | undefined;
-  /** Paths of the same form that other mounts will cover: only an empty directory is made for one. */
+  /** Paths of the same form that other mounts will cover: of these only an empty directory is made. */
   readonly hidden: ReadonlySet<string>;
-  /** Of a volume for which there is nothing: the container's root, as the host has it. */
+  /** The owner of a volume without content: the container's root user, by its ids on the host. */
   readonly owner: { readonly uid: number; readonly gid: number };
 }
 
-/** What is kept while a tree is copied. */
+/** State of a copy. */
 interface Copy {
   readonly hidden: ReadonlySet<string>;
-  /** Files with several names, by device and inode: where the first of them went. */
+  /** Where the first name of each file with several names went, by device and inode. */
   readonly links: Map<string, Buffer>;
   readonly signal: AbortSignal;
   files: number;
 }
 
-/** Between so many files others have their turn. */
-const filesInATurn = 256;
+/** How many files to copy in one turn of the event loop. */
+const filesPerTurn = 256;
 
 const slash = Buffer.from("/");
 
 /**
- * Makes the directory `target` a copy of a directory of a root file system: owners, modes, times,
- * extended attributes, hard links, links as they are, device nodes and FIFOs. An empty one of `owner` where the root
- * file system has nothing. Each file of an image is copied once at most, as volumes in a volume are left out, so that
- * volumes take no more than the image.
+ * Makes the directory `target` a copy of a directory of a root file system: owners, modes, times, extended attributes,
+ * hard links, symbolic links, device nodes and FIFOs. If that directory does not exist, makes an empty one that belongs
+ * to `owner`. Nested volumes are left out, so that each file of an image is copied at most once and volumes take no
+ * more space than the image.
  *
- * Throws InvalidArgument when it is no directory, ResourceExhausted when the disk is full; what was
- * copied until then stays for the caller to remove.
+ * Throws InvalidArgument when it is not a directory, ResourceExhausted when the disk is full. The caller removes what
+ * was copied until then.
  */
 export async function fillVolume(
   target: string,
@@ -68,14 +68,14 @@ export async function fillVolume(
     if (isErrno(error, "ENOSPC", "EDQUOT"))
       throw new StatusError(
         Code.ResourceExhausted,
-        `${(error as Error).message}; make room on the disk of keelsond's root`,
+        `${(error as Error).message}; make room on the disk of keelsond's root directory`,
         error,
       );
     throw error;
   }
 }
 
-/** As the bytes of whole paths, which is what the walk has. */
+/** As the bytes of whole paths, which is what the copy compares. */
 function hiddenBelow(rootfs: string, path: string, hidden: ReadonlySet<string>): Set<string> {
   return new Set(
     [...hidden].filter((other) => other !== path).map((other) => Buffer.from(join(rootfs, other)).toString("latin1")),
@@ -85,7 +85,7 @@ function hiddenBelow(rootfs: string, path: string, hidden: ReadonlySet<string>):
 async function copyContent(copy: Copy, from: Buffer, to: Buffer): Promise<void> {
   for (const name of await readdir(from, { encoding: "buffer" })) {
     copy.signal.throwIfAborted();
-    if ((copy.files += 1) % filesInATurn === 0) await turn();
+    if ((copy.files += 1) % filesPerTurn === 0) await turn();
     const source = Buffer.concat([from, slash, name]);
     await copyEntry(copy, source, Buffer.concat([to, slash, name]), lstatSync(source, { bigint: true }));
   }
@@ -103,7 +103,7 @@ async function copyEntry(copy: Copy, from: Buffer, to: Buffer, stat: BigIntStats
   copyAttributes(from, to, stat);
 }
 
-/** Where the file went under another of its names; undefined for the first, which is noted. */
+/** Where the file went under another of its names; undefined for its first name, which is recorded. */
 function linkTo({ links }: Copy, stat: BigIntStats, to: Buffer): Buffer | undefined {
   const key = `${stat.dev}:${stat.ino}`;
   const known = links.get(key);
@@ -114,13 +114,13 @@ function linkTo({ links }: Copy, stat: BigIntStats, to: Buffer): Buffer | undefi
 async function copyNode(from: Buffer, to: Buffer, stat: BigIntStats): Promise<void> {
   if (stat.isSymbolicLink()) return symlinkSync(readlinkSync(from, "buffer"), to);
   if (stat.isFile()) return copyFile(from, to, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
-  // makedev(3) as glibc has it.
+  // makedev(3), as in glibc.
   const major = ((stat.rdev >> 8n) & 0xfffn) | ((stat.rdev >> 32n) & 0xfffff000n);
   const minor = (stat.rdev & 0xffn) | ((stat.rdev >> 12n) & 0xffffff00n);
   mknod(to, Number(stat.mode & ~0o7777n), Number(major), Number(minor));
 }
 
-/** Owner first: chown(2) takes setuid bits and capabilities away. */
+/** Owner first: chown(2) clears setuid bits and capabilities. */
 function copyAttributes(from: Buffer, to: Buffer, stat: BigIntStats): void {
   lchownSync(to, Number(stat.uid), Number(stat.gid));
   if (!stat.isSymbolicLink()) chmodSync(to, Number(stat.mode & 0o7777n));
@@ -128,7 +128,10 @@ function copyAttributes(from: Buffer, to: Buffer, stat: BigIntStats): void {
   utimensat(to, stat.atimeNs, stat.mtimeNs, true);
 }
 
-/** A label is the place's, not the file's; a disk that has no attributes of a kind does without, as when images are unpacked. */
+/**
+ * A label belongs to the place, not to the file. Attributes that the disk does not support are left out, as when images
+ * are unpacked.
+ */
 function copyXattr(from: Buffer, to: Buffer, name: string): void {
   if (name === "security.selinux" || name.startsWith("trusted.overlay.")) return;
   const value = lgetxattr(from, name);

@@ -22,7 +22,7 @@ function newFileSystems() {
 const isLate = (error: unknown) =>
   error instanceof StatusError &&
   error.code === Code.DeadlineExceeded &&
-  /\/nfs\/a does not answer.*server is gone/.test(error.message);
+  /\/nfs\/a did not answer.*server is gone/.test(error.message);
 
 test("a path that does not answer is an error that names it, and its retry waits for the same process", async () => {
   const { asked, answer, resolve } = newFileSystems();

@@ -8,10 +8,13 @@ import { capabilityNames } from "@keelson/plan/capabilities.ts";
 import type { HostFacts } from "@keelson/plan/host-facts.ts";
 import type { IdMapFacts } from "./id-map-probe.ts";
 
-/** For those that make no containers. */
+/** For callers that create no containers. */
 const noIdMaps: IdMapFacts = { recursiveReadOnlyMounts: false, idMapProblem: "it was not tried" };
 
-/** Looks at the machine once, at start. `cgroupDriver` is the configured one, if any; `idMaps` is what probeIdMaps found. */
+/**
+ * Looks at the machine once, at start. `cgroupDriver` is the configured one, if any; `idMaps` is what probeIdMaps
+ * found.
+ */
 export function collectHostFacts(
   cgroups: CgroupLayout,
   cgroupDriver: HostFacts["cgroupDriver"] | undefined,
@@ -42,7 +45,7 @@ export function collectHostFacts(
   };
 }
 
-/** The labels that the machine's policy has for containers: selinux_lxc_contexts_path(3). */
+/** The labels for containers in the machine's policy: selinux_lxc_contexts_path(3). */
 function seLinuxLabels(): Pick<HostFacts, "seLinuxProcessLabel" | "seLinuxFileLabel"> {
   const policy = /^\s*SELINUXTYPE\s*=\s*(\w+)/m.exec(readText("/etc/selinux/config"))?.[1] ?? "targeted";
   const contexts = readText(`/etc/selinux/${policy}/contexts/lxc_contexts`);
@@ -54,7 +57,7 @@ function seLinuxLabels(): Pick<HostFacts, "seLinuxProcessLabel" | "seLinuxFileLa
   };
 }
 
-/** The names in a capability mask as /proc/PID/status has it, lowest first. */
+/** The names in a capability mask of /proc/PID/status, lowest bit first. */
 export function capabilitiesInMask(mask: bigint): string[] {
   return capabilityNames.filter((_, bit) => (mask & (1n << BigInt(bit))) !== 0n);
 }
@@ -64,8 +67,13 @@ function boundingSet(): string[] {
   return hex === undefined ? [] : capabilitiesInMask(BigInt(`0x${hex}`));
 }
 
-function controllersOf(cgroups: CgroupLayout): string[] {
-  return [...new Set(cgroups.hierarchies.flatMap((h) => h.controllers))].sort();
+/**
+ * The controllers that a container can be limited with. On a hybrid machine OCI runtimes use the v1 hierarchies alone,
+ * so a controller that is left on the v2 tree (often hugetlb) is out of reach.
+ */
+export function controllersOf({ kind, hierarchies }: CgroupLayout): string[] {
+  const usable = kind === "hybrid" ? hierarchies.filter((h) => h.version === 1) : hierarchies;
+  return [...new Set(usable.flatMap((h) => h.controllers))].sort();
 }
 
 function hasSwapAccounting(cgroups: CgroupLayout): boolean {
@@ -101,7 +109,7 @@ function hugepageSizes(): string[] {
   }
 }
 
-/** A file of the kernel, "" where it is not there. */
+/** A kernel file; "" when it does not exist or cannot be read. */
 function readText(path: string): string {
   try {
     return readFileSync(path, "utf8");

@@ -58,7 +58,7 @@ test("a file system without idmapped mounts is said to have none", { skip }, asy
     data: `lowerdir=${lower},upperdir=${dir}/upper,workdir=${dir}/work`,
   });
   const { idMapProblem, recursiveReadOnlyMounts } = await probeIdMaps(probe, bundles);
-  assert.match(idMapProblem, /^the file system of keelsond's root has no idmapped mounts on Linux .*EINVAL/);
+  assert.match(idMapProblem, /^the file system of keelsond's root directory has no idmapped mounts on Linux .*EINVAL/);
   assert.equal(recursiveReadOnlyMounts, true);
   assert.equal(existsSync(probe), false);
   unmount(join(dir, "root"));

@@ -14,11 +14,11 @@ export type IdMapFacts = Pick<HostFacts, "recursiveReadOnlyMounts" | "idMapProbl
 const hostId = 65_536;
 
 /**
- * Tries on this kernel and file system what pods with user namespaces and recursively read-only mounts
- * need. Versions alone don't tell: distributions take calls back and forth, and file systems differ.
+ * Tries on this kernel and file system what pods with user namespaces and recursively read-only mounts need. Versions
+ * alone do not say: distributions backport calls, and file systems differ.
  *
- * @param dir is made and removed; what an earlier try left in it, too. On the file system of the layers.
- * @param bundles the directory of all bundles, which roots of user namespaces must be able to walk to.
+ * @param dir on the file system of the layers. It is made and removed, with what an earlier probe left in it.
+ * @param bundles the directory of all bundles, which the root users of user namespaces must be able to reach.
  */
 export async function probeIdMaps(dir: string, bundles: string): Promise<IdMapFacts> {
   const files = {
@@ -61,12 +61,12 @@ async function idMapProblem(
   try {
     await createNamespacesAsync({ user: { pin: files.userns, uids: ids, gids: ids } });
   } catch (error) {
-    return `this machine lets no user namespace be made (${messageOf(error)}); look at the sysctl user.max_user_namespaces`;
+    return `this machine does not allow user namespaces (${messageOf(error)}); check the sysctl user.max_user_namespaces`;
   }
   try {
     bindMount(files.lower, files.mapped, { idmap: files.userns });
   } catch (error) {
-    return `the file system of keelsond's root has no idmapped mounts on Linux ${release()} (${messageOf(error)}); use Linux 5.19 or newer and a file system such as ext4 or xfs`;
+    return `the file system of keelsond's root directory has no idmapped mounts on Linux ${release()} (${messageOf(error)}); use Linux 5.19 or newer and a file system such as ext4 or xfs`;
   }
   try {
     await mountOverlayAsync({
@@ -82,11 +82,11 @@ async function idMapProblem(
   return `overlayfs does not show the ids of idmapped layers on Linux ${release()}; it needs 5.19`;
 }
 
-/** path_resolution(7): every directory on the way must be searchable by those who are not root here. */
+/** path_resolution(7): every directory on the way must be searchable for users other than root. */
 function closedParent(path: string): string | undefined {
   const { mode } = statSync(path);
   if ((mode & 0o001) === 0)
-    return `the directory ${path} is closed to other users (mode ${(mode & 0o7777).toString(8)}), and with it what is made there for containers; open it with chmod o+x and start keelsond again`;
+    return `the directory ${path} is closed to other users (mode ${(mode & 0o7777).toString(8)}), who cannot reach the containers' files below it; open it with chmod o+x and restart keelsond`;
   return path === "/" ? undefined : closedParent(dirname(path));
 }
 

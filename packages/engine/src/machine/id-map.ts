@@ -8,18 +8,18 @@ import { createNamespacesAsync, hostIdOf, unpinNamespaceAsync } from "@keelson/l
 import { isAtOrBelow } from "@keelson/plan/clean-path.ts";
 import { hostRootOf, type IdMappings } from "@keelson/plan/user-namespace.ts";
 
-/** Mappings of ids, and a pinned user namespace that has them. */
+/** Mappings of ids and, if there is one, a pinned user namespace that has them. */
 export interface IdMap extends IdMappings {
-  /** Of the pod, where it has the same mappings; undefined: one must be made. */
+  /** The pod's, if it has the same mappings; undefined when one must be made. */
   readonly userns: string | undefined;
 }
 
-/** The mappings of a pod, which has pinned its user namespace; undefined when it has none. */
+/** The mappings of a pod, whose user namespace is pinned; undefined when it has none. */
 export function podIdMap(userNamespace: IdMappings | undefined, pin: string): IdMap | undefined {
   return userNamespace === undefined ? undefined : { ...userNamespace, userns: pin };
 }
 
-/** The pod's own user namespace serves for a mount with the same mappings, which is what a kubelet asks for. */
+/** Uses the pod's own user namespace for a mount with the same mappings, which is what a kubelet asks for. */
 export function idMapOf(mappings: IdMappings | undefined, pods: IdMap | undefined): IdMap | undefined {
   if (mappings === undefined) return undefined;
   const isPods =
@@ -27,7 +27,7 @@ export function idMapOf(mappings: IdMappings | undefined, pods: IdMap | undefine
   return isPods ? pods : { ...mappings, userns: undefined };
 }
 
-/** A user namespace with the mappings, pinned until it is disposed of if it is not the pod's. */
+/** A user namespace with the mappings: the pod's, or one that is pinned until this is disposed of. */
 export class UserNamespacePin implements AsyncDisposable {
   readonly path: string;
   readonly #own: boolean;
@@ -37,7 +37,7 @@ export class UserNamespacePin implements AsyncDisposable {
     this.#own = own;
   }
 
-  /** @param path where one is pinned when one must be made. */
+  /** @param path where to pin one if it must be made. */
   static async of(path: string, { userns, uids, gids }: IdMap): Promise<UserNamespacePin> {
     if (userns !== undefined) return new UserNamespacePin(userns, false);
     await createNamespacesAsync({ user: { pin: path, uids, gids } });
@@ -50,11 +50,11 @@ export class UserNamespacePin implements AsyncDisposable {
 }
 
 /**
- * Layers for an overlay that shows them with mapped ids. The directory that they have in common is mounted once, idmapped,
- * in the bundle; the overlay keeps it when that mount goes. Throws FailedPrecondition where the file system cannot.
+ * Layers for an overlay that shows them with mapped ids. Their common directory is mounted once, idmapped, in the
+ * bundle; the overlay keeps it when that mount goes. Throws FailedPrecondition when the file system cannot map ids.
  */
 export class MappedLayers implements AsyncDisposable {
-  /** What to use for the layers. */
+  /** The directories to use for the layers. */
   readonly dirs: readonly string[];
   readonly #mounted: string | undefined;
 
@@ -86,40 +86,43 @@ export class MappedLayers implements AsyncDisposable {
   }
 }
 
-/** The lowest directory that all are in; of a single one, itself. */
+/** The lowest directory that contains all; a single one itself. */
 function commonDirectory(dirs: readonly string[]): string {
   let common = dirs[0]!;
   while (!dirs.every((dir) => isAtOrBelow(dir, common))) common = dirname(common);
   return common;
 }
 
-/** Root of a user namespace looks for its root file system by this path, and is not our root: nobody else gets in. */
+/**
+ * Opens the bundle to the root user of the user namespace, who looks up the root file system by this path. Nobody else
+ * gets in.
+ */
 export function letIn(bundle: string, idMap: IdMap): void {
   chownSync(bundle, 0, hostRootOf(idMap).gid);
   chmodSync(bundle, 0o710);
 }
 
-/** What ids of a container are on the host; its root where they are not mapped. */
+/** The host's ids for ids of a container; those of its root user for ids that are not mapped. */
 export function mappedIds({ uid, gid }: { uid: number; gid: number }, idMap: IdMap): { uid: number; gid: number } {
   const root = hostRootOf(idMap);
   return { uid: hostIdOf(uid, idMap.uids) ?? root.uid, gid: hostIdOf(gid, idMap.gids) ?? root.gid };
 }
 
-/** A directory, or a file where that is to be mounted. */
+/** Makes a directory, or a file if a file is to be mounted. */
 export function makeMountPoint(target: string, isDirectory: boolean): void {
   mkdirSync(dirname(target), { recursive: true, mode: 0o755 });
   if (isDirectory) mkdirSync(target, { recursive: true });
   else closeSync(openSync(target, "a", 0o644));
 }
 
-/** FailedPrecondition when it was the mapping that failed, with what cannot map; any other error as it is. */
+/** FailedPrecondition, naming the file system, if the mapping was what failed; otherwise the error itself. */
 export function cannotMap(source: string, error: unknown): unknown {
   if (!isErrno(error, "EINVAL", "EPERM", "ENOSYS") || error.stage !== "idmap") return error;
   const around = readMounts().findLast((m) => isAtOrBelow(source, m.target));
   const what = around === undefined ? "its file system" : `${around.fstype}, mounted at ${around.target},`;
   return new StatusError(
     Code.FailedPrecondition,
-    `${source} cannot be shown with other ids: ${what} has no idmapped mounts on Linux ${release()}; use a file system that has, such as ext4 or xfs`,
+    `${source} cannot be shown with other ids: ${what} has no idmapped mounts on Linux ${release()}; use a file system that has them, such as ext4 or xfs`,
     error,
   );
 }

@@ -5,9 +5,9 @@ import { formatBytes } from "@keelson/plan/format-bytes.ts";
 import type { ExitReport } from "@keelson/runtimes/runtime.ts";
 import type { ExitReason } from "../records/container-state.ts";
 
-/** What is known of processes of a container that the kernel killed for want of memory. */
+/** What is known about the processes of a container that the kernel's OOM killer killed. */
 export interface OomReport extends MemoryPressure {
-  /** Oldest first; empty when the kernel's log does not tell. */
+  /** Oldest first; empty when the kernel's log does not name them. */
   victims: readonly OomKill[];
 }
 
@@ -18,9 +18,9 @@ interface Ended {
 }
 
 /**
- * The reason and message for the end of a container that had an exit code. Whoever was killed, its first process or one
- * that it waited for: a container that ends badly after an OOM kill is OOMKilled, unless it ended by the signal that
- * StopContainer sends. The message tells of the kill in any case.
+ * The reason and message for the end of a container with an exit code. Whichever process was killed, the first or one
+ * that it waited for: a container that fails after an OOM kill is OOMKilled, unless it ended by the signal that
+ * StopContainer sends. The message names the kill in any case.
  */
 export function endOf(
   report: ExitReport,
@@ -41,15 +41,15 @@ function describeKill(oom: OomReport | undefined, container: Ended): string {
   const victim = oom?.victims.at(-1);
   if (oom === undefined || victim === undefined)
     return `a process was killed: ${oom === undefined ? "the container ran out of memory" : limitOf(oom, container)}`;
-  const more = oom.oomKills > 1 ? `; it was the last of ${oom.oomKills} processes killed so` : "";
+  const more = oom.oomKills > 1 ? `; it was the last of ${oom.oomKills} processes killed` : "";
   return `process ${JSON.stringify(victim.name)} (pid ${victim.pid}) was killed: ${limitOfVictim(victim, oom, container)}${more}`;
 }
 
-/** Which limit it was, as the kernel's log has it. */
+/** Which limit it was, according to the kernel's log. */
 function limitOfVictim({ cgroup, limitedCgroup }: OomKill, oom: OomReport, container: Ended): string {
   const { cgroupPath } = container;
   if (limitedCgroup === undefined) return "the machine ran out of memory";
-  // The log's paths begin at the machine's root, ours at that of our cgroup namespace.
+  // The log's paths begin at the machine's root, ours at the root of our cgroup namespace.
   const root = cgroup.slice(0, `${cgroup}/`.lastIndexOf(`${cgroupPath}/`));
   const limited = limitedCgroup.startsWith(`${root}/`) ? limitedCgroup.slice(root.length) : limitedCgroup;
   if (limited === cgroupPath) return ownLimit(oom, container);

@@ -23,13 +23,13 @@ function newHost(t: TestContext, namespaceOptions: { network?: 0 | 2; pid?: 0 | 
     metadata: { name: "p", namespace: "d", uid: "u" },
     linux: { securityContext: { namespaceOptions } },
   });
-  const plan = planPodSandbox(
+  const plan = planPodSandbox({
     config,
-    "",
-    collectHostFacts(cgroups, "cgroupfs", { recursiveReadOnlyMounts: true, idMapProblem: "" }),
-    { name: "crun", recursiveReadOnlyMounts: true, userNamespaces: true, sandbox: "none" },
+    runtimeHandler: "",
+    host: collectHostFacts(cgroups, "cgroupfs", { recursiveReadOnlyMounts: true, idMapProblem: "" }),
+    handler: { name: "crun", recursiveReadOnlyMounts: true, userNamespaces: true, sandbox: "none" },
     id,
-  );
+  });
   return { dir, plan, host: new LinuxPodHost((pod) => join(dir, pod), cgroups) };
 }
 

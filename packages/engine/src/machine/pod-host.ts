@@ -20,13 +20,15 @@ import type { PodPlan } from "@keelson/plan/pod-plan.ts";
 import { hostRootOf, nobodyOf } from "@keelson/plan/user-namespace.ts";
 import { podFiles, sandboxBundle } from "../records/pod-files.ts";
 
-/** What a pod needs of the machine, apart from its network. Unit tests have a fake of it. */
+/** What a pod needs from the machine, apart from its network. Unit tests use a fake. */
 export interface PodHost {
   /** Makes the pod's directory with its namespaces, files and /dev/shm. */
   create(plan: PodPlan): Promise<void>;
   /** Starts the init of a pod that shares its PID namespace. */
   startInit(plan: PodPlan): Promise<ProcessIdentity>;
-  /** Makes the root file system of the container that is a pod's sandbox; returns its path, in the container's bundle. */
+  /**
+   * Makes the root file system of the container that is a pod's sandbox, in that container's bundle. Returns its path.
+   */
   makeSandboxRootfs(plan: PodPlan): Promise<string>;
   /** Writes /etc/hosts, for which the pod's addresses must be known. */
   writeHosts(plan: PodPlan, ips: readonly string[]): Promise<void>;
@@ -34,9 +36,9 @@ export interface PodHost {
   watch(init: ProcessIdentity, onEnd: () => void): Disposable;
   /** Whether the pod is as `create` left it. */
   isIntact(plan: PodPlan, init: ProcessIdentity | undefined): boolean;
-  /** Takes all of that down, as much of it as there is; may be repeated. */
+  /** Takes down whatever exists of all that. May be repeated. */
   destroy(plan: PodPlan, init: ProcessIdentity | undefined, signal: AbortSignal): Promise<void>;
-  /** Takes down the directory of a pod that has no record, with what is pinned and mounted in it. */
+  /** Takes down the directory of a pod without a record, with what is pinned and mounted in it. */
   destroyUnknown(id: string): Promise<void>;
 }
 
@@ -72,7 +74,7 @@ export class LinuxPodHost implements PodHost {
       ...(slice === undefined ? { cgroups: cgroupDirs(this.#cgroups, cgroup.path) } : {}),
       pin: files.pidns,
       ...(plan.userNamespace === undefined ? {} : { userns: files.userns, nobody: nobodyOf(plan.userNamespace) }),
-      // The last to go when memory is short: with it all containers of the pod end.
+      // The last to be killed when memory runs out: all containers of the pod end with it.
       oomScoreAdj: -998,
       ...(plan.network === "own" ? { netns: files.netns } : {}),
       ...(plan.ipc === "own" ? { ipcns: files.ipcns } : {}),
@@ -88,7 +90,7 @@ export class LinuxPodHost implements PodHost {
     const rootfs = join(bundle, "rootfs");
     for (const name of ["proc", "dev", "etc"]) makeDirectories(join(rootfs, name), 0o755);
     if (plan.userNamespace !== undefined) letThrough(plan, dir, dirname(bundle), bundle);
-    // The runtime would make them, but not every one where it is to be read-only.
+    // Runtimes make these, but not every runtime does so in a read-only root.
     for (const file of ["hostname", "resolv.conf"]) writeText(join(rootfs, "etc", file), "");
     const program = join(rootfs, "hold");
     namingFile(program, () => copyFileSync(podInitProgram(), program));
@@ -118,7 +120,7 @@ export class LinuxPodHost implements PodHost {
   }
 
   async destroy(plan: PodPlan, init: ProcessIdentity | undefined, signal: AbortSignal): Promise<void> {
-    // One that was started but not noted before a crash is found by its pin, or here below.
+    // An init that was started but not recorded before a crash is found by its pin, or by its cgroup below.
     if (init !== undefined) await killInit(init, signal);
     else await this.#killPinnedInit(plan.id);
     await this.#removeFiles(plan.id);
@@ -142,7 +144,10 @@ export class LinuxPodHost implements PodHost {
     }
   }
 
-  /** Where a pod without a cgroup_parent is. A slice is systemd's: it would know it for ever if only its directories went. */
+  /**
+   * Removes the cgroup of a pod without a cgroup_parent. A slice belongs to systemd, which would list it forever if
+   * only its directories went.
+   */
   async #removeOwnCgroup({ path, slice }: PodCgroup, signal: AbortSignal): Promise<void> {
     if (slice !== undefined) await stopUnit(slice, signal);
     await removeCgroup(this.#cgroups, path, {}, signal);
@@ -157,7 +162,7 @@ export class LinuxPodHost implements PodHost {
     await removeTreeAsync(dir);
   }
 
-  /** A pod whose record is lost may have an init all the same: the pin leads to it, and it to its cgroup. */
+  /** A pod without a record may still have an init: its pin leads to it, and it leads to its cgroup. */
   async #killPinnedInit(id: string): Promise<void> {
     const pid = initOf(podFiles(this.#dirOf(id)).pidns);
     if (pid === undefined) return;
@@ -169,14 +174,14 @@ export class LinuxPodHost implements PodHost {
   }
 }
 
-/** The first process of a pinned PID namespace; undefined when it has none left. */
+/** The first process of a pinned PID namespace; undefined when none is left. */
 function initOf(pin: string): number | undefined {
   const id = isNamespace(pin) ? namespaceId(pin) : null;
   if (id === null) return undefined;
   const members = readProcesses()
     .map((p) => p.pid)
     .filter((pid) => namespaceId(`/proc/${pid}/ns/pid`) === id);
-  // What it is called inside tells it from those that joined.
+  // It has pid 1 inside; processes that joined have not.
   return members.find((pid) => readStatus(pid)?.pids.at(-1) === 1);
 }
 
@@ -195,7 +200,7 @@ async function createPodNamespaces(plan: PodPlan, files: ReturnType<typeof podFi
   }
 }
 
-/** In the host's network, and where the config has no DNS, the host's own resolver settings. */
+/** Without a DNS config, and in the host's network, the host's own resolver settings. */
 function writeResolvConf(plan: PodPlan, path: string): void {
   if (plan.resolvConf !== undefined) {
     writeText(path, plan.resolvConf);
@@ -209,13 +214,15 @@ function writeResolvConf(plan: PodPlan, path: string): void {
   }
 }
 
-/** What the pod's containers may write belongs to their root. */
+/** Files that the pod's containers may write belong to their root user. */
 function giveToRoot({ userNamespace }: PodPlan, ...paths: string[]): void {
   const { uid, gid } = hostRootOf(userNamespace);
   for (const path of paths) chownSync(path, uid, gid);
 }
 
-/** The runtime is the root of the pod's user namespace when it looks for the root file system. */
+/**
+ * Opens directories to the root user of the pod's user namespace, as whom the runtime looks up the root file system.
+ */
 function letThrough({ userNamespace }: PodPlan, ...dirs: string[]): void {
   const { gid } = hostRootOf(userNamespace);
   for (const dir of dirs) {
@@ -224,7 +231,7 @@ function letThrough({ userNamespace }: PodPlan, ...dirs: string[]): void {
   }
 }
 
-/** What is mounted in it, such as debugfs, stays out: a mount namespace of a user namespace could not take it off again. */
+/** Leaves out mounts in it, such as debugfs: a mount namespace of a user namespace could not unmount them. */
 function bindSysfs(target: string): void {
   mkdirSync(target, { mode: 0o755 });
   bindMount("/sys", target, { readonly: true, propagation: "private" });
@@ -258,7 +265,7 @@ function isNamespace(pin: string): boolean {
   }
 }
 
-/** The init is ours to end when systemd does not take it. */
+/** If systemd does not take the init, it must be ended here. */
 async function moveInitToScope(init: ProcessIdentity, plan: PodPlan, slice: string): Promise<void> {
   const scope = planSandboxCgroup(plan).path.split("/").at(-1)!;
   try {
@@ -269,7 +276,7 @@ async function moveInitToScope(init: ProcessIdentity, plan: PodPlan, slice: stri
   }
 }
 
-/** SIGKILL ends the init and every process of its PID namespace; its end is seen before anybody reaps it. */
+/** SIGKILL ends the init and every process in its PID namespace. Its end is seen even before it is reaped. */
 async function killInit({ pid, startTicks }: ProcessIdentity, signal: AbortSignal): Promise<void> {
   const ended = Promise.withResolvers<void>();
   using _ = watchProcess(pid, startTicks, ended.resolve);

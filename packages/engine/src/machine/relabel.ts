@@ -8,8 +8,11 @@ import { lgetxattr, lsetxattr } from "@keelson/linux/file.ts";
 /** Where SELinux keeps a file's label (xattr(7)). */
 export const labelAttribute = "security.selinux";
 
-/** What a machine needs under labels of its own: relabelled, it would not boot any more. Those who relabel for Docker and Podman refuse the like. */
-const ofTheMachine = new Set([
+/**
+ * Directories that must keep their own labels: relabelled, a machine would no longer boot. Docker and Podman refuse the
+ * same.
+ */
+const machineDirectories = new Set([
   "/",
   "/bin",
   "/boot",
@@ -33,17 +36,18 @@ const ofTheMachine = new Set([
 ]);
 
 /**
- * Gives a file, or a directory with all in it, a label. Follows no link: directories are held open while what is in
- * them is labelled, so nobody who may write there can lead it elsewhere. What has the label already is not written, and
- * file systems without labels are left alone.
+ * Gives a file, or a directory with everything in it, a label. Follows no link: directories are held open while their
+ * entries are labelled, so nobody who may write there can redirect it. Writes no label that is already right, and
+ * leaves file systems without labels alone.
  *
- * Throws InvalidArgument for a directory that the machine itself needs, FailedPrecondition for what cannot be written.
+ * Throws InvalidArgument for a directory that the machine itself needs, FailedPrecondition when a label cannot be
+ * written.
  */
 export async function relabelTree(path: string, label: string, signal: AbortSignal): Promise<void> {
-  if (ofTheMachine.has(path))
+  if (machineDirectories.has(path))
     throw new StatusError(
       Code.InvalidArgument,
-      `mount source ${path}: it is the machine's own and must keep its SELinux labels; mount a directory in it, or leave out selinux_relabel`,
+      `mount source ${path}: it belongs to the machine and must keep its SELinux labels; mount a directory below it, or leave out selinux_relabel`,
     );
   const value = Buffer.from(`${label}\0`);
   try {
@@ -59,7 +63,7 @@ export async function relabelTree(path: string, label: string, signal: AbortSign
   }
 }
 
-/** How many files a turn of the event loop may take. */
+/** How many files to label in one turn of the event loop. */
 const filesPerTurn = 256;
 
 async function relabelBelow(
@@ -72,7 +76,7 @@ async function relabelBelow(
   if (fd === undefined) return;
   try {
     const held = Buffer.from(`/proc/self/fd/${fd}/`);
-    // As bytes: a name need not be UTF-8.
+    // As bytes: names need not be UTF-8.
     for (const entry of await readdir(held, { withFileTypes: true, encoding: "buffer" })) {
       const inside = Buffer.concat([held, entry.name]);
       setLabel(inside, value);
@@ -85,7 +89,7 @@ async function relabelBelow(
   }
 }
 
-/** Undefined for what is no directory, or no longer one. */
+/** Undefined for what is not a directory, or no longer one. */
 function openDirectory(path: string | Buffer): number | undefined {
   try {
     return openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);

@@ -3,21 +3,21 @@ import { join } from "node:path";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
 
-/** What path_resolution(7) allows in one path. */
+/** How many links path_resolution(7) allows in one path. */
 const maxLinks = 40;
 
 /**
- * Reads a file of a container's root file system, resolving links as a process in the container
- * would: an absolute one begins at `root`, and `..` stops there. Only for a root that nobody else
- * changes meanwhile, as that of a container which has not started.
+ * Reads a file of a container's root file system and resolves links as a process in the container would: an absolute
+ * one begins at `root`, and `..` stops there. Only for a root that nobody else changes in the meantime, such as that of
+ * a container that has not started.
  *
- * Undefined when there is no such file. Throws InvalidArgument for more than `maxBytes`, for what is
- * no regular file and for too many links.
+ * Undefined when there is no such file. Throws InvalidArgument for more than `maxBytes`, for anything but a regular
+ * file and for too many links.
  */
 export function readRootFile(root: string, path: string, maxBytes: number): string | undefined {
   const resolved = resolveInRoot(root, path);
   if (resolved === undefined) return undefined;
-  // O_NONBLOCK: a FIFO in the place of the file must not hold the daemon.
+  // O_NONBLOCK: a FIFO in place of the file must not hang the daemon.
   const fd = openSync(join(root, resolved), constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {
     const { size } = checkRegular(fd, path, maxBytes);
@@ -40,9 +40,9 @@ function checkRegular(fd: number, path: string, maxBytes: number): { size: numbe
 }
 
 /**
- * The path below `root`, free of links, that `path` leads to; undefined when it leads nowhere.
+ * The path below `root`, without links, that `path` leads to; undefined when it leads nowhere.
  *
- * @param hostPathOf where a path of the container is on the host, when something is mounted in it
+ * @param hostPathOf where a path of the container is on the host, if something is mounted in the container.
  */
 export function resolveInRoot(
   root: string,
@@ -72,7 +72,7 @@ export function resolveInRoot(
   return `/${done.join("/")}`;
 }
 
-/** Where a path's last part leads when it is a link; undefined when there is nothing. */
+/** Where the last part of a path points if it is a link; undefined when nothing exists there. */
 function lookUp(path: string): { link: string | undefined } | undefined {
   try {
     return { link: lstatSync(path).isSymbolicLink() ? readlinkSync(path) : undefined };

@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { withBaseSpec } from "@keelson/plan/base-spec.ts";
 import { planSandboxCgroup } from "@keelson/plan/cgroup-path.ts";
 import { sandboxSpec } from "@keelson/plan/sandbox-spec.ts";
@@ -7,7 +8,7 @@ import { podDir } from "../records/paths.ts";
 import { ownNamespaces, podFiles, sandboxBundle } from "../records/pod-files.ts";
 import type { PodRecord } from "../records/pod-record.ts";
 
-/** What a runtime is told of the container that is a pod's sandbox. */
+/** What a runtime needs to know about the container that is a pod's sandbox. */
 export function sandboxContainerOf(
   d: Pick<Handlers, "paths">,
   { id, plan }: Pick<PodRecord, "id" | "plan">,
@@ -25,8 +26,8 @@ export function sandboxContainerOf(
 }
 
 /**
- * Makes and starts the container that is a pod's sandbox, in the namespaces and with the network that the pod has by
- * then. It is on record before it is started; what a failure leaves of it is endSandbox's to take down.
+ * Creates and starts the container that is a pod's sandbox, in the pod's namespaces and with its network, which exist
+ * by then. It is recorded before it is started; endSandbox takes down what a failure leaves.
  */
 export async function startSandbox(
   d: Pick<Records, "pods"> & Handlers & Machine & Deadlines,
@@ -56,7 +57,7 @@ export async function startSandbox(
   await runtime.start(container, sandbox, withTimeout);
 }
 
-/** Takes down whatever there is of a pod's sandbox, and so of all containers in it; may be repeated. */
+/** Takes down whatever exists of a pod's sandbox, and with it all containers inside. May be repeated. */
 export async function endSandbox(
   d: Handlers & Pick<Machine, "containerHost">,
   pod: PodRecord,
@@ -72,12 +73,19 @@ export async function endSandbox(
   await runtime.delete(container, signal);
 }
 
-/** The process whose PID namespace the containers of a pod share that is a container itself. */
+/** Takes down the sandbox container, if there is one, of a pod of which only the id is known. May be repeated. */
+export async function endUnknownSandbox(d: Handlers, id: string, signal: AbortSignal): Promise<void> {
+  const bundleDir = sandboxBundle(podDir(d.paths, id), id);
+  if (existsSync(bundleDir))
+    for (const { runtime } of d.runtimes.all()) await runtime.delete({ id, bundleDir }, signal);
+}
+
+/** The process of a pod's sandbox container, whose PID namespace the pod's containers share. */
 export function sandboxPid({ sandbox }: PodRecord): number | undefined {
   return sandbox === undefined ? undefined : (sandbox.main ?? sandbox.monitor).pid;
 }
 
-/** Whether a pod's sandbox runs no more. */
+/** Whether a pod's sandbox has ended. */
 export async function hasSandboxEnded(
   d: Handlers,
   pod: PodRecord,

@@ -1,51 +1,47 @@
-import type { Stage } from "@keelson/base/joined-calls.ts";
 import type { Deadlines, Exits, Logging, Records, Turns } from "../capabilities.ts";
+import { type Progress, unfollowed } from "../progress.ts";
 import type { PodRecord } from "../records/pod-record.ts";
 import { podTransition } from "../records/pod-state.ts";
 import { sandboxContainerOf } from "./sandbox-container.ts";
 import { type PodTeardown, removeLeftoversOf, stopContainersOf, teardownPod } from "./teardown.ts";
 
-/** What stopping a pod with its containers takes. */
+/** What stopping a pod with its containers needs. */
 export type PodStopping = Records & Pick<Turns, "podLock"> & PodTeardown & Exits & Deadlines & Logging;
 
-/**
- * Stops a pod with its containers; returns its record as it is then, undefined when it is gone.
- *
- * @param tell of what goes on within a stage, which errors name by themselves.
- */
+/** Stops a pod with its containers. Returns its record as it is then, undefined when there is no such pod. */
 export async function stopPod(
   d: PodStopping,
   id: string,
   signal: AbortSignal,
-  stage: Stage = () => undefined,
-  tell: Stage = () => undefined,
+  progress: Progress = unfollowed,
 ): Promise<PodRecord | undefined> {
-  // Before the lock, which is not held while containers end; again under it for one that came meanwhile.
+  const { stage } = progress;
+  // Before the lock, which is not held while containers end; again under it for containers that came in the meantime.
   stage("end its containers");
-  await stopContainersOf(d, id, signal, tell);
+  await stopContainersOf(d, id, signal, progress);
   stage("wait for other calls on the pod");
   using _ = await d.podLock.acquire(id, signal);
   stage("end its containers");
   await removeLeftoversOf(d, id, signal);
-  await stopContainersOf(d, id, signal, tell);
-  return await stopLockedPod(d, id, signal, stage, tell);
+  await stopContainersOf(d, id, signal, progress);
+  return await stopLockedPod(d, id, signal, progress);
 }
 
 /**
- * The part of stopping for which the pod's lock is held. The pod is `stopping` on disk before the
- * first effect: what fails or crashes on the way leaves no pod that looks ready.
+ * The part of stopping for which the caller holds the pod lock. The pod is `stopping` on disk before the first effect,
+ * so that a failure or crash leaves no pod that looks ready.
  */
 export async function stopLockedPod(
   d: Records & PodTeardown,
   id: string,
   signal: AbortSignal,
-  stage: Stage = () => undefined,
-  tell: Stage = () => undefined,
+  progress: Progress = unfollowed,
 ): Promise<PodRecord | undefined> {
   const pod = d.pods.get(id);
   if (pod === undefined || pod.state.is === "notReady") return pod;
+  if (pod.state.is === "unreadable" && pod.state.isStopped) return pod;
   const stopping = d.pods.update(id, (p) => ({ ...p, state: podTransition(p.state, { type: "stopping" }) }));
-  await teardownPod(d, stopping, signal, stage, tell);
+  await teardownPod(d, stopping, signal, progress);
   return d.pods.update(id, (p) => ({
     ...p,
     init: undefined,
@@ -55,8 +51,8 @@ export async function stopLockedPod(
 }
 
 /**
- * Watches what holds a pod: the init of its PID namespace, or the container that is its sandbox. When that dies, so does
- * everything in it: the pod is then stopped, and its kubelet makes another one.
+ * Watches what holds a pod together: the init of its PID namespace, or the container that is its sandbox. When that
+ * dies, everything in it dies too; the pod is then stopped, and the kubelet makes another one.
  */
 export function watchPod(d: PodStopping, pod: PodRecord): void {
   const { init, sandbox } = pod;
@@ -69,7 +65,7 @@ export function watchPod(d: PodStopping, pod: PodRecord): void {
 }
 
 async function holderEnded(d: PodStopping, id: string, holder: string): Promise<void> {
-  // Stopping a pod ends it; only a death that nobody asked for is news.
+  // Stopping a pod ends its holder; only an unexpected end needs a stop.
   if (d.pods.get(id)?.state.is !== "ready") return;
   d.log.warn({ podSandboxId: id }, `${holder} has ended; stopping the pod`);
   try {
@@ -77,7 +73,7 @@ async function holderEnded(d: PodStopping, id: string, holder: string): Promise<
   } catch (error) {
     d.log.error(
       { podSandboxId: id, err: error },
-      "a pod that nothing holds any more cannot be stopped; StopPodSandbox tries again",
+      "a pod whose holder has ended cannot be stopped; StopPodSandbox will try again",
     );
   }
 }

@@ -3,7 +3,8 @@ import { test } from "node:test";
 import { ContainerConfig, LinuxContainerResources, PodSandboxConfig } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { HostFacts } from "@keelson/plan/host-facts.ts";
 import { planPodSandbox } from "@keelson/plan/pod-plan.ts";
-import { openDatabase, RecordTable } from "@keelson/store/record-table.ts";
+import { openDatabase } from "@keelson/store/database.ts";
+import { RecordTable } from "@keelson/store/record-table.ts";
 import { type ContainerRecord, readContainerRecord, writeContainerRecord } from "./container-record.ts";
 import { type PodRecord, readPodRecord, writePodRecord } from "./pod-record.ts";
 
@@ -57,13 +58,13 @@ const podConfig = PodSandboxConfig.fromPartial({
 });
 const pod: PodRecord = {
   id,
-  plan: planPodSandbox(
-    podConfig,
-    "",
+  plan: planPodSandbox({
+    config: podConfig,
+    runtimeHandler: "",
     host,
-    { name: "crun", recursiveReadOnlyMounts: true, userNamespaces: true, sandbox: "container" },
+    handler: { name: "crun", recursiveReadOnlyMounts: true, userNamespaces: true, sandbox: "container" },
     id,
-  ),
+  }),
   name: "p",
   config: podConfig,
   runtimeHandler: "",
@@ -105,8 +106,44 @@ for (const [what, change] of [
     { state: { is: "created", main: { pid: 1, startTicks: 1 }, monitor: { pid: 4, startTicks: 6 } } },
   ],
   ["a config that is no message", { config: "/////w==" }],
+  ["a cgroup elsewhere", { cgroupPath: "/a/../b" }],
+  ["no image", { imageId: undefined }],
 ] as const) {
-  test(`a damaged record is refused: ${what}`, () => {
-    assert.throws(() => readContainerRecord({ ...writeContainerRecord(container), ...change }));
+  test(`a damaged record is refused, by the field's name: ${what}`, () => {
+    assert.throws(
+      () => readContainerRecord({ ...writeContainerRecord(container), ...change }),
+      new RegExp(Object.keys(change)[0]!),
+    );
   });
 }
+
+for (const [what, change] of [
+  ["no cgroup", { cgroup: undefined }],
+  ["a cgroup elsewhere", { cgroup: { ...pod.plan.cgroup, path: "/a/../b" } }],
+  ["a namespace mode of a later build", { network: "shared" }],
+  ["an impossible port", { portMappings: [{ protocol: "tcp", containerPort: 80, hostPort: 70_000, hostIP: "" }] }],
+  ["labels that are none", { labels: { a: 1 } }],
+  ["a sysctl without its file", { sysctls: [{ name: "a.b", value: "1", namespace: "ipc" }] }],
+  ["no size of /dev/shm", { shmSizeBytes: undefined }],
+] as const) {
+  test(`a pod's damaged plan is refused, by the field's name: ${what}`, () => {
+    const plan = { ...pod.plan, ...change };
+    assert.throws(() => readPodRecord({ ...writePodRecord(pod), plan }), new RegExp(`plan.${Object.keys(change)[0]}`));
+  });
+}
+
+test("what older builds did not write has the value that it stood for then", () => {
+  const { sandbox: _, ...plan } = pod.plan;
+  assert.equal(readPodRecord({ ...writePodRecord(pod), plan }).plan.sandbox, "none");
+  const { mountedImages: __, ...written } = writeContainerRecord(container) as ContainerRecord;
+  assert.deepEqual(readContainerRecord(written).mountedImages, []);
+});
+
+test("what a later build wrote beside is written back with the rest", () => {
+  const later = { later: { a: [1] } };
+  const { plan, state } = pod;
+  const writtenPod = { ...writePodRecord(pod), ...later, plan: { ...plan, ...later }, state: { ...state, ...later } };
+  assert.deepEqual(writePodRecord(readPodRecord(writtenPod)), writtenPod);
+  const written = { ...writeContainerRecord(container), ...later, state: { ...container.state, ...later } };
+  assert.deepEqual(writeContainerRecord(readContainerRecord(written)), { ...written, resizing: undefined });
+});

@@ -1,7 +1,7 @@
 import { ContainerConfig, LinuxContainerResources } from "@keelson/cri/gen/runtime/v1/api.ts";
 import * as v from "valibot";
 import type { ContainerState } from "./container-state.ts";
-import { idSchema, messageSchema, processesSchema } from "./pod-record.ts";
+import { cgroupPathSchema, idSchema, messageSchema, parseAs, processesSchema } from "./parse-record.ts";
 
 /** An image that a container has as a volume. */
 export interface MountedImage {
@@ -48,11 +48,12 @@ export interface ContainerRecord {
 const config = messageSchema(ContainerConfig);
 const resources = messageSchema(LinuxContainerResources);
 
+/** Every state that is ever written. */
 const stateSchema = v.variant("is", [
-  v.object({ is: v.literal("creating") }),
-  v.object({ is: v.literal("created"), ...processesSchema }),
-  v.object({ is: v.literal("running"), ...processesSchema, startedAtNs: v.bigint() }),
-  v.object({
+  v.looseObject({ is: v.literal("creating") }),
+  v.looseObject({ is: v.literal("created"), ...processesSchema }),
+  v.looseObject({ is: v.literal("running"), ...processesSchema, startedAtNs: v.bigint() }),
+  v.looseObject({
     is: v.literal("exited"),
     exitCode: v.number(),
     reason: v.picklist(["Completed", "Error", "OOMKilled", "StartError", "MonitorLost", "NodeRebooted"]),
@@ -60,12 +61,13 @@ const stateSchema = v.variant("is", [
     startedAtNs: v.bigint(),
     finishedAtNs: v.bigint(),
   }),
-  v.object({ is: v.literal("unknown"), message: v.string() }),
+  v.looseObject({ is: v.literal("unknown"), message: v.string() }),
 ]);
 
 const id = v.pipe(v.number(), v.integer(), v.minValue(0));
 
-const schema = v.object({
+/** What a newer build has written beside is kept, and written back with the rest. */
+export const containerRecordSchema = v.looseObject({
   id: idSchema,
   name: v.string(),
   podId: idSchema,
@@ -73,15 +75,18 @@ const schema = v.object({
   imageId: v.string(),
   layers: v.array(v.string()),
   // Records from before there were any have none.
-  mountedImages: v.optional(
-    v.array(v.object({ name: v.string(), imageId: v.string(), layers: v.array(v.string()) })),
+  mountedImages: v.exactOptional(
+    v.array(v.looseObject({ name: v.string(), imageId: v.string(), layers: v.array(v.string()) })),
     [],
   ),
   handler: v.string(),
   logPath: v.string(),
-  cgroupPath: v.string(),
-  stopSignal: v.object({ name: v.string(), number: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(64)) }),
-  user: v.object({ uid: id, gid: id, supplementalGroups: v.array(id) }),
+  cgroupPath: cgroupPathSchema,
+  stopSignal: v.looseObject({
+    name: v.string(),
+    number: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(64)),
+  }),
+  user: v.looseObject({ uid: id, gid: id, supplementalGroups: v.array(id) }),
   resources: v.optional(resources.read),
   resizing: v.optional(resources.read),
   createdAtNs: v.bigint(),
@@ -94,9 +99,20 @@ export function layersOf(record: ContainerRecord): string[] {
   return [...record.layers, ...record.mountedImages.flatMap((image) => image.layers)];
 }
 
+/**
+ * Why it cannot be told which layers containers stand on, so that none may be removed; undefined when it can.
+ *
+ * @param strayRows how many more there are of which not even the id can be read.
+ */
+export function whyLayersAreHeld(containers: readonly ContainerRecord[], strayRows: number): string | undefined {
+  const unknown = containers.find(({ state }) => state.is === "unreadable" && !state.hasLayers);
+  if (unknown !== undefined) return `the layers of container ${unknown.id}, whose record cannot be read, are not known`;
+  return strayRows > 0 ? "there is the record of a container of which not even the id can be read" : undefined;
+}
+
 /** Reads what writeContainerRecord made. Throws what is wrong with it. */
 export function readContainerRecord(value: unknown): ContainerRecord {
-  const record = v.parse(schema, value);
+  const record = parseAs(containerRecordSchema, value);
   return { ...record, resources: record.resources };
 }
 

@@ -11,6 +11,7 @@ const states: ContainerState[] = [
   { is: "running", main, monitor, startedAtNs: 5n },
   { is: "exited", exitCode: 1, reason: "Error", message: "", startedAtNs: 5n, finishedAtNs: 6n },
   { is: "unknown", message: "?" },
+  { is: "unreadable", message: "?", processes: { main, monitor }, hasLayers: true, ended: undefined },
 ];
 const events: ContainerEvent[] = [
   { type: "created", main, monitor },
@@ -26,6 +27,8 @@ const table = {
   running: ["-", "-", "exited", "unknown"],
   exited: ["-", "-", "exited", "-"],
   unknown: ["-", "-", "exited", "unknown"],
+  // Whoever reads its record again finds out the rest.
+  unreadable: ["-", "-", "unreadable", "-"],
 } as const;
 
 for (const state of states) {
@@ -54,7 +57,13 @@ test("the first report of an exit counts", () => {
   assert.equal(containerTransition(states[3]!, events[2]!, 1n), states[3]);
 });
 
-test("a start that is noted after the exit only adds its time", () => {
+test("of a container whose record cannot be read the first end is remembered beside", () => {
+  const ended = containerTransition(states[5]!, events[2]!, 1n);
+  assert.deepEqual(ended, { ...states[5]!, ended: { exitCode: 0, finishedAtNs: 9n } });
+  assert.deepEqual(containerTransition(ended, { ...events[2]!, exitCode: 3 } as ContainerEvent, 1n), ended);
+});
+
+test("a start that is recorded after the exit only adds its time", () => {
   const early = containerTransition(states[1]!, events[2]!, 1n);
   assert.deepEqual(containerTransition(early, events[1]!, 1n), { ...early, startedAtNs: 5n });
 });

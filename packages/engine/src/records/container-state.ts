@@ -7,7 +7,20 @@ export type ContainerState =
   | ({ readonly is: "created" } & RunningProcesses)
   | ({ readonly is: "running"; readonly startedAtNs: bigint } & RunningProcesses)
   | ({ readonly is: "exited" } & Exit)
-  | { readonly is: "unknown"; readonly message: string };
+  | { readonly is: "unknown"; readonly message: string }
+  | ({ readonly is: "unreadable" } & UnreadableContainer);
+
+/** Of a container whose record cannot be read: nobody writes this state. It may run, and is left alone. */
+export interface UnreadableContainer {
+  /** What is wrong with the record. */
+  readonly message: string;
+  /** What runs of it; undefined when that cannot be told. */
+  readonly processes: RunningProcesses | undefined;
+  /** Whether the record says which layers it stands on. */
+  readonly hasLayers: boolean;
+  /** How it ended, as far as that is known, since this build looks; undefined while it may run. */
+  readonly ended: { readonly exitCode: number; readonly finishedAtNs: bigint } | undefined;
+}
 
 interface Exit {
   readonly exitCode: number;
@@ -49,7 +62,7 @@ export function containerTransition(state: ContainerState, event: ContainerEvent
     case "exited":
       return exited(state, event, createdAtNs);
     case "lost":
-      if (state.is !== "exited") return { is: "unknown", message: event.message };
+      if (state.is !== "exited" && state.is !== "unreadable") return { is: "unknown", message: event.message };
       break;
   }
   throw refused(state, event);
@@ -57,7 +70,7 @@ export function containerTransition(state: ContainerState, event: ContainerEvent
 
 function started(state: ContainerState, atNs: bigint): ContainerState {
   if (state.is === "created") return { ...state, is: "running", startedAtNs: atNs };
-  // A container that ends at once may be seen to exit before its start is noted.
+  // A container that ends at once may be seen to exit before its start is recorded.
   if (state.is === "exited" && state.startedAtNs === 0n)
     return { ...state, startedAtNs: atNs, finishedAtNs: latest(state.finishedAtNs, atNs) };
   throw refused(state, { type: "started" });
@@ -70,6 +83,8 @@ function exited(
 ): ContainerState {
   // The first report of an exit is the one that counts.
   if (state.is === "exited") return state;
+  if (state.is === "unreadable")
+    return { ...state, ended: state.ended ?? { exitCode: event.exitCode, finishedAtNs: event.atNs } };
   const startedAtNs = state.is === "running" ? state.startedAtNs : 0n;
   return {
     is: "exited",

@@ -10,14 +10,14 @@ const { CONTAINER_CREATED_EVENT, CONTAINER_STARTED_EVENT, CONTAINER_STOPPED_EVEN
 /** How many events may wait for a client; one that is further behind must list again anyway. */
 const maxWaiting = 1000;
 
-/** Something that became of a pod (then `id` is the pod's) or of one of its containers. */
+/** Something that happened to a pod (then `id` is the pod's) or to one of its containers. */
 export interface PodEvent {
   type: ContainerEventType;
   id: string;
   atNs: bigint;
   /** As it was then; undefined when it is gone. */
   pod: PodRecord | undefined;
-  /** All of the pod's that can be shown, as they were then. */
+  /** All of the pod's containers that can be shown, as they were then. */
   containers: readonly ContainerRecord[];
 }
 
@@ -25,13 +25,13 @@ export interface EventsDeps {
   readonly pods: RecordStore<PodRecord>;
   readonly containers: RecordStore<ContainerRecord>;
   nowNs(): bigint;
-  /** Told when a client was too slow, with how many events it does not get. */
+  /** Called when a client was too slow, with how many events it does not get. */
   onDropped(count: number): void;
 }
 
 /**
- * CRI: GetContainerEvents. What becomes of pods and containers, in order, from the changes of their
- * records: whatever a list would show, an event has told. Costs nothing while nobody listens.
+ * CRI: GetContainerEvents. What happens to pods and containers, in order, derived from the changes of their records:
+ * whatever a list would show, an event has reported. Costs nothing while nobody listens.
  */
 export class Events {
   readonly #d: EventsDeps;
@@ -44,10 +44,9 @@ export class Events {
   }
 
   /**
-   * Events for one client until its signal aborts. They begin with those that would have led to
-   * what there is now, so that a client that comes late, or again after a restart of the daemon,
-   * needs no list to begin with. Throws ResourceExhausted when the client is so slow that it would
-   * miss some: it must begin anew.
+   * Events for one client until its signal aborts. They begin with those that would have led to the present state, so
+   * that a client that connects late, or again after a restart of the daemon, needs no list first. Throws
+   * ResourceExhausted when the client is so slow that it would miss some: it must begin anew.
    */
   async *follow(signal: AbortSignal): AsyncGenerator<PodEvent> {
     const client = new Client(signal, this.#beginning());
@@ -64,14 +63,14 @@ export class Events {
     const [was, is] = [podPhase(before), podPhase(after)];
     const record = after ?? before;
     if (record === undefined || was === is) return;
-    // A pod that is there is running: the CRI has no pod that was only created.
+    // A pod that exists is running: the CRI has no pod that was only created.
     if (was === undefined && is === "ready")
-      this.#tell([
+      this.#send([
         this.#event(CONTAINER_CREATED_EVENT, record.id, record),
         this.#event(CONTAINER_STARTED_EVENT, record.id, record),
       ]);
-    if (was === "ready") this.#tell([this.#event(CONTAINER_STOPPED_EVENT, record.id, after)]);
-    if (was !== undefined && is === undefined) this.#tell([this.#event(CONTAINER_DELETED_EVENT, record.id, after)]);
+    if (was === "ready") this.#send([this.#event(CONTAINER_STOPPED_EVENT, record.id, after)]);
+    if (was !== undefined && is === undefined) this.#send([this.#event(CONTAINER_DELETED_EVENT, record.id, after)]);
   }
 
   #containerChanged(before: ContainerRecord | undefined, after: ContainerRecord | undefined): void {
@@ -80,10 +79,10 @@ export class Events {
     if (record === undefined) return;
     const pod = this.#d.pods.get(record.podId);
     const types = typesBetween(before, after);
-    this.#tell(types.map((type) => this.#event(type, record.id, pod, record.podId)));
+    this.#send(types.map((type) => this.#event(type, record.id, pod, record.podId)));
   }
 
-  /** Of each pod, then of each of its containers. */
+  /** The events of each pod, then of each of its containers. */
   *#beginning(): Iterable<PodEvent> {
     const containers = Map.groupBy(this.#d.containers.all(), (c) => c.podId);
     for (const pod of this.#d.pods.all()) {
@@ -115,7 +114,7 @@ export class Events {
     };
   }
 
-  #tell(events: readonly PodEvent[]): void {
+  #send(events: readonly PodEvent[]): void {
     for (const client of this.#clients) {
       const dropped = client.add(events);
       if (dropped > 0) this.#d.onDropped(dropped);
@@ -123,10 +122,10 @@ export class Events {
   }
 }
 
-/** What waits for one client. */
+/** The events that wait for one client. */
 class Client {
   readonly #signal: AbortSignal;
-  /** What there was when it came; made as it is read. */
+  /** The state when it connected; made as it is read. */
   readonly #beginning: Iterator<PodEvent>;
   readonly #waiting: PodEvent[] = [];
   #isTooSlow = false;
@@ -138,7 +137,7 @@ class Client {
     signal.addEventListener("abort", () => this.#wake?.(), { once: true });
   }
 
-  /** Returns how many were not taken because too many wait already. */
+  /** Returns how many were dropped because too many wait already. */
   add(events: readonly PodEvent[]): number {
     if (this.#isTooSlow || this.#waiting.length + events.length > maxWaiting) {
       const dropped = events.length + this.#waiting.length;
@@ -158,7 +157,7 @@ class Client {
       if (this.#isTooSlow)
         throw new StatusError(
           Code.ResourceExhausted,
-          `more than ${maxWaiting} events waited for this client, which was too slow to read them; call GetContainerEvents again, it begins with what there is`,
+          `more than ${maxWaiting} events waited for this client, which was too slow to read them; call GetContainerEvents again, it begins with the present state`,
         );
       const early = this.#beginning.next();
       if (early.done !== true) return early.value;
@@ -187,13 +186,19 @@ function phasesOf(record: ContainerRecord | undefined): readonly ContainerEventT
         ...(hasStarted(record) ? [CONTAINER_STARTED_EVENT] : []),
         CONTAINER_STOPPED_EVENT,
       ];
+    case "unreadable":
+      return [
+        CONTAINER_CREATED_EVENT,
+        CONTAINER_STARTED_EVENT,
+        ...(record.state.ended === undefined ? [] : [CONTAINER_STOPPED_EVENT]),
+      ];
   }
 }
 
 function typesBetween(before: ContainerRecord | undefined, after: ContainerRecord | undefined): ContainerEventType[] {
   const known = phasesOf(before);
   if (after === undefined) return known.length === 0 ? [] : [CONTAINER_DELETED_EVENT];
-  // One that ended before its start was noted: its start is told of no more.
+  // One that ended before its start was recorded: its start is not reported any more.
   if (known.includes(CONTAINER_STOPPED_EVENT)) return [];
   return phasesOf(after).filter((type) => !known.includes(type));
 }
@@ -208,7 +213,7 @@ function timeOf(type: ContainerEventType, { createdAtNs, state }: ContainerRecor
   return createdAtNs;
 }
 
-/** undefined while it is not shown. */
+/** Undefined while it is not shown. */
 function podPhase(record: PodRecord | undefined): "ready" | "stopped" | undefined {
   if (record === undefined || record.state.is === "creating") return undefined;
   return record.state.is === "ready" ? "ready" : "stopped";

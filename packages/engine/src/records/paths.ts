@@ -1,6 +1,6 @@
 import { join } from "node:path";
 
-/** Where everything is: `root` lasts, `state` is gone at the next boot. */
+/** Where everything is kept: `root` lasts, `state` is gone at the next boot. */
 export interface Paths {
   readonly root: string;
   readonly state: string;
@@ -14,7 +14,7 @@ export const lockPath = (p: Paths) => join(p.root, "lock");
 export const podDir = (p: Paths, id: string) => join(p.state, "pods", id);
 /** A container's bundle: config.json, rootfs, the monitor's sockets. */
 export const bundleDir = (p: Paths, id: string) => join(p.state, "containers", id);
-/** Where the start tries what the kernel can; there is nothing else of it. */
+/** Where the start tries what the kernel can do; empty at all other times. */
 export const probeDir = (p: Paths) => join(p.root, "probe");
 /** The writable layers of all containers. */
 export const containersDir = (p: Paths) => join(p.root, "containers");

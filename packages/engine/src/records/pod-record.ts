@@ -3,6 +3,8 @@ import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
 import type { PodPlan } from "@keelson/plan/pod-plan.ts";
 import type { RunningProcesses } from "@keelson/runtimes/runtime.ts";
 import * as v from "valibot";
+import { idSchema, messageSchema, parseAs, processesSchema, processIdentitySchema } from "./parse-record.ts";
+import { podPlanSchema } from "./pod-plan-schema.ts";
 import type { PodState } from "./pod-state.ts";
 
 /** A pod sandbox as it is kept on disk. */
@@ -31,70 +33,23 @@ export interface PodRecord {
   readonly state: PodState;
 }
 
-/** Ids are made by the daemon: 64 hex digits, safe in paths. */
-export const idSchema = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
-
-/** What pod/state.ts calls ProcessIdentity. */
-export const processIdentitySchema = v.object({
-  pid: v.pipe(v.number(), v.integer(), v.minValue(2)),
-  startTicks: v.pipe(v.number(), v.integer()),
-});
-
-/** What runtime/runtime.ts calls RunningProcesses. */
-export const processesSchema = { main: v.exactOptional(processIdentitySchema), monitor: processIdentitySchema };
-
-/** Bytes of a CRI message in base64: what is stored stays readable by later versions of the protocol. */
-export function messageSchema<T>(message: { encode(m: T): { finish(): Uint8Array }; decode(bytes: Uint8Array): T }) {
-  return {
-    read: v.pipe(
-      v.string(),
-      v.transform((text): T => message.decode(Buffer.from(text, "base64"))),
-    ),
-    write: (m: T): string => Buffer.from(message.encode(m).finish()).toString("base64"),
-  };
-}
-
 const config = messageSchema(PodSandboxConfig);
 const resources = messageSchema(LinuxContainerResources);
 
-const idMappings = v.pipe(
-  v.array(v.object({ containerId: v.number(), hostId: v.number(), length: v.number() })),
-  v.minLength(1),
-);
-
-/** Checked where a damaged value could lead teardown astray: paths and what decides which steps there are. */
-const planSchema = v.pipe(
-  v.looseObject({
-    id: idSchema,
-    metadata: v.object({ name: v.string(), uid: v.string(), namespace: v.string(), attempt: v.number() }),
-    nameKey: v.string(),
-    hostname: v.string(),
-    userNamespace: v.exactOptional(v.object({ uids: idMappings, gids: idMappings })),
-    network: v.picklist(["own", "host"]),
-    ipc: v.picklist(["own", "host"]),
-    uts: v.picklist(["own", "host"]),
-    pid: v.picklist(["pod", "container", "host"]),
-    portMappings: v.array(v.looseObject({})),
-    seLinux: v.optional(v.object({ user: v.string(), role: v.string(), type: v.string(), level: v.string() })),
-    // Plans from before there was a choice have none.
-    sandbox: v.optional(v.picklist(["none", "container"]), "none"),
-    cgroup: v.looseObject({ path: v.pipe(v.string(), v.regex(/^\/(?!(.*\/)?\.\.?(\/|$))/)), own: v.boolean() }),
-  }),
-  v.transform((plan): PodPlan => plan as unknown as PodPlan),
-);
-
+/** Every state that is ever written. */
 const stateSchema = v.variant("is", [
-  v.object({ is: v.literal("creating") }),
-  v.object({ is: v.literal("ready"), ips: v.array(v.string()) }),
-  v.object({ is: v.literal("stopping") }),
-  v.object({ is: v.literal("notReady") }),
+  v.looseObject({ is: v.literal("creating") }),
+  v.looseObject({ is: v.literal("ready"), ips: v.array(v.string()) }),
+  v.looseObject({ is: v.literal("stopping") }),
+  v.looseObject({ is: v.literal("notReady") }),
 ]);
 
-const schema = v.object({
+/** What a newer build has written beside is kept, and written back with the rest. */
+export const podRecordSchema = v.looseObject({
   id: idSchema,
   name: v.string(),
   config: config.read,
-  plan: planSchema,
+  plan: podPlanSchema,
   runtimeHandler: v.string(),
   handler: v.string(),
   createdAtNs: v.bigint(),
@@ -108,7 +63,7 @@ const schema = v.object({
 
 /** Reads what writePodRecord made. Throws what is wrong with it. */
 export function readPodRecord(value: unknown): PodRecord {
-  const record = v.parse(schema, value);
+  const record = parseAs(podRecordSchema, value);
   return { ...record, init: record.init };
 }
 

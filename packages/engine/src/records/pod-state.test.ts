@@ -8,6 +8,7 @@ const states: PodState[] = [
   { is: "ready", ips: ["10.0.0.2"] },
   { is: "stopping" },
   { is: "notReady" },
+  { is: "unreadable", message: "?", hasPlan: true, isStopped: false },
 ];
 const events: PodEvent[] = [{ type: "ready", ips: ["10.0.0.2"] }, { type: "stopping" }, { type: "stopped" }];
 
@@ -17,6 +18,7 @@ const table = {
   ready: ["-", "stopping", "notReady"],
   stopping: ["-", "stopping", "notReady"],
   notReady: ["-", "-", "notReady"],
+  unreadable: ["-", "unreadable", "unreadable"],
 } as const;
 
 for (const state of states) {
@@ -34,3 +36,9 @@ for (const state of states) {
     });
   }
 }
+
+test("a pod whose record cannot be read remembers that it was stopped", () => {
+  const stopped = podTransition(states[4]!, { type: "stopped" });
+  assert.deepEqual(stopped, { ...states[4]!, isStopped: true });
+  assert.equal(podTransition(states[4]!, { type: "stopping" }), states[4]);
+});

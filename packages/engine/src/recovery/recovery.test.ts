@@ -292,40 +292,7 @@ test("a container that could not be watched at the start can be stopped and remo
   await assertAllGoes(all);
 });
 
-test("records that cannot be read cost no other, and what they stood for is ended and removed", async (t) => {
-  const all = newNode(t);
-  const { node, client, restart } = all;
-  const { podId, id } = await bring(client, "running");
-  const lost = await client.createContainer(podId, { metadata: { name: "lost" } });
-  await client.startContainer(lost);
-  const lostPod = await client.runPod({ metadata: { name: "lost", namespace: "default", uid: "u2" } });
-  node.db.exec(
-    `UPDATE containers SET record = '{' WHERE id = '${lost}'; UPDATE pods SET record = '{}' WHERE id = '${lostPod}'`,
-  );
-  await restart();
-  assert.equal((await client.containerStatus(id)).state, running);
-  assert.deepEqual(
-    (await client.listContainers()).map((c) => c.id),
-    [id],
-  );
-  assert.deepEqual(node.running("main"), [id]);
-  const left = node
-    .left()
-    .filter(
-      (thing) => (thing.includes(lost) || thing.includes(lostPod)) && !/^(record|cgroup|process init)/.test(thing),
-    );
-  assert.deepEqual(left, []);
-});
-
-test("the init of a pod whose record cannot be read is ended", async (t) => {
-  const { node, client, restart } = newNode(t);
-  const id = await client.runPod();
-  node.db.exec("UPDATE pods SET record = '{}'");
-  await restart();
-  assert.deepEqual(node.running("init"), [], id);
-});
-
-test("directories of nobody are removed, other files are left alone", async (t) => {
+test("directories without a record are removed, other files are left alone", async (t) => {
   const { node, restart } = newNode(t);
   const { paths } = node;
   const id = "ab".repeat(32);

@@ -1,7 +1,4 @@
-import { existsSync, readdirSync } from "node:fs";
-import { messageOf } from "@keelson/base/status.ts";
-import { isErrno } from "@keelson/linux/errno.ts";
-import type { Clock, Images, Networks } from "../capabilities.ts";
+import type { Clock, Images, Networks, StrayRows } from "../capabilities.ts";
 import { exitEvent } from "../container/exit-watch.ts";
 import { putBackResources } from "../container/resources.ts";
 import { runtimeOf } from "../container/runtime-container.ts";
@@ -11,17 +8,17 @@ import { type PodStopping, watchPod } from "../pod/stop.ts";
 import { stopContainersOf, teardownPod } from "../pod/teardown.ts";
 import type { ContainerRecord } from "../records/container-record.ts";
 import { type ContainerEvent, containerTransition } from "../records/container-state.ts";
-import { bundleDir, containerDir, containersDir, podDir } from "../records/paths.ts";
-import { sandboxBundle } from "../records/pod-files.ts";
 import type { PodRecord } from "../records/pod-record.ts";
 import { podTransition } from "../records/pod-state.ts";
+import { attempt } from "./attempt.ts";
+import { collectNetworkGarbage, removeUnknownContainers, removeUnknownPods, unreadableIn } from "./unknown.ts";
 
-type Recovering = PodStopping & Networks & Images & Clock;
+type Recovering = PodStopping & Networks & Images & Clock & StrayRows;
 
 /**
- * Makes the records agree with what is really there, before the first call is answered: what was
- * being made is undone, what ended is noted with its real code and time, what runs is watched again,
- * what nobody knows is removed. A record that cannot be put right is logged and left as it is.
+ * Makes the records agree with the machine, before the first call is answered: what was being made is undone, what has
+ * ended is recorded with its real code and time, what runs is watched again, what has no record is removed. A record
+ * that cannot be put right is logged and left as it is. So is everything that a record stands for which cannot be read.
  */
 export async function recover(d: Recovering): Promise<void> {
   using _ = keepRunning();
@@ -29,25 +26,15 @@ export async function recover(d: Recovering): Promise<void> {
     await attempt(d, "container", container.id, () => recoverContainer(d, container));
   for (const pod of d.pods.all()) await attempt(d, "pod sandbox", pod.id, () => recoverPod(d, pod));
   await attempt(d, "state directory", d.paths.state, () => removeUnknownContainers(d));
-  const ready = d.pods.all().filter((p) => p.state.is === "ready");
-  // Before the namespaces of pods without a record go: plugins clean up more while they are there.
-  await attempt(d, "network", "cni", () => d.network.collectGarbage(new Set(ready.map((p) => p.id)), cleanup(d)));
+  await attempt(d, "network", "cni", () => collectNetworkGarbage(d));
   await attempt(d, "state directory", d.paths.state, () => removeUnknownPods(d));
   await attempt(d, "image store", d.paths.root, async () => d.images.collectGarbage());
 }
 
-/** Node ends a program that waits for nothing but watched processes and timeouts, which do not count; the server that does is not there yet. */
+/** Node ends a program that waits only for watched processes and timeouts, which do not count; the server, which does, is not open yet. */
 function keepRunning(): Disposable {
   const timer = setInterval(() => {}, 2 ** 30);
   return { [Symbol.dispose]: () => clearInterval(timer) };
-}
-
-async function attempt(d: Recovering, kind: string, id: string, body: () => Promise<void>): Promise<void> {
-  try {
-    await body();
-  } catch (error) {
-    d.log.error({ kind, id, err: error }, `a ${kind} cannot be recovered and is left as it is: ${messageOf(error)}`);
-  }
 }
 
 async function recoverContainer(d: Recovering, container: ContainerRecord): Promise<void> {
@@ -60,19 +47,21 @@ async function recoverContainer(d: Recovering, container: ContainerRecord): Prom
       try {
         return await followContainer(d, container);
       } catch (error) {
-        // What cannot be found out now is noted when it ends.
+        // What cannot be found out now is recorded when it ends.
         d.exits.watch(container);
         throw error;
       }
     case "exited":
-      // Its end may have been the last that was noted.
+      // The daemon may have ended right after it recorded this.
       return releaseContainer(d, id);
     case "unknown":
       return;
+    case "unreadable":
+      return d.exits.watch(container);
   }
 }
 
-/** Notes what a container is now, and watches it when it runs. */
+/** Records what a container is now, and watches it if it runs. */
 async function followContainer(d: Recovering, container: ContainerRecord): Promise<void> {
   const { id } = container;
   const { runtime, container: known } = runtimeOf(d, container);
@@ -90,7 +79,7 @@ async function followContainer(d: Recovering, container: ContainerRecord): Promi
   }
 }
 
-/** What happened to a container while the daemon was down; undefined when nothing did. */
+/** What happened to a container while the daemon was down; undefined if nothing did. */
 async function whatBecameOf(d: Recovering, container: ContainerRecord): Promise<ContainerEvent | undefined> {
   const { state } = container;
   if (state.is !== "created" && state.is !== "running") return undefined;
@@ -111,12 +100,14 @@ async function wasStarted(d: Recovering, container: ContainerRecord): Promise<bo
 }
 
 async function recoverPod(d: Recovering, pod: PodRecord): Promise<void> {
-  if (pod.state.is === "notReady") return;
+  if (pod.state.is === "notReady" || pod.state.is === "unreadable") return;
   const isOfThisBoot = pod.bootId === d.bootId;
   if (pod.state.is === "ready" && isOfThisBoot && (await isIntact(d, pod))) {
     watchPod(d, pod);
     return;
   }
+  const unreadable = isOfThisBoot ? unreadableIn(d, pod.id) : undefined;
+  if (unreadable !== undefined) return leavePod(d, pod, unreadable);
   // After a boot the pids on record are other processes'.
   const known = isOfThisBoot ? pod : { ...pod, init: undefined, sandbox: undefined };
   await stopContainersOf(d, pod.id, cleanup(d));
@@ -131,52 +122,19 @@ async function recoverPod(d: Recovering, pod: PodRecord): Promise<void> {
     }));
 }
 
+/** A pod that should be taken down goes with all of its containers or not at all; it takes no new ones. */
+function leavePod(d: Recovering, pod: PodRecord, unreadable: ContainerRecord): void {
+  if (pod.state.is === "ready")
+    d.pods.update(pod.id, (p) => ({ ...p, state: podTransition(p.state, { type: "stopping" }) }));
+  d.log.error(
+    { podSandboxId: pod.id, containerId: unreadable.id },
+    "a pod that should be taken down is left as it is: the record of a container in it cannot be read, and the container may run; StopPodSandbox ends both",
+  );
+}
+
 async function isIntact(d: Recovering, pod: PodRecord): Promise<boolean> {
   if (pod.sandbox !== undefined && (await hasSandboxEnded(d, pod, pod.sandbox, cleanup(d)))) return false;
   return d.podHost.isIntact(pod.plan, pod.init);
-}
-
-/** Directories that no record knows: of a record that was lost, or from before a restore of the database. */
-async function removeUnknownContainers(d: Recovering): Promise<void> {
-  const containers = new Set([...idsIn(bundleDir(d.paths, "")), ...idsIn(containersDir(d.paths))]);
-  for (const id of containers) {
-    if (d.containers.get(id) !== undefined) continue;
-    d.log.warn({ id, dir: containerDir(d.paths, id) }, "removing what is left of a container that has no record");
-    await attempt(d, "container", id, () => destroyUnknownContainer(d, id));
-  }
-}
-
-async function removeUnknownPods(d: Recovering): Promise<void> {
-  for (const id of idsIn(podDir(d.paths, ""))) {
-    if (d.pods.get(id) !== undefined) continue;
-    d.log.warn({ id, dir: podDir(d.paths, id) }, "removing what is left of a pod that has no record");
-    await attempt(d, "pod sandbox", id, () => destroyUnknownPod(d, id));
-  }
-}
-
-/** Its handler is not known: the one that has it ends it. */
-async function destroyUnknownContainer(d: Recovering, id: string): Promise<void> {
-  for (const { runtime } of d.runtimes.all())
-    await runtime.delete({ id, bundleDir: bundleDir(d.paths, id) }, cleanup(d));
-  await d.containerHost.destroyUnknown(id);
-}
-
-/** The same: it may be a container itself. */
-async function destroyUnknownPod(d: Recovering, id: string): Promise<void> {
-  const bundleDir = sandboxBundle(podDir(d.paths, id), id);
-  if (existsSync(bundleDir))
-    for (const { runtime } of d.runtimes.all()) await runtime.delete({ id, bundleDir }, cleanup(d));
-  await d.podHost.destroyUnknown(id);
-}
-
-/** The entries of a directory that have the form of our ids; none when it is not there. */
-function idsIn(dir: string): string[] {
-  try {
-    return readdirSync(dir).filter((name) => /^[0-9a-f]{64}$/.test(name));
-  } catch (error) {
-    if (isErrno(error, "ENOENT")) return [];
-    throw error;
-  }
 }
 
 function cleanup(d: Recovering): AbortSignal {

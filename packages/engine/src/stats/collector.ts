@@ -9,33 +9,27 @@ import { containerDir, type Paths, podDir } from "../records/paths.ts";
 import { podFiles } from "../records/pod-files.ts";
 import type { PodRecord } from "../records/pod-record.ts";
 import { CpuRates } from "./cpu-rates.ts";
-import { type CountedUsage, DiskUsages } from "./disk-usages.ts";
+import { type MeasuredUsage, DiskUsages } from "./disk-usages.ts";
 import { GuestUsages, type GuestUsagesDeps } from "./guest-usages.ts";
-import {
-  type Available,
-  type Machine,
-  type Measured,
-  metricDescriptors,
-  podSandboxMetricsOf,
-  type Subject,
-} from "./pod-metrics.ts";
+import type { Available, Machine, Measured, Subject } from "./measured.ts";
+import { metricDescriptors, podSandboxMetricsOf } from "./pod-metrics.ts";
 import type { UsageSource } from "./usage-source.ts";
 
-/** What a container or a pod uses, at a time. */
+/** What a container or pod used at a point in time. */
 export interface Usage {
   /** ns since 1970. */
   atNs: bigint;
   cgroup: CgroupUsage;
-  /** Billionths of a core over the last seconds; undefined while it is not known. */
+  /** Billionths of a core over the last seconds; undefined until it is known. */
   nanoCores: bigint | undefined;
 }
 
 export interface ContainerUsage {
   record: ContainerRecord;
-  /** undefined when it does not run. */
+  /** undefined when it is not running. */
   usage: Usage | undefined;
-  /** The writable layer; undefined when it has not been counted yet. */
-  disk: CountedUsage | undefined;
+  /** The writable layer; undefined until it has been measured. */
+  disk: MeasuredUsage | undefined;
 }
 
 export interface PodUsage {
@@ -62,9 +56,9 @@ export interface StatsCollectorDeps {
 }
 
 /**
- * Measures containers and pods for whoever asks, many in one go, and their CPU time in the
- * background, without which there could be no rate in the first answer. Takes no lock, and asks no runtime but in the
- * background: a container that hangs is measured like any other.
+ * Measures containers and pods on request, many at once, and their CPU time also in the background, so that the first
+ * answer has a rate already. Takes no lock and asks runtimes only in the background: a container that hangs is measured
+ * like any other.
  */
 export class StatsCollector {
   readonly #d: StatsCollectorDeps;
@@ -72,7 +66,7 @@ export class StatsCollector {
   readonly #disks: DiskUsages;
   readonly #guests: GuestUsages;
   readonly #stop = new AbortController();
-  /** Started since the last sample. */
+  /** Whether a container was started since the last sample. */
   #wantsSample = false;
 
   constructor(deps: StatsCollectorDeps) {
@@ -86,20 +80,20 @@ export class StatsCollector {
     });
   }
 
-  /** Begins to sample. Never rejects. */
+  /** Starts sampling. Never rejects. */
   start(): void {
-    void this.#sampleForEver();
+    void this.#sampleForever();
   }
 
   close(): void {
     this.#stop.abort();
   }
 
-  /** Tells that a container was started: from now on there is a sample to compute its rate from. */
+  /** Takes a first sample of a container that was just started, to compute its rate from. */
   containerStarted(): void {
     if (this.#wantsSample) return;
     this.#wantsSample = true;
-    // Those that start together are read together.
+    // Containers that start together are sampled together.
     setTimeout(() => void this.#sample(), 50).unref();
   }
 
@@ -121,14 +115,14 @@ export class StatsCollector {
     }));
   }
 
-  /** What these pods use, with all of their containers that run. */
+  /** What these pods and their running containers use. */
   async ofPods(records: readonly PodRecord[], detail: UsageDetail = "stats"): Promise<PodUsage[]> {
     const ready = records.filter((p) => p.state.is === "ready");
     const networked = ready.filter((p) => p.plan.network === "own");
     const wanted = new Set(ready.map((p) => p.id));
     const containers = this.#d.containers.all().filter((c) => isRunning(c) && wanted.has(c.podId));
     const [usages, interfaces, ofContainers] = await Promise.all([
-      // The root has everything of the machine in it.
+      // The root cgroup contains the whole machine.
       this.#measure(
         ready.filter((p) => p.plan.cgroup.path !== "/").map((p) => ({ id: p.id, path: p.plan.cgroup.path })),
         detail,
@@ -146,12 +140,12 @@ export class StatsCollector {
     }));
   }
 
-  /** CRI: ListMetricDescriptors. The same as long as the daemon runs. */
+  /** CRI: ListMetricDescriptors. Does not change while the daemon runs. */
   metricDescriptors(): MetricDescriptor[] {
     return metricDescriptors(this.#d.available);
   }
 
-  /** CRI: ListPodSandboxMetrics, of these pods and their containers that run. */
+  /** CRI: ListPodSandboxMetrics, for these pods and their running containers. */
   async podMetrics(records: readonly PodRecord[]): Promise<PodSandboxMetrics[]> {
     const { source, machine, available } = this.#d;
     const pods = await this.ofPods(records, "all");
@@ -185,7 +179,7 @@ export class StatsCollector {
           },
         ];
       });
-      return podSandboxMetricsOf(pod.record.id, measuredPod(pod), containers, machine, available);
+      return podSandboxMetricsOf({ podId: pod.record.id, pod: measuredPod(pod), containers }, machine, available);
     });
   }
 
@@ -199,7 +193,7 @@ export class StatsCollector {
     const found = subjects.flatMap(({ id }, i): [string, Usage][] => {
       const cgroup = cgroups[i];
       if (cgroup === undefined) return [];
-      const nanoCores = cgroup.cpu === undefined ? undefined : this.#rates.note(id, atMs, cgroup.cpu.usageNs);
+      const nanoCores = cgroup.cpu === undefined ? undefined : this.#rates.record(id, atMs, cgroup.cpu.usageNs);
       return [[id, { atNs, cgroup, nanoCores }]];
     });
     return new Map(found);
@@ -214,13 +208,13 @@ export class StatsCollector {
         {
           atNs,
           cgroup,
-          nanoCores: cgroup.cpu === undefined ? undefined : this.#rates.note(id, atMs, cgroup.cpu.usageNs),
+          nanoCores: cgroup.cpu === undefined ? undefined : this.#rates.record(id, atMs, cgroup.cpu.usageNs),
         },
       ]),
     );
   }
 
-  async #sampleForEver(): Promise<void> {
+  async #sampleForever(): Promise<void> {
     const { signal } = this.#stop;
     while (!signal.aborted) {
       await this.#sample();

@@ -1,29 +1,31 @@
-/** CPU time that had been used at some time. */
+/** CPU time used up to a point in time. */
 interface Sample {
-  /** Of a clock that is never set. */
+  /** From a monotonic clock. */
   atMs: number;
   usageNs: bigint;
 }
 
-/** A shorter time says more of the scheduler than of the container. */
+/** A shorter window says more about the scheduler than about the container. */
 const minWindowMs = 1000;
 /** Samples that are closer together are not kept. */
 const spacingMs = 5000;
 
 /**
- * How fast containers and pods use CPU time, from samples of how much they have used. A rate is
- * over the last 1 to 10 seconds or so when samples come every 10 s or more often; before there are
- * two samples at least a second apart there is none.
+ * How fast containers and pods use CPU time, from samples of how much they have used. With a sample at least every 10
+ * s, a rate covers about the last 1 to 10 seconds; it is unknown until two samples are at least a second apart.
  */
 export class CpuRates {
   /** By id: one to three samples, oldest first. */
   readonly #samples = new Map<string, Sample[]>();
 
-  /** Notes a sample and gives the rate until then, in billionths of a core; undefined when it is not known yet. */
-  note(id: string, atMs: number, usageNs: bigint): bigint | undefined {
+  /** Records a sample and returns the rate up to it, in billionths of a core; undefined while it is not known. */ record(
+    id: string,
+    atMs: number,
+    usageNs: bigint,
+  ): bigint | undefined {
     const kept = this.#samples.get(id) ?? [];
     const latest = kept.at(-1);
-    // Used less than before: another cgroup of the same name.
+    // Less than before: another cgroup of the same name.
     const known = latest !== undefined && usageNs < latest.usageNs ? [] : kept;
     const base = known.findLast((sample) => atMs - sample.atMs >= minWindowMs);
     const last = known.at(-1);
@@ -37,7 +39,7 @@ export class CpuRates {
     return this.#samples.has(id);
   }
 
-  /** Forgets all but these. */
+  /** Forgets all others. */
   keepOnly(ids: ReadonlySet<string>): void {
     for (const id of this.#samples.keys()) if (!ids.has(id)) this.#samples.delete(id);
   }

@@ -1,7 +1,7 @@
 import type { DiskUsage } from "@keelson/linux/tree.ts";
 
-/** What a directory took, and when that was counted. */
-export interface CountedUsage extends DiskUsage {
+/** What a directory took on disk, and when that was measured. */
+export interface MeasuredUsage extends DiskUsage {
   atNs: bigint;
 }
 
@@ -9,27 +9,27 @@ export interface DiskUsagesDeps {
   /** Rejects when the directory cannot be read or is gone. */
   measure(id: string): Promise<DiskUsage>;
   nowNs(): bigint;
-  /** Of a clock that is never set. */
+  /** From a monotonic clock. */
   nowMs(): number;
 }
 
 interface Entry {
-  usage: CountedUsage | undefined;
-  countedAtMs: number;
+  usage: MeasuredUsage | undefined;
+  measuredAtMs: number;
   tookMs: number;
-  counting: Promise<void> | undefined;
+  measuring: Promise<void> | undefined;
 }
 
-/** A count is good for this long, */
+/** A measurement is valid for at least this long, */
 const minAgeMs = 10_000;
-/** and for so many times what it took: walking a million files must not become what the disk does. */
+/** and for this many times as long as it took: walking a million files must not keep the disk busy. */
 const costFactor = 30;
-/** How long an answer may wait for the first count of a directory. */
-const firstCountMs = 250;
+/** How long an answer may wait for the first measurement of a directory. */
+const firstMeasurementMs = 250;
 
 /**
- * What containers' writable layers take on disk. Counting walks all of their files, so it is done
- * one at a time off the main thread and remembered; answers say when it was counted.
+ * What containers' writable layers take on disk. Measuring walks all their files, so it is done off the main thread,
+ * one layer at a time, and remembered; answers say when it was done.
  */
 export class DiskUsages {
   readonly #d: DiskUsagesDeps;
@@ -40,11 +40,11 @@ export class DiskUsages {
     this.#d = deps;
   }
 
-  /** The last counts of these, by id; those never counted are waited for, but not long. */
-  async of(ids: readonly string[]): Promise<Map<string, CountedUsage>> {
-    const counts = ids.map((id) => this.#refresh(id));
-    const first = counts.filter((_, i) => this.#entries.get(ids[i]!)?.usage === undefined);
-    if (first.length > 0) await Promise.race([Promise.all(first), delay(firstCountMs)]);
+  /** The last measurements of these, by id. Waits for first measurements, but not for long. */
+  async of(ids: readonly string[]): Promise<Map<string, MeasuredUsage>> {
+    const refreshes = ids.map((id) => this.#refresh(id));
+    const first = refreshes.filter((_, i) => this.#entries.get(ids[i]!)?.usage === undefined);
+    if (first.length > 0) await Promise.race([Promise.all(first), delay(firstMeasurementMs)]);
     const found = ids.flatMap((id) => {
       const usage = this.#entries.get(id)?.usage;
       return usage === undefined ? [] : [[id, usage] as const];
@@ -52,32 +52,37 @@ export class DiskUsages {
     return new Map(found);
   }
 
-  /** Forgets all but these. */
+  /** Forgets all others. */
   keepOnly(ids: ReadonlySet<string>): void {
     for (const id of this.#entries.keys()) if (!ids.has(id)) this.#entries.delete(id);
   }
 
   #refresh(id: string): Promise<void> {
-    const entry = this.#entries.get(id) ?? { usage: undefined, countedAtMs: -Infinity, tookMs: 0, counting: undefined };
+    const entry = this.#entries.get(id) ?? {
+      usage: undefined,
+      measuredAtMs: -Infinity,
+      tookMs: 0,
+      measuring: undefined,
+    };
     this.#entries.set(id, entry);
-    const ageMs = this.#d.nowMs() - entry.countedAtMs;
-    if (entry.counting === undefined && ageMs >= Math.max(minAgeMs, entry.tookMs * costFactor)) {
-      entry.counting = this.#queue = this.#queue.then(() => this.#count(id, entry));
+    const ageMs = this.#d.nowMs() - entry.measuredAtMs;
+    if (entry.measuring === undefined && ageMs >= Math.max(minAgeMs, entry.tookMs * costFactor)) {
+      entry.measuring = this.#queue = this.#queue.then(() => this.#measure(id, entry));
     }
-    return entry.counting ?? Promise.resolve();
+    return entry.measuring ?? Promise.resolve();
   }
 
-  async #count(id: string, entry: Entry): Promise<void> {
+  async #measure(id: string, entry: Entry): Promise<void> {
     const startedMs = this.#d.nowMs();
     try {
-      // Forgotten while it waited its turn.
+      // Skipped if it was forgotten while it waited its turn.
       if (this.#entries.get(id) === entry) entry.usage = { ...(await this.#d.measure(id)), atNs: this.#d.nowNs() };
     } catch {
-      // Gone, or being made: the next answer tries again.
+      // Gone, or still being made: the next answer tries again.
     }
-    entry.countedAtMs = this.#d.nowMs();
-    entry.tookMs = entry.countedAtMs - startedMs;
-    entry.counting = undefined;
+    entry.measuredAtMs = this.#d.nowMs();
+    entry.tookMs = entry.measuredAtMs - startedMs;
+    entry.measuring = undefined;
   }
 }
 

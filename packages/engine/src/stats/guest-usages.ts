@@ -1,14 +1,17 @@
 import type { CgroupUsage } from "@keelson/linux/cgroup-usage.ts";
 import type { ContainerRecord } from "../records/container-record.ts";
 
-/** Asks a container's runtime what the container uses; rejects or gives nothing when it cannot tell. */
+/**
+ * Asks a container's runtime what the container uses. Rejects, or resolves to undefined, when the runtime does not
+ * know.
+ */
 export type AskRuntime = (signal: AbortSignal) => Promise<CgroupUsage | undefined>;
 
 export interface GuestUsagesDeps {
-  /** undefined for a container whose cgroup has the numbers. */
+  /** undefined for a container whose cgroup shows its usage. */
   runtimeOf(record: ContainerRecord): AskRuntime | undefined;
   nowNs(): bigint;
-  /** Of a clock that is never set. */
+  /** From a monotonic clock. */
   nowMs(): number;
 }
 
@@ -25,19 +28,19 @@ interface Entry {
   asking: Promise<void> | undefined;
 }
 
-/** Who is asked again sooner gets the numbers from before. */
+/** Within this time the last answer is used again. */
 const minAgeMs = 1000;
 /** How long a runtime may take. */
 const askTimeoutMs = 10_000;
-/** How long an answer may wait for the first numbers of a container. */
+/** How long an answer may wait for the first usage of a container. */
 const firstAnswerMs = 250;
-/** Each may be a process of the runtime's. */
+/** How many are asked at once: each may start a process of the runtime. */
 const maxAsking = 4;
 
 /**
- * What containers use that are in a guest or under another kernel, where the host's cgroups tell nothing of a single one.
- * Their runtimes are asked in the background, and an answer to a client has what they said last: one that hangs holds up
- * nobody.
+ * What containers use that run in a guest or under another kernel, where the host's cgroups do not show single
+ * containers. Their runtimes are asked in the background, and clients get the last answer, so that a runtime that hangs
+ * holds up nobody.
  */
 export class GuestUsages {
   readonly #d: GuestUsagesDeps;
@@ -49,12 +52,12 @@ export class GuestUsages {
     this.#d = deps;
   }
 
-  /** Whether the numbers of a container are its runtime's to tell. */
+  /** Whether only its runtime knows what a container uses. */
   has(record: ContainerRecord): boolean {
     return this.#d.runtimeOf(record) !== undefined;
   }
 
-  /** The last numbers of these, by id; those that have none yet are waited for, but not long. */
+  /** The last usage of these, by id. Waits for first answers, but not for long. */
   async of(records: readonly ContainerRecord[]): Promise<Map<string, GuestUsage>> {
     const asked = records.map((record) => this.#refresh(record));
     const first = asked.filter((_, i) => this.#entries.get(records[i]!.id)?.usage === undefined);
@@ -67,7 +70,7 @@ export class GuestUsages {
     );
   }
 
-  /** Forgets all but these. */
+  /** Forgets all others. */
   keepOnly(ids: ReadonlySet<string>): void {
     for (const id of this.#entries.keys()) if (!ids.has(id)) this.#entries.delete(id);
   }
@@ -106,7 +109,7 @@ export class GuestUsages {
       const cgroup = await ask(AbortSignal.timeout(askTimeoutMs));
       if (cgroup !== undefined) entry.usage = { cgroup, atNs: this.#d.nowNs(), atMs: this.#d.nowMs() };
     } catch {
-      // It ends, or hangs: what it used before is told with its time.
+      // It ends, or hangs: clients get its last usage, with the time of that.
     }
     entry.askedAtMs = this.#d.nowMs();
     entry.asking = undefined;

@@ -2,14 +2,14 @@ import { existsSync, readlinkSync, statSync } from "node:fs";
 import { basename } from "node:path";
 import type { CgroupLayout } from "@keelson/linux/cgroup.ts";
 import { splitDevice } from "@keelson/linux/device-numbers.ts";
-import type { Available, Machine } from "./pod-metrics.ts";
+import type { Available, Machine } from "./measured.ts";
 import type { UsageSource } from "./usage-source.ts";
 
 /**
- * What metrics say of the machine: the file system with the writable layers is asked anew each time,
- * names of devices once.
+ * What metrics say about the machine. Reads the file system of the writable layers each time, the names of devices
+ * once.
  *
- * @param dir with the writable layers.
+ * @param dir the directory of the writable layers.
  */
 export function machineOf(source: UsageSource, dir: string): Machine {
   const names = new Map<string, string>();
@@ -28,13 +28,13 @@ export function machineOf(source: UsageSource, dir: string): Machine {
   };
 }
 
-/** What the kernel of this machine counts for containers. */
+/** What this machine's kernel counts for containers. */
 export function availableOn(layout: CgroupLayout): Available {
   const v1Hugetlb = layout.hierarchies.some(
     ({ version, controllers }) => version === 1 && controllers.includes("hugetlb"),
   );
   const hugepages = v1Hugetlb || layout.hierarchies.some(({ controllers }) => controllers.includes("hugetlb"));
-  // Beside v1 trees a runtime need not put containers into the v2 one.
+  // With v1 hierarchies mounted, a runtime need not put containers into the v2 one as well.
   return { pressure: layout.kind === "v2" && existsSync("/proc/pressure/cpu"), hugepages, hugepagePeaks: v1Hugetlb };
 }
 
@@ -42,7 +42,7 @@ function nameOf(key: string): string {
   try {
     return `/dev/${basename(readlinkSync(`/sys/dev/block/${key}`))}`;
   } catch {
-    // Of a file system without a block device.
+    // The file system has no block device.
     return "";
   }
 }

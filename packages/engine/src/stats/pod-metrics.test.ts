@@ -3,7 +3,8 @@ import { test } from "node:test";
 import { LinuxContainerResources, MetricType } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { CgroupUsage } from "@keelson/linux/cgroup-usage.ts";
 import { everything, FakeUsage, fakeMachine } from "../testing/fake-usage.ts";
-import { type Measured, metricDescriptors, podSandboxMetricsOf } from "./pod-metrics.ts";
+import type { Measured } from "./measured.ts";
+import { metricDescriptors, podSandboxMetricsOf } from "./pod-metrics.ts";
 
 const pressure = (us: bigint) => ({
   some: { avg10: 0, avg60: 0, avg300: 0, totalUs: us },
@@ -84,7 +85,8 @@ const container: Measured = {
   },
 };
 const machine = fakeMachine(new FakeUsage());
-const all = () => podSandboxMetricsOf("p", pod, [{ id: "c", measured: container }], machine, everything);
+const all = () =>
+  podSandboxMetricsOf({ podId: "p", pod, containers: [{ id: "c", measured: container }] }, machine, everything);
 
 /** Metric by name: its own labels and value, of all series. */
 function series(name: string, of = all().containerMetrics[0]!.metrics): [string, bigint][] {
@@ -201,8 +203,11 @@ test("one that has read and written nothing yet says so of the disk that it is o
     cgroup: { ...cgroup, io: { devices: [] } },
     container: { ...container.container!, openFileLimit: Infinity },
   };
-  const { metrics } = podSandboxMetricsOf("p", undefined, [{ id: "c", measured: quiet }], machine, everything)
-    .containerMetrics[0]!;
+  const { metrics } = podSandboxMetricsOf(
+    { podId: "p", pod: undefined, containers: [{ id: "c", measured: quiet }] },
+    machine,
+    everything,
+  ).containerMetrics[0]!;
   assert.deepEqual(series("fs_reads_total", metrics), [["/dev/8-1", 0n]]);
   assert.deepEqual(series("ulimits_soft", metrics), [["max_open_files", 2n ** 64n - 1n]]);
 });

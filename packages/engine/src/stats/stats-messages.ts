@@ -15,15 +15,15 @@ import type {
 import type { Pressure, PressurePair } from "@keelson/linux/cgroup-usage.ts";
 import type { InterfaceCounters } from "@keelson/linux/net-dev.ts";
 import type { ContainerUsage, PodUsage, Usage } from "./collector.ts";
-import type { CountedUsage } from "./disk-usages.ts";
+import type { MeasuredUsage } from "./disk-usages.ts";
 
-/** The interface that CNI gives a pod, as any runtime names it. */
+/** The name that every runtime gives the interface of a pod. */
 const defaultInterface = "eth0";
 
 /**
- * CRI: ContainerStats. Of one that does not run there is the writable layer only.
+ * CRI: ContainerStats. One that is not running has stats of its writable layer only.
  *
- * @param mountpoint of the file system with the writable layers.
+ * @param mountpoint of the file system of the writable layers.
  */
 export function containerStatsOf({ record, usage, disk }: ContainerUsage, mountpoint: string): ContainerStats {
   const { metadata, labels, annotations } = record.config;
@@ -34,7 +34,7 @@ export function containerStatsOf({ record, usage, disk }: ContainerUsage, mountp
   };
 }
 
-/** CRI: PodSandboxStats. Of a pod that is not ready there are its attributes only. */
+/** CRI: PodSandboxStats. A pod that is not ready has its attributes only. */
 export function podSandboxStatsOf(
   { record, usage, interfaces, containers }: PodUsage,
   mountpoint: string,
@@ -79,7 +79,7 @@ function memoryOf({ atNs, cgroup: { memory } }: Usage): MemoryUsage | undefined 
   return {
     timestamp: atNs,
     workingSetBytes: uint64(memory.workingSetBytes),
-    // Known with a limit only; without one it is the machine's to give.
+    // Known only with a limit; without one, the machine's memory counts.
     availableBytes: uint64(left(memory.limitBytes, memory.workingSetBytes)),
     usageBytes: uint64(memory.usageBytes),
     rssBytes: uint64(memory.rssBytes),
@@ -98,7 +98,7 @@ function swapOf({ atNs, cgroup: { swap } }: Usage): SwapUsage | undefined {
   };
 }
 
-/** In the CRI it has pressure and nothing else. */
+/** In the CRI it has pressure only. */
 function ioOf({ atNs, cgroup: { io } }: Usage): IoUsage | undefined {
   return io?.pressure === undefined ? undefined : { timestamp: atNs, psi: psiOf(io.pressure) };
 }
@@ -122,7 +122,7 @@ function interfaceOf({ name, rxBytes, rxErrors, txBytes, txErrors }: InterfaceCo
   };
 }
 
-function filesystemOf({ atNs, bytes, inodes }: CountedUsage, mountpoint: string): FilesystemUsage {
+function filesystemOf({ atNs, bytes, inodes }: MeasuredUsage, mountpoint: string): FilesystemUsage {
   return {
     timestamp: atNs,
     fsId: { mountpoint },
@@ -135,7 +135,7 @@ function psiOf(pair: PressurePair | undefined): PsiStats | undefined {
   return pair === undefined ? undefined : { Full: psiDataOf(pair.full), Some: psiDataOf(pair.some) };
 }
 
-/** The CRI wants nanoseconds; the kernel has microseconds. */
+/** The CRI has nanoseconds, the kernel microseconds. */
 function psiDataOf(pressure: Pressure | undefined): PsiData | undefined {
   if (pressure === undefined) return undefined;
   return { Total: pressure.totalUs * 1000n, Avg10: pressure.avg10, Avg60: pressure.avg60, Avg300: pressure.avg300 };

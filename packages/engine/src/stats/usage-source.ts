@@ -13,13 +13,13 @@ export interface FileSystemSize {
   inodesFree: bigint;
 }
 
-/** Where numbers come from. Each call reads for many at once; what is gone is undefined. Unit tests have a fake of it. */
+/** Where usage is read from. Each call reads many at once; undefined stands for what is gone. Unit tests use a fake. */
 export interface UsageSource {
   /** @param paths of cgroups, relative to the hierarchies' roots. */
   cgroups(paths: readonly string[], detail: UsageDetail): Promise<(CgroupUsage | undefined)[]>;
-  /** The interfaces but the loopback of network namespaces, given by their pins. */
+  /** The interfaces, except the loopback, of network namespaces that are given by their pins. */
   interfaces(pins: readonly string[]): Promise<(InterfaceCounters[] | undefined)[]>;
-  /** What the processes of cgroups have open. */
+  /** The processes of cgroups and what they have open. */
   processes(cgroupPaths: readonly string[]): Promise<(ProcessCounts | undefined)[]>;
   /** The soft limit of open files of processes; Infinity for none. */
   openFileLimits(pids: readonly number[]): Promise<(number | undefined)[]>;
@@ -27,7 +27,7 @@ export interface UsageSource {
   fileSystem(dir: string): FileSystemSize;
   /** ns since 1970. */
   nowNs(): bigint;
-  /** Of a clock that is never set, in ms. */
+  /** From a monotonic clock, in ms. */
   nowMs(): number;
 }
 
@@ -49,7 +49,7 @@ export class LinuxUsageSource implements UsageSource {
   }
 
   processes(cgroupPaths: readonly string[]): Promise<(ProcessCounts | undefined)[]> {
-    // Any tree will do: a process is in the same cgroup of each.
+    // Any hierarchy will do: a process is in the same cgroup in all of them.
     const dirOf = (path: string) =>
       this.#layout.kind === "v2"
         ? join(this.#layout.root, path)

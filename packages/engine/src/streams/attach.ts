@@ -6,7 +6,7 @@ import { stillRunning } from "./running-container.ts";
 
 type Attach = Extract<RemoteCommand, { is: "attach" }>;
 
-/** Takes hold of a running container's streams. Throws NotFound, FailedPrecondition or what the runtime throws. */
+/** Attaches to a running container's streams. Throws NotFound, FailedPrecondition or what the runtime throws. */
 export async function attach(
   d: Pick<Records, "containers"> & Handlers & Logging,
   { containerId }: Attach,

@@ -10,7 +10,10 @@ import { stillRunning } from "./running-container.ts";
 
 type Exec = Extract<RemoteCommand, { is: "exec" }>;
 
-/** Runs a command in a container for a client. When the client goes away, the command is killed with all that it started. */
+/**
+ * Runs a command in a container for a client. When the client disconnects, the command and all that it started are
+ * killed.
+ */
 export async function exec(
   d: Pick<Records, "containers"> & Handlers & Pick<Machine, "containerHost">,
   { containerId, command, choice }: Exec,
@@ -28,7 +31,7 @@ export async function exec(
       started(exec);
       return { is: "exited", exitCode: await exec.ended };
     } catch (error) {
-      // FailedPrecondition: the runtime has not started it. Whatever its words are, the files tell why.
+      // FailedPrecondition: the runtime did not start it. Whatever it says, the files show why.
       const problem =
         codeOf(error) === Code.FailedPrecondition ? d.containerHost.commandProblem(containerId, process) : undefined;
       if (problem === undefined) throw error;

@@ -7,12 +7,12 @@ import { sandboxContainerOf } from "../pod/sandbox-container.ts";
 import { podDir } from "../records/paths.ts";
 import { podFiles } from "../records/pod-files.ts";
 
-/** How long a port may take to answer, in ms: the loopback answers at once, or its queue of connections is full. */
+/** How long a port may take to answer, in ms: the loopback answers at once unless its queue of connections is full. */
 const connectTimeoutMs = 10_000;
 
 /**
- * Connects to a port on the loopback of a pod: a stream socket whose fd is the caller's. Throws FailedPrecondition or
- * Unavailable with a sentence for the client.
+ * Connects to a port on a pod's loopback. Returns the fd of a stream socket, which the caller closes. Throws
+ * FailedPrecondition or Unavailable with a sentence for the client.
  */
 export async function connectToPod(
   d: Pick<Records, "pods"> & Handlers,
@@ -32,7 +32,7 @@ export async function connectToPod(
     return await connectLoopback(netns, port, withTimeout);
   } catch (error) {
     const why = isErrno(error, "ECONNREFUSED")
-      ? "nobody listens there, neither on 127.0.0.1 nor on ::1 (ECONNREFUSED)"
+      ? "nothing listens there, neither on 127.0.0.1 nor on ::1 (ECONNREFUSED)"
       : messageOf(error);
     throw new StatusError(Code.Unavailable, `forward port ${port} of pod ${podId}: ${why}`, error);
   }

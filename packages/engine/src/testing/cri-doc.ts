@@ -2,105 +2,107 @@ import { fieldsOf } from "@keelson/cri/json.ts";
 import { callNames } from "@keelson/cri/service.ts";
 import { type ConfigType, type FieldState, fieldState } from "@keelson/plan/refused-fields.ts";
 
-/** How docs/cri.md is made anew. */
-export const regenerate = "KEELSON_WRITE_DOCS=1 bin/node --test packages/daemon/src/cri-doc.test.ts";
+/** The command that regenerates docs/cri.md. */
+export const regenerate = "KEELSON_WRITE_DOCS=1 bin/node --test packages/engine/src/calls/cri-doc.test.ts";
 
-/** What is worth knowing of a field beside its state; a path stands for everything below it. */
+/** What is worth knowing about a field besides its state. A path also stands for everything below it. */
 const notes: Readonly<Record<ConfigType, Readonly<Record<string, string>>>> = {
   PodSandboxConfig: {
-    metadata: "name, namespace and uid are needed; together with the attempt they are unique among pods",
-    hostname: "the machine's own when empty; checked as hostname(7) has it",
-    log_directory: "absolute; made when it is not there",
-    dns_config: "becomes /etc/resolv.conf; a copy of the host's without it",
-    port_mappings: "given to the CNI plugins; ignored in the host's network",
+    metadata: "name, namespace and uid are required; with the attempt they are unique among pods",
+    hostname: "the machine's own when empty; checked against hostname(7)",
+    log_directory: "absolute; created when it does not exist",
+    dns_config: "becomes /etc/resolv.conf; without it, a copy of the host's",
+    port_mappings: "passed to the CNI plugins; ignored in the host's network",
     annotations:
-      "1 MiB together with the labels; `io.kubernetes.cri-o.ShmSize` sets the size of /dev/shm where `shm_size_annotation` in `[pods]` allows it",
-    "linux.cgroup_parent": "a path for cgroupfs, a slice for systemd, as RuntimeConfig tells the driver",
+      "1 MiB together with the labels; `io.kubernetes.cri-o.ShmSize` sets the size of /dev/shm if `shm_size_annotation` in `[pods]` allows it",
+    "linux.cgroup_parent": "a path for cgroupfs, a slice for systemd; RuntimeConfig says which driver it is",
     "linux.security_context.namespace_options.network": "POD or NODE",
     "linux.security_context.namespace_options.pid": "POD, CONTAINER or NODE",
     "linux.security_context.namespace_options.ipc": "POD or NODE",
     "linux.security_context.namespace_options.target_id": "only for containers: InvalidArgument",
     "linux.security_context.namespace_options.userns_options":
-      "POD with one mapping of uids and one of gids from container_id 0, on Linux 5.19 with a file system that can (see operating.md); then pid and ipc are the pod's own. NODE, and nothing at all, is the host's",
+      "POD with one mapping of uids and one of gids from container_id 0, on Linux 5.19 with a file system that can map ids (see operating.md); pid and ipc are then the pod's own. NODE, or none, means the host's",
     "linux.security_context.selinux_options":
-      "checked always; enforced where the kernel has SELinux, with two categories of the pod's own where no level is given; left out elsewhere, as a manifest is written for the whole cluster",
+      "always checked; applied if the kernel has SELinux, with two categories of the pod's own when no level is given; otherwise left out, because a manifest is written for the whole cluster",
     "linux.security_context.privileged": "allows privileged containers in the pod",
     "linux.sysctls":
       "those of the pod's own network and IPC namespaces; net.ipv4.ip_unprivileged_port_start=0 and net.ipv4.ping_group_range=0 2147483647 are set unless `unprivileged_ports` and `unprivileged_ping` in `[pods]` of the configuration are false",
   },
   ContainerConfig: {
-    metadata: "the name is needed; with the attempt it is unique in its pod",
-    "image.image": "an image that is here, by id, tag or digest",
+    metadata: "the name is required; with the attempt it is unique in its pod",
+    "image.image": "an image on this node, by id, tag or digest",
     "image.user_specified_image": "what the status shows",
-    command: "in the place of the image's Entrypoint and Cmd; one of them is needed",
-    args: "in the place of the image's Cmd",
-    working_dir: "absolute; made when it is not there; the image's, else /, when empty",
-    envs: "over the image's; of several with one name the last counts; values may have newlines and equals signs, and must be UTF-8 without NUL",
-    "mounts.host_path": "links are followed; must be there, unless `create_missing_mount_sources` in `[containers]`",
-    "mounts.readonly": "of the mount itself; see recursive_read_only for what is mounted below it",
-    "mounts.recursive_read_only": "needs readonly and PROPAGATION_PRIVATE, and Linux 5.12; with every runtime",
+    command: "replaces the image's Entrypoint and Cmd; one of the two must give a command",
+    args: "replaces the image's Cmd",
+    working_dir: "absolute; created when it does not exist; when empty, the image's or /",
+    envs: "override the image's; the last of several with the same name counts; values may have newlines and equals signs, and must be UTF-8 without NUL",
+    "mounts.host_path":
+      "links are followed; must exist, unless `create_missing_mount_sources` is set in `[containers]`",
+    "mounts.readonly": "for the mount itself; see recursive_read_only for the mounts below it",
+    "mounts.recursive_read_only": "needs readonly, PROPAGATION_PRIVATE and Linux 5.12; works with every runtime",
     "mounts.uidMappings":
-      "both kinds or none; needs a file system with idmapped mounts, such as ext4 or xfs; what is mounted below keeps its ids where it has none. Not with BIDIRECTIONAL; images as volumes have the pod's when there are none",
-    "mounts.gidMappings": "as uidMappings",
+      "both kinds or neither; needs a file system with idmapped mounts, such as ext4 or xfs; mounts below on other file systems keep their ids. Not with BIDIRECTIONAL; without them, images as volumes have the pod's",
+    "mounts.gidMappings": "see uidMappings",
     "mounts.selinux_relabel":
-      "the source and all below it get the container's label where the kernel has SELinux; the machine's own directories are refused",
+      "if the kernel has SELinux, the source and everything below it get the container's label; the machine's own directories are refused",
     "mounts.propagation": "HOST_TO_CONTAINER needs a shared or slave mount, BIDIRECTIONAL a shared one",
-    "mounts.image.image": "an image that is here, read-only; it cannot be removed while it is mounted",
-    "mounts.image_sub_path": "a directory or file in it; links lead nowhere else",
-    devices: "device nodes, or directories of them, with r, w and m",
-    log_path: "relative to the pod's log_directory, and stays in it",
+    "mounts.image.image": "an image on this node, read-only; it cannot be removed while it is mounted",
+    "mounts.image_sub_path": "a directory or file in it; links do not lead outside",
+    devices: "device nodes, or directories of them, with the permissions r, w and m",
+    log_path: "relative to the pod's log_directory; must stay inside it",
     stdin_once: "needs stdin",
-    "linux.resources.cpu_shares": "what the kernel takes: 2 to 262144",
-    "linux.resources.memory_swap_limit_in_bytes": "memory and swap together; the memory limit when 0",
-    "linux.resources.oom_score_adj": "raised to what keelsond may give, when that is higher; its log says so",
-    "linux.resources.hugepage_limits": "of sizes that the machine has; 0 for others is passed over",
+    "linux.resources.cpu_shares": "the kernel accepts 2 to 262144",
+    "linux.resources.memory_swap_limit_in_bytes": "memory and swap together; 0 means the memory limit",
+    "linux.resources.oom_score_adj": "raised to the lowest that keelsond may set; its log says so",
+    "linux.resources.hugepage_limits": "for sizes that the machine has; 0 for other sizes is ignored",
     "linux.resources.unified": "files of cgroup v2; InvalidArgument on v1",
     "linux.security_context.capabilities":
-      "with or without CAP_; ALL first, then what is added, then what is dropped; one that keelsond itself lacks is FailedPrecondition",
+      "with or without CAP_; ALL is applied first, then added ones, then dropped ones; one that keelsond itself lacks is FailedPrecondition",
     "linux.security_context.capabilities.add_ambient_capabilities":
-      "in all five sets, so that users other than root have them (containerd and CRI-O clear them)",
+      "set in all five sets, so that users other than root have them (containerd and CRI-O clear them)",
     "linux.security_context.privileged":
-      "only in a pod that is privileged: all capabilities and devices, no seccomp, AppArmor or SELinux, nothing masked, /sys and cgroups writable",
-    "linux.security_context.namespace_options.network": "as the pod has it; NODE only where the pod has NODE",
-    "linux.security_context.namespace_options.ipc": "as the pod has it; NODE only where the pod has NODE",
-    "linux.security_context.namespace_options.pid": "POD, CONTAINER, NODE where the pod has NODE, or TARGET",
+      "only in a privileged pod: all capabilities and devices, no seccomp, AppArmor or SELinux, nothing masked, /sys and cgroups writable",
+    "linux.security_context.namespace_options.network": "the same as the pod's; NODE only if the pod has NODE",
+    "linux.security_context.namespace_options.ipc": "the same as the pod's; NODE only if the pod has NODE",
+    "linux.security_context.namespace_options.pid": "POD, CONTAINER, TARGET, or NODE if the pod has NODE",
     "linux.security_context.namespace_options.target_id": "a running container of the same pod",
-    "linux.security_context.namespace_options.userns_options": "what the pod's say, or nothing",
-    "linux.security_context.selinux_options": "over the pod's",
+    "linux.security_context.namespace_options.userns_options": "the same as the pod's, or none",
+    "linux.security_context.selinux_options": "override the pod's",
     "linux.security_context.run_as_group": "needs run_as_user or run_as_username",
     "linux.security_context.run_as_username": "looked up in the image's own /etc/passwd; not together with run_as_user",
-    "linux.security_context.run_as_user": "the image's USER when not set, in any of its four forms",
+    "linux.security_context.run_as_user": "when not set, the image's USER, in any of its four forms",
     "linux.security_context.supplemental_groups_policy":
-      "Merge adds the groups that the image's /etc/group has the user in, Strict does not",
+      "Merge adds the user's groups from the image's /etc/group, Strict does not",
     "linux.security_context.masked_paths":
-      "an empty list means none, which is how a kubelet says ProcMount Unmasked; without a security context Kubernetes' defaults",
-    "linux.security_context.readonly_paths": "as masked_paths",
+      "an empty list means none, as a kubelet sends it for ProcMount Unmasked; without a security context, Kubernetes' defaults",
+    "linux.security_context.readonly_paths": "see masked_paths",
     "linux.security_context.seccomp":
-      "over seccomp_profile_path; not set is none; RuntimeDefault is a table of ours, Localhost a file on the node",
+      "overrides seccomp_profile_path; when not set, no profile; RuntimeDefault is keelsond's own profile, Localhost a file on the node",
     "linux.security_context.apparmor":
-      "over apparmor_profile; not set is the default profile; Localhost must be loaded; without AppArmor in the kernel a default asks for nothing and a profile by name is FailedPrecondition",
+      "overrides apparmor_profile; when not set, the default profile; a Localhost profile must be loaded; without AppArmor in the kernel the default profile is left out, and a named one is FailedPrecondition",
     "linux.security_context.seccomp_profile_path": "runtime/default, docker/default, unconfined, localhost/PATH",
     "linux.security_context.apparmor_profile": "runtime/default, unconfined, localhost/NAME",
-    CDI_devices: "of the specifications in `[cdi] spec_dirs`; also by annotations `cdi.k8s.io/…`",
-    stop_signal: "then the image's, then SIGTERM; told in the status",
+    CDI_devices: "from the specifications in `[cdi] spec_dirs`; also requested by annotations `cdi.k8s.io/…`",
+    stop_signal: "when not set, the image's, then SIGTERM; the status shows it",
   },
   UpdateContainerResourcesRequest: {
-    container_id: "of a created or running container; a prefix will do",
-    linux: "what is set is changed, what is 0 or empty stays; a memory limit below what is in use is refused",
+    container_id: "of a created or running container; may be shortened",
+    linux:
+      "fields that are set change, fields that are 0 or empty stay; a memory limit below the memory in use is refused",
   },
 };
 
-/** The text of docs/cri.md. @param answered the calls that the daemon answers */
+/** The text of docs/cri.md. `answered` are the calls that the daemon answers. */
 export function criDoc(answered: ReadonlySet<string>): string {
-  return `# What keelsond makes of the CRI
+  return `# How keelsond treats the CRI
 
-Every call of the Container Runtime Interface v1, and every field of the messages that make and change pods and containers.
-Made from the protocol and from the daemon's own tables by a test, which fails when this file is not up to date:
+Every call of the Container Runtime Interface v1, and every field of the messages that create and change pods and containers.
+Generated from the protocol and the daemon's own tables by a test, which fails when this file is out of date. To regenerate it:
 \`${regenerate}\`
 
-- **honoured**: what it says is done. A value that makes no sense, or that this machine or its OCI runtime cannot do, is an
-  error that begins with the field's name: InvalidArgument, or FailedPrecondition for what lies with the machine.
-- **hint**: it may be set, and there is nothing to be done for it; the note says why.
+- **honoured**: the value takes effect. A value that makes no sense, or that this machine or its OCI runtime cannot provide,
+  is an error that begins with the field's name: InvalidArgument, or FailedPrecondition if the machine is the reason.
+- **hint**: the field may be set, and nothing needs to be done for it; the note says why.
 - **not on Linux**: any value is InvalidArgument.
 
 ## Calls
@@ -115,7 +117,7 @@ ${fieldTable("PodSandboxConfig")}
 
 ## CreateContainer
 
-\`pod_sandbox_id\` is honoured; \`sandbox_config\` is a hint, as the pod was made by its own. \`config\` is a ContainerConfig:
+\`pod_sandbox_id\` is honoured; \`sandbox_config\` is a hint: the pod has the config that it was created with. \`config\` is a ContainerConfig:
 
 ${fieldTable("ContainerConfig")}
 
@@ -125,12 +127,12 @@ ${fieldTable("UpdateContainerResourcesRequest")}
 `;
 }
 
-/** The paths that `notes` has, for the test that compares them with the protocol. */
+/** The paths that have notes, for the test that compares them with the protocol. */
 export function notedPaths(type: ConfigType): string[] {
   return Object.keys(notes[type]);
 }
 
-/** Every field by its path, but messages of messages: those that hold a value. */
+/** The paths of all fields that hold a value, which are those that are not messages. */
 export function leavesOf(message: string, path = ""): string[] {
   return fieldsOf(message).flatMap((field) => {
     const own = path === "" ? field.name : `${path}.${field.name}`;
@@ -150,20 +152,20 @@ function fieldTable(type: ConfigType): string {
 }
 
 /**
- * A row for each field; one for a whole message where all below it is not on Linux.
+ * A row for each field; a single one for a message that is not on Linux as a whole.
  *
- * @param told each note and reason by the path of the row that has it: further rows refer to it
+ * @param seen the path of the first row with each note: further rows refer to it.
  */
-function rowsOf(type: ConfigType, told: Map<string, string>, message: string, parent: string): string[] {
+function rowsOf(type: ConfigType, seen: Map<string, string>, message: string, parent: string): string[] {
   return fieldsOf(message).flatMap((field) => {
     const path = parent === "" ? field.name : `${parent}.${field.name}`;
     const state = fieldState(type, path);
-    if (field.kind === "message" && state?.is !== "windows") return rowsOf(type, told, field.of!, path);
+    if (field.kind === "message" && state?.is !== "windows") return rowsOf(type, seen, field.of!, path);
     const note = state !== undefined && "why" in state ? state.why : noteOf(type, path);
-    const first = told.get(note);
-    if (first === undefined) told.set(note, path);
+    const first = seen.get(note);
+    if (first === undefined) seen.set(note, path);
     const name = `\`${path}\`${field.deprecated === true ? " (deprecated)" : ""}`;
-    return [`| ${name} | ${stateName(state)} | ${note === "" || first === undefined ? note : `as \`${first}\``} |`];
+    return [`| ${name} | ${stateName(state)} | ${note === "" || first === undefined ? note : `see \`${first}\``} |`];
   });
 }
 
@@ -179,7 +181,7 @@ function stateName(state: FieldState | undefined): string {
   }
 }
 
-/** That of the path itself, or of the nearest above it. */
+/** The note of the path itself, or of the nearest one above it. */
 function noteOf(type: ConfigType, path: string): string {
   const parts = path.split(".");
   for (let length = parts.length; length > 0; length -= 1) {

@@ -24,7 +24,7 @@ import type { FakeNode } from "./fake-node.ts";
 
 const noSignal = new AbortController().signal;
 
-/** A pod's config, over a complete one; JSON names as in the CRI. */
+/** A complete pod config with some fields replaced, by their JSON names in the CRI. */
 export function podConfig(over: object = {}): PodSandboxConfig {
   const json = {
     metadata: { name: "web", namespace: "default", uid: "u1", attempt: 0 },
@@ -35,7 +35,7 @@ export function podConfig(over: object = {}): PodSandboxConfig {
   return PodSandboxConfig.fromPartial(fromJson("PodSandboxConfig", json));
 }
 
-/** A container's config, over a complete one. */
+/** A complete container config with some fields replaced. */
 export function containerConfig(over: object = {}): ContainerConfig {
   return ContainerConfig.fromPartial(
     fromJson("ContainerConfig", {
@@ -47,7 +47,7 @@ export function containerConfig(over: object = {}): ContainerConfig {
   );
 }
 
-/** What a client sends, with defaults; each call works on the daemon that runs then. */
+/** A client's calls, with defaults. Each call goes to the daemon that runs at that time. */
 export function clientOf(node: FakeNode, signal: AbortSignal = noSignal) {
   return {
     runPod: async (config: object = {}, runtimeHandler = "") =>

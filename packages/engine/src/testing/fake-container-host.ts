@@ -15,7 +15,7 @@ export function fakeContainerHost(node: FakeNode): ContainerHost {
   };
   const hostPaths = new HostPaths();
   return {
-    // No process where none is needed: tests whose time is their own cannot wait for one.
+    // No process if none is needed: tests with a mocked clock cannot wait for one.
     resolveHostPaths: (paths, makeMissing, signal) =>
       paths.every((path) => existsSync(path))
         ? Promise.resolve(

@@ -3,7 +3,7 @@ import type { LayerStore } from "@keelson/images/layer-store.ts";
 import type { Deps } from "../deps.ts";
 import type { FakeNode } from "./fake-node.ts";
 
-/** The images of a machine in memory: those that the test added. */
+/** The images of a machine in memory: those that the test has added. */
 export function fakeImages(node: FakeNode): Deps["images"] {
   return {
     find: (name) => node.images.get(name) ?? [...node.images.values()].find((image) => image.id === name),

@@ -3,12 +3,12 @@ import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
 import type { ExitReport } from "@keelson/runtimes/runtime.ts";
 
 /**
- * What becomes of an effect: it works, fails without having done anything, is done and then fails,
- * or hangs until it is aborted or let go.
+ * What happens to an effect: it works, fails without having done anything, is done and then fails, or hangs until it is
+ * aborted or released.
  */
 export type Fate = "works" | "fails" | "done and fails" | "hangs";
 
-/** What a fault throws: no StatusError, as what the kernel throws is none either. */
+/** What a fault throws. Not a StatusError, as the kernel's errors are not either. */
 export class InjectedFault extends Error {
   constructor(effect: string) {
     super(`injected fault in ${effect}`);
@@ -22,9 +22,9 @@ const firstPid = 5_000_000;
 interface FakeProcess {
   readonly pid: number;
   readonly kind: "init" | "main" | "monitor";
-  /** Of a pod for an init, of a container for the others. */
+  /** The pod's for an init, the container's for the others. */
   readonly ownerId: string;
-  /** Of monitors: "". */
+  /** "" for monitors. */
   readonly cgroup: string;
   isStarted: boolean;
 }
@@ -32,25 +32,25 @@ interface FakeProcess {
 const noSignal = new AbortController().signal;
 
 /**
- * Processes, cgroups and other things in memory, with a clock. Each effect on them asks `fate` what becomes of it.
+ * Processes, cgroups and other things in memory, with a clock. For each effect on them, `fate` decides what happens.
  */
 export class FakeMachine {
-  /** Broken promises between the parts, such as a pod taken down under running containers. */
+  /** Broken rules between the parts, such as a pod taken down under running containers. */
   readonly violations: string[] = [];
   /** Names of the effects since the last `effects.length = 0`. */
   readonly effects: string[] = [];
-  /** Decides on each effect by its name and its number, from 0, in `effects`. */
+  /** Decides on each effect by its name and its index in `effects`. */
   fate: (effect: string, index: number) => Fate = () => "works";
   /** How many turns of the event loop an effect takes before it is done. */
   turns: () => number = () => 0;
-  /** Does a started process end by this signal? SIGKILL is not asked about. */
+  /** Whether a started process ends at this signal; always does at SIGKILL. */
   endsBy: (containerId: string, signal: number) => boolean = () => true;
-  /** The exit code of processes that end right when they are started. */
+  /** The exit code of processes that end as soon as they are started. */
   exitsAtOnce: number | undefined;
   /** Nothing can be killed, as in uninterruptible sleep. */
   isUnkillable = false;
   oomKilled = false;
-  /** Monitors are stopped: they note no end and do not end either. */
+  /** Monitors are stopped: they report no exit and do not end themselves. */
   exitsUnnoticed = false;
   /** `netns ID`, `rootfs ID`, … */
   readonly things = new Set<string>();
@@ -62,12 +62,12 @@ export class FakeMachine {
   #pids = firstPid;
   #clockNs = 1_700_000_000_000_000_000n;
 
-  /** The processes of a kind that run. */
+  /** The owners of the running processes of a kind. */
   running(kind: FakeProcess["kind"]): string[] {
     return [...this.processes.values()].filter((p) => p.kind === kind).map((p) => p.ownerId);
   }
 
-  /** Lets everything go that hangs. */
+  /** Releases every effect that hangs. */
   release(): void {
     for (const go of this.#hanging) go();
   }
@@ -77,7 +77,7 @@ export class FakeMachine {
     this.#clockNs += BigInt(seconds) * 1_000_000_000n;
   }
 
-  /** The time of day, which goes on each time that somebody looks. */
+  /** The time of day, which advances at each reading. */
   nowNs(): bigint {
     return (this.#clockNs += 1_000_000n);
   }
@@ -88,17 +88,17 @@ export class FakeMachine {
     if (main !== undefined) this.end(main, exitCode);
   }
 
-  /** Somebody kills a container's monitor: nobody writes down its exit, and its process loses its streams. */
+  /** Kills a container's monitor: nobody records the exit, and the process loses its streams. */
   killMonitor(containerId: string): void {
     for (const p of this.processes.values()) if (p.kind === "monitor" && p.ownerId === containerId) this.gone(p);
   }
 
-  /** Resolves when no effect is under way and what was noted is noted. */
+  /** Resolves when no effect is under way and every exit has been recorded. */
   async quiet(): Promise<void> {
     for (let i = 0; i < 20; i += 1) await turn();
   }
 
-  /** @internal For the fakes: an effect that is done within the call. One that should hang fails instead. */
+  /** @internal For the fakes: a synchronous effect. One that should hang fails instead. */
   now<T>(effect: string, apply: () => T): T {
     const fate = this.#decide(effect);
     if (fate === "fails" || fate === "hangs") throw new InjectedFault(effect);
@@ -110,7 +110,7 @@ export class FakeMachine {
   #decide(effect: string): Fate {
     this.effects.push(effect);
     const fate = this.fate(effect, this.effects.length - 1);
-    // SQLite has no half of a write.
+    // SQLite writes all or nothing.
     return fate === "done and fails" && effect.startsWith("database") ? "fails" : fate;
   }
 
@@ -147,7 +147,7 @@ export class FakeMachine {
     return { pid, startTicks: pid };
   }
 
-  /** A main process ends; its monitor writes that down and ends too. */
+  /** A main process ends; its monitor records that and ends too. */
   end(process: FakeProcess, exitCode: number): void {
     if (!this.processes.has(process.pid)) return;
     this.gone(process);
@@ -164,7 +164,7 @@ export class FakeMachine {
     if (ended !== undefined) setImmediate(ended);
   }
 
-  /** As a pidfd does: once, later, also for a process that is gone already. */
+  /** Like a pidfd: calls back once, later, even for a process that is already gone. */
   watch(pid: number, onEnd: () => void): Disposable {
     const ended = () => {
       if (this.#endListeners.get(pid) !== ended) return;
@@ -188,7 +188,7 @@ export class FakeMachine {
     }
   }
 
-  /** rmdir(2) of a cgroup with all below it: those with processes stay. */
+  /** rmdir(2) of a cgroup and all below it, which fails if they have processes. */
   removeCgroup(path: string): void {
     const below = (other: string) => other === path || other.startsWith(`${path}/`);
     const busy = [...this.processes.values()].find((p) => below(p.cgroup));
@@ -200,12 +200,12 @@ export class FakeMachine {
     const process = this.processes.get(pid);
     if (process === undefined) return false;
     if (this.isUnkillable) return true;
-    // A process that was not started yet is the runtime's own, which heeds SIGKILL only.
+    // Before its start the process is the runtime's own, which ends at SIGKILL only.
     if (signal === 9 || (process.isStarted && this.endsBy(process.ownerId, signal))) this.end(process, 128 + signal);
     return true;
   }
 
-  /** A daemon that watched processes is gone. */
+  /** The daemon that watched processes is gone. */
   forgetListeners(): void {
     this.#endListeners.clear();
   }

@@ -1,7 +1,7 @@
 import type { PodNetwork } from "@keelson/networks/pod-network.ts";
 import type { FakeNode } from "./fake-node.ts";
 
-/** The network of a machine in memory: a pod's address is all there is of it. */
+/** The network of a machine in memory, which only gives each pod an address. */
 export function fakeNetwork(node: FakeNode): PodNetwork {
   return {
     attach: (pod, signal, stage) => {

@@ -12,14 +12,14 @@ import type { LimitFile } from "@keelson/plan/resource-update.ts";
 import { hostFrom } from "@keelson/plan/testing/plan-fixture.ts";
 import { defaultHandlerSettings } from "@keelson/runtimes/handler-settings.ts";
 import { Runtimes } from "@keelson/runtimes/runtimes.ts";
-import { RecordStore } from "@keelson/store/record-store.ts";
-import { openDatabase, RecordTable } from "@keelson/store/record-table.ts";
+import { openDatabase } from "@keelson/store/database.ts";
 import { CdiSpecDirs } from "../cdi/spec-dirs.ts";
 import type { Deps } from "../deps.ts";
 import { joinParts } from "../join-parts.ts";
 import type { CommandProblem } from "../machine/command-problem.ts";
 import type { OomReport } from "../machine/out-of-memory.ts";
 import { readContainerRecord, writeContainerRecord } from "../records/container-record.ts";
+import { openRecords } from "../records/open-records.ts";
 import { bundleDir, containersDir, podDir } from "../records/paths.ts";
 import { readPodRecord, writePodRecord } from "../records/pod-record.ts";
 import { noTally, type Tally } from "../tally.ts";
@@ -33,25 +33,25 @@ import { everything, fakeMachine, FakeUsage } from "./fake-usage.ts";
 import { FaultyTable } from "./faulty-table.ts";
 
 /**
- * A machine in memory with everything that the calls work on, for tests. It keeps a model of what exists, so that
- * "nothing is left behind" is `left()` being empty; only the pods' and containers' directories are real, below a
- * temporary one. Each effect, also each write of the database, asks `fate` what becomes of it.
+ * A machine in memory with everything that the calls work on, for tests. It models what exists, so that nothing is left
+ * behind when `left()` is empty; only the directories of pods and containers are real, in a temporary one. For each
+ * effect, and each write to the database, `fate` decides what happens.
  */
 export class FakeNode extends FakeMachine implements Disposable {
   readonly dir = mkdtempSync(join(tmpdir(), "keelson-fake-"));
   readonly paths = { root: join(this.dir, "root"), state: join(this.dir, "state") };
   readonly db: DatabaseSync = openDatabase(":memory:");
-  /** What stats are made of. */
+  /** What stats are computed from. */
   readonly usage = new FakeUsage();
   /** What the daemon logged as warning or error. */
   readonly logged: string[] = [];
-  /** What is wrong with every container's command. */
+  /** What is wrong with the command of every container. */
   commandProblem: CommandProblem | undefined;
   oomReport: OomReport | undefined;
-  /** Bytes, of every container. */
+  /** The memory in use of every container, in bytes. */
   memoryInUse: number | undefined;
   networkReady = true;
-  /** Handlers that the configuration of the next start has not. */
+  /** Handlers that are missing in the configuration of the next start. */
   readonly missingHandlers = new Set<string>();
   bootId = "boot-1";
   /** The deps of the daemon that runs now. */
@@ -61,16 +61,16 @@ export class FakeNode extends FakeMachine implements Disposable {
   readonly attachments = new Map<string, string>();
   /** Container id → what its runtime knows. */
   readonly runtimeStates = new Map<string, { handler: string; main: number; monitor: number }>();
-  /** Container id → what its runtime was last told to limit it to. */
+  /** Container id → the limits that its runtime was last given. */
   readonly limits = new Map<string, ResourcesSpec>();
   readonly limitFiles = new Map<string, readonly LimitFile[]>();
   readonly oomScores = new Map<string, number>();
   readonly images = new Map<string, ImageRecord>();
   readonly processSpecs = new Map<string, ProcessSpec>();
-  /** How often the daemon was started. */
+  /** How often the daemon was restarted. */
   lives = 0;
   #ids = 0;
-  /** How many were given to pods. */
+  /** How many addresses pods have been given. */
   addresses = 0;
 
   readonly #tally: Tally;
@@ -89,7 +89,10 @@ export class FakeNode extends FakeMachine implements Disposable {
     rmSync(this.dir, { recursive: true, force: true });
   }
 
-  /** The daemon is killed and started again, perhaps with the machine. What it had in memory is gone; recovery has not run. */
+  /**
+   * Kills the daemon and starts it again, with another `bootId` after a reboot. What it had in memory is gone; recovery
+   * has not run.
+   */
   restart(options: { bootId?: string } = {}): Deps {
     if (options.bootId !== undefined && options.bootId !== this.bootId) this.#reboot(options.bootId);
     this.forgetListeners();
@@ -98,7 +101,7 @@ export class FakeNode extends FakeMachine implements Disposable {
     return this.deps;
   }
 
-  /** Everything there is beside images, records too; sorted. */
+  /** Everything that exists except images, including records; sorted. */
   left(): string[] {
     const rows = (["pods", "containers"] as const).flatMap((table) =>
       this.db
@@ -151,7 +154,7 @@ export class FakeNode extends FakeMachine implements Disposable {
     });
   }
 
-  /** The init of a pod dies, and with it every process of the pod's PID namespace. */
+  /** Kills the init of a pod, and with it every process in the pod's PID namespace. */
   killInit(podId: string): void {
     const init = [...this.processes.values()].find((p) => p.kind === "init" && p.ownerId === podId);
     if (init === undefined) return;
@@ -174,8 +177,8 @@ export class FakeNode extends FakeMachine implements Disposable {
     const log: Log = {
       debug: () => {},
       info: () => {},
-      warn: (fields, text) => this.#note(fields, text),
-      error: (fields, text) => this.#note(fields, text),
+      warn: (fields, text) => this.#keep(fields, text),
+      error: (fields, text) => this.#keep(fields, text),
     };
     const handlers = ["crun", "runc", "kata"]
       .filter((name) => !this.missingHandlers.has(name))
@@ -204,10 +207,14 @@ export class FakeNode extends FakeMachine implements Disposable {
       paths,
       host: hostFrom(),
       bootId: this.bootId,
-      pods: this.#openStore(new FaultyTable(this, "pods", readPodRecord, writePodRecord), "pod sandbox"),
-      containers: this.#openStore(
-        new FaultyTable(this, "containers", readContainerRecord, writeContainerRecord),
-        "container",
+      ...openRecords(
+        {
+          pods: new FaultyTable(this, "pods", readPodRecord, writePodRecord),
+          containers: new FaultyTable(this, "containers", readContainerRecord, writeContainerRecord),
+        },
+        paths,
+        this.bootId,
+        log,
       ),
       podHost: fakePodHost(this),
       containerHost: fakeContainerHost(this),
@@ -240,16 +247,9 @@ export class FakeNode extends FakeMachine implements Disposable {
     });
   }
 
-  #note(fields: object, text: string): void {
+  #keep(fields: object, text: string): void {
     const error = "err" in fields ? `: ${messageOf(fields.err)}` : "";
     this.logged.push(text + error);
-  }
-
-  #openStore<R extends { readonly id: string; readonly name: string }>(
-    table: RecordTable<R>,
-    kind: string,
-  ): RecordStore<R> {
-    return new RecordStore(table, kind, table.readAll().records.values());
   }
 
   /** @internal For the fakes. */

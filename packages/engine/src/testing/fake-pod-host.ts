@@ -61,8 +61,14 @@ export function fakePodHost(node: FakeNode): PodHost {
       ),
     destroyUnknown: (id) =>
       node.effect("pod-host destroy-unknown", () => {
-        for (const p of node.processes.values()) if (p.kind === "init" && p.ownerId === id) node.killIn(p.cgroup);
+        for (const p of node.processes.values()) {
+          if (p.kind !== "init" || p.ownerId !== id) continue;
+          node.killIn(p.cgroup);
+          node.removeCgroup(p.cgroup);
+        }
         remove(id);
+        node.killIn(`/keelson-${id}`);
+        node.removeCgroup(`/keelson-${id}`);
       }),
   };
 }

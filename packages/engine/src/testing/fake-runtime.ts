@@ -47,7 +47,7 @@ export function fakeRuntime(node: FakeNode, handler: string): Runtime {
         }),
         signal,
       ),
-    // Nobody comes to the URLs of a machine in memory.
+    // Nobody opens the URLs of a machine in memory.
     execStreams: () => Promise.reject(new Error("there are no streams")),
     attach: () => Promise.reject(new Error("there are no streams")),
     resizeTerminal: () => Promise.resolve(),
@@ -82,7 +82,7 @@ export function fakeRuntime(node: FakeNode, handler: string): Runtime {
   };
 }
 
-/** A runtime fails without the namespaces it is told to join; a pod's network is the daemon's business. */
+/** A runtime fails if a namespace that it must join is missing. A missing network is the daemon's mistake. */
 function checkNetwork(node: FakeNode, spec: Spec): void {
   const netns = spec.linux?.namespaces?.find((n) => n.type === "network")?.path;
   if (netns === undefined) return;

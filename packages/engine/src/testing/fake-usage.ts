@@ -2,7 +2,7 @@ import type { ProcessCounts } from "@keelson/linux/batch.ts";
 import type { CgroupUsage, UsageDetail } from "@keelson/linux/cgroup-usage.ts";
 import type { InterfaceCounters } from "@keelson/linux/net-dev.ts";
 import type { DiskUsage } from "@keelson/linux/tree.ts";
-import type { Available, Machine } from "../stats/pod-metrics.ts";
+import type { Available, Machine } from "../stats/measured.ts";
 import type { FileSystemSize, UsageSource } from "../stats/usage-source.ts";
 
 /** Numbers that a test sets. What it does not set is gone. */

@@ -2,8 +2,8 @@ import { RecordTable } from "@keelson/store/record-table.ts";
 import { InjectedFault } from "./fake-machine.ts";
 import type { FakeNode } from "./fake-node.ts";
 
-/** Writes of the database are effects too: the disk may be full. */
-export class FaultyTable<T> extends RecordTable<T> {
+/** A table whose writes are effects too: the disk may be full. */
+export class FaultyTable<T extends { readonly id: string }> extends RecordTable<T> {
   readonly #node: FakeNode;
   readonly #table: string;
   readonly #life: number;
@@ -30,7 +30,7 @@ export class FaultyTable<T> extends RecordTable<T> {
     this.#node.now(`database delete ${this.#table}`, () => super.delete(id));
   }
 
-  /** What a killed daemon had under way goes on in this process, but must not write. */
+  /** The calls of a killed daemon go on in this process, but must not write. */
   #checkAlive(): void {
     if (this.#life !== this.#node.lives) throw new InjectedFault("a daemon that was killed");
   }

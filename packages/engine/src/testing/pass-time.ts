@@ -1,13 +1,13 @@
 import { setImmediate as turn } from "node:timers/promises";
 
-/** Stops the clock for setTimeout and AbortSignal.timeout, which @types/node does not know yet. */
+/** Mocks the clock of setTimeout and of AbortSignal.timeout, which @types/node does not know yet. */
 export function mockTime({ timers }: { timers: { enable(options: { apis: "setTimeout"[] }): void } }): void {
   timers.enable({ apis: ["setTimeout", "AbortSignal.timeout" as "setTimeout"] });
 }
 
 /**
- * Waits for a call while time goes by in steps of a second, so that what retries or times out does so at once. Needs
- * `mockTime`. Throws when an hour is not enough.
+ * Waits for a call while the mocked time advances in steps of a second, so that retries and timeouts happen at once.
+ * Needs `mockTime`. Throws when the call takes more than an hour.
  */
 export async function passTime<T>(timers: { tick(ms: number): void }, call: Promise<T>): Promise<T> {
   const state = { isDone: false };

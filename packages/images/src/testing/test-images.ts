@@ -2,7 +2,7 @@ import { type Images, type ImagesDeps, type ImagesSettings, openImages } from ".
 import type { LayerLimits } from "../unpack/layer-limits.ts";
 
 interface TestImagesOptions extends ImagesDeps, Partial<Omit<ImagesSettings, "layerLimits">> {
-  /** Over limits that no test reaches. */
+  /** Replace limits that no other test reaches. */
   readonly layerLimits?: Partial<LayerLimits>;
 }
 

@@ -10,10 +10,10 @@ const half = content.length / 2;
 const forms: Record<string, Buffer> = {
   "no compression": content,
   gzip: gzipSync(content),
-  "gzip of several members": Buffer.concat([gzipSync(content.subarray(0, half)), gzipSync(content.subarray(half))]),
-  "gzip filled up with zeros": Buffer.concat([gzipSync(content), Buffer.alloc(100)]),
+  "gzip with several members": Buffer.concat([gzipSync(content.subarray(0, half)), gzipSync(content.subarray(half))]),
+  "gzip padded with zeros": Buffer.concat([gzipSync(content), Buffer.alloc(100)]),
   zstd: zstdCompressSync(content),
-  "zstd of several frames": Buffer.concat([
+  "zstd with several frames": Buffer.concat([
     zstdCompressSync(content.subarray(0, half)),
     zstdCompressSync(content.subarray(half)),
   ]),
@@ -45,9 +45,9 @@ for (const [name, bytes] of Object.entries(forms)) {
   });
 }
 
-test("nothing at all is an empty layer", async () => assert.equal((await all(Buffer.alloc(0), 1)).length, 0));
+test("no bytes at all are an empty layer", async () => assert.equal((await all(Buffer.alloc(0), 1)).length, 0));
 
-test("damaged and cut data is DataLoss", async () => {
+test("damaged and truncated data is DataLoss", async () => {
   for (const bytes of [forms["gzip"], forms["zstd"]] as Buffer[]) {
     const damaged = Buffer.from(bytes);
     damaged.fill(0xff, 12, 60);
@@ -57,7 +57,7 @@ test("damaged and cut data is DataLoss", async () => {
   }
 });
 
-test("an error of whoever takes the bytes ends it, and the source is closed", async () => {
+test("an error thrown by the receiver ends decompression and closes the source", async () => {
   for (const bytes of Object.values(forms)) {
     let closed = false;
     async function* source(): AsyncGenerator<Uint8Array> {

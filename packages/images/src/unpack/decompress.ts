@@ -1,13 +1,13 @@
 import { createGunzip, createZstdDecompress } from "node:zlib";
 import { Code, StatusError } from "@keelson/base/status.ts";
 
-/** Output comes in pieces of this size: small ones cost a trip to the thread pool each. */
+/** The size of output pieces. Each one costs a trip to the thread pool, so they should not be small. */
 const chunkSize = 256 * 1024;
 
 /**
- * Hands the uncompressed bytes of a layer to `take`, which may throw. How it is compressed is seen
- * from its first bytes: gzip (of several members too), zstd (of several frames too) or not at all.
- * Throws DataLoss when it is damaged or cut.
+ * Passes the uncompressed bytes of a layer to `take`, which may throw. The compression is recognised by the first
+ * bytes: gzip (also with several members), zstd (also with several frames) or none. Throws DataLoss when the data is
+ * damaged or truncated.
  */
 export async function decompress(source: AsyncIterable<Uint8Array>, take: (bytes: Buffer) => void): Promise<void> {
   const iterator = source[Symbol.asyncIterator]();
@@ -30,7 +30,7 @@ interface Stage {
   close(): Promise<void>;
 }
 
-/** The first four bytes at least, or all there are. */
+/** At least the first four bytes, or all if there are fewer. */
 async function readHead(iterator: AsyncIterator<Uint8Array>): Promise<Buffer> {
   let head: Buffer = Buffer.alloc(0);
   while (head.length < 4) {
@@ -66,7 +66,7 @@ function transformStage(
   take: (bytes: Buffer) => void,
 ): Stage {
   let failure: unknown;
-  // Thrown out of an event, an error of `take` would end the thread.
+  // Caught here, as an error of `take` thrown out of an event would end the thread.
   transform.on("data", (bytes: Buffer) => {
     if (failure !== undefined) return;
     try {

@@ -1,14 +1,14 @@
 import { Code, StatusError } from "@keelson/base/status.ts";
-import { quoteName } from "./tar-reader.ts";
+import { quoteName } from "./tar-entry.ts";
 
-/** PATH_MAX and NAME_MAX of Linux, without the zero at the end. */
+/** PATH_MAX and NAME_MAX of Linux, without the terminating zero. */
 const pathLimit = 4095;
 const componentLimit = 255;
 
 /**
- * The name of a tar entry below the layer's directory, without "./", double or final slashes; ""
- * is the directory itself. A leading slash counts for nothing, as in tar(1).
- * Throws InvalidArgument for `..` and for names that Linux cannot have.
+ * The path of a tar entry, relative to the layer's directory, without "./", double or trailing slashes; "" is the
+ * directory itself. A leading slash is ignored, as in tar(1). Throws InvalidArgument for `..` and for names that Linux
+ * cannot have.
  */
 export function entryPath(name: string): string {
   const path = isPlain(name)
@@ -44,7 +44,7 @@ export function baseOf(path: string): string {
   return path.slice(path.lastIndexOf("/") + 1);
 }
 
-/** Whether there is nothing to take out: the usual case, and it is asked for each file of a layer. */
+/** Whether the name can be used unchanged. That is the usual case, and this runs for each file of a layer. */
 function isPlain(name: string): boolean {
   return (
     name !== "" &&

@@ -1,41 +1,41 @@
 import fs from "node:fs";
-import { join } from "node:path";
 import { lgetxattr, llistxattr, lsetxattr, utimensat } from "@keelson/linux/file.ts";
+import { inTree } from "../binary-path.ts";
 
 /**
- * Gives directories that a layer has no entry for what they are below it: owner, mode, times and
- * xattrs of the uppermost layer that has them. Without this overlayfs would show them as the layer
- * made them: a /tmp with mode 0755. (containerd: archive `mkparent`.)
+ * Gives directories that have no entry in a layer the owner, mode, times and xattrs that they have in the uppermost
+ * layer below with such a directory. Otherwise overlayfs would show them as they were made here: a /tmp with mode 0755.
+ * (containerd: archive `mkparent`.)
  *
- * `paths` are binary strings, parents first; `below` the directories of the lower layers, uppermost
- * first. Follows no symlink, so it needs no chroot: the layers below do not change any more.
+ * `paths` are binary strings, parents first; `below` has the directories of the lower layers, uppermost first. No
+ * chroot is needed, as no symlink is followed and the layers below do not change any more.
  */
 export function inheritAttributes(directory: string, paths: readonly string[], below: readonly string[]): void {
   for (const path of paths) {
     if (lookUp(directory, path).is !== "directory") continue;
     const origin = findBelow(path, below);
-    if (origin !== undefined) copyAttributes(origin, inside(directory, path));
+    if (origin !== undefined) copyAttributes(origin, inTree(directory, `/${path}`));
   }
 }
 
-function findBelow(path: string, below: readonly string[]): Buffer | undefined {
+function findBelow(path: string, below: readonly string[]): Buffer | string | undefined {
   for (const layer of below) {
     const found = lookUp(layer, path);
-    if (found.is === "directory") return inside(layer, path);
+    if (found.is === "directory") return inTree(layer, `/${path}`);
     if (found.is === "hidden") return undefined;
   }
   return undefined;
 }
 
 /**
- * Whether a layer has a real directory at this path. Hidden: it has something else there, or an
- * opaque directory above, so that no layer below counts.
+ * Whether a layer has a real directory at this path. Hidden: it has something else there, or an opaque directory above
+ * it, so layers further below do not matter.
  */
 function lookUp(layer: string, path: string): { is: "directory" | "missing" | "hidden" } {
   let opaque = false;
   const parts = path === "" ? [] : path.split("/");
   for (let count = 1; count <= parts.length; count += 1) {
-    const at = inside(layer, parts.slice(0, count).join("/"));
+    const at = inTree(layer, `/${parts.slice(0, count).join("/")}`);
     const stat = fs.lstatSync(at, { throwIfNoEntry: false });
     if (stat === undefined) return { is: opaque ? "hidden" : "missing" };
     if (!stat.isDirectory()) return { is: "hidden" };
@@ -44,7 +44,7 @@ function lookUp(layer: string, path: string): { is: "directory" | "missing" | "h
   return { is: "directory" };
 }
 
-function copyAttributes(from: Buffer, to: Buffer): void {
+function copyAttributes(from: Buffer | string, to: Buffer | string): void {
   const stat = fs.lstatSync(from, { bigint: true });
   fs.lchownSync(to, Number(stat.uid), Number(stat.gid));
   fs.chmodSync(to, Number(stat.mode) & 0o7777);
@@ -53,8 +53,4 @@ function copyAttributes(from: Buffer, to: Buffer): void {
     if (value !== null) lsetxattr(to, name, value);
   }
   utimensat(to, stat.atimeNs, stat.mtimeNs, true);
-}
-
-function inside(directory: string, binaryPath: string): Buffer {
-  return Buffer.concat([Buffer.from(join(directory, "/")), Buffer.from(binaryPath, "latin1")]);
 }

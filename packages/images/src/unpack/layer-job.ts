@@ -11,28 +11,28 @@ import { LayerWriter, type UnpackedLayer } from "./layer-writer.ts";
 import { TarReader } from "./tar-reader.ts";
 import { writeManifest } from "./write-manifest.ts";
 
-/** A layer to fetch and unpack. Plain data: it goes to a worker thread. */
+/** A layer to fetch and unpack. Plain data, for a worker thread. */
 export interface LayerJob {
   access: RepositoryAccess;
   descriptor: Descriptor;
-  /** Digest of the uncompressed tar. */
+  /** The digest of the uncompressed tar. */
   diffId: string;
   /** An existing, empty directory. */
   directory: string;
-  /** Where its manifest is written. */
+  /** Where to write its manifest. */
   manifestPath: string;
-  /** Where the compressed bytes are kept too; undefined: nowhere. */
+  /** Where to keep the compressed bytes; undefined: do not keep them. */
   blobPath: string | undefined;
-  /** The process's, which takes permissions from new files. */
+  /** The process's, which is applied to new files. */
   umask: number;
   limits: LayerLimits;
 }
 
 /**
- * Fetches a layer and unpacks it while it comes in. Both digests are checked: that of the bytes
- * that came, and that of the tar in them. Throws ResourceExhausted beyond the limits, and what the client, the decompressor, the tar reader
- * and the writer throw; what was written until then stays for the caller to remove.
- * Only for a worker thread: it enters the directory as its root.
+ * Fetches a layer and unpacks it into `job.directory` while it arrives. Both digests are checked, that of the bytes
+ * received and that of the tar in them. Throws ResourceExhausted when a limit is exceeded, and what the client, the
+ * decompressor, the tar reader and the writer throw; the caller must remove what has been written. Only for worker
+ * threads, as it enters the directory as the thread's root.
  */
 export async function fetchLayer(
   job: LayerJob,
@@ -50,13 +50,13 @@ export async function fetchLayer(
     unpackedBytes += bytes.length;
     checkUnpackedBytes(job.limits, job.descriptor.sizeBytes, unpackedBytes);
     diff.update(bytes);
-    // Only while files are written: between the chunks other layers have their turn on this thread.
+    // Only while files are written: between chunks, this thread works on other layers.
     using _ = enterRoot(job.directory);
     reader.write(bytes);
   });
   reader.end();
   diff.finish(`uncompressed layer ${job.descriptor.digest}`);
-  // Opened outside of the layer, and after its bytes were found right.
+  // Opened from outside of the layer, and only after its digest has been checked.
   const manifest = fs.openSync(job.manifestPath, "wx", 0o600);
   try {
     using _ = enterRoot(job.directory);
@@ -66,7 +66,7 @@ export async function fetchLayer(
   }
 }
 
-/** The same bytes, counted and written to a file on the way. */
+/** Passes the bytes on; counts them, and writes them to a file. */
 async function* observed(
   source: AsyncIterable<Uint8Array>,
   path: string | undefined,

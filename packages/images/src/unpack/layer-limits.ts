@@ -1,20 +1,20 @@
 import { Code, StatusError } from "@keelson/base/status.ts";
 
-/** What a layer may come to: a small download must not fill the disk. Plain data: it goes to a worker thread. */
+/** The limits for a layer: a small download must not fill the disk. Plain data, for a worker thread. */
 export interface LayerLimits {
-  /** Of the tar archive in it. */
+  /** The size of the uncompressed tar. */
   maxBytes: number;
-  /** How many times its compressed size a layer may unpack to; counts beyond `ratioFreeBytes`. */
+  /** How many times its compressed size the tar may have; only checked above `ratioFreeBytes`. */
   maxRatio: number;
   maxEntries: number;
-  /** Of the name of an entry, in bytes. */
+  /** The length of an entry's name, in bytes. */
   maxPathBytes: number;
 }
 
-/** A file of zeros may well shrink by a thousand; what is no larger than this does no harm. */
-export const ratioFreeBytes = 256 * 1024 * 1024;
+/** Up to this size any ratio is allowed: a file of zeros may well shrink to a thousandth, and does no harm. */
+const ratioFreeBytes = 256 * 1024 * 1024;
 
-/** Throws ResourceExhausted, naming the key of the configuration, when `unpackedBytes` are too many. */
+/** Throws ResourceExhausted, naming the configuration's key, when `unpackedBytes` exceeds a limit. */
 export function checkUnpackedBytes(limits: LayerLimits, compressedBytes: number, unpackedBytes: number): void {
   if (unpackedBytes > limits.maxBytes)
     throw tooMuch(`unpacks to more than ${limits.maxBytes} bytes`, "max_layer_bytes");
@@ -23,13 +23,13 @@ export function checkUnpackedBytes(limits: LayerLimits, compressedBytes: number,
   }
 }
 
-/** Throws ResourceExhausted, naming the key of the configuration. */
+/** Throws ResourceExhausted, naming the configuration's key. */
 export function checkEntries(limits: LayerLimits, entries: number): void {
   if (entries > limits.maxEntries)
     throw tooMuch(`the layer has more than ${limits.maxEntries} entries`, "max_layer_entries");
 }
 
-/** Throws ResourceExhausted, naming the key of the configuration. */
+/** Throws ResourceExhausted, naming the configuration's key. */
 export function checkPathBytes(limits: LayerLimits, pathBytes: number): void {
   if (pathBytes > limits.maxPathBytes)
     throw tooMuch(`its name has ${pathBytes} bytes, more than ${limits.maxPathBytes}`, "max_path_bytes");

@@ -1,26 +1,28 @@
 import fs from "node:fs";
 import { crc32 } from "node:zlib";
 import { Code, StatusError } from "@keelson/base/status.ts";
-import { lsetxattr, mknod, utimensat } from "@keelson/linux/file.ts";
+import { lsetxattr, mknod } from "@keelson/linux/file.ts";
 import { removeTree } from "@keelson/linux/tree.ts";
+import { nodePath } from "../binary-path.ts";
+import { type DirectoryAttributes, setDirectoryAttributes, setTimes, setXattrs } from "./attributes.ts";
 import { baseOf, entryPath, parentOf } from "./entry-path.ts";
 import { checkEntries, checkPathBytes, type LayerLimits } from "./layer-limits.ts";
-import type { TarEntry, TarSink } from "./tar-entry.ts";
-import { quoteName } from "./tar-reader.ts";
+import { errnoOf, inRoot, lstatInRoot } from "./root-path.ts";
+import { quoteName, type TarEntry, type TarSink } from "./tar-entry.ts";
 
-/** What unpacking a layer came to. */
+/** The result of unpacking a layer. */
 export interface UnpackedLayer {
-  /** What its files take on disk, in whole blocks. */
+  /** What its files use on disk, in whole blocks. */
   sizeBytes: number;
   inodes: number;
   /**
-   * Directories that the layer uses but has no entry for, as binary strings, parents first ("" is
-   * the layer's own): they take their owner, mode and times from the layers below.
+   * Directories that the layer uses without having an entry for them, as binary strings, parents first ("" is the
+   * layer's own). They get their owner, mode and times from the layers below.
    */
   implicitDirectories: string[];
   /** The layer hides everything below it. */
   isOpaque: boolean;
-  /** Of the manifest that was written beside it; see layer-manifest.ts. */
+  /** The digest of the manifest that was written beside it (layer-manifest.ts). */
   manifestDigest: string;
 }
 
@@ -28,43 +30,35 @@ const { O_CREAT, O_EXCL, O_WRONLY, O_NOFOLLOW, S_IFCHR, S_IFBLK, S_IFIFO } = fs.
 const createFlags = O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW;
 const fileBlockBytes = 4096;
 
-/** Directories are kept in memory until the end: this many bytes of names. */
+/** Directories are kept in memory until the end; this limits the bytes of their names. */
 const directoryNamesLimitBytes = 64 * 1024 * 1024;
 
-/** Checksums of so many files are kept for the manifest; of the rest it reads the content. */
+/** How many files' checksums are kept for the manifest; further files will be read again. */
 const checksumsLimit = 250_000;
 
-/** As many as Linux follows, path_resolution(7). */
+/** As many as Linux follows: path_resolution(7). */
 const linksLimit = 40;
 
 const whiteoutPrefix = ".wh.";
 const opaqueMarker = ".wh..wh..opq";
-/** Other things that AUFS, the first user of this format, kept beside its files. */
+/** Other files of AUFS, for which this format was made. */
 const aufsPrefix = ".wh..wh.";
 
-interface DirectoryAttributes {
-  mode: number;
-  uid: number;
-  gid: number;
-  mtimeSec: number;
-  mtimeNsec: number;
-}
-
 /**
- * Writes the entries of a layer's tar below "/", with whiteouts as overlayfs wants them
- * (image-spec layer.md, Documentation/filesystems/overlayfs.rst).
+ * Writes the entries of a layer's tar below "/", with whiteouts in overlayfs' form (image-spec layer.md,
+ * Documentation/filesystems/overlayfs.rst).
  *
- * It must run on a worker thread that has entered the layer's directory as its root: symlinks of
- * the image are followed like any other, and lead nowhere else. `umask` is the process's.
+ * Must run on a worker thread that has entered the layer's directory as its root: then symlinks in the image can be
+ * followed like any others, as they cannot lead out of it. `umask` is the process's.
  */
 export class LayerWriter implements TarSink {
   readonly #umask: number;
   readonly #limits: LayerLimits;
-  /** Directories known to be there, so that not every file's parents are looked up. */
+  /** Directories that are known to exist, so that the parents need not be looked up for every file. */
   readonly #present = new Set<string>([""]);
-  /** Symlinks known to lead to a directory. */
+  /** Symlinks that are known to lead to a directory. */
   readonly #aliases = new Set<string>();
-  /** Set last: files made in a directory change its times, and setgid is inherited. */
+  /** Set at the end: creating files in a directory changes its times, and they would inherit setgid. */
   readonly #directories = new Map<string, DirectoryAttributes>();
   #directoryNamesBytes = 0;
   readonly #implicit = new Set<string>([""]);
@@ -72,13 +66,13 @@ export class LayerWriter implements TarSink {
   #blocks = 1;
   #inodes = 1;
   #isOpaque = false;
-  /** The file whose content comes now. */
+  /** The file that is being written; -1: none. */
   #fd = -1;
   #entry: TarEntry | undefined;
   #path = "";
   #checksum = 0;
   readonly #checksums = new Map<string, number>();
-  /** A path went through a symlink of this layer: the names in the tar are not those on disk. */
+  /** A path went through a symlink of this layer, so names in the tar may differ from those on disk. */
   #hasAliases = false;
   #hasXattrs = false;
 
@@ -118,7 +112,7 @@ export class LayerWriter implements TarSink {
     this.#blocks += Math.ceil(entry.sizeBytes / fileBlockBytes);
   }
 
-  /** CRC-32 of a file that was written, by its path from "/" on; undefined when it is not known. */
+  /** The CRC-32 of a file that was written, by its absolute path; undefined when it is not known. */
   checksumOf(path: string): number | undefined {
     return this.#hasAliases ? undefined : this.#checksums.get(path.slice(1));
   }
@@ -128,9 +122,9 @@ export class LayerWriter implements TarSink {
     return this.#hasXattrs;
   }
 
-  /** Sets what had to wait: owners, modes and times of directories. To be called when the archive has ended. */
+  /** Sets the owners, modes and times of directories. To be called at the end of the archive. */
   finish(): Omit<UnpackedLayer, "manifestDigest"> {
-    for (const [path, attributes] of this.#directories) this.#naming(() => setDirectory(path, attributes));
+    for (const [path, attributes] of this.#directories) this.#naming(() => setDirectoryAttributes(path, attributes));
     return {
       sizeBytes: this.#blocks * fileBlockBytes,
       inodes: this.#inodes,
@@ -139,7 +133,7 @@ export class LayerWriter implements TarSink {
     };
   }
 
-  /** Lets go of an open file after an error; harmless otherwise. */
+  /** Closes a file that is still open after an error. */
   [Symbol.dispose](): void {
     this.#closeFile();
   }
@@ -165,7 +159,7 @@ export class LayerWriter implements TarSink {
       case "hardlink":
         return this.#makeHardlink(path, entryPath(entry.linkName));
       case "symlink":
-        this.#placing(path, (at) => fs.symlinkSync(toPath(entry.linkName), at));
+        this.#placing(path, (at) => fs.symlinkSync(nodePath(entry.linkName), at));
         return this.#finishNode(path, entry);
       case "character device":
         return this.#makeNode(path, entry, S_IFCHR);
@@ -187,10 +181,10 @@ export class LayerWriter implements TarSink {
     this.#keepDirectory(path, entry);
   }
 
-  /** Makes a directory, or keeps the one that is there. Says what was in the way. */
+  /** Makes a directory, unless it exists. Returns what was there before. */
   #mkdir(path: string): "nothing" | "directory" | "whiteout" {
     let found: "nothing" | "directory" | "whiteout" = "nothing";
-    const at = absolute(path);
+    const at = inRoot(path);
     try {
       fs.mkdirSync(at, 0o755);
       this.#inodes += 1;
@@ -218,13 +212,13 @@ export class LayerWriter implements TarSink {
   }
 
   /**
-   * Makes the directories of a path that have no entry yet. A symlink on the way is followed, as tar
-   * does; what it leads to may be only in a layer below, and is then made here too.
+   * Makes the directories in a path that have had no entry yet. Symlinks are followed, as by tar; if their target is
+   * only in a layer below, it is made here too.
    */
   #needDirectory(path: string, links = 0): void {
     if (this.#present.has(path) || this.#aliases.has(path)) return;
     this.#needDirectory(parentOf(path), links);
-    const stat = lstat(path);
+    const stat = lstatInRoot(path);
     if (stat?.isDirectory() === true) this.#present.add(path);
     else if (stat === undefined || isWhiteout(stat)) this.#makeImplicit(path);
     else if (stat.isSymbolicLink()) this.#followLink(path, links);
@@ -241,10 +235,10 @@ export class LayerWriter implements TarSink {
     if (links >= linksLimit)
       throw new StatusError(
         Code.InvalidArgument,
-        `${quoteName(path)} is a symlink that leads through more than ${linksLimit} others`,
+        `${quoteName(path)} is a symlink that leads through more than ${linksLimit} other symlinks`,
       );
-    if (fs.statSync(absolute(path), { throwIfNoEntry: false })?.isDirectory() !== true) {
-      const target = fs.readlinkSync(absolute(path), "buffer").toString("latin1");
+    if (fs.statSync(inRoot(path), { throwIfNoEntry: false })?.isDirectory() !== true) {
+      const target = fs.readlinkSync(inRoot(path), "buffer").toString("latin1");
       this.#needDirectory(resolveLink(path, target), links + 1);
     }
     this.#aliases.add(path);
@@ -260,12 +254,12 @@ export class LayerWriter implements TarSink {
   #makeHardlink(path: string, target: string): void {
     if (path === target) return;
     try {
-      this.#placing(path, (at) => fs.linkSync(absolute(target), at));
+      this.#placing(path, (at) => fs.linkSync(inRoot(target), at));
     } catch (error) {
       if (!["ENOENT", "ENOTDIR", "EPERM"].includes(errnoOf(error))) throw error;
       throw new StatusError(
         Code.InvalidArgument,
-        `it is a hard link to ${quoteName(target)}, which is no file of the layer`,
+        `it is a hard link to ${quoteName(target)}, which is not a file in the layer`,
         error,
       );
     }
@@ -285,26 +279,26 @@ export class LayerWriter implements TarSink {
     if (base.startsWith(aufsPrefix)) return;
     const hidden = base.slice(whiteoutPrefix.length);
     if (hidden === "" || hidden === "." || hidden === "..")
-      throw new StatusError(Code.InvalidArgument, "it hides nothing that can have a name");
+      throw new StatusError(Code.InvalidArgument, "it is a whiteout for an impossible name");
     const parent = parentOf(path);
     const hiddenPath = parent === "" ? hidden : `${parent}/${hidden}`;
-    const stat = lstat(hiddenPath);
-    // A whiteout means the layers below: what this layer has there itself stays, without what it had below.
+    const stat = lstatInRoot(hiddenPath);
+    // A whiteout hides what is in the layers below. What this layer itself has there is kept.
     if (stat?.isDirectory() === true) return this.#setOpaque(hiddenPath);
     if (stat !== undefined) return;
-    mknod(absolute(hiddenPath), S_IFCHR, 0, 0);
+    mknod(inRoot(hiddenPath), S_IFCHR, 0, 0);
     this.#inodes += 1;
   }
 
   #setOpaque(path: string): void {
     if (path === "") this.#isOpaque = true;
-    else lsetxattr(absolute(path), "trusted.overlay.opaque", Buffer.from("y"));
+    else lsetxattr(inRoot(path), "trusted.overlay.opaque", Buffer.from("y"));
     this.#hasXattrs = true;
   }
 
-  /** Runs `make` with the path, and again after what is in the way was removed. */
+  /** Runs `make` with the path; if something is in the way, removes it and runs `make` again. */
   #placing<T>(path: string, make: (at: string | Buffer) => T): T {
-    const at = absolute(path);
+    const at = inRoot(path);
     this.#inodes += 1;
     try {
       return make(at);
@@ -315,7 +309,7 @@ export class LayerWriter implements TarSink {
     this.#aliases.clear();
     if (fs.lstatSync(at).isDirectory()) {
       removeTree(at);
-      // Whatever was below it is gone too.
+      // Everything below it is gone too.
       this.#present.clear();
       this.#present.add("");
       this.#directories.delete(path);
@@ -326,9 +320,9 @@ export class LayerWriter implements TarSink {
   }
 
   #finishFile(fd: number, entry: TarEntry): void {
-    // Made by root in a directory without setgid, it belongs to 0:0 already.
+    // As it was made by root in a directory without setgid, it belongs to 0:0 already.
     if (entry.uid !== 0 || entry.gid !== 0) fs.fchownSync(fd, entry.uid, entry.gid);
-    // After chown, which clears setuid and security.capability.
+    // After chown, which would clear setuid and security.capability.
     if ((entry.mode & (0o7000 | this.#umask)) !== 0) fs.fchmodSync(fd, entry.mode);
     if (entry.xattrs.size > 0) setXattrs(this.#path, entry);
     if (entry.mtimeNsec === 0) fs.futimesSync(fd, entry.mtimeSec, entry.mtimeSec);
@@ -336,14 +330,14 @@ export class LayerWriter implements TarSink {
   }
 
   #finishNode(path: string, entry: TarEntry): void {
-    const at = absolute(path);
+    const at = inRoot(path);
     if (entry.uid !== 0 || entry.gid !== 0) fs.lchownSync(at, entry.uid, entry.gid);
     if (entry.kind !== "symlink" && (entry.mode & (0o7000 | this.#umask)) !== 0) fs.chmodSync(at, entry.mode);
     setXattrs(path, entry);
     setTimes(path, entry);
   }
 
-  /** Runs a step so that its error says which entry it was about and what kind of fault it is. */
+  /** Runs a step so that its error names the entry and has the right code. */
   #naming(step: () => void): void {
     try {
       step();
@@ -356,45 +350,7 @@ export class LayerWriter implements TarSink {
   }
 }
 
-function setDirectory(path: string, attributes: DirectoryAttributes): void {
-  const at = absolute(path);
-  const stat = lstat(path);
-  // Replaced by something else later in the layer.
-  if (stat?.isDirectory() !== true) return;
-  if (attributes.uid !== 0 || attributes.gid !== 0) fs.lchownSync(at, attributes.uid, attributes.gid);
-  if ((stat.mode & 0o7777) !== attributes.mode) fs.chmodSync(at, attributes.mode);
-  setTimes(path, attributes);
-}
-
-function setTimes(path: string, time: { mtimeSec: number; mtimeNsec: number }): void {
-  const ns = BigInt(time.mtimeSec) * 1_000_000_000n + BigInt(time.mtimeNsec);
-  utimensat(absolute(path), ns, ns, true);
-}
-
-/**
- * trusted.* belongs to this host (overlayfs reads its redirects there), and so do the host's
- * labels; a file system without the others does not stop the unpacking, as in other runtimes.
- */
-function setXattrs(path: string, entry: TarEntry): void {
-  for (const [binaryKey, value] of entry.xattrs) {
-    const key = Buffer.from(binaryKey, "latin1").toString("utf8");
-    if (
-      key.startsWith("trusted.") ||
-      key === "security.selinux" ||
-      key.startsWith("user.overlay.") ||
-      key.includes("\0")
-    )
-      continue;
-    try {
-      lsetxattr(absolute(path), key, value);
-    } catch (error) {
-      const isUserOfNode = errnoOf(error) === "EPERM" && key.startsWith("user.");
-      if (errnoOf(error) !== "ENOTSUP" && errnoOf(error) !== "EOPNOTSUPP" && !isUserOfNode) throw error;
-    }
-  }
-}
-
-/** Where a symlink leads inside the layer, by its text alone: `..` stops at the layer's directory, as in a chroot. */
+/** Where a symlink leads inside the layer, judged by its text: `..` stops at the layer's directory, as in a chroot. */
 function resolveLink(path: string, target: string): string {
   const parts = target.startsWith("/") ? [] : parentOf(path).split("/");
   for (const part of target.split("/")) {
@@ -404,36 +360,12 @@ function resolveLink(path: string, target: string): string {
   return parts.filter((part) => part !== "").join("/");
 }
 
-/** Undefined when there is nothing, also because what should be a directory on the way is none. */
-function lstat(path: string): fs.Stats | undefined {
-  try {
-    return fs.lstatSync(absolute(path), { throwIfNoEntry: false });
-  } catch (error) {
-    if (errnoOf(error) === "ENOTDIR") return undefined;
-    throw error;
-  }
-}
-
 function isWhiteout(stat: fs.Stats): boolean {
   return stat.isCharacterDevice() && stat.rdev === 0;
 }
 
-function absolute(path: string): string | Buffer {
-  return toPath(`/${path}`);
-}
-
-/** Node takes text as UTF-8: what is not ASCII goes as the bytes that it is. */
-function toPath(binary: string): string | Buffer {
-  // oxlint-disable-next-line no-control-regex -- all of ASCII is meant
-  return /^[\u0000-\u007f]*$/.test(binary) ? binary : Buffer.from(binary, "latin1");
-}
-
-function errnoOf(error: unknown): string {
-  return (error as NodeJS.ErrnoException | undefined)?.code ?? "";
-}
-
 function codeOfErrno(errno: string): Code {
-  // What only the archive's own content can cause below an empty directory.
+  // Below an empty directory only the archive's content can cause these.
   if (["ENAMETOOLONG", "ENOTDIR", "EISDIR", "ELOOP", "EEXIST", "EINVAL", "ENOENT", "EMLINK"].includes(errno))
     return Code.InvalidArgument;
   return Code.Internal;

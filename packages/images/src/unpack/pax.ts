@@ -1,20 +1,20 @@
 import { Code, StatusError } from "@keelson/base/status.ts";
 
-/** Records of an extended header: values as binary strings, the last one of a key counts. */
+/** The records of an extended header. Values are binary strings; the last one for a key counts. */
 export type PaxRecords = Map<string, string>;
 
 /** More records than any archiver writes. */
 const recordsLimit = 10_000;
 
 /**
- * Reads `LENGTH KEY=VALUE\n` records (POSIX pax, "pax Extended Header"). A value may hold any bytes,
- * newlines too. Throws InvalidArgument.
+ * Parses `LENGTH KEY=VALUE\n` records (POSIX pax, "pax Extended Header"). A value may contain any bytes, including
+ * newlines. Throws InvalidArgument.
  */
 export function parsePax(bytes: Buffer): PaxRecords {
   const records: PaxRecords = new Map();
   let at = 0;
   while (at < bytes.length) {
-    // GNU tar and others fill up with zeros.
+    // GNU tar and others pad with zeros.
     if (bytes[at] === 0) break;
     const space = bytes.indexOf(0x20, at);
     const digits = space === -1 || space - at > 10 ? "" : bytes.toString("latin1", at, space);
@@ -29,7 +29,7 @@ export function parsePax(bytes: Buffer): PaxRecords {
   return records;
 }
 
-/** A pax time, decimal seconds with a fraction, exactly. Throws InvalidArgument. */
+/** Parses a pax time, decimal seconds with a fraction, without rounding. Throws InvalidArgument. */
 export function parsePaxTime(value: string): { sec: number; nsec: number } {
   const match = /^(-?)(\d{1,15})(?:\.(\d*))?$/.exec(value);
   if (match === null)
@@ -41,7 +41,7 @@ export function parsePaxTime(value: string): { sec: number; nsec: number } {
   return nsec === 0 ? { sec: -sec, nsec } : { sec: -sec - 1, nsec: 1_000_000_000 - nsec };
 }
 
-/** A pax number. Throws InvalidArgument. */
+/** Parses a pax number. Throws InvalidArgument. */
 export function parsePaxNumber(value: string): number {
   if (!/^-?\d{1,16}$/.test(value) || !Number.isSafeInteger(Number(value)))
     throw new StatusError(Code.InvalidArgument, `tar extended header: "${value.slice(0, 40)}" is not a number`);

@@ -1,6 +1,6 @@
 import { Code, StatusError } from "@keelson/base/status.ts";
 
-/** A header block as it stands, before what extended headers say about it. */
+/** A header block, before extended headers are applied to it. */
 export interface TarHeader {
   name: string;
   /** One character. */
@@ -18,13 +18,13 @@ export interface TarHeader {
 export const blockBytes = 512;
 
 /**
- * Reads one header block at `at`: POSIX ustar, or the older forms that GNU tar and V7 wrote (tar(5)).
- * Throws DataLoss when its checksum is wrong, InvalidArgument for a number that is none.
+ * Parses the header block at `at`: POSIX ustar, or the older forms of GNU tar and V7 (tar(5)). Throws DataLoss when its
+ * checksum is wrong, InvalidArgument for a malformed number.
  */
 export function readHeader(block: Buffer, at: number): TarHeader {
   checkSum(block, at);
   const magic = block.toString("latin1", at + 257, at + 263);
-  // GNU's old magic is "ustar  \0" and uses the prefix field for other things.
+  // GNU's old magic is "ustar \0" and uses the prefix field for other things.
   const prefix = magic === "ustar\0" ? text(block, at + 345, 155) : "";
   const isUstar = magic.startsWith("ustar");
   const name = text(block, at, 100);
@@ -46,7 +46,7 @@ export function readHeader(block: Buffer, at: number): TarHeader {
 
 /** Whether a block is all zero, as the two at the end of an archive are. */
 export function isZeroBlock(block: Buffer, at: number): boolean {
-  // A header's name is nearly never empty, so the first byte answers nearly always.
+  // A header's name is hardly ever empty, so the first byte nearly always decides.
   for (let i = at; i < at + blockBytes; i += 1) if (block[i] !== 0) return false;
   return true;
 }
@@ -61,7 +61,7 @@ function checkSum(block: Buffer, at: number): void {
     unsigned += byte;
     high += byte >> 7;
   }
-  // Some old archivers summed signed bytes, which is 256 less for each byte above 127.
+  // Some old archivers added signed bytes, which gives 256 less for each byte above 127.
   if (expected !== unsigned && expected !== unsigned - 256 * high)
     throw new StatusError(Code.DataLoss, "tar header has a wrong checksum: the layer is damaged or not a tar archive");
 }

@@ -18,7 +18,7 @@ import {
 import type { TarEntry, TarSink } from "./tar-entry.ts";
 import { TarReader } from "./tar-reader.ts";
 
-/** Keeps what it is given. */
+/** Collects what it receives. */
 class Collector implements TarSink {
   readonly entries: (TarEntry & { content: string })[] = [];
 
@@ -69,7 +69,7 @@ const made: MadeEntry[] = [
 ];
 const archive = tar(made);
 
-test("reads every kind of entry, the same from chunks of any size", () => {
+test("parses every kind of entry, the same from chunks of any size", () => {
   const entries = read(archive);
   assert.deepEqual(
     entries.map((e) => [e.kind, e.name.slice(0, 12), e.sizeBytes]),
@@ -103,7 +103,7 @@ test("reads every kind of entry, the same from chunks of any size", () => {
     assert.deepEqual(read(archive, chunkBytes), entries, `chunks of ${chunkBytes}`);
 });
 
-test("reads what GNU tar writes in each of its formats", (t) => {
+test("parses what GNU tar writes in each of its formats", (t) => {
   const dir = mkdtempSync(join(tmpdir(), "keelson-tar-"));
   t.after(() => rmSync(dir, { recursive: true }));
   const long = "n".repeat(120);
@@ -123,7 +123,7 @@ test("reads what GNU tar writes in each of its formats", (t) => {
   }
 });
 
-test("a global header counts for all entries that say nothing else, base-256 numbers are read", () => {
+test("a global header applies to all entries without their own value, and base-256 numbers are parsed", () => {
   const global = header({ type: "g", size: 12 }, Buffer.from("12 uid=1234\n"));
   const entry = header({ name: "x", type: "0", size: 0 });
   assert.equal(read(Buffer.concat([global, entry, end]))[0]?.uid, 1234);
@@ -131,7 +131,7 @@ test("a global header counts for all entries that say nothing else, base-256 num
   assert.equal(read(Buffer.concat([large, end]))[0]?.uid, 0x01000001);
 });
 
-test("each thing that no sound archive holds has its reason", () => {
+test("what no valid archive contains is refused with the reason", () => {
   const pax = (records: string) =>
     Buffer.concat([
       header({ type: "x", size: records.length }, Buffer.from(records, "latin1")),
@@ -162,7 +162,7 @@ test("each thing that no sound archive holds has its reason", () => {
   }
 });
 
-test("every truncation is refused or leaves out whole entries only", () => {
+test("every truncated archive is refused or lacks only whole entries", () => {
   const all = read(archive).map((e) => e.name);
   for (let length = 0; length < archive.length; length += length < 12_000 ? 1 : 97) {
     try {
@@ -177,7 +177,7 @@ test("every truncation is refused or leaves out whole entries only", () => {
   }
 });
 
-test("seeded bit flips give a StatusError or entries", () => {
+test("seeded bit flips result in a StatusError or entries", () => {
   let seed = 4711;
   const next = (below: number) => (seed = (seed * 1103515245 + 12345) & 0x7fffffff) % below;
   const small = tar(made.filter((entry) => entry.path !== "big"));
@@ -187,7 +187,7 @@ test("seeded bit flips give a StatusError or entries", () => {
       const at = next(damaged.length);
       damaged[at] = (damaged[at] as number) ^ (1 << next(8));
     }
-    // The checksum would hide what is behind it.
+    // Otherwise the checksum would hide errors after it.
     if (round % 2 === 0)
       for (let at = 0; at < damaged.length; at += 512)
         if (damaged.toString("latin1", at + 257, at + 262) === "ustar") sum(damaged, at);

@@ -1,12 +1,12 @@
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { type PaxRecords, parsePax, parsePaxNumber, parsePaxTime } from "./pax.ts";
-import type { TarEntry, TarEntryKind, TarSink } from "./tar-entry.ts";
+import { quoteName, type TarEntry, type TarEntryKind, type TarSink } from "./tar-entry.ts";
 import { blockBytes, isZeroBlock, readHeader, type TarHeader } from "./tar-header.ts";
 
-/** Longest extended header or long name that is kept in memory. */
+/** The longest extended header or long name that is kept in memory. */
 const metadataLimitBytes = 1024 * 1024;
 
-/** Where the reader is. Sizes count down in bytes. */
+/** Where the reader is. `left` counts down, in bytes. */
 type State =
   | { is: "header" }
   | { is: "content"; left: number; padding: number }
@@ -15,17 +15,17 @@ type State =
   | { is: "ended" };
 
 /**
- * Reads a tar archive from chunks of any size and hands each entry to the sink: ustar, GNU long
- * names and base-256 numbers, pax extended and global headers with binary xattrs. Needs no more
- * memory than one block and one extended header, whatever the archive says.
+ * Parses a tar archive from chunks of any size and passes each entry to the sink. Supports ustar, GNU's long names and
+ * base-256 numbers, and pax extended and global headers with binary xattrs. Whatever the archive contains, it needs no
+ * more memory than for one block and one extended header.
  *
- * Throws InvalidArgument for what no sound archive holds, DataLoss for a damaged or cut one,
- * Unimplemented for sparse files and multi-volume archives.
+ * Throws InvalidArgument for what no valid archive contains, DataLoss for a damaged or truncated one, Unimplemented for
+ * sparse files.
  */
 export class TarReader {
   readonly #sink: TarSink;
   #state: State = { is: "header" };
-  /** The part of a header block that came with the last chunk. */
+  /** The part of a header block that was in the last chunk. */
   readonly #partial = Buffer.alloc(blockBytes);
   #partialBytes = 0;
   readonly #global: PaxRecords = new Map();
@@ -37,13 +37,13 @@ export class TarReader {
     this.#sink = sink;
   }
 
-  /** The next bytes of the archive. */
+  /** Takes the next bytes of the archive. */
   write(chunk: Buffer): void {
     let at = 0;
     while (at < chunk.length) at = this.#step(chunk, at);
   }
 
-  /** No more bytes come. */
+  /** To be called after the last bytes. Throws DataLoss when the archive is incomplete. */
   end(): void {
     const cut =
       this.#state.is === "content" ||
@@ -54,7 +54,7 @@ export class TarReader {
     if (cut) throw new StatusError(Code.DataLoss, "tar archive is cut short");
   }
 
-  /** Takes what the state can use from `at` on and returns the position after it. */
+  /** Takes what the current state can use, from `at` on, and returns the position after it. */
   #step(chunk: Buffer, at: number): number {
     switch (this.#state.is) {
       case "header":
@@ -118,7 +118,7 @@ export class TarReader {
 
   #block(block: Buffer, at: number): void {
     if (isZeroBlock(block, at)) {
-      // What follows is filler up to the record size; the digest of the layer covers it.
+      // What follows only fills the archive's last record; the layer's digest covers it.
       this.#state = { is: "ended" };
       return;
     }
@@ -167,7 +167,7 @@ export class TarReader {
     }
   }
 
-  /** The header with what extended headers say instead (POSIX: they take precedence). */
+  /** The header, with the values of extended headers, which take precedence (POSIX). */
   #entry(header: TarHeader): TarEntry {
     const name = this.#record("path") ?? this.#longName ?? header.name;
     this.#refuseSparse(header.type, name);
@@ -226,17 +226,12 @@ export class TarReader {
 
 const none: Map<string, Buffer> = new Map();
 
-/** A name from an archive for a message: short, printable. */
-export function quoteName(name: string): string {
-  return JSON.stringify(Buffer.from(name.length > 200 ? `${name.slice(0, 200)}...` : name, "latin1").toString("utf8"));
-}
-
 function kindOf(type: string, name: string): TarEntryKind {
   switch (type) {
     case "0":
     case "\0":
     case "7":
-      // V7 archives mark a directory by its name alone.
+      // In V7 archives only the name shows that an entry is a directory.
       return type !== "7" && name.endsWith("/") ? "directory" : "file";
     case "1":
       return "hardlink";
@@ -263,11 +258,11 @@ function checkEntry(entry: TarEntry): void {
   if (entry.name.includes("\0") || entry.linkName.includes("\0")) throw wrong("has a zero byte in its name");
   if (entry.sizeBytes < 0) throw wrong("has a negative size");
   for (const id of [entry.uid, entry.gid])
-    if (id < 0 || id >= 0xffff_ffff) throw wrong(`has the owner ${id}, which Linux has not`);
+    if (id < 0 || id >= 0xffff_ffff) throw wrong(`has the owner ${id}, which is not possible on Linux`);
   if (entry.deviceMajor < 0 || entry.deviceMajor > 0xfff || entry.deviceMinor < 0 || entry.deviceMinor > 0xf_ffff)
-    throw wrong("has a device number that Linux has not");
-  // ext4 keeps 34 bits; beyond it a file system may refuse or wrap.
-  if (Math.abs(entry.mtimeSec) > 2 ** 40) throw wrong("has a time that no file system keeps");
+    throw wrong("has a device number that is not possible on Linux");
+  // ext4 has 34 bits; a file system may refuse larger values, or wrap them.
+  if (Math.abs(entry.mtimeSec) > 2 ** 40) throw wrong("has a time that no file system can store");
 }
 
 function paddingOf(sizeBytes: number): number {

@@ -1,23 +1,24 @@
 import { createHash } from "node:crypto";
 import fs from "node:fs";
 import { namingFile } from "@keelson/base/exhaustion.ts";
+import { inTree } from "../binary-path.ts";
 import { checksumOfFile, manifestDigestOf, manifestLine } from "../layer-manifest.ts";
-import { inTree, walkTree } from "../tree-walk.ts";
+import { walkTree } from "../tree-walk.ts";
 
-/** What the writer of a layer knows of it, so that nothing is read back. */
+/** What the layer's writer knows, so that files need not be read back. */
 export interface LayerNotes {
-  /** The CRC-32 of a file by its path; undefined: not known, so the file is read. */
+  /** The CRC-32 of a file, by its path; undefined: not known, the file must be read. */
   checksumOf(path: string): number | undefined;
   /** Whether anything in the layer has xattrs. */
   readonly hasXattrs: boolean;
 }
 
-/** Lines are written in pieces of this many characters. */
+/** Lines are written in pieces of about this many characters. */
 const pieceLength = 64 * 1024;
 
 /**
- * Writes what is below "/" to an open file and returns the digest of it. It goes by what is on disk,
- * not by what the tar asked for. For a worker thread that has entered the layer as its root.
+ * Writes the manifest of what is below "/" to an open file and returns its digest. It describes what is on disk, not
+ * what was in the tar. For a worker thread that has entered the layer as its root.
  */
 export function writeManifest(fd: number, notes: LayerNotes): string {
   const digest = createHash("sha256");
@@ -27,8 +28,9 @@ export function writeManifest(fd: number, notes: LayerNotes): string {
     fs.writeFileSync(fd, piece);
     piece = "";
   };
-  for (const { path, at, stat } of walkTree("/")) {
-    piece += manifestLine(path, at, stat, notes.hasXattrs, () => notes.checksumOf(path) ?? checksumOfFile(at)) + "\n";
+  for (const entry of walkTree("/")) {
+    const checksumOf = () => notes.checksumOf(entry.path) ?? checksumOfFile(entry.at);
+    piece += `${manifestLine(entry, notes.hasXattrs, checksumOf)}\n`;
     if (piece.length >= pieceLength) flush();
   }
   flush();
@@ -36,15 +38,15 @@ export function writeManifest(fd: number, notes: LayerNotes): string {
 }
 
 /**
- * Adds to a manifest what directories are now: inheriting changed them. `paths` are binary strings
- * without a leading "/". Returns the digest of the whole.
+ * Appends new lines to a manifest for directories that were changed by inheriting. `paths` are binary strings without a
+ * leading "/". Returns the digest of the whole manifest.
  */
 export function amendManifest(file: string, directory: string, paths: readonly string[]): string {
   let lines = "";
   for (const path of paths.map((each) => `/${each}`)) {
     const at = inTree(directory, path);
     const stat = fs.lstatSync(at, { throwIfNoEntry: false });
-    if (stat?.isDirectory() === true) lines += manifestLine(path, at, stat, true, () => 0) + "\n";
+    if (stat?.isDirectory() === true) lines += `${manifestLine({ path, at, stat }, true, () => 0)}\n`;
   }
   namingFile(file, () => fs.appendFileSync(file, lines));
   return manifestDigestOf(fs.readFileSync(file));

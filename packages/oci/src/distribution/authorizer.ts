@@ -5,51 +5,50 @@ import { type ForeignAddress, foreignAddress } from "./foreign-address.ts";
 import type { RegistryHost } from "./hosts.ts";
 import type { HttpRequest, Transport } from "./transport.ts";
 
-/** What proves who pulls, as the CRI's AuthConfig has it. Empty: not given. */
+/** The credentials of whoever pulls, as in the CRI's AuthConfig. Empty: not given. */
 export interface Credentials {
   username: string;
   password: string;
   /** A refresh token for the registry's token server (OAuth2). */
   identityToken: string;
-  /** A bearer token that the registry itself takes. */
+  /** A bearer token that the registry itself accepts. */
   registryToken: string;
-  /** The registry they are for; empty: for any host that this pull asks. */
+  /** The registry for which they are meant; empty: all hosts of this pull. */
   serverAddress: string;
 }
 
 const tokenLimitBytes = 1024 * 1024;
 
 /**
- * Finds the Authorization header for each host and scope of one pull: from the registry's challenge
- * to Basic or to a token of its token server (distribution "Token Authentication", RFC 6750).
- * Nothing secret ever gets into an error.
+ * Finds the Authorization header for each host and scope of a pull. The registry's challenge is answered with Basic, or
+ * with a token from its token server (distribution "Token Authentication", RFC 6750). Errors never contain secrets.
  */
 export class Authorizer {
   readonly #transport: Transport;
   readonly #credentials: Credentials | undefined;
   readonly #known: Map<string, string>;
 
-  /** `known` are headers found before, from `known()` of another authorizer. */
+  /** `known`: headers that another authorizer has found, from its `known()`. */
   constructor(transport: Transport, credentials: Credentials | undefined, known: Iterable<[string, string]> = []) {
     this.#transport = transport;
     this.#credentials = credentials;
     this.#known = new Map(known);
   }
 
-  /** The header to send to a host, undefined as long as it asked for none. */
+  /** The header to send to a host; undefined until it demands one. */
   headerFor(host: RegistryHost, scope: string): string | undefined {
     const registryToken = this.#credentialsFor(host)?.registryToken ?? "";
     return this.#known.get(keyOf(host, scope)) ?? (registryToken === "" ? undefined : `Bearer ${registryToken}`);
   }
 
-  /** What was found so far, to be handed to a worker thread. */
+  /** The headers found so far, to be passed to a worker thread. */
   known(): [string, string][] {
     return [...this.#known];
   }
 
   /**
-   * Answers a 401. Returns false when the challenge cannot be met with what we have, or was met
-   * before with the same header. Throws what the token server answers.
+   * Finds an answer to a 401 with this WWW-Authenticate header. Returns false when our credentials are not enough, or
+   * would give the same header that has been refused. Throws the token server's errors.
    */
   async meet(host: RegistryHost, scope: string, header: string, signal: AbortSignal): Promise<boolean> {
     const before = this.headerFor(host, scope);
@@ -92,8 +91,8 @@ export class Authorizer {
   }
 
   /**
-   * As containerd does, credentials without an address go to each host that the pull asks, mirrors
-   * too: it is the node's administrator who names those.
+   * As in containerd, credentials without an address are sent to each host of the pull, including mirrors, which the
+   * node's administrator has configured.
    */
   #credentialsFor(host: RegistryHost): Credentials | undefined {
     const address = this.#credentials?.serverAddress ?? "";
@@ -115,13 +114,13 @@ function basicHeader(credentials: Credentials | undefined): string | undefined {
 }
 
 /**
- * The token server. The specification of tokens lets a registry name one on another host, and the credentials are meant
- * for it: whoever can answer for the registry would get them anyway. Throws Unauthenticated unless it is reached as
+ * The token server. By the specification a registry may name one on another host, and the credentials are meant for it:
+ * whoever can answer in the registry's place would get them anyway. Throws Unauthenticated unless it can be reached as
  * safely as the registry itself.
  */
 function realmOf(host: RegistryHost, challenge: Challenge): ForeignAddress {
   const realm = challenge.parameters.get("realm") ?? "";
-  // A relative one would be the registry itself, which is not what the specification has.
+  // A relative address would mean the registry itself, which the specification does not allow.
   return foreignAddress(
     new URL(host.baseUrl),
     URL.canParse(realm) ? realm : "none:",
@@ -165,7 +164,7 @@ function tokenIn(bytes: Uint8Array, doing: string): string {
     const token = [answer?.token, answer?.access_token].find((t) => typeof t === "string" && t !== "");
     if (typeof token === "string" && /^[\x21-\x7e]+$/.test(token)) return token;
   } catch {
-    // The same as no token: what JSON.parse says would show a part of it.
+    // Treated as no token: the message of JSON.parse would contain a part of it.
   }
   throw new StatusError(Code.Unauthenticated, `${doing}: the answer has no token`);
 }

@@ -5,7 +5,7 @@ import { parseChallenges } from "./challenge.ts";
 
 const plain = (header: string) => parseChallenges(header).map((c) => [c.scheme, Object.fromEntries(c.parameters)]);
 
-test("reads Bearer with quoted parameters, commas inside them too", () => {
+test("parses Bearer with quoted parameters, which may contain commas", () => {
   assert.deepEqual(
     plain('Bearer realm="https://auth.example/token",service="registry.example",scope="repository:a/b:pull,push"'),
     [
@@ -17,7 +17,7 @@ test("reads Bearer with quoted parameters, commas inside them too", () => {
   );
 });
 
-test("reads several challenges, unquoted values, escapes and spaces around the equals sign", () => {
+test("parses several challenges, unquoted values, escapes and spaces around the equals sign", () => {
   assert.deepEqual(plain('Negotiate, Basic realm = "a \\"b\\"", Bearer realm=x'), [
     ["negotiate", {}],
     ["basic", { realm: 'a "b"' }],
@@ -25,7 +25,7 @@ test("reads several challenges, unquoted values, escapes and spaces around the e
   ]);
 });
 
-test("anything else ends the list, quickly and without an error", () => {
+test("anything else ends the list of challenges, quickly and without an error", () => {
   assert.deepEqual(plain(""), []);
   assert.deepEqual(plain('Bearer realm="open'), [["bearer", {}]]);
   fc.assert(

@@ -1,19 +1,21 @@
-/** One way to authenticate that a server offers in WWW-Authenticate (RFC 9110, 11.3): the scheme in lower case and its parameters. */
+/**
+ * A way to authenticate, offered in WWW-Authenticate (RFC 9110, 11.3): the scheme in lower case, and its parameters.
+ */
 export interface Challenge {
   scheme: string;
   parameters: Map<string, string>;
 }
 
-/** The longest header that is looked at. */
+/** How much of a header is parsed. */
 const limit = 8192;
 
 /**
- * Reads the challenges of a WWW-Authenticate header. What cannot be read ends the list: servers
- * send many things here, and an unknown one is no reason to stop.
+ * Parses the challenges in a WWW-Authenticate header, up to the first thing that cannot be parsed: servers send many
+ * things here, and an unknown one is not an error.
  */
 export function parseChallenges(header: string): Challenge[] {
   const challenges: Challenge[] = [];
-  // Either `name=value` or a word by itself, which begins the next challenge.
+  // Either `name=value`, or a single word, which begins the next challenge.
   const part =
     /[\s,]*(?:([\w!#$%&'*+.^`|~-]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^\s,"=]+))|([\w!#$%&'*+.^`|~-]+)(?=[\s,]|$))/y;
   const text = header.slice(0, limit);

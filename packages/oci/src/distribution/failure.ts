@@ -4,12 +4,12 @@ import type { HttpResponse } from "./transport.ts";
 /** How much of an error's body is read, and how much of it is shown. */
 const readLimitBytes = 16 * 1024;
 const shownLimit = 300;
-/** How long a small body may take as a whole: a host that sends it byte by byte is never idle. */
+/** How long a small body may take altogether: a host that sends it byte by byte is never idle. */
 const longestReadMs = 120_000;
 
 /**
- * A refusal as an error: the registry's own codes and messages (distribution-spec "Error Codes"),
- * shortened and without control characters, as they are somebody else's text.
+ * The error for a registry's refusal, with its codes and messages (distribution-spec "Error Codes"). As these are
+ * foreign text, they are shortened, and control characters are removed.
  */
 export async function refusalOf(what: string, response: HttpResponse): Promise<StatusError> {
   const said = errorsIn(await readSome(response));
@@ -19,7 +19,7 @@ export async function refusalOf(what: string, response: HttpResponse): Promise<S
   );
 }
 
-/** Reads a body of at most `limitBytes`. Throws InvalidArgument when there is more, Unavailable when it takes two minutes. */
+/** Reads a body of at most `limitBytes`. Throws InvalidArgument when it is larger, Unavailable after two minutes. */
 export async function readBody(what: string, response: HttpResponse, limitBytes: number): Promise<Uint8Array> {
   const startedAtMs = performance.now();
   const parts: Uint8Array[] = [];
@@ -27,7 +27,7 @@ export async function readBody(what: string, response: HttpResponse, limitBytes:
   for await (const part of response.body) {
     length += part.length;
     if (isLate(startedAtMs))
-      throw new StatusError(Code.Unavailable, `${what}: only ${length} bytes came within ${longestReadMs / 1000} s`);
+      throw new StatusError(Code.Unavailable, `${what}: received only ${length} bytes in ${longestReadMs / 1000} s`);
     if (length > limitBytes)
       throw new StatusError(Code.InvalidArgument, `${what}: the answer has more than ${limitBytes} bytes`);
     parts.push(part);
@@ -35,7 +35,7 @@ export async function readBody(what: string, response: HttpResponse, limitBytes:
   return parts.length === 1 ? (parts[0] as Uint8Array) : Buffer.concat(parts, length);
 }
 
-/** Reads a body to its end so that the connection can be used again; gives up on a long one. */
+/** Reads a body to its end so that the connection can be reused; gives up on a long one. */
 export async function discard(response: HttpResponse): Promise<void> {
   await readSome(response);
 }
@@ -51,7 +51,7 @@ async function readSome(response: HttpResponse): Promise<string> {
       if (length > readLimitBytes || isLate(startedAtMs)) break;
     }
   } catch {
-    // The status says enough.
+    // The status is enough.
   }
   return Buffer.concat(parts, length).toString("utf8");
 }
@@ -76,8 +76,8 @@ function meaning(status: number): string {
 }
 
 /**
- * Only text in the form of the specification is shown: a hostile registry may redirect us to a
- * server that only this node reaches, whose answers are nobody's business.
+ * Only text in the specification's form is shown: a hostile registry may redirect us to a server that can only be
+ * reached from this node, whose answers must not be disclosed.
  */
 function errorsIn(body: string): string {
   try {
@@ -93,9 +93,9 @@ function errorsIn(body: string): string {
   }
 }
 
-/** Text from outside, fit for one line of a message. */
+/** Foreign text, made fit for one line of a message. */
 export function sanitise(text: string): string {
-  // oxlint-disable-next-line no-control-regex -- control characters are what is taken out
+  // oxlint-disable-next-line no-control-regex -- control characters are to be removed
   const line = text.replace(/[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g, " ").trim();
   return line.length > shownLimit ? `${line.slice(0, shownLimit)}…` : line;
 }

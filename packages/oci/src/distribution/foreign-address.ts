@@ -1,31 +1,35 @@
 import { BlockList, isIP } from "node:net";
 import { Code, StatusError } from "@keelson/base/status.ts";
 
-/** Where an address leads: to this machine, to services that only its link reaches (a cloud's hand out credentials), or elsewhere. */
+/**
+ * Where an address leads: to this machine, to services that can only be reached on its link (in clouds they hand out
+ * credentials), or elsewhere.
+ */
 type Reach = "loopback" | "link-local" | "elsewhere";
 
 const loopback = new BlockList();
 loopback.addSubnet("127.0.0.0", 8, "ipv4");
-loopback.addSubnet("0.0.0.0", 8, "ipv4"); // Linux connects to itself
+loopback.addSubnet("0.0.0.0", 8, "ipv4"); // Linux connects to itself.
 loopback.addAddress("::", "ipv6");
 loopback.addAddress("::1", "ipv6");
 
 const linkLocal = new BlockList();
 linkLocal.addSubnet("169.254.0.0", 16, "ipv4");
 linkLocal.addSubnet("fe80::", 10, "ipv6");
-linkLocal.addAddress("fd00:ec2::254", "ipv6"); // a metadata service that is link-local only with IPv4
+linkLocal.addAddress("fd00:ec2::254", "ipv6"); // A metadata service whose address is link-local only in IPv4.
 
-/** An address that a server named, not the user. */
+/** An address that came from a server and not from the user. */
 export interface ForeignAddress {
   url: URL;
-  /** Whether it may be connected to at this IP address, which its name turned out to have; undefined: at any. */
+  /** Whether an IP address to which the name resolves may be connected to; undefined: all may. */
   mayReach: ((address: string) => boolean) | undefined;
 }
 
 /**
- * The address that a registry sends us to, in a redirect or as its token server. It must be https, or http as the
- * registry itself is, and may not lead to this machine or to link-local services unless the registry is there too:
- * otherwise any registry could have a node call its own services. Throws `code`, saying what it was for.
+ * The address to which a registry sends us, in a redirect or as its token server. It must use https, or http if the
+ * registry itself does. It must not lead to this machine unless the registry is there too, and never to link-local
+ * services: otherwise any registry could make a node call its own services. Throws an error with `code` that names the
+ * purpose, `what`.
  */
 export function foreignAddress(
   from: URL,
@@ -40,7 +44,7 @@ export function foreignAddress(
   if (url === undefined || !(url.protocol === "https:" || (url.protocol === "http:" && mayBePlain))) {
     throw new StatusError(code, `${from.host} names ${what} that is not an https address`);
   }
-  // Node would send them as a login.
+  // Node would send them as credentials.
   url.username = "";
   url.password = "";
   if (url.hostname === from.hostname) return { url, mayReach: undefined };
@@ -48,7 +52,7 @@ export function foreignAddress(
   if (!mayReach(url.hostname))
     throw new StatusError(
       code,
-      `${from.host} names ${what} at ${url.host}, which only this node reaches; that is refused`,
+      `${from.host} names ${what} at ${url.host}: refused, as that can only be reached from this node`,
     );
   return { url, mayReach };
 }
@@ -57,7 +61,7 @@ function mayGo(from: Reach, to: Reach): boolean {
   return to === "elsewhere" || (to === "loopback" && from === "loopback");
 }
 
-/** Of an IP address, or of the host name of a URL. */
+/** Classifies an IP address or the host name of a URL. */
 function reachOf(hostname: string): Reach {
   const name = hostname.replace(/^\[(.*)\]$/, "$1").replace(/\.$/, "");
   if (/^(.*\.)?localhost$/i.test(name)) return "loopback";

@@ -3,22 +3,22 @@ import { parse } from "smol-toml";
 import { sanitise } from "./failure.ts";
 
 /**
- * One host of a `certs.d/REGISTRY/hosts.toml` as it was written: paths are not yet read, the URL
- * has its scheme. containerd's format (containerd/docs/hosts.md).
+ * One host in a `certs.d/REGISTRY/hosts.toml`, in containerd's format (containerd/docs/hosts.md). The files that it
+ * names have not been read yet.
  */
 export interface HostEntry {
-  /** Scheme, host, port and path without a slash at the end. */
+  /** Scheme, host, port and path, without a trailing slash. */
   url: string;
-  /** The path is used as it is, without `/v2`. */
+  /** Do not append `/v2` to the path. */
   overridePath: boolean;
-  /** What the host may be asked for. */
+  /** What the host may be used for. */
   pull: boolean;
   resolve: boolean;
   /** Files with certificate authorities. */
   ca: string[];
   /** Files with client certificates; `key` is undefined when the same file has both. */
   client: { cert: string; key: string | undefined }[];
-  /** Undefined: not said. */
+  /** Undefined: not set. */
   skipVerify: boolean | undefined;
   headers: Record<string, string>;
 }
@@ -26,13 +26,13 @@ export interface HostEntry {
 export interface HostsFile {
   /** Tried in this order. */
   mirrors: HostEntry[];
-  /** The registry itself, asked last; undefined: the registry that the file is for, with these settings. */
+  /** The registry itself, tried last; undefined: the registry that the file is for, with `serverSettings`. */
   server: HostEntry | undefined;
-  /** What the file says about the server beside its address. */
+  /** What the file says about the server apart from its address. */
   serverSettings: Omit<HostEntry, "url">;
 }
 
-/** Reads hosts.toml. Throws InvalidArgument with the file's name and the key that is wrong. */
+/** Parses hosts.toml. Throws InvalidArgument naming the file and the key that is wrong. */
 export function parseHostsToml(text: string, file: string): HostsFile {
   const root = table(parseToml(text, file), file);
   const serverSettings = settings(root, file);
@@ -98,7 +98,7 @@ function headers(t: Record<string, unknown>, where: string): Record<string, stri
   );
 }
 
-/** A host without a scheme is one of https, or of http when it is this machine. */
+/** Without a scheme, a host is reached with https, or with http if it is this machine. */
 function address(text: string, where: string): string {
   const full = text.includes("://") ? text : `${isLoopback(hostnameOf(text)) ? "http" : "https"}://${text}`;
   const url = URL.canParse(full) ? new URL(full) : undefined;
@@ -123,7 +123,7 @@ export function hostnameOf(host: string): string {
   return bracketed?.[1] ?? host.replace(/[:/].*$/s, "");
 }
 
-/** Whether a name means this machine, the only one that is spoken to without TLS unasked. */
+/** Whether a name means this machine, the only one for which TLS is not the default. */
 export function isLoopback(hostname: string): boolean {
   return (
     hostname === "localhost" || /^127(?:\.\d{1,3}){3}$/.test(hostname) || hostname === "::1" || hostname === "[::1]"

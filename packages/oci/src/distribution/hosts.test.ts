@@ -17,7 +17,7 @@ async function configDir(t: TestContext, files: Record<string, string>): Promise
   return dir;
 }
 
-test("without a file the registry itself is asked, over TLS unless it is this machine", async () => {
+test("without a file the registry itself is used, over TLS unless it is on this machine", async () => {
   const url = async (registry: string) =>
     (await registryHosts(registry, ["/nonexistent"])).map((h) => [h.baseUrl, h.namespace]);
   assert.deepEqual(await url("docker.io"), [["https://registry-1.docker.io/v2", undefined]]);
@@ -63,7 +63,7 @@ server = "https://registry-1.docker.io"
   assert.equal(hosts[0]?.tls.skipVerify, true);
 });
 
-test("_default serves every registry that has no directory, in the first directory of the list that has one", async (t) => {
+test("the first directory with the registry's file is used, and _default for registries without a file", async (t) => {
   const first = await configDir(t, { "quay.io/hosts.toml": '[host."https://q.example"]' });
   const second = await configDir(t, {
     "_default/hosts.toml": '[host."https://d.example"]',
@@ -76,7 +76,7 @@ test("_default serves every registry that has no directory, in the first directo
   assert.deepEqual(await url("a.example:5000"), ["http://a.example:5000/v2"]);
 });
 
-test("certificates are read relative to the file; Docker's layout counts too", async (t) => {
+test("certificates are read relative to the file; Docker's layout is supported too", async (t) => {
   const dir = await configDir(t, {
     "a.example/hosts.toml": 'ca = "ca.pem"\nclient = [["c.pem", "k.pem"]]',
     "a.example/ca.pem": "CA",
@@ -112,7 +112,7 @@ for (const [text, why] of [
   ["host = 3", /host must be a table/],
   ["a = ", /hosts\.toml/],
 ] as const) {
-  test(`a file with ${JSON.stringify(text)} is refused by name`, () => {
+  test(`a file with ${JSON.stringify(text)} is refused, and the error names it`, () => {
     assert.throws(
       () => parseHostsToml(text, "/x/hosts.toml"),
       (error) =>

@@ -4,7 +4,9 @@ import { Code, StatusError } from "@keelson/base/status.ts";
 import { type HostEntry, type HostsFile, hostnameOf, isLoopback, parseHostsToml } from "./hosts-toml.ts";
 import type { TlsSettings } from "./transport.ts";
 
-/** One place where a registry's images can be had. Plain data: a worker thread is given it as it is. */
+/**
+ * A host that has a registry's images: the registry itself or a mirror. Plain data, so it can go to a worker thread.
+ */
 export interface RegistryHost {
   /** The address before `/NAME/manifests/…`, usually ending in `/v2`. */
   baseUrl: string;
@@ -12,15 +14,15 @@ export interface RegistryHost {
   resolve: boolean;
   headers: Record<string, string>;
   tls: TlsSettings;
-  /** Sent as `?ns=` to a mirror, which may serve several registries. */
+  /** The registry's name, sent as `?ns=` to a mirror, which may serve several registries. */
   namespace: string | undefined;
 }
 
 /**
- * The hosts of a registry in the order to ask them: the mirrors of the first
- * `DIR/REGISTRY/hosts.toml` (or `DIR/_default/hosts.toml`) found, then the registry itself.
- * Read anew for each pull, so that a change counts at once.
- * Throws InvalidArgument for a file that is wrong, FailedPrecondition for a certificate that cannot be read.
+ * The hosts of a registry in the order in which to try them: the mirrors in the first `DIR/REGISTRY/hosts.toml` that
+ * exists (or else `DIR/_default/hosts.toml`), then the registry itself. The file is read for each pull, so that changes
+ * take effect at once. Throws InvalidArgument for a malformed file, FailedPrecondition for a certificate that cannot be
+ * read.
  */
 export async function registryHosts(registry: string, configDirs: readonly string[]): Promise<RegistryHost[]> {
   for (const name of [...directoryNames(registry), "_default"]) {
@@ -32,7 +34,7 @@ export async function registryHosts(registry: string, configDirs: readonly strin
   return [defaultHost(registry)];
 }
 
-/** containerd writes a port as `host_5000_` where a colon is not allowed in file names. */
+/** In containerd's directories a port may be written `host_5000_`, as not every file system allows colons in names. */
 function directoryNames(registry: string): string[] {
   const port = /^(.*):(\d+)$/.exec(registry);
   return port === null ? [registry] : [`${port[1]}_${port[2]}_`, registry];
@@ -48,7 +50,10 @@ async function readDirectory(registry: string, dir: string): Promise<RegistryHos
   return Promise.all([...file.mirrors, upstream].map((entry) => hostOf(registry, entry, dir)));
 }
 
-/** Docker's layout: `*.crt` are authorities, `*.cert` with `*.key` client certificates (docs.docker.com "certificates"). */
+/**
+ * Docker's layout: `*.crt` for authorities, `*.cert` and `*.key` for client certificates (docs.docker.com
+ * "certificates").
+ */
 async function dockerCertificates(registry: string, dir: string, names: string[]): Promise<RegistryHost[] | undefined> {
   const ca = names.filter((name) => name.endsWith(".crt"));
   const client = names
@@ -113,7 +118,7 @@ function defaultHost(registry: string): RegistryHost {
   };
 }
 
-/** A registry on this machine is spoken to without TLS, unless its file says how to check TLS. */
+/** A registry on this machine is used without TLS, unless its file has settings for TLS. */
 function defaultAddress(registry: string, file: HostsFile): string {
   const { ca, client, skipVerify } = file.serverSettings;
   const wantsTls = ca.length > 0 || client.length > 0 || skipVerify !== undefined;

@@ -8,48 +8,56 @@ import { type ForeignAddress, foreignAddress } from "./foreign-address.ts";
 import type { RegistryHost } from "./hosts.ts";
 import type { HttpRequest, HttpResponse, Transport } from "./transport.ts";
 
-/** Everything that reading one repository needs, as plain data. */
+/** Everything that is needed to read a repository, as plain data. */
 export interface RepositoryAccess {
-  /** Inside the registry, such as `library/busybox`. */
+  /** Its name in the registry, such as `library/busybox`. */
   repository: string;
-  /** Asked in this order. */
+  /** Tried in this order. */
   hosts: RegistryHost[];
   credentials: Credentials | undefined;
-  /** Authorization headers that are known to work, from `access()` of another client. */
+  /** Authorization headers that are known to work, from another client's `access()`. */
   authorizations: [string, string][];
 }
 
 export interface RepositoryClientOptions {
   transport: Transport;
-  /** Waits before another attempt; tests hand in their own clock. */
+  /** Waits before another attempt; tests use their own. */
   sleep?: (ms: number, signal: AbortSignal) => Promise<void>;
-  /** How long a body may bring nothing before the request is made again. */
+  /** How long a body may stall before the request is repeated, in ms. */
   stallTimeoutMs?: number;
+}
+
+/** A request to any host of the repository. */
+interface PathRequest {
+  readonly method: "GET" | "HEAD";
+  /** Below the repository: `manifests/…` or `blobs/…`. */
+  readonly path: string;
+  readonly headers: Record<string, string>;
 }
 
 export interface ResolvedManifest {
   bytes: Uint8Array;
-  /** What the registry called it; "" when it did not. */
+  /** As sent by the registry, or "". */
   mediaType: string;
   digest: string;
 }
 
-/** Attempts for one request, and in a row for a body that brings nothing new. */
+/** Attempts for one request; and how often in a row a download may fail without progress. */
 const attempts = 4;
-/** Of a host that has another one after it. */
+/** Attempts for a host that is followed by another one. */
 const mirrorAttempts = 2;
 const firstDelayMs = 250;
-/** A registry that wants us to wait longer than this gets no second request; the kubelet comes back by itself. */
+/** When a registry wants us to wait longer than this, we give up; the kubelet will try again by itself. */
 const longestDelayMs = 10_000;
 const redirects = 5;
-/** Progress after which a broken download gets its attempts back. */
+/** How much progress resets the number of failures of a download. */
 const progressBytes = 1024 * 1024;
 const accept = Object.values(manifestMediaTypes).join(", ");
 
 /**
- * Reads one repository of a registry (https://github.com/opencontainers/distribution-spec, "Pull"):
- * manifests and blobs, from mirrors first, authenticated as the registry asks, repeated after
- * passing faults, resumed where a download broke. What a digest names is checked against it.
+ * Reads a repository of a registry (https://github.com/opencontainers/distribution-spec, "Pull"): manifests and blobs,
+ * from mirrors first, authenticated as the registry demands. Requests are repeated after temporary failures, and broken
+ * downloads are resumed. Content that is requested by digest is checked.
  */
 export class RepositoryClient {
   readonly #access: RepositoryAccess;
@@ -57,7 +65,7 @@ export class RepositoryClient {
   readonly #authorizer: Authorizer;
   readonly #sleep: (ms: number, signal: AbortSignal) => Promise<void>;
   readonly #stallTimeoutMs: number;
-  /** Mirrors that did not answer: they are not waited for again. */
+  /** Mirrors that did not answer; they are not tried again. */
   readonly #silent = new Set<RegistryHost>();
 
   constructor(access: RepositoryAccess, options: RepositoryClientOptions) {
@@ -68,7 +76,7 @@ export class RepositoryClient {
     this.#stallTimeoutMs = options.stallTimeoutMs ?? 60_000;
   }
 
-  /** What this client was made with, the authorizations found since, and without mirrors that do not answer. */
+  /** What this client was created with, plus authorizations found since, without mirrors that do not answer. */
   access(): RepositoryAccess {
     return {
       ...this.#access,
@@ -78,26 +86,22 @@ export class RepositoryClient {
   }
 
   /**
-   * The digest that a tag has now, without fetching what it names; undefined when the registry does
-   * not say. Throws NotFound, Unauthenticated, PermissionDenied, ResourceExhausted or Unavailable.
+   * The current digest of a tag, without fetching the manifest; undefined when the registry does not send it. Throws
+   * NotFound, Unauthenticated, PermissionDenied, ResourceExhausted or Unavailable.
    */
   async resolve(tag: string, signal: AbortSignal): Promise<string | undefined> {
-    const response = await this.#ask("resolve", "HEAD", `manifests/${tag}`, { accept }, signal);
+    const request = { method: "HEAD", path: `manifests/${tag}`, headers: { accept } } as const;
+    const response = await this.#ask("resolve", request, signal);
     await discard(response);
     const digest = response.headers["docker-content-digest"] ?? "";
     return isDigest(digest) ? digest : undefined;
   }
 
-  /** A manifest or index by tag or digest. Throws as `resolve`, and DataLoss when it is not what its digest says. */
+  /** A manifest or index by tag or digest. Throws like `resolve`, and DataLoss when it does not have its digest. */
   async manifest(tagOrDigest: string, signal: AbortSignal): Promise<ResolvedManifest> {
     const wanted = isDigest(tagOrDigest) ? tagOrDigest : undefined;
-    const response = await this.#ask(
-      wanted === undefined ? "resolve" : "pull",
-      "GET",
-      `manifests/${tagOrDigest}`,
-      { accept },
-      signal,
-    );
+    const request = { method: "GET", path: `manifests/${tagOrDigest}`, headers: { accept } } as const;
+    const response = await this.#ask(wanted === undefined ? "resolve" : "pull", request, signal);
     const what = `manifest ${tagOrDigest}`;
     const bytes = await this.#whole(what, response, manifestLimitBytes, signal);
     if (wanted !== undefined) check(what, bytes, wanted);
@@ -109,7 +113,7 @@ export class RepositoryClient {
     };
   }
 
-  /** A small blob as a whole. Throws as `blob`, and InvalidArgument when it is larger than the limit. */
+  /** A small blob as a whole. Throws like `blob`, and InvalidArgument when it is larger than the limit. */
   async smallBlob(descriptor: Descriptor, limitBytes: number, signal: AbortSignal): Promise<Uint8Array> {
     if (descriptor.sizeBytes > limitBytes)
       throw new StatusError(
@@ -122,9 +126,9 @@ export class RepositoryClient {
   }
 
   /**
-   * A blob's bytes in order. A broken or stalled download goes on where it was, on the next host
-   * when one fails for good. The last step throws DataLoss when the bytes do not have the digest
-   * and size of the descriptor, so nothing may be trusted before the end.
+   * A blob's bytes, in order. A broken or stalled download is resumed where it was, from the next host if one fails
+   * permanently. Throws DataLoss at the end when the bytes do not have the descriptor's digest and size, so nothing may
+   * be trusted before that.
    */
   async *blob(descriptor: Descriptor, signal: AbortSignal): AsyncGenerator<Uint8Array, void, void> {
     const what = `blob ${descriptor.digest}`;
@@ -147,7 +151,7 @@ export class RepositoryClient {
         signal.throwIfAborted();
         failures = received - receivedAtFailure >= progressBytes ? 1 : failures + 1;
         receivedAtFailure = received;
-        if (failures >= attempts || !isPassing(error)) throw error;
+        if (failures >= attempts || !isTemporary(error)) throw error;
         await this.#sleep(delayMs(failures), signal);
       }
     }
@@ -161,7 +165,7 @@ export class RepositoryClient {
   ): AsyncGenerator<Uint8Array, void, void> {
     const stalled = new AbortController();
     const either = AbortSignal.any([signal, stalled.signal]);
-    // The time that the consumer takes is not the server's.
+    // The time that the consumer takes does not count.
     let waiting = true;
     const timer = setTimeout(() => {
       if (waiting)
@@ -170,13 +174,8 @@ export class RepositoryClient {
         );
     }, this.#stallTimeoutMs);
     try {
-      const response = await this.#ask(
-        "pull",
-        "GET",
-        `blobs/${descriptor.digest}`,
-        offset === 0 ? {} : { range: `bytes=${offset}-` },
-        either,
-      );
+      const headers: Record<string, string> = offset === 0 ? {} : { range: `bytes=${offset}-` };
+      const response = await this.#ask("pull", { method: "GET", path: `blobs/${descriptor.digest}`, headers }, either);
       // A server may ignore the range and begin at the start.
       let skip = response.status === 206 ? 0 : offset;
       timer.refresh();
@@ -208,20 +207,14 @@ export class RepositoryClient {
     }
   }
 
-  /** Asks each host in turn; the error says what each of them answered. */
-  async #ask(
-    capability: "pull" | "resolve",
-    method: "GET" | "HEAD",
-    path: string,
-    headers: Record<string, string>,
-    signal: AbortSignal,
-  ): Promise<HttpResponse> {
+  /** Sends a request to each host in turn until one succeeds; the error has the answers of all of them. */
+  async #ask(capability: "pull" | "resolve", request: PathRequest, signal: AbortSignal): Promise<HttpResponse> {
     const failures: StatusError[] = [];
     const hosts = this.#access.hosts.filter((host) => host[capability] && !this.#silent.has(host));
     for (const host of hosts) {
       const isLast = host === hosts.at(-1);
       try {
-        return await this.#askHost(host, { method, path, headers }, isLast ? attempts : mirrorAttempts, signal);
+        return await this.#askHost(host, request, isLast ? attempts : mirrorAttempts, signal);
       } catch (error) {
         signal.throwIfAborted();
         if (!isLast && codeOf(error) === Code.Unavailable) this.#silent.add(host);
@@ -232,21 +225,20 @@ export class RepositoryClient {
     if (last === undefined)
       throw new StatusError(
         Code.FailedPrecondition,
-        `no host is configured that may be asked to ${capability}; see its hosts.toml`,
+        `no configured host has the capability ${capability}; see the registry's hosts.toml`,
       );
     throw failures.length === 1
       ? last
       : new StatusError(codeOf(last), failures.map((f) => f.message).join("; then "), last);
   }
 
-  /** Repeats a request after faults that pass. */
+  /** Sends a request up to `most` times, as long as the failures are temporary. */
   async #askHost(
     host: RegistryHost,
-    asked: { method: "GET" | "HEAD"; path: string; headers: Record<string, string> },
+    { method, path, headers }: PathRequest,
     most: number,
     signal: AbortSignal,
   ): Promise<HttpResponse> {
-    const { method, path, headers } = asked;
     const url = new URL(`${host.baseUrl}/${this.#access.repository}/${path}`);
     if (host.namespace !== undefined) url.searchParams.set("ns", host.namespace);
     const what = `${url.host}/${this.#access.repository} ${path}`;
@@ -259,7 +251,7 @@ export class RepositoryClient {
         throw await refusalOf(what, response);
       } catch (error) {
         signal.throwIfAborted();
-        if (!isPassing(error) || attempt === most || wait > longestDelayMs) throw error;
+        if (!isTemporary(error) || attempt === most || wait > longestDelayMs) throw error;
       }
       await this.#sleep(wait, signal);
     }
@@ -271,7 +263,7 @@ export class RepositoryClient {
     signal: AbortSignal,
   ): Promise<HttpResponse> {
     const scope = `repository:${this.#access.repository}:pull`;
-    // The second time after a token was found, the third after that one had run out meanwhile.
+    // The second attempt has an authorization; the third replaces one that has expired meanwhile.
     for (let attempt = 1; ; attempt += 1) {
       const authorization = this.#authorizer.headerFor(host, scope);
       const response = await this.#follow(host, request, authorization, signal);
@@ -282,7 +274,7 @@ export class RepositoryClient {
     }
   }
 
-  /** Follows redirects. What is secret or meant for the registry alone is not sent to another host. */
+  /** Follows redirects. Secrets, and what is meant for the registry only, are not sent to other hosts. */
   async #follow(
     host: RegistryHost,
     request: Omit<HttpRequest, "tls">,
@@ -317,12 +309,12 @@ function check(what: string, bytes: Uint8Array, expected: string): void {
   digest.finish(what);
 }
 
-function isPassing(error: unknown): boolean {
+function isTemporary(error: unknown): boolean {
   const code = codeOf(error);
   return code === Code.Unavailable || code === Code.ResourceExhausted;
 }
 
-/** Doubles each time, with some chance in it so that many nodes do not come back together. */
+/** Doubles each time, with some randomness so that many nodes do not try again at the same time. */
 function delayMs(attempt: number): number {
   return firstDelayMs * 2 ** (attempt - 1) * (0.75 + Math.random() / 2);
 }

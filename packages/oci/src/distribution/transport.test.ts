@@ -32,7 +32,7 @@ function transport(t: TestContext, answerTimeoutMs?: number, idleTimeoutMs?: num
   return made;
 }
 
-/** A key and a certificate that signs itself. */
+/** A key and a self-signed certificate. */
 function makeCertificate(t: TestContext, name: string): { key: string; cert: string } {
   const dir = mkdtempSync(join(tmpdir(), "keelson-tls-"));
   t.after(() => rmSync(dir, { recursive: true }));
@@ -60,7 +60,7 @@ function makeCertificate(t: TestContext, name: string): { key: string; cert: str
   return { key: readFileSync(join(dir, "key"), "utf8"), cert: readFileSync(join(dir, "cert"), "utf8") };
 }
 
-test("TLS is checked with the system's authorities and those of the host, unless it is told not to", async (t) => {
+test("TLS is verified with the system's authorities and the host's own, unless that is turned off", async (t) => {
   const own = makeCertificate(t, "registry");
   const url = await listen(
     t,
@@ -77,10 +77,10 @@ test("TLS is checked with the system's authorities and those of the host, unless
   );
   assert.equal(await get({ ...noTls, ca: [own.cert] }), "hello");
   assert.equal(await get({ ...noTls, skipVerify: true }), "hello");
-  await assert.rejects(get(noTls), "settings of one host are none of another's");
+  await assert.rejects(get(noTls), "the settings of one host do not apply to another");
 });
 
-test("a client certificate is shown to the host that it is for", async (t) => {
+test("a client certificate is sent to the host that it is for", async (t) => {
   const own = makeCertificate(t, "registry");
   const client = makeCertificate(t, "node-1");
   const server = https.createServer({ ...own, requestCert: true, rejectUnauthorized: false }, (request, response) =>
@@ -94,7 +94,7 @@ test("a client certificate is shown to the host that it is for", async (t) => {
   assert.equal(Buffer.from(await readBody("test", response, 100)).toString(), "node-1");
 });
 
-test("a host that refuses, says nothing or is left gives an error in time", async (t) => {
+test("a host that refuses or does not answer, or an aborted request, results in an error in time", async (t) => {
   const silent = await listen(
     t,
     createServer(() => {}),
@@ -114,7 +114,7 @@ test("a host that refuses, says nothing or is left gives an error in time", asyn
   });
 });
 
-test("a body that is not read to its end gives its connection back", async (t) => {
+test("a body that is not read to its end frees its connection", async (t) => {
   const server = createServer((_, response) => response.end(Buffer.alloc(10_000_000)));
   const url = await listen(t, server);
   const http = transport(t);
@@ -124,7 +124,7 @@ test("a body that is not read to its end gives its connection back", async (t) =
   }
 });
 
-test("a body that stalls, for any request, ends with an error; a slow reader is none", async (t) => {
+test("a body that stalls ends with an error; a slow reader does not", async (t) => {
   const url = await listen(
     t,
     createServer((request, response) =>
@@ -158,7 +158,7 @@ test("endless headers end with an error", async (t) => {
   );
 });
 
-test("a name that turns out to be an address which may not be reached is not connected to", async (t) => {
+test("a host name that resolves to a forbidden address is not connected to", async (t) => {
   const url = await listen(
     t,
     createServer((_, response) => response.end("hello")),
@@ -174,7 +174,7 @@ test("a name that turns out to be an address which may not be reached is not con
     (error) =>
       error instanceof StatusError &&
       error.code === Code.FailedPrecondition &&
-      /localhost: .*only this node reaches/.test(error.message),
+      /localhost: refused, .*only be reached from this node/.test(error.message),
   );
   const response = await http.send({ method: "GET", url: named, headers: {}, mayReach: () => true }, never);
   assert.equal(Buffer.from(await readBody("test", response, 100)).toString(), "hello");

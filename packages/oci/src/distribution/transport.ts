@@ -6,9 +6,9 @@ import tls from "node:tls";
 import { http, https } from "@keelson/base/http.ts";
 import { Code, StatusError } from "@keelson/base/status.ts";
 
-/** How one registry host is reached over TLS. Plain data, so that a worker thread can be given it. */
+/** How a registry host is reached over TLS. Plain data, so it can go to a worker thread. */
 export interface TlsSettings {
-  /** PEM of further certificate authorities; the system's stay trusted. */
+  /** PEM of additional certificate authorities; the system's are trusted too. */
   ca: string[];
   /** PEM of a client certificate and its key. */
   client: { cert: string; key: string } | undefined;
@@ -22,7 +22,7 @@ export interface HttpRequest {
   headers: Record<string, string>;
   body?: string;
   tls?: TlsSettings | undefined;
-  /** Which IP addresses the URL's name may have; any when not given. Asked only without a proxy, which looks it up by itself. */
+  /** Which IP addresses may be connected to; default all. Not used with a proxy, which resolves the name itself. */
   mayReach?: ((address: string) => boolean) | undefined;
 }
 
@@ -30,20 +30,23 @@ export interface HttpResponse {
   status: number;
   /** Names in lower case; several values are joined with a comma. */
   headers: Record<string, string>;
-  /** May be read once. Leaving the loop early closes the connection. */
+  /** Can be read once. Leaving the loop early closes the connection. */
   body: AsyncIterable<Uint8Array>;
 }
 
-/** Sends one request and follows no redirects: the client decides what goes to another host. */
+/** Sends single requests. Does not follow redirects: the client decides what is sent to another host. */
 export interface Transport {
-  /** Rejects with Unavailable when the host does not answer, FailedPrecondition when it may not be reached, or with the signal's reason. */
+  /**
+   * Rejects with Unavailable when the host does not answer, FailedPrecondition when it may not be connected to, or the
+   * signal's reason.
+   */
   send(request: HttpRequest, signal: AbortSignal): Promise<HttpResponse>;
 }
 
 /**
- * The real transport, on Node's http and https: they take authorities and client certificates for
- * each host, which the built-in fetch does not, and cost half of its time for each byte of a body.
- * Connections are kept for the next request. Proxies are taken from HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
+ * The real transport, with Node's http and https modules. Unlike the built-in fetch they support separate authorities
+ * and client certificates for each host, and they need half as much time per byte. Connections are reused. The proxies
+ * in HTTPS_PROXY and HTTP_PROXY are used, except for hosts in NO_PROXY.
  */
 export class HttpTransport implements Transport, Disposable {
   readonly #agents = new Map<string, Agent>();
@@ -51,8 +54,8 @@ export class HttpTransport implements Transport, Disposable {
   readonly #idleTimeoutMs: number;
 
   /**
-   * `answerTimeoutMs`: how long a host may take to connect and to send the head of its answer;
-   * `idleTimeoutMs`: how long its body may bring nothing.
+   * `answerTimeoutMs`: how long connecting and receiving the headers of the answer may take; `idleTimeoutMs`: how long
+   * a body may stall.
    */
   constructor(answerTimeoutMs = 30_000, idleTimeoutMs = 60_000) {
     this.#answerTimeoutMs = answerTimeoutMs;
@@ -94,7 +97,7 @@ export class HttpTransport implements Transport, Disposable {
     this.#agents.clear();
   }
 
-  /** The time that whoever reads it takes is not the host's. */
+  /** The time that the reader takes does not count as stalling. */
   async *#body(message: IncomingMessage): AsyncGenerator<Uint8Array, void, void> {
     let waiting = true;
     const timer = setTimeout(() => {
@@ -130,7 +133,7 @@ function agentOptions(): AgentOptions {
   return { keepAlive: true, maxSockets: 16, proxyEnv: process.env };
 }
 
-/** One context for each agent: reading some hundred certificates for each connection would cost milliseconds. */
+/** Made once for each agent: parsing some hundred certificates for each connection would take milliseconds. */
 function secureOptions(settings: TlsSettings | undefined): SecureAgentOptions {
   const authorities = new Set([
     ...tls.getCACertificates("default"),
@@ -160,14 +163,14 @@ function guardedLookup(mayReach: (address: string) => boolean): LookupFunction {
       if (error !== null || addresses.every(mayReach)) return callback(error, found, family);
       const refusal = new StatusError(
         Code.FailedPrecondition,
-        `${hostname}: it has an address that only this node reaches; that is refused`,
+        `${hostname}: refused, as it has an address that can only be reached from this node`,
       );
       callback(new Error(refusal.message, { cause: refusal }), found, family);
     });
   };
 }
 
-/** An AggregateError (each address of a host failed) has no message of its own. */
+/** An AggregateError, thrown when all addresses of a host failed, has no message itself. */
 function reasonOf(error: unknown): string {
   if (error instanceof AggregateError) return error.errors.map(reasonOf).join("; ");
   return error instanceof Error ? error.message : String(error);

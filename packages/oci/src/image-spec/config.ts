@@ -1,14 +1,14 @@
 import { Document } from "./document.ts";
 
-/** Largest image configuration that is read. */
+/** The largest image configuration that is read. */
 export const configLimitBytes = 8 * 1024 * 1024;
 
-/** What an image says about itself and its containers' defaults (image-spec config.md). Empty means "not set". */
+/** What an image says about itself and about its containers' defaults (image-spec config.md). Empty means "not set". */
 export interface ImageConfig {
   os: string;
   architecture: string;
   variant: string;
-  /** RFC 3339, as it was written; empty when not set. */
+  /** RFC 3339, as written in the image; empty when not set. */
   created: string;
   user: string;
   /** `NAME=value`. */
@@ -27,7 +27,7 @@ export interface ImageConfig {
   diffIds: string[];
 }
 
-/** Reads an image configuration. Throws InvalidArgument naming the property that is wrong. */
+/** Parses an image configuration. Throws InvalidArgument naming the property that is wrong. */
 export function parseImageConfig(bytes: Uint8Array): ImageConfig {
   const document = Document.parse(bytes, "image config", configLimitBytes);
   const config = document.at("config");
@@ -66,7 +66,7 @@ export function parseImageConfig(bytes: Uint8Array): ImageConfig {
   };
 }
 
-/** A value may be as long as a command line may be. */
+/** The longest value: that of a command line. */
 const textLimit = 2 * 1024 * 1024;
 
 function strings(document: Document): string[] {

@@ -1,10 +1,10 @@
 import { createHash, type Hash } from "node:crypto";
 import { Code, StatusError } from "@keelson/base/status.ts";
 
-/** The algorithms that the image specification registers (descriptor.md#digests) and their length in hex digits. */
+/** The algorithms that the image specification registers (descriptor.md#digests), with their lengths in hex digits. */
 const hexDigits: Record<string, number> = { sha256: 64, sha512: 128 };
 
-/** Whether this is a digest of an algorithm we can check: `sha256:` and 64, or `sha512:` and 128 lower-case hex digits. */
+/** Whether this is a digest that we can check: `sha256:` and 64, or `sha512:` and 128 lower-case hex digits. */
 export function isDigest(text: string): boolean {
   const colon = text.indexOf(":");
   const algorithm = text.slice(0, colon);
@@ -20,7 +20,7 @@ export function digestOf(bytes: Uint8Array | string): string {
   return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
 }
 
-/** A running hash that is compared in the end with the digest that was promised. */
+/** A running hash, which is compared with the expected digest in the end. */
 export class DigestCheck {
   readonly #hash: Hash;
   readonly #expected: string;
@@ -34,7 +34,7 @@ export class DigestCheck {
     this.#hash.update(bytes);
   }
 
-  /** Throws DataLoss when the bytes were others than promised; `what` says which bytes. */
+  /** Throws DataLoss when the bytes do not have the expected digest; `what` names the bytes. */
   finish(what: string): void {
     const found = `${this.#expected.slice(0, this.#expected.indexOf(":"))}:${this.#hash.digest("hex")}`;
     if (found !== this.#expected)
@@ -43,8 +43,8 @@ export class DigestCheck {
 }
 
 /**
- * The chain ids of a stack of layers, lowest first (config.md#layer-chainid): what a layer is
- * together with everything below it.
+ * The chain ids of a stack of layers, lowest first (config.md#layer-chainid). A chain id identifies a layer together
+ * with everything below it.
  */
 export function chainIds(diffIds: readonly string[]): string[] {
   const chain: string[] = [];

@@ -2,9 +2,9 @@ import { Code, StatusError } from "@keelson/base/status.ts";
 import { isDigest } from "./digest.ts";
 
 /**
- * Reads JSON documents that a registry sent: every property is checked for its type and its size
- * when it is read, and an error names the place, such as `manifest: layers[3].size`.
- * Absent and null are the same, as in the reference implementation.
+ * A JSON document from a registry, or a value in it. The type and size of every property are checked when it is read,
+ * and errors name the place, such as `manifest: layers[3].size`. Null counts as absent, as in the reference
+ * implementation.
  */
 export class Document {
   readonly #value: unknown;
@@ -15,7 +15,9 @@ export class Document {
     this.#where = where;
   }
 
-  /** Throws InvalidArgument when the bytes are more than `limitBytes`, not UTF-8 or not JSON. */
+  /**
+   * Parses a document. Throws InvalidArgument when it has more than `limitBytes` bytes, or is not UTF-8 or not JSON.
+   */
   static parse(bytes: Uint8Array, what: string, limitBytes: number): Document {
     if (bytes.length > limitBytes)
       throw new StatusError(
@@ -59,7 +61,7 @@ export class Document {
     return text;
   }
 
-  /** The elements; none when absent. */
+  /** The elements of a list; none when absent. */
   list(limit: number): Document[] {
     if (this.absent) return [];
     if (!Array.isArray(this.#value)) throw this.wrong("must be a list");
@@ -68,7 +70,7 @@ export class Document {
     return this.#value.map((value, index) => new Document(value, `${this.#where}[${index}]`));
   }
 
-  /** The names of an object's properties and their values; none when absent. */
+  /** The names and values of an object's properties; none when absent. */
   entries(limit: number): [string, Document][] {
     if (this.absent) return [];
     const entries = Object.entries(this.#object());

@@ -50,7 +50,7 @@ function refuses(what: () => unknown, why: RegExp, code: Code = Code.InvalidArgu
   assert.throws(what, (error) => error instanceof StatusError && error.code === code && why.test(error.message));
 }
 
-test("reads an OCI manifest and Docker's schema 2", () => {
+test("parses an OCI manifest and Docker's schema 2", () => {
   const parsed = parseManifest(bytes(manifest), "");
   assert.deepEqual(parsed, {
     is: "manifest",
@@ -62,11 +62,11 @@ test("reads an OCI manifest and Docker's schema 2", () => {
   assert.equal(old.is, "manifest");
 });
 
-test("reads an index without a media type by its content", () => {
+test("recognises an index without a media type by its content", () => {
   assert.equal(parseManifest(bytes({ ...index, mediaType: undefined }), "").is, "index");
 });
 
-test("refuses documents that are not an image's, each by name", () => {
+test("refuses documents that do not belong to an image, and says what they are", () => {
   refuses(() => parseManifest(bytes({ schemaVersion: 1, fsLayers: [] }), ""), /schema 1/, Code.Unimplemented);
   refuses(
     () => parseManifest(bytes({}), `${docker}.distribution.manifest.v1+prettyjws`),
@@ -105,7 +105,7 @@ test("refuses documents that are not an image's, each by name", () => {
   refuses(() => secret.is === "manifest" && checkIsImage(secret), /encrypted/, Code.Unimplemented);
 });
 
-test("chooses the manifest with the highest variant that the host has, and never an attestation", () => {
+test("chooses the manifest with the highest variant that the host supports, and never an attestation", () => {
   const choose = (manifests: object[], arch: NodeJS.Architecture, variant?: string) =>
     chooseManifest(parseManifest(bytes({ ...index, manifests }), "") as Index, hostPlatform(arch, variant))?.digest;
   assert.equal(choose(index.manifests, "x64"), digest("a"));
@@ -123,7 +123,7 @@ test("chooses the manifest with the highest variant that the host has, and never
   assert.equal(platformNames(parseManifest(bytes(index), "") as Index), "linux/amd64, linux/arm64/v8");
 });
 
-test("reads an image config; null and absent are the same", () => {
+test("parses an image config; null counts as absent", () => {
   const parsed = parseImageConfig(bytes(config));
   assert.deepEqual(parsed.entrypoint, []);
   assert.deepEqual({ ...parsed.labels }, { l: "v", ["__proto__"]: "p" });
@@ -136,13 +136,13 @@ test("reads an image config; null and absent are the same", () => {
   refuses(() => parseImageConfig(bytes({ ...config, config: { Env: "A=b" } })), /config\.Env must be a list/);
 });
 
-test("chain ids are those of the specification", () => {
+test("chain ids are computed as in the specification", () => {
   const [a, b, c] = [digest("a"), digest("b"), digest("c")] as const;
   assert.deepEqual(chainIds([a, b, c]), [a, digestOf(`${a} ${b}`), digestOf(`${digestOf(`${a} ${b}`)} ${c}`)]);
   assert.deepEqual(chainIds([]), []);
 });
 
-test("damage at any place gives a StatusError or a document", () => {
+test("damage at any place results in a StatusError or a document", () => {
   let seed = 12345;
   const next = (below: number) => (seed = (seed * 1103515245 + 12345) & 0x7fffffff) % below;
   for (const [document, read] of [

@@ -2,12 +2,12 @@ import { Code, StatusError } from "@keelson/base/status.ts";
 import { Document } from "./document.ts";
 import { isDockerSchema1, isLayerMediaType, manifestMediaTypes } from "./media-type.ts";
 
-/** Largest manifest or index that is read (what registries accept, distribution-spec "Pushing Manifests"). */
+/** The largest manifest or index that is read: what registries accept (distribution-spec "Pushing Manifests"). */
 export const manifestLimitBytes = 4 * 1024 * 1024;
 const layersLimit = 1000;
 const manifestsLimit = 4096;
 
-/** Content by its digest (image-spec descriptor.md). */
+/** Refers to content by its digest (image-spec descriptor.md). */
 export interface Descriptor {
   mediaType: string;
   digest: string;
@@ -37,9 +37,8 @@ export interface Index {
 }
 
 /**
- * Reads an OCI manifest or index, or Docker's schema 2 forms of both. `mediaType` is what the
- * registry said, or "" when it did not.
- * Throws InvalidArgument for what is none of them, Unimplemented for Docker's schema 1.
+ * Parses an OCI manifest or index, or Docker's schema 2 form of either. `mediaType` is the one that the registry sent,
+ * or "". Throws InvalidArgument for anything else, Unimplemented for Docker's schema 1.
  */
 export function parseManifest(bytes: Uint8Array, mediaType: string): Manifest | Index {
   const document = Document.parse(bytes, "manifest", manifestLimitBytes);
@@ -48,7 +47,7 @@ export function parseManifest(bytes: Uint8Array, mediaType: string): Manifest | 
   if (isDockerSchema1(type) || isDockerSchema1(mediaType) || version === 1) {
     throw new StatusError(
       Code.Unimplemented,
-      "manifest: it has Docker's schema 1, which nothing makes any more; push the image again with a current tool",
+      "manifest: it has Docker's schema 1, which is obsolete; push the image again with a current tool",
     );
   }
   if (version !== 2) throw document.at("schemaVersion").wrong("must be 2");
@@ -60,7 +59,7 @@ export function parseManifest(bytes: Uint8Array, mediaType: string): Manifest | 
   return isIndex ? index(document, type) : manifest(document, type);
 }
 
-/** Throws InvalidArgument when the manifest is not a container image's, such as a Helm chart's. */
+/** Throws InvalidArgument when the manifest is not that of a container image but, say, of a Helm chart. */
 export function checkIsImage(manifest: Manifest): void {
   for (const layer of manifest.layers) {
     if (layer.mediaType.endsWith("+encrypted"))

@@ -1,4 +1,4 @@
-/** The media types of manifests that we ask registries for (media-types.md, and Docker's schema 2). */
+/** The media types of the manifests that we accept from registries (media-types.md, and Docker's schema 2). */
 export const manifestMediaTypes = {
   ociManifest: "application/vnd.oci.image.manifest.v1+json",
   ociIndex: "application/vnd.oci.image.index.v1+json",
@@ -6,19 +6,14 @@ export const manifestMediaTypes = {
   dockerList: "application/vnd.docker.distribution.manifest.list.v2+json",
 } as const;
 
-export const configMediaTypes: ReadonlySet<string> = new Set([
-  "application/vnd.oci.image.config.v1+json",
-  "application/vnd.docker.container.image.v1+json",
-]);
-
-/** Docker's oldest format, signed JSON without a config: gone from every current registry. */
+/** Whether this is Docker's oldest format, signed JSON without a config, which current registries no longer serve. */
 export function isDockerSchema1(mediaType: string): boolean {
   return mediaType.startsWith("application/vnd.docker.distribution.manifest.v1+");
 }
 
 /**
- * Whether a blob of this type is a layer that can be unpacked. How it is compressed is seen from
- * its first bytes, as the name is wrong often enough.
+ * Whether a blob of this type is a layer that can be unpacked. Its compression is recognised by its first bytes, as the
+ * media type is wrong often enough.
  */
 export function isLayerMediaType(mediaType: string): boolean {
   return (

@@ -8,7 +8,7 @@ export interface LinuxSpec {
   gidMappings?: IdMappingSpec[];
   timeOffsets?: Record<"monotonic" | "boottime", { secs?: number; nanosecs?: number }>;
   devices?: DeviceSpec[];
-  /** Network devices of the host moved in, by host name (since 1.3). */
+  /** Network devices of the host that are moved into the container, by their name on the host (since 1.3). */
   netDevices?: Record<string, { name?: string }>;
   /** A path under the cgroup root, or `slice:prefix:name` for systemd. */
   cgroupsPath?: string;
@@ -25,7 +25,10 @@ export interface LinuxSpec {
   memoryPolicy?: { mode: string; nodes: string; flags?: string[] };
 }
 
-/** With a path an existing namespace is joined, without one a new namespace is made; a type not listed is the runtime's own. */
+/**
+ * With a path, an existing namespace is joined; without one, a new one is made. Types that are not listed are the
+ * runtime's.
+ */
 export interface NamespaceSpec {
   type: "pid" | "network" | "mount" | "ipc" | "uts" | "user" | "cgroup" | "time";
   path?: string;
@@ -48,13 +51,13 @@ export interface IntelRdtSpec {
   l3CacheSchema?: string;
   memBwSchema?: string;
   schemata?: string[];
-  /** Since 1.3, in place of the two below. */
+  /** Since 1.3; replaces the two below. */
   enableMonitoring?: boolean;
   enableCMT?: boolean;
   enableMBM?: boolean;
 }
 
-/** user_namespaces(7): ids from `containerID` on are those from `hostID` on, `size` of them. */
+/** user_namespaces(7): `size` ids, from `containerID` on inside and from `hostID` on outside. */
 export interface IdMappingSpec {
   containerID: number;
   hostID: number;

@@ -1,24 +1,23 @@
 /**
- * `linux.resources` of config.json (config-linux.md#control-groups). The same JSON is what
- * `crun update --resources -` reads and a shim's Update takes. -1 means no limit where the kernel
- * has such a value.
+ * `linux.resources` of config.json (config-linux.md#control-groups). `crun update --resources -` and a shim's Update
+ * read the same JSON. -1 means no limit where the kernel has such a value.
  */
 export interface ResourcesSpec {
   devices?: DeviceRuleSpec[];
   memory?: MemorySpec;
   cpu?: CpuSpec;
-  /** The limit: absent unchanged, -1 none. Newer versions of the specification allow leaving it out. */
+  /** An absent limit is not changed, -1 means none. Only newer versions of the specification allow leaving it out. */
   pids?: { limit?: number };
   blockIO?: BlockIoSpec;
   hugepageLimits?: { pageSize: string; limit: number }[];
   network?: { classID?: number; priorities?: { name: string; priority: number }[] };
   /** By device name, such as `mlx5_1`. */
   rdma?: Record<string, { hcaHandles?: number; hcaObjects?: number }>;
-  /** cgroup v2 files and what is written to them, such as `memory.high`. */
+  /** Files of cgroup v2, such as `memory.high`, and what is written to them. */
   unified?: Record<string, string>;
 }
 
-/** Without major or minor: all. */
+/** An absent major or minor number means all. */
 export interface DeviceRuleSpec {
   allow: boolean;
   type?: "a" | "b" | "c";
@@ -32,7 +31,7 @@ export interface DeviceRuleSpec {
 export interface MemorySpec {
   limit?: number;
   reservation?: number;
-  /** Memory and swap together, as cgroup v1 has it; runtimes convert for v2. */
+  /** Memory and swap together, as in cgroup v1; runtimes convert it for v2. */
   swap?: number;
   kernel?: number;
   kernelTCP?: number;
@@ -68,6 +67,6 @@ export interface BlockIoSpec {
 export interface ThrottleSpec {
   major: number;
   minor: number;
-  /** Bytes or operations each second. */
+  /** Bytes or operations per second. */
   rate: number;
 }

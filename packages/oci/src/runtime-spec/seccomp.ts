@@ -1,7 +1,7 @@
-/** `linux.seccomp` of config.json (config-linux.md#seccomp), names as libseccomp has them. */
+/** `linux.seccomp` of config.json (config-linux.md#seccomp), with libseccomp's names. */
 export interface SeccompSpec {
   defaultAction: SeccompAction;
-  /** Only with SCMP_ACT_ERRNO and SCMP_ACT_TRACE: the errno returned, EPERM when left out. */
+  /** Only with SCMP_ACT_ERRNO and SCMP_ACT_TRACE: the errno to return; default EPERM. */
   defaultErrnoRet?: number;
   architectures?: string[];
   flags?: string[];
@@ -30,7 +30,7 @@ export interface SyscallSpec {
 }
 
 export interface SeccompArgSpec {
-  /** Which argument of the call, from 0. */
+  /** The index of the call's argument, from 0. */
   index: number;
   value: number;
   /** Only with SCMP_CMP_MASKED_EQ, where `value` is the mask. */

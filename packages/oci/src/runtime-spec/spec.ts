@@ -1,11 +1,14 @@
 import type { IdMappingSpec, LinuxSpec } from "./linux.ts";
 
 /**
- * `config.json` of an OCI bundle (https://github.com/opencontainers/runtime-spec/blob/main/config.md),
- * with the JSON names. Absent means "not set": a property is left out, never null.
+ * `config.json` of an OCI bundle (https://github.com/opencontainers/runtime-spec/blob/main/config.md), with the names
+ * used in JSON. A property that is not set is absent, never null.
  */
 export interface Spec {
-  /** The lowest version of the specification that the properties in use need: a runtime may refuse a newer one than its own. */
+  /**
+   * The lowest version of the specification with all properties used here: a runtime may refuse versions newer than its
+   * own.
+   */
   ociVersion: string;
   process?: ProcessSpec;
   root?: RootSpec;
@@ -15,11 +18,11 @@ export interface Spec {
   hooks?: HooksSpec;
   annotations?: Record<string, string>;
   linux?: LinuxSpec;
-  /** Only for runtimes that start virtual machines. */
+  /** Only for runtimes that use virtual machines. */
   vm?: VmSpec;
 }
 
-/** config.md#process. Also what `crun exec --process FILE` and a shim's Exec take. */
+/** config.md#process. Also the input of `crun exec --process FILE` and of a shim's Exec. */
 export interface ProcessSpec {
   terminal?: boolean;
   /** Only with `terminal`. */
@@ -37,7 +40,7 @@ export interface ProcessSpec {
   oomScoreAdj?: number;
   ioPriority?: { class: "IOPRIO_CLASS_RT" | "IOPRIO_CLASS_BE" | "IOPRIO_CLASS_IDLE"; priority?: number };
   scheduler?: SchedulerSpec;
-  /** CPU affinity of a process that is exec'ed (since 1.2.1): lists such as `0-3,7`. */
+  /** The CPU affinity of an exec'ed process (since 1.2.1): lists such as `0-3,7`. */
   execCPUAffinity?: { initial?: string; final?: string };
 }
 
@@ -49,7 +52,7 @@ export interface UserSpec {
   additionalGids?: number[];
 }
 
-/** Names as capabilities(7) writes them, such as `CAP_NET_ADMIN`. */
+/** Names as in capabilities(7), such as `CAP_NET_ADMIN`. */
 export interface CapabilitiesSpec {
   bounding?: string[];
   effective?: string[];
@@ -58,7 +61,7 @@ export interface CapabilitiesSpec {
   ambient?: string[];
 }
 
-/** `type` as getrlimit(2) writes it, such as `RLIMIT_NOFILE`. */
+/** `type` is a name from getrlimit(2), such as `RLIMIT_NOFILE`. */
 export interface RlimitSpec {
   type: string;
   soft: number;
@@ -76,13 +79,13 @@ export interface SchedulerSpec {
   period?: number;
 }
 
-/** config.md#root. `path` is absolute or relative to the bundle. */
+/** config.md#root. `path` is absolute, or relative to the bundle. */
 export interface RootSpec {
   path: string;
   readonly?: boolean;
 }
 
-/** config.md#mounts, in the order of mounting. */
+/** config.md#mounts, in the order in which they are mounted. */
 export interface MountSpec {
   destination: string;
   type?: string;
@@ -95,7 +98,7 @@ export interface MountSpec {
 
 /** config.md#posix-platform-hooks */
 export interface HooksSpec {
-  /** Deprecated by the specification for createRuntime, createContainer and startContainer. */
+  /** Deprecated in favour of createRuntime, createContainer and startContainer. */
   prestart?: HookSpec[];
   createRuntime?: HookSpec[];
   createContainer?: HookSpec[];
@@ -118,15 +121,4 @@ export interface VmSpec {
   hypervisor?: { path: string; parameters?: string[] };
   kernel: { path: string; parameters?: string[]; initrd?: string };
   image?: { path: string; format: "raw" | "qcow2" | "vdi" | "vmdk" | "vhd" };
-}
-
-/** What `crun state` prints and what hooks read on stdin (runtime.md#state). */
-export interface RuntimeState {
-  ociVersion: string;
-  id: string;
-  status: "creating" | "created" | "running" | "stopped" | "paused";
-  /** Of the init process; absent or 0 when stopped. */
-  pid?: number;
-  bundle: string;
-  annotations?: Record<string, string>;
 }

@@ -4,13 +4,13 @@ import { capabilityNames } from "../capabilities.ts";
 import { defaultSeccomp } from "./default-profile.ts";
 import { allowed, byCapability, refused } from "./syscalls.ts";
 
-/** Without looking at arguments. */
+/** What happens to a call whatever its arguments. */
 function actionFor(name: string, capabilities: string[], arch = "x64"): string {
   const rule = defaultSeccomp(arch, capabilities).syscalls!.find((s) => s.names.includes(name) && s.args === undefined);
   return rule === undefined ? "default" : rule.action === "SCMP_ACT_ALLOW" ? "allow" : `errno ${rule.errnoRet}`;
 }
 
-test("no call is in two tables, and a capability only gives back what is withheld", () => {
+test("no call is in two tables, and capabilities only allow calls that are not allowed for everyone", () => {
   const everyone = Object.values(allowed).flat();
   assert.equal(new Set(everyone).size, everyone.length);
   for (const name of [...Object.values(byCapability).flat(), ...Object.values(refused).flat()])
@@ -20,7 +20,7 @@ test("no call is in two tables, and a capability only gives back what is withhel
   for (const apart of ["clone", "clone3", "socket", "personality"]) assert.ok(!everyone.includes(apart), apart);
 });
 
-test("no call is both allowed and refused without a look at its arguments", () => {
+test("no call is both allowed and refused regardless of its arguments", () => {
   for (const capabilities of [[], ["CAP_SYS_ADMIN"], ["CAP_BPF"], [...capabilityNames]]) {
     const names = defaultSeccomp("x64", capabilities)
       .syscalls!.filter((s) => s.args === undefined)
@@ -29,7 +29,7 @@ test("no call is both allowed and refused without a look at its arguments", () =
   }
 });
 
-test("what a container has no business with answers EPERM, what the table does not know ENOSYS", () => {
+test("refused calls return EPERM, calls that are not in the table ENOSYS", () => {
   for (const name of [
     "mount",
     "unshare",
@@ -50,7 +50,7 @@ test("what a container has no business with answers EPERM, what the table does n
   assert.equal(actionFor("clone3", []), "errno 38");
 });
 
-test("capabilities give calls back", () => {
+test("capabilities allow further calls", () => {
   assert.equal(actionFor("mount", ["CAP_SYS_ADMIN"]), "allow");
   assert.equal(actionFor("clone3", ["CAP_SYS_ADMIN"]), "allow");
   assert.equal(actionFor("bpf", ["CAP_BPF"]), "allow");
@@ -58,7 +58,7 @@ test("capabilities give calls back", () => {
   assert.equal(actionFor("kexec_load", [...capabilityNames]), "errno 1");
 });
 
-test("architectures with their older ABIs; one that is not known is left to the runtime", () => {
+test("architectures are listed with their older ABIs; an unknown one is left to the runtime", () => {
   assert.deepEqual(defaultSeccomp("x64", []).architectures, ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"]);
   assert.deepEqual(defaultSeccomp("arm64", []).architectures, ["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"]);
   assert.equal(defaultSeccomp("loong64", []).architectures, undefined);

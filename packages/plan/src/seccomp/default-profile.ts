@@ -5,7 +5,7 @@ const EPERM = 1;
 const ENOSYS = 38;
 const EAFNOSUPPORT = 97;
 
-/** Of each architecture that Node runs on, with the ABIs whose programs its kernel runs too. */
+/** For each architecture that Node runs on, the ABIs whose programs its kernel can run. */
 const architectures: Readonly<Record<string, readonly string[]>> = {
   x64: ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
   arm64: ["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"],
@@ -15,11 +15,11 @@ const architectures: Readonly<Record<string, readonly string[]>> = {
 };
 
 /**
- * The profile RuntimeDefault for a container with these capabilities (seccomp(2), config-linux.md#seccomp).
- * A call that is refused answers EPERM; one that the table does not know, ENOSYS: programs take that
- * as an older kernel and go on, where EPERM would stop them.
+ * The profile behind RuntimeDefault for a container with these capabilities (seccomp(2), config-linux.md#seccomp). A
+ * call that is refused returns EPERM. One that is not in the table returns ENOSYS: programs then assume an older kernel
+ * and go on, where EPERM would stop them.
  *
- * @param arch as Node's `process.arch`; for one not known, the profile has that of the runtime only
+ * @param arch Node's `process.arch`; for an unknown one the profile covers only the runtime's own architecture
  * @param capabilities with the prefix `CAP_`
  */
 export function defaultSeccomp(arch: string, capabilities: readonly string[]): SeccompSpec {
@@ -42,7 +42,7 @@ export function defaultSeccomp(arch: string, capabilities: readonly string[]): S
   };
 }
 
-/** clone(2): what makes a namespace. CLONE_NEWTIME is not among the flags that clone can take. */
+/** clone(2): the flags that make namespaces. CLONE_NEWTIME is not one that clone accepts. */
 const namespaceFlags = {
   mount: 0x0002_0000,
   cgroup: 0x0200_0000,
@@ -54,13 +54,13 @@ const namespaceFlags = {
 };
 
 /**
- * A new user namespace gives every capability inside it, and with them the kernel code that is meant
- * for root: only with CAP_SYS_ADMIN. clone3 has its flags in memory, where a filter cannot look:
- * ENOSYS makes libc take clone instead.
+ * Inside a new user namespace a process has every capability, and so reaches kernel code that is meant for root. So
+ * making one needs CAP_SYS_ADMIN. The flags of clone3 are in memory, where a filter cannot see them: ENOSYS makes libc
+ * use clone instead.
  */
 function namespaceCalls(arch: string, isAdmin: boolean): SyscallSpec[] {
   if (isAdmin) return [allow(["clone", "clone3"])];
-  // Only s390 has the stack first (clone(2), "C library/kernel differences").
+  // Only on s390 is the stack the first argument (clone(2), "C library/kernel differences").
   const index = arch === "s390x" ? 1 : 0;
   const bits = Object.values(namespaceFlags);
   const all = bits.reduce((sum, bit) => sum + bit, 0);
@@ -72,8 +72,8 @@ function namespaceCalls(arch: string, isAdmin: boolean): SyscallSpec[] {
 }
 
 /**
- * Every address family but two: AF_ALG (38) reaches kernel cryptography that programs have in
- * libraries, AF_VSOCK (40) the hypervisor of the host, and has no network namespace.
+ * Every address family except two: AF_ALG (38) gives access to kernel cryptography, for which programs have libraries;
+ * AF_VSOCK (40) to the host's hypervisor, and it has no network namespaces.
  */
 function socketCalls(): SyscallSpec[] {
   return [
@@ -85,7 +85,10 @@ function socketCalls(): SyscallSpec[] {
   ];
 }
 
-/** personality(2): Linux, 32 bits, UNAME26, both, and the question; not READ_IMPLIES_EXEC or no address randomisation. */
+/**
+ * personality(2): Linux, 32 bits, UNAME26, both, and the query; neither READ_IMPLIES_EXEC nor a way to turn off address
+ * randomisation.
+ */
 function personalityCalls(): SyscallSpec[] {
   return [0x0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff].map((value) =>
     allow(["personality"], [{ index: 0, value, op: "SCMP_CMP_EQ" }]),

@@ -5,12 +5,12 @@ import * as fc from "fast-check";
 import { defaultSeccomp } from "./default-profile.ts";
 import { maxProfileBytes, parseSeccompProfile } from "./profile-file.ts";
 
-test("our own profile reads back as it is", () => {
+test("our own profile is read back unchanged", () => {
   const profile = defaultSeccomp("x64", []);
   assert.deepEqual(parseSeccompProfile("/p.json", JSON.stringify(profile)), profile);
 });
 
-test("what would protect less than it says is refused with its place", () => {
+test("what would make a profile protect less than it says is refused, naming the place", () => {
   const wrong: [object, RegExp][] = [
     [{}, /defaultAction/],
     [{ defaultAction: "ALLOW" }, /defaultAction/],

@@ -1,7 +1,7 @@
 import { Code, StatusError } from "@keelson/base/status.ts";
 import type { SeccompAction, SeccompArgSpec, SeccompSpec, SyscallSpec } from "@keelson/oci/runtime-spec/seccomp.ts";
 
-/** Over it a profile is refused; the largest in use are some 100 KB. */
+/** Larger profiles are refused; the largest in use have some 100 KB. */
 export const maxProfileBytes = 1024 * 1024;
 
 const actions: readonly string[] = [
@@ -25,13 +25,13 @@ const operators: readonly string[] = [
 ];
 
 /**
- * A profile of the node's (Localhost), in the runtime specification's JSON. Throws InvalidArgument
- * with the file and the place in it for anything that would make it protect less than it says: an
- * unknown action, and Docker's `includes`, `excludes` and `archMap`, which the specification does
- * not have. SCMP_ACT_NOTIFY needs an agent to ask and is refused too.
+ * Parses one of the node's own profiles (Localhost), in the runtime specification's JSON. Throws InvalidArgument naming
+ * the file and the place in it for anything that would make the profile protect less than it says: an unknown action,
+ * and Docker's `includes`, `excludes` and `archMap`, which the specification does not have. SCMP_ACT_NOTIFY, which
+ * needs an agent, is refused too.
  */
 export function parseSeccompProfile(path: string, text: string): SeccompSpec {
-  if (text.length > maxProfileBytes) throw bad(path, `has over ${maxProfileBytes} bytes`);
+  if (text.length > maxProfileBytes) throw bad(path, `has more than ${maxProfileBytes} bytes`);
   const json = objectAt(path, parseJson(path, text));
   if (json["archMap"] !== undefined && json["archMap"] !== null)
     throw bad(`${path}: archMap`, "is Docker's; write architectures");
@@ -87,7 +87,7 @@ function wholeAt(place: string, value: unknown): number {
 
 function textsAt(place: string, value: unknown): string[] {
   const list = listAt(place, value);
-  if (!list.every((entry): entry is string => typeof entry === "string")) throw bad(place, "must be a list of texts");
+  if (!list.every((entry): entry is string => typeof entry === "string")) throw bad(place, "must be a list of strings");
   return list;
 }
 

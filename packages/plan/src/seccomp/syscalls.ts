@@ -1,10 +1,10 @@
 /**
- * The system calls of the default profile, by what they are for: the table is ours, made from
- * syscalls(2) and the pages it names. All architectures and ABIs together: a name that one does not
- * have is passed over by libseccomp's users, so is one that an old libseccomp does not know.
+ * The system calls of the default profile, by purpose. The table is our own, made from syscalls(2) and the pages that
+ * it refers to. It covers all architectures and ABIs: the runtimes skip names that an architecture, or an old
+ * libseccomp, does not have.
  */
 
-/** For everyone: what they can do is bound by file modes, ids, namespaces, cgroups and capabilities. */
+/** Allowed for everyone: what these can do is limited by file modes, ids, namespaces, cgroups and capabilities. */
 export const allowed: Readonly<Record<string, readonly string[]>> = {
   "open files": words(`
     open openat openat2 creat close close_range dup dup2 dup3 pipe pipe2 fcntl fcntl64 ioctl flock umask
@@ -35,19 +35,19 @@ export const allowed: Readonly<Record<string, readonly string[]>> = {
     mlock mlock2 mlockall munlock munlockall msync mseal remap_file_pages membarrier map_shadow_stack`),
   // NUMA policy of the caller's own memory: databases and managed runtimes set it.
   "memory policy": words("get_mempolicy set_mempolicy set_mempolicy_home_node mbind"),
-  // clone is apart: by its flags it makes namespaces.
+  // clone is handled separately: depending on its flags it makes namespaces.
   processes: words(`
     fork vfork execve execveat exit exit_group wait4 waitid waitpid getpid getppid gettid getpgid getpgrp setpgid getsid setsid
     pidfd_open pidfd_send_signal prctl arch_prctl set_tid_address set_thread_area get_thread_area set_robust_list
     get_robust_list rseq restart_syscall modify_ldt`),
-  // Since Linux 4.8 a tracer cannot get round seccomp; whom one can trace is up to ptrace(2)'s own checks.
+  // Since Linux 4.8 a tracer cannot bypass seccomp; ptrace(2)'s own checks decide whom one can trace.
   "tracing one's own": words("ptrace process_vm_readv process_vm_writev"),
   scheduling: words(`
     sched_yield sched_get_priority_max sched_get_priority_min sched_getaffinity sched_setaffinity sched_getattr sched_setattr
     sched_getparam sched_setparam sched_getscheduler sched_setscheduler sched_rr_get_interval sched_rr_get_interval_time64
     getpriority setpriority ioprio_get ioprio_set getcpu`),
   limits: words("getrlimit ugetrlimit setrlimit prlimit64 getrusage times"),
-  // They only take away.
+  // These can only take away rights.
   "confining oneself": words(
     "seccomp landlock_create_ruleset landlock_add_rule landlock_restrict_self capget capset lsm_get_self_attr lsm_set_self_attr lsm_list_modules",
   ),
@@ -60,12 +60,13 @@ export const allowed: Readonly<Record<string, readonly string[]>> = {
     rt_sigprocmask rt_sigqueueinfo rt_tgsigqueueinfo rt_sigreturn rt_sigsuspend rt_sigtimedwait rt_sigtimedwait_time64 pause
     alarm`),
   "threads waiting for each other": words("futex futex_time64 futex_waitv futex_wait futex_wake futex_requeue"),
-  // adjtimex reads, too; the kernel asks for CAP_SYS_TIME when it is to set. glibc has it by clock_adjtime since 2.31.
+  // adjtimex can also just read; to set, the kernel requires CAP_SYS_TIME. Since 2.31 glibc uses clock_adjtime for it.
   "time and timers": words(`
     time gettimeofday clock_gettime clock_gettime64 clock_getres clock_getres_time64 clock_nanosleep clock_nanosleep_time64
     nanosleep getitimer setitimer timer_create timer_delete timer_getoverrun timer_gettime timer_gettime64 timer_settime
     timer_settime64 adjtimex clock_adjtime clock_adjtime64`),
-  // socket is apart: by address family. socketcall is how older 32-bit programs do all of it, and cannot be looked into.
+  // socket is handled separately, by address family. Older 32-bit programs do all of this with socketcall, whose
+  // arguments a filter cannot see.
   network: words(`
     socketpair bind listen accept accept4 connect shutdown getsockname getpeername getsockopt setsockopt send sendto sendmsg
     sendmmsg recv recvfrom recvmsg recvmmsg recvmmsg_time64 socketcall`),
@@ -73,7 +74,7 @@ export const allowed: Readonly<Record<string, readonly string[]>> = {
     ipc shmget shmat shmdt shmctl semget semop semctl semtimedop semtimedop_time64 msgget msgsnd msgrcv msgctl mq_open
     mq_unlink mq_notify mq_getsetattr mq_timedsend mq_timedsend_time64 mq_timedreceive mq_timedreceive_time64`),
   "about the system": words("uname sysinfo getrandom statmount listmount"),
-  // Put into a program by the kernel itself when root traces it from outside; refused, the program dies.
+  // The kernel itself puts these into a program that root traces from outside; if they were refused, it would die.
   "trampolines of uprobes": words("uprobe uretprobe"),
   "only on ARM": words("breakpoint cacheflush set_tls get_tls"),
   "only on RISC-V": words("riscv_flush_icache riscv_hwprobe"),
@@ -81,7 +82,7 @@ export const allowed: Readonly<Record<string, readonly string[]>> = {
   "only on POWER": words("swapcontext subpage_prot"),
 };
 
-/** Given back to containers with the capability: the kernel asks for it too, so nothing is gained by refusing. */
+/** Allowed for containers with the capability: the kernel requires it too, so refusing would gain nothing. */
 export const byCapability: Readonly<Record<string, readonly string[]>> = {
   CAP_BPF: words("bpf"),
   CAP_DAC_READ_SEARCH: words("open_by_handle_at"),
@@ -101,13 +102,13 @@ export const byCapability: Readonly<Record<string, readonly string[]>> = {
   CAP_SYSLOG: words("syslog"),
 };
 
-/** For nobody. Named, so that the answer is "not permitted" and not "no such call". */
+/** Allowed for nobody. Listed so that the answer is "not permitted" and not "no such call". */
 export const refused: Readonly<Record<string, readonly string[]>> = {
-  // Keyrings are not namespaced: a container would see and fill those of others.
+  // Keyrings have no namespaces: containers could see and fill each other's.
   keyrings: words("add_key keyctl request_key"),
-  // Its operations pass by this filter, and it was the source of many holes.
+  // Its operations bypass this filter, and it has had many vulnerabilities.
   io_uring: words("io_uring_setup io_uring_enter io_uring_register"),
-  // Stops the kernel in the middle of a copy: the tool of many exploits.
+  // It can stop the kernel in the middle of a copy, which many exploits use.
   "page faults in user space": words("userfaultfd"),
   "another kernel": words("kexec_load kexec_file_load"),
   "swap areas": words("swapon swapoff"),

@@ -7,34 +7,34 @@ import type { CdiEdits } from "../cdi.ts";
 import { planContainer, type ContainerDefaults, type ContainerPlan } from "../container-plan.ts";
 import type { ResolvedDevice } from "../devices.ts";
 import type { HandlerFacts, HostFacts } from "../host-facts.ts";
-import type { SourceTraits } from "../mounts.ts";
+import type { SourceTraits } from "../mounts-spec.ts";
 import { planPodSandbox, type PodPlan } from "../pod-plan.ts";
 import type { ImageDefaults } from "../process.ts";
 
-/** For tests: what a test says of a pod and a container; the rest is an ordinary machine and image. */
+/** What a test needs to say about a pod and a container; everything else is an ordinary machine and image. */
 export interface PlanFixture {
   host?: Partial<HostFacts>;
   handler?: Partial<HandlerFacts>;
-  /** PodSandboxConfig as JSON, over a complete one. */
+  /** PodSandboxConfig as JSON; replaces properties of a complete one. */
   pod?: object;
-  /** ContainerConfig as JSON, over a complete one. */
+  /** ContainerConfig as JSON; replaces properties of a complete one. */
   container?: object;
   image?: Partial<ImageDefaults>;
   defaults?: Partial<ContainerDefaults>;
-  /** Of the handler's section. */
+  /** Those of the handler's section. */
   annotationGlobs?: AnnotationGlobs;
   baseSpec?: object;
   passwd?: string;
   group?: string;
   pidNamespacePath?: string;
-  /** Host paths with their links followed, where that makes a difference. */
+  /** Where the links of host paths lead, for those that have any. */
   resolvedHostPaths?: Record<string, string>;
   sourceTraits?: Record<string, SourceTraits>;
   devices?: ResolvedDevice[];
   hostDevices?: ResolvedDevice[];
-  /** What is in the file of a seccomp profile Localhost. */
+  /** The content of the file of a Localhost seccomp profile. */
   localhostSeccomp?: SeccompSpec;
-  /** What the specification files of the machine say of the CDI devices. */
+  /** What the machine's CDI specification files say about the devices. */
   cdi?: CdiEdits;
 }
 
@@ -71,12 +71,12 @@ const image: ImageDefaults = {
   volumes: [],
 };
 
-/** The facts of a machine with everything, but for what the test says. */
+/** The facts of a machine that has everything, with the test's overrides. */
 export function hostFrom(overrides: Partial<HostFacts> = {}): HostFacts {
   return { ...host, ...overrides };
 }
 
-/** An ordinary handler, but for what the test says. */
+/** The facts of an ordinary handler, with the test's overrides. */
 export function handlerFrom(overrides: Partial<HandlerFacts> = {}): HandlerFacts {
   return { name: "crun", recursiveReadOnlyMounts: true, userNamespaces: true, sandbox: "none", ...overrides };
 }
@@ -90,7 +90,13 @@ export function podFrom(fixture: PlanFixture): PodPlan {
     ...fixture.pod,
   };
   const config = PodSandboxConfig.fromPartial(fromJson("PodSandboxConfig", json));
-  return planPodSandbox(config, "crun", hostFrom(fixture.host), handlerFrom(fixture.handler), "pod1");
+  return planPodSandbox({
+    config,
+    runtimeHandler: "crun",
+    host: hostFrom(fixture.host),
+    handler: handlerFrom(fixture.handler),
+    id: "pod1",
+  });
 }
 
 /** Throws what planning throws. */

@@ -4,18 +4,18 @@ import type { LogStream } from "./entries.ts";
 /** A packet's first byte. */
 const streamBytes: Readonly<Record<LogStream, number>> = { stdout: 2, stderr: 3 };
 
-/** What a packet holds beside that, in bytes. */
+/** How much of the output a packet holds, in bytes. */
 const maxPacketBytes = 8192;
 
 /** How long a client may leave a container waiting, in ms. */
 const stallMs = 5000;
 
-/** Somebody who is attached to a container: gets what it writes, and may write its input. */
+/** A client that is attached to a container: it gets the output, and may send input. */
 export class AttachedClient {
   readonly #socket: SeqpacketSocket;
   #stall: NodeJS.Timeout | undefined;
 
-  /** @param onDrained when it has taken what held the container up; @param onInput returns false to be paused until `resume`. */
+  /** @param on `drained`: it has taken what held up the container. `input` returns false to pause the client until `resume`. */
   constructor(
     fd: number,
     on: { drained: () => void; input: (bytes: Buffer) => boolean; inputEnded: () => void; closed: () => void },
@@ -28,6 +28,7 @@ export class AttachedClient {
     this.#socket.once("end", on.inputEnded);
     this.#socket.on("drain", () => {
       clearTimeout(this.#stall);
+      this.#stall = undefined;
       on.drained();
     });
     this.#socket.once("close", () => {
@@ -36,7 +37,7 @@ export class AttachedClient {
     });
   }
 
-  /** Whether it has to take something before more may come. */
+  /** Whether it has to take what it was sent before more is sent. */
   get isBlocked(): boolean {
     return !this.#socket.destroyed && this.#socket.writableNeedDrain;
   }
@@ -54,7 +55,7 @@ export class AttachedClient {
     this.#socket.resume();
   }
 
-  /** Lets it take what it was sent. */
+  /** Closes the connection once the client has taken what it was sent, or has stalled. */
   end(): void {
     this.#socket.end();
     this.#socket.resume();

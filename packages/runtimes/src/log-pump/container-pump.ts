@@ -5,18 +5,19 @@ import { setTimeout as delay } from "node:timers/promises";
 import { messageOf } from "@keelson/base/status.ts";
 import { Poll, pollReadable } from "@keelson/linux/poll.ts";
 import { AttachedClient } from "./attached-client.ts";
-import { entriesOf, LogClock, type LogStream } from "./entries.ts";
-import { findLog, LogFile } from "./log-file.ts";
+import { entriesOf, type LogStream } from "./entries.ts";
+import { LogClock } from "./log-clock.ts";
+import { findLog, lastEntryNs, LogFile } from "./log-file.ts";
 import type { PumpedContainer } from "./messages.ts";
 import { Spool } from "./spool.ts";
 
-/** How long the beginning of a line is held back for the rest of it, in ms. */
+/** How long the beginning of a line waits for the rest of it, in ms. */
 const lineMs = 100;
 
-/** How often a FIFO is read in one turn, so that one busy container leaves the others their turns. */
+/** How many times a FIFO is read in one turn, so that a busy container leaves the others their turns. */
 const roundsInTurn = 8;
 
-/** How often an ended container's streams are waited for that still bring something: others may have them open for good. */
+/** How many times to wait on for an ended container's streams that still bring output: others may have them open for good. */
 const maxStillRounds = 10;
 
 interface Source {
@@ -27,19 +28,20 @@ interface Source {
   hasEnded: boolean;
 }
 
-export interface PumpEvents {
+interface PumpEvents {
   readonly stdinClosed: () => void;
   readonly warn: (text: string) => void;
 }
 
-/** Copies what a container writes from its FIFOs to its log and to who is attached, and their input to it. */
+/** Copies a container's output from its FIFOs to its log and to attached clients, and their input to the container. */
 export class ContainerPump {
   readonly #c: PumpedContainer;
   readonly #on: PumpEvents;
   readonly #log: LogFile | undefined;
   readonly #sources: Source[];
   readonly #clients = new Set<AttachedClient>();
-  readonly #clock = new LogClock();
+  /** One for both streams, which share the log. */
+  readonly #clock: LogClock;
   readonly #ended = Promise.withResolvers<void>();
   #stdin: Socket | undefined;
   #lineTimer: NodeJS.Timeout | undefined;
@@ -47,7 +49,7 @@ export class ContainerPump {
   #isClosed = false;
   #cannotWrite = false;
 
-  /** Throws what keeps the log or a FIFO from being opened. */
+  /** Throws when the log or a FIFO cannot be opened. */
   constructor(container: PumpedContainer, on: PumpEvents) {
     this.#c = container;
     this.#on = on;
@@ -55,9 +57,11 @@ export class ContainerPump {
     this.#log = container.logPath === "" ? undefined : undo.use(new LogFile(container.logPath));
     const streams: LogStream[] = container.tty ? ["stdout"] : ["stdout", "stderr"];
     this.#sources = streams.map((stream) => this.#open(stream, undo));
+    // After a spool may have taken back the log's last entries.
+    this.#clock = new LogClock(container.logPath === "" ? undefined : lastEntryNs(container.logPath));
     if (container.stdin) this.#stdin = this.#openStdin();
     for (const source of this.#sources) {
-      // Of a daemon before this one.
+      // Output that an earlier daemon left in the spool.
       this.#write(source);
       source.poll.want(pollReadable);
     }
@@ -83,9 +87,9 @@ export class ContainerPump {
     if (this.#log?.reopen() === true) for (const { spool } of this.#sources) spool.settle();
   }
 
-  /** Writes until the streams have ended, or nothing has come for that long, and closes all. */
+  /** Copies until the streams have ended, or nothing comes for that long; then closes them. */
   async close(stillMs: number): Promise<void> {
-    // Of a FIFO that nobody had open for writing since we did, the end is seen by reading alone.
+    // When nobody has opened a FIFO for writing since we opened it, only reading shows its end.
     for (const source of this.#sources) this.#read(source);
     this.#checkEnd();
     for (let round = 0; round < maxStillRounds; round += 1) {
@@ -112,7 +116,7 @@ export class ContainerPump {
     return source;
   }
 
-  /** Open for reading too: then it can be opened before the shim has it, and never breaks. */
+  /** Opened for reading too: so it can be opened before the shim does, and the pipe never breaks. */
   #openStdin(): Socket {
     const fd = openSync(join(this.#c.dir, "stdin"), constants.O_RDWR | constants.O_NONBLOCK);
     const stdin = new Socket({ fd, readable: false, writable: true });
@@ -130,7 +134,7 @@ export class ContainerPump {
     stdin.end(() => this.#on.stdinClosed());
   }
 
-  /** An error of one container must not end the thread. */
+  /** One container's error must not end the thread. */
   #read(source: Source): void {
     try {
       this.#copy(source);
@@ -171,23 +175,22 @@ export class ContainerPump {
     for (const source of this.#sources) if (!source.hasEnded) source.poll.want(pollReadable);
   }
 
-  /** Moves what the spool has to the log. */
+  /** Moves the spool's output to the log. */
   #write({ spool, stream }: Source, flush?: "P" | "F"): void {
     if (spool.pendingBytes === 0) return;
     const { bytes, used } =
       this.#log === undefined
         ? { bytes: Buffer.alloc(0), used: spool.pendingBytes }
-        : entriesOf(spool.pending(), stream, this.#clock.now(), flush);
+        : entriesOf(spool.pending(), { stream, time: this.#clock.now(), flush });
     if (used === 0) return;
     if (this.#log !== undefined) {
-      const { ino, size } = this.#log.place;
-      spool.begin(used, ino, size, bytes.length);
+      spool.begin(used, this.#log.place, bytes.length);
       this.#append(this.#log, bytes);
     }
     spool.finish(used);
   }
 
-  /** What a full disk does not take is lost: the container goes on, as with every runtime. */
+  /** What a full disk does not take is lost, and the container runs on, as with every runtime. */
   #append(log: LogFile, bytes: Buffer): void {
     try {
       log.append(bytes);

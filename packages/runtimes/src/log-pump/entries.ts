@@ -1,25 +1,32 @@
-/** A stream of a container, as the log has it. */
+/** A stream of a container, as the log names it. */
 export type LogStream = "stdout" | "stderr";
 
-/** The longest piece of a line that one entry has, in bytes; as containerd has it. */
+/** The longest piece of a line that one entry holds, in bytes; the same as containerd's. */
 export const maxPieceBytes = 16 * 1024;
 
 const newline = 0x0a;
 const partial = 0x50;
 
 export interface Entries {
-  /** What is to be written to the log. */
+  /** What to write to the log. */
   readonly bytes: Buffer;
-  /** How many of the bytes that were given are in it; the rest is the beginning of a line. */
+  /** How many bytes of the output it contains; the rest is the beginning of a line. */
   readonly used: number;
 }
 
+export interface EntriesOptions {
+  readonly stream: LogStream;
+  /** As `LogClock.now` gives it. */
+  readonly time: string;
+  /** How to write what follows the last newline: as P when more may come, as F at the stream's end. When not given, it is left over. */
+  readonly flush?: "P" | "F" | undefined;
+}
+
 /**
- * Output as entries of a CRI log (Kubernetes: design-proposals/node/kubelet-cri-logging.md): a whole line is one with the
- * tag F; of a longer one all pieces but the last have P. What follows the last newline is left over, unless it is a whole
- * piece or `flush` says how it is to be written: as P when more may come, as F at the stream's end.
+ * Output as entries of a CRI log (Kubernetes: design-proposals/node/kubelet-cri-logging.md). A whole line is an entry with
+ * the tag F; a line that is too long is several, of which all but the last have P.
  */
-export function entriesOf(output: Buffer, stream: LogStream, time: string, flush?: "P" | "F"): Entries {
+export function entriesOf(output: Buffer, { stream, time, flush }: EntriesOptions): Entries {
   const head = Buffer.from(`${time} ${stream} F `);
   const tagAt = head.length - 2;
   const cuts = cutsOf(output, flush !== undefined);
@@ -38,7 +45,7 @@ export function entriesOf(output: Buffer, stream: LogStream, time: string, flush
   return { bytes: bytes.subarray(0, at), used };
 }
 
-/** Where entries end: after each newline, and where a line becomes too long for one. */
+/** Where entries end: after each newline, and where a line becomes too long for one entry. */
 function cutsOf(output: Buffer, withRest: boolean): number[] {
   const cuts: number[] = [];
   let from = 0;
@@ -53,34 +60,4 @@ function cutsOf(output: Buffer, withRest: boolean): number[] {
     cuts.push(from);
   }
   return cuts;
-}
-
-const ticksNs = (): bigint => process.hrtime.bigint();
-
-/** How far the clock of ticks may be from the machine's before that counts as set, in ns. */
-const maxDriftNs = 2_000_000n;
-
-/** The time as the log has it, with nanoseconds: the machine's clock knows milliseconds, and ticks go between. */
-export class LogClock {
-  #wallNs = BigInt(Date.now()) * 1_000_000n;
-  #ticksNs = ticksNs();
-  #second = -1n;
-  #secondText = "";
-
-  now(): string {
-    const dateNs = BigInt(Date.now()) * 1_000_000n;
-    const ticks = ticksNs();
-    let nowNs = this.#wallNs + (ticks - this.#ticksNs);
-    const drift = nowNs - dateNs;
-    if (drift > maxDriftNs || drift < -maxDriftNs) {
-      this.#wallNs = nowNs = dateNs;
-      this.#ticksNs = ticks;
-    }
-    const second = nowNs / 1_000_000_000n;
-    if (second !== this.#second) {
-      this.#second = second;
-      this.#secondText = new Date(Number(second) * 1000).toISOString().slice(0, 19);
-    }
-    return `${this.#secondText}.${String(nowNs % 1_000_000_000n).padStart(9, "0")}Z`;
-  }
 }

@@ -1,12 +1,12 @@
 import { Worker } from "node:worker_threads";
 import type { Log } from "@keelson/base/log.ts";
-import { Code, StatusError } from "@keelson/base/status.ts";
+import { StatusError, wrapError } from "@keelson/base/status.ts";
 import type { FromPump, PumpCall, PumpedContainer, ToPump } from "./messages.ts";
 
-/** What is run when the daemon ships as a bundle lies beside it. */
+/** In a bundled daemon the worker's program lies beside the bundle. */
 const program = new URL(import.meta.url.endsWith(".ts") ? "./pump-worker.ts" : "./pump-worker.js", import.meta.url);
 
-/** The thread that copies the streams of the shims' containers, so that gRPC never waits for them; there when there are any. */
+/** The thread that copies the streams of the shims' containers, so that gRPC never waits for them. It starts with the first container. */
 export class PumpThread {
   readonly #log: Log;
   readonly #onStdinClosed: (id: string) => void;
@@ -24,7 +24,7 @@ export class PumpThread {
     return this.#containers.has(id);
   }
 
-  /** Copies from now on; nothing happens when it does. Throws Internal with what is in the way. */
+  /** Copies the streams of a container from now on, if that is not being done already. Throws Internal with what prevents it. */
   async open(container: PumpedContainer): Promise<void> {
     if (this.#containers.has(container.id)) return;
     this.#containers.set(container.id, container);
@@ -36,7 +36,7 @@ export class PumpThread {
     }
   }
 
-  /** The fd is the thread's from now on. */
+  /** The thread closes the fd. */
   async attach(id: string, fd: number): Promise<void> {
     await this.#call({ is: "attach", id, fd }, `attach to container ${id}`);
   }
@@ -45,7 +45,7 @@ export class PumpThread {
     await this.#call({ is: "reopen", id }, `reopen the log of container ${id}`);
   }
 
-  /** Copies to the streams' ends, or until nothing comes for that long. */
+  /** Copies until the streams end, or until nothing comes for that long; then closes them. */
   async close(id: string, stillMs: number): Promise<void> {
     if (!this.#containers.has(id)) return;
     await this.#call({ is: "close", id, stillMs }, `close the streams of container ${id}`);
@@ -58,7 +58,7 @@ export class PumpThread {
     return new Promise((resolve, reject) => {
       this.#calls.set(number, {
         resolve,
-        reject: (error) => reject(new StatusError(Code.Internal, `${doing}: ${error.message}`, error)),
+        reject: (error) => reject(wrapError(doing, error)),
       });
       this.#post({ call: number, ...call });
     });
@@ -76,7 +76,7 @@ export class PumpThread {
     worker.on("error", (error) =>
       this.#log.error(
         { err: error },
-        "the thread that writes the logs of the shims' containers has failed; it is started again",
+        "the thread that writes the logs of the shims' containers has failed; starting it again",
       ),
     );
     worker.on("exit", () => {
@@ -85,7 +85,7 @@ export class PumpThread {
       this.#calls.clear();
       for (const container of this.#containers.values()) {
         this.#call({ is: "open", container }, `open the streams of container ${container.id}`).catch((error: unknown) =>
-          this.#log.error({ err: error }, "the streams of a container cannot be copied"),
+          this.#log.error({ err: error }, "cannot copy the streams of a container"),
         );
       }
     });
@@ -98,7 +98,7 @@ export class PumpThread {
         const call = this.#calls.get(message.call);
         this.#calls.delete(message.call);
         if (message.error === undefined) call?.resolve();
-        else call?.reject(new Error(message.error));
+        else call?.reject(new StatusError(message.error.code, message.error.message));
         return;
       }
       case "stdin closed":

@@ -1,10 +1,11 @@
 import { parentPort } from "node:worker_threads";
-import { messageOf } from "@keelson/base/status.ts";
+import { exhaustionOf } from "@keelson/base/exhaustion.ts";
+import { toStatus } from "@keelson/base/status.ts";
 import { closeFd } from "@keelson/linux/pipe.ts";
 import { ContainerPump } from "./container-pump.ts";
 import type { FromPump, ToPump } from "./messages.ts";
 
-/** The program of the worker thread that has the streams of the shims' containers. See messages.ts. */
+/** The program of the worker thread that copies the streams of the shims' containers. See messages.ts. */
 
 const pumps = new Map<string, ContainerPump>();
 
@@ -50,6 +51,9 @@ parentPort?.on("message", (message: ToPump) => {
   const { call } = message;
   perform(message).then(
     () => send({ is: "done", call }),
-    (error: unknown) => send({ is: "done", call, error: messageOf(error) }),
+    (error: unknown) => {
+      const { code, message } = toStatus(exhaustionOf(error) ?? error);
+      send({ is: "done", call, error: { code, message } });
+    },
   );
 });

@@ -24,7 +24,7 @@ import { Spool } from "./spool.ts";
 
 const time = "2026-01-02T03:04:05.000000006Z";
 
-/** A FIFO with a spool and a log; `restart` opens the spool anew, as the daemon that comes after a killed one. */
+/** A FIFO with a spool and a log. `restart` opens the spool again, as the daemon does that follows a killed one. */
 function withSpool(t: TestContext) {
   const dir = mkdtempSync(join(tmpdir(), "keelson-spool-"));
   const [fifo, log, file] = ["fifo", "log", "spool"].map((name) => join(dir, name)) as [string, string, string];
@@ -53,11 +53,11 @@ function withSpool(t: TestContext) {
       spool[Symbol.dispose]();
       spool = open();
     },
-    /** Moves what is there to the log, and stops after some of the steps, with a part of the entries written. */
+    /** Moves the spool's output to the log, but stops after some of the steps, with a part of the entries written. */
     move(steps: number, share = 1, flush?: "P" | "F"): void {
-      const { bytes, used } = entriesOf(spool.pending(), "stdout", time, flush);
+      const { bytes, used } = entriesOf(spool.pending(), { stream: "stdout", time, flush });
       const { ino, size } = statSync(log, { bigint: true });
-      if (steps > 0) spool.begin(used, ino, size, bytes.length);
+      if (steps > 0) spool.begin(used, { ino, size }, bytes.length);
       if (steps > 1) appendFileSync(log, bytes.subarray(0, Math.floor(bytes.length * share)));
       if (steps > 2) spool.finish(used);
     },
@@ -65,7 +65,7 @@ function withSpool(t: TestContext) {
   };
 }
 
-test("output goes through, and an empty spool is an empty file", (t) => {
+test("output passes through, and an empty spool is an empty file", (t) => {
   const s = withSpool(t);
   assert.equal(s.take()?.length, 0);
   s.write("one\ntwo\nthr");
@@ -81,13 +81,13 @@ test("output goes through, and an empty spool is an empty file", (t) => {
 });
 
 for (const [steps, share, when] of [
-  [0, 1, "before anything was written down"],
+  [0, 1, "before anything was recorded"],
   [1, 1, "before the log"],
   [2, 0.5, "in the middle of an entry"],
   [2, 1, "after the log"],
-  [3, 1, "when all was done"],
+  [3, 1, "when everything was done"],
 ] as const) {
-  test(`killed ${when}: no line is lost, twice there or cut`, (t) => {
+  test(`killed ${when}: no line is lost, doubled or cut`, (t) => {
     const s = withSpool(t);
     s.write("one\ntwo\n");
     s.take();
@@ -107,7 +107,7 @@ for (const [steps, share, when] of [
   });
 }
 
-test("killed when a later stream had written to the log: what it wrote stays", (t) => {
+test("killed, and the other stream has written to the log since: its output stays", (t) => {
   const s = withSpool(t);
   s.write("one\n");
   s.take();
@@ -121,7 +121,7 @@ test("killed when a later stream had written to the log: what it wrote stays", (
   );
 });
 
-test("killed, and the log is renamed before the next daemon: it is found by its inode", (t) => {
+test("killed, and the log is renamed before the next start: it is found by its inode", (t) => {
   const s = withSpool(t);
   s.write("one\n");
   s.take();
@@ -131,7 +131,7 @@ test("killed, and the log is renamed before the next daemon: it is found by its 
   assert.equal(s.spool().pendingBytes, 0);
 });
 
-test("a file that is none of ours, or cut, is output that nobody knows of", (t) => {
+test("a file that is not a spool, or is cut, has no output", (t) => {
   const s = withSpool(t);
   for (const content of ["", "x", "x".repeat(63)]) {
     writeFileSync(s.file, content);

@@ -1,39 +1,40 @@
 import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, writeSync } from "node:fs";
 import { spliceToFile } from "@keelson/linux/pipe.ts";
+import type { LogPlace } from "./log-file.ts";
 
-/** What was last written to the log, or begun to be. */
+/** What was last appended to the log, or was to be. */
 interface Append {
   /** The log's inode, and where in it the entries begin and end. */
   readonly ino: bigint;
   readonly logFrom: bigint;
   readonly logTo: bigint;
-  /** The output that they are made of, as offsets in the spool. */
+  /** The output in these entries, as offsets in the spool. */
   readonly from: number;
   readonly to: number;
 }
 
 const magic = 0x6b6c_6f67_0000_0001n;
-/** An append's six numbers, before the output. */
+/** The file begins with the magic number and an `Append`; the output follows. */
 const headBytes = 64;
 
-/** What the spool may hold before it is emptied, cutting a line if it must. */
-export const spoolLimitBytes = 1024 * 1024;
+/** How much the spool may hold before it is emptied, even if that cuts a line. */
+const spoolLimitBytes = 1024 * 1024;
 
 const spliceBytes = 256 * 1024;
 
 /**
- * Output between a container's FIFO and its log, in a file: whenever the program is killed, each byte is in the FIFO, in
- * the spool, or in the log, and it can be told where. splice(2) moves it into the file in one step. Before entries are
- * appended to the log, where they go is written into the spool's head; what is found half done is taken back and done again.
+ * A file for output on its way from a container's FIFO to its log. Whenever the program is killed, each byte is in the
+ * FIFO, in the spool or in the log, and it is known which. splice(2) moves output into the file in one step. Before entries
+ * are appended to the log, the spool's head says where they go; what is found half done is taken back and done again.
  */
 export class Spool implements Disposable {
   readonly #fd: number;
   /** Where the file ends. */
   #end: number;
-  /** How far its output is in the log. */
+  /** Up to where its output is in the log. */
   #done: number;
 
-  /** `logSize` tells how long the log with that inode is, undefined when there is none. `takeBack` cuts it to a size. */
+  /** `logSize` says how long the log with that inode is, undefined when it does not exist. `takeBack` cuts it to a size. */
   constructor(
     path: string,
     logSize: (ino: bigint) => bigint | undefined,
@@ -45,12 +46,12 @@ export class Spool implements Disposable {
     this.#done = append?.from ?? headBytes;
     if (append === undefined) return;
     const size = logSize(append.ino);
-    // Nobody else writes to the log, so whatever is behind its end was written after it.
+    // Nobody else writes to the log, so whatever follows these entries was written after them.
     if (size !== undefined && size >= append.logTo) this.#done = append.to;
     else if (size !== undefined && size > append.logFrom) takeBack(append.ino, append.logFrom);
   }
 
-  /** Output that is not in the log. */
+  /** How much output is not in the log yet. */
   get pendingBytes(): number {
     return this.#end - this.#done;
   }
@@ -59,7 +60,7 @@ export class Spool implements Disposable {
     return this.#end >= spoolLimitBytes;
   }
 
-  /** Takes what a FIFO has; returns that, empty when there is nothing now, undefined at its end. Throws SystemError. */
+  /** Takes what a FIFO holds, and returns it: empty when there is nothing now, undefined at the end. Throws SystemError. */
   take(fifo: number): Buffer | undefined {
     if (this.#done === this.#end && this.#end > headBytes) this.#clear();
     const bytes = spliceToFile(fifo, this.#fd, this.#end, spliceBytes);
@@ -74,17 +75,18 @@ export class Spool implements Disposable {
     return this.#read(this.#done, this.pendingBytes);
   }
 
-  /** Before the entries of the next `used` bytes are appended to a log. */
-  begin(used: number, ino: bigint, logFrom: bigint, entriesBytes: number): void {
-    this.#writeHead({ ino, logFrom, logTo: logFrom + BigInt(entriesBytes), from: this.#done, to: this.#done + used });
+  /** To be called before the entries of the next `used` bytes are appended at the end of a log. */
+  begin(used: number, { ino, size }: LogPlace, entriesBytes: number): void {
+    const [logTo, to] = [size + BigInt(entriesBytes), this.#done + used];
+    this.#writeHead({ ino, logFrom: size, logTo, from: this.#done, to });
   }
 
-  /** When they are, or are given up. */
+  /** To be called when they are appended, or given up. */
   finish(used: number): void {
     this.#done += used;
   }
 
-  /** The log is another one from now on: what was appended to the one before is no longer looked for. */
+  /** To be called when the log is another file from now on: what was appended to the one before is not looked for any more. */
   settle(): void {
     this.#writeHead({ ino: 0n, logFrom: 0n, logTo: 0n, from: this.#done, to: this.#done });
   }
@@ -93,7 +95,7 @@ export class Spool implements Disposable {
     closeSync(this.#fd);
   }
 
-  /** The head goes with the output: both say that there is none. */
+  /** The head goes too: there is no output any more that it could be about. */
   #clear(): void {
     ftruncateSync(this.#fd, 0);
     this.#end = this.#done = headBytes;
@@ -123,7 +125,7 @@ export class Spool implements Disposable {
     return { ino, logFrom, logTo, from: Number(from), to: Number(to) };
   }
 
-  /** One write within one page: it is there or not. */
+  /** A single write within one page: it takes effect as a whole or not at all. */
   #writeHead({ ino, logFrom, logTo, from, to }: Append): void {
     const head = Buffer.alloc(headBytes);
     for (const [i, value] of [magic, ino, logFrom, logTo, BigInt(from), BigInt(to)].entries())

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { forgetEnds, readExit, readShim, writeExit, writeShim } from "./bundle-files.ts";
 
-test("what is written in a bundle is read by the next daemon, and forgotten for a container made anew", (t) => {
+test("what is written in a bundle is read by the next daemon, and forgotten when the container is created again", (t) => {
   const dir = mkdtempSync(join(tmpdir(), "keelson-bundle-"));
   t.after(() => rmSync(dir, { recursive: true }));
   assert.deepEqual([readShim(dir), readExit(dir)], [undefined, undefined]);

@@ -2,7 +2,7 @@ import { closeSync, constants, openSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { closeFd, createPipe, makeFifo } from "@keelson/linux/pipe.ts";
 
-/** A command's streams as FIFOs in its container's bundle, which the shim opens by their paths. */
+/** A command's streams: FIFOs in its container's bundle, which the shim opens by their paths. */
 export class ExecFifos implements Disposable {
   readonly stdin: string;
   readonly stdout: string;
@@ -20,10 +20,10 @@ export class ExecFifos implements Disposable {
     for (const path of this.#paths()) makeFifo(path, 0o600);
   }
 
-  /** Our ends, the caller's to close from now on. Reading ends wait for no writer; of a terminal stderr is at its end at once. */
+  /** Opens our ends, which the caller closes. Reading ends do not wait for a writer; with a terminal, stderr is at its end at once. */
   open(): { readonly stdin: number; readonly stdout: number; readonly stderr: number } {
     using undo = new DisposableStack();
-    // For reading too: it can be opened before the shim has it, and writing never breaks.
+    // Opened for reading too: so it can be opened before the shim does, and the pipe never breaks.
     const stdin = undo.adopt(openSync(this.stdin, constants.O_RDWR | constants.O_NONBLOCK), closeSync);
     const stdout = undo.adopt(openSync(this.stdout, constants.O_RDONLY | constants.O_NONBLOCK), closeSync);
     const stderr = this.stderr === "" ? atItsEnd() : openSync(this.stderr, constants.O_RDONLY | constants.O_NONBLOCK);
@@ -32,7 +32,7 @@ export class ExecFifos implements Disposable {
     return { stdin, stdout, stderr };
   }
 
-  /** Closes what `open` gave and nobody was given. */
+  /** Closes what `open` returned, when nobody else will. */
   closeAll(): void {
     for (const fd of this.#fds) closeFd(fd);
     this.#fds.clear();

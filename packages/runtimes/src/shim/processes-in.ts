@@ -2,7 +2,7 @@ import { readlinkSync } from "node:fs";
 import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
 import { readProcesses } from "@keelson/linux/procfs.ts";
 
-/** Those that were started in a directory and are still there: a bundle's shim, or who holds its streams. */
+/** The processes whose working directory this is: a bundle's shim, and the process that holds its streams. */
 export function processesIn(dir: string): ProcessIdentity[] {
   return readProcesses().filter(({ pid }) => {
     try {

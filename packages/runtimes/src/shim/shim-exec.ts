@@ -12,35 +12,29 @@ import { specAny } from "@keelson/shim/any.ts";
 import type { TaskClient } from "@keelson/shim/task-client.ts";
 import { killExec } from "../exec-processes.ts";
 import type { ExecResult, RunningExec, RuntimeContainer } from "../runtime.ts";
+import { answerTimeoutMs, endlessMs, slowTimeoutMs } from "./deadlines.ts";
 import { ExecFifos } from "./exec-fifos.ts";
-import { answerTimeoutMs } from "./shim-process.ts";
 
-/** What is kept of each stream of an exec, in bytes; both peers cap ExecSync so. */
+/** How much is kept of each stream of an exec, in bytes; containerd and CRI-O cap ExecSync likewise. */
 const maxOutputBytes = 16 * 1024 * 1024;
 
-/** How long a shim may take to start a command, which may be in a virtual machine that is short of processors, in ms. */
-const startTimeoutMs = 120_000;
-
-/** How long output is waited for after a command's end, in ms, while others have its streams open. */
+/** How long to wait for more output after a command's end while others have its streams open, in ms. */
 const drainMs = 1000;
 
-/** A shim throws away what nobody has read of a command's output when it forgets that: a slow client has this long, in ms. */
+/** How long a slow client may take to read the last output, in ms: a shim that forgets a command throws away what was not read. */
 const forgetAfterMs = 30_000;
 
 /** How long a killed command may take to end, in ms. */
 const killMs = 2000;
 
-/** The most that a timer can do, about 24 days. */
-const endlessMs = 0x7fffffff;
-
 export interface ExecShim {
   /**
-   * For as long as a command is being started: containerd's shim starts one after the other, learns of ends between, and
-   * stops for a second and more when too many wait for both.
+   * Held while a command is being started: containerd's shim starts one after the other, takes note of exits in between,
+   * and stalls for a second and more when too many wait for either.
    */
   turn(signal: AbortSignal): Promise<Disposable>;
   task(signal: AbortSignal): Promise<TaskClient>;
-  /** Its processes are this machine's. */
+  /** Whether its processes are this machine's. */
   readonly hasHostProcesses: boolean;
 }
 
@@ -62,13 +56,13 @@ class ShimExec {
     this.ended.catch(() => {});
   }
 
-  /** Throws FailedPrecondition with the shim's words when it cannot be started; mostly the command is wrong. */
+  /** Throws FailedPrecondition with the shim's words when it cannot be started; mostly the command itself is wrong. */
   async start(process: ProcessSpec, hasInput: boolean, signal: AbortSignal): Promise<void> {
     const { stdin, stdout, stderr } = this.fifos;
     try {
       using _ = await this.#shim.turn(signal);
       const task = await this.#shim.task(signal);
-      const limits = { timeoutMs: startTimeoutMs, signal };
+      const limits = { timeoutMs: slowTimeoutMs, signal };
       await task.call(
         "Exec",
         {
@@ -81,18 +75,18 @@ class ShimExec {
         },
         limits,
       );
-      // Not the caller's signal: a command that has begun by then is killed whole only by who knows its process.
+      // Not the caller's signal: once the command runs, all of it can be killed only when its process is known.
       const { pid } = await task.call("Start", this.#names, {
-        timeoutMs: startTimeoutMs,
-        signal: AbortSignal.timeout(startTimeoutMs),
+        timeoutMs: slowTimeoutMs,
+        signal: AbortSignal.timeout(slowTimeoutMs),
       });
       if (this.#shim.hasHostProcesses && pid > 1) writeFileSync(this.#pidFile, String(pid), { mode: 0o600 });
     } catch (error) {
       await this.forget();
       const code = codeOf(error);
-      const isTheirs = ![Code.Unavailable, Code.DeadlineExceeded, Code.Cancelled].some((own) => own === code);
+      const isOfCommand = ![Code.Unavailable, Code.DeadlineExceeded, Code.Cancelled].some((own) => own === code);
       throw new StatusError(
-        isTheirs ? Code.FailedPrecondition : code,
+        isOfCommand ? Code.FailedPrecondition : code,
         `exec ${process.args?.[0] ?? ""} in container ${this.#container.id}: ${messageOf(error)}`,
         error,
       );
@@ -108,14 +102,14 @@ class ShimExec {
     await this.#try((task, limits) => task.call("CloseIO", { ...this.#names, stdin: true }, limits));
   }
 
-  /** Lets the shim forget it; what of it runs is killed first. */
+  /** Has the shim forget it, and kill it before if it still runs. */
   async forget(): Promise<void> {
     if (!this.#isOver) await this.#try((task, limits) => task.call("Kill", { ...this.#names, signal: 9 }, limits));
     await this.#try((task, limits) => task.call("Delete", this.#names, limits));
     this.removeFiles();
   }
 
-  /** Whoever has them open keeps them. */
+  /** Those who have them open can go on using them. */
   removeFiles(): void {
     this.fifos[Symbol.dispose]();
     rmSync(this.#pidFile, { force: true });
@@ -163,7 +157,7 @@ class ShimExec {
     try {
       await call(await this.#shim.task(signal), { timeoutMs: answerTimeoutMs, signal });
     } catch {
-      // Nothing is left to be done to it.
+      // Then nothing is left to be done.
     }
   }
 }
@@ -186,7 +180,7 @@ export async function execInShim(
     stderr.close();
     throw error;
   }
-  // A shim would wait for whoever has the streams open before it forgets the command.
+  // Before a shim forgets a command, it waits for all who have its streams open.
   const forgotten = exec.ended
     .catch(() => {})
     .then(() => Promise.all([stdout.ended, stderr.ended]))
@@ -232,7 +226,7 @@ export async function execStreamsInShim(
   };
 }
 
-/** Ends commands that a daemon before this one was running in the container. */
+/** Ends the commands that an earlier daemon was running in the container. */
 export async function endShimExecs(task: TaskClient, container: RuntimeContainer, signal: AbortSignal): Promise<void> {
   const ids = new Set(
     readdirSync(container.bundleDir).flatMap((name) => /^(exec-[0-9a-f]{16})\./.exec(name)?.[1] ?? []),
@@ -249,7 +243,7 @@ export async function endShimExecs(task: TaskClient, container: RuntimeContainer
   }
 }
 
-/** What comes from a FIFO, up to a limit; the rest is read and thrown away. */
+/** Collects what comes out of a FIFO, up to a limit; the rest is read and thrown away. */
 class Output {
   readonly ended: Promise<void>;
   readonly #socket: Socket;
@@ -269,7 +263,7 @@ class Output {
     });
   }
 
-  /** What was kept, which is then forgotten: from now on all is thrown away. */
+  /** Hands over what was kept; from now on everything is thrown away. */
   take(): Buffer {
     const bytes = Buffer.concat(this.#chunks.splice(0));
     this.#bytes = maxOutputBytes;

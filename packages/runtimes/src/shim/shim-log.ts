@@ -4,20 +4,20 @@ import { join } from "node:path";
 import type { Log } from "@keelson/base/log.ts";
 import { makeFifo } from "@keelson/linux/pipe.ts";
 
-/** A shim opens this FIFO of its first container's bundle for its own words, and ends when nobody reads it. */
+/** A shim opens this FIFO in its first container's bundle for its own messages, and ends when nobody reads it. */
 const fileName = "log";
 
-/** Of what it says at once this much is logged, in characters; of the rest, that there is more. */
+/** How much is logged of what it writes at once, in characters. */
 const maxLoggedLength = 2000;
 
-/** How often it is listened to, in ms: between, the FIFO holds what it says, and then the shim waits. */
+/** The pause between two readings, in ms: meanwhile the FIFO fills, and then the shim waits. */
 const pauseMs = 200;
 
 export function makeShimLog(bundleDir: string): void {
   makeFifo(join(bundleDir, fileName), 0o600);
 }
 
-/** Copies what a shim says of itself to the daemon's log. Open for writing too, so that it has no end of its own. */
+/** Copies a shim's own messages to the daemon's log. The FIFO is opened for writing too, so that it never ends. */
 export function followShimLog(bundleDir: string, log: Log, fields: object): Disposable {
   const fd = openSync(join(bundleDir, fileName), constants.O_RDWR | constants.O_NONBLOCK);
   const socket = new Socket({ fd, readable: true, writable: false });

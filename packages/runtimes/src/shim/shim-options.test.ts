@@ -7,28 +7,28 @@ import { shimOptions } from "./shim-options.ts";
 
 const defaults = { root: "/run/k/runtimes/x", systemdCgroup: true };
 
-test("containerd's shim has our root and cgroup driver, and what its section says before them", () => {
-  const options = shimOptions({ BinaryName: "crun", NoPivotRoot: true, SystemdCgroup: false }, true, defaults);
+test("containerd's shim gets our root and cgroup driver, unless its section says otherwise", () => {
+  const options = shimOptions({ BinaryName: "crun", NoPivotRoot: true, SystemdCgroup: false }, defaults);
   assert.equal(options?.typeUrl, "containerd.runc.v1.Options");
   const { binaryName, noPivotRoot, systemdCgroup, root } = RuncOptions.decode(options.value);
   assert.deepEqual([binaryName, noPivotRoot, systemdCgroup, root], ["crun", true, false, "/run/k/runtimes/x"]);
 });
 
-test("another shim has its configuration file, a message of any type, or nothing", () => {
-  const kata = shimOptions({ ConfigPath: "/opt/kata.toml" }, false, defaults);
+test("another shim gets its configuration file, a message of any type, or nothing", () => {
+  const kata = shimOptions({ ConfigPath: "/opt/kata.toml" }, undefined);
   assert.equal(kata?.typeUrl, "runtimeoptions.v1.Options");
   assert.equal(ConfiguredOptions.decode(kata.value).configPath, "/opt/kata.toml");
-  assert.deepEqual(shimOptions({ TypeUrl: "a.b.C", Value: "AQI=" }, false, defaults), {
+  assert.deepEqual(shimOptions({ TypeUrl: "a.b.C", Value: "AQI=" }, undefined), {
     typeUrl: "a.b.C",
     value: Buffer.of(1, 2),
   });
-  assert.equal(shimOptions({}, false, defaults), undefined);
+  assert.equal(shimOptions({}, undefined), undefined);
 });
 
-test("what is none of these is a mistake that names its key", () => {
+test("anything else is an error that names its key", () => {
   const fails = (options: Record<string, unknown>, message: RegExp) =>
     assert.throws(
-      () => shimOptions(options, false, defaults),
+      () => shimOptions(options, undefined),
       (e: unknown) => e instanceof StatusError && e.code === Code.FailedPrecondition && message.test(e.message),
     );
   fails({ BinaryName: "crun" }, /options\.BinaryName is none of/);

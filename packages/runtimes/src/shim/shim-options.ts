@@ -5,19 +5,19 @@ import type { Any } from "@keelson/shim/gen/google/protobuf/known.ts";
 type Values = Readonly<Record<string, unknown>>;
 
 /**
- * `options` of a handler's section as what a shim is told with each container. Those of containerd's own shim have its
- * names; other shims have a configuration file, `ConfigPath`; what else one may take is a message of any type, `TypeUrl`
- * with `Value` in base64. Throws FailedPrecondition for what is none of these.
+ * The `options` of a handler's section, as a shim is given them with each container. Those of containerd's own shim have
+ * containerd's names; other shims have a configuration file, `ConfigPath`, or take a message of any other type, as `TypeUrl`
+ * with `Value` in base64. Throws FailedPrecondition for anything else.
+ *
+ * @param runcDefaults for a shim of runc's kind: what it is given unless the section says otherwise.
  */
 export function shimOptions(
   options: Values,
-  isRunc: boolean,
-  defaults: { readonly root: string; readonly systemdCgroup: boolean },
+  runcDefaults: { readonly root: string; readonly systemdCgroup: boolean } | undefined,
 ): Any | undefined {
-  if (isRunc)
+  if (runcDefaults !== undefined)
     return runcOptions({
-      root: defaults.root,
-      systemdCgroup: defaults.systemdCgroup,
+      ...runcDefaults,
       ...Object.fromEntries(
         Object.entries(options).map(([key, value]) => [`${key[0]!.toLowerCase()}${key.slice(1)}`, value]),
       ),

@@ -7,18 +7,21 @@ import { isProcessAlive } from "@keelson/linux/procfs.ts";
 import type { Bootstrap } from "@keelson/shim/bootstrap.ts";
 import { connectShim, type ShimConnection } from "@keelson/shim/connection.ts";
 import type { TaskClient } from "@keelson/shim/task-client.ts";
+import { answerTimeoutMs, listenPatienceMs } from "./deadlines.ts";
 
-/** How long a shim may take for what is mostly done in memory, in ms. */
-export const answerTimeoutMs = 10_000;
-
-/** How often a shim with containers is asked whether it answers, in ms, and how often in a row it may fail to. */
+/** How often a shim with containers is asked for a sign of life, in ms, and how many times in a row it may not answer. */
 const healthPeriodMs = 10_000;
 const maxSilences = 2;
 
-/** How long a shim may take to listen, in ms. */
-const listenPatienceMs = 5000;
+export interface ShimProcessOptions {
+  readonly bootstrap: Bootstrap;
+  readonly identity: ProcessIdentity;
+  readonly namespace: string;
+  /** One that is open already. */
+  readonly connection?: ShimConnection;
+}
 
-/** A shim that runs, or did: the way to it, and what becomes of it. One serves the containers of a pod. */
+/** A shim that runs, or did: how to reach it, and whether it is still there. It serves the containers of one pod. */
 export class ShimProcess implements Disposable {
   readonly bootstrap: Bootstrap;
   readonly identity: ProcessIdentity;
@@ -31,7 +34,7 @@ export class ShimProcess implements Disposable {
   #silences = 0;
   #lost: string | undefined;
 
-  constructor(bootstrap: Bootstrap, identity: ProcessIdentity, namespace: string, connection?: ShimConnection) {
+  constructor({ bootstrap, identity, namespace, connection }: ShimProcessOptions) {
     this.bootstrap = bootstrap;
     this.identity = identity;
     this.#namespace = namespace;
@@ -41,7 +44,7 @@ export class ShimProcess implements Disposable {
     if (connection !== undefined) void this.#use(Promise.resolve(connection));
   }
 
-  /** Why nothing can be asked of it any more; undefined as long as it can. */
+  /** Why it cannot be asked anything any more; undefined as long as it can. */
   get lost(): string | undefined {
     return this.#lost ?? (this.isAlive ? undefined : `its shim (process ${this.identity.pid}) has ended or was killed`);
   }
@@ -50,7 +53,7 @@ export class ShimProcess implements Disposable {
     return isProcessAlive(this.identity.pid, this.identity.startTicks);
   }
 
-  /** Whether it ends in this time: its connections are closed a moment before it is gone. */
+  /** Whether it ends within this time: its connections close a moment before it is gone. */
   async endsWithin(ms: number): Promise<boolean> {
     const until = performance.now() + ms;
     while (this.isAlive && performance.now() < until) await delay(10);
@@ -61,7 +64,7 @@ export class ShimProcess implements Disposable {
     return this.#containers.size > 0;
   }
 
-  /** While it has containers it is asked now and then whether it answers. */
+  /** As long as it has containers, it is asked for a sign of life now and then. */
   follow(id: string): void {
     this.#containers.add(id);
     this.#health ??= setInterval(() => void this.#askHealth(id), healthPeriodMs).unref();
@@ -74,26 +77,26 @@ export class ShimProcess implements Disposable {
     this.#health = undefined;
   }
 
-  /** Called once, when it is gone or hangs. */
+  /** The listener is called once, when the shim is gone or hangs. */
   onLost(listener: () => void): Disposable {
     this.#listeners.add(listener);
     return { [Symbol.dispose]: () => void this.#listeners.delete(listener) };
   }
 
-  /** Its tasks; connects when that is needed. Throws Unavailable when it is gone or hangs. */
+  /** Its Task service; connects when necessary. Throws Unavailable when the shim is gone or hangs. */
   async task(signal: AbortSignal): Promise<TaskClient> {
     const { lost } = this;
     if (lost !== undefined) throw new StatusError(Code.Unavailable, lost);
-    this.#connecting ??= this.#use(connectShim(this.bootstrap, this.#namespace, listenPatienceMs, signal));
+    this.#connecting ??= this.#use(this.#connect(signal));
     return (await this.#connecting).task;
   }
 
-  /** Nothing more is asked of it: it did not answer when it had to. */
+  /** It did not answer when it had to: from now on it is not asked anything. */
   hangs(how: string): void {
     this.#lose(`its shim (process ${this.identity.pid}) hangs: ${how}`);
   }
 
-  /** Ends it by force: it hangs, or nobody needs it any more. */
+  /** Ends it by force, because it hangs or is no longer needed. */
   kill(): void {
     signalProcess(this.identity.pid, this.identity.startTicks, 9);
     rmSync(this.bootstrap.address.slice("unix://".length), { force: true });
@@ -109,6 +112,10 @@ export class ShimProcess implements Disposable {
     );
   }
 
+  #connect(signal: AbortSignal): Promise<ShimConnection> {
+    return connectShim(this.bootstrap, { namespace: this.#namespace, patienceMs: listenPatienceMs }, signal);
+  }
+
   #use(connecting: Promise<ShimConnection>): Promise<ShimConnection> {
     const forget = () => {
       if (this.#connecting === connecting) this.#connecting = undefined;
@@ -118,7 +125,7 @@ export class ShimProcess implements Disposable {
     return connecting;
   }
 
-  /** Any answer will do. */
+  /** Any answer will do, an error too. */
   async #askHealth(id: string): Promise<void> {
     const signal = AbortSignal.timeout(answerTimeoutMs);
     try {

@@ -4,7 +4,7 @@ import { Metrics as MetricsV1 } from "@keelson/shim/gen/io/containerd/cgroups/v1
 import { Metrics as MetricsV2 } from "@keelson/shim/gen/io/containerd/cgroups/v2/metrics.ts";
 import { usageOf } from "./shim-usage.ts";
 
-test("numbers of cgroups v1: nanoseconds, the whole tree, swap without memory", () => {
+test("metrics of cgroups v1: nanoseconds, the whole tree, swap without memory", () => {
   const metrics = MetricsV1.fromPartial({
     cpu: { usage: { total: 5n, kernel: 2n, user: 3n } },
     memory: {
@@ -25,7 +25,7 @@ test("numbers of cgroups v1: nanoseconds, the whole tree, swap without memory", 
   assert.deepEqual([swap?.usageBytes, pids], [30n, { current: 7n }]);
 });
 
-test("numbers of cgroups v2: microseconds, limits where there are any", () => {
+test("metrics of cgroups v2: microseconds, limits where there are any", () => {
   const metrics = MetricsV2.fromPartial({
     cpu: { usageUsec: 5n },
     memory: {
@@ -44,7 +44,7 @@ test("numbers of cgroups v2: microseconds, limits where there are any", () => {
   assert.deepEqual([swap, pids], [{ usageBytes: 9n }, { current: 7n, limit: 9n }]);
 });
 
-test("what a shim does not tell is not there", () => {
+test("what a shim does not say is absent", () => {
   for (const usage of [
     usageOf({ cgroups: 1, metrics: MetricsV1.fromPartial({}) }),
     usageOf({ cgroups: 2, metrics: MetricsV2.fromPartial({}) }),

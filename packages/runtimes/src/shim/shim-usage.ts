@@ -3,10 +3,10 @@ import type { Metrics } from "@keelson/shim/any.ts";
 import type { Metrics as MetricsV1 } from "@keelson/shim/gen/io/containerd/cgroups/v1/metrics.ts";
 import type { Metrics as MetricsV2 } from "@keelson/shim/gen/io/containerd/cgroups/v2/metrics.ts";
 
-/** Limits from here on are the kernel's way of saying that there is none. */
+/** Limits from here on mean that there is none. */
 const noLimitFrom = 1n << 62n;
 
-/** What a shim says that a container uses, in the words of the host's cgroups. */
+/** What a container uses according to its shim, in the same form as for the host's cgroups. */
 export function usageOf(answer: Metrics): CgroupUsage {
   return answer.cgroups === 1 ? usageOfV1(answer.metrics) : usageOfV2(answer.metrics);
 }

@@ -6,13 +6,13 @@ import { processStartTicks } from "@keelson/linux/procfs.ts";
 import { spawn } from "@keelson/linux/spawn.ts";
 import { processesIn } from "./processes-in.ts";
 
-/** How it is told from the shim, which is at home in the same directory. */
+/** Its name distinguishes it from the shim, which runs in the same directory. */
 const name = "keelson-streams";
 
 /**
- * Has a process of its own keep FIFOs of a bundle open for reading for as long as the container is there. A shim closes
- * them at the container's end, and what nobody has open the kernel throws away: the last words of a container that ends
- * while the daemon is away. It runs a program of 20 KiB that does nothing.
+ * Starts a process that keeps FIFOs of a bundle open for reading as long as the container exists. A shim closes them at the
+ * container's end, and when nobody has a FIFO open, the kernel discards its content: the last output of a container that
+ * ends while the daemon is away. The process runs a program of 20 KiB that does nothing.
  */
 export function holdStreams(bundleDir: string, fifos: readonly string[]): void {
   using fds = new DisposableStack();
@@ -30,7 +30,7 @@ export function holdStreams(bundleDir: string, fifos: readonly string[]): void {
   });
 }
 
-/** Ends it; nothing happens when there is none. */
+/** Ends that process; does nothing when there is none. */
 export function letGoOfStreams(bundleDir: string): void {
   for (const { pid } of processesIn(bundleDir)) {
     const startTicks = processStartTicks(pid);

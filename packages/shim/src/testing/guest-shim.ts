@@ -29,11 +29,12 @@ import { Options } from "../gen/runtimeoptions/v1/options.ts";
 import type { MessageType } from "../service-client.ts";
 
 /**
- * A shim for tests that behaves as those of virtual machines do: it starts slowly, prints JSON, has a sandbox of its own
- * in which the pod's containers are, no processes of the host's to show, and numbers from within; a pod in the host's
- * network and devices of the host's are refused. Its "guest" is a root directory each. The annotation
- * `guest.test/misbehave` of a container has it do what shims must not: garbage, fail or hang for its start, and hang, die
- * or garbage with the name of a call, such as hang:Create.
+ * A shim for tests that behaves like those of virtual machines: it starts slowly, prints JSON, has a sandbox of its own for
+ * the pod's containers, shows no processes of this machine, and has its metrics from within; it refuses pods in the host's
+ * network, and the host's devices. Its "guest" is just a root directory for each container.
+ *
+ * A container's annotation `guest.test/misbehave` has it do what shims must not: `garbage`, `fail` or `hang` at its start,
+ * or hang, die or answer garbage in a call, as with `hang:Create`.
  *
  * Its options are those of a shim with a configuration file, which is JSON: `{ "startMs": 300 }`.
  */
@@ -60,7 +61,7 @@ interface Process {
 }
 
 const { values, positionals } = parseArgs({
-  // Go's flags have one dash.
+  // Go's flags begin with one dash.
   args: process.argv.slice(2).map((arg) => (/^-[a-z]/.test(arg) ? `-${arg}` : arg)),
   options: {
     namespace: { type: "string" },
@@ -80,7 +81,7 @@ function readSpec(bundle: string): Spec {
   return JSON.parse(readFileSync(join(bundle, "config.json"), "utf8")) as Spec;
 }
 
-/** Of the pod that a bundle's container belongs to. */
+/** The socket for the pod of a container. */
 function socketOf(spec: Spec): string {
   const sandbox = spec.annotations?.["io.kubernetes.cri.sandbox-id"] ?? id;
   return join(
@@ -130,7 +131,7 @@ async function start(): Promise<void> {
   process.stdout.write(JSON.stringify({ version: 3, address: `unix://${socket}`, protocol: "ttrpc" }));
 }
 
-/** Nothing of the guest outlives the shim. */
+/** There is nothing to remove: nothing of the guest outlives the shim. */
 function remove(): void {
   process.stdout.write(
     task.DeleteResponse.encode(task.DeleteResponse.fromPartial({ exitStatus: 137, exitedAt: now() })).finish(),
@@ -159,7 +160,7 @@ class GuestProcess {
 
   readonly #isGuest: boolean;
 
-  /** A sandbox is the guest itself, whatever it is to run. */
+  /** A sandbox is the guest itself, whatever its spec says to run. */
   constructor(
     names: { containerId: string; execId: string; bundle: string },
     isGuest: boolean,
@@ -178,13 +179,13 @@ class GuestProcess {
     this.#netns = netns;
   }
 
-  /** Open for both, as Kata has it: the container never loses its reader. */
+  /** Opens the FIFOs for reading too, as Kata does: so the container never loses its reader. */
   start(): void {
     const fds = [this.#paths.stdout, this.#paths.stderr].map((path) =>
       path === "" ? "ignore" : openSync(path, fsConstants.O_RDWR),
     );
     const { args = [], env = [], cwd = "/" } = this.#spec;
-    // A guest ends with its shim, and a namespace of processes with its first one.
+    // A guest ends with its shim, and a PID namespace with its first process.
     const program = this.#isGuest
       ? ["/usr/bin/sleep", "infinity"]
       : ["/usr/sbin/chroot", this.#root, "/bin/sh", "-c", 'cd "$0" && exec "$@"', cwd, ...args];
@@ -236,7 +237,7 @@ class GuestProcess {
   kill(signal: number): void {
     if (this.status === task.Status.STOPPED) throw new StatusError(Code.NotFound, "process already finished");
     if (this.#child?.pid === undefined) return this.end(128 + signal);
-    // What leads the group hands no signal on to the program.
+    // The group's leader passes no signals on to the program.
     const { pid } = this.#child;
     const [program] = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ");
     if (signal === 9 || program === undefined || program === "") process.kill(-pid, signal);
@@ -265,7 +266,7 @@ async function publishExit({ containerId, execId, exitStatus, exitedAt }: GuestP
       { timeoutMs: 5000 },
     );
   } catch {
-    // Nobody takes events now.
+    // Nobody listens for events now.
   }
 }
 
@@ -365,7 +366,7 @@ function stats({ id: containerId }: task.StatsRequest): task.StatsResponse {
 
 const nothing = { encode: () => ({ finish: () => Buffer.alloc(0) }), decode: () => undefined };
 
-/** A method that may misbehave, by the container that it is called for. */
+/** A method that misbehaves for the containers that ask for it. */
 function method<Req extends { id: string }, Res>(
   name: string,
   request: MessageType<Req>,

@@ -22,7 +22,7 @@ import { type Bundle, type ShimProgram, startShim } from "../commands.ts";
 import { connectShim, type ShimConnection } from "../connection.ts";
 import { type ShimEvent, ShimEvents } from "../events.ts";
 
-/** A directory with bundles, and what their shims need around them. */
+/** A directory with bundles, and what their shims need besides. */
 export class TestShims implements AsyncDisposable {
   readonly dir = mkdtempSync(join(tmpdir(), "keelson-shim-"));
   readonly events: ShimEvent[] = [];
@@ -55,7 +55,7 @@ export class TestShims implements AsyncDisposable {
   bundle(id: string, script: string, annotations: Readonly<Record<string, string>> = {}): Bundle {
     const dir = join(this.dir, id);
     mkdirSync(join(dir, "rootfs/bin"), { recursive: true });
-    // crun wants the last one.
+    // crun needs the last one.
     for (const name of ["proc", "dev"]) mkdirSync(join(dir, "rootfs", name));
     copyFileSync("/bin/busybox", join(dir, "rootfs/bin/busybox"));
     writeFileSync(join(dir, "config.json"), JSON.stringify(spec(script, annotations)));
@@ -71,13 +71,15 @@ export class TestShims implements AsyncDisposable {
     bundle: Bundle,
   ): Promise<{ shim: ShimConnection; pid: number; address: string }> {
     const signal = AbortSignal.timeout(30_000);
-    const bootstrap = await startShim(run, program, bundle, undefined, 20_000, signal);
-    const shim = this.#left.use(await connectShim(bootstrap, program.namespace, 5000, signal));
+    const bootstrap = await startShim({ run, program, bundle }, undefined, { timeoutMs: 20_000, signal });
+    const shim = this.#left.use(
+      await connectShim(bootstrap, { namespace: program.namespace, patienceMs: 5000 }, signal),
+    );
     const { shimPid } = await shim.task.call("Connect", { id: bundle.id }, { timeoutMs: 10_000, signal });
     return { shim, pid: shimPid, address: bootstrap.address };
   }
 
-  /** Kills what a test that failed has left, by the directory that is in its command line. */
+  /** Kills what a failed test has left running, which has the directory in its command line. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#left.disposeAsync();
     for (const { pid } of readProcesses()) {
@@ -90,7 +92,7 @@ export class TestShims implements AsyncDisposable {
   }
 }
 
-/** A FIFO that is read without waiting for a writer. */
+/** Reads a FIFO without waiting for a writer. */
 export class FifoReader implements Disposable {
   readonly #fd: number;
 
@@ -98,7 +100,7 @@ export class FifoReader implements Disposable {
     this.#fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   }
 
-  /** What is there now. */
+  /** What it holds now. */
   read(): string {
     const bytes = Buffer.alloc(65536);
     try {

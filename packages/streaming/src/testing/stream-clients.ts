@@ -5,7 +5,7 @@ import { connectSpdy } from "@keelson/spdy/connect.ts";
 import type { SpdyStream } from "@keelson/spdy/stream.ts";
 import { WebSocket } from "ws";
 
-/** The ways that a client of exec or attach may come, by the newest protocol of each. */
+/** The transports for clients of exec and attach; the newest protocol of each is the default. */
 export const transports = ["spdy", "websocket"] as const;
 export type Transport = (typeof transports)[number];
 
@@ -18,22 +18,22 @@ export interface Streams {
 
 /** One end of an exec or attach. */
 export interface RemoteClient {
-  /** What came so far. */
+  /** What has come so far. */
   readonly stdout: () => Buffer;
   readonly stderr: () => Buffer;
-  /** What came on the error stream, when the connection has ended. */
+  /** Resolves when the connection has ended, with what came on the error stream. */
   readonly ended: Promise<string>;
   write(bytes: Uint8Array | string): Promise<void>;
   endStdin(): void;
   resize(columns: number, rows: number): void;
-  /** Stops and goes on reading. */
+  /** Stops reading, and continues. */
   pause(): void;
   resume(): void;
-  /** Goes away without a word. */
+  /** Closes the connection abruptly. */
   vanish(): void;
 }
 
-/** What a v4 status says. */
+/** The content of a v4 status. */
 export interface Status {
   readonly status: string;
   readonly message?: string;
@@ -95,10 +95,10 @@ async function connectBySpdy(url: string, streams: Streams, protocol: string): P
   };
 }
 
-/** A WebSocket without a handshake of its own. */
+/** A WebSocket that skips its own handshake. */
 type Handshaken = WebSocket & { setSocket(socket: Duplex, head: Buffer, options: object): void };
 
-/** A WebSocket that is paused until somebody listens. Unlike ws, it takes subprotocols that are no tokens, as Kubernetes has them. */
+/** A WebSocket that is paused until somebody listens. Unlike ws, it accepts Kubernetes' subprotocols with a slash. */
 export function openWebSocket(url: string, protocol: string): Promise<WebSocket> {
   const headers = {
     Connection: "Upgrade",
@@ -114,7 +114,7 @@ export function openWebSocket(url: string, protocol: string): Promise<WebSocket>
       reject(new Error(`the server chose ${response.headers["sec-websocket-protocol"]}`));
       return;
     }
-    // What ws makes of its own handshake.
+    // This is what ws does after its own handshake.
     const webSocket = Object.assign(Reflect.construct(WebSocket, [null, undefined, {}]) as Handshaken, {
       _isServer: false,
     });

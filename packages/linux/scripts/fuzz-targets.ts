@@ -27,13 +27,24 @@ export function compileTarget(target: string, program: string, compiler: "clang"
   execFileSync(
     compiler,
     [
-      ...["-std=gnu17", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function", "-O1", "-g", "-fno-omit-frame-pointer"],
-      ...[`-fsanitize=${sanitizers}`, "-fno-sanitize-recover=all", `-I${nodeHeaders()}`],
+      "-std=gnu17",
+      "-Wall",
+      "-Wextra",
+      "-Werror",
+      "-Wno-unused-function",
+      "-O1",
+      "-g",
+      "-fno-omit-frame-pointer",
+      `-fsanitize=${sanitizers}`,
+      "-fno-sanitize-recover=all",
+      `-I${nodeHeaders()}`,
       join(directory, `${target}.c`),
       ...(compiler === "clang" ? [] : [replay]),
-      ...["-o", program],
+      "-o",
+      program,
       // The functions of Node-API, which no target calls.
-      ...["-no-pie", "-Wl,--unresolved-symbols=ignore-all"],
+      "-no-pie",
+      "-Wl,--unresolved-symbols=ignore-all",
     ],
     { stdio: ["ignore", "inherit", "inherit"] },
   );

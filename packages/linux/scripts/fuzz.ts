@@ -41,8 +41,13 @@ async function fuzz(target: string): Promise<boolean> {
   mkdirSync(found, { recursive: true });
   compileTarget(target, program, "clang");
   const args = [
-    ...[`-max_total_time=${seconds}`, "-timeout=10", "-rss_limit_mb=1024", `-artifact_prefix=${work}/${target}-`],
-    ...["-print_final_stats=1", found, corpusOf(target)],
+    `-max_total_time=${seconds}`,
+    "-timeout=10",
+    "-rss_limit_mb=1024",
+    `-artifact_prefix=${work}/${target}-`,
+    "-print_final_stats=1",
+    found,
+    corpusOf(target),
   ];
   const child = spawn(program, args, { stdio: ["ignore", "ignore", "pipe"] });
   let output = "";

@@ -514,6 +514,7 @@ describe("pods and containers", { skip }, () => {
       [
         ["RuntimeReady", true],
         ["NetworkReady", true],
+        ["KeelsonRecordsReadable", true],
       ],
     );
     const handlers = [

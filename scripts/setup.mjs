@@ -5,7 +5,7 @@
  * with the pinned Node, the C addon. What exists already is left alone; when everything does, it takes a tenth of a
  * second. Also runs on Debian's own Node (20 and later), and uses nothing but Node itself.
  *
- *     node scripts/setup.mjs [--bench] [--guest] [--quiet]
+ *     node scripts/setup.mjs [--bench] [--fuzz] [--guest] [--quiet]
  */
 import { spawnSync } from "node:child_process";
 import { accessSync, constants, existsSync, mkdirSync, readFileSync } from "node:fs";
@@ -18,6 +18,7 @@ import { installRunsc, runscIsSettled, shimIsThere, unpackShim } from "./setup/r
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const quiet = process.argv.includes("--quiet");
 const bench = process.argv.includes("--bench");
+const fuzz = process.argv.includes("--fuzz");
 const guest = process.argv.includes("--guest");
 const lockFile = "/run/lock/keelson-setup.lock";
 
@@ -42,6 +43,7 @@ const packages = {
         e2fsprogs: ["/usr/sbin/mkfs.ext4", "/sbin/mkfs.ext4"],
       }
     : {}),
+  ...(fuzz ? { clang: ["/usr/bin/clang"], "libclang-rt-dev": ["/var/lib/dpkg/info/libclang-rt-dev.list"] } : {}),
   ...(bench ? { containerd: ["/usr/bin/containerd", "/usr/local/bin/containerd"] } : {}),
 };
 

@@ -1,5 +1,7 @@
 // Compiles native/*.c into build/linux.node and the programs beside it. Plain JavaScript that also runs on Node 20,
 // because it runs before the pinned Node does. Nothing is done when sources and compiler are the same as last time.
+// With --sanitized it compiles into build/sanitized, to be checked by AddressSanitizer and UndefinedBehaviorSanitizer
+// (scripts/test-sanitized.ts).
 import { execFile } from "node:child_process";
 import { createHash } from "node:crypto";
 import {
@@ -19,14 +21,21 @@ import { promisify } from "node:util";
 const run = promisify(execFile);
 const here = dirname(fileURLToPath(import.meta.url));
 const native = join(here, "native");
-const build = join(here, "build");
+const isSanitized = process.argv.includes("--sanitized");
+const build = join(here, isSanitized ? "build/sanitized" : "build");
 const compiler = process.env.CC ?? "cc";
 
 const programs = ["exec-waiter", "gvisor-stand-in", "pod-init", "resolve-paths"];
-const common = ["-std=gnu17", "-Wall", "-Wextra", "-Werror", "-D_FORTIFY_SOURCE=2", "-fstack-protector-strong"];
-const addonFlags = [...common, "-O2", "-fPIC", "-fvisibility=hidden"];
-const programFlags = [
-  ...common,
+const warnings = ["-std=gnu17", "-Wall", "-Wextra", "-Werror"];
+const sanitizers = [
+  "-O1",
+  "-g",
+  "-fno-omit-frame-pointer",
+  "-fsanitize=address,undefined",
+  "-fno-sanitize-recover=all",
+];
+const hardening = ["-D_FORTIFY_SOURCE=2", "-fstack-protector-strong"];
+const small = [
   "-Os",
   "-static",
   "-s",
@@ -35,6 +44,16 @@ const programFlags = [
   "-Wl,-z,norelro",
   "-Wl,--build-id=none",
 ];
+const addonFlags = [...warnings, ...(isSanitized ? sanitizers : [...hardening, "-O2"]), "-fPIC", "-fvisibility=hidden"];
+const linkFlags = ["-shared", ...(isSanitized ? sanitizers : [])];
+
+function programFlags(name) {
+  if (!isSanitized) return [...warnings, ...hardening, ...small];
+  // AddressSanitizer takes megabytes and no static program, and pod-init has to be small and static.
+  return name === "pod-init"
+    ? [...warnings, ...small, "-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"]
+    : [...warnings, ...sanitizers];
+}
 
 function headers() {
   const name = `node-linux-${process.arch}`;
@@ -45,14 +64,16 @@ function headers() {
   }
   const own = join(dirname(process.execPath), "..", "include", "node");
   if (existsSync(join(own, "node_api.h"))) return own;
-  throw new Error(`no Node headers: npm install ${name} in the repository's root`);
+  throw new Error(`the headers of Node are missing: npm install ${name} in the repository's root`);
 }
 
 const include = headers();
 const sources = readdirSync(native)
   .filter((name) => /\.[ch]$/.test(name))
   .sort();
-const hash = createHash("sha256").update(JSON.stringify([compiler, addonFlags, programFlags, include]));
+const hash = createHash("sha256").update(
+  JSON.stringify([compiler, addonFlags, linkFlags, programs.map(programFlags), include]),
+);
 for (const name of sources) hash.update(name).update(readFileSync(join(native, name)));
 hash.update(readFileSync(join(include, "node_version.h")));
 const want = hash.digest("hex");
@@ -65,7 +86,7 @@ const isCurrent =
   outputs.every((name) => existsSync(join(build, name)));
 if (!isCurrent) {
   mkdirSync(build, { recursive: true });
-  // A directory of its own: several builds may run at once, and a running daemon has the old files open.
+  // In a separate directory: several builds may run at once, and a running daemon has the old files open.
   const work = mkdtempSync(join(build, "work-"));
   try {
     const addonSources = sources.filter((name) => name.endsWith(".c") && !programs.includes(name.slice(0, -2)));
@@ -80,10 +101,12 @@ if (!isCurrent) {
           join(work, name.replace(/c$/, "o")),
         ]),
       ),
-      ...programs.map((name) => run(compiler, [...programFlags, join(native, `${name}.c`), "-o", join(work, name)])),
+      ...programs.map((name) =>
+        run(compiler, [...programFlags(name), join(native, `${name}.c`), "-o", join(work, name)]),
+      ),
     ]);
     await run(compiler, [
-      "-shared",
+      ...linkFlags,
       "-o",
       join(work, "linux.node"),
       ...addonSources.map((name) => join(work, name.replace(/c$/, "o"))),

@@ -15,6 +15,8 @@ import { pathToFileURL } from "node:url";
 import { measure } from "@keelson/testkit/file-times.ts";
 import { slowness } from "@keelson/testkit/wait.ts";
 
+// Files that print times set it, and each would change it for the files after it.
+process.env["TZ"] = "UTC";
 const fileTimeoutMs = 120_000 * slowness;
 const [claims = "", ...files] = process.argv.slice(2);
 

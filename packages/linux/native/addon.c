@@ -1,8 +1,7 @@
-/* Registration, arguments and errors. No static data that changes: the addon loads in worker threads too. */
+/* Registration, arguments and errors. The addon is loaded in worker threads too, so static data that changes is atomic,
+ * and there is next to none. */
 #include "keelson.h"
 
-#include <pthread.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -33,13 +32,13 @@ void failure_clear(struct failure *f) {
   memset(f, 0, sizeof *f);
 }
 
-static napi_value js_string(napi_env env, const char *text) {
+napi_value js_string(napi_env env, const char *text) {
   napi_value value = NULL;
   napi_create_string_utf8(env, text, NAPI_AUTO_LENGTH, &value);
   return value;
 }
 
-static napi_value failure_error(napi_env env, struct failure *f) {
+napi_value failure_error(napi_env env, struct failure *f) {
   const char *code = strerrorname_np(f->err);
   const char *description = strerrordesc_np(f->err);
   if (code == NULL) code = "UNKNOWN";
@@ -183,6 +182,55 @@ bool arg_bool(napi_env env, napi_value value, const char *name, bool *out) {
   return false;
 }
 
+/* ---- Properties ---- */
+
+static napi_value property_of(napi_env env, napi_value object, const char *name) {
+  napi_value value;
+  if (napi_get_named_property(env, object, name, &value) == napi_ok) return value;
+  return js_undefined(env); /* which the reader refuses by the property's name, unless it is optional */
+}
+
+bool property_string(napi_env env, napi_value object, const char *name, char **out) {
+  return arg_string(env, property_of(env, object, name), name, out);
+}
+
+bool property_optional_string(napi_env env, napi_value object, const char *name, char **out) {
+  return arg_optional_string(env, property_of(env, object, name), name, out);
+}
+
+bool property_strings(napi_env env, napi_value object, const char *name, char ***out) {
+  return arg_strings(env, property_of(env, object, name), name, out);
+}
+
+bool property_int(napi_env env, napi_value object, const char *name, int *out) {
+  return arg_int(env, property_of(env, object, name), name, out);
+}
+
+bool property_int64(napi_env env, napi_value object, const char *name, int64_t *out) {
+  return arg_int64(env, property_of(env, object, name), name, out);
+}
+
+bool property_bool(napi_env env, napi_value object, const char *name, bool *out) {
+  return arg_bool(env, property_of(env, object, name), name, out);
+}
+
+bool property_ints(napi_env env, napi_value object, const char *name, int **out, size_t *count) {
+  napi_value value = property_of(env, object, name);
+  bool is = false;
+  napi_typedarray_type type;
+  void *data;
+  *out = NULL;
+  if (napi_is_typedarray(env, value, &is) != napi_ok || !is ||
+      napi_get_typedarray_info(env, value, &type, count, &data, NULL, NULL) != napi_ok || type != napi_int32_array)
+    return throw_type(env, name, "an Int32Array"), false;
+  *out = malloc((*count + 1) * sizeof **out);
+  if (*out == NULL) return throw_type(env, name, "small enough for memory"), false;
+  if (*count > 0) memcpy(*out, data, *count * sizeof **out);
+  return true;
+}
+
+/* ---- Memory ---- */
+
 void free_string_list(char **strings) {
   if (strings == NULL) return;
   for (char **s = strings; *s != NULL; s++) free(*s);
@@ -231,78 +279,6 @@ void export_function(napi_env env, napi_value exports, const char *name, napi_ca
     napi_set_named_property(env, exports, name, function);
 }
 
-/* ---- Operations ---- */
-
-static napi_value op_result(napi_env env, struct op *op) {
-  return op->result != NULL ? op->result(env, op) : js_undefined(env);
-}
-
-static void op_execute(napi_env env, void *data) {
-  (void)env;
-  struct op *op = data;
-  op->run(op);
-}
-
-static void op_complete(napi_env env, napi_status status, void *data) {
-  struct op *op = data;
-  if (status != napi_ok) failure_set(&op->failure, ECANCELED, "queue", NULL, "run on the thread pool");
-  if (op->failure.err != 0) {
-    napi_value error = failure_error(env, &op->failure);
-    if (error != NULL) napi_reject_deferred(env, op->deferred, error);
-  } else {
-    napi_value value = op_result(env, op);
-    if (value != NULL) napi_resolve_deferred(env, op->deferred, value);
-  }
-  napi_delete_async_work(env, op->work);
-  failure_clear(&op->failure);
-  op->destroy(op);
-}
-
-napi_value op_start(napi_env env, struct op *op, bool async) {
-  napi_value value = NULL;
-  if (!async) {
-    op->run(op);
-    if (op->failure.err != 0) failure_throw(env, &op->failure);
-    else value = op_result(env, op);
-    op->destroy(op);
-    return value;
-  }
-  napi_value name = js_string(env, "keelson");
-  if (napi_create_promise(env, &op->deferred, &value) == napi_ok &&
-      napi_create_async_work(env, NULL, name, op_execute, op_complete, op, &op->work) == napi_ok &&
-      napi_queue_async_work(env, op->work) == napi_ok)
-    return value;
-  op->destroy(op);
-  return throw_errno(env, EAGAIN, "queue", NULL, "queue work on the thread pool");
-}
-
-struct thread_call {
-  void (*fn)(void *);
-  void *arg;
-};
-
-static void *thread_main(void *data) {
-  struct thread_call *call = data;
-  call->fn(call->arg);
-  return NULL;
-}
-
-int on_private_thread(void (*fn)(void *), void *arg) {
-  struct thread_call call = {fn, arg};
-  pthread_attr_t attributes;
-  pthread_t thread;
-  sigset_t all, before;
-  pthread_attr_init(&attributes);
-  pthread_attr_setstacksize(&attributes, 256 * 1024);
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before); /* the new thread inherits it: Node's handlers never run there */
-  int err = pthread_create(&thread, &attributes, thread_main, &call);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
-  pthread_attr_destroy(&attributes);
-  if (err == 0) pthread_join(thread, NULL);
-  return err;
-}
-
 NAPI_MODULE_INIT() {
   init_mount(env, exports);
   init_overlay(env, exports);
@@ -313,7 +289,6 @@ NAPI_MODULE_INIT() {
   init_tree(env, exports);
   init_root(env, exports);
   init_pool(env, exports);
-  init_watch(env, exports);
   init_batch(env, exports);
   init_poll(env, exports);
   init_pty(env, exports);

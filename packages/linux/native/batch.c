@@ -5,6 +5,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -93,6 +94,15 @@ static void count_fds(int pid, double *fds, double *sockets) {
   closedir(dir);
 }
 
+/* Takes a number off the text of a cgroup.procs; false when there is none left. */
+static bool next_number(const char **text, long *number) {
+  char *end;
+  *number = strtol(*text, &end, 10);
+  if (end == *text) return false;
+  *text = end;
+  return true;
+}
+
 static void processes_run(struct op *base) {
   struct batch_op *o = (struct batch_op *)base;
   for (size_t i = 0; i < o->size; i++) {
@@ -103,12 +113,10 @@ static void processes_run(struct op *base) {
       continue;
     }
     o->buffer[length] = '\0';
-    char *end;
-    for (const char *at = o->buffer;; at = end) {
-      long pid = strtol(at, &end, 10);
-      if (end == at) break;
+    long pid;
+    for (const char *at = o->buffer; next_number(&at, &pid);) {
       c[0] += 1;
-      if (pid > 0) count_fds((int)pid, &c[1], &c[2]);
+      if (pid > 0 && pid <= INT_MAX) count_fds((int)pid, &c[1], &c[2]);
     }
   }
 }

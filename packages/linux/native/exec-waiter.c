@@ -1,14 +1,15 @@
-/* Waits for a command that an OCI runtime has started in a container and left to itself (`runc exec --detach`).
+/* Waits for a command that an OCI runtime has started in a container and detached from (`runc exec --detach`).
  *
  *     exec-waiter PID_FILE RUNTIME ARGS...
  *
- * Starts the runtime with its own stdin, stdout and stderr, which it then lets go of, so that they end with the
- * command. The runtime writes the command's number into PID_FILE and ends; the command, whose parent is gone, comes to
- * this process, a subreaper (prctl(2)), and not to the machine's init. Ends as the command does: with its exit code, or
- * 128 and the number of the signal; as the runtime does when that fails. */
+ * It starts the runtime with its own stdin, stdout and stderr and then closes these, so that they end with the command.
+ * The runtime writes the command's pid into PID_FILE and exits; the command, now without a parent, is adopted by this
+ * process, a subreaper (prctl(2)), instead of the host's init. It exits as the command does, with its exit code or with
+ * 128 and the number of the signal, or as the runtime does when that fails. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,7 @@
 
 #define FAILED 255
 
-/* Of one process alone: others that come here are left to init. */
+/* Waits for this one process: others that are adopted here pass to init in the end. */
 static int code_of(pid_t pid) {
   int status;
   pid_t ended;
@@ -28,12 +29,20 @@ static int code_of(pid_t pid) {
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+/* -1 when the text is not a number that a process may have. */
+static pid_t pid_in(const char *text) {
+  char *end;
+  long number = strtol(text, &end, 10);
+  return end == text || number < 1 || number > INT_MAX ? -1 : (pid_t)number;
+}
+
 static pid_t read_pid(const char *path) {
   char text[24] = {0};
   int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0 || read(fd, text, sizeof text - 1) <= 0) return -1;
+  if (fd < 0) return -1;
+  ssize_t n = read(fd, text, sizeof text - 1);
   close(fd);
-  return (pid_t)strtol(text, NULL, 10);
+  return n <= 0 ? -1 : pid_in(text);
 }
 
 static void release_streams(void) {

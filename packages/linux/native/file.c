@@ -29,13 +29,12 @@ static napi_value js_statfs(napi_env env, napi_callback_info info) {
   return result;
 }
 
-/* flock(fd, operation) -> false when it would block */
+/* flock(fd) -> false when another open file holds the lock */
 static napi_value js_flock(napi_env env, napi_callback_info info) {
-  napi_value v[2];
-  int fd, operation, rc;
-  if (!args_read(env, info, 2, v) || !arg_int(env, v[0], "fd", &fd) || !arg_int(env, v[1], "operation", &operation))
-    return NULL;
-  do rc = flock(fd, operation);
+  napi_value v[1];
+  int fd, rc;
+  if (!args_read(env, info, 1, v) || !arg_int(env, v[0], "fd", &fd)) return NULL;
+  do rc = flock(fd, LOCK_EX | LOCK_NB);
   while (rc != 0 && errno == EINTR);
   if (rc == 0) return js_bool(env, true);
   int err = errno;
@@ -44,16 +43,15 @@ static napi_value js_flock(napi_env env, napi_callback_info info) {
 }
 
 static napi_value js_lsetxattr(napi_env env, napi_callback_info info) {
-  napi_value v[4];
+  napi_value v[3];
   AUTO_STRING path = NULL;
   AUTO_STRING name = NULL;
   void *data;
   size_t length;
-  int flags;
-  if (!args_read(env, info, 4, v) || !arg_string(env, v[0], "path", &path) || !arg_string(env, v[1], "name", &name) ||
-      !arg_bytes(env, v[2], "value", &data, &length) || !arg_int(env, v[3], "flags", &flags))
+  if (!args_read(env, info, 3, v) || !arg_string(env, v[0], "path", &path) || !arg_string(env, v[1], "name", &name) ||
+      !arg_bytes(env, v[2], "value", &data, &length))
     return NULL;
-  if (lsetxattr(path, name, length > 0 ? data : "", length, flags) == 0) return js_undefined(env);
+  if (lsetxattr(path, name, length > 0 ? data : "", length, 0) == 0) return js_undefined(env);
   int err = errno;
   return throw_errno(env, err, "lsetxattr", path, "set xattr %s of %s", name, path);
 }
@@ -158,13 +156,13 @@ static napi_value js_pipe(napi_env env, napi_callback_info info) {
   int fds[2], size;
   napi_value v[1], result;
   if (!args_read(env, info, 1, v) || !arg_int(env, v[0], "sizeBytes", &size)) return NULL;
+  if (napi_create_object(env, &result) != napi_ok) return NULL;
   if (pipe2(fds, O_CLOEXEC) != 0) {
     int err = errno;
     return throw_errno(env, err, "pipe2", NULL, "make a pipe");
   }
   /* It works with any size; there may be a limit for all pipes of a user (pipe(7)). */
   if (size > 0) (void)fcntl(fds[1], F_SETPIPE_SZ, size);
-  if (napi_create_object(env, &result) != napi_ok) return NULL;
   set_property(env, result, "readFd", js_number(env, fds[0]));
   set_property(env, result, "writeFd", js_number(env, fds[1]));
   return result;
@@ -221,53 +219,28 @@ static napi_value js_splice_to_file(napi_env env, napi_callback_info info) {
   return throw_errno(env, err, "splice", NULL, "move bytes from fd %d to fd %d", from, to);
 }
 
-static napi_value js_exchange(napi_env env, napi_callback_info info) {
-  napi_value v[2];
-  AUTO_STRING a = NULL;
-  AUTO_STRING b = NULL;
-  if (!args_read(env, info, 2, v) || !arg_string(env, v[0], "a", &a) || !arg_string(env, v[1], "b", &b)) return NULL;
-  if (syscall(SYS_renameat2, AT_FDCWD, a, AT_FDCWD, b, 2 /* RENAME_EXCHANGE */) == 0) return js_undefined(env);
-  int err = errno;
-  return throw_errno(env, err, "renameat2", a, "exchange %s and %s", a, b);
-}
-
-/* sync(path | null, fd, async): fsync of a directory by its path, or syncfs of the file system of an fd */
 struct sync_op {
   struct op op;
-  char *path;
-  int fd;
+  int fd; /* of any file of a file system */
 };
 
 static void sync_run(struct op *base) {
   struct sync_op *o = (struct sync_op *)base;
-  if (o->path == NULL) {
-    if (syncfs(o->fd) == 0) return;
-    int err = errno;
-    failure_set(&base->failure, err, "syncfs", NULL, "sync the file system of fd %d", o->fd);
-    return;
-  }
-  AUTO_FD fd = open(o->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd >= 0 && fsync(fd) == 0) return;
+  if (syncfs(o->fd) == 0) return;
   int err = errno;
-  failure_set(&base->failure, err, fd < 0 ? "open" : "fsync", o->path, "sync directory %s", o->path);
+  failure_set(&base->failure, err, "syncfs", NULL, "sync the file system of fd %d", o->fd);
 }
 
-static void sync_destroy(struct op *base) {
-  struct sync_op *o = (struct sync_op *)base;
-  free(o->path);
-  free(o);
-}
+static void sync_destroy(struct op *base) { free(base); }
 
-static napi_value js_sync(napi_env env, napi_callback_info info) {
-  napi_value v[3];
-  bool async;
+/* syncfs(fd) -> promise */
+static napi_value js_syncfs(napi_env env, napi_callback_info info) {
+  napi_value v[1];
   struct sync_op *o = calloc(1, sizeof *o);
   if (o == NULL) return throw_errno(env, ENOMEM, "malloc", NULL, "sync");
   o->op.run = sync_run;
   o->op.destroy = sync_destroy;
-  if (args_read(env, info, 3, v) && arg_optional_string(env, v[0], "path", &o->path) &&
-      arg_int(env, v[1], "fd", &o->fd) && arg_bool(env, v[2], "async", &async))
-    return op_start(env, &o->op, async);
+  if (args_read(env, info, 1, v) && arg_int(env, v[0], "fd", &o->fd)) return op_start(env, &o->op, true);
   sync_destroy(&o->op);
   return NULL;
 }
@@ -286,6 +259,5 @@ void init_file(napi_env env, napi_value exports) {
   export_function(env, exports, "close", js_close);
   export_function(env, exports, "mkfifo", js_mkfifo);
   export_function(env, exports, "spliceToFile", js_splice_to_file);
-  export_function(env, exports, "exchange", js_exchange);
-  export_function(env, exports, "sync", js_sync);
+  export_function(env, exports, "syncfs", js_syncfs);
 }

@@ -1,28 +1,31 @@
-/* Stands for a container that runs in a gVisor sandbox, where conmon has no process of its own to wait for.
+/* Stands in for a container that runs in a gVisor sandbox, where conmon has no process of its own to wait for.
  *
  *     gvisor-stand-in [RUNSC_ARGUMENT]... create --bundle DIR --pid-file FILE [--console-socket PATH] ID
  *     gvisor-stand-in start DIR
  *     gvisor-stand-in start-sandbox PID RUNSC [ARGUMENT]...
  *
- * The first is what conmon runs as its runtime, with the path of runsc in KEELSON_RUNSC and the sandbox's control socket
- * in KEELSON_SANDBOX_SOCKET. The container's processes are the sandbox's, and that is another conmon's child: runsc
- * writes its pid for every container in it. So the pid of a process of ours goes to FILE. It
- *   - holds conmon's ends of the container's streams, which runsc hands to the sandbox with `start`, not with `create`;
- *   - is in the sandbox's cgroups, where conmon listens for memory kills, and whose killing ends it too;
- *   - starts the container when somebody connects to the socket `start` in the bundle, and answers there with the exit
- *     code of `runsc start` in decimal; what that has to say is in `start.log`;
+ * The first form is what conmon runs as its runtime, with the path of runsc in KEELSON_RUNSC and the sandbox's control
+ * socket in KEELSON_SANDBOX_SOCKET. The container's processes belong to the sandbox, which is the child of another conmon
+ * and whose pid runsc reports for every container in it. So the pid that goes to FILE is that of a process of ours, which
+ *   - holds conmon's ends of the container's streams, which runsc passes to the sandbox with `start`, not with `create`;
+ *   - is in the sandbox's cgroups, where conmon listens for memory kills, so that killing these ends it too;
+ *   - starts the container when a client connects to the socket `start` in the bundle, and answers there with the exit
+ *     code of `runsc start` in decimal; runsc's messages are then in `start.log`;
  *   - ends as the container does, with 128 + n for signal n, and with 137 when the sandbox is gone.
- * The container's end it learns from the sandbox itself: a `runsc wait` would be 20 MB for each container. gVisor does
- * not promise that protocol (one JSON object each way, pkg/urpc), so a sandbox that does not understand gets that one.
+ * It asks the sandbox itself for the container's end: a `runsc wait` would take 20 MB for each container. gVisor makes
+ * no promise about that protocol (one JSON object each way, pkg/urpc), so `runsc wait` is used with a sandbox that does
+ * not understand it.
  *
- * The second asks such a process for the start, and ends with the code that it answers; with 75 when there is none.
+ * The second form asks such a process to start its container and ends with the code that it answers, or with 75 when
+ * there is no such process.
  *
- * The third runs `RUNSC ARGUMENT...` where /proc/sys/net is empty. gVisor before 2025 takes a network namespace for the
- * machine's own when net/core/rmem_default is there, which Linux 6.15 shows in every one. A sandbox that really is in
- * ours is left to runsc's judgement. */
+ * The third form runs `RUNSC ARGUMENT...` where /proc/sys/net is empty. gVisor before 2025 takes a network namespace for
+ * the host's when it has net/core/rmem_default, which since Linux 6.15 every one has. A sandbox that really is in the
+ * host's is left as it is, for runsc to judge. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdbool.h>
@@ -31,41 +34,34 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "text.h"
+
 #define KILLED 137
-/* What runsc itself ends with when it cannot do what it was asked. */
+/* What runsc itself ends with when it cannot do what it was asked to. */
 #define FAILED 128
-/* Of the second way: whoever stood for the container has ended. */
+/* Of the second form: the process that stood in for the container has ended. */
 #define ENDED 75
 
-/* No stdio: its buffers would be resident memory for every container. */
-static char *put_text(char *to, const char *text) {
-  while (*text != '\0') *to++ = *text++;
-  return to;
-}
-
-static char *put_number(char *to, unsigned number) {
-  char digits[12];
-  int n = 0;
-  do digits[n++] = (char)('0' + number % 10);
-  while ((number /= 10) > 0);
-  while (n > 0) *to++ = digits[--n];
-  return to;
-}
-
 static _Noreturn void fail(const char *stage, int err) {
-  char line[256];
-  char *at = put_text(put_text(line, "gvisor-stand-in: "), stage);
-  if (err != 0) at = put_text(put_text(at, ": "), strerrordesc_np(err));
-  *at++ = '\n';
-  if (write(2, line, (size_t)(at - line)) < 0) _exit(FAILED);
+  const char *description = err == 0 ? NULL : strerrordesc_np(err);
+  const char *words[] = {"gvisor-stand-in: ", stage, description == NULL ? "" : ": ",
+                         description == NULL ? "" : description, "\n"};
+  struct iovec parts[sizeof words / sizeof *words];
+  for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+    parts[i].iov_base = (void *)words[i];
+    parts[i].iov_len = strlen(words[i]);
+  }
+  if (writev(2, parts, sizeof words / sizeof *words) < 0) _exit(FAILED);
   _exit(FAILED);
 }
 
 static size_t read_file(const char *path, char *to, size_t room) {
+  *to = '\0';
   int fd = open(path, O_RDONLY | O_CLOEXEC);
   if (fd < 0) return 0;
   size_t length = 0;
@@ -78,7 +74,7 @@ static size_t read_file(const char *path, char *to, size_t room) {
 
 static int exit_code_of(int status) { return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status); }
 
-/* A sun_path is shorter than many a path: the directory is entered, and the name is what is left. */
+/* Many paths are too long for a sun_path, so the caller enters the directory first and gives the name alone. */
 static int unix_socket(const char *name, bool listens) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   if (strlen(name) >= sizeof address.sun_path) return errno = ENAMETOOLONG, -1;
@@ -86,14 +82,15 @@ static int unix_socket(const char *name, bool listens) {
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return -1;
   if (listens) unlink(name);
-  int done = listens ? bind(fd, (struct sockaddr *)&address, sizeof address) : connect(fd, (struct sockaddr *)&address, sizeof address);
+  struct sockaddr *to = (struct sockaddr *)&address;
+  int done = listens ? bind(fd, to, sizeof address) : connect(fd, to, sizeof address);
   if (done == 0 && (!listens || listen(fd, 8) == 0)) return fd;
   int err = errno;
   close(fd);
   return errno = err, -1;
 }
 
-/* ---- of conmon's command line ---- */
+/* ---- conmon's command line ---- */
 
 struct call {
   const char *runsc;
@@ -102,10 +99,11 @@ struct call {
   const char *bundle, *pid_file, *id;
 };
 
-static void parse(struct call *call, int argc, char **argv) {
+/* Returns what is wrong with it, or NULL. */
+static const char *parse(struct call *call, int argc, char **argv) {
   int command = 1;
   while (command < argc && strcmp(argv[command], "create") != 0) command++;
-  if (command == argc) fail("only create is known", 0);
+  if (command >= argc) return "only create is known";
   call->args = argv;
   call->count = command;
   for (int i = command + 1; i + 1 < argc; i++) {
@@ -113,16 +111,17 @@ static void parse(struct call *call, int argc, char **argv) {
     if (strcmp(argv[i], "--pid-file") == 0) call->pid_file = argv[i + 1];
   }
   call->id = argv[argc - 1];
-  if (call->bundle == NULL || call->pid_file == NULL) fail("create has no --bundle or --pid-file", 0);
+  return call->bundle == NULL || call->pid_file == NULL ? "create has no --bundle or --pid-file" : NULL;
 }
 
 /* Starts `runsc ARGUMENT... more...`. Its stdout is `out`, unless that is negative. */
 static pid_t spawn_runsc(const struct call *call, char *const *more, int out) {
-  char *args[call->count + 16];
+  int count = call->count;
+  for (char *const *each = more; *each != NULL; each++) count++;
+  char *args[count + 1];
   memcpy(args, call->args, (size_t)call->count * sizeof *args);
-  int n = call->count;
-  while (*more != NULL && n < call->count + 15) args[n++] = *more++;
-  args[n] = NULL;
+  for (int i = call->count; i < count; i++) args[i] = more[i - call->count];
+  args[count] = NULL;
   pid_t pid = fork();
   if (pid != 0) return pid;
   if (out >= 0) dup2(out, 1);
@@ -130,7 +129,7 @@ static pid_t spawn_runsc(const struct call *call, char *const *more, int out) {
   fail(call->runsc, errno);
 }
 
-static int ended(pid_t pid) {
+static int wait_for(pid_t pid) {
   int status;
   if (pid < 0) return FAILED;
   while (waitpid(pid, &status, 0) < 0)
@@ -143,35 +142,66 @@ static void create(const struct call *call, int argc, char **argv) {
   memcpy(args, argv, (size_t)(argc + 1) * sizeof *args);
   for (int i = call->count; i < argc; i++)
     if (args[i] == call->pid_file) args[i] = "sandbox-pid";
-  int code = ended(spawn_runsc(call, args + call->count, -1));
+  int code = wait_for(spawn_runsc(call, args + call->count, -1));
   if (code != 0) _exit(code);
 }
 
 /* ---- the process that stays ---- */
 
-/* What fails here costs no more than the accounting. */
-static void enter_cgroups_of(const char *pid) {
-  char path[64], text[8192];
-  *put_text(put_text(put_text(path, "/proc/"), pid), "/cgroup") = '\0';
-  read_file(path, text, sizeof text);
-  for (char *line = text, *end; *line != '\0'; line = end) {
-    end = strchrnul(line, '\n');
-    if (*end != '\0') *end++ = '\0';
+/* One line of /proc/PID/cgroup, cgroups(7). */
+struct membership {
+  const char *controllers; /* "cpu,cpuacct", a named hierarchy's name, or "" for cgroup v2 */
+  const char *group;       /* "/kubepods/pod1" */
+};
+
+/* Takes lines off the text until one is understood; false at the end. The text is cut up for it. */
+static bool next_membership(char **text, struct membership *found) {
+  while (**text != '\0') {
+    char *line = *text, *end = strchrnul(line, '\n');
+    *text = *end == '\0' ? end : end + 1;
+    *end = '\0';
     char *controllers = strchr(line, ':');
     char *group = controllers == NULL ? NULL : strchr(controllers + 1, ':');
-    if (group == NULL || strlen(line) > 4000) continue;
+    if (group == NULL) continue;
     *group++ = '\0';
     controllers++;
     if (strncmp(controllers, "name=", 5) == 0) controllers += 5;
-    const char *roots[] = {*controllers == '\0' ? "unified" : controllers, ""};
-    for (int i = 0; i < (*controllers == '\0' ? 2 : 1); i++) {
-      char file[4200];
-      *put_text(put_text(put_text(put_text(put_text(file, "/sys/fs/cgroup/"), roots[i]), "/"), group), "/cgroup.procs") = '\0';
-      int fd = open(file, O_WRONLY | O_CLOEXEC);
-      if (fd < 0) continue;
-      if (write(fd, "0", 1) == 1) i = 2;
-      close(fd);
-    }
+    *found = (struct membership){controllers, group};
+    return true;
+  }
+  return false;
+}
+
+static bool enter_cgroup(const char *hierarchy, const char *group) {
+  char file[4200];
+  struct text path = text_in(file, sizeof file);
+  put(&path, "/sys/fs/cgroup/");
+  put(&path, hierarchy);
+  put(&path, "/");
+  put(&path, group);
+  put(&path, "/cgroup.procs");
+  if (path.is_cut) return false;
+  int fd = open(file, O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  bool has_entered = write(fd, "0", 1) == 1;
+  close(fd);
+  return has_entered;
+}
+
+/* A failure in here costs no more than the accounting. */
+static void enter_cgroups_of(const char *pid) {
+  char file[64], content[8192];
+  struct text path = text_in(file, sizeof file);
+  put(&path, "/proc/");
+  put(&path, pid);
+  put(&path, "/cgroup");
+  if (path.is_cut) return;
+  read_file(file, content, sizeof content);
+  struct membership found;
+  for (char *rest = content; next_membership(&rest, &found);) {
+    /* cgroup v2 is mounted beside the v1 hierarchies, or is all there is. */
+    if (*found.controllers != '\0') enter_cgroup(found.controllers, found.group);
+    else if (!enter_cgroup("unified", found.group)) enter_cgroup("", found.group);
   }
 }
 
@@ -187,9 +217,11 @@ static int connect_sandbox(const char *path, int home) {
   return fd;
 }
 
-static void tell(int peer, int code) {
-  char answer[16], *end = put_number(answer, (unsigned)code);
-  if (send(peer, answer, (size_t)(end - answer), MSG_NOSIGNAL) < 0) { /* who asked has gone; it is started all the same */
+static void answer_start(int peer, int code) {
+  char digits[16];
+  struct text answer = text_in(digits, sizeof digits);
+  put_number(&answer, (unsigned)code);
+  if (send(peer, digits, text_length(&answer), MSG_NOSIGNAL) < 0) { /* the client has gone; that changes nothing */
   }
   close(peer);
 }
@@ -197,50 +229,70 @@ static void tell(int peer, int code) {
 /* Returns when the container is started. */
 static void serve_start(const struct call *call, int listener, int sandbox) {
   for (;;) {
-    /* Nothing is asked there yet, so that it can be read is its end. */
+    /* Nothing has been asked there yet, so it becomes readable only when the sandbox ends. */
     struct pollfd fds[] = {{.fd = listener, .events = POLLIN}, {.fd = sandbox, .events = POLLIN}};
     if (poll(fds, 2, -1) < 0) continue;
     if (fds[1].revents != 0) _exit(KILLED);
     int peer = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
     if (peer < 0) continue;
-    int code = ended(spawn_runsc(call, (char *[]){"--log=start.log", "start", (char *)call->id, NULL}, -1));
-    /* Gone before the answer is there: it tells that the container was not started. */
+    int code = wait_for(spawn_runsc(call, (char *[]){"--log=start.log", "start", (char *)call->id, NULL}, -1));
+    /* Removed before the answer is given: while it exists, the container was not started. */
     if (code == 0) unlink("start");
-    tell(peer, code);
+    answer_start(peer, code);
     if (code != 0) continue;
-    /* Who asked again meanwhile, as a daemon does whose predecessor was killed. */
+    /* Clients that asked again meanwhile, as does a daemon whose predecessor was killed. */
     fcntl(listener, F_SETFL, O_NONBLOCK);
-    while ((peer = accept4(listener, NULL, NULL, SOCK_CLOEXEC)) >= 0) tell(peer, 0);
+    while ((peer = accept4(listener, NULL, NULL, SOCK_CLOEXEC)) >= 0) answer_start(peer, 0);
     return;
   }
 }
 
-/* The number behind a key of a JSON object; -1 without it. */
-static long number_of(const char *json, const char *key) {
+/* The number behind a key of a JSON object; -1 without one that an int can hold. */
+static int number_of(const char *json, const char *key) {
   const char *at = strstr(json, key);
   if (at == NULL) return -1;
   at += strlen(key);
   while (*at == ' ' || *at == ':') at++;
   char *end;
   long number = strtol(at, &end, 10);
-  /* More digits may be on their way. */
-  return end == at || *end == '\0' ? -1 : number;
+  /* At the end of the text, more digits may be on their way. */
+  return end == at || *end == '\0' || number < 0 || number > INT_MAX ? -1 : (int)number;
 }
 
-/* The exit code by the sandbox's account; -1 when it does not understand. */
+enum { INCOMPREHENSIBLE = -1, INCOMPLETE = -2 };
+
+/* The container's exit code by what of the sandbox's answer has come. */
+static int code_in_answer(const char *text) {
+  int status = number_of(text, "\"result\"");
+  if (strstr(text, "\"success\":true") != NULL && status >= 0) return exit_code_of(status);
+  return strpbrk(text, "}\n") == NULL ? INCOMPLETE : INCOMPREHENSIBLE;
+}
+
+/* Of what `runsc wait` prints. */
+static int code_in_wait(const char *text) {
+  int code = number_of(text, "\"exitStatus\"");
+  return code < 0 || code > 255 ? KILLED : code;
+}
+
+/* The container's exit code by the sandbox's account, or INCOMPREHENSIBLE. */
 static int ask_sandbox(int sandbox, const char *id) {
-  char text[4096], *end = put_text(put_text(put_text(text, "{\"method\":\"containerManager.Wait\",\"arg\":\""), id), "\"}");
-  if (send(sandbox, text, (size_t)(end - text), MSG_NOSIGNAL) < 0) return KILLED;
+  char content[4096];
+  struct text request = text_in(content, sizeof content);
+  put(&request, "{\"method\":\"containerManager.Wait\",\"arg\":\"");
+  put(&request, id);
+  put(&request, "\"}");
+  if (request.is_cut) return INCOMPREHENSIBLE;
+  if (send(sandbox, content, text_length(&request), MSG_NOSIGNAL) < 0) return KILLED;
   size_t length = 0;
   for (;;) {
-    ssize_t n = recv(sandbox, text + length, sizeof text - 1 - length, 0);
+    ssize_t n = recv(sandbox, content + length, sizeof content - 1 - length, 0);
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return KILLED;
     length += (size_t)n;
-    text[length] = '\0';
-    long status = number_of(text, "\"result\"");
-    if (strstr(text, "\"success\":true") != NULL && status >= 0) return exit_code_of((int)status);
-    if (strpbrk(text, "}\n") != NULL || length == sizeof text - 1) return -1;
+    content[length] = '\0';
+    int code = code_in_answer(content);
+    if (code != INCOMPLETE) return code;
+    if (length == sizeof content - 1) return INCOMPREHENSIBLE;
   }
 }
 
@@ -249,13 +301,13 @@ static int ask_runsc(const struct call *call) {
   if (pipe2(fds, O_CLOEXEC) != 0) return KILLED;
   pid_t pid = spawn_runsc(call, (char *[]){"wait", (char *)call->id, NULL}, fds[1]);
   close(fds[1]);
-  char text[4096];
+  char content[4096];
   size_t length = 0;
   ssize_t n;
-  while (length < sizeof text - 1 && (n = read(fds[0], text + length, sizeof text - 1 - length)) > 0) length += (size_t)n;
-  text[length] = '\0';
-  long code = ended(pid) == 0 ? number_of(text, "\"exitStatus\"") : -1;
-  return code < 0 || code > 255 ? KILLED : (int)code;
+  while (length < sizeof content - 1 && (n = read(fds[0], content + length, sizeof content - 1 - length)) > 0)
+    length += (size_t)n;
+  content[length] = '\0';
+  return wait_for(pid) == 0 ? code_in_wait(content) : KILLED;
 }
 
 static _Noreturn void stay(const struct call *call, int listener, int sandbox) {
@@ -263,11 +315,11 @@ static _Noreturn void stay(const struct call *call, int listener, int sandbox) {
   setenv("KEELSON_STAND_IN", "1", 1);
   serve_start(call, listener, sandbox);
   close(listener);
-  /* Now the sandbox has the container's streams, and their end is to be seen when it closes them. */
+  /* The sandbox has the container's streams now: let go of them, so that conmon sees their end when it closes them. */
   int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
   for (int fd = 0; fd < 3; fd++)
     if (null_fd < 0 || dup2(null_fd, fd) < 0) close(fd);
-  int code = sandbox < 0 ? -1 : ask_sandbox(sandbox, call->id);
+  int code = sandbox < 0 ? INCOMPREHENSIBLE : ask_sandbox(sandbox, call->id);
   _exit(code < 0 ? ask_runsc(call) : code);
 }
 
@@ -277,7 +329,8 @@ static _Noreturn void stand_in(int argc, char **argv) {
   if (call.runsc == NULL) fail("KEELSON_RUNSC is not set", 0);
   unsetenv("KEELSON_RUNSC");
   unsetenv("KEELSON_SANDBOX_SOCKET");
-  parse(&call, argc, argv);
+  const char *problem = parse(&call, argc, argv);
+  if (problem != NULL) fail(problem, 0);
   umask(0077);
   int home = chdir(call.bundle) == 0 ? open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
   if (home < 0) fail(call.bundle, errno);
@@ -286,7 +339,7 @@ static _Noreturn void stand_in(int argc, char **argv) {
   if (listener < 0) fail("listen for the start", errno);
   int sandbox = connect_sandbox(sandbox_socket, home);
   char sandbox_pid[16];
-  if (read_file("sandbox-pid", sandbox_pid, sizeof sandbox_pid) == 0) fail("runsc has not told the sandbox's pid", 0);
+  if (read_file("sandbox-pid", sandbox_pid, sizeof sandbox_pid) == 0) fail("runsc has not reported the sandbox's pid", 0);
   int ready[2];
   if (pipe2(ready, O_CLOEXEC) != 0) fail("pipe", errno);
   int pid = fork();
@@ -297,12 +350,14 @@ static _Noreturn void stand_in(int argc, char **argv) {
     close(ready[1]);
     stay(&call, listener, sandbox);
   }
-  /* conmon is to find it in those cgroups. */
+  /* conmon must find it in those cgroups: wait until it has closed its end. */
   close(ready[1]);
-  char text[16], *end = put_number(text, (unsigned)pid);
-  if (read(ready[0], text + 15, 1) < 0) fail("pipe", errno);
+  char unused, digits[16];
+  if (read(ready[0], &unused, 1) < 0) fail("pipe", errno);
+  struct text number = text_in(digits, sizeof digits);
+  put_number(&number, (unsigned)pid);
   int fd = open(call.pid_file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-  if (fd < 0 || write(fd, text, (size_t)(end - text)) < 0) {
+  if (fd < 0 || write(fd, digits, text_length(&number)) < 0) {
     int err = errno;
     kill(pid, SIGKILL);
     fail(call.pid_file, err);
@@ -310,7 +365,7 @@ static _Noreturn void stand_in(int argc, char **argv) {
   _exit(0);
 }
 
-/* ---- the two others ---- */
+/* ---- the two other forms ---- */
 
 static _Noreturn void start(const char *bundle) {
   if (chdir(bundle) != 0) fail(bundle, errno);
@@ -319,20 +374,27 @@ static _Noreturn void start(const char *bundle) {
   char answer[16];
   ssize_t n;
   size_t length = 0;
-  while (length < sizeof answer - 1 && (n = read(fd, answer + length, sizeof answer - 1 - length)) > 0) length += (size_t)n;
+  while (length < sizeof answer - 1 && (n = read(fd, answer + length, sizeof answer - 1 - length)) > 0)
+    length += (size_t)n;
   answer[length] = '\0';
   if (length == 0) _exit(ENDED);
   _exit(atoi(answer));
 }
 
 static _Noreturn void start_sandbox(const char *pid, char **command) {
-  char path[64];
-  *put_text(put_text(put_text(path, "/proc/"), pid), "/ns/net") = '\0';
+  char file[64];
+  struct text path = text_in(file, sizeof file);
+  put(&path, "/proc/");
+  put(&path, pid);
+  put(&path, "/ns/net");
   struct stat theirs, ours;
-  if (strlen(pid) > 16 || stat(path, &theirs) != 0 || stat("/proc/self/ns/net", &ours) != 0) fail("the sandbox has ended", 0);
+  if (path.is_cut || stat(file, &theirs) != 0 || stat("/proc/self/ns/net", &ours) != 0) fail("the sandbox has ended", 0);
   if (theirs.st_ino != ours.st_ino || theirs.st_dev != ours.st_dev) {
-    if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) fail("mount namespace", errno);
-    if (mount("keelson", "/proc/sys/net", "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=4k,nr_inodes=2") != 0) fail("cover /proc/sys/net", errno);
+    if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
+      fail("mount namespace", errno);
+    if (mount("keelson", "/proc/sys/net", "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
+              "size=4k,nr_inodes=2") != 0)
+      fail("cover /proc/sys/net", errno);
   }
   execv(command[0], command);
   fail(command[0], errno);

@@ -29,15 +29,15 @@ struct failure {
 void failure_set(struct failure *f, int err, const char *syscall, const char *path, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 void failure_clear(struct failure *f);
-/* Throws it as an Error with code, errno, syscall, path and stage; clears it; returns NULL. */
+/* An Error with code, errno, syscall, path and stage; NULL when none can be made. */
+napi_value failure_error(napi_env env, struct failure *f);
+/* Throws that Error and clears the failure; returns NULL. */
 napi_value failure_throw(napi_env env, struct failure *f);
 napi_value throw_errno(napi_env env, int err, const char *syscall, const char *path, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 napi_value throw_type(napi_env env, const char *name, const char *wanted);
 
 /* ---- Arguments. Each returns false with a TypeError pending. ---- */
-
-#define MAX_ARGS 12
 
 bool args_read(napi_env env, napi_callback_info info, size_t count, napi_value *values);
 bool arg_string(napi_env env, napi_value value, const char *name, char **out);          /* string or bytes, no NUL */
@@ -48,6 +48,16 @@ bool arg_int64(napi_env env, napi_value value, const char *name, int64_t *out);
 bool arg_bigint(napi_env env, napi_value value, const char *name, int64_t *out);
 bool arg_bool(napi_env env, napi_value value, const char *name, bool *out);
 bool arg_bytes(napi_env env, napi_value value, const char *name, void **data, size_t *length);
+
+/* Calls of many arguments take one object. A property is read as an argument is; a missing one counts as undefined,
+ * which only the optional string may be. */
+bool property_string(napi_env env, napi_value object, const char *name, char **out);
+bool property_optional_string(napi_env env, napi_value object, const char *name, char **out);
+bool property_strings(napi_env env, napi_value object, const char *name, char ***out);
+bool property_int(napi_env env, napi_value object, const char *name, int *out);
+bool property_int64(napi_env env, napi_value object, const char *name, int64_t *out);
+bool property_bool(napi_env env, napi_value object, const char *name, bool *out);
+bool property_ints(napi_env env, napi_value object, const char *name, int **out, size_t *count); /* of an Int32Array */
 
 void free_string(char **string);
 void free_strings(char ***strings);
@@ -60,6 +70,7 @@ void close_fd(int *fd);
 /* ---- Results ---- */
 
 napi_value js_undefined(napi_env env);
+napi_value js_string(napi_env env, const char *text);
 napi_value js_number(napi_env env, double value);
 napi_value js_bigint(napi_env env, uint64_t value);
 napi_value js_bool(napi_env env, bool value);
@@ -79,6 +90,9 @@ struct op {
 
 /* Runs the op now (result or exception) or, when async, on the pool (promise). Owns the op from here on. */
 napi_value op_start(napi_env env, struct op *op, bool async);
+/* Exports one callback twice, as "name" and as "nameAsync", where wants_promise() is true. */
+void export_operation(napi_env env, napi_value exports, const char *name, napi_callback callback);
+bool wants_promise(napi_env env, napi_callback_info info);
 
 /* Runs fn on a new thread with all signals blocked and joins it: whatever namespaces, root or directory
  * the thread changes for itself (unshare(2) is per thread) end with it. Returns 0 or an errno. */
@@ -98,7 +112,6 @@ void init_file(napi_env env, napi_value exports);
 void init_tree(napi_env env, napi_value exports);
 void init_root(napi_env env, napi_value exports);
 void init_pool(napi_env env, napi_value exports);
-void init_watch(napi_env env, napi_value exports);
 void init_batch(napi_env env, napi_value exports);
 void init_poll(napi_env env, napi_value exports);
 void init_pty(napi_env env, napi_value exports);

@@ -8,6 +8,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/* For functions that run in a child made by clone(2), on a stack that is unmapped afterwards: what AddressSanitizer
+ * recorded about that stack would then be believed of whatever is mapped there next. */
+#define ON_BORROWED_STACK __attribute__((no_sanitize("address")))
+
 /* linux/mount.h cannot be included beside sys/mount.h with glibc 2.36. */
 #define K_FSOPEN_CLOEXEC 0x1u
 #define K_FSMOUNT_CLOEXEC 0x1u

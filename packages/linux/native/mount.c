@@ -6,16 +6,17 @@
 #include <sys/mount.h>
 #include <sys/statvfs.h>
 
+/* mount({ source, target, fstype, flags, data }) */
 static napi_value js_mount(napi_env env, napi_callback_info info) {
-  napi_value v[5];
+  napi_value call;
   AUTO_STRING source = NULL;
   AUTO_STRING target = NULL;
   AUTO_STRING type = NULL;
   AUTO_STRING data = NULL;
   int64_t flags;
-  if (!args_read(env, info, 5, v) || !arg_optional_string(env, v[0], "source", &source) ||
-      !arg_string(env, v[1], "target", &target) || !arg_optional_string(env, v[2], "fstype", &type) ||
-      !arg_int64(env, v[3], "flags", &flags) || !arg_optional_string(env, v[4], "data", &data))
+  if (!args_read(env, info, 1, &call) || !property_optional_string(env, call, "source", &source) ||
+      !property_string(env, call, "target", &target) || !property_optional_string(env, call, "fstype", &type) ||
+      !property_int64(env, call, "flags", &flags) || !property_optional_string(env, call, "data", &data))
     return NULL;
   if (mount(source, target, type, (unsigned long)flags, data) == 0) return js_undefined(env);
   int err = errno;
@@ -42,22 +43,18 @@ static void unmount_destroy(struct op *base) {
   free(op);
 }
 
+/* unmount(target, flags) */
 static napi_value js_unmount(napi_env env, napi_callback_info info) {
-  napi_value v[3];
-  AUTO_STRING target = NULL;
-  int flags;
-  bool async;
-  if (!args_read(env, info, 3, v) || !arg_string(env, v[0], "target", &target) ||
-      !arg_int(env, v[1], "flags", &flags) || !arg_bool(env, v[2], "async", &async))
-    return NULL;
+  napi_value v[2];
   struct unmount_op *op = calloc(1, sizeof *op);
   if (op == NULL) return throw_errno(env, ENOMEM, "malloc", NULL, "unmount");
   op->op.run = unmount_run;
   op->op.destroy = unmount_destroy;
-  op->target = target;
-  target = NULL;
-  op->flags = flags;
-  return op_start(env, &op->op, async);
+  if (args_read(env, info, 2, v) && arg_string(env, v[0], "target", &op->target) &&
+      arg_int(env, v[1], "flags", &op->flags))
+    return op_start(env, &op->op, wants_promise(env, info));
+  unmount_destroy(&op->op);
+  return NULL;
 }
 
 enum readonly { WRITABLE, READONLY, READONLY_RECURSIVE };
@@ -185,19 +182,21 @@ static void bind_destroy(struct op *base) {
   free(o);
 }
 
+/* bind({ source, target, isRecursive, readonly, propagation, usesOldCalls, idmap }) */
 static napi_value js_bind(napi_env env, napi_callback_info info) {
-  napi_value v[8];
+  napi_value call;
   int64_t propagation;
-  bool async;
   struct bind_op *o = calloc(1, sizeof *o);
   if (o == NULL) return throw_errno(env, ENOMEM, "malloc", NULL, "bind");
   o->op.run = bind_run;
   o->op.destroy = bind_destroy;
-  if (!args_read(env, info, 8, v) || !arg_string(env, v[0], "source", &o->source) ||
-      !arg_string(env, v[1], "target", &o->target) || !arg_bool(env, v[2], "recursive", &o->b.recursive) ||
-      !arg_int(env, v[3], "readonly", &o->b.readonly) || !arg_int64(env, v[4], "propagation", &propagation) ||
-      !arg_bool(env, v[5], "old calls", &o->old_calls) || !arg_optional_string(env, v[6], "idmap", &o->idmap) ||
-      !arg_bool(env, v[7], "async", &async)) {
+  if (!args_read(env, info, 1, &call) || !property_string(env, call, "source", &o->source) ||
+      !property_string(env, call, "target", &o->target) ||
+      !property_bool(env, call, "isRecursive", &o->b.recursive) ||
+      !property_int(env, call, "readonly", &o->b.readonly) ||
+      !property_int64(env, call, "propagation", &propagation) ||
+      !property_bool(env, call, "usesOldCalls", &o->old_calls) ||
+      !property_optional_string(env, call, "idmap", &o->idmap)) {
     bind_destroy(&o->op);
     return NULL;
   }
@@ -205,11 +204,11 @@ static napi_value js_bind(napi_env env, napi_callback_info info) {
   o->b.target = o->target;
   o->b.idmap = o->idmap;
   o->b.propagation = (unsigned long)propagation;
-  return op_start(env, &o->op, async);
+  return op_start(env, &o->op, wants_promise(env, info));
 }
 
 void init_mount(napi_env env, napi_value exports) {
   export_function(env, exports, "mount", js_mount);
-  export_function(env, exports, "unmount", js_unmount);
-  export_function(env, exports, "bind", js_bind);
+  export_operation(env, exports, "unmount", js_unmount);
+  export_operation(env, exports, "bind", js_bind);
 }

@@ -15,12 +15,12 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#define KINDS 3
+enum kind { NET, IPC, UTS, KINDS };
 
 static const struct {
   const char *name;
   int flag;
-} kinds[KINDS] = {{"net", CLONE_NEWNET}, {"ipc", CLONE_NEWIPC}, {"uts", CLONE_NEWUTS}};
+} kinds[KINDS] = {[NET] = {"net", CLONE_NEWNET}, [IPC] = {"ipc", CLONE_NEWIPC}, [UTS] = {"uts", CLONE_NEWUTS}};
 
 struct namespaces_op {
   struct op op;
@@ -83,7 +83,7 @@ static void write_sysctl(struct namespaces_op *o, const char *path, const char *
 
 /* A process that is in the new namespaces and does nothing. It shares our memory, as with vfork(2), because a copy
  * of Node's page tables costs milliseconds; so it makes system calls only. */
-static int hold_namespaces(void *parent) {
+ON_BORROWED_STACK static int hold_namespaces(void *parent) {
   syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
   if (syscall(SYS_getppid) != *(long *)parent) return 0;
   for (;;) syscall(SYS_pause);
@@ -197,26 +197,29 @@ static void namespaces_destroy(struct op *base) {
   free(o);
 }
 
+/* createNamespaces({ net, ipc, uts, hostname, sysctls, isLoopbackUp, user, uidMap, gidMap, rootUid }) */
 static napi_value js_create_namespaces(napi_env env, napi_callback_info info) {
-  napi_value v[11];
-  bool async;
+  napi_value call;
   struct namespaces_op *o = calloc(1, sizeof *o);
   if (o == NULL) return throw_errno(env, ENOMEM, "malloc", NULL, "create namespaces");
   o->op.run = namespaces_run;
   o->op.destroy = namespaces_destroy;
-  if (args_read(env, info, 11, v) && arg_optional_string(env, v[0], "net", &o->pins[0]) &&
-      arg_optional_string(env, v[1], "ipc", &o->pins[1]) && arg_optional_string(env, v[2], "uts", &o->pins[2]) &&
-      arg_optional_string(env, v[3], "hostname", &o->hostname) && arg_strings(env, v[4], "sysctls", &o->sysctls) &&
-      arg_bool(env, v[5], "loopbackUp", &o->loopback) && arg_optional_string(env, v[6], "user", &o->user) &&
-      arg_optional_string(env, v[7], "uid map", &o->uid_map) &&
-      arg_optional_string(env, v[8], "gid map", &o->gid_map) && arg_int64(env, v[9], "root uid", &o->root_uid) &&
-      arg_bool(env, v[10], "async", &async)) {
-    /* What is written without its namespace would change the host. */
-    if (o->hostname != NULL && o->pins[2] == NULL) throw_type(env, "hostname", "given with uts only");
-    else if (o->loopback && o->pins[0] == NULL) throw_type(env, "loopbackUp", "given with net only");
+  bool is_read = args_read(env, info, 1, &call);
+  for (int i = 0; is_read && i < KINDS; i++)
+    is_read = property_optional_string(env, call, kinds[i].name, &o->pins[i]);
+  if (is_read && property_optional_string(env, call, "hostname", &o->hostname) &&
+      property_strings(env, call, "sysctls", &o->sysctls) &&
+      property_bool(env, call, "isLoopbackUp", &o->loopback) &&
+      property_optional_string(env, call, "user", &o->user) &&
+      property_optional_string(env, call, "uidMap", &o->uid_map) &&
+      property_optional_string(env, call, "gidMap", &o->gid_map) &&
+      property_int64(env, call, "rootUid", &o->root_uid)) {
+    /* Written without a namespace of its own, any of these would change the host. */
+    if (o->hostname != NULL && o->pins[UTS] == NULL) throw_type(env, "hostname", "given with uts only");
+    else if (o->loopback && o->pins[NET] == NULL) throw_type(env, "loopbackUp", "given with net only");
     else if (o->user != NULL && (o->uid_map == NULL || o->gid_map == NULL))
       throw_type(env, "user", "given with its maps");
-    else return op_start(env, &o->op, async);
+    else return op_start(env, &o->op, wants_promise(env, info));
   }
   namespaces_destroy(&o->op);
   return NULL;
@@ -249,20 +252,20 @@ static void unpin_destroy(struct op *base) {
   free(o);
 }
 
+/* unpinNamespace(path) */
 static napi_value js_unpin(napi_env env, napi_callback_info info) {
-  napi_value v[2];
-  bool async;
+  napi_value v[1];
   struct unpin_op *o = calloc(1, sizeof *o);
   if (o == NULL) return throw_errno(env, ENOMEM, "malloc", NULL, "unpin namespace");
   o->op.run = unpin_run;
   o->op.destroy = unpin_destroy;
-  if (args_read(env, info, 2, v) && arg_string(env, v[0], "path", &o->path) && arg_bool(env, v[1], "async", &async))
-    return op_start(env, &o->op, async);
+  if (args_read(env, info, 1, v) && arg_string(env, v[0], "path", &o->path))
+    return op_start(env, &o->op, wants_promise(env, info));
   unpin_destroy(&o->op);
   return NULL;
 }
 
 void init_namespace(napi_env env, napi_value exports) {
-  export_function(env, exports, "createNamespaces", js_create_namespaces);
-  export_function(env, exports, "unpinNamespace", js_unpin);
+  export_operation(env, exports, "createNamespaces", js_create_namespaces);
+  export_operation(env, exports, "unpinNamespace", js_unpin);
 }

@@ -10,6 +10,7 @@
 #include "kernel.h"
 
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -30,14 +31,18 @@ static void overlay_fail(struct overlay_op *o, int err, const char *syscall, con
               path == o->target ? "" : ": layer ", path == o->target ? "" : path);
 }
 
-/* What the kernel wrote about the failure ("e overlay: workdir and upperdir must reside under the same mount"). */
+/* The text of a line of the kernel's ("e overlay: workdir and upperdir must reside under the same mount"). */
+static char *message_in(char *line, size_t length) {
+  while (length > 0 && line[length - 1] == '\n') length--;
+  line[length] = '\0';
+  return strdup(length > 2 && line[1] == ' ' ? line + 2 : line);
+}
+
+/* What the kernel wrote about a failure, or NULL. */
 static char *fs_log(int fs) {
   char line[512];
   ssize_t n = read(fs, line, sizeof line - 1);
-  if (n <= 0) return NULL;
-  while (n > 0 && line[n - 1] == '\n') n--;
-  line[n] = '\0';
-  return strdup(n > 2 && line[1] == ' ' ? line + 2 : line);
+  return n <= 0 ? NULL : message_in(line, (size_t)n);
 }
 
 static bool is_plain(const char *path) { return strlen(path) < 256 && strpbrk(path, "\\:,") == NULL; }
@@ -61,14 +66,17 @@ static int set_option(int fs, const char *option) {
   return k_fsconfig(fs, K_FSCONFIG_SET_STRING, key, equals + 1, 0);
 }
 
-/* Whether overlayfs itself looks at the parameters of fsconfig(2), and so refuses one that it cannot know. */
+/* Whether overlayfs itself looks at the parameters of fsconfig(2), and so refuses one that it cannot know. The kernel is
+ * asked once, because that takes as long as half a mount; threads that ask at the same time get the same answer. */
 static bool checks_parameters(void) {
-  static int known; /* 0 not yet, 1 it does, 2 it does not; threads that race find the same */
-  if (known != 0) return known == 1;
+  enum { UNKNOWN, IT_DOES, IT_DOES_NOT };
+  static atomic_int answer = UNKNOWN;
+  if (atomic_load(&answer) != UNKNOWN) return atomic_load(&answer) == IT_DOES;
   AUTO_FD fs = k_fsopen("overlay", K_FSOPEN_CLOEXEC);
-  if (fs < 0) return true; /* whoever mounts finds out why */
-  known = k_fsconfig(fs, K_FSCONFIG_SET_STRING, "no-such-parameter", "1", 0) == 0 ? 2 : 1;
-  return known == 1;
+  if (fs < 0) return true; /* the mount that follows finds out why */
+  bool is_refused = k_fsconfig(fs, K_FSCONFIG_SET_STRING, "no-such-parameter", "1", 0) != 0;
+  atomic_store(&answer, is_refused ? IT_DOES : IT_DOES_NOT);
+  return is_refused;
 }
 
 /* Returns false when the kernel doesn't know "lowerdir+", with nothing done. */
@@ -111,24 +119,20 @@ static bool overlay_by_fsconfig(struct overlay_op *o) {
   return true;
 }
 
-/* Length of the directory part that all layers share, with its slash. */
-static size_t common_parent(struct overlay_op *o) {
+/* How many of the first `length` bytes of `path` another one shares, without the last byte of that. */
+static size_t shared_length(const char *path, size_t length, const char *other) {
+  size_t same = 0;
+  while (same < length && other[same] == path[same] && other[same] != '\0' && other[same + 1] != '\0') same++;
+  return same;
+}
+
+/* Length of the directory part that all layers share, with its slash; never the whole of one. */
+static size_t common_parent(const struct overlay_op *o) {
   const char *first = o->lower[0];
-  size_t length = strlen(first);
-  for (size_t i = 1;; i++) {
-    const char *other = o->lower[i];
-    if (other == NULL) break;
-    size_t same = 0;
-    while (same < length && other[same] == first[same]) same++;
-    length = same;
-  }
-  const char *more[] = {o->upper, o->work};
-  for (size_t i = 0; i < 2; i++) {
-    if (more[i] == NULL) continue;
-    size_t same = 0;
-    while (same < length && more[i][same] == first[same]) same++;
-    length = same;
-  }
+  size_t length = shared_length(first, strlen(first), first);
+  for (char **other = o->lower + 1; *other != NULL; other++) length = shared_length(first, length, *other);
+  if (o->upper != NULL) length = shared_length(first, length, o->upper);
+  if (o->work != NULL) length = shared_length(first, length, o->work);
   while (length > 0 && first[length - 1] != '/') length--;
   return length;
 }
@@ -246,23 +250,24 @@ static void overlay_destroy(struct op *base) {
   free(o);
 }
 
+/* overlay({ target, lowerDirs, upperDir, workDir, options, isReadonly, method }) */
 static napi_value js_overlay(napi_env env, napi_callback_info info) {
-  napi_value v[8];
-  bool async;
+  napi_value call;
   struct overlay_op *o = calloc(1, sizeof *o);
   if (o == NULL) return throw_errno(env, ENOMEM, "malloc", NULL, "mount overlay");
   o->op.run = overlay_run;
   o->op.destroy = overlay_destroy;
-  if (args_read(env, info, 8, v) && arg_string(env, v[0], "target", &o->target) &&
-      arg_strings(env, v[1], "lowerDirs", &o->lower) && arg_optional_string(env, v[2], "upperDir", &o->upper) &&
-      arg_optional_string(env, v[3], "workDir", &o->work) && arg_strings(env, v[4], "options", &o->options) &&
-      arg_bool(env, v[5], "readonly", &o->readonly) && arg_int(env, v[6], "method", &o->method) &&
-      arg_bool(env, v[7], "async", &async)) {
-    if (o->lower[0] != NULL) return op_start(env, &o->op, async);
+  if (args_read(env, info, 1, &call) && property_string(env, call, "target", &o->target) &&
+      property_strings(env, call, "lowerDirs", &o->lower) &&
+      property_optional_string(env, call, "upperDir", &o->upper) &&
+      property_optional_string(env, call, "workDir", &o->work) &&
+      property_strings(env, call, "options", &o->options) &&
+      property_bool(env, call, "isReadonly", &o->readonly) && property_int(env, call, "method", &o->method)) {
+    if (o->lower[0] != NULL) return op_start(env, &o->op, wants_promise(env, info));
     throw_type(env, "lowerDirs", "a list of at least one directory");
   }
   overlay_destroy(&o->op);
   return NULL;
 }
 
-void init_overlay(napi_env env, napi_value exports) { export_function(env, exports, "overlay", js_overlay); }
+void init_overlay(napi_env env, napi_value exports) { export_operation(env, exports, "overlay", js_overlay); }

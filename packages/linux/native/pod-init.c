@@ -1,18 +1,19 @@
 /* The init of a pod whose containers share one PID namespace.
  *
- *     keelson-pod-init POD_ID          with its orders in the environment and a pipe on fd 3
- *     keelson-pod-init --hold          pid 1 of a container that is a pod's sandbox: the runtime did the rest
- *     keelson-pod-init --connect PORT  in there, for who cannot enter its network: joins stdin, a socket, with the port
+ *     keelson-pod-init POD_ID          with its settings in the environment and a pipe on fd 3
+ *     keelson-pod-init --hold          pid 1 of a container that is a pod's sandbox, set up by the runtime
+ *     keelson-pod-init --connect PORT  in such a sandbox, whose network the daemon cannot enter: connects stdin, a
+ *                                      socket, to the port
  *
- * Three processes. The starter (this program as spawned) enters the pod's cgroups, forks the entrant, reports and
- * ends. The entrant joins the pod's namespaces, makes the PID namespace, forks pid 1 into it and ends. So pid 1 is
- * nobody's child but the host's init, and neither waits for the daemon nor ends with it.
+ * It is three processes. The starter (this program as spawned) enters the pod's cgroups, forks the entrant, reports and
+ * exits. The entrant joins the pod's namespaces, creates the PID namespace, forks pid 1 into it and exits. That leaves
+ * pid 1 a child of the host's init: it does not end with the daemon, and the daemon need not wait for it.
  *
- * Report on fd 3, one line: "ok PID START_TICKS OOM_SCORE_ADJ" or "error STAGE ERRNO".
+ * The report on fd 3 is one line: "ok PID START_TICKS OOM_SCORE_ADJ" or "error STAGE ERRNO".
  *
- * Pid 1 has no capability, uid and gid 65535 (KEELSON_NOBODY, where a user namespace does not have that), an empty
- * read-only root, no open file but /dev/null and the pod's name as its command line. It ends on SIGTERM and SIGINT,
- * and with it, by the kernel, all of its namespace. */
+ * Pid 1 has no capabilities, uid and gid 65535 (or KEELSON_NOBODY, for a user namespace that lacks 65535), an empty
+ * read-only root, no open file but /dev/null, and the pod's id as its command line. It exits on SIGTERM and SIGINT; the
+ * kernel then ends everything else in its namespace. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -32,35 +33,26 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "text.h"
+
 #define REPORT_FD 3
 #define NOBODY 65535
 
 extern char **environ;
 
-/* No stdio: its buffers would be resident memory in every pod. */
-static char *put_text(char *to, const char *text) {
-  while (*text != '\0') *to++ = *text++;
-  return to;
-}
-
-static char *put_number(char *to, unsigned long long number) {
-  char digits[24];
-  int n = 0;
-  do digits[n++] = (char)('0' + number % 10);
-  while ((number /= 10) > 0);
-  while (n > 0) *to++ = digits[--n];
-  return to;
-}
-
-static void put_line(char *line, char *end) {
-  *end++ = '\n';
-  if (write(REPORT_FD, line, (size_t)(end - line)) < 0) _exit(1);
+static void report(const struct text *line) {
+  if (write(REPORT_FD, line->start, text_length(line)) < 0) _exit(1);
 }
 
 static _Noreturn void fail(const char *stage, int err) {
-  char line[128];
-  char *at = put_text(put_text(put_text(line, "error "), stage), " ");
-  put_line(line, put_number(at, (unsigned long long)err));
+  char array[128];
+  struct text line = text_in(array, sizeof array);
+  put(&line, "error ");
+  put(&line, stage);
+  put(&line, " ");
+  put_number(&line, (unsigned long long)err);
+  put(&line, "\n");
+  report(&line);
   _exit(1);
 }
 
@@ -72,7 +64,7 @@ static void join_namespace(const char *path, int kind, const char *stage) {
 }
 
 static int clamp_oom_score(const char *wanted) {
-  /* Without CAP_SYS_RESOURCE it can only be raised (proc_pid_oom_score_adj(5)): then it stays what it is. */
+  /* Without CAP_SYS_RESOURCE it can only be raised (proc_pid_oom_score_adj(5)); otherwise it stays as it is. */
   if (wanted != NULL) {
     int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
     if (fd < 0) fail("oom_score_adj", errno);
@@ -86,24 +78,40 @@ static int clamp_oom_score(const char *wanted) {
   return atoi(text);
 }
 
+/* "/proc/PID" and what follows: at most 11 digits, and names of ours. */
+static void process_path(char path[static 64], int pid, const char *below) {
+  struct text text = text_in(path, 64);
+  put(&text, "/proc/");
+  put_number(&text, (unsigned long long)pid);
+  put(&text, below);
+}
+
+/* Field 22 of /proc/PID/stat, proc_pid_stat(5); false without it. */
+static bool start_ticks_in(const char *stat, unsigned long long *ticks) {
+  const char *at = strrchr(stat, ')'); /* the name before it may contain anything */
+  for (int field = 2; at != NULL && field < 22; field++) at = strchr(at + 1, ' ');
+  if (at == NULL || at[1] < '0' || at[1] > '9') return false;
+  *ticks = strtoull(at + 1, NULL, 10);
+  return true;
+}
+
 static unsigned long long start_ticks(int pid) {
-  char path[64], text[1024];
-  *put_text(put_number(put_text(path, "/proc/"), (unsigned long long)pid), "/stat") = '\0';
+  char path[64], stat[1024];
+  process_path(path, pid, "/stat");
   int fd = open(path, O_RDONLY | O_CLOEXEC);
-  ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+  ssize_t n = fd < 0 ? -1 : read(fd, stat, sizeof stat - 1);
   if (n < 0) fail("start_ticks", errno);
   close(fd);
-  text[n] = '\0';
-  char *at = strrchr(text, ')'); /* the name before it may hold anything */
-  for (int field = 2; at != NULL && field < 22; field++) at = strchr(at + 1, ' ');
-  if (at == NULL) fail("start_ticks", EIO);
-  return strtoull(at + 1, NULL, 10);
+  stat[n] = '\0';
+  unsigned long long ticks;
+  if (!start_ticks_in(stat, &ticks)) fail("start_ticks", EIO);
+  return ticks;
 }
 
 static void pin(int pid, const char *target) {
   if (target == NULL) return;
   char source[64];
-  *put_text(put_number(put_text(source, "/proc/"), (unsigned long long)pid), "/ns/pid") = '\0';
+  process_path(source, pid, "/ns/pid");
   int fd = open(target, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
   int err = errno;
   if (fd >= 0) {
@@ -121,15 +129,17 @@ static void pin(int pid, const char *target) {
 static void empty_root(void) {
   if (unshare(CLONE_NEWNS) != 0) fail("mount namespace", errno);
   if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) fail("private mounts", errno);
-  /* /proc only because it is there on every host: pivot_root(2) wants a mount point to start from. */
-  if (mount("keelson-pod-init", "/proc", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=4k,nr_inodes=2,mode=0555") != 0)
+  /* pivot_root(2) needs a mount point; /proc is a directory that every host has. */
+  if (mount("keelson-pod-init", "/proc", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+            "size=4k,nr_inodes=2,mode=0555") != 0)
     fail("empty root", errno);
   if (chdir("/proc") != 0) fail("empty root", errno);
-  /* The old root comes to lie over the new one and is taken off it again: pivot_root(2), NOTES. */
+  /* This stacks the old root on top of the new one, from where it is unmounted: pivot_root(2), NOTES. */
   if (syscall(SYS_pivot_root, ".", ".") != 0) fail("pivot_root", errno);
   if (umount2(".", MNT_DETACH) != 0) fail("detach host root", errno);
   if (chdir("/") != 0) fail("empty root", errno);
-  if (mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=4k,nr_inodes=2,mode=0555") != 0)
+  if (mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC,
+            "size=4k,nr_inodes=2,mode=0555") != 0)
     fail("read-only root", errno);
 }
 
@@ -137,7 +147,7 @@ static void drop_privileges(unsigned nobody) {
   for (int capability = 0; prctl(PR_CAPBSET_READ, capability) >= 0; capability++)
     if (prctl(PR_CAPBSET_DROP, capability) != 0) fail("bounding set", errno);
   prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-  /* By number: the C library's versions bring its thread machinery with them. */
+  /* By number, because the C library's functions would link its threads into this program. */
   if (syscall(SYS_setgroups, 0, NULL) != 0) fail("setgroups", errno);
   if (syscall(SYS_setresgid, nobody, nobody, nobody) != 0) fail("setresgid", errno);
   if (syscall(SYS_setresuid, nobody, nobody, nobody) != 0) fail("setresuid", errno);
@@ -153,15 +163,15 @@ static void end(int signal) {
   _exit(0);
 }
 
-static void heed_signals(void) {
-  /* A pid 1 gets only the signals it has a handler for, and SIGKILL from outside (pid_namespaces(7)). */
+static void handle_signals(void) {
+  /* A pid 1 gets only the signals that it has a handler for, and SIGKILL from outside (pid_namespaces(7)). */
   struct sigaction action;
   memset(&action, 0, sizeof action);
   action.sa_handler = end;
   sigaction(SIGTERM, &action, NULL);
   sigaction(SIGINT, &action, NULL);
-  /* Ignored, children never become zombies, orphans that are given to us included: the kernel reaps them
-   * without waking this process (wait(2), NOTES). */
+  /* With SIGCHLD ignored no child becomes a zombie, nor do orphans that pid 1 adopts: the kernel reaps them without
+   * waking this process (wait(2), NOTES). */
   action.sa_handler = SIG_IGN;
   action.sa_flags = SA_NOCLDWAIT;
   sigaction(SIGCHLD, &action, NULL);
@@ -177,9 +187,8 @@ static _Noreturn void be_init(unsigned nobody) {
     if (dup2(null_fd, fd) < 0) fail("stdio", errno);
   umask(0777);
 
-  heed_signals();
-  char *line = (char[]){"ready"};
-  put_line(line, line + 5);
+  handle_signals();
+  if (write(REPORT_FD, "ready\n", 6) < 0) _exit(1);
   syscall(436 /* close_range */, 3u, ~0u, 0u);
   for (int fd = 3; fd < 16; fd++) close(fd); /* before Linux 5.9 */
   for (;;) pause();
@@ -187,7 +196,7 @@ static _Noreturn void be_init(unsigned nobody) {
 
 /* ---- entrant and starter ---- */
 
-/* Tells the starter pid 1's number in its own PID namespace, which is the host's. */
+/* Sends the starter the pid of pid 1 as the host's PID namespace, which is the starter's, has it. */
 static _Noreturn void enter_pod(int to_starter) {
   const char *user = getenv("KEELSON_USERNS");
   join_namespace(getenv("KEELSON_NETNS"), CLONE_NEWNET, "netns");
@@ -211,9 +220,9 @@ static _Noreturn void enter_pod(int to_starter) {
   _exit(0);
 }
 
-/* ---- a connection of the sandbox's ---- */
+/* ---- connections to a port of the sandbox ---- */
 
-/* To 127.0.0.1, then ::1. The negative errno of the first when neither has a listener. */
+/* To 127.0.0.1, else to ::1. When neither accepts, the negative errno of the first. */
 static int connect_loopback(unsigned short port) {
   struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
   struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(port), .sin6_addr = IN6ADDR_LOOPBACK_INIT};
@@ -225,7 +234,7 @@ static int connect_loopback(unsigned short port) {
   return -err;
 }
 
-/* Returns at the end of what comes, or when one of the two is no more. */
+/* Returns at the end of the input, or when one of the two sockets fails. */
 static void copy(int from, int to) {
   static char buffer[65536];
   for (;;) {
@@ -249,7 +258,7 @@ broken:
 
 static _Noreturn void forward(const char *port) {
   int peer = connect_loopback((unsigned short)atoi(port));
-  /* The first byte tells how it went. */
+  /* The first byte is the outcome. */
   unsigned char answer = (unsigned char)(peer < 0 ? -peer : 0);
   fcntl(0, F_SETFL, fcntl(0, F_GETFL) & ~O_NONBLOCK);
   if (write(0, &answer, 1) != 1 || answer != 0) _exit(1);
@@ -266,7 +275,7 @@ static _Noreturn void forward(const char *port) {
 
 int main(int argc, char **argv) {
   if (argc == 2 && strcmp(argv[1], "--hold") == 0) {
-    heed_signals();
+    handle_signals();
     for (;;) pause();
   }
   if (argc == 3 && strcmp(argv[1], "--connect") == 0) forward(argv[2]);
@@ -277,22 +286,19 @@ int main(int argc, char **argv) {
   const char *pin_path = getenv("KEELSON_PIN");
   for (char **variable = environ; *variable != NULL; variable++) {
     if (strncmp(*variable, "KEELSON_CGROUP_", 15) != 0) continue;
-    const char *path = strchr(*variable, '=') + 1;
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    const char *equals = strchr(*variable, '=');
+    int fd = equals == NULL ? -1 : open(equals + 1, O_WRONLY | O_CLOEXEC);
     if (fd < 0 || write(fd, "0", 1) != 1) fail("cgroup", errno);
     close(fd);
   }
   int score = clamp_oom_score(oom);
 
-  /* pid 1 writes "ready" or an error into a pipe of our own, so that the daemon's gets one answer, ours. */
+  /* pid 1 writes "ready" or an error into a pipe between us, so that the daemon's gets one report, the starter's. */
   int inner[2], number[2];
   if (pipe2(inner, O_CLOEXEC) != 0 || pipe2(number, O_CLOEXEC) != 0) fail("pipe", errno);
-  int report = fcntl(REPORT_FD, F_DUPFD_CLOEXEC, 8);
-  if (report < 0) fail("pipe", errno);
   int entrant = fork();
   if (entrant < 0) fail("fork", errno);
   if (entrant == 0) {
-    close(report);
     close(inner[0]);
     close(number[0]);
     if (dup2(inner[1], REPORT_FD) < 0) _exit(1);
@@ -311,18 +317,21 @@ int main(int argc, char **argv) {
   waitpid(entrant, NULL, 0);
   if (!has_pid || length < 5 || memcmp(answer, "ready", 5) != 0) {
     if (has_pid) kill(pid, SIGKILL);
-    if (length > 0 && answer[0] == 'e') {
-      if (write(REPORT_FD, answer, (size_t)length) < 0) _exit(1);
-      _exit(1);
-    }
-    fail("pid 1", EIO);
+    if (length == 0 || answer[0] != 'e') fail("pid 1", EIO);
+    if (write(REPORT_FD, answer, (size_t)length) < 0) _exit(1);
+    _exit(1);
   }
   unsigned long long ticks = start_ticks(pid);
   pin(pid, pin_path);
-  char line[128];
-  char *at = put_number(put_text(line, "ok "), (unsigned long long)pid);
-  at = put_number(put_text(at, " "), ticks);
-  at = put_text(at, score < 0 ? " -" : " ");
-  put_line(line, put_number(at, (unsigned long long)(score < 0 ? -score : score)));
+  char array[128];
+  struct text line = text_in(array, sizeof array);
+  put(&line, "ok ");
+  put_number(&line, (unsigned long long)pid);
+  put(&line, " ");
+  put_number(&line, ticks);
+  put(&line, score < 0 ? " -" : " ");
+  put_number(&line, (unsigned long long)(score < 0 ? -score : score));
+  put(&line, "\n");
+  report(&line);
   _exit(0);
 }

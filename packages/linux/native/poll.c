@@ -1,4 +1,5 @@
-/* Calls a function each time an fd becomes ready for what was asked, for fds that Node has no class for. */
+/* Calls a function each time an fd becomes ready for what was asked, for fds that Node has no class for. A pidfd becomes
+ * readable when its process has ended. */
 #include "keelson.h"
 
 #include <uv.h>
@@ -30,6 +31,7 @@ static void poller_closed(uv_handle_t *handle) {
   poller_release(p);
 }
 
+/* The context stays until the handle is closed: it is in use when the callback itself calls this. */
 static void poller_close(struct poller *p) {
   if (p->closing) return;
   p->closing = true;
@@ -39,7 +41,8 @@ static void poller_close(struct poller *p) {
   uv_close((uv_handle_t *)&p->poll, poller_closed);
 }
 
-/* The thread ends, and with it whoever would have closed the fd: the other end is to see that. */
+/* The thread is ending, and with it the code that would have closed the fd. Closed here, the fd does not stay open for
+ * the rest of the process, and the other end sees that it is gone. */
 static void poller_cleanup(napi_async_cleanup_hook_handle hook, void *data) {
   struct poller *p = data;
   int fd = -1;
@@ -61,7 +64,7 @@ static void poller_ready(uv_poll_t *poll, int status, int events) {
   napi_handle_scope scope;
   napi_value function = NULL, receiver = NULL, unused, argument;
   if (p->closing || napi_open_handle_scope(env, &scope) != napi_ok) return;
-  /* An error is told by the next read or write. */
+  /* The next read or write reports the error. */
   if (status != 0) events = UV_READABLE | UV_WRITABLE;
   napi_get_reference_value(env, p->callback, &function);
   napi_create_object(env, &receiver);
@@ -73,7 +76,7 @@ static void poller_ready(uv_poll_t *poll, int status, int events) {
   napi_close_handle_scope(env, scope);
 }
 
-/* poll(fd, callback) -> handle, asleep. The fd stays the caller's, to be closed after pollClose. */
+/* poll(fd, callback) -> handle, waiting for nothing yet. The fd stays the caller's, to be closed after pollClose. */
 static napi_value js_poll(napi_env env, napi_callback_info info) {
   napi_value v[2], name, resource, external;
   napi_valuetype type;
@@ -119,9 +122,20 @@ static napi_value js_poll_events(napi_env env, napi_callback_info info) {
   struct poller *p = arg_poller(env, v[0]);
   if (p == NULL) return NULL;
   if (p->closing) return js_undefined(env);
-  int rc = events == 0 ? uv_poll_stop(&p->poll) : uv_poll_start(&p->poll, events & (UV_READABLE | UV_WRITABLE), poller_ready);
+  events &= UV_READABLE | UV_WRITABLE;
+  int rc = events == 0 ? uv_poll_stop(&p->poll) : uv_poll_start(&p->poll, events, poller_ready);
   if (rc == 0) return js_undefined(env);
   return throw_errno(env, -rc, "uv_poll_start", NULL, "poll an fd");
+}
+
+/* pollUnref(handle): waiting for it no longer keeps the event loop running */
+static napi_value js_poll_unref(napi_env env, napi_callback_info info) {
+  napi_value v[1];
+  if (!args_read(env, info, 1, v)) return NULL;
+  struct poller *p = arg_poller(env, v[0]);
+  if (p == NULL) return NULL;
+  uv_unref((uv_handle_t *)&p->poll);
+  return js_undefined(env);
 }
 
 static napi_value js_poll_close(napi_env env, napi_callback_info info) {
@@ -136,5 +150,6 @@ static napi_value js_poll_close(napi_env env, napi_callback_info info) {
 void init_poll(napi_env env, napi_value exports) {
   export_function(env, exports, "poll", js_poll);
   export_function(env, exports, "pollEvents", js_poll_events);
+  export_function(env, exports, "pollUnref", js_poll_unref);
   export_function(env, exports, "pollClose", js_poll_close);
 }

@@ -6,9 +6,9 @@
 #include <stdatomic.h>
 #include <time.h>
 
-static atomic_bool warm;
+static atomic_bool is_warm;
 
-bool pool_is_warm(void) { return atomic_load(&warm); }
+bool pool_is_warm(void) { return atomic_load(&is_warm); }
 
 struct barrier {
   pthread_mutex_t mutex;
@@ -41,7 +41,7 @@ static void met(napi_env env, napi_status status, void *data) {
   napi_delete_async_work(env, m->work);
   free(m);
   if (--b->left > 0) return;
-  if (b->most >= b->wanted) atomic_store(&warm, true);
+  if (b->most >= b->wanted) atomic_store(&is_warm, true);
   napi_value count = js_number(env, b->most);
   if (count != NULL) napi_resolve_deferred(env, b->deferred, count);
   pthread_cond_destroy(&b->changed);

@@ -1,11 +1,11 @@
-/* Finds out where paths lead, in a process of its own: a path on a network file system whose server is gone holds
- * whoever asks, and no signal ends that.
+/* Finds out where paths lead, in a process of its own: a path on a network file system whose server is gone blocks the
+ * process that looks it up, and no signal ends that.
  *
- *     resolve-paths [MODE]       paths on stdin, each with a NUL after it; what is not there is made as directories of
- *                                MODE, octal, when that is given
+ *     resolve-paths [MODE]       reads paths from stdin, each with a NUL after it; with MODE, in octal, it makes what is
+ *                                missing as directories of that mode
  *
- * On stdout for each, also with a NUL after it: "0 d PATH" with the path free of links to a directory and
- * "0 - PATH" to anything else; "ERRNO resolve"; or, of one that was not there, "ERRNO make". */
+ * For each it prints to stdout, also with a NUL after it: "0 d PATH", with the path free of links, for a directory and
+ * "0 - PATH" for anything else; or "ERRNO resolve"; or "ERRNO make" when a missing one could not be made. */
 #include <errno.h>
 #include <limits.h>
 #include <stdbool.h>
@@ -13,8 +13,9 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-/* mkdir -p: what is there already, even a file, is left to whoever looks next. */
+/* mkdir -p of an absolute path. What exists, even a file, is no error here: the lookup that follows sees it. */
 static int make_directories(char *path, mode_t mode) {
+  if (path[0] != '/') return errno = ENOENT, -1;
   for (char *at = path + 1;; at++) {
     if (*at != '/' && *at != '\0') continue;
     char end = *at;
@@ -44,13 +45,19 @@ static void answer(char *path, const char *mode) {
   printf("%d %s", errno, stage);
 }
 
-int main(int argc, char **argv) {
-  const char *mode = argc > 1 ? argv[1] : NULL;
+static void answer_all(FILE *questions, const char *mode) {
   char *path = NULL;
   size_t size = 0;
-  while (getdelim(&path, &size, '\0', stdin) > 0) {
+  ssize_t length;
+  /* Without its NUL the last one is only the start of a path, from a client that was killed: nothing must be made there. */
+  while ((length = getdelim(&path, &size, '\0', questions)) > 0 && path[length - 1] == '\0') {
     answer(path, mode);
     putchar('\0');
   }
+  free(path);
+}
+
+int main(int argc, char **argv) {
+  answer_all(stdin, argc > 1 ? argv[1] : NULL);
   return fflush(stdout) == 0 ? 0 : 1;
 }

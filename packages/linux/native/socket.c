@@ -41,21 +41,29 @@ static napi_value js_connect_seqpacket(napi_env env, napi_callback_info info) {
   return throw_errno(env, err, fd < 0 ? "socket" : "connect", dir, "connect to %s/%s", dir, name);
 }
 
-/* socketPair(hasPackets) -> { a, b }, non-blocking */
-static napi_value js_socket_pair(napi_env env, napi_callback_info info) {
-  napi_value v[1];
-  bool has_packets;
+static napi_value socket_pair(napi_env env, int type) {
   int fds[2];
   napi_value result;
-  if (!args_read(env, info, 1, v) || !arg_bool(env, v[0], "hasPackets", &has_packets)) return NULL;
-  if (socketpair(AF_UNIX, (has_packets ? SOCK_SEQPACKET : SOCK_STREAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) != 0) {
+  if (napi_create_object(env, &result) != napi_ok) return NULL;
+  if (socketpair(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) != 0) {
     int err = errno;
     return throw_errno(env, err, "socketpair", NULL, "make a pair of sockets");
   }
-  if (napi_create_object(env, &result) != napi_ok) return NULL;
   set_property(env, result, "a", js_number(env, fds[0]));
   set_property(env, result, "b", js_number(env, fds[1]));
   return result;
+}
+
+/* streamPair() -> { a, b }, non-blocking */
+static napi_value js_stream_pair(napi_env env, napi_callback_info info) {
+  (void)info;
+  return socket_pair(env, SOCK_STREAM);
+}
+
+/* seqpacketPair() -> { a, b }, non-blocking */
+static napi_value js_seqpacket_pair(napi_env env, napi_callback_info info) {
+  (void)info;
+  return socket_pair(env, SOCK_SEQPACKET);
 }
 
 /* receivePacket(fd, buffer) -> bytes, 0 at the end, -1 when there is none now */
@@ -133,7 +141,7 @@ static napi_value js_accept_socket(napi_env env, napi_callback_info info) {
   return throw_errno(env, err, "accept4", NULL, "accept on fd %d", fd);
 }
 
-/* receiveFd(fd) -> the first fd of a message, -1 when there is no message now, -2 at the end or when one has no fd */
+/* receiveFd(fd) -> the first fd of a message, -1 when there is no message now, -2 at the end or for one without an fd */
 static napi_value js_receive_fd(napi_env env, napi_callback_info info) {
   napi_value v[1];
   int fd, received = -2;
@@ -143,7 +151,9 @@ static napi_value js_receive_fd(napi_env env, napi_callback_info info) {
     char bytes[CMSG_SPACE(sizeof(int))];
   } control;
   struct iovec part = {.iov_base = data, .iov_len = sizeof data};
-  struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
+  /* CMSG_LEN, and not the size with its padding, where a second fd would fit: the kernel drops what has no room. */
+  struct msghdr message = {
+      .msg_iov = &part, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = CMSG_LEN(sizeof(int))};
   ssize_t n;
   if (!args_read(env, info, 1, v) || !arg_int(env, v[0], "fd", &fd)) return NULL;
   do n = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
@@ -151,9 +161,9 @@ static napi_value js_receive_fd(napi_env env, napi_callback_info info) {
   int err = errno;
   if (n < 0 && err == EAGAIN) return js_number(env, -1);
   if (n < 0) return throw_errno(env, err, "recvmsg", NULL, "receive an fd from fd %d", fd);
-  for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c != NULL; c = CMSG_NXTHDR(&message, c))
-    if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len >= CMSG_LEN(sizeof(int)) && received < 0)
-      memcpy(&received, CMSG_DATA(c), sizeof received);
+  struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+  if (c != NULL && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int)))
+    memcpy(&received, CMSG_DATA(c), sizeof received);
   return js_number(env, received);
 }
 
@@ -230,7 +240,8 @@ static napi_value js_socket_error(napi_env env, napi_callback_info info) {
 
 void init_socket(napi_env env, napi_value exports) {
   export_function(env, exports, "connectSeqpacket", js_connect_seqpacket);
-  export_function(env, exports, "socketPair", js_socket_pair);
+  export_function(env, exports, "streamPair", js_stream_pair);
+  export_function(env, exports, "seqpacketPair", js_seqpacket_pair);
   export_function(env, exports, "receivePacket", js_receive_packet);
   export_function(env, exports, "sendPacket", js_send_packet);
   export_function(env, exports, "shutdownWrite", js_shutdown_write);

@@ -30,38 +30,45 @@ struct spawn {
   const char *volatile culprit;
 };
 
-static void child_fail(struct spawn *s, const char *step, const char *culprit) {
+ON_BORROWED_STACK static void child_fail(struct spawn *s, const char *step, const char *culprit) {
   s->err = errno;
   s->step = step;
   s->culprit = culprit;
   _exit(127);
 }
 
-static void child_exec(struct spawn *s) {
+/* Takes entries off a PATH until one gives a path of the file that has room; false at the end. */
+ON_BORROWED_STACK static bool next_candidate(const char **path, const char *file, char *to, size_t room) {
+  size_t file_length = strlen(file);
+  while (*path != NULL && **path != '\0') {
+    const char *start = *path, *end = strchr(start, ':');
+    size_t length = end != NULL ? (size_t)(end - start) : strlen(start);
+    *path = end != NULL ? end + 1 : NULL;
+    /* An empty entry would mean the working directory: not here. */
+    if (length == 0 || length + 1 + file_length >= room) continue;
+    memcpy(to, start, length);
+    to[length] = '/';
+    memcpy(to + length + 1, file, file_length + 1);
+    return true;
+  }
+  return false;
+}
+
+ON_BORROWED_STACK static void child_exec(struct spawn *s) {
   if (strchr(s->file, '/') != NULL) {
     execve(s->file, s->argv, s->envp);
     return;
   }
   char candidate[4096];
-  size_t file_length = strlen(s->file);
   int err = ENOENT;
-  for (const char *start = s->path; start != NULL && *start != '\0';) {
-    const char *end = strchr(start, ':');
-    size_t length = end != NULL ? (size_t)(end - start) : strlen(start);
-    /* An empty entry would mean the working directory: not here. */
-    if (length > 0 && length + 1 + file_length < sizeof candidate) {
-      memcpy(candidate, start, length);
-      candidate[length] = '/';
-      memcpy(candidate + length + 1, s->file, file_length + 1);
-      execve(candidate, s->argv, s->envp);
-      if (errno != ENOENT && errno != ENOTDIR) err = errno;
-    }
-    start = end != NULL ? end + 1 : NULL;
+  for (const char *path = s->path; next_candidate(&path, s->file, candidate, sizeof candidate);) {
+    execve(candidate, s->argv, s->envp);
+    if (errno != ENOENT && errno != ENOTDIR) err = errno;
   }
   errno = err;
 }
 
-static int child_main(void *data) {
+ON_BORROWED_STACK static int child_main(void *data) {
   struct spawn *s = data;
 
   if (s->oom_score_adj != NULL) {
@@ -155,9 +162,9 @@ static napi_value start(napi_env env, struct spawn *s) {
   return result;
 }
 
-/* spawn(file, argv, envp, cwd | null, fds: Int32Array, newSession, cgroupProcs, oomScoreAdj | null, takesTerminal) */
+/* spawn({ file, argv, env, cwd, fds: Int32Array, newSession, cgroupProcs, oomScoreAdj, takesTerminal }) */
 static napi_value js_spawn(napi_env env, napi_callback_info info) {
-  napi_value v[9];
+  napi_value call;
   AUTO_STRING file = NULL;
   AUTO_STRING cwd = NULL;
   AUTO_STRING oom_score_adj = NULL;
@@ -165,20 +172,15 @@ static napi_value js_spawn(napi_env env, napi_callback_info info) {
   AUTO_STRINGS envp = NULL;
   AUTO_STRINGS cgroups = NULL;
   struct spawn s = {0};
-  bool is_array = false;
-  napi_typedarray_type type;
-  void *fds;
-  if (!args_read(env, info, 9, v) || !arg_string(env, v[0], "file", &file) || !arg_strings(env, v[1], "args", &argv) ||
-      !arg_strings(env, v[2], "env", &envp) || !arg_optional_string(env, v[3], "cwd", &cwd) ||
-      !arg_bool(env, v[5], "newSession", &s.new_session) || !arg_strings(env, v[6], "cgroups", &cgroups) ||
-      !arg_optional_string(env, v[7], "oomScoreAdj", &oom_score_adj) || !arg_bool(env, v[8], "takesTerminal", &s.takes_terminal))
+  if (!args_read(env, info, 1, &call) || !property_string(env, call, "file", &file) ||
+      !property_strings(env, call, "argv", &argv) || !property_strings(env, call, "env", &envp) ||
+      !property_optional_string(env, call, "cwd", &cwd) ||
+      !property_bool(env, call, "newSession", &s.new_session) ||
+      !property_strings(env, call, "cgroupProcs", &cgroups) ||
+      !property_optional_string(env, call, "oomScoreAdj", &oom_score_adj) ||
+      !property_bool(env, call, "takesTerminal", &s.takes_terminal) ||
+      !property_ints(env, call, "fds", &s.fds, &s.fd_count))
     return NULL;
-  if (napi_is_typedarray(env, v[4], &is_array) != napi_ok || !is_array ||
-      napi_get_typedarray_info(env, v[4], &type, &s.fd_count, &fds, NULL, NULL) != napi_ok || type != napi_int32_array)
-    return throw_type(env, "fds", "an Int32Array");
-  s.fds = malloc((s.fd_count + 1) * sizeof *s.fds);
-  if (s.fds == NULL) return throw_errno(env, ENOMEM, "malloc", NULL, "spawn %s", file);
-  if (s.fd_count > 0) memcpy(s.fds, fds, s.fd_count * sizeof *s.fds);
   s.file = file;
   s.cwd = cwd;
   s.argv = argv;

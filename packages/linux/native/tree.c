@@ -333,20 +333,26 @@ static void tree_destroy(struct op *base) {
   free(o);
 }
 
-/* tree(path, remove, async) */
-static napi_value js_tree(napi_env env, napi_callback_info info) {
-  napi_value v[3];
-  bool async;
+static napi_value start(napi_env env, napi_callback_info info, bool remove) {
+  napi_value v[1];
   struct tree_op *o = calloc(1, sizeof *o);
   if (o == NULL) return throw_errno(env, ENOMEM, "malloc", NULL, "walk a tree");
+  o->remove = remove;
   o->op.run = tree_run;
   o->op.result = tree_result;
   o->op.destroy = tree_destroy;
-  if (args_read(env, info, 3, v) && arg_string(env, v[0], "path", &o->path) &&
-      arg_bool(env, v[1], "remove", &o->remove) && arg_bool(env, v[2], "async", &async))
-    return op_start(env, &o->op, async);
+  if (args_read(env, info, 1, v) && arg_string(env, v[0], "path", &o->path))
+    return op_start(env, &o->op, wants_promise(env, info));
   tree_destroy(&o->op);
   return NULL;
 }
 
-void init_tree(napi_env env, napi_value exports) { export_function(env, exports, "tree", js_tree); }
+/* removeTree(path) */
+static napi_value js_remove_tree(napi_env env, napi_callback_info info) { return start(env, info, true); }
+/* diskUsage(path) -> { bytes, inodes } */
+static napi_value js_disk_usage(napi_env env, napi_callback_info info) { return start(env, info, false); }
+
+void init_tree(napi_env env, napi_value exports) {
+  export_operation(env, exports, "removeTree", js_remove_tree);
+  export_operation(env, exports, "diskUsage", js_disk_usage);
+}

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { closeSync, mkdtempSync, openSync, readFileSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -8,7 +8,7 @@ import { after, before, describe, test } from "node:test";
 import { inOwnSandbox } from "@keelson/testkit/host-sandbox.ts";
 import { countProcesses, readFiles, readNetDev } from "./batch.ts";
 import { readCgroupUsages } from "./cgroup-usage.ts";
-import { cgroupDirs, createCgroup, detectCgroups } from "./cgroup.ts";
+import { cgroupDirs, createCgroup, detectCgroups, killCgroup, removeCgroup } from "./cgroup.ts";
 import { createNamespaces, unpinNamespace } from "./namespace.ts";
 import { parseNetDev } from "./net-dev.ts";
 
@@ -73,15 +73,16 @@ describe("reads in one go", { skip: inOwnSandbox() ? false : "needs a sandbox of
       "sh",
       [
         "-c",
-        "read _; x=$(head -c 2000000 /dev/zero | tr '\\0' x); i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; read _",
+        "read _; x=$(head -c 2000000 /dev/zero | tr '\\0' x); echo filled; i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; read _",
       ],
-      { stdio: ["pipe", "ignore", "inherit"] },
+      { stdio: ["pipe", "pipe", "inherit"] },
     );
     try {
       for (const cgroup of cgroupDirs(layout, "/keelson-batch"))
         writeFileSync(join(cgroup, "cgroup.procs"), String(child.pid));
       const [idle] = await readCgroupUsages(layout, ["/keelson-batch"], "all");
       child.stdin.write("go\n");
+      await new Promise((resolve) => child.stdout.once("data", resolve)); // from here on the shell is alone
       let busy = idle;
       while (busy!.cpu!.usageNs < idle!.cpu!.usageNs + 50_000_000n)
         [busy] = await readCgroupUsages(layout, ["/keelson-batch"], "all");
@@ -92,10 +93,8 @@ describe("reads in one go", { skip: inOwnSandbox() ? false : "needs a sandbox of
       assert.equal(brief!.memory, undefined);
       assert.equal(gone, undefined);
     } finally {
-      const ended = new Promise((resolve) => child.once("exit", resolve));
-      child.kill("SIGKILL");
-      await ended;
-      for (const cgroup of cgroupDirs(layout, "/keelson-batch")) rmdirSync(cgroup);
+      await killCgroup(layout, "/keelson-batch");
+      await removeCgroup(layout, "/keelson-batch");
     }
   });
 });

@@ -19,25 +19,17 @@ export function statfs(path: string): FileSystemStat {
   return native.statfs(path);
 }
 
-export interface LockOptions {
-  /** Shared when false. */
-  exclusive?: boolean;
-  /** Wait for it, which stops the thread. */
-  wait?: boolean;
-}
-
-const LOCK_SH = 1;
-const LOCK_EX = 2;
-const LOCK_NB = 4;
-
-/** flock(2); it goes with the last copy of the fd. False when another holds it. Throws SystemError. */
-export function flock(fd: number, { exclusive = true, wait = false }: LockOptions = {}): boolean {
-  return native.flock(fd, (exclusive ? LOCK_EX : LOCK_SH) | (wait ? 0 : LOCK_NB));
+/**
+ * Takes the exclusive lock of an open file, flock(2), until the last copy of the fd is closed. Returns false when it is
+ * held already. Throws SystemError.
+ */
+export function flock(fd: number): boolean {
+  return native.flock(fd);
 }
 
 /** lsetxattr(2): of a symlink itself. Throws SystemError: ENOTSUP where the file system has none. */
 export function lsetxattr(path: Path, name: string, value: Uint8Array): void {
-  native.lsetxattr(path, name, value, 0);
+  native.lsetxattr(path, name, value);
 }
 
 /** lgetxattr(2); null when there is no such attribute. Throws SystemError. */
@@ -65,22 +57,7 @@ export function utimensat(path: Path, atimeNs: bigint, mtimeNs: bigint, nofollow
   native.utimensat(path, atimeNs, mtimeNs, nofollow);
 }
 
-/** Swaps two paths in one step, renameat2(2) RENAME_EXCHANGE. Throws SystemError. */
-export function renameExchange(a: Path, b: Path): void {
-  native.exchange(a, b);
-}
-
-/** Makes the entries of a directory durable, fsync(2). Throws SystemError. */
-export function fsyncDir(path: string): void {
-  void native.sync(path, -1, false);
-}
-
-/** The same on libuv's pool. */
-export async function fsyncDirAsync(path: string): Promise<void> {
-  await native.sync(path, -1, true);
-}
-
 /** Writes all of the file system of an open file to disk, syncfs(2), on libuv's pool. Throws SystemError. */
 export async function syncfs(fd: number): Promise<void> {
-  await native.sync(null, fd, true);
+  await native.syncfs(fd);
 }

@@ -2,17 +2,7 @@ import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import {
-  MS,
-  bindMount,
-  mount,
-  mountsUnder,
-  readMounts,
-  setPropagation,
-  unmount,
-  unmountAllUnder,
-  unmountAsync,
-} from "./mount.ts";
+import { MS, bindMount, mount, mountsUnder, readMounts, unmount, unmountAllUnder, unmountAsync } from "./mount.ts";
 import type { MountInfo } from "./mount.ts";
 import { ownMounts } from "./testing/host-mounts.ts";
 
@@ -80,11 +70,11 @@ if (base !== undefined) {
   test("propagation is set and read", () => {
     const target = dir("prop");
     mount({ source: "t", target, fstype: "tmpfs" });
-    setPropagation(target, "shared");
+    mount({ target, flags: MS.SHARED });
     assert.ok((at(target)?.shared ?? 0) > 0);
-    setPropagation(target, "rslave"); // alone in its peer group, a slave becomes private
+    mount({ target, flags: MS.SLAVE | MS.REC }); // alone in its peer group, a slave becomes private
     assert.equal(at(target)?.shared, undefined);
-    setPropagation(target, "unbindable");
+    mount({ target, flags: MS.UNBINDABLE });
     assert.equal(at(target)?.unbindable, true);
   });
 

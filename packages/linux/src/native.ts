@@ -2,68 +2,36 @@ import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 
-/** What the addon exports: thin, positional, named after the modules that dress it up. See native/*.c. */
+/**
+ * What the addon exports: thin, and named after the modules that wrap it (native/*.c). Calls of many arguments take an
+ * object, of which every property must be there. An operation blocks its thread; the same with `Async` runs on libuv's
+ * pool.
+ */
 interface Native {
-  mount(source: Path | null, target: Path, fstype: string | null, flags: number, data: Path | null): void;
-  unmount(target: Path, flags: number, async: false): void;
-  unmount(target: Path, flags: number, async: true): Promise<void>;
-  bind(
-    source: Path,
-    target: Path,
-    recursive: boolean,
-    readonly: number,
-    propagation: number,
-    oldCalls: boolean,
-    idmap: string | null,
-    async: boolean,
-  ): Promise<void> | undefined;
-  overlay(
-    target: string,
-    lower: readonly string[],
-    upper: string | null,
-    work: string | null,
-    options: readonly string[],
-    readonly: boolean,
-    method: number,
-    async: boolean,
-  ): Promise<void> | undefined;
-  createNamespaces(
-    net: string | null,
-    ipc: string | null,
-    uts: string | null,
-    hostname: string | null,
-    sysctls: readonly string[],
-    loopbackUp: boolean,
-    user: string | null,
-    uidMap: string | null,
-    gidMap: string | null,
-    rootUid: number,
-    async: boolean,
-  ): Promise<void> | undefined;
-  unpinNamespace(path: string, async: boolean): Promise<void> | undefined;
-  spawn(
-    file: string,
-    argv: readonly string[],
-    env: readonly string[],
-    cwd: string | null,
-    fds: Int32Array,
-    newSession: boolean,
-    cgroupProcs: readonly string[],
-    oomScoreAdj: string | null,
-    takesTerminal: boolean,
-  ): { pid: number; pidfd: number };
+  mount(call: MountCall): void;
+  unmount(target: Path, flags: number): void;
+  unmountAsync(target: Path, flags: number): Promise<void>;
+  bind(call: BindCall): void;
+  bindAsync(call: BindCall): Promise<void>;
+  overlay(call: OverlayCall): void;
+  overlayAsync(call: OverlayCall): Promise<void>;
+  createNamespaces(call: NamespacesCall): void;
+  createNamespacesAsync(call: NamespacesCall): Promise<void>;
+  unpinNamespace(path: string): void;
+  unpinNamespaceAsync(path: string): Promise<void>;
+  spawn(call: SpawnCall): { pid: number; pidfd: number };
   pidfdOpen(pid: number): number;
   pidfdSendSignal(pidfd: number, signal: number): boolean;
   waitPidfd(pidfd: number): { code: number; signal: number; cpuUserUs: number; cpuSystemUs: number } | null;
-  watch(fd: number, keepAlive: boolean, callback: () => void): WatchHandle;
-  unwatch(handle: WatchHandle): void;
   poll(fd: number, callback: (events: number) => void): PollHandle;
   pollEvents(handle: PollHandle, events: number): void;
+  pollUnref(handle: PollHandle): void;
   pollClose(handle: PollHandle): void;
   openPty(isRaw: boolean): { masterFd: number; slaveFd: number };
   resizePty(fd: number, rows: number, columns: number): void;
   connectSeqpacket(dir: string, name: string): number;
-  socketPair(hasPackets: boolean): { a: number; b: number };
+  streamPair(): { a: number; b: number };
+  seqpacketPair(): { a: number; b: number };
   receivePacket(fd: number, buffer: Uint8Array): number;
   sendPacket(fd: number, bytes: Uint8Array): boolean;
   shutdownWrite(fd: number): void;
@@ -81,8 +49,8 @@ interface Native {
     inodes: bigint;
     inodesFree: bigint;
   };
-  flock(fd: number, operation: number): boolean;
-  lsetxattr(path: Path, name: string, value: Uint8Array, flags: number): void;
+  flock(fd: number): boolean;
+  lsetxattr(path: Path, name: string, value: Uint8Array): void;
   lremovexattr(path: Path, name: string): void;
   lgetxattr(path: Path, name: string): Buffer | null;
   llistxattr(path: Path): Buffer;
@@ -93,9 +61,11 @@ interface Native {
   close(fd: number): void;
   mkfifo(path: Path, mode: number): void;
   spliceToFile(pipe: number, file: number, offset: number, maxBytes: number): number;
-  exchange(a: Path, b: Path): void;
-  sync(path: string | null, fd: number, async: boolean): Promise<void> | undefined;
-  tree(path: Path, remove: boolean, async: boolean): unknown;
+  syncfs(fd: number): Promise<void>;
+  removeTree(path: Path): void;
+  removeTreeAsync(path: Path): Promise<void>;
+  diskUsage(path: Path): { bytes: number; inodes: number };
+  diskUsageAsync(path: Path): Promise<{ bytes: number; inodes: number }>;
   enterRoot(dir: string): void;
   leaveRoot(): void;
   readFiles(paths: readonly string[]): Promise<(string | null)[]>;
@@ -104,18 +74,72 @@ interface Native {
   warmPool(timeoutMs: number): Promise<number>;
 }
 
-/** A path as text, or as bytes where it may be no UTF-8. */
-export type Path = string | Uint8Array;
-
-export interface WatchHandle {
-  readonly watchHandle: unique symbol;
+interface MountCall {
+  source: Path | null;
+  target: Path;
+  fstype: string | null;
+  flags: number;
+  data: Path | null;
 }
+
+interface BindCall {
+  source: Path;
+  target: Path;
+  isRecursive: boolean;
+  /** 0 writable, 1 read-only, 2 with all mounts below. */
+  readonly: number;
+  /** MS_*, or 0 to leave it. */
+  propagation: number;
+  usesOldCalls: boolean;
+  idmap: string | null;
+}
+
+interface OverlayCall {
+  target: string;
+  lowerDirs: readonly string[];
+  upperDir: string | null;
+  workDir: string | null;
+  options: readonly string[];
+  isReadonly: boolean;
+  /** 0 what the kernel has, 1 fsconfig(2), 2 mount(2), 3 mount(2) with layers by fd. */
+  method: number;
+}
+
+interface NamespacesCall {
+  net: string | null;
+  ipc: string | null;
+  uts: string | null;
+  hostname: string | null;
+  /** Path, value, path, value … */
+  sysctls: readonly string[];
+  isLoopbackUp: boolean;
+  user: string | null;
+  uidMap: string | null;
+  gidMap: string | null;
+  /** What the user namespace's root is on the host; -1 for none. */
+  rootUid: number;
+}
+
+interface SpawnCall {
+  file: string;
+  argv: readonly string[];
+  env: readonly string[];
+  cwd: string | null;
+  fds: Int32Array;
+  newSession: boolean;
+  cgroupProcs: readonly string[];
+  oomScoreAdj: string | null;
+  takesTerminal: boolean;
+}
+
+/** A path as text, or as bytes where it may not be UTF-8. */
+export type Path = string | Uint8Array;
 
 export interface PollHandle {
   readonly pollHandle: unique symbol;
 }
 
-/** Finds a file that build.mjs made: in the checkout, or beside the bundle that ships. */
+/** The path of a file that build.mjs built: in the checkout, or beside the bundle that ships. Throws Error. */
 export function builtFile(name: string): string {
   const places = ["../build/", "./"].map((place) => fileURLToPath(new URL(place + name, import.meta.url)));
   const found = places.find((place) => existsSync(place));

@@ -1,26 +1,32 @@
 import { native } from "./native.ts";
 
-/** poll(2)'s questions, as libuv numbers them. */
+/** The events of poll(2), as libuv numbers them. */
 export const pollReadable = 1;
 export const pollWritable = 2;
 
 /**
- * Asks the event loop when an fd is ready; asleep until `want` says for what. The fd is the caller's, closed after this; when
- * the thread ends before, the fd is closed with it.
+ * Has the event loop say when an fd is ready; nothing is waited for until `want`. The caller closes the fd after disposing
+ * of this. When the thread ends first, the fd is closed with it.
  */
 export class Poll implements Disposable {
   readonly #handle: ReturnType<typeof native.poll>;
   #events = 0;
 
+  /** Throws SystemError: EPERM for a regular file, EEXIST when this thread polls the fd already. */
   constructor(fd: number, onReady: (events: number) => void) {
     this.#handle = native.poll(fd, onReady);
   }
 
-  /** Of pollReadable and pollWritable; 0 for none. */
+  /** Sets what to wait for, of pollReadable and pollWritable; 0 for nothing. `onReady` is called again until it changes. */
   want(events: number): void {
     if (events === this.#events) return;
     this.#events = events;
     native.pollEvents(this.#handle, events);
+  }
+
+  /** Waiting for this fd no longer keeps the event loop running. */
+  unref(): void {
+    native.pollUnref(this.#handle);
   }
 
   [Symbol.dispose](): void {

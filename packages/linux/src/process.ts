@@ -1,19 +1,20 @@
 import { isErrno } from "./errno.ts";
 import { native } from "./native.ts";
 import { closeFd } from "./pipe.ts";
+import { Poll, pollReadable } from "./poll.ts";
 import { processStartTicks } from "./procfs.ts";
 
-/** pidfd_open(2); close it with closeSync. Throws SystemError: ESRCH when there is no such process, also EINVAL for threads. */
+/** pidfd_open(2); close it with closeFd. Throws SystemError: ESRCH when there is no such process, EINVAL for a thread. */
 export function openPidfd(pid: number): number {
   return native.pidfdOpen(pid);
 }
 
-/** pidfd_send_signal(2); signal 0 only asks. False when the process has ended. Throws SystemError. */
+/** pidfd_send_signal(2); signal 0 only checks. False when the process has ended. Throws SystemError. */
 export function signalPidfd(pidfd: number, signal: number): boolean {
   return native.pidfdSendSignal(pidfd, signal);
 }
 
-/** A pidfd of the process that started then, or -1: its number may have been given to another since. */
+/** A pidfd of the process that started at that time, or -1: its pid may belong to another one now. */
 function openProcess(pid: number, startTicks: number): number {
   let fd: number;
   try {
@@ -22,13 +23,16 @@ function openProcess(pid: number, startTicks: number): number {
     if (isErrno(error, "ESRCH", "EINVAL")) return -1;
     throw error;
   }
-  // Read after the open: if the number still is the one we know now, it was when the fd was opened.
+  // Read after the open: if the pid belongs to our process now, it did when the fd was opened.
   if (processStartTicks(pid) === startTicks) return fd;
   closeFd(fd);
   return -1;
 }
 
-/** Sends a signal to exactly the process that was recorded. False when it is gone, its number reused or not. Throws SystemError. */
+/**
+ * Sends a signal to exactly the process that was recorded. False when it is gone, whether or not its pid was reused.
+ * Throws SystemError.
+ */
 export function signalProcess(pid: number, startTicks: number, signal: number): boolean {
   const fd = openProcess(pid, startTicks);
   if (fd < 0) return false;
@@ -40,8 +44,9 @@ export function signalProcess(pid: number, startTicks: number, signal: number): 
 }
 
 /**
- * Calls onExit once, later, when the process has ended (at once, but never within this call, when it is gone already).
- * For processes that are not our children, so without an exit code. Dispose it to stop watching. Keeps no event loop alive.
+ * Calls onExit once when the process has ended; when it is gone already, then soon, but never within this call. For
+ * processes that are not our children, so without an exit code. Dispose of it to stop watching. Watching does not keep the
+ * event loop running.
  */
 export function watchProcess(pid: number, startTicks: number, onExit: () => void): Disposable {
   const fd = openProcess(pid, startTicks);
@@ -49,20 +54,18 @@ export function watchProcess(pid: number, startTicks: number, onExit: () => void
     const immediate = setImmediate(onExit);
     return { [Symbol.dispose]: () => clearImmediate(immediate) };
   }
-  let isDone = false;
-  const finish = (): void => {
-    isDone = true;
+  let isWatching = true;
+  const stop = (): void => {
+    if (!isWatching) return;
+    isWatching = false;
+    poll[Symbol.dispose]();
     closeFd(fd);
   };
-  const handle = native.watch(fd, false, () => {
-    finish();
+  const poll = new Poll(fd, () => {
+    stop();
     onExit();
   });
-  return {
-    [Symbol.dispose]() {
-      if (isDone) return;
-      native.unwatch(handle);
-      finish();
-    },
-  };
+  poll.unref();
+  poll.want(pollReadable);
+  return { [Symbol.dispose]: stop };
 }

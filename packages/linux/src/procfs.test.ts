@@ -7,7 +7,6 @@ import {
   parseStat,
   parseStatus,
   processStartTicks,
-  pssBytes,
   readStat,
   readStatus,
 } from "./procfs.ts";
@@ -23,11 +22,7 @@ test("a process's name may hold whatever it likes", () => {
       name,
       state: "S",
       parentPid: 1,
-      processGroup: 12,
       session: 13,
-      userTicks: 55,
-      systemTicks: 66,
-      threads: 7,
       startTicks: 168059,
     });
   }
@@ -51,11 +46,9 @@ test("status is read with its capabilities, and a name cannot stand in for a fie
   assert.deepEqual(status.uids, [1000, 1001, 1002, 1003]);
   assert.deepEqual(status.groups, [4, 24]);
   assert.deepEqual(status.pids, [3366, 1]);
-  assert.equal(status.rssBytes, 312 * 1024);
   assert.equal(status.capabilities.permitted, 0x1ffffffffffn);
   assert.equal(status.capabilities.bounding, 0xffffffffffffffffn);
   assert.equal(status.noNewPrivileges, true);
-  assert.equal(status.seccomp, 2);
   assert.deepEqual(parseStatus("").uids, []);
 });
 
@@ -73,11 +66,7 @@ test("descendants are found once, in circles too", () => {
     parentPid,
     name: "",
     state: "S",
-    processGroup: 0,
     session: 0,
-    userTicks: 0,
-    systemTicks: 0,
-    threads: 1,
     startTicks: 0,
   });
   const processes = [process(2, 1), process(3, 2), process(4, 3), process(5, 9), process(9, 5), process(1, 4)];
@@ -91,7 +80,6 @@ test("this process reads itself", () => {
   assert.equal(readStat(process.pid)?.parentPid, process.ppid);
   assert.equal(readStatus(process.pid)?.pids[0], process.pid);
   assert.ok((processStartTicks(process.pid) ?? 0) > 0);
-  assert.ok((pssBytes(process.pid) ?? 0) > 1 << 20);
   assert.match(bootId(), /^[0-9a-f-]{36}$/);
   assert.equal(readStat(4194305), null);
 });

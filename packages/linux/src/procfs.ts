@@ -9,11 +9,7 @@ export interface ProcessStat {
   /** "R", "S", "D", "Z", "X" … */
   state: string;
   parentPid: number;
-  processGroup: number;
   session: number;
-  userTicks: number;
-  systemTicks: number;
-  threads: number;
   /** After boot. With the pid, the name of a process that is never reused. */
   startTicks: number;
 }
@@ -32,11 +28,7 @@ export function parseStat(text: string): ProcessStat {
     name: text.slice(open + 1, close),
     state: fields[0] ?? "",
     parentPid: number(4),
-    processGroup: number(5),
     session: number(6),
-    userTicks: number(14),
-    systemTicks: number(15),
-    threads: number(20),
     startTicks: number(22),
   };
   if (
@@ -52,18 +44,14 @@ export function parseStat(text: string): ProcessStat {
 
 /** What is used of /proc/PID/status, proc_pid_status(5). */
 export interface ProcessStatus {
-  name: string;
   /** Real, effective, saved, file system. */
   uids: number[];
   gids: number[];
   groups: number[];
   /** In each PID namespace from ours inwards. */
   pids: number[];
-  rssBytes: number;
   capabilities: { inheritable: bigint; permitted: bigint; effective: bigint; bounding: bigint; ambient: bigint };
   noNewPrivileges: boolean;
-  /** 0 off, 1 strict, 2 filter. */
-  seccomp: number;
 }
 
 /** Fields that an older kernel or a zombie has not are empty or 0. */
@@ -82,12 +70,10 @@ export function parseStatus(text: string): ProcessStatus {
   const mask = (name: string): bigint =>
     /^[0-9a-f]{1,16}$/.test(fields.get(name) ?? "") ? BigInt(`0x${fields.get(name)}`) : 0n;
   return {
-    name: fields.get("Name") ?? "",
     uids: numbers("Uid"),
     gids: numbers("Gid"),
     groups: numbers("Groups"),
     pids: numbers("NSpid"),
-    rssBytes: (numbers("VmRSS")[0] ?? 0) * 1024,
     capabilities: {
       inheritable: mask("CapInh"),
       permitted: mask("CapPrm"),
@@ -96,7 +82,6 @@ export function parseStatus(text: string): ProcessStatus {
       ambient: mask("CapAmb"),
     },
     noNewPrivileges: numbers("NoNewPrivs")[0] === 1,
-    seccomp: numbers("Seccomp")[0] ?? 0,
   };
 }
 
@@ -196,11 +181,4 @@ export function descendants(pid: number, processes: ProcessStat[] = readProcesse
 /** The processes of a session (setsid(2)), orphaned ones too. */
 export function sessionMembers(session: number, processes: ProcessStat[] = readProcesses()): ProcessStat[] {
   return processes.filter((process) => process.session === session);
-}
-
-/** Resident memory with shared pages divided among those that share them, or null when it is gone. */
-export function pssBytes(pid: number): number | null {
-  const text = readProcessFile(pid, "smaps_rollup");
-  if (text === null) return null;
-  return Number(/^Pss:\s+(\d+) kB$/m.exec(text)?.[1] ?? 0) * 1024;
 }

@@ -1,21 +1,17 @@
 import assert from "node:assert/strict";
-import { mkdirSync, mkdtempSync, realpathSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readdirSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { test, type TestContext } from "node:test";
+import { test } from "node:test";
+import { builtFile } from "./native.ts";
 import { type ResolvedPath, resolvePaths } from "./resolve-paths.ts";
-
-function directory(t: TestContext): string {
-  const dir = realpathSync(mkdtempSync(join(tmpdir(), "keelson-paths-")));
-  t.after(() => rmSync(dir, { recursive: true }));
-  return dir;
-}
+import { run } from "./run.ts";
+import { temporaryDirectory } from "./testing/temporary-directory.ts";
 
 const outcome = (result: ResolvedPath) =>
   "path" in result ? result.path : `${result.error.code} ${result.error.stage}`;
 
 test("links are followed; a path that leads nowhere is no error of the others", async (t) => {
-  const dir = directory(t);
+  const dir = temporaryDirectory(t);
   mkdirSync(join(dir, "a b\nc"));
   writeFileSync(join(dir, "file"), "");
   symlinkSync("a b\nc", join(dir, "link"));
@@ -43,7 +39,7 @@ test("links are followed; a path that leads nowhere is no error of the others", 
 });
 
 test("what is not there is made on request, with all above it", async (t) => {
-  const dir = directory(t);
+  const dir = temporaryDirectory(t);
   symlinkSync("nowhere", join(dir, "dangling"));
   writeFileSync(join(dir, "file"), "");
   const paths = [join(dir, "x/y/z"), join(dir, "x"), join(dir, "dangling"), join(dir, "file/x"), "/proc/nothing/here"];
@@ -65,4 +61,15 @@ test("a relative path and one with a NUL are refused, and none needs no process"
   await assert.rejects(resolvePaths(["a"]), TypeError);
   await assert.rejects(resolvePaths(["/a\0/b"]), TypeError);
   assert.deepEqual(await resolvePaths([], 0o755), []);
+});
+
+test("of a path without its end, from a client that was killed as it wrote, nothing is made", async (t) => {
+  const dir = temporaryDirectory(t);
+  const { code, stdout } = await run({
+    file: builtFile("resolve-paths"),
+    args: ["755"],
+    stdin: Buffer.from(`${dir}/whole\0${dir}/par`),
+  });
+  assert.deepEqual([code, stdout.toString()], [0, `0 d ${dir}/whole\0`]);
+  assert.deepEqual(readdirSync(dir), ["whole"]);
 });

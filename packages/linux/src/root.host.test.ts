@@ -14,7 +14,7 @@ import { readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
-import { Worker } from "node:worker_threads";
+import { MessageChannel, type MessagePort, Worker } from "node:worker_threads";
 import { warmThreadPool } from "./pool.ts";
 import { enterRoot } from "./root.ts";
 
@@ -30,19 +30,19 @@ symlinkSync("/proc/self/root", join(layer, "selfroot"));
 
 const modules = { root: new URL("./root.ts", import.meta.url).href, file: new URL("./file.ts", import.meta.url).href };
 
-/** Runs a function body on a worker, with fs, the modules of this package and the layer's path; returns its value. */
-async function onWorker(body: string): Promise<unknown> {
+/** Runs a function body on a worker, with fs, the modules of this package, the layer's path and a port; returns its value. */
+async function onWorker(body: string, port?: MessagePort): Promise<unknown> {
   const worker = new Worker(
     `const { parentPort, workerData } = require("node:worker_threads");
      const fs = require("node:fs");
      (async () => {
        const { enterRoot, leaveRoot } = await import(workerData.root);
        const file = await import(workerData.file);
-       const { layer, base } = workerData;
+       const { layer, base, port } = workerData;
        const attempt = (f) => { try { return f(); } catch (error) { return error.code; } };
        ${body}
      })().then((value) => parentPort.postMessage({ value }), (error) => parentPort.postMessage({ error: { message: error.message, code: error.code } }));`,
-    { eval: true, workerData: { ...modules, layer, base } },
+    { eval: true, workerData: { ...modules, layer, base, port }, transferList: port === undefined ? [] : [port] },
   );
   const message = await new Promise<{ value?: unknown; error?: unknown }>((resolve, reject) => {
     worker.once("message", resolve);
@@ -107,10 +107,15 @@ test("leaving brings back the real root and directory, again and again", async (
 });
 
 test("other threads keep their root while and after a worker is in another", async () => {
+  const { port1: ours, port2: theirs } = new MessageChannel();
   const inside = onWorker(
-    "enterRoot(layer); await new Promise((resolve) => setTimeout(resolve, 300)); return (await fs.promises.readFile(base + '/secret', 'utf8'));",
+    `enterRoot(layer);
+     port.postMessage("inside");
+     await new Promise((resolve) => port.once("message", resolve));
+     return await fs.promises.readFile(base + "/secret", "utf8");`,
+    theirs,
   );
-  await new Promise((resolve) => setTimeout(resolve, 150));
+  await new Promise((resolve) => ours.once("message", resolve));
   assert.equal(existsSync(base), true);
   assert.deepEqual(
     await Promise.all(Array.from({ length: 16 }, () => readFile(join(base, "secret"), "utf8"))),
@@ -119,7 +124,9 @@ test("other threads keep their root while and after a worker is in another", asy
   assert.equal(await onWorker("return fs.existsSync(base)"), true);
   const roots = readdirSync("/proc/self/task").map((thread) => readlinkSync(`/proc/self/task/${thread}/root`));
   assert.equal(roots.filter((root) => root !== "/").length, 1);
-  assert.equal(await inside, "secret"); // a promise's work is done by the pool, outside: as documented
+  ours.postMessage("go on", []);
+  assert.equal(await inside, "secret"); // the pool does a promise's work, and is outside: as documented
+  ours.close();
   for (const thread of readdirSync("/proc/self/task"))
     assert.equal(readlinkSync(`/proc/self/task/${thread}/root`), "/");
 });

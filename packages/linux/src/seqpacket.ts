@@ -13,7 +13,7 @@ export function connectSeqpacket(dir: string, name: string): number {
 
 /** Two sockets of packets that are connected with each other; the fds are the caller's. Throws SystemError. */
 export function seqpacketPair(): { a: number; b: number } {
-  return native.socketPair(true);
+  return native.seqpacketPair();
 }
 
 /**

@@ -1,30 +1,34 @@
 import { closeSync, openSync } from "node:fs";
 import { isErrno } from "./errno.ts";
 import { native } from "./native.ts";
+import { Poll, pollReadable } from "./poll.ts";
 import { signalName, signalNumber } from "./signals.ts";
 
 export interface SpawnOptions {
-  /** A path, or a name to look for in the PATH of `env`. */
+  /** A path, or a name to look up in the PATH of `env`. */
   file: string;
   /** Without argv[0]. */
   args?: readonly string[];
-  /** `file` when not given. */
+  /** Default: `file`. */
   argv0?: string;
-  /** As an object, or as "NAME=value" lines when a name may come twice. The daemon's own when not given. */
+  /** As an object, or as "NAME=value" lines when a name may occur twice. Default: that of this process. */
   env?: Readonly<Record<string, string | undefined>> | readonly string[];
   cwd?: string;
   /**
-   * Index: fd in the child; value: fd of ours, which stays ours to close, or /dev/null. Nothing else is open in the
-   * child. 0, 1 and 2 are /dev/null when not given.
+   * Index: fd in the child; value: fd of ours, which the caller still has to close, or /dev/null. Nothing else is open
+   * in the child. Default for 0, 1 and 2: /dev/null.
    */
   fds?: readonly (number | "null")[];
   /** setsid(2): no terminal, and `killGroup` reaches its children. */
   newSession?: boolean;
-  /** With `newSession`: its stdin, a terminal, is that session's, so that the keys for signals, and the terminal's end, reach it. */
+  /**
+   * With `newSession`: stdin, a terminal, becomes the session's controlling terminal, so that the keys for signals and
+   * the terminal's hangup reach the child.
+   */
   takesTerminal?: boolean;
-  /** cgroup directories that the child enters before it does anything. */
+  /** cgroup directories that the child enters before it does anything else. */
   cgroups?: readonly string[];
-  /** Of the child and what it starts, -1000 to 1000; below ours only with CAP_SYS_RESOURCE. Ours when not given. */
+  /** Of the child and what it starts, -1000 to 1000; below ours only with CAP_SYS_RESOURCE. Default: ours. */
   oomScoreAdj?: number | undefined;
 }
 
@@ -33,26 +37,26 @@ export interface ExitStatus {
   code: number | null;
   /** "SIGKILL"; null when it exited by itself. */
   signal: string | null;
-  /** Of it and the children that it waited for, wait4(2). */
+  /** Of the child and the children that it waited for, wait4(2). */
   cpuUserUs: number;
   cpuSystemUs: number;
 }
 
 export interface Child {
   readonly pid: number;
-  /** Ours, and closed when `exited` settles: duplicate it to keep it. */
+  /** Closed when `exited` settles: duplicate it to keep it. */
   readonly pidfd: number;
-  /** Never rejects. Code and signal are both null when another part of the process has reaped it, which is a bug there. */
+  /** Never rejects. Code and signal are both null when another part of this process has reaped the child, a bug there. */
   readonly exited: Promise<ExitStatus>;
   /** False when it has ended. Throws SystemError. */
   kill(signal?: string | number): boolean;
-  /** The same for its process group, when it was started with `newSession`. */
+  /** The same for its process group, if it was started with `newSession`. */
   killGroup(signal?: string | number): boolean;
 }
 
 function signalOf(signal: string | number): number {
   const number = typeof signal === "number" ? signal : signalNumber(signal);
-  if (number === undefined) throw new TypeError(`${signal} is no signal`);
+  if (number === undefined) throw new TypeError(`${signal} is not a signal`);
   return number;
 }
 
@@ -62,10 +66,10 @@ function environmentOf(env: SpawnOptions["env"] = process.env): readonly string[
 }
 
 /**
- * Starts a program at a cost that does not grow with the daemon's memory (clone(2), CLONE_VFORK), with default signal
- * dispositions and an empty signal mask. It is waited for by its pidfd alone, so Node's own children and ours never
- * meet; a worker that ends before its child leaves it unreaped. Throws SystemError, also when the program cannot be
- * executed: ENOENT, EACCES. Resource limits are ours: Node has raised the soft RLIMIT_NOFILE to the hard one.
+ * Starts a program at a cost that does not grow with this process's memory (clone(2), CLONE_VFORK), with default signal
+ * dispositions and an empty signal mask. Only its pidfd is waited on, so Node's own children and ours do not interfere;
+ * a worker that ends before its child leaves it unreaped. Throws SystemError, also when the program cannot be executed:
+ * ENOENT, EACCES. It inherits our resource limits: Node has raised the soft RLIMIT_NOFILE to the hard one.
  */
 export function spawn(options: SpawnOptions): Child {
   const given = options.fds ?? [];
@@ -73,27 +77,29 @@ export function spawn(options: SpawnOptions): Child {
   const nullFd = wanted.includes("null") ? openSync("/dev/null", "r+") : -1;
   let started: { pid: number; pidfd: number };
   try {
-    started = native.spawn(
-      options.file,
-      [options.argv0 ?? options.file, ...(options.args ?? [])],
-      environmentOf(options.env),
-      options.cwd ?? null,
-      Int32Array.from(wanted, (fd) => (fd === "null" ? nullFd : fd)),
-      options.newSession ?? false,
-      (options.cgroups ?? []).map((dir) => `${dir}/cgroup.procs`),
-      options.oomScoreAdj === undefined ? null : String(options.oomScoreAdj),
-      options.takesTerminal ?? false,
-    );
+    started = native.spawn({
+      file: options.file,
+      argv: [options.argv0 ?? options.file, ...(options.args ?? [])],
+      env: environmentOf(options.env),
+      cwd: options.cwd ?? null,
+      fds: Int32Array.from(wanted, (fd) => (fd === "null" ? nullFd : fd)),
+      newSession: options.newSession ?? false,
+      cgroupProcs: (options.cgroups ?? []).map((dir) => `${dir}/cgroup.procs`),
+      oomScoreAdj: options.oomScoreAdj === undefined ? null : String(options.oomScoreAdj),
+      takesTerminal: options.takesTerminal ?? false,
+    });
   } finally {
     if (nullFd >= 0) closeSync(nullFd);
   }
   const { pid, pidfd } = started;
   let isReaped = false;
   const exited = new Promise<ExitStatus>((resolve) => {
-    native.watch(pidfd, true, () => {
+    const poll = new Poll(pidfd, () => {
+      poll[Symbol.dispose]();
       isReaped = true;
       resolve(reap(pidfd));
     });
+    poll.want(pollReadable);
   });
   return {
     pid,
@@ -101,7 +107,7 @@ export function spawn(options: SpawnOptions): Child {
     exited,
     kill: (signal = "SIGTERM") => !isReaped && native.pidfdSendSignal(pidfd, signalOf(signal)),
     killGroup(signal = "SIGTERM") {
-      // Before it is reaped its number, which is its group's, belongs to nobody else.
+      // Until it is reaped, no other process gets its pid, which is the number of its group.
       if (isReaped || !options.newSession) return false;
       try {
         return process.kill(-pid, signalOf(signal));

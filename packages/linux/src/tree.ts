@@ -12,12 +12,12 @@ export interface DiskUsage {
  * SystemError, ENOENT when it is not there.
  */
 export function diskUsage(dir: Path): DiskUsage {
-  return native.tree(dir, false, false) as DiskUsage;
+  return native.diskUsage(dir);
 }
 
 /** The same on libuv's pool. */
 export async function diskUsageAsync(dir: Path): Promise<DiskUsage> {
-  return (await native.tree(dir, false, true)) as DiskUsage;
+  return await native.diskUsageAsync(dir);
 }
 
 /**
@@ -25,10 +25,10 @@ export async function diskUsageAsync(dir: Path): Promise<DiskUsage> {
  * thrown. Missing is fine. Throws SystemError, the first of several.
  */
 export function removeTree(path: Path): void {
-  native.tree(path, true, false);
+  native.removeTree(path);
 }
 
 /** The same on libuv's pool. */
 export async function removeTreeAsync(path: Path): Promise<void> {
-  await native.tree(path, true, true);
+  await native.removeTreeAsync(path);
 }

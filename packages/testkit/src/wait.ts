@@ -5,13 +5,13 @@ export const slowness = Number(process.env["KEELSON_TEST_SLOWNESS"] ?? 1);
 
 /**
  * Asks `condition` every 10 ms until it gives something truthy, and returns that. Throws with
- * `message` after `timeoutMs` (10 s unless told; times `slowness`), or at once when the condition throws.
+ * `message` after `timeoutMs` (30 s unless told; times `slowness`), or at once when the condition throws.
  */
 export async function waitFor<T>(
   condition: () => T | Promise<T>,
   options: { timeoutMs?: number; message?: string | (() => string) } = {},
 ): Promise<NonNullable<T>> {
-  const timeoutMs = (options.timeoutMs ?? 10_000) * slowness;
+  const timeoutMs = (options.timeoutMs ?? 30_000) * slowness;
   const deadline = performance.now() + timeoutMs;
   for (;;) {
     const answer = await condition();

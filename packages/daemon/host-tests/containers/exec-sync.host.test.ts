@@ -107,7 +107,7 @@ for (const runtime of eachRuntime) {
     test("answers DeadlineExceeded when the time is over, and the command is gone", async () => {
       const startedMs = performance.now();
       await rejectsWith(Code.DeadlineExceeded, node.exec(id, ["sleep", "4321"], 1), /sleep.*1 s/);
-      assert.ok(performance.now() - startedMs < 4000 * slowness);
+      assert.ok(performance.now() - startedMs < 30_000 * slowness);
       await waitFor(() => processesWith("4321").length === 0, { message: () => processesWith("4321").join("\n") });
       assert.equal((await node.containerStatus(id)).state, ContainerState.CONTAINER_RUNNING);
     });
@@ -134,8 +134,8 @@ for (const runtime of eachRuntime) {
 
     test("is not held up by a background process that keeps the streams open", async () => {
       const startedMs = performance.now();
-      assert.equal((await node.exec(id, `sleep ${7 * slowness} & echo done`)).stdout, "done\n");
-      assert.ok(performance.now() - startedMs < 4000 * slowness);
+      assert.equal((await node.exec(id, `sleep ${60 * slowness} & echo done`)).stdout, "done\n");
+      assert.ok(performance.now() - startedMs < 30_000 * slowness);
     });
 
     test("says what cannot be run, and why", async () => {

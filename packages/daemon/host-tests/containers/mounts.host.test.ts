@@ -387,7 +387,7 @@ for (const runtime of eachRuntime) {
         for (const imageSubPath of ["not-existing", "small/v1/below", "nowhere"])
           await refused(
             Code.NotFound,
-            new RegExp(`image_sub_path "${imageSubPath}" of image .*models.*: there is nothing`),
+            new RegExp(`image_sub_path "${imageSubPath}" of image .*models.*: the image has nothing at this path`),
             mountOf(models, { imageSubPath }),
           );
         await refused(

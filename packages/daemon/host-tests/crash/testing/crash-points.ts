@@ -150,11 +150,15 @@ function nameOfPath(verb: string) {
   };
 }
 
-function nameOfSpawn(file: unknown, argv: unknown, env: unknown): string {
-  const command = (env as string[]).find((line) => line.startsWith("CNI_COMMAND="))?.slice("CNI_COMMAND=".length);
-  const verb =
-    command ?? (argv as string[]).slice(1).find((arg) => /^(create|start|update|delete|state|kill|exec)$/.test(arg));
-  return ["spawn", basename(String(file)), verb].filter((word) => word !== undefined).join(" ");
+function nameOfTarget(verb: string) {
+  return (call: unknown): string => `${verb} ${shown((call as { target: unknown }).target)}`;
+}
+
+function nameOfSpawn(call: unknown): string {
+  const { file, argv, env } = call as Parameters<typeof native.spawn>[0];
+  const command = env.find((line) => line.startsWith("CNI_COMMAND="))?.slice("CNI_COMMAND=".length);
+  const verb = command ?? argv.slice(1).find((arg) => /^(create|start|update|delete|state|kill|exec)$/.test(arg));
+  return ["spawn", basename(file), verb].filter((word) => word !== undefined).join(" ");
 }
 
 function nameOfWrite(this: void, sql: string, args: unknown[]): string | undefined {
@@ -190,13 +194,14 @@ if (dir !== "") {
   replace(fsPromises, "rename", (_, to) => `rename to ${shown(to)}`);
   replace(fsPromises, "open", (path, flags) => (flags === "wx" ? `open new ${shown(path)}` : undefined));
   syncBuiltinESMExports();
-  replace(native, "mount", (_, target) => `mount ${shown(target)}`);
-  replace(native, "bind", (_, target) => `bind ${shown(target)}`);
-  replace(native, "unmount", nameOfPath("unmount"));
-  replace(native, "overlay", (target) => `mount ${shown(target)}`);
-  replace(native, "createNamespaces", () => "create namespaces");
-  replace(native, "unpinNamespace", nameOfPath("unpin"));
-  replace(native, "tree", (path, isRemoval) => (isRemoval === true ? `remove tree ${shown(path)}` : undefined));
+  replace(native, "mount", nameOfTarget("mount"));
+  for (const name of ["bind", "bindAsync"] as const) replace(native, name, nameOfTarget("bind"));
+  for (const name of ["unmount", "unmountAsync"] as const) replace(native, name, nameOfPath("unmount"));
+  for (const name of ["overlay", "overlayAsync"] as const) replace(native, name, nameOfTarget("mount"));
+  for (const name of ["createNamespaces", "createNamespacesAsync"] as const)
+    replace(native, name, () => "create namespaces");
+  for (const name of ["unpinNamespace", "unpinNamespaceAsync"] as const) replace(native, name, nameOfPath("unpin"));
+  for (const name of ["removeTree", "removeTreeAsync"] as const) replace(native, name, nameOfPath("remove tree"));
   replace(native, "spawn", nameOfSpawn);
   replace(native, "pidfdSendSignal", (_, signal) => `signal ${String(signal)}`);
   // oxlint-disable-next-line typescript/unbound-method -- it is given its statement below

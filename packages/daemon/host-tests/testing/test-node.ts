@@ -217,7 +217,7 @@ export class TestNode implements AsyncDisposable {
     this.#client?.close();
     this.#client = undefined;
     daemon.kill(signal);
-    await waitFor(() => hasEnded(daemon), { timeoutMs: 20_000, message: `keelsond did not end after ${signal}` });
+    await waitFor(() => hasEnded(daemon), { timeoutMs: 60_000, message: `keelsond did not end after ${signal}` });
     this.#daemon = undefined;
     return daemon;
   }
@@ -355,7 +355,7 @@ export class TestNode implements AsyncDisposable {
   }
 
   /** What there is now and was not before the node: a sentence for each thing. What CNI plugins keep on purpose is left out. */
-  leftBehind(settleMs = 2000): string[] {
+  leftBehind(settleMs = 10_000): string[] {
     const deadline = performance.now() + settleMs * slowness;
     for (;;) {
       const isOurs = (process: { pid: number }) => process.pid === this.#daemon?.pid;

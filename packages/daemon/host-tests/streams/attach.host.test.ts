@@ -46,7 +46,7 @@ describe("Attach", { skip, timeout: 240_000 }, () => {
     await rejectsWith(
       Code.InvalidArgument,
       node.call("attach", { ...request, stderr: false, tty: true }),
-      /made without a terminal/,
+      /created without a terminal/,
     );
     await rejectsWith(Code.NotFound, node.call("attach", { ...request, containerId: "f".repeat(64) }));
     const { url } = await node.call("attach", request);

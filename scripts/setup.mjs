@@ -1,9 +1,10 @@
 #!/usr/bin/env node
 /**
  * Prepares a fresh Debian 12 machine for `npm run demo`, `npm test` and, with --bench, `npm run bench`, with --guest,
- * `npm run test:guest`: Debian packages, runtimes for every kind of handler (setup/runtime-handlers.mjs), node_modules
- * with the pinned Node, the C addon. What exists already is left alone; when everything does, it takes a tenth of a
- * second. Also runs on Debian's own Node (20 and later), and uses nothing but Node itself.
+ * `npm run test:guest`, with --fuzz, `npm run test:fuzz`: Debian packages, runtimes for every kind of handler
+ * (setup/runtime-handlers.mjs), node_modules with the pinned Node, the C addon. What exists already is left alone; when
+ * everything does, it takes a tenth of a second. Also runs on Debian's own Node (20 and later), and uses nothing but Node
+ * itself.
  *
  *     node scripts/setup.mjs [--bench] [--fuzz] [--guest] [--quiet]
  */

@@ -5,7 +5,7 @@ import { basename, dirname, join } from "node:path";
 import { nodeHeaders } from "../src/testing/compile.ts";
 
 const directory = join(import.meta.dirname, "../fuzz");
-/** It gives a target the files of a corpus, in libFuzzer's place. */
+/** Gives a target the files of a corpus, in libFuzzer's place. */
 const replay = join(directory, "replay.c");
 
 export function fuzzTargets(): string[] {
@@ -20,32 +20,16 @@ export function corpusOf(target: string): string {
   return join(directory, "corpus", target);
 }
 
+const warnings = ["-std=gnu17", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function"];
+const checks = ["-O1", "-g", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all"];
+/** The functions of Node-API are missing, and no target calls them. */
+const link = ["-no-pie", "-Wl,--unresolved-symbols=ignore-all"];
+
 /** Compiles a target to `program`: with clang as a libFuzzer program, else as one that runs the files it is given. */
 export function compileTarget(target: string, program: string, compiler: "clang" | "cc"): void {
-  const sanitizers = compiler === "clang" ? "fuzzer,address,undefined" : "address,undefined";
+  const sources = [join(directory, `${target}.c`), ...(compiler === "clang" ? [] : [replay])];
+  const sanitizers = `-fsanitize=${compiler === "clang" ? "fuzzer," : ""}address,undefined`;
   mkdirSync(dirname(program), { recursive: true });
-  execFileSync(
-    compiler,
-    [
-      "-std=gnu17",
-      "-Wall",
-      "-Wextra",
-      "-Werror",
-      "-Wno-unused-function",
-      "-O1",
-      "-g",
-      "-fno-omit-frame-pointer",
-      `-fsanitize=${sanitizers}`,
-      "-fno-sanitize-recover=all",
-      `-I${nodeHeaders()}`,
-      join(directory, `${target}.c`),
-      ...(compiler === "clang" ? [] : [replay]),
-      "-o",
-      program,
-      // The functions of Node-API, which no target calls.
-      "-no-pie",
-      "-Wl,--unresolved-symbols=ignore-all",
-    ],
-    { stdio: ["ignore", "inherit", "inherit"] },
-  );
+  const args = [...warnings, ...checks, sanitizers, `-I${nodeHeaders()}`, ...sources, "-o", program, ...link];
+  execFileSync(compiler, args, { stdio: ["ignore", "inherit", "inherit"] });
 }

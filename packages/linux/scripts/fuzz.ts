@@ -40,15 +40,8 @@ async function fuzz(target: string): Promise<boolean> {
   const found = join(work, "corpus", target);
   mkdirSync(found, { recursive: true });
   compileTarget(target, program, "clang");
-  const args = [
-    `-max_total_time=${seconds}`,
-    "-timeout=10",
-    "-rss_limit_mb=1024",
-    `-artifact_prefix=${work}/${target}-`,
-    "-print_final_stats=1",
-    found,
-    corpusOf(target),
-  ];
+  const limits = [`-max_total_time=${seconds}`, "-timeout=10", "-rss_limit_mb=1024"];
+  const args = [...limits, "-print_final_stats=1", `-artifact_prefix=${work}/${target}-`, found, corpusOf(target)];
   const child = spawn(program, args, { stdio: ["ignore", "ignore", "pipe"] });
   let output = "";
   child.stderr.setEncoding("utf8").on("data", (text: string) => (output += text));

@@ -19,6 +19,18 @@ if (base !== undefined) {
     assert.deepEqual(readdirSync(base), []);
   });
 
+  test("it names every fuzz target, and each has a corpus", () => {
+    const readme = readFileSync(new URL("../README.md", import.meta.url), "utf8");
+    const fuzz = new URL("../fuzz/", import.meta.url);
+    const targets = readdirSync(fuzz)
+      .filter((name) => name.endsWith(".c") && name !== "replay.c")
+      .map((name) => name.slice(0, -2));
+    const named = [...readme.matchAll(/^\| `([a-z-]+)` \|/gm)].map(([, name]) => name);
+    assert.deepEqual(new Set(named), new Set(targets));
+    assert.deepEqual(new Set(readdirSync(new URL("corpus/", fuzz))), new Set(targets));
+    for (const target of targets) assert.ok(readdirSync(new URL(`corpus/${target}/`, fuzz)).length > 0, target);
+  });
+
   test("it names every module", () => {
     const readme = readFileSync(new URL("../README.md", import.meta.url), "utf8");
     const modules = readdirSync(new URL(".", import.meta.url)).filter(

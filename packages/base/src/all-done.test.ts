@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { allDone } from "./all-done.ts";
 
-test("waits for all, then throws the first failure", async () => {
+test("it waits for all, then throws the first failure", async () => {
   const slow = Promise.withResolvers<void>();
   let isOver = false;
   const all = allDone([Promise.reject(new Error("first")), slow.promise, Promise.reject(new Error("second"))]).finally(

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { writeFileAtomic } from "./atomic-file.ts";
 
-test("replaces the content, sets the mode and leaves no temporary file, also when it cannot", async (t) => {
+test("it replaces the content, sets the mode and leaves no temporary file, even when it fails", async (t) => {
   const dir = await mkdtemp(join(tmpdir(), "keelson-atomic-"));
   t.after(() => rm(dir, { recursive: true }));
   const path = join(dir, "state.json");

@@ -3,8 +3,8 @@ import { dirname } from "node:path";
 import { withPath } from "./exhaustion.ts";
 
 /**
- * Replaces a file so that a reader, or the machine after a power cut, sees the old content or the
- * new one, never a part: written beside it, fsynced, renamed, and the directory fsynced.
+ * Replaces a file so that a reader, or the host after a power cut, sees either the old content or the new, never a
+ * part: the new content is written to a file beside it, synced and renamed, and the directory is synced.
  */
 export async function writeFileAtomic(path: string, data: string | Uint8Array, mode = 0o644): Promise<void> {
   const temporary = `${path}.${process.pid}.${(sequence += 1)}.tmp`;

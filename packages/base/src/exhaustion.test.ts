@@ -13,7 +13,7 @@ function systemError(code: string, path?: string): Error {
 }
 
 for (const code of ["ENOSPC", "EDQUOT", "EMFILE", "ENFILE", "ENOMEM"]) {
-  test(`${code} is ResourceExhausted with what to do, however deep it is, and with all that was said of it`, () => {
+  test(`${code} is ResourceExhausted with advice, however deep it is, and keeps every message on the way`, () => {
     const error = wrapError("create container app", wrapError("make its spec", systemError(code, "/run/x")));
     const told = exhaustionOf(error);
     assert.equal(told?.code, Code.ResourceExhausted);
@@ -26,7 +26,7 @@ test("a read-only file system is FailedPrecondition", () => {
   assert.equal(exhaustionOf(systemError("EROFS"))?.code, Code.FailedPrecondition);
 });
 
-test("an error's code says what happened, not what cleaning up met", () => {
+test("an error's code is that of the failure, not of the cleanup", () => {
   assert.equal(
     exhaustionOf(new SuppressedError(systemError("EIO"), systemError("EMFILE")))?.code,
     Code.ResourceExhausted,
@@ -34,7 +34,7 @@ test("an error's code says what happened, not what cleaning up met", () => {
   assert.equal(exhaustionOf(new SuppressedError(systemError("EMFILE"), systemError("EIO"))), undefined);
 });
 
-test("other errors, and codes that were chosen, stay", () => {
+test("other errors, and codes that were chosen, stay as they are", () => {
   for (const code of ["ENOENT", "EACCES", "EPERM", "EBUSY", "EIO", "toString"])
     assert.equal(exhaustionOf(systemError(code)), undefined);
   assert.equal(exhaustionOf(new StatusError(Code.InvalidArgument, "too long", systemError("ENOSPC"))), undefined);
@@ -49,7 +49,7 @@ test("other errors, and codes that were chosen, stay", () => {
   assert.equal(exhaustionOf(circle), undefined);
 });
 
-test("a write's error names its file, once", () => {
+test("the error of a write names the file, once", () => {
   const named = withPath(systemError("ENOSPC"), "/run/a") as Error & { path: string };
   assert.deepEqual(
     [named.message, named.path, exhaustionOf(named)?.code],

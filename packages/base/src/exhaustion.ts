@@ -1,6 +1,6 @@
 import { Code, messageOf, StatusError } from "./status.ts";
 
-/** What a machine can run out of, by the name in errno(3): these mean the same wherever they come from. */
+/** What a host can run out of, by the name in errno(3). These errors mean the same wherever they come from. */
 const meanings: ReadonlyMap<string, { readonly code: Code; readonly advice: string }> = new Map([
   [
     "ENOSPC",
@@ -15,37 +15,36 @@ const meanings: ReadonlyMap<string, { readonly code: Code; readonly advice: stri
     "EMFILE",
     {
       code: Code.ResourceExhausted,
-      advice: "keelsond has as many files open as it may: raise LimitNOFILE of its service",
+      advice: "keelsond has reached its limit of open files: raise LimitNOFILE of its service",
     },
   ],
   [
     "ENFILE",
     {
       code: Code.ResourceExhausted,
-      advice: "the machine has as many files open as it may: raise the sysctl fs.file-max",
+      advice: "the machine has reached its limit of open files: raise the sysctl fs.file-max",
     },
   ],
   [
     "ENOMEM",
     {
       code: Code.ResourceExhausted,
-      advice: "the kernel has no memory for it: free some, or raise the memory limit of keelsond's service",
+      advice: "the kernel has no memory left for it: free some, or raise the memory limit of keelsond's service",
     },
   ],
   [
     "EROFS",
     {
       code: Code.FailedPrecondition,
-      advice:
-        "that file system is read-only: mount it writable; the kernel's log says whether it became so after an error of the disk",
+      advice: "that file system is read-only: mount it writable; the kernel's log says whether a disk error made it so",
     },
   ],
 ]);
 
 /**
- * The same error as what it means, ResourceExhausted (FailedPrecondition for a read-only file system) with what a person
- * can do, when at its root there is a system error that says that something has run out. Undefined for any other, and
- * for one whose code was chosen already by somebody who knew more.
+ * Finds a system error at the root of an error that says that something has run out, and returns the error with its
+ * meaning, ResourceExhausted (FailedPrecondition for a read-only file system), and advice. Undefined for any other
+ * error, and for one whose code was already chosen where more was known.
  */
 export function exhaustionOf(error: unknown): StatusError | undefined {
   for (let at = error; ; at = at.cause) {
@@ -56,7 +55,7 @@ export function exhaustionOf(error: unknown): StatusError | undefined {
   }
 }
 
-/** Runs a step with one file whose system errors name the file: those of a write to an open file do not. */
+/** Runs a step on a file, and adds the file's name to its system errors: those of a write to an open file lack it. */
 export function namingFile<T>(path: string, step: () => T): T {
   try {
     return step();
@@ -65,7 +64,7 @@ export function namingFile<T>(path: string, step: () => T): T {
   }
 }
 
-/** The system error with the file's name in it, when it has none; anything else as it is. */
+/** Adds the file's name to a system error without one; returns anything else as it is. */
 export function withPath(error: unknown, path: string): unknown {
   if (!(error instanceof Error) || !("errno" in error) || "path" in error) return error;
   const { code, errno, syscall } = error as NodeJS.ErrnoException;

@@ -15,7 +15,7 @@ test("a second caller gets the result of the first run", async () => {
   assert.deepEqual([...calls.running()], []);
 });
 
-test("one caller going away leaves the run to the other; the last one ends it", async () => {
+test("when one caller goes, the run stays for the other; when the last goes, it ends", async () => {
   const calls = new JoinedCalls<number>(0);
   const first = new AbortController();
   const second = new AbortController();
@@ -52,7 +52,7 @@ test("after a client's deadline the run lingers, and the retry gets its result",
   assert.equal(await retry, 5);
 });
 
-test("a run that nobody comes back for is aborted when the linger time is over", async (t) => {
+test("a run that nobody returns to is aborted after the linger time", async (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const calls = new JoinedCalls<number>(1000);
   const deadline = new AbortController();
@@ -76,7 +76,7 @@ test("after a run has ended, the next call runs again", async () => {
   assert.equal(await calls.join("k", signal, () => Promise.resolve(7)), 7);
 });
 
-test("a run that takes too long is aborted although callers come back, and the next call starts another", async (t) => {
+test("a run that takes too long is aborted even though callers return, and the next call starts another", async (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const calls = new JoinedCalls<number>(1000, 5000);
   const hangs = (signal: AbortSignal) =>
@@ -96,7 +96,7 @@ test("a run that takes too long is aborted although callers come back, and the n
   assert.equal(await calls.join("run", new AbortController().signal, () => Promise.resolve(7)), 7);
 });
 
-test("there are only so many runs at once; one that is under way can still be joined", async () => {
+test("the number of runs is limited; one that is under way can still be joined", async () => {
   const calls = new JoinedCalls<number>(0, undefined, 2);
   const { promise, resolve } = Promise.withResolvers<number>();
   const join = (key: string) => calls.join(key, new AbortController().signal, () => promise);

@@ -1,12 +1,12 @@
 import { Code, StatusError } from "./status.ts";
 
 /**
- * Lets callers of the same operation share one run of it: a retry after a client's timeout joins
- * the run that is still under way, or starts a new one when it is over.
+ * Lets callers of the same operation share one run of it: a retry after a client's timeout joins the run that is still
+ * under way, or starts a new one when it is over.
  *
- * A run goes on for `lingerMs` after its last caller has gone away, so that the retry finds it;
- * then its signal aborts. It also aborts, with DeadlineExceeded, after `limitMs`: callers that come
- * back again and again would else join a hung run for ever.
+ * A run goes on for `lingerMs` after its last caller has gone, so that a retry finds it; then its signal aborts. It
+ * also aborts, with DeadlineExceeded, after `limitMs`: otherwise callers that keep coming back would join a hung run
+ * for ever.
  */
 export class JoinedCalls<T> {
   readonly #running = new Map<string, Run<T>>();
@@ -15,9 +15,9 @@ export class JoinedCalls<T> {
   readonly #maxRuns: number;
 
   /**
-   * @param lingerMs how long a run that nobody waits for may go on, in milliseconds; 0: not at all.
-   * @param limitMs how long any run may take; undefined: its body sees to that.
-   * @param maxRuns how many there may be at once; one more is refused with ResourceExhausted.
+   * @param lingerMs how long a run without callers may go on, in milliseconds; 0: not at all
+   * @param limitMs how long any run may take; undefined: its body takes care of that
+   * @param maxRuns how many there may be at once; one more is refused with ResourceExhausted
    */
   constructor(lingerMs: number, limitMs?: number, maxRuns = 4096) {
     this.#lingerMs = lingerMs;
@@ -25,22 +25,19 @@ export class JoinedCalls<T> {
     this.#maxRuns = maxRuns;
   }
 
-  /** How many run now. */
+  /** How many runs are under way. */
   get size(): number {
     return this.#running.size;
   }
 
   /**
-   * Joins the run of `key` or starts one with `body`, which says at each stage what it is doing.
-   * When the caller's own signal aborts, rejects with DeadlineExceeded or Cancelled, naming the
-   * stage that the run was in and for how long.
+   * Joins the run of `key`, or starts one with `body`, which names each stage that it enters. When the caller's own
+   * signal aborts, rejects with DeadlineExceeded or Cancelled, naming the stage that the run was in, and for how long.
    */
   join(key: string, signal: AbortSignal, body: (signal: AbortSignal, stage: Stage) => Promise<T>): Promise<T> {
     if (!this.#running.has(key) && this.#running.size >= this.#maxRuns) {
       return Promise.reject(
-        new TooManyRuns(
-          `${this.#running.size} operations are under way, which is the most there may be; try again later`,
-        ),
+        new TooManyRuns(`${this.#running.size} operations are under way, which is the limit; try again later`),
       );
     }
     const run = this.#running.get(key) ?? this.#start(key, body);
@@ -61,7 +58,7 @@ export class JoinedCalls<T> {
     });
   }
 
-  /** What runs now: key, stage and since when (performance.now()). */
+  /** The runs under way, each with its stage and the time when that began (performance.now()). */
   *running(): Iterable<{ key: string; stage: string; stageSinceMs: number }> {
     for (const [key, run] of this.#running) yield { key, stage: run.stage, stageSinceMs: run.stageSinceMs };
   }
@@ -101,20 +98,20 @@ export class JoinedCalls<T> {
   }
 
   #stop(key: string, run: Run<T>, reason: unknown): void {
-    // Nobody may join a run that was told to stop.
+    // No caller may join a run that has to stop.
     if (this.#running.get(key) === run) this.#running.delete(key);
     run.abort.abort(reason);
   }
 }
 
-/** There were as many runs as there may be: nothing was begun. */
+/** The limit of runs was reached, and nothing was started. */
 export class TooManyRuns extends StatusError {
   constructor(message: string) {
     super(Code.ResourceExhausted, message);
   }
 }
 
-/** Says what a run is doing from now on, such as `attach network podnet`. */
+/** Names what a run is doing from now on, such as `attach network podnet`. */
 export type Stage = (name: string) => void;
 
 interface Run<T> {

@@ -4,7 +4,7 @@ import { KeyedLock } from "./keyed-lock.ts";
 
 const never = new AbortController().signal;
 
-test("holders of one key take turns in the order they came", async () => {
+test("holders of one key take turns in the order of their calls", async () => {
   const lock = new KeyedLock();
   const order: number[] = [];
   await Promise.all(
@@ -54,7 +54,7 @@ test("releasing twice does not hand the lock to two waiters", async () => {
   (await third)[Symbol.dispose]();
 });
 
-test("what is held is told, with how many wait for it and since when the present holder has it", async () => {
+test("held keys are listed, with the number of waiters and since when the present holder has it", async () => {
   const lock = new KeyedLock();
   const first = await lock.acquire("pod", new AbortController().signal);
   const second = lock.acquire("pod", new AbortController().signal);

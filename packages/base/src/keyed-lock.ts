@@ -1,14 +1,8 @@
-/**
- * One lock for each key, first come first served. Holding it is a Disposable:
- * `using _ = await lock.acquire(id, signal)`.
- */
+/** A lock for each key, first come, first served: `using _ = await lock.acquire(id, signal)`. */
 export class KeyedLock {
   readonly #queues = new Map<string, Queue>();
 
-  /**
-   * Waits for the key. Rejects with the signal's reason when it aborts first; the waiter then
-   * leaves the queue.
-   */
+  /** Waits for the key. Rejects with the signal's reason when it aborts first; the waiter then leaves the queue. */
   acquire(key: string, signal: AbortSignal): Promise<Disposable> {
     signal.throwIfAborted();
     const held = this.#hold(key);
@@ -33,12 +27,12 @@ export class KeyedLock {
     });
   }
 
-  /** How many keys are held now. */
+  /** How many keys are held. */
   get size(): number {
     return this.#queues.size;
   }
 
-  /** What is held now: since when (performance.now()), and how many wait for it. */
+  /** The keys that are held: since when the present holder has it (performance.now()), and how many wait for it. */
   *held(): Iterable<{ key: string; sinceMs: number; waiting: number }> {
     for (const [key, { sinceMs, waiters }] of this.#queues) yield { key, sinceMs, waiting: waiters.length };
   }

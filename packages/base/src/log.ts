@@ -1,6 +1,6 @@
 /**
- * Where a room reports what no caller is told. Fields come first, as pino has it; the daemon hands
- * in a pino logger, tests hand in `silentLog`.
+ * For reports that no caller receives. Fields come first, as in pino; the daemon passes a pino logger, tests pass
+ * `silentLog`.
  */
 export interface Log {
   debug(fields: object, message: string): void;
@@ -9,5 +9,5 @@ export interface Log {
   error(fields: object, message: string): void;
 }
 
-/** A log that keeps nothing. */
+/** A log that discards everything. */
 export const silentLog: Log = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };

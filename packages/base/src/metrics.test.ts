@@ -29,7 +29,7 @@ call_seconds_count{method="Version"} 3
   );
 });
 
-test("a counter without labels is there from the start, as 0", async () => {
+test("a counter without labels starts at 0", async () => {
   const metrics = new Metrics();
   metrics.counter("lost_total", "Lost.");
   assert.match(await metrics.text(), /^lost_total 0$/m);

@@ -1,31 +1,29 @@
 /**
- * Numbers for Prometheus, in its text format 0.0.4
- * (https://prometheus.io/docs/instrumenting/exposition_formats/).
+ * Numbers for Prometheus, in its text format 0.0.4 (https://prometheus.io/docs/instrumenting/exposition_formats/).
  *
- * Label values come from the program, never from a client: each new one is a series that is kept
- * for ever.
+ * Label values must come from the program, never from a client: each new one is a series that is kept for ever.
  */
 export class Metrics {
   readonly #families = new Map<string, Family>();
 
-  /** Something that only grows; by convention its name ends in `_total`. */
+  /** A number that only grows; by convention its name ends in `_total`. */
   counter<L extends string = never>(name: string, help: string, labels: readonly L[] = []): Counter<L> {
     const counter = new Counter<L>(name, labels);
     this.#add({ name, help, labels, type: "counter", samples: () => counter.samples() });
     return counter;
   }
 
-  /** Something that goes up and down, asked for when it is read; one value, or one for each set of labels. */
+  /** A number that goes up and down, read when the metrics are; one value, or one for each set of labels. */
   gauge<L extends string = never>(name: string, help: string, labels: readonly L[], read: Read<L>): void {
     this.#add({ name, help, labels, type: "gauge", samples: () => linesOf(name, labels, read) });
   }
 
-  /** Something that only grows and that somebody else counts. */
+  /** A number that only grows, counted elsewhere and read when the metrics are. */
   countedElsewhere<L extends string = never>(name: string, help: string, labels: readonly L[], read: Read<L>): void {
     this.#add({ name, help, labels, type: "counter", samples: () => linesOf(name, labels, read) });
   }
 
-  /** How often something took how long, by upper bounds in seconds. */
+  /** A distribution of durations, by upper bounds in seconds. */
   histogram<L extends string = never>(
     name: string,
     help: string,
@@ -37,12 +35,12 @@ export class Metrics {
     return histogram;
   }
 
-  /** What there is, for documentation. */
+  /** All metrics, for the documentation. */
   families(): { name: string; help: string; type: string; labels: readonly string[] }[] {
     return [...this.#families.values()].map(({ name, help, type, labels }) => ({ name, help, type, labels }));
   }
 
-  /** All of it, as Prometheus reads it. Rejects when a gauge does. */
+  /** All metrics, as Prometheus reads them. Rejects when a gauge does. */
   async text(): Promise<string> {
     const texts = [...this.#families.values()].map(
       async (f) =>
@@ -83,7 +81,7 @@ export class Counter<L extends string = never> {
     if (labels.length === 0) this.#values.set("", 0);
   }
 
-  /** @param by 0 makes the series known before anything has happened. */
+  /** @param by 0 makes the series appear before anything has happened */
   add(labels: Readonly<Record<L, string>>, by = 1): void {
     const key = labelsOf(this.#labels, labels);
     this.#values.set(key, (this.#values.get(key) ?? 0) + by);
@@ -95,7 +93,7 @@ export class Counter<L extends string = never> {
 }
 
 interface Distribution {
-  /** By bound, not cumulative; the last is for all above. */
+  /** By bound, not cumulative; the last is for everything above. */
   counts: number[];
   sum: number;
 }

@@ -9,12 +9,12 @@ test("a wrapped error keeps its code and reads from the outside in", () => {
   assert.equal(outer.cause, inner);
 });
 
-test("an errno by itself is Internal, whatever it is called", () => {
+test("an errno by itself is Internal, whatever its name", () => {
   const error = Object.assign(new Error("open /x"), { code: "ENOENT" });
   assert.equal(toStatus(error).code, Code.Internal);
 });
 
-test("when the cleanup fails too, the first error comes first and gives the code", () => {
+test("when the cleanup fails too, the first error comes first and determines the code", () => {
   const both = new SuppressedError(new Error("rmdir"), new StatusError(Code.InvalidArgument, "bad name"));
   assert.deepEqual(toStatus(both), { code: Code.InvalidArgument, message: "bad name (and while cleaning up: rmdir)" });
 });

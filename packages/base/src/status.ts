@@ -22,14 +22,14 @@ export type Code = (typeof Code)[keyof typeof Code];
 
 const names = new Map<number, string>(Object.entries(Code).map(([name, code]) => [code, name]));
 
-/** The name of a code as the gRPC documents write it, such as `NotFound`. */
+/** The name of a code as gRPC's documents write it, such as `NotFound`. */
 export function codeName(code: number): string {
   return names.get(code) ?? `Code(${code})`;
 }
 
 /**
- * The one error that carries a meaning for the caller of an RPC. The message says what was being
- * done and what the caller can do; the code is chosen where the meaning is known.
+ * The one error whose code means something to the caller of an RPC. The message says what was being done and what the
+ * caller can do; the code is chosen where the meaning is known.
  */
 export class StatusError extends Error {
   readonly code: Code;
@@ -51,17 +51,16 @@ export function codeOf(error: unknown): Code {
 }
 
 /**
- * Puts what was being done before an error's message and keeps its code, so that the outermost
- * message reads from the call down to the cause.
+ * Puts what was being done before an error's message and keeps its code, so that the outermost message reads from the
+ * call down to the cause.
  */
 export function wrapError(doing: string, error: unknown): StatusError {
   return new StatusError(codeOf(error), `${doing}: ${messageOf(error)}`, error);
 }
 
 /**
- * What an error says. When a body and its cleanup both fail, JavaScript hands over a
- * SuppressedError whose `.error` is the cleanup's and `.suppressed` the first one; the first is
- * the one that the caller needs to read first.
+ * The message of an error. When a body and its cleanup both fail, JavaScript throws a SuppressedError whose `.error` is
+ * the cleanup's and whose `.suppressed` is the first one, which the caller has to read first.
  */
 export function messageOf(error: unknown): string {
   if (error instanceof SuppressedError) {
@@ -70,7 +69,7 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** Any thrown value as a status; called at the RPC edge only. */
+/** Any thrown value as a status; to be called at the RPC edge only. */
 export function toStatus(error: unknown): { code: Code; message: string } {
   return { code: codeOf(error), message: messageOf(error) };
 }

@@ -187,7 +187,7 @@ bool arg_bool(napi_env env, napi_value value, const char *name, bool *out) {
 static napi_value property_of(napi_env env, napi_value object, const char *name) {
   napi_value value;
   if (napi_get_named_property(env, object, name, &value) == napi_ok) return value;
-  return js_undefined(env); /* which the reader refuses by the property's name, unless it is optional */
+  return js_undefined(env); /* the reader refuses that, naming the property, unless it is optional */
 }
 
 bool property_string(napi_env env, napi_value object, const char *name, char **out) {

@@ -1,6 +1,6 @@
-/* Reads that come by the hundred: the small files of the kernel that tell what containers use. One job on the pool
- * for all of them, so that neither the event loop nor each file pays for itself. What cannot be read is null: cgroups
- * and processes end at any time. */
+/* Reads hundreds of the kernel's small files about what containers use, in one job on the pool: that costs less than
+ * a job for each, and leaves the event loop alone. What cannot be read is null: cgroups and processes may end at any
+ * time. */
 #include "keelson.h"
 
 #include <dirent.h>

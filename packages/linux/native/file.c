@@ -67,14 +67,16 @@ static napi_value js_lremovexattr(napi_env env, napi_callback_info info) {
   return throw_errno(env, err, "lremovexattr", path, "remove xattr %s of %s", name, path);
 }
 
-/* One attribute's value, or with name NULL the list of names; the size may change between the two calls. */
+/* An attribute's value, or the list of names when name is NULL. The size may change between the two calls. */
 static ssize_t read_xattr(const char *path, const char *name, char **out) {
   for (int i = 0; i < 16; i++) {
     ssize_t size = name != NULL ? lgetxattr(path, name, NULL, 0) : llistxattr(path, NULL, 0);
     if (size < 0) return -1;
     char *data = malloc((size_t)size + 1);
     if (data == NULL) return errno = ENOMEM, -1;
-    ssize_t n = size == 0 ? 0 : (name != NULL ? lgetxattr(path, name, data, (size_t)size) : llistxattr(path, data, (size_t)size));
+    ssize_t n = 0;
+    if (size > 0 && name != NULL) n = lgetxattr(path, name, data, (size_t)size);
+    else if (size > 0) n = llistxattr(path, data, (size_t)size);
     if (n >= 0) {
       *out = data;
       return n;
@@ -161,14 +163,14 @@ static napi_value js_pipe(napi_env env, napi_callback_info info) {
     int err = errno;
     return throw_errno(env, err, "pipe2", NULL, "make a pipe");
   }
-  /* It works with any size; there may be a limit for all pipes of a user (pipe(7)). */
+  /* It works with any size, and there may be a limit for all of a user's pipes (pipe(7)). */
   if (size > 0) (void)fcntl(fds[1], F_SETPIPE_SZ, size);
   set_property(env, result, "readFd", js_number(env, fds[0]));
   set_property(env, result, "writeFd", js_number(env, fds[1]));
   return result;
 }
 
-/* duplicate(fd) -> another number of the same open file, close-on-exec */
+/* duplicate(fd) -> another fd of the same open file, close-on-exec */
 static napi_value js_duplicate(napi_env env, napi_callback_info info) {
   napi_value v[1];
   int fd;
@@ -179,7 +181,7 @@ static napi_value js_duplicate(napi_env env, napi_callback_info info) {
   return throw_errno(env, err, "fcntl", NULL, "duplicate fd %d", fd);
 }
 
-/* Beside fs.closeSync, which in a worker warns of fds that did not come from fs.openSync. */
+/* For fds that do not come from fs.openSync: fs.closeSync would warn of them in a worker. */
 static napi_value js_close(napi_env env, napi_callback_info info) {
   napi_value v[1];
   int fd;
@@ -195,13 +197,13 @@ static napi_value js_mkfifo(napi_env env, napi_callback_info info) {
   int mode;
   if (!args_read(env, info, 2, v) || !arg_string(env, v[0], "path", &path) || !arg_int(env, v[1], "mode", &mode))
     return NULL;
-  /* chmod: the umask is the process's, and a FIFO that its peer cannot open is of no use. */
+  /* chmod undoes the umask: a FIFO that its peer cannot open is useless. */
   if (mkfifo(path, (mode_t)mode) == 0 && chmod(path, (mode_t)mode) == 0) return js_undefined(env);
   int err = errno;
   return throw_errno(env, err, "mkfifo", path, "make FIFO %s", path);
 }
 
-/* spliceToFile(pipe, file, offset, maxBytes) -> bytes that were moved, 0 at the end of the pipe, -1 when it is empty now */
+/* spliceToFile(pipe, file, offset, maxBytes) -> bytes moved, 0 at the end of the pipe, -1 when it is empty now */
 static napi_value js_splice_to_file(napi_env env, napi_callback_info info) {
   napi_value v[4];
   int from, to;

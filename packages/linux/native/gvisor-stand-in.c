@@ -4,24 +4,25 @@
  *     gvisor-stand-in start DIR
  *     gvisor-stand-in start-sandbox PID RUNSC [ARGUMENT]...
  *
- * The first form is what conmon runs as its runtime, with the path of runsc in KEELSON_RUNSC and the sandbox's control
- * socket in KEELSON_SANDBOX_SOCKET. The container's processes belong to the sandbox, which is the child of another conmon
- * and whose pid runsc reports for every container in it. So the pid that goes to FILE is that of a process of ours, which
+ * The first form is what conmon runs as its runtime, with the path of runsc in KEELSON_RUNSC and the sandbox's
+ * control socket in KEELSON_SANDBOX_SOCKET. The container's processes belong to the sandbox, which is the child of
+ * another conmon and whose pid runsc reports for every container in it. So the pid that goes to FILE is that of a
+ * process of ours, which
  *   - holds conmon's ends of the container's streams, which runsc passes to the sandbox with `start`, not with `create`;
  *   - is in the sandbox's cgroups, where conmon listens for memory kills, so that killing these ends it too;
  *   - starts the container when a client connects to the socket `start` in the bundle, and answers there with the exit
  *     code of `runsc start` in decimal; runsc's messages are then in `start.log`;
  *   - ends as the container does, with 128 + n for signal n, and with 137 when the sandbox is gone.
- * It asks the sandbox itself for the container's end: a `runsc wait` would take 20 MB for each container. gVisor makes
- * no promise about that protocol (one JSON object each way, pkg/urpc), so `runsc wait` is used with a sandbox that does
- * not understand it.
+ * It asks the sandbox itself for the container's end: a `runsc wait` would take 20 MB for each container. gVisor
+ * makes no promise about that protocol (one JSON object each way, pkg/urpc), so `runsc wait` is used with a sandbox
+ * that does not understand it.
  *
  * The second form asks such a process to start its container and ends with the code that it answers, or with 75 when
  * there is no such process.
  *
- * The third form runs `RUNSC ARGUMENT...` where /proc/sys/net is empty. gVisor before 2025 takes a network namespace for
- * the host's when it has net/core/rmem_default, which since Linux 6.15 every one has. A sandbox that really is in the
- * host's is left as it is, for runsc to judge. */
+ * The third form runs `RUNSC ARGUMENT...` where /proc/sys/net is empty. gVisor before 2025 takes a network namespace
+ * for the host's when it has net/core/rmem_default, which since Linux 6.15 every one has. A sandbox that really is
+ * in the host's is left as it is, for runsc to judge. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -339,7 +340,8 @@ static _Noreturn void stand_in(int argc, char **argv) {
   if (listener < 0) fail("listen for the start", errno);
   int sandbox = connect_sandbox(sandbox_socket, home);
   char sandbox_pid[16];
-  if (read_file("sandbox-pid", sandbox_pid, sizeof sandbox_pid) == 0) fail("runsc has not reported the sandbox's pid", 0);
+  if (read_file("sandbox-pid", sandbox_pid, sizeof sandbox_pid) == 0)
+    fail("runsc has not reported the sandbox's pid", 0);
   int ready[2];
   if (pipe2(ready, O_CLOEXEC) != 0) fail("pipe", errno);
   int pid = fork();
@@ -388,7 +390,8 @@ static _Noreturn void start_sandbox(const char *pid, char **command) {
   put(&path, pid);
   put(&path, "/ns/net");
   struct stat theirs, ours;
-  if (path.is_cut || stat(file, &theirs) != 0 || stat("/proc/self/ns/net", &ours) != 0) fail("the sandbox has ended", 0);
+  if (path.is_cut || stat(file, &theirs) != 0 || stat("/proc/self/ns/net", &ours) != 0)
+    fail("the sandbox has ended", 0);
   if (theirs.st_ino != ours.st_ino || theirs.st_dev != ours.st_dev) {
     if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
       fail("mount namespace", errno);

@@ -1,4 +1,4 @@
-/* What every file of the addon shares: arguments in, errors out, work off the main thread. */
+/* What the files of the addon share: arguments, errors, and work off the main thread. */
 #ifndef KEELSON_H
 #define KEELSON_H
 
@@ -14,18 +14,18 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-/* ---- Failures: errno taken at the moment of the call, turned into an Error later ---- */
+/* ---- Failures: errno at the moment of the call, turned into an Error later ---- */
 
 struct failure {
   int err;             /* 0 = nothing failed */
   const char *syscall; /* static string */
-  const char *stage;   /* static string or NULL: which step of a call with many */
+  const char *stage;   /* static string or NULL: the step that failed, of a call that has several */
   char *path;          /* owned or NULL */
   char *what;          /* owned: "mount overlay on /x" */
-  char *detail;        /* owned or NULL: what the kernel said besides errno */
+  char *detail;        /* owned or NULL: the kernel's message */
 };
 
-/* Keeps the first failure: cleanup that fails later must not hide the cause. */
+/* Keeps the first failure: a cleanup that fails later must not hide the cause. */
 void failure_set(struct failure *f, int err, const char *syscall, const char *path, const char *format, ...)
     __attribute__((format(printf, 5, 6)));
 void failure_clear(struct failure *f);
@@ -80,9 +80,9 @@ void export_function(napi_env env, napi_value exports, const char *name, napi_ca
 /* ---- Operations: the same C code, called in place or on libuv's pool ---- */
 
 struct op {
-  void (*run)(struct op *op); /* no N-API in here: may be on a pool thread */
+  void (*run)(struct op *op); /* must not use Node-API: it may be on a pool thread */
   napi_value (*result)(napi_env env, struct op *op); /* NULL: undefined */
-  void (*destroy)(struct op *op);                    /* frees all, the op too */
+  void (*destroy)(struct op *op);                    /* frees everything, the op included */
   struct failure failure;
   napi_async_work work;
   napi_deferred deferred;
@@ -94,11 +94,11 @@ napi_value op_start(napi_env env, struct op *op, bool async);
 void export_operation(napi_env env, napi_value exports, const char *name, napi_callback callback);
 bool wants_promise(napi_env env, napi_callback_info info);
 
-/* Runs fn on a new thread with all signals blocked and joins it: whatever namespaces, root or directory
- * the thread changes for itself (unshare(2) is per thread) end with it. Returns 0 or an errno. */
+/* Runs fn on a new thread with all signals blocked, and joins it: the namespaces, root or directory that it changes for
+ * itself (unshare(2) is per thread) end with the thread. Returns 0 or an errno. */
 int on_private_thread(void (*fn)(void *), void *arg);
 
-/* True once every thread of libuv's pool exists (pool.c). */
+/* Whether every thread of libuv's pool has been started (pool.c). */
 bool pool_is_warm(void);
 
 /* ---- One for each file ---- */

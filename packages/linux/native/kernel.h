@@ -1,5 +1,5 @@
-/* System calls that the C library of an older distribution has no wrapper for: called by number, so that
- * the addon built on Debian 12 also loads with the glibc 2.34 of RHEL 9 and the 2.35 of Ubuntu 22.04. */
+/* System calls for which the C libraries of older distributions have no wrapper. They are called by number, so that an
+ * addon built on Debian 12 also loads with the glibc 2.34 of RHEL 9 and the 2.35 of Ubuntu 22.04. */
 #ifndef KEELSON_KERNEL_H
 #define KEELSON_KERNEL_H
 

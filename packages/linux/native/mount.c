@@ -1,4 +1,4 @@
-/* mount(2), umount2(2), and bind mounts by open_tree(2), which are never seen half done. */
+/* mount(2), umount2(2), and bind mounts by open_tree(2), which nobody sees half done. */
 #include "keelson.h"
 #include "kernel.h"
 
@@ -64,10 +64,10 @@ struct bind {
   bool recursive;
   int readonly;
   unsigned long propagation; /* MS_* with MS_REC, or 0 */
-  const char *idmap;         /* path of a user namespace whose maps the mount gets, or NULL */
+  const char *idmap;         /* path of a user namespace whose mappings the mount gets, or NULL */
 };
 
-/* mount_setattr(2): from outside its ids look as the user namespace's would. Returns false after a failure. */
+/* mount_setattr(2): from outside, ids look as they would in the user namespace. Returns false after a failure. */
 static bool idmap_tree(const struct bind *b, int tree, struct failure *f) {
   AUTO_FD userns = open(b->idmap, O_RDONLY | O_CLOEXEC);
   if (userns < 0) {
@@ -83,7 +83,7 @@ static bool idmap_tree(const struct bind *b, int tree, struct failure *f) {
   return false;
 }
 
-/* Returns false when this kernel lacks a call, with nothing mounted; true when done or failed. */
+/* Returns false when this kernel lacks a call, with nothing mounted; true after success or failure. */
 static bool bind_by_tree(const struct bind *b, struct failure *f) {
   AUTO_FD tree = k_open_tree(AT_FDCWD, b->source,
                              K_OPEN_TREE_CLONE | K_OPEN_TREE_CLOEXEC | (b->recursive ? K_AT_RECURSIVE : 0));
@@ -95,7 +95,7 @@ static bool bind_by_tree(const struct bind *b, struct failure *f) {
   }
   if (b->idmap != NULL && !idmap_tree(b, tree, f)) return true;
   if (b->readonly != WRITABLE) {
-    /* Sets one attribute and leaves nosuid, nodev, noexec as they are. */
+    /* This sets one attribute; nosuid, nodev and noexec stay as they are. */
     struct k_mount_attr attributes = {.attr_set = K_MOUNT_ATTR_RDONLY};
     if (k_mount_setattr(tree, "", AT_EMPTY_PATH | (b->readonly == READONLY_RECURSIVE ? K_AT_RECURSIVE : 0),
                         &attributes) != 0) {

@@ -1,5 +1,5 @@
-/* New namespaces that live on as bind mounts. unshare(2) is per thread, so all happens on a thread that ends
- * with the call: neither the main thread nor one of libuv's pool ever changes its namespaces. */
+/* New namespaces, which bind mounts keep alive. unshare(2) is per thread, so everything happens on a thread that
+ * ends with the call: neither the main thread nor a thread of libuv's pool ever changes its namespaces. */
 #include "keelson.h"
 #include "kernel.h"
 
@@ -24,10 +24,10 @@ static const struct {
 
 struct namespaces_op {
   struct op op;
-  char *pins[KINDS]; /* NULL: not wanted */
-  char *user;        /* pin of a user namespace that is to own the others; NULL: ours does */
+  char *pins[KINDS]; /* NULL: none of that kind */
+  char *user;        /* pin of a new user namespace that owns the others; NULL: ours does */
   char *uid_map, *gid_map;
-  int64_t root_uid; /* of the user namespace, as the host has it; -1: nobody */
+  int64_t root_uid; /* the user namespace's root as a uid of the host; -1: none */
   char *hostname;
   char **sysctls; /* path, value, path, value … */
   bool loopback;
@@ -65,13 +65,13 @@ static int write_file(const char *path, const char *value, const char **call) {
   return n == (ssize_t)length ? 0 : n < 0 ? errno : EIO;
 }
 
-/* For this thread only: the C library's versions change the whole process. */
+/* For this thread only: the C library's function changes the whole process. */
 static int become(int64_t uid) { return (int)syscall(SYS_setresuid, -1, uid, -1); }
 
 static void write_sysctl(struct namespaces_op *o, const char *path, const char *value) {
   const char *call;
   int err = write_file(path, value, &call);
-  /* Since Linux 6.8 those of an IPC namespace let only the root of its user namespace write, not the host's. */
+  /* Since Linux 6.8 only the root of its user namespace, not the host's, can write those of an IPC namespace. */
   if ((err == EACCES || err == EPERM) && o->root_uid > 0 && become(o->root_uid) == 0) {
     err = write_file(path, value, &call);
     if (become(0) != 0) abort();
@@ -79,10 +79,10 @@ static void write_sysctl(struct namespaces_op *o, const char *path, const char *
   if (err != 0) stage_fail(o, "sysctl", err, call, path);
 }
 
-/* ---- A user namespace, which no thread can make or enter (user_namespaces(7)) ---- */
+/* ---- A user namespace, which a process with several threads can neither create nor enter (user_namespaces(7)) ---- */
 
-/* A process that is in the new namespaces and does nothing. It shares our memory, as with vfork(2), because a copy
- * of Node's page tables costs milliseconds; so it makes system calls only. */
+/* A process in the new namespaces that does nothing. It shares our memory, as after vfork(2), because copying Node's
+ * page tables takes milliseconds; so it only makes system calls. */
 ON_BORROWED_STACK static int hold_namespaces(void *parent) {
   syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
   if (syscall(SYS_getppid) != *(long *)parent) return 0;
@@ -90,7 +90,7 @@ ON_BORROWED_STACK static int hold_namespaces(void *parent) {
 }
 
 static bool pin_namespace(struct namespaces_op *o, const char *source, const char *pin) {
-  /* O_EXCL: a file that is there already may be the pin of someone else. */
+  /* O_EXCL: an existing file may be another owner's pin. */
   int fd = open(pin, O_RDONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
   if (fd < 0) {
     int err = errno;
@@ -130,7 +130,7 @@ static void enter_held(struct namespaces_op *o, int holder) {
   pin_namespace(o, path, o->user);
 }
 
-/* Makes them with the user namespace first, which so owns them; then this thread is in all but the user namespace. */
+/* Creates them together with the user namespace, which then owns them, and moves this thread into all but that one. */
 static void unshare_with_user(struct namespaces_op *o, int flags) {
   size_t size = 64 * 1024;
   char *stack = malloc(size);
@@ -232,7 +232,7 @@ struct unpin_op {
 
 static void unpin_run(struct op *base) {
   struct unpin_op *o = (struct unpin_op *)base;
-  /* Until EINVAL (no mount there any more): a pin may have been mounted twice. */
+  /* Until EINVAL, when nothing is mounted there any more: a pin may have been mounted twice. */
   for (int i = 0; i < 64; i++) {
     if (umount2(o->path, MNT_DETACH | UMOUNT_NOFOLLOW) == 0) continue;
     int err = errno;

@@ -1,4 +1,4 @@
-/* Operations: C code that is called in place or on libuv's pool, and threads that end with a call. */
+/* Operations, which run in place or on libuv's pool, and threads that end with a call. */
 #include "keelson.h"
 
 #include <pthread.h>
@@ -15,7 +15,7 @@ static void op_execute(napi_env env, void *data) {
   op->run(op);
 }
 
-/* Resolves or rejects the promise and frees all that belongs to the op. */
+/* Resolves or rejects the promise, and frees the op with everything in it. */
 static void op_settle(napi_env env, struct op *op) {
   if (op->failure.err != 0) {
     napi_value error = failure_error(env, &op->failure);
@@ -93,7 +93,7 @@ int on_private_thread(void (*fn)(void *), void *arg) {
   pthread_attr_init(&attributes);
   pthread_attr_setstacksize(&attributes, 256 * 1024);
   sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before); /* the new thread inherits it: Node's handlers never run there */
+  pthread_sigmask(SIG_SETMASK, &all, &before); /* inherited by the new thread: Node's handlers never run there */
   int err = pthread_create(&thread, &attributes, thread_main, &call);
   pthread_sigmask(SIG_SETMASK, &before, NULL);
   pthread_attr_destroy(&attributes);

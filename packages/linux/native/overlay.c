@@ -1,11 +1,11 @@
-/* Overlay mounts whose options would not fit in the one page that mount(2) takes.
+/* Overlay mounts whose options would not fit into the one page that mount(2) takes.
  *
- * Linux 6.7: fsconfig(2) takes layers one by one ("lowerdir+"), each a string of at most 255 bytes; longer ones
- * and those with characters that overlayfs would unescape go by fd (6.13), or as /proc/self/fd/N (before).
- * Before 6.5 overlayfs takes part in fsconfig(2) only by the kernel's stand-in for old file systems, which takes any
- * parameter and fails at the end.
- * Older: mount(2) on a private thread whose working directory is the common parent of the layers, or, when even
- * the relative names don't fit, /proc/thread-self/fd, where each layer is named by its number. */
+ * Since Linux 6.7, fsconfig(2) takes layers one by one ("lowerdir+"), each a string of at most 255 bytes; longer
+ * ones, and those with characters that overlayfs would unescape, go by fd (since 6.13) or as /proc/self/fd/N
+ * (before). Before 6.5 overlayfs has only the kernel's emulation of fsconfig(2) for old file systems, which accepts
+ * any parameter and fails at the end. On older kernels it is mount(2), on a private thread whose working directory
+ * is the common parent of the layers, or, when even the relative names do not fit, /proc/thread-self/fd, where the
+ * name of each layer is the number of its fd. */
 #include "keelson.h"
 #include "kernel.h"
 
@@ -31,7 +31,7 @@ static void overlay_fail(struct overlay_op *o, int err, const char *syscall, con
               path == o->target ? "" : ": layer ", path == o->target ? "" : path);
 }
 
-/* The text of a line of the kernel's ("e overlay: workdir and upperdir must reside under the same mount"). */
+/* The message in a line from the kernel ("e overlay: workdir and upperdir must reside under the same mount"). */
 static char *message_in(char *line, size_t length) {
   while (length > 0 && line[length - 1] == '\n') length--;
   line[length] = '\0';
@@ -66,20 +66,20 @@ static int set_option(int fs, const char *option) {
   return k_fsconfig(fs, K_FSCONFIG_SET_STRING, key, equals + 1, 0);
 }
 
-/* Whether overlayfs itself looks at the parameters of fsconfig(2), and so refuses one that it cannot know. The kernel is
- * asked once, because that takes as long as half a mount; threads that ask at the same time get the same answer. */
+/* Whether overlayfs itself checks the parameters of fsconfig(2), and so refuses an unknown one. It is tried once,
+ * because that takes half as long as a mount; threads that try at the same time get the same answer. */
 static bool checks_parameters(void) {
   enum { UNKNOWN, IT_DOES, IT_DOES_NOT };
   static atomic_int answer = UNKNOWN;
   if (atomic_load(&answer) != UNKNOWN) return atomic_load(&answer) == IT_DOES;
   AUTO_FD fs = k_fsopen("overlay", K_FSOPEN_CLOEXEC);
-  if (fs < 0) return true; /* the mount that follows finds out why */
+  if (fs < 0) return true; /* the mount that follows reports why */
   bool is_refused = k_fsconfig(fs, K_FSCONFIG_SET_STRING, "no-such-parameter", "1", 0) != 0;
   atomic_store(&answer, is_refused ? IT_DOES : IT_DOES_NOT);
   return is_refused;
 }
 
-/* Returns false when the kernel doesn't know "lowerdir+", with nothing done. */
+/* Returns false when the kernel does not know "lowerdir+", having done nothing. */
 static bool overlay_by_fsconfig(struct overlay_op *o) {
   if (o->method == AUTOMATIC && !checks_parameters()) return false;
   AUTO_FD fs = k_fsopen("overlay", K_FSOPEN_CLOEXEC);
@@ -119,14 +119,14 @@ static bool overlay_by_fsconfig(struct overlay_op *o) {
   return true;
 }
 
-/* How many of the first `length` bytes of `path` another one shares, without the last byte of that. */
+/* How many of the first `length` bytes of a path another one shares, not counting the last byte of the other. */
 static size_t shared_length(const char *path, size_t length, const char *other) {
   size_t same = 0;
   while (same < length && other[same] == path[same] && other[same] != '\0' && other[same + 1] != '\0') same++;
   return same;
 }
 
-/* Length of the directory part that all layers share, with its slash; never the whole of one. */
+/* Length of the directory part that all layers share, with its slash; it is never all of a layer's path. */
 static size_t common_parent(const struct overlay_op *o) {
   const char *first = o->lower[0];
   size_t length = shared_length(first, strlen(first), first);
@@ -144,7 +144,8 @@ static bool all_plain(struct overlay_op *o) {
          (o->work == NULL || strpbrk(o->work, "\\:,") == NULL);
 }
 
-/* Writes the option string; each layer by name(context, path). Returns NULL when it is longer than a page. */
+/* The option string, with layers by their fds or by their paths without the first `skip` bytes. NULL when it is longer
+ * than a page. */
 static char *option_string(struct overlay_op *o, bool by_fd, size_t skip, int *fds) {
   char *text = NULL;
   size_t length = 0, next = 0;
@@ -164,8 +165,9 @@ static char *option_string(struct overlay_op *o, bool by_fd, size_t skip, int *f
   }
   for (char **option = o->options; *option != NULL; option++) {
     const char *equals = strchr(*option, '=');
-    /* A label of SELinux has commas; mount(2) wants it in quotes, fsconfig(2) as it is. */
-    if (equals != NULL && strchr(equals, ',') != NULL) fprintf(out, ",%.*s=\"%s\"", (int)(equals - *option), *option, equals + 1);
+    /* An SELinux label contains commas: mount(2) needs it in quotes, fsconfig(2) does not. */
+    if (equals != NULL && strchr(equals, ',') != NULL)
+      fprintf(out, ",%.*s=\"%s\"", (int)(equals - *option), *option, equals + 1);
     else fprintf(out, ",%s", *option);
   }
   fclose(out);

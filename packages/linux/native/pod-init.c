@@ -280,7 +280,8 @@ int main(int argc, char **argv) {
   }
   if (argc == 3 && strcmp(argv[1], "--connect") == 0) forward(argv[2]);
   for (int signal = 1; signal < 32; signal++)
-    if (signal != SIGKILL && signal != SIGSTOP) (void)sigaction(signal, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
+    if (signal != SIGKILL && signal != SIGSTOP)
+      (void)sigaction(signal, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
 
   const char *oom = getenv("KEELSON_OOM_SCORE_ADJ");
   const char *pin_path = getenv("KEELSON_PIN");

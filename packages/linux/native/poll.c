@@ -1,5 +1,5 @@
-/* Calls a function each time an fd becomes ready for what was asked, for fds that Node has no class for. A pidfd becomes
- * readable when its process has ended. */
+/* Calls a function each time an fd becomes ready for what was asked, for fds that Node has no class for. A pidfd
+ * becomes readable when its process has ended. */
 #include "keelson.h"
 
 #include <uv.h>

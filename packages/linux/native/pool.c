@@ -1,5 +1,5 @@
-/* Makes every thread of libuv's pool exist. They take over the namespaces and root of the thread that is the
- * first to use the pool, and keep them for ever. */
+/* Starts every thread of libuv's pool. They inherit the namespaces and root of the thread that uses the pool first, and
+ * keep them for ever. */
 #include "keelson.h"
 
 #include <pthread.h>
@@ -49,7 +49,7 @@ static void met(napi_env env, napi_status status, void *data) {
   free(b);
 }
 
-/* The rule of uv's threadpool.c. */
+/* As in libuv's threadpool.c. */
 static int pool_size(void) {
   const char *text = getenv("UV_THREADPOOL_SIZE");
   int size = text != NULL ? atoi(text) : 4;
@@ -57,7 +57,7 @@ static int pool_size(void) {
   return size < 0 || size > 1024 ? 1024 : size;
 }
 
-/* warmPool(timeoutMs) -> promise of the number of threads that met */
+/* warmPool(timeoutMs) -> promise of the number of threads that answered */
 static napi_value js_warm_pool(napi_env env, napi_callback_info info) {
   napi_value v[1], promise, name;
   int timeout_ms;

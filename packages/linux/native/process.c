@@ -1,4 +1,4 @@
-/* pidfds: the one name of a process that is never given to another (pidfd_open(2)). */
+/* pidfds: the one handle on a process that never comes to mean another one (pidfd_open(2)). */
 #include "keelson.h"
 #include "kernel.h"
 
@@ -32,14 +32,16 @@ static napi_value js_pidfd_send_signal(napi_env env, napi_callback_info info) {
   return throw_errno(env, err, "pidfd_send_signal", NULL, "send signal %d", signal);
 }
 
-/* Reaps one child of ours by its pidfd; null while it runs. */
+static double microseconds(const struct timeval *time) { return (double)time->tv_sec * 1e6 + (double)time->tv_usec; }
+
+/* Reaps a child of ours by its pidfd; null while it runs. */
 static napi_value js_wait_pidfd(napi_env env, napi_callback_info info) {
   napi_value v[1];
   int fd;
   if (!args_read(env, info, 1, v) || !arg_int(env, v[0], "pidfd", &fd)) return NULL;
   siginfo_t status = {0};
   struct rusage usage = {0};
-  /* The system call has a fifth argument that the wrapper hides (waitid(2), C library/kernel differences). */
+  /* The wrapper hides the system call's fifth argument (waitid(2), C library/kernel differences). */
   long rc;
   do rc = syscall(SYS_waitid, P_PIDFD, fd, &status, WEXITED | WNOHANG, &usage);
   while (rc != 0 && errno == EINTR);
@@ -54,8 +56,8 @@ static napi_value js_wait_pidfd(napi_env env, napi_callback_info info) {
   bool exited = status.si_code == CLD_EXITED;
   set_property(env, result, "code", js_number(env, exited ? status.si_status : -1));
   set_property(env, result, "signal", js_number(env, exited ? 0 : status.si_status));
-  set_property(env, result, "cpuUserUs", js_number(env, (double)usage.ru_utime.tv_sec * 1e6 + (double)usage.ru_utime.tv_usec));
-  set_property(env, result, "cpuSystemUs", js_number(env, (double)usage.ru_stime.tv_sec * 1e6 + (double)usage.ru_stime.tv_usec));
+  set_property(env, result, "cpuUserUs", js_number(env, microseconds(&usage.ru_utime)));
+  set_property(env, result, "cpuSystemUs", js_number(env, microseconds(&usage.ru_stime)));
   return result;
 }
 

@@ -1,4 +1,4 @@
-/* Pseudoterminals whose both ends are ours: pty(7), ioctl_tty(2). */
+/* Pseudoterminals with both ends here: pty(7), ioctl_tty(2). */
 #include "keelson.h"
 
 #include <fcntl.h>
@@ -18,7 +18,7 @@ static int open_pair(bool is_raw, int *master, int *slave, const char **syscall)
   if (*master < 0) return errno;
   *syscall = "ioctl";
   if (ioctl(*master, TIOCSPTLCK, &unlock) != 0) return errno;
-  /* By the master, not by its name: /dev/pts may be another instance than that of /dev/ptmx. */
+  /* By its master, not by its name: /dev/pts and /dev/ptmx may belong to different instances. */
   *slave = ioctl(*master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
   if (*slave < 0) return errno;
   *syscall = "tcsetattr";
@@ -28,7 +28,7 @@ static int open_pair(bool is_raw, int *master, int *slave, const char **syscall)
   return 0;
 }
 
-/* openPty(isRaw) -> { masterFd, slaveFd }; raw: bytes pass as they are, nothing is echoed */
+/* openPty(isRaw) -> { masterFd, slaveFd }; raw: bytes pass unchanged, nothing is echoed */
 static napi_value js_open_pty(napi_env env, napi_callback_info info) {
   napi_value v[1];
   bool is_raw;

@@ -1,11 +1,11 @@
-/* Finds out where paths lead, in a process of its own: a path on a network file system whose server is gone blocks the
- * process that looks it up, and no signal ends that.
+/* Finds out where paths lead, in a process of its own: a path on a network file system whose server is gone blocks
+ * the process that looks it up, and no signal ends that.
  *
  *     resolve-paths [MODE]       reads paths from stdin, each with a NUL after it; with MODE, in octal, it makes what is
  *                                missing as directories of that mode
  *
- * For each it prints to stdout, also with a NUL after it: "0 d PATH", with the path free of links, for a directory and
- * "0 - PATH" for anything else; or "ERRNO resolve"; or "ERRNO make" when a missing one could not be made. */
+ * For each it prints to stdout, also with a NUL after it: "0 d PATH", with the path free of links, for a directory
+ * and "0 - PATH" for anything else; or "ERRNO resolve"; or "ERRNO make" when a missing one could not be made. */
 #include <errno.h>
 #include <limits.h>
 #include <stdbool.h>
@@ -49,7 +49,8 @@ static void answer_all(FILE *questions, const char *mode) {
   char *path = NULL;
   size_t size = 0;
   ssize_t length;
-  /* Without its NUL the last one is only the start of a path, from a client that was killed: nothing must be made there. */
+  /* Without its NUL the last one is only the start of a path, from a client that was killed: nothing must be made
+   * there. */
   while ((length = getdelim(&path, &size, '\0', questions)) > 0 && path[length - 1] == '\0') {
     answer(path, mode);
     putchar('\0');

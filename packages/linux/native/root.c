@@ -16,9 +16,10 @@ static napi_value js_enter_root(napi_env env, napi_callback_info info) {
   napi_value v[1];
   AUTO_STRING path = NULL;
   if (!args_read(env, info, 1, v) || !arg_string(env, v[0], "dir", &path)) return NULL;
-  /* The main thread's file system context is the one that all other threads share. */
-  if (syscall(SYS_gettid) == getpid()) return throw_errno(env, EPERM, "chroot", path, "enter root %s on the main thread", path);
-  /* Pool threads made by a thread that has changed its root would have that root for ever. */
+  /* All other threads share the file system context of the main thread. */
+  if (syscall(SYS_gettid) == getpid())
+    return throw_errno(env, EPERM, "chroot", path, "enter root %s on the main thread", path);
+  /* Pool threads started by a thread with another root would have that root for ever. */
   if (!pool_is_warm())
     return throw_errno(env, EPERM, "chroot", path, "enter root %s before warmThreadPool() was called", path);
   if (saved_root >= 0) return throw_errno(env, EBUSY, "chroot", path, "enter root %s from within another", path);

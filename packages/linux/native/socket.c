@@ -1,4 +1,4 @@
-/* Sockets that Node cannot make: SOCK_SEQPACKET, and those of another network namespace. */
+/* Sockets that Node cannot create: SOCK_SEQPACKET, and those in another network namespace. */
 #include "keelson.h"
 
 #include <arpa/inet.h>
@@ -27,7 +27,7 @@ static napi_value js_connect_seqpacket(napi_env env, napi_callback_info info) {
     int err = errno;
     return throw_errno(env, err, "open", dir, "connect to %s/%s", dir, name);
   }
-  /* By its directory: a path may be longer than the 107 bytes of unix(7). */
+  /* Through the directory's fd: a path may be longer than the 107 bytes of unix(7). */
   int length = snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d/%s", at, name);
   if (length < 0 || (size_t)length >= sizeof address.sun_path)
     return throw_errno(env, ENAMETOOLONG, "connect", dir, "connect to %s/%s", dir, name);
@@ -123,13 +123,14 @@ static napi_value js_listen_socket(napi_env env, napi_callback_info info) {
   if (length < 0 || (size_t)length >= sizeof address.sun_path)
     return throw_errno(env, ENAMETOOLONG, "bind", name, "listen on %s", name);
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  if (fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0 && listen(fd, 1) == 0) return js_number(env, fd);
+  if (fd >= 0 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0 && listen(fd, 1) == 0)
+    return js_number(env, fd);
   int err = errno;
   close_fd(&fd);
   return throw_errno(env, err, fd < 0 ? "socket" : "bind", name, "listen on %s", name);
 }
 
-/* acceptSocket(fd) -> fd, non-blocking, or -1 when nobody has connected */
+/* acceptSocket(fd) -> fd, non-blocking, or -1 when no client has connected */
 static napi_value js_accept_socket(napi_env env, napi_callback_info info) {
   napi_value v[1];
   int fd, peer;
@@ -141,7 +142,8 @@ static napi_value js_accept_socket(napi_env env, napi_callback_info info) {
   return throw_errno(env, err, "accept4", NULL, "accept on fd %d", fd);
 }
 
-/* receiveFd(fd) -> the first fd of a message, -1 when there is no message now, -2 at the end or for one without an fd */
+/* receiveFd(fd) -> the first fd of a message, -1 when there is no message now, -2 at the end or for one without an
+ * fd */
 static napi_value js_receive_fd(napi_env env, napi_callback_info info) {
   napi_value v[1];
   int fd, received = -2;
@@ -173,7 +175,7 @@ struct namespace_socket {
   const char *syscall;
 };
 
-/* With a path on a thread that ends with the call: no other one changes its namespace, whatever fails. */
+/* With a path it runs on a thread that ends with the call, so that no other changes its namespace, whatever fails. */
 static void socket_in_namespace(void *data) {
   struct namespace_socket *s = data;
   if (s->path != NULL) {
@@ -194,7 +196,7 @@ static void socket_in_namespace(void *data) {
   if (s->fd < 0) s->err = errno;
 }
 
-/* connectLoopback(netns | null, isIpv6, port) -> { fd, isConnected }; when not, it is told by fd becoming writable */
+/* connectLoopback(netns | null, isIpv6, port) -> { fd, isConnected }; if not yet, it is when fd becomes writable */
 static napi_value js_connect_loopback(napi_env env, napi_callback_info info) {
   napi_value v[3], result;
   AUTO_STRING path = NULL;
@@ -208,16 +210,19 @@ static napi_value js_connect_loopback(napi_env env, napi_callback_info info) {
   if (path == NULL) socket_in_namespace(&s);
   else err = on_private_thread(socket_in_namespace, &s);
   if (err == 0) err = s.err;
-  if (err != 0) return throw_errno(env, err, s.syscall, path, "open a socket in network namespace %s", path != NULL ? path : "of the host");
+  if (err != 0)
+    return throw_errno(env, err, s.syscall, path, "open a socket in network namespace %s",
+                       path != NULL ? path : "of the host");
   struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
   struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port), .sin6_addr = IN6ADDR_LOOPBACK_INIT};
-  /* A socket belongs to the namespace that it was made in, wherever it is used. */
+  /* A socket belongs to the namespace that it was created in, wherever it is used. */
   int rc = ipv6 ? connect(s.fd, (struct sockaddr *)&v6, sizeof v6) : connect(s.fd, (struct sockaddr *)&v4, sizeof v4);
   err = rc == 0 ? 0 : errno;
-  /* On the loopback it is mostly there at once, though connect(2) does not wait for it. */
+  /* On the loopback the connection is mostly there at once, though connect(2) does not wait for it. */
   struct pollfd ready = {.fd = s.fd, .events = POLLOUT};
   socklen_t length = sizeof err;
-  if (err == EINPROGRESS && poll(&ready, 1, 0) == 1 && getsockopt(s.fd, SOL_SOCKET, SO_ERROR, &err, &length) != 0) err = errno;
+  if (err == EINPROGRESS && poll(&ready, 1, 0) == 1 && getsockopt(s.fd, SOL_SOCKET, SO_ERROR, &err, &length) != 0)
+    err = errno;
   if ((err == 0 || err == EINPROGRESS) && napi_create_object(env, &result) == napi_ok) {
     set_property(env, result, "fd", js_number(env, s.fd));
     set_property(env, result, "isConnected", js_bool(env, err == 0));
@@ -227,7 +232,7 @@ static napi_value js_connect_loopback(napi_env env, napi_callback_info info) {
   return throw_errno(env, err, "connect", NULL, "connect to %s port %d", ipv6 ? "::1" : "127.0.0.1", port);
 }
 
-/* socketError(fd): the errno that an asynchronous connect came to, 0 for none */
+/* socketError(fd): the errno with which an asynchronous connect failed, 0 for none */
 static napi_value js_socket_error(napi_env env, napi_callback_info info) {
   napi_value v[1];
   int fd, error = 0;

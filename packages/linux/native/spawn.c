@@ -1,7 +1,7 @@
-/* Start a program for a cost that does not grow with the daemon's memory: clone(2) with CLONE_VM | CLONE_VFORK,
- * as posix_spawn(3) does, plus what that one has no way to say: cgroups, and a pidfd from the first moment.
+/* Starts a program at a cost that does not grow with the daemon's memory: by clone(2) with CLONE_VM | CLONE_VFORK, as
+ * posix_spawn(3) does, and with what that lacks: cgroups, and a pidfd from the first moment.
  *
- * The child borrows the daemon's memory until execve(2), so it calls nothing but async-signal-safe functions. */
+ * The child shares the daemon's memory until execve(2), so it calls only async-signal-safe functions. */
 #include "keelson.h"
 #include "kernel.h"
 
@@ -22,7 +22,7 @@ struct spawn {
   char *oom_score_adj; /* NULL: ours */
   char **argv, **envp, **cgroups; /* cgroups: cgroup.procs files to enter first */
   const char *path;               /* PATH of the child's environment */
-  int *fds;                       /* index: fd in the child, value: fd of ours */
+  int *fds;                       /* index: fd in the child, value: our fd */
   size_t fd_count;
   bool new_session, takes_terminal;
   volatile int err; /* written by the child in shared memory */
@@ -37,14 +37,14 @@ ON_BORROWED_STACK static void child_fail(struct spawn *s, const char *step, cons
   _exit(127);
 }
 
-/* Takes entries off a PATH until one gives a path of the file that has room; false at the end. */
+/* Takes entries off a PATH until one yields a path of the file that fits; false at the end. */
 ON_BORROWED_STACK static bool next_candidate(const char **path, const char *file, char *to, size_t room) {
   size_t file_length = strlen(file);
   while (*path != NULL && **path != '\0') {
     const char *start = *path, *end = strchr(start, ':');
     size_t length = end != NULL ? (size_t)(end - start) : strlen(start);
     *path = end != NULL ? end + 1 : NULL;
-    /* An empty entry would mean the working directory: not here. */
+    /* An empty entry would mean the working directory, which is not searched here. */
     if (length == 0 || length + 1 + file_length >= room) continue;
     memcpy(to, start, length);
     to[length] = '/';
@@ -72,10 +72,11 @@ ON_BORROWED_STACK static int child_main(void *data) {
   struct spawn *s = data;
 
   if (s->oom_score_adj != NULL) {
-    /* A vfork child has a score of its own, although it shares our memory until exec (kernel: __set_oom_adj). */
+    /* A vfork child has its own score, although it shares our memory until exec (kernel: __set_oom_adj). */
     int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
     ssize_t length = (ssize_t)strlen(s->oom_score_adj);
-    if (fd < 0 || write(fd, s->oom_score_adj, (size_t)length) != length) child_fail(s, "set oom_score_adj", s->oom_score_adj);
+    if (fd < 0 || write(fd, s->oom_score_adj, (size_t)length) != length)
+      child_fail(s, "set oom_score_adj", s->oom_score_adj);
     close(fd);
   }
   for (char **path = s->cgroups; *path != NULL; path++) {
@@ -84,7 +85,7 @@ ON_BORROWED_STACK static int child_main(void *data) {
     close(fd);
   }
 
-  /* All signals are blocked since before the clone, so no handler of Node's can run in here. */
+  /* All signals have been blocked since before the clone, so none of Node's handlers can run in here. */
   struct sigaction default_action;
   memset(&default_action, 0, sizeof default_action);
   default_action.sa_handler = SIG_DFL;
@@ -93,8 +94,8 @@ ON_BORROWED_STACK static int child_main(void *data) {
 
   if (s->new_session && setsid() < 0) child_fail(s, "setsid", NULL);
 
-  /* Move fds that stand where another one goes out of the way, then put each in its place. What is not
-   * in the map is closed by execve, whoever opened it. */
+  /* First move fds whose number another one needs, then put each in its place. execve closes all that are not in the
+   * map, whichever part of the process opened them. */
   int first_free = (int)s->fd_count;
   for (size_t i = 0; i < s->fd_count; i++) {
     if (s->fds[i] >= first_free || s->fds[i] == (int)i) continue;
@@ -126,7 +127,7 @@ static const char *path_of(char **envp) {
 }
 
 static napi_value start(napi_env env, struct spawn *s) {
-  /* With SIGCHLD ignored the kernel would reap children by itself and their exit codes would be lost. */
+  /* With SIGCHLD ignored the kernel would reap children itself, and their exit codes would be lost. */
   struct sigaction child_action;
   if (sigaction(SIGCHLD, NULL, &child_action) == 0 && child_action.sa_handler == SIG_IGN) {
     child_action.sa_handler = SIG_DFL;
@@ -148,7 +149,7 @@ static napi_value start(napi_env env, struct spawn *s) {
   if (pid < 0) return throw_errno(env, err, "clone", NULL, "spawn %s", s->file);
   if (s->err != 0) {
     siginfo_t unused;
-    waitid(P_PID, (id_t)pid, &unused, WEXITED); /* it has called _exit already */
+    waitid(P_PID, (id_t)pid, &unused, WEXITED); /* it has already called _exit */
     close(pidfd);
     const char *culprit = s->culprit;
     bool is_exec = s->step[0] == 'e';

@@ -1,5 +1,5 @@
-/* Text put together in an array of fixed size, for programs without stdio: its buffers would be resident memory in every
- * pod. What has no room is left out, and the text then says so. */
+/* Text put together in an array of fixed size, for programs without stdio: its buffers would be resident memory in
+ * every pod. What has no room is left out, and the text then says so. */
 #ifndef KEELSON_TEXT_H
 #define KEELSON_TEXT_H
 

@@ -1,8 +1,8 @@
-/* Walks of directory trees that containers wrote: of any depth, with any names, changing meanwhile.
+/* Walks directory trees that containers wrote: of any depth, with any names, and changing meanwhile.
  *
- * One walker serves removal and disk usage. It goes by openat2(2) from directory to directory, so no symlink is
- * followed, no mount point crossed and no path grows too long. Only OPEN_LEVELS directories are open at a time;
- * from deeper down it comes back through "..", and checks by device and inode that this is where it came from. */
+ * One walker serves removal and disk usage. It goes from directory to directory by openat2(2), so that it follows no
+ * symlink, crosses no mount point, and no path grows too long. At most OPEN_LEVELS directories are open at a time; from
+ * deeper down it returns through "..", and checks by device and inode that it is back where it came from. */
 #include "keelson.h"
 #include "kernel.h"
 
@@ -14,12 +14,12 @@
 #define READ_SIZE (32 * 1024)
 
 struct level {
-  int fd; /* -1: closed for its depth, to be found again by ".." from below */
+  int fd; /* -1: closed because of the depth, to be reopened by ".." from below */
   dev_t dev;
   ino_t ino;
-  char *names; /* its subdirectories, NUL after each */
+  char *names; /* its subdirectories, each with a NUL after it */
   size_t length, capacity, next;
-  int retries; /* of its removal */
+  int retries; /* of removing the next of them */
 };
 
 struct inode_set {
@@ -46,7 +46,7 @@ static void tree_fail(struct tree_op *o, int err, const char *syscall, const cha
               name != NULL ? ": at …/" : "", name != NULL ? name : "");
 }
 
-/* True when it was not in the set. Out of memory counts the file again rather than fail. */
+/* True when it was not in the set. Without memory, a file counts again rather than the walk fail. */
 static bool inode_add(struct inode_set *set, dev_t dev, ino_t ino) {
   if (set->count * 2 >= set->capacity) {
     struct inode_set bigger = {.capacity = set->capacity == 0 ? 1024 : set->capacity * 2};
@@ -72,7 +72,7 @@ static int open_directory(int parent, const char *name) {
   int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
   int fd = k_openat2(parent, name, (uint64_t)flags, K_RESOLVE_NO_XDEV | K_RESOLVE_NO_SYMLINKS | K_RESOLVE_BENEATH);
   if (fd >= 0 || errno != ENOSYS) return fd;
-  /* Before Linux 5.6: a mount shows by its device only. */
+  /* Before Linux 5.6, only its device shows that something is a mount. */
   struct stat above, here;
   fd = openat(parent, name, flags);
   if (fd < 0 || (fstat(parent, &above) == 0 && fstat(fd, &here) == 0 && above.st_dev == here.st_dev)) return fd;
@@ -107,7 +107,7 @@ static void visit(struct tree_op *o, struct level *l, const char *name, unsigned
   } else if (o->remove) {
     if (unlinkat(l->fd, name, 0) == 0) return;
     int err = errno;
-    if (err == EISDIR) keep_name(o, l, name); /* DT_UNKNOWN, or replaced by a directory meanwhile */
+    if (err == EISDIR) keep_name(o, l, name); /* DT_UNKNOWN, or a directory has replaced it */
     else if (err != ENOENT) tree_fail(o, err, "unlinkat", name);
   } else {
     struct stat s;
@@ -146,7 +146,7 @@ static void read_level(struct tree_op *o, struct level *l) {
   }
 }
 
-/* Takes fd. */
+/* Takes over fd. */
 static bool push(struct tree_op *o, int fd) {
   struct stat s;
   if (o->depth == o->capacity) {
@@ -179,7 +179,7 @@ static bool push(struct tree_op *o, int fd) {
   return true;
 }
 
-/* Leaves the deepest level. False when the way back up is lost. */
+/* Leaves the deepest level. False when the way back is lost. */
 static bool pop(struct tree_op *o) {
   struct level *l = &o->levels[--o->depth];
   struct level *above = o->depth > 0 ? &o->levels[o->depth - 1] : NULL;
@@ -190,7 +190,7 @@ static bool pop(struct tree_op *o) {
     if (fd >= 0 && fstat(fd, &s) == 0 && s.st_dev == above->dev && s.st_ino == above->ino) {
       above->fd = fd;
     } else {
-      int err = fd < 0 ? errno : ESTALE; /* someone moved the directory we were in */
+      int err = fd < 0 ? errno : ESTALE; /* the directory was moved meanwhile */
       if (fd >= 0) close(fd);
       tree_fail(o, err, "openat", "..");
       ok = false;
@@ -211,7 +211,7 @@ static void enter(struct tree_op *o, const char *name) {
   int err = errno;
   if (err == ENOENT) return;
   if (o->remove) {
-    if (err == EXDEV) tree_fail(o, EBUSY, "openat2", name); /* a mount point: what is in there is not ours */
+    if (err == EXDEV) tree_fail(o, EBUSY, "openat2", name); /* a mount point, whose content does not belong to the tree */
     else if ((err == ENOTDIR || err == ELOOP) && unlinkat(l->fd, name, 0) == 0) return;
     else tree_fail(o, err, "openat2", name);
   } else if (err != EXDEV && err != ENOTDIR && err != ELOOP) {
@@ -224,7 +224,7 @@ static void next_name(struct level *l) {
   l->retries = 0;
 }
 
-/* Removes the next subdirectory of the deepest level, or goes down into it to empty it first. */
+/* Removes the next subdirectory of the deepest level, or enters it to empty it first. */
 static void remove_next(struct tree_op *o, struct level *l) {
   const char *name = l->names + l->next;
   if (unlinkat(l->fd, name, AT_REMOVEDIR) == 0 || errno == ENOENT) {
@@ -233,8 +233,8 @@ static void remove_next(struct tree_op *o, struct level *l) {
   }
   int err = errno;
   bool full = err == ENOTEMPTY || err == EEXIST || err == ENOTDIR;
-  /* Once something below could not be removed, what is around it cannot be either; and a directory that
-   * fills as fast as it is emptied is given up at some point. */
+  /* When something in a directory could not be removed, the directory cannot be either; and one that fills as fast
+   * as it is emptied is given up in the end. */
   if (!full || l->retries >= 8 || (l->retries > 0 && o->op.failure.err != 0)) {
     tree_fail(o, err, "unlinkat", name);
     next_name(l);

@@ -19,7 +19,7 @@ describe("reads in one go", { skip: inOwnSandbox() ? false : "needs a sandbox of
   });
   after(() => rmSync(dir, { recursive: true }));
 
-  test("files, in order; null for what is not there, a directory, or may not be read", async () => {
+  test("files are read in order, with null for a missing or unreadable one and for a directory", async () => {
     writeFileSync(join(dir, "a"), "one\n");
     writeFileSync(join(dir, "empty"), "");
     assert.deepEqual(await readFiles([join(dir, "a"), join(dir, "none"), dir, join(dir, "empty"), join(dir, "a")]), [
@@ -33,7 +33,7 @@ describe("reads in one go", { skip: inOwnSandbox() ? false : "needs a sandbox of
     await assert.rejects(readFiles(["a\0b"]), TypeError);
   });
 
-  test("interfaces from inside other network namespaces, and leaves no thread in them", async () => {
+  test("interfaces are read inside other network namespaces, and no thread stays in them", async () => {
     const own = readFileSync("/proc/self/net/dev", "utf8");
     const pin = join(dir, "netns");
     createNamespaces({ net: pin, loopbackUp: true });
@@ -52,7 +52,7 @@ describe("reads in one go", { skip: inOwnSandbox() ? false : "needs a sandbox of
     }
   });
 
-  test("processes, their files and sockets, of a cgroup", async () => {
+  test("a cgroup's processes are counted, with their files and sockets", async () => {
     const server = createServer().listen(join(dir, "s"));
     const fd = openSync(dir, "r");
     writeFileSync(join(dir, "procs"), `${process.pid}\n`);
@@ -66,7 +66,7 @@ describe("reads in one go", { skip: inOwnSandbox() ? false : "needs a sandbox of
     assert.equal(gone, undefined);
   });
 
-  test("what a cgroup uses, as its own files say", async () => {
+  test("a cgroup's usage is what its files say", async () => {
     const layout = detectCgroups();
     createCgroup(layout, "/keelson-batch");
     const child = spawn(

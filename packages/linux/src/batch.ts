@@ -1,11 +1,14 @@
 import { native } from "./native.ts";
 
-/** The text of many small files of the kernel, read in one job on libuv's pool; null for one that cannot be read, or that is gone. */
+/**
+ * The texts of many small files of the kernel, read in one job on libuv's pool; null for one that cannot be read or is
+ * gone.
+ */
 export async function readFiles(paths: readonly string[]): Promise<(string | null)[]> {
   return paths.length === 0 ? [] : await native.readFiles(paths);
 }
 
-/** What /proc/net/dev says in each of these network namespaces, given by their pins; null for one that is gone. */
+/** The text of /proc/net/dev in each of these network namespaces, given by their pins; null for one that is gone. */
 export async function readNetDev(pins: readonly string[]): Promise<(string | null)[]> {
   return pins.length === 0 ? [] : await native.readNetDev(pins);
 }
@@ -13,11 +16,11 @@ export async function readNetDev(pins: readonly string[]): Promise<(string | nul
 export interface ProcessCounts {
   processes: number;
   fileDescriptors: number;
-  /** Of the file descriptors. */
+  /** How many of the file descriptors are sockets. */
   sockets: number;
 }
 
-/** Counts what the processes that a `cgroup.procs` lists have open, for many such files; undefined for one that is gone. */
+/** Counts the processes that each `cgroup.procs` lists, and what they have open; undefined for a file that is gone. */
 export async function countProcesses(procsFiles: readonly string[]): Promise<(ProcessCounts | undefined)[]> {
   if (procsFiles.length === 0) return [];
   const counts = await native.countProcesses(procsFiles);

@@ -49,7 +49,7 @@ const v2 = {
 
 const files = (of: Record<string, string>) => new Map(Object.entries(of));
 
-test("v1 and v2 say the same in their own ways", () => {
+test("v1 and v2 say the same in different ways", () => {
   const one = usageOf(files(v1), ["2MB"]);
   const two = usageOf(files(v2), ["2MB"]);
   assert.deepEqual(one.memory, {
@@ -93,7 +93,7 @@ test("v1 and v2 say the same in their own ways", () => {
   );
 });
 
-test("no limit is no limit, in the words of v1 and of v2", () => {
+test("no limit is undefined, however v1 and v2 write it", () => {
   const unlimited = {
     "memory.limit_in_bytes": "9223372036854771712\n",
     "memory.memsw.limit_in_bytes": "9223372036854771712\n",
@@ -105,7 +105,7 @@ test("no limit is no limit, in the words of v1 and of v2", () => {
     assert.deepEqual([memory?.limitBytes, swap?.limitBytes, pids?.limit], [undefined, undefined, undefined]);
 });
 
-test("pressure is read some and full; without either there is none", () => {
+test("pressure is read as some and full; without either it is undefined", () => {
   assert.deepEqual(pressure(v2["cpu.pressure"]), {
     some: { avg10: 1.5, avg60: 0.75, avg300: 0.1, totalUs: 123456n },
     full: { avg10: 0, avg60: 0, avg300: 0, totalUs: 7n },
@@ -114,7 +114,7 @@ test("pressure is read some and full; without either there is none", () => {
   assert.equal(pressure(""), undefined);
 });
 
-test("beside v1, the pressure of a v2 cgroup counts only when somebody is in it", () => {
+test("beside v1, the pressure of a v2 cgroup counts only when it has processes", () => {
   const beside = { ...v1, "cpu.pressure": v2["cpu.pressure"] };
   assert.equal(usageOf(files({ ...beside, "cgroup.events": "populated 0\nfrozen 0\n" })).cpu?.pressure, undefined);
   assert.equal(
@@ -123,11 +123,11 @@ test("beside v1, the pressure of a v2 cgroup counts only when somebody is in it"
   );
 });
 
-test("file pages that came between two reads do not make a working set below zero", () => {
+test("file pages that appear between two reads do not make a working set negative", () => {
   assert.equal(usageOf(files({ ...v2, "memory.current": "4096\n" })).memory?.workingSetBytes, 0n);
 });
 
-test("what a host does not account for is absent, and nonsense is too", () => {
+test("what a host does not account for is absent, and so is nonsense", () => {
   assert.deepEqual(usageOf(new Map()), { hugepages: [] });
   assert.deepEqual(
     usageOf(

@@ -1,7 +1,7 @@
 import { readFiles } from "./batch.ts";
 import { type CgroupLayout, checkPath } from "./cgroup.ts";
 
-/** How much of the time something waited for a resource (Documentation/accounting/psi.rst); averages are percent. */
+/** The share of time that tasks waited for a resource (Documentation/accounting/psi.rst); averages are in percent. */
 export interface Pressure {
   avg10: number;
   avg60: number;
@@ -28,7 +28,7 @@ export interface CpuUsage {
 
 export interface MemoryUsage {
   usageBytes: bigint;
-  /** Usage without the file pages that can go first. */
+  /** Usage without the file pages that would be reclaimed first. */
   workingSetBytes: bigint;
   rssBytes?: bigint;
   cacheBytes?: bigint;
@@ -37,7 +37,7 @@ export interface MemoryUsage {
   /** undefined: none. */
   limitBytes?: bigint;
   maxUsageBytes?: bigint;
-  /** How often the limit was hit. */
+  /** How often the limit was reached. */
   limitHits?: bigint;
   pageFaults?: bigint;
   majorPageFaults?: bigint;
@@ -47,11 +47,11 @@ export interface MemoryUsage {
 
 export interface SwapUsage {
   usageBytes: bigint;
-  /** undefined: none. Of swap alone, on v1 too. */
+  /** undefined: none. Of swap alone, also on v1. */
   limitBytes?: bigint;
 }
 
-/** What went to and from one block device. */
+/** The traffic of one block device. */
 export interface DeviceIo {
   major: number;
   minor: number;
@@ -73,23 +73,23 @@ export interface HugepageUsage {
   maxUsageBytes?: bigint;
 }
 
-/** What a cgroup and all below it use. What the host does not account for is undefined. */
+/** What a cgroup and all those below it use. What the host does not account for is undefined. */
 export interface CgroupUsage {
   cpu?: CpuUsage;
   memory?: MemoryUsage;
   swap?: SwapUsage;
   io?: IoUsage;
-  /** Tasks: threads of all processes. */
+  /** Tasks: the threads of all processes. */
   pids?: { current: bigint; limit?: bigint };
   hugepages: HugepageUsage[];
 }
 
-/** How much is read: CPU time only, what CRI stats have, or all. */
+/** How much to read: CPU time only, what CRI's stats contain, or everything. */
 export type UsageDetail = "cpu" | "stats" | "all";
 
 const ranks: Record<UsageDetail, number> = { cpu: 0, stats: 1, all: 2 };
 
-/** A file of a controller, and from which detail on it is read. */
+/** A file of a controller, and the least detail that it is read for. */
 type UsageFile = readonly [controller: string, name: string, detail: UsageDetail];
 
 const v1Files: readonly UsageFile[] = [
@@ -125,11 +125,11 @@ const v2Files: readonly UsageFile[] = [
   ["io", "io.stat", "all"],
 ];
 
-/** In a v2 cgroup whatever its controllers are. */
+/** Every v2 cgroup has these, whatever its controllers. */
 const pressureFiles = ["cpu.pressure", "memory.pressure", "io.pressure"];
 
 /**
- * What cgroups use, read in one job on libuv's pool; undefined for one that is not there.
+ * What cgroups use, read in one job on libuv's pool; undefined for one that does not exist.
  *
  * @param hugepageSizes as the CRI writes them: `2MB`.
  */
@@ -152,7 +152,7 @@ export async function readCgroupUsages(
   });
 }
 
-/** A file that is read of each cgroup, below a hierarchy's directory. */
+/** A file to read of each cgroup, below a hierarchy's directory. */
 interface Template {
   readonly name: string;
   readonly root: string;
@@ -168,7 +168,7 @@ function filesOf(
   return templatesOf(layout, detail, hugepageSizes).map(({ name, root }) => ({ name, file: `${root}${path}/${name}` }));
 }
 
-/** By layout, detail and sizes: the same for thousands of cgroups, every few seconds. */
+/** Kept by layout, detail and sizes, because thousands of cgroups need the same ones every few seconds. */
 const templates = new WeakMap<CgroupLayout, Map<string, readonly Template[]>>();
 
 function templatesOf(layout: CgroupLayout, detail: UsageDetail, hugepageSizes: readonly string[]): readonly Template[] {
@@ -193,7 +193,7 @@ function newTemplates(layout: CgroupLayout, detail: UsageDetail, hugepageSizes: 
     detail === "all"
       ? hugepageSizes.flatMap((size) => hugepageFiles(size).flatMap((name) => inController("hugetlb", name)))
       : [];
-  // cpu.stat is in every v2 cgroup, also where the controller is not passed down.
+  // Every v2 cgroup has cpu.stat, even without the cpu controller.
   const always =
     layout.kind === "v2" && base.every(({ name }) => name !== "cpu.stat")
       ? [{ name: "cpu.stat", root: layout.root }]
@@ -204,7 +204,7 @@ function newTemplates(layout: CgroupLayout, detail: UsageDetail, hugepageSizes: 
 function pressureOf(layout: CgroupLayout): Template[] {
   const tree = layout.hierarchies.find((hierarchy) => hierarchy.version === 2);
   if (tree === undefined) return [];
-  // Beside v1 trees a v2 cgroup may be there and have nothing of the container in it.
+  // Beside v1 trees, a v2 cgroup may exist without any of the container's processes in it.
   const names = layout.kind === "v2" ? pressureFiles : ["cgroup.events", ...pressureFiles];
   return names.map((name) => ({ name, root: tree.dir }));
 }
@@ -213,7 +213,7 @@ function hugepageFiles(size: string): string[] {
   return ["usage_in_bytes", "max_usage_in_bytes", "current"].map((name) => `hugetlb.${size}.${name}`);
 }
 
-/** The text of a cgroup's files, by name, of v1 or v2 or both → what they say. Pure. */
+/** Interprets the text of a cgroup's files, by name, of v1, v2 or both. Pure. */
 export function usageOf(files: ReadonlyMap<string, string>, hugepageSizes: readonly string[] = []): CgroupUsage {
   const pressures =
     files.has("cgroup.events") && field(files.get("cgroup.events"), "populated") !== 1n
@@ -271,14 +271,14 @@ function cpuOfV2(files: ReadonlyMap<string, string>): CpuUsage | undefined {
   };
 }
 
-/** What v1 has as a limit when there is none: the largest number of whole pages. */
+/** v1 shows "no limit" as the largest number of whole pages. */
 const v1Unlimited = 1n << 62n;
 
 function memoryOfV1(files: ReadonlyMap<string, string>): MemoryUsage | undefined {
   const usageBytes = integer(files.get("memory.usage_in_bytes"));
   if (usageBytes === undefined) return undefined;
   const stat = files.get("memory.stat");
-  // With "total_" it counts what is below, too.
+  // Fields with "total_" include the cgroups below.
   const total = (name: string) => field(stat, `total_${name}`) ?? field(stat, name) ?? 0n;
   return {
     usageBytes,
@@ -322,7 +322,7 @@ function swapOfV1(files: ReadonlyMap<string, string>): SwapUsage | undefined {
   const stat = files.get("memory.stat");
   const usageBytes = field(stat, "total_swap") ?? field(stat, "swap");
   if (usageBytes === undefined) return undefined;
-  // memory.memsw is memory and swap together.
+  // memory.memsw is the sum of memory and swap.
   const both = limitOfV1(files.get("memory.memsw.limit_in_bytes"));
   const memory = limitOfV1(files.get("memory.limit_in_bytes"));
   return { usageBytes, ...(both === undefined || memory === undefined ? {} : { limitBytes: less(both, memory) }) };
@@ -412,7 +412,9 @@ export function pressure(text: string | undefined): PressurePair | undefined {
   return pair.some === undefined && pair.full === undefined ? undefined : pair;
 }
 
-/** The value of a line `name number`. Of files with dozens of lines only a few are looked at, so they are not taken apart. */
+/**
+ * The number in a line `name number`. Only a few of dozens of lines are needed, so the text is searched and not split.
+ */
 function field(text: string | undefined, name: string): bigint | undefined {
   if (text === undefined) return undefined;
   const start = text.startsWith(`${name} `) ? 0 : text.indexOf(`\n${name} `) + 1;
@@ -422,18 +424,18 @@ function field(text: string | undefined, name: string): bigint | undefined {
   return integer(text.slice(from, end === -1 ? undefined : end));
 }
 
-/** undefined for `max`, and for what is no number. */
+/** undefined for `max`, and for anything that is not a number. */
 function integer(text: string | undefined): bigint | undefined {
   const trimmed = text?.trim();
   return trimmed !== undefined && /^\d+$/.test(trimmed) ? BigInt(trimmed) : undefined;
 }
 
-/** Both are read at different times; less than nothing is not a size. */
+/** a - b, but never negative: the two were read at different times. */
 function less(a: bigint, b: bigint): bigint {
   return a > b ? a - b : 0n;
 }
 
-/** A property that is there only when it has a value. */
+/** An object with the property, or an empty one when there is no value. */
 function some<K extends string, V>(key: K, value: V | undefined): { [P in K]?: V } {
   return value === undefined ? {} : ({ [key]: value } as { [P in K]?: V });
 }

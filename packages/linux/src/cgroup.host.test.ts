@@ -19,7 +19,7 @@ const layout = detectCgroups();
 let count = 0;
 const newPath = (): string => `/keelson-test-${process.pid}/${++count}`;
 
-test("a cgroup is made in every hierarchy, entered by spawn, and removed", async () => {
+test("a cgroup is created in every hierarchy, entered by spawn, and removed", async () => {
   const path = newPath();
   createCgroup(layout, path);
   createCgroup(layout, path); // may exist
@@ -77,7 +77,7 @@ test("frozen processes and those in cgroups below are killed too", async () => {
   await removeCgroup(layout, path);
 });
 
-test("a cgroup that exists in one hierarchy only, with levels a container made, is removed", async () => {
+test("a cgroup that exists in one hierarchy only, with levels that a container created, is removed", async () => {
   const path = newPath();
   const dir = cgroupDirs(layout, path)[0] ?? assert.fail();
   mkdirSync(join(dir, "a/b/c"), { recursive: true });

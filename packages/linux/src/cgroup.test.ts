@@ -30,7 +30,7 @@ const v2Root = {
   "cgroup.procs": "1\n",
 };
 
-test("v2 is known by its controllers file", (t) => {
+test("v2 is recognised by its controllers file", (t) => {
   const layout = detectCgroups(fakeTree(t, v2Root));
   assert.equal(layout.kind, "v2");
   assert.deepEqual(layout.hierarchies[0]?.controllers, [
@@ -99,12 +99,12 @@ test("on v2 a new cgroup's parents pass every controller down", (t) => {
     "kubepods/cgroup.subtree_control": "",
   });
   createCgroup(detectCgroups(root), "/kubepods/pod1");
-  // A fake file keeps the last write only; the kernel's adds them up.
+  // A fake file keeps only the last write; the kernel's adds them up.
   assert.equal(readFileSync(join(root, "cgroup.subtree_control"), "utf8"), "+misc");
   assert.equal(readFileSync(join(root, "kubepods/cgroup.subtree_control"), "utf8"), "+memory");
 });
 
-test("on v1 a new cpuset takes its parent's CPUs", (t) => {
+test("on v1 a new cpuset copies its parent's CPUs", (t) => {
   const root = fakeTree(t, {
     "cpuset/cgroup.procs": "",
     "cpuset/cpuset.cpus": "0-3\n",

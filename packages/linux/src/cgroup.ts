@@ -11,15 +11,15 @@ export interface CgroupHierarchy {
   version: 1 | 2;
   /** Where it is mounted. */
   dir: string;
-  /** Of v2, those that its root has to give. Empty for a named hierarchy. */
+  /** On v2, those that its root can pass down. Empty for a named hierarchy. */
   controllers: readonly string[];
   /** "systemd" of "name=systemd" */
   name?: string;
 }
 
 /**
- * How a host mounts cgroups: one v2 tree, v1 trees for each controller, or v1 trees with a v2 tree beside them that has
- * the controllers left over. A cgroup path, "/kubepods/pod123", means the same relative path in each of them.
+ * How a host mounts cgroups: one v2 tree, a v1 tree for each controller, or v1 trees and beside them a v2 tree with the
+ * remaining controllers. A cgroup path, "/kubepods/pod123", means the same relative path in each of them.
  */
 export interface CgroupLayout {
   kind: "v1" | "hybrid" | "v2";
@@ -45,18 +45,18 @@ const v1Controllers = new Set([
   "rdma",
 ]);
 
-/** Reads the layout below root, as cgroups(7) and systemd have it. Throws Error when there are no cgroups. */
+/** Reads the layout below root, cgroups(7). Throws Error when no cgroups are mounted there. */
 export function detectCgroups(root = "/sys/fs/cgroup"): CgroupLayout {
   const v2 = (dir: string): CgroupHierarchy => ({
     version: 2,
     dir,
     controllers: words(readFileSync(join(dir, "cgroup.controllers"), "utf8")),
   });
-  // This file is in every v2 cgroup and in no other.
+  // Every v2 cgroup has this file, and no v1 cgroup does.
   if (existsSync(join(root, "cgroup.controllers"))) return { kind: "v2", root, hierarchies: [v2(root)] };
 
   const hierarchies: CgroupHierarchy[] = [];
-  // Symlinks (cpu → cpu,cpuacct) and directories where nothing is mounted are passed over.
+  // Skips symlinks (cpu → cpu,cpuacct) and directories where nothing is mounted.
   for (const entry of existsSync(root) ? readdirSync(root, { withFileTypes: true }) : []) {
     const dir = join(root, entry.name);
     if (!entry.isDirectory() || !existsSync(join(dir, "cgroup.procs"))) continue;
@@ -76,21 +76,24 @@ function words(text: string): string[] {
   return text.split(/\s+/).filter((word) => word !== "");
 }
 
-/** Refuses what would mean the root cgroup, with all of the host in it, or lead out: throws TypeError. */
+/** Throws TypeError for a path that means the root cgroup, with all of the host in it, or leads out of the tree. */
 export function checkPath(path: string): void {
   const segments = path.split("/").slice(1);
   if (!path.startsWith("/") || segments.some((segment) => segment === "" || segment === "." || segment === "..")) {
-    throw new TypeError(`${JSON.stringify(path)} is no path of a cgroup below the root`);
+    throw new TypeError(`${JSON.stringify(path)} is not the path of a cgroup below the root`);
   }
 }
 
-/** The directories of a cgroup, one in each hierarchy, whether they exist or not: what a process that joins it enters. */
+/**
+ * The directories of a cgroup, one in each hierarchy, whether or not they exist: a process that joins it enters them
+ * all.
+ */
 export function cgroupDirs(layout: CgroupLayout, path: string): string[] {
   checkPath(path);
   return layout.hierarchies.map((hierarchy) => join(hierarchy.dir, path));
 }
 
-/** The directory with a controller's files, or undefined when the host has it nowhere. */
+/** The directory with a controller's files; undefined when no hierarchy of the host has that controller. */
 export function controllerDir(layout: CgroupLayout, path: string, controller: string): string | undefined {
   checkPath(path);
   const hierarchy = layout.hierarchies.find((candidate) => candidate.controllers.includes(controller));
@@ -98,9 +101,9 @@ export function controllerDir(layout: CgroupLayout, path: string, controller: st
 }
 
 /**
- * Makes a cgroup and those above it in every hierarchy. It may exist. On v2 the controllers are passed down to it, and
- * its own limits can be set; on v1 a new cpuset takes its parent's CPUs, without which no process could enter. Throws
- * SystemError; what was new is removed again.
+ * Creates a cgroup and its parents in every hierarchy. It may exist already. On v2 it gets the controllers of its
+ * parents, so that limits can be set; on v1 a new cpuset copies its parent's CPUs, without which no process could
+ * enter. Throws SystemError, having removed what it created.
  */
 export function createCgroup(layout: CgroupLayout, path: string): void {
   checkPath(path);
@@ -124,7 +127,7 @@ export function createCgroup(layout: CgroupLayout, path: string): void {
       try {
         rmdirSync(dir);
       } catch {
-        // Someone uses it already; the error that counts is the first.
+        // It is in use already; the first error is the one that counts.
       }
     }
     throw error;
@@ -148,8 +151,8 @@ function passDown(dir: string): void {
     try {
       writeFileSync(join(dir, "cgroup.subtree_control"), `+${controller}`);
     } catch (error) {
-      // One by one, because one that is refused (cpu while there are realtime processes; a threaded subtree) must
-      // not take the others with it. Whoever sets a limit of it gets ENOENT.
+      // One by one, because a refusal (of cpu while there are realtime processes, or in a threaded subtree) must not
+      // take the others with it. Setting a limit of a missing controller then fails with ENOENT.
       if (!isErrno(error, "EBUSY", "EINVAL", "ENOENT", "EOPNOTSUPP", "EPERM", "EACCES")) throw error;
     }
   }
@@ -160,7 +163,7 @@ function inherit(parent: string, dir: string, name: string): void {
     writeFileSync(join(dir, name), readFileSync(join(parent, name), "utf8").trim());
 }
 
-/** A directory and all below it, parents first; none when it is gone. */
+/** A directory and all below it, parents first; empty when it is gone. */
 function subtree(dir: string): string[] {
   try {
     const below = readdirSync(dir, { withFileTypes: true }).filter((entry) => entry.isDirectory());
@@ -173,29 +176,29 @@ function subtree(dir: string): string[] {
 
 function procsOf(dir: string): number[] {
   try {
-    // 0 is a process that our PID namespace does not see.
+    // 0 stands for a process outside our PID namespace.
     return words(readFileSync(join(dir, "cgroup.procs"), "utf8"))
       .map(Number)
       .filter((pid) => pid > 0);
   } catch (error) {
-    // EOPNOTSUPP: a threaded cgroup, whose processes its domain lists.
+    // EOPNOTSUPP: a threaded cgroup, whose processes are listed in its domain.
     if (isErrno(error, "ENOENT", "ENODEV", "EOPNOTSUPP", "ENOTSUP")) return [];
     throw error;
   }
 }
 
-/** The processes in a cgroup and below, in any hierarchy, in ascending order. */
+/** The processes in a cgroup and below, in any of the hierarchies, in ascending order. */
 export function cgroupProcs(layout: CgroupLayout, path: string): number[] {
   const pids = new Set(cgroupDirs(layout, path).flatMap(subtree).flatMap(procsOf));
   return [...pids].sort((a, b) => a - b);
 }
 
-/** No process is in it or below. True when it does not exist. */
+/** Whether there is no process in a cgroup or below. True when it does not exist. */
 export function isCgroupEmpty(layout: CgroupLayout, path: string): boolean {
   checkPath(path);
   if (layout.kind !== "v2") return cgroupProcs(layout, path).length === 0;
   try {
-    // Counts also those that our PID namespace does not see.
+    // Includes processes outside our PID namespace.
     return /^populated 0$/m.test(readFileSync(join(layout.root, path, "cgroup.events"), "utf8"));
   } catch (error) {
     if (isErrno(error, "ENOENT", "ENODEV")) return true;
@@ -204,13 +207,15 @@ export function isCgroupEmpty(layout: CgroupLayout, path: string): boolean {
 }
 
 export interface WaitOptions {
-  /** 5000 when not given. */
   timeoutMs?: number;
 }
 
 /**
- * Kills every process in a cgroup and below and waits until none is left. Nothing to do when it does not exist. Rejects
- * with code EBUSY when some are left after timeoutMs (a process in uninterruptible sleep), and with the signal's reason.
+ * Kills every process in a cgroup and below, and waits until none is left. It is no error when the cgroup does not
+ * exist. Rejects with code EBUSY when some are left after timeoutMs (in uninterruptible sleep), and with the signal's
+ * reason.
+ *
+ * @param options `timeoutMs`: 5000 by default
  */
 export async function killCgroup(
   layout: CgroupLayout,
@@ -219,7 +224,7 @@ export async function killCgroup(
   signal?: AbortSignal,
 ): Promise<void> {
   const deadline = performance.now() + timeoutMs;
-  // What cannot be killed must not keep us busy: a look takes some hundred system calls on v1.
+  // The pauses grow, because each check takes hundreds of system calls on v1.
   for (let pauseMs = 1; ; pauseMs = Math.min(pauseMs * 2, 200)) {
     if (isCgroupEmpty(layout, path)) return;
     killOnce(layout, path);
@@ -234,7 +239,7 @@ export async function killCgroup(
   }
 }
 
-/** Such as `"dd" (pid 42, state D in nfs_wait_bit_killable)`: what the kernel says that it waits for. */
+/** Such as `"dd" (pid 42, state D in nfs_wait_bit_killable)`, with what the kernel says that it waits for. */
 function describeProcess(pid: number): string {
   const stat = readStat(pid);
   if (stat === null) return `pid ${pid}`;
@@ -242,7 +247,7 @@ function describeProcess(pid: number): string {
   try {
     waitsIn = readFileSync(`/proc/${pid}/wchan`, "utf8");
   } catch {
-    // Gone, or a kernel that does not tell.
+    // It is gone, or this kernel does not say.
   }
   return `${JSON.stringify(stat.name)} (pid ${pid}, state ${stat.state}${/^\w{2,}$/.test(waitsIn) ? ` in ${waitsIn}` : ""})`;
 }
@@ -252,7 +257,7 @@ function killOnce(layout: CgroupLayout, path: string): void {
     if (hierarchy.version === 2 && writeIfThere(join(hierarchy.dir, path, "cgroup.kill"), "1") && layout.kind === "v2")
       return;
   }
-  // Frozen, they cannot fork faster than we kill. v1 delivers the signal on thawing.
+  // While they are frozen, they cannot fork faster than we kill. v1 delivers the signal when they are thawed.
   freeze(layout, path, true);
   try {
     killListed(layout, path);
@@ -261,7 +266,9 @@ function killOnce(layout: CgroupLayout, path: string): void {
   }
 }
 
-/** Lets the processes of a cgroup and below run again, which a killCgroup that was itself killed may have left frozen. */
+/**
+ * Lets the processes of a cgroup and below run again, which a process killed during killCgroup may have left frozen.
+ */
 export function thawCgroup(layout: CgroupLayout, path: string): void {
   checkPath(path);
   freeze(layout, path, false);
@@ -273,14 +280,14 @@ function freeze(layout: CgroupLayout, path: string, isFrozen: boolean): void {
     if (hierarchy.version === 2) writeIfThere(join(dir, "cgroup.freeze"), isFrozen ? "1" : "0");
     else if (!hierarchy.controllers.includes("freezer")) continue;
     else if (isFrozen) writeIfThere(join(dir, "freezer.state"), "FROZEN");
-    // Those below too, which someone may have frozen by themselves.
+    // Those below as well, which may have been frozen separately.
     else for (const below of subtree(dir)) writeIfThere(join(below, "freezer.state"), "THAWED");
   }
 }
 
 function writeIfThere(file: string, text: string): boolean {
   try {
-    // Not to create it: a fake tree, or a kernel without it.
+    // r+ does not create the file, which a fake tree or an older kernel lacks.
     writeFileSync(file, text, { flag: "r+" });
     return true;
   } catch (error) {
@@ -299,7 +306,7 @@ function killListed(layout: CgroupLayout, path: string): void {
         if (!isErrno(error, "ESRCH", "EINVAL")) throw error;
       }
     }
-    // Listed again after the fd was opened: so the fd is of a member, or of one that is dead.
+    // A pid that is still listed after its fd was opened: the fd is that of a member, or of one that has died.
     for (const pid of cgroupProcs(layout, path)) {
       const fd = pidfds.get(pid);
       if (fd !== undefined) signalPidfd(fd, 9);
@@ -310,8 +317,11 @@ function killListed(layout: CgroupLayout, path: string): void {
 }
 
 /**
- * Removes a cgroup and those below it from every hierarchy, waiting a little where the last process has only just ended.
- * Missing is fine. Rejects with EBUSY when processes are in it after timeoutMs, and with the signal's reason.
+ * Removes a cgroup and those below it from every hierarchy, and waits a little where the last process has only just
+ * ended. It is no error when the cgroup does not exist. Rejects with EBUSY when it still has processes after timeoutMs,
+ * and with the signal's reason.
+ *
+ * @param options `timeoutMs`: 2000 by default
  */
 export async function removeCgroup(
   layout: CgroupLayout,

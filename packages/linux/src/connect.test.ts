@@ -26,7 +26,7 @@ test("it connects to 127.0.0.1, or else to ::1, and each half closes by itself",
   }
 });
 
-test("nobody there is ECONNREFUSED, no such namespace ENOENT, and no fd is left", async () => {
+test("without a listener it is ECONNREFUSED, without the namespace ENOENT, and no fd is left", async () => {
   const before = openFds();
   await assert.rejects(connectLoopback(null, 1, never), { code: "ECONNREFUSED", syscall: "connect" });
   await assert.rejects(connectLoopback("/nonexistent", 1, never), {
@@ -40,7 +40,7 @@ test("nobody there is ECONNREFUSED, no such namespace ENOENT, and no fd is left"
   assert.equal(openFds(), before);
 });
 
-test("hundreds at once", async (t) => {
+test("hundreds connect at once", async (t) => {
   const port = await listen(t, "127.0.0.1");
   const texts = await Promise.all(
     Array.from({ length: 200 }, async (_, i) => {

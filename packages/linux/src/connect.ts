@@ -4,9 +4,9 @@ import { closeFd } from "./pipe.ts";
 import { Poll, pollWritable } from "./poll.ts";
 
 /**
- * Connects to a port on the loopback address of a network namespace, null for our own: 127.0.0.1, then ::1. The
+ * Connects to a port on the loopback address of a network namespace, null for our own: to 127.0.0.1, else to ::1. The
  * namespace is entered on a thread that ends with the call. Throws the SystemError of 127.0.0.1 (ECONNREFUSED when
- * nobody listens) when both fail, the signal's reason when aborted. The socket's fd is the caller's.
+ * nothing listens) when both fail, and the signal's reason when aborted. The caller has to close the socket's fd.
  */
 export async function connectLoopback(netns: string | null, port: number, signal: AbortSignal): Promise<number> {
   let first: unknown;

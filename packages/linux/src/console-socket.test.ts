@@ -9,7 +9,7 @@ import { temporaryDirectory } from "./testing/temporary-directory.ts";
 
 const openFds = (): number => readdirSync("/proc/self/fd").length;
 
-test("it takes one file of a message, and what more a runtime sends does not stay open", async (t) => {
+test("it takes one fd of a message, and any others do not stay open", async (t) => {
   const sender = compile(t, "send-fds");
   const dir = temporaryDirectory(t);
   const before = openFds();
@@ -25,12 +25,12 @@ test("it takes one file of a message, and what more a runtime sends does not sta
   assert.equal(openFds(), before);
 });
 
-test("without a file in the message there is no terminal", async (t) => {
+test("without an fd in the message there is no terminal", async (t) => {
   const sender = compile(t, "send-fds");
   const before = openFds();
   const socket = new ConsoleSocket(temporaryDirectory(t), "console");
   assert.equal((await run({ file: sender, args: [socket.path, "0"] })).code, 0);
-  socket.look();
+  socket.receiveNow();
   socket[Symbol.dispose]();
   assert.equal(await socket.master, undefined);
   assert.equal(openFds(), before);

@@ -3,11 +3,16 @@ import { closeFd } from "./pipe.ts";
 import { Poll, pollReadable } from "./poll.ts";
 import { UnixListener } from "./unix-listener.ts";
 
-/** A unix socket over which a container runtime hands out the master of a terminal that it has made (`--console-socket`). */
+/**
+ * A unix socket over which a container runtime sends the master of the terminal that it creates (`--console-socket`).
+ */
 export class ConsoleSocket implements Disposable {
-  /** For the runtime: short, wherever the directory is. It leads through us, for as long as this is not disposed of. */
+  /**
+   * For the runtime: short, wherever the directory is. It leads through our /proc and is valid until this is disposed
+   * of.
+   */
   readonly path: string;
-  /** Resolves with the master's fd, which is then the caller's; with undefined when none can be had. */
+  /** Resolves with the master's fd, which the caller then has to close, or with undefined when none arrives. */
   readonly master: Promise<number | undefined>;
   readonly #listener: UnixListener;
   readonly #settle: (fd: number | undefined) => void;
@@ -27,15 +32,15 @@ export class ConsoleSocket implements Disposable {
     this.#poll.want(pollReadable);
   }
 
-  /** Takes what the runtime has sent by now: its end may be known before the event loop looks here. */
-  look(): void {
+  /** Receives what the runtime has sent by now: its exit may be noticed before the event loop gets here. */
+  receiveNow(): void {
     this.#guarded(() => {
       if (this.#peer < 0) this.#accept();
       if (this.#peer >= 0) this.#receive();
     });
   }
 
-  /** Without an fd to spare there is no terminal. */
+  /** A failure, such as having no fd left, means that there is no terminal. */
   #guarded(step: () => void): void {
     try {
       if (!this.#isDone) step();

@@ -1,6 +1,6 @@
 import { getSystemErrorMessage, getSystemErrorName } from "node:util";
 
-/** What every kernel call of this package throws; Node's own file system errors have the same `code`. */
+/** What every kernel call of this package throws. Node's own file system errors have the same `code`. */
 export interface SystemError extends Error {
   /** "EBUSY" */
   readonly code: string;
@@ -12,13 +12,16 @@ export interface SystemError extends Error {
   readonly stage?: string;
 }
 
-/** True for a system error with one of these codes: `isErrno(e, "ENOENT", "ESRCH")`; of any code when none is given. */
+/**
+ * Whether it is a system error with one of these codes, `isErrno(e, "ENOENT", "ESRCH")`, or with any when none is
+ * given.
+ */
 export function isErrno(error: unknown, ...codes: string[]): error is SystemError {
   if (!(error instanceof Error) || !("code" in error) || typeof error.code !== "string") return false;
   return codes.length === 0 ? "errno" in error : codes.includes(error.code);
 }
 
-/** A SystemError for a failure that another program reported by its number. */
+/** A SystemError for a failure that another program has reported by its number. */
 export function systemError(what: string, errno: number, syscall: string, stage?: string): SystemError {
   const code = getSystemErrorName(-errno);
   const error = new Error(`${what}: ${getSystemErrorMessage(-errno)} (${code})`);

@@ -6,7 +6,7 @@ import { test, type TestContext } from "node:test";
 import { execWaiter } from "./exec-waiter.ts";
 import { run, type RunResult } from "./run.ts";
 
-/** Waits for what a shell script, as the runtime, starts; PID_FILE is for it to write. */
+/** Waits for the command that a shell script, in place of a runtime, starts and whose pid it writes to PID_FILE. */
 async function waitFor(t: TestContext, script: string): Promise<RunResult> {
   const dir = mkdtempSync(join(tmpdir(), "keelson-waiter-"));
   t.after(() => rmSync(dir, { recursive: true }));
@@ -15,7 +15,7 @@ async function waitFor(t: TestContext, script: string): Promise<RunResult> {
   return await run({ file, args: [...args, "/bin/sh", "-c", script], env: { ...process.env, PID_FILE: pidFile } });
 }
 
-test("it ends as the command does, though the runtime has ended before", async (t) => {
+test("it ends as the command does, even though the runtime ended before it", async (t) => {
   const code = async (command: string) => (await waitFor(t, `sh -c '${command}' & echo $! >$PID_FILE`)).code;
   assert.equal(await code("sleep 0.1; exit 7"), 7);
   assert.equal(await code("exit 0"), 0);
@@ -33,13 +33,13 @@ test("the command has the streams, and nothing else holds them open", async (t) 
   assert.ok(performance.now() - startedMs < 30_000);
 });
 
-test("a runtime that fails, is killed or writes no number is told by its code", async (t) => {
+test("the exit code shows a runtime that fails, is killed or writes no pid", async (t) => {
   assert.equal((await waitFor(t, "echo why >&2; exit 3")).code, 3);
   assert.equal((await waitFor(t, "echo why >&2; exit 3")).stderr.toString(), "why\n");
   assert.equal((await waitFor(t, "kill -9 $$")).code, 137);
   assert.equal((await waitFor(t, "exit 0")).code, 255);
   assert.equal((await waitFor(t, "echo words >$PID_FILE")).code, 255);
-  // Somebody else's process.
+  // Not its own process.
   assert.equal((await waitFor(t, "echo 1 >$PID_FILE")).code, 255);
   const { file, args } = execWaiter("/tmp/none");
   assert.match(

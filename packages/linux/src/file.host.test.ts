@@ -23,7 +23,7 @@ const link = join(base, "link");
 writeFileSync(file, "x");
 symlinkSync("file", link);
 
-test("xattrs hold any bytes, and are the symlink's own", () => {
+test("xattrs hold any bytes, and a symlink has its own", () => {
   const value = Buffer.from([0, 1, 0xff, 0, 10]);
   lsetxattr(file, "user.test", value);
   lsetxattr(file, "user.empty", Buffer.alloc(0));
@@ -44,7 +44,7 @@ test("xattrs hold any bytes, and are the symlink's own", () => {
   assert.throws(() => lgetxattr(join(base, "none"), "user.x"), { code: "ENOENT" });
 });
 
-test("devices and FIFOs are made with their mode", () => {
+test("devices and FIFOs are created with the given mode", () => {
   const device = join(base, "device");
   mknod(device, constants.S_IFCHR | 0o600, 259, 70000);
   const stat = statSync(device);
@@ -56,7 +56,7 @@ test("devices and FIFOs are made with their mode", () => {
   assert.throws(() => makeFifo(join(base, "fifo"), 0o600), { code: "EEXIST" });
 });
 
-test("times are set to the ns, before 1970 too, on links themselves", () => {
+test("times are set to the nanosecond, before 1970 too, and on links themselves", () => {
   for (const ns of [0n, 1n, 1700000000123456789n, -1n, -1500000001n]) {
     utimensat(link, ns, ns + 2n, true);
     const stat = lstatSync(link, { bigint: true });

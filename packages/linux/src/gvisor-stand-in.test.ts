@@ -17,7 +17,7 @@ test("an error names a path of any length", async () => {
   }
 });
 
-test("what is no pid is a sandbox that has ended, whatever its length", async () => {
+test("anything but a pid counts as a sandbox that has ended, whatever its length", async () => {
   for (const pid of ["0", "x", "9".repeat(20_000)]) {
     const { code, stderr } = await standIn(["start-sandbox", pid, "/bin/true"]);
     assert.deepEqual([code, stderr.toString()], [128, "gvisor-stand-in: the sandbox has ended\n"]);

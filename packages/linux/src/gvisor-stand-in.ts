@@ -1,9 +1,11 @@
 import { builtFile } from "./native.ts";
 
-/** What `PROGRAM start` ends with when nobody stands for the container any more. */
+/** The exit code of `PROGRAM start` when the process that stood in for the container has ended. */
 export const standInEnded = 75;
 
-/** Where the program is that stands for a container in a gVisor sandbox, and starts one (native/gvisor-stand-in.c has its ways of being called). */
+/**
+ * The path of the program that stands in for a container in a gVisor sandbox; native/gvisor-stand-in.c has its forms.
+ */
 export function gvisorStandInProgram(): string {
   return builtFile("gvisor-stand-in");
 }

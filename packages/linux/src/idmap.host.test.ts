@@ -30,7 +30,7 @@ if (base !== undefined) {
   });
   const unpinAll = (): void => [...Object.values(pins), join(base, "user")].forEach(unpinNamespace);
   afterEach(unpinAll);
-  /** What `sh -c` says as root of the pinned user namespace in those it owns. */
+  /** Runs `sh -c` as root of the pinned user namespace, in the namespaces that it owns; returns its output. */
   const inside = async (script: string): Promise<string> => {
     const namespaces = [
       `--user=${join(base, "user")}`,
@@ -48,7 +48,7 @@ if (base !== undefined) {
       .filter((p) => p.parentPid === process.pid)
       .map((p) => p.pid);
 
-  test("namespaces belong to the user namespace made with them, whose root has its capabilities over them", async () => {
+  test("namespaces belong to the user namespace created with them, and its root has its capabilities over them", async () => {
     createNamespaces({
       ...pins,
       user: user(),
@@ -105,7 +105,7 @@ if (base !== undefined) {
     });
   }
 
-  test("a hundred at once are a hundred different ones, and this process stays in its own", async () => {
+  test("a hundred at once are all different, and this process stays in its own", async () => {
     const own = namespaceId("/proc/self/ns/user");
     const all = Array.from({ length: 100 }, (_, i) => join(base, `user${i}`));
     await Promise.all(all.map((pin) => createNamespacesAsync({ user: { ...user(), pin } })));
@@ -116,7 +116,7 @@ if (base !== undefined) {
     all.forEach(unpinNamespace);
   });
 
-  test("an id is found outside through the line that has it", () => {
+  test("an id is mapped by the line that contains it", () => {
     const lines = [
       { containerId: 0, hostId: 1000, length: 10 },
       { containerId: 20, hostId: 5, length: 1 },
@@ -144,7 +144,7 @@ if (base !== undefined) {
     );
     chownSync(join(target, "of-root"), 100_042, 100_044);
     assert.deepEqual(ownerOf(join(source, "of-root")), [42, 43]);
-    // Who is not mapped leaves nothing there.
+    // A user that is not mapped can leave nothing there.
     assert.throws(() => writeFileSync(join(target, "new"), ""), { code: "EOVERFLOW" });
     assert.deepEqual(ownerOf(join(source, "of-7")), [7, 8]);
     unmount(target);
@@ -153,7 +153,7 @@ if (base !== undefined) {
     unmount(join(source, "of-root"));
   });
 
-  test("with the mounts below, all are mapped or none is", async () => {
+  test("when mounts below are included, all are mapped or none is", async () => {
     createNamespaces({ user: user() });
     const source = dir("deep");
     const target = dir("deep-target");

@@ -9,7 +9,7 @@ import { parseOomKill, readOomKills } from "./kernel-log.ts";
 const limited =
   "6,119456,12489017428,-;oom-kill:constraint=CONSTRAINT_MEMCG,nodemask=(null),cpuset=/,mems_allowed=0,oom_memcg=/pod/a,task_memcg=/pod/a/child,task=dd,pid=30234,uid=0\n";
 
-test("the victim and the cgroup whose limit was reached", () => {
+test("a record names the victim and the cgroup whose limit was reached", () => {
   assert.deepEqual(parseOomKill(limited), { name: "dd", pid: 30234, cgroup: "/pod/a/child", limitedCgroup: "/pod/a" });
 });
 
@@ -26,7 +26,7 @@ test("what a program wrote into the log is not the kernel's", () => {
   assert.equal(parseOomKill(`14${limited.slice(1)}`), undefined);
 });
 
-test("other records, and what is cut or empty, tell nothing", () => {
+test("other records, and truncated or empty ones, are ignored", () => {
   for (const record of [
     "",
     ";",
@@ -37,7 +37,7 @@ test("other records, and what is cut or empty, tell nothing", () => {
     assert.equal(parseOomKill(record), undefined, record);
 });
 
-test("a log that is not there has no kills", (t) => {
+test("a missing log has no kills", (t) => {
   const dir = mkdtempSync(join(tmpdir(), "kernel-log-"));
   t.after(() => rmSync(dir, { recursive: true }));
   assert.deepEqual(readOomKills(join(dir, "kmsg")), []);

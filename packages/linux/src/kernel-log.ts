@@ -1,27 +1,27 @@
 import { closeSync, constants, openSync, readSync } from "node:fs";
 import { isErrno } from "./errno.ts";
 
-/** A process that the kernel killed for want of memory, as its log has it. */
+/** A process that the kernel killed because memory ran out, as its log says. */
 export interface OomKill {
-  /** As ps shows it: chosen by the process, 15 bytes at most. */
+  /** As ps shows it: chosen by the process, at most 15 bytes. */
   name: string;
-  /** In the first PID namespace of the machine. */
+  /** In the host's first PID namespace. */
   pid: number;
-  /** The cgroup that the process was in, from the machine's root. */
+  /** The cgroup that the process was in, from the host's root cgroup. */
   cgroup: string;
-  /** The cgroup whose limit was reached; undefined when the whole machine ran out. */
+  /** The cgroup whose limit was reached; undefined when the whole host ran out of memory. */
   limitedCgroup?: string;
 }
 
-/** The longest record that the kernel hands out (kernel/printk: PRINTK_MESSAGE_MAX). */
+/** The longest record that the kernel returns (kernel/printk: PRINTK_MESSAGE_MAX). */
 const recordBytes = 8192;
 
-/** More than any ring buffer holds, so that a log that is written as fast as it is read has an end. */
+/** More than any ring buffer holds: reading ends even if the log is written as fast as it is read. */
 const maxRecords = 100_000;
 
 /**
- * The OOM kills that the kernel's log still knows, oldest first. None where the log cannot be read: it is only a ring
- * buffer, and may be closed to us (dmesg_restrict, containers).
+ * The OOM kills that the kernel's log still contains, oldest first; it is only a ring buffer. Empty where the log may
+ * not be read (dmesg_restrict, containers).
  */
 export function readOomKills(file = "/dev/kmsg"): OomKill[] {
   const fd = openLog(file);
@@ -34,8 +34,8 @@ export function readOomKills(file = "/dev/kmsg"): OomKill[] {
 }
 
 /**
- * A record of /dev/kmsg (Documentation/ABI/testing/dev-kmsg) when it tells of an OOM kill (mm/oom_kill.c, dump_oom_victim).
- * Only the kernel's own: what programs write into the log has another facility.
+ * Parses a record of /dev/kmsg (Documentation/ABI/testing/dev-kmsg) about an OOM kill (mm/oom_kill.c, dump_oom_victim);
+ * undefined for any other. Only the kernel's own records count: what programs write into the log has another facility.
  */
 export function parseOomKill(record: string): OomKill | undefined {
   const [head, message] = splitOnce(record.split("\n", 1)[0]!, ";");
@@ -65,7 +65,7 @@ function* recordsOf(fd: number): Generator<string> {
   }
 }
 
-/** 0 at the end; undefined for a record that was overwritten meanwhile (EPIPE) or is longer than any (EINVAL). */
+/** 0 at the end; undefined for a record that was overwritten meanwhile (EPIPE) or does not fit (EINVAL). */
 function readRecord(fd: number, buffer: Buffer): number | undefined {
   try {
     return readSync(fd, buffer);

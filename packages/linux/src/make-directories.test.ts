@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { makeDirectories } from "./make-directories.ts";
 
-test("makes what is missing, leaves what is there, follows links", (t) => {
+test("it makes what is missing, leaves what exists, and follows links", (t) => {
   const dir = mkdtempSync(join(tmpdir(), "keelson-mkdir-"));
   t.after(() => rmSync(dir, { recursive: true }));
   makeDirectories(join(dir, "a/b/c"), 0o750);
@@ -20,6 +20,6 @@ test("makes what is missing, leaves what is there, follows links", (t) => {
   assert.throws(() => makeDirectories(join(dir, "file/x"), 0o700), { code: "ENOTDIR" });
 });
 
-test("ends where nothing can be made", () => {
+test("it gives up where nothing can be made", () => {
   assert.throws(() => makeDirectories("/proc/self/nothing/here", 0o700), { code: "ENOENT" });
 });

@@ -2,8 +2,9 @@ import { mkdirSync } from "node:fs";
 import { isErrno } from "./errno.ts";
 
 /**
- * mkdir -p, for paths that clients name and in calls. Node's own `recursive` never ends where mkdir(2) answers
- * ENOENT below a directory that is there, as procfs does, and says ENOENT on a read-only file system. Throws what mkdir(2) says.
+ * mkdir -p, for paths that clients choose. Node's own `recursive` never returns where mkdir(2) answers ENOENT below an
+ * existing directory, as it does on procfs, and reports ENOENT on a read-only file system. Throws the error of
+ * mkdir(2).
  */
 export function makeDirectories(path: string, mode: number): void {
   let at = "";

@@ -20,7 +20,7 @@ function layoutOf(t: TestContext, kind: CgroupLayout["kind"], files: Record<stri
 const eventsV2 = (oom: number, oomKill: number) =>
   `low 0\nhigh 0\nmax 12\noom ${oom}\noom_kill ${oomKill}\noom_group_kill 0\n`;
 
-test("v2: kills below count, and its own limit is told from one above", (t) => {
+test("v2: kills below count, and its own limit is distinguished from one above", (t) => {
   const own = layoutOf(t, "v2", {
     "a/memory.events": eventsV2(3, 2),
     "a/memory.events.local": eventsV2(3, 0),
@@ -53,7 +53,7 @@ test("v1: kills of cgroups below are added up", (t) => {
   assert.deepEqual(memoryPressure(unlimited, "/a"), { oomKills: 1, hasReachedLimit: false });
 });
 
-test("the working set is without the files' pages that were not used lately", (t) => {
+test("the working set excludes inactive file pages", (t) => {
   const v2 = layoutOf(t, "v2", {
     "a/memory.current": "1000\n",
     "a/memory.stat": "anon 400\nfile 600\ninactive_file 250\nactive_file 350\n",
@@ -66,7 +66,7 @@ test("the working set is without the files' pages that were not used lately", (t
   assert.equal(memoryWorkingSet(v1, "/a"), 0);
 });
 
-test("a cgroup that is gone tells nothing", (t) => {
+test("a cgroup that is gone has no values", (t) => {
   for (const kind of ["v1", "v2"] as const) {
     const layout = layoutOf(t, kind, {});
     assert.equal(memoryPressure(layout, "/gone"), undefined);

@@ -3,25 +3,25 @@ import { join } from "node:path";
 import { type CgroupLayout, controllerDir } from "./cgroup.ts";
 import { isErrno } from "./errno.ts";
 
-/** What a cgroup's memory controller tells of its limit. */
+/** What a cgroup's memory controller says about its limit. */
 export interface MemoryPressure {
-  /** Processes of it, and of those below it, that any OOM killer has ended. v1 forgets those of cgroups that are gone. */
+  /** How many processes of it and below any OOM killer has ended. v1 forgets those of cgroups that are gone. */
   oomKills: number;
   /** Undefined: none. */
   limitBytes?: number;
-  /** Its use came up to its own limit. */
+  /** Whether its usage has reached its own limit. */
   hasReachedLimit: boolean;
 }
 
 /** v1 shows "no limit" as the largest number of bytes in whole pages. */
 const v1Unlimited = 2 ** 62;
 
-/** v1 charges pages by the batch, so that the highest use may stay a little below the limit. */
+/** v1 charges pages in batches, so the maximum may stay a little below the limit. */
 const v1BatchBytes = 64 * 4096;
 
 /**
- * Bytes that a cgroup and those below it cannot give back at once: what it uses without the pages of files that were
- * not used lately, as kubelets count it. Undefined when there is no such cgroup or no memory controller.
+ * Bytes that a cgroup and those below it cannot give back at once: its usage without inactive file pages, as kubelets
+ * count it. Undefined when there is no such cgroup or no memory controller.
  */
 export function memoryWorkingSet(layout: CgroupLayout, path: string): number | undefined {
   const dir = controllerDir(layout, path, "memory");
@@ -40,7 +40,7 @@ export function memoryPressure(layout: CgroupLayout, path: string): MemoryPressu
   return layout.kind === "v2" ? pressureV2(dir) : pressureV1(dir);
 }
 
-/** cgroup-v2.rst, memory.events: counts with those below it, which stay counted when they are gone. */
+/** cgroup-v2.rst, memory.events: includes the cgroups below, also those that are gone. */
 function pressureV2(dir: string): MemoryPressure | undefined {
   const events = keyedIn(join(dir, "memory.events"));
   const oomKills = events.get("oom_kill");
@@ -54,7 +54,7 @@ function pressureV2(dir: string): MemoryPressure | undefined {
 function pressureV1(dir: string): MemoryPressure | undefined {
   const limit = numberIn(join(dir, "memory.limit_in_bytes"));
   if (limit === undefined) return undefined;
-  const oomKills = withThoseBelow(dir).reduce(
+  const oomKills = subtree(dir).reduce(
     (sum, each) => sum + (keyedIn(join(each, "memory.oom_control")).get("oom_kill") ?? 0),
     0,
   );
@@ -63,23 +63,23 @@ function pressureV1(dir: string): MemoryPressure | undefined {
   return { oomKills, limitBytes: limit, hasReachedLimit: highest >= limit - v1BatchBytes };
 }
 
-function withThoseBelow(dir: string): string[] {
+function subtree(dir: string): string[] {
   try {
     const below = readdirSync(dir, { withFileTypes: true }).filter((entry) => entry.isDirectory());
-    return [dir, ...below.flatMap((entry) => withThoseBelow(join(dir, entry.name)))];
+    return [dir, ...below.flatMap((entry) => subtree(join(dir, entry.name)))];
   } catch (error) {
     if (isErrno(error, "ENOENT", "ENODEV")) return [];
     throw error;
   }
 }
 
-/** The number in a file; undefined for `max` and when the file is not there. */
+/** The number in a file; undefined for `max` and when there is no such file. */
 function numberIn(file: string): number | undefined {
   const text = textIn(file)?.trim() ?? "";
   return /^\d+$/.test(text) ? Number(text) : undefined;
 }
 
-/** Lines of a key and a number; none when the file is not there. */
+/** The lines of a key and a number; empty when there is no such file. */
 function keyedIn(file: string): Map<string, number> {
   const pairs = (textIn(file) ?? "").matchAll(/^(\w+) (\d+)$/gm);
   return new Map(Array.from(pairs, ([, key, value]) => [key!, Number(value)]));

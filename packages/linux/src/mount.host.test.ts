@@ -46,7 +46,7 @@ if (base !== undefined) {
     });
   }
 
-  test("recursively read-only reaches the mounts below, plainly read-only does not", () => {
+  test("recursive read-only reaches the mounts below, plain read-only does not", () => {
     const source = dir("deep");
     mount({ source: "t", target: dir("deep"), fstype: "tmpfs" });
     mount({ source: "t", target: dir("deep/inner"), fstype: "tmpfs" });
@@ -78,7 +78,7 @@ if (base !== undefined) {
     assert.equal(at(target)?.unbindable, true);
   });
 
-  test("hostile mount points are listed and taken down", async () => {
+  test("hostile mount points are listed and unmounted", async () => {
     const top = dir("hostile");
     const names = ["a b", "tab\t", "new\nline", "back\\040slash", "- tmpfs", "ünï", "#x"];
     for (const name of names) mount({ source: "t", target: dir(join("hostile", name)), fstype: "tmpfs" });
@@ -97,7 +97,7 @@ if (base !== undefined) {
     assert.equal(await unmountAllUnder(top), 0);
   });
 
-  test("nested mounts go deepest first, busy ones too", async () => {
+  test("nested mounts are unmounted deepest first, busy ones too", async () => {
     const top = dir("nest");
     mount({ source: "t", target: top, fstype: "tmpfs" });
     mount({ source: "t", target: dir("nest/a"), fstype: "tmpfs" });

@@ -39,19 +39,19 @@ test("escapes are undone", () => {
   assert.equal(mount?.source, "a b");
 });
 
-test("a backslash that was escaped starts no escape of its own", () => {
+test("an escaped backslash does not start another escape", () => {
   assert.equal(
     parseMountInfo(Buffer.from(String.raw`1 1 0:1 / /x\134040y rw - tmpfs t rw`))[0]?.target,
     String.raw`/x\040y`,
   );
 });
 
-test("a target that is no UTF-8 keeps its bytes", () => {
+test("a target that is not UTF-8 keeps its bytes", () => {
   const line = Buffer.concat([Buffer.from("1 1 0:1 / /x"), Buffer.from([0xff, 0xc3]), Buffer.from(" rw - tmpfs t rw")]);
   assert.deepEqual(parseMountInfo(line)[0]?.targetBytes, Buffer.from([0x2f, 0x78, 0xff, 0xc3]));
 });
 
-test("a target named like the separator is not one", () => {
+test("a target named like the separator is not taken for it", () => {
   const [mount] = parseMountInfo(Buffer.from("1 1 0:1 - - rw - tmpfs t rw\n"));
   assert.equal(mount?.target, "-");
   assert.equal(mount?.fstype, "tmpfs");
@@ -65,7 +65,7 @@ test("no truncation of the file makes the parser throw or invent a mount", () =>
   }
 });
 
-test("random bytes are no mounts and no exception", () => {
+test("random bytes cause neither mounts nor exceptions", () => {
   let seed = 7;
   for (let round = 0; round < 500; round++) {
     const bytes = Buffer.from(sample);
@@ -77,7 +77,7 @@ test("random bytes are no mounts and no exception", () => {
   }
 });
 
-test("what is under a directory does not include its neighbours", () => {
+test("the mounts under a directory do not include its neighbours'", () => {
   const mounts = parseMountInfo(Buffer.from(sample));
   assert.deepEqual(
     mountsUnder("/run/o", mounts).map((m) => m.target),

@@ -54,8 +54,8 @@ export interface BindOptions {
   readonly?: boolean | "recursive";
   propagation?: Propagation;
   /**
-   * Path of a user namespace: id N of the files looks, from outside, as N of the namespace would. Needs Linux 5.12 and a
-   * file system that supports it, with `recursive` on all mounts below too (else EINVAL with `stage` "idmap").
+   * Path of a user namespace: id N of the files looks, from outside, as N of the namespace would. Needs Linux 5.12 and
+   * a file system that supports it, with `recursive` on all mounts below too (else EINVAL with `stage` "idmap").
    */
   idmap?: string;
   /** Use only the calls of Linux before 5.12. */
@@ -101,7 +101,9 @@ function unmountFlags(options: UnmountOptions): number {
   return UMOUNT_NOFOLLOW | (options.detach ? MNT_DETACH : 0);
 }
 
-/** umount2(2); never follows a symlink. Returns false when there was no mount and that is ignored. Throws SystemError. */
+/**
+ * umount2(2); never follows a symlink. Returns false when there was no mount and that is ignored. Throws SystemError.
+ */
 export function unmount(target: Path, options: UnmountOptions = {}): boolean {
   try {
     native.unmount(target, unmountFlags(options));

@@ -93,7 +93,7 @@ if (base !== undefined) {
     });
   }
 
-  test("a file that is in the way stays as it is, and the pins before it go", () => {
+  test("a file in the way stays as it is, and the pins before it are removed", () => {
     writeFileSync(pins.uts, "mine");
     assert.throws(() => createNamespaces(pins), { stage: "pin", code: "EEXIST", path: pins.uts });
     assert.deepEqual(readdirSync(base), ["uts"]);

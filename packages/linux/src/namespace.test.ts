@@ -10,7 +10,7 @@ test("sysctl names become paths as sysctl(8) reads them", () => {
     assert.throws(() => sysctlPath(name), TypeError, name);
 });
 
-test("what would change the host is refused before anything is made", () => {
+test("what would change the host is refused before anything is created", () => {
   const path = "/nonexistent/pin";
   for (const options of [
     { ipc: path, sysctls: { "net.ipv4.ip_forward": "1" } },

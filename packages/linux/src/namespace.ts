@@ -93,8 +93,8 @@ function namespacesCall(options: NamespaceOptions): Parameters<typeof native.cre
 
 /**
  * Creates namespaces, sets them up and pins each as a bind mount on its path. It all happens on a thread that ends with
- * the call: no other thread is changed. Throws SystemError with `stage` one of thread, unshare, uid_map, gid_map, enter,
- * hostname, loopback, sysctl, pin; then nothing is left behind. Throws TypeError for what would change the host.
+ * the call: no other thread is changed. Throws SystemError with `stage` one of thread, unshare, uid_map, gid_map,
+ * enter, hostname, loopback, sysctl, pin; then nothing is left behind. Throws TypeError for what would change the host.
  */
 export function createNamespaces(options: NamespaceOptions): void {
   native.createNamespaces(namespacesCall(options));
@@ -119,9 +119,9 @@ export async function unpinNamespaceAsync(path: string): Promise<void> {
 }
 
 /**
- * "4:4026531840", the same for every path that leads to the namespace; null when nothing is there, or for a process that
- * not even root may look into. Works for pins and for /proc/PID/ns/net. A pin that lost its mount is a plain file, whose
- * id is that of no namespace.
+ * "4:4026531840", the same for every path that leads to the namespace; null when nothing is there, or for a process
+ * that not even root may look into. Works for pins and for /proc/PID/ns/net. A pin that lost its mount is a plain file,
+ * whose id is that of no namespace.
  */
 export function namespaceId(path: string): string | null {
   try {

@@ -9,7 +9,7 @@ const text = `Inter-|   Receive                                                |
 eth1.5:       1       2    3    4    0     0          0         0        5       6    7    8    0     0       0          0
 `;
 
-test("interfaces are read but the loopback", () => {
+test("all interfaces are read but the loopback", () => {
   assert.deepEqual(parseNetDev(text), [
     {
       name: "eth0",
@@ -36,7 +36,7 @@ test("interfaces are read but the loopback", () => {
   ]);
 });
 
-test("lines that are cut off or no numbers are left out", () => {
+test("truncated lines and those without numbers are left out", () => {
   assert.deepEqual(parseNetDev("eth0: 1 2 3"), []);
   assert.deepEqual(parseNetDev("eth0: a b c\n: 1\n"), []);
 });

@@ -1,4 +1,4 @@
-/** What an interface has carried since it was made (proc_pid_net(5), `dev`). */
+/** The traffic of an interface since it was created (proc_pid_net(5), `dev`). */
 export interface InterfaceCounters {
   name: string;
   rxBytes: bigint;
@@ -11,7 +11,7 @@ export interface InterfaceCounters {
   txDropped: bigint;
 }
 
-/** The interfaces of a network namespace but its loopback, from the text of /proc/net/dev. Lines that are not understood are left out. */
+/** The interfaces in the text of /proc/net/dev, without the loopback. Malformed lines are left out. */
 export function parseNetDev(text: string): InterfaceCounters[] {
   return text.split("\n").flatMap((line) => {
     const [, name, numbers] = /^\s*(\S+):\s*(\d[\d\s]*)$/.exec(line) ?? [];

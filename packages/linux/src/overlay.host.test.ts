@@ -93,7 +93,7 @@ if (base !== undefined) {
     });
   }
 
-  test("what overlayfs says of a failure is in the message", () => {
+  test("overlayfs's own message about a failure is in ours", () => {
     assert.throws(
       () => mountOverlay({ lowerDirs: [dir("l")], ...upper(), target, options: ["nonsense=1"] }),
       takesLayersOneByOne ? /\(EINVAL\): .*nonsense/ : /\(EINVAL\)/,

@@ -24,7 +24,7 @@ if (base !== undefined) {
     clearTimeout(keepAlive);
   }
 
-  test("it has no privilege, no file, no name but the pod's, and an empty root", async () => {
+  test("it has no privileges and no files, the pod's name, and an empty root", async () => {
     const init = await startPodInit({ podId: "pod-1", oomScoreAdj: 123 });
     const proc = `/proc/${init.pid}`;
     const status = readStatus(init.pid) ?? assert.fail();
@@ -37,7 +37,7 @@ if (base !== undefined) {
     assert.equal(mounts.length, 1);
     assert.match(mounts[0] ?? "", / \/ \/ ro,nosuid,nodev,noexec[^-]* - tmpfs keelson-pod-init ro/);
     assert.equal(readlinkSync(`${proc}/cwd`), "/");
-    // What it reported through closes with the report, a moment after that is read.
+    // The pipe closes a moment after its report was read.
     for (let i = 0; i < 200 && readdirSync(`${proc}/fd`).length > 3; i += 1) await sleep(5);
     assert.deepEqual(
       readdirSync(`${proc}/fd`).map((fd) => readlinkSync(`${proc}/fd/${fd}`)),
@@ -83,7 +83,7 @@ if (base !== undefined) {
     assert.deepEqual(mountsUnder(base), []);
   });
 
-  test("orphans that end in its namespace leave no zombie, and its end is theirs", async () => {
+  test("orphans that end in its namespace leave no zombie, and the others end with it", async () => {
     const init = await startPodInit({ podId: "pod-3" });
     const inPod = (script: string) =>
       spawn({ file: "nsenter", args: [`--target=${init.pid}`, "--pid", "sh", "-c", script] });
@@ -97,7 +97,7 @@ if (base !== undefined) {
     );
     const sleeper = inPod("trap '' TERM; exec sleep 1000");
     await new Promise((resolve) => setTimeout(resolve, 50));
-    // What a container may send to its pid 1 does not take the pod down, except SIGTERM and SIGINT.
+    // Of the signals that a container can send to its pid 1, only SIGTERM and SIGINT end the pod.
     await inPod("for s in HUP QUIT USR1 USR2 PIPE ALRM CHLD KILL STOP SEGV; do kill -$s 1; done").exited;
     assert.equal(readStat(init.pid)?.state, "S");
     await end(init);
@@ -139,7 +139,7 @@ if (base !== undefined) {
     ],
   ];
   for (const [options, expected] of failures) {
-    test(`a failure is told with its stage and leaves no process: ${JSON.stringify(options)}`, async () => {
+    test(`a failure is reported with its stage and leaves no process: ${JSON.stringify(options)}`, async () => {
       const fds = readdirSync("/proc/self/fd").length;
       const before = new Set(
         readProcesses()
@@ -158,7 +158,7 @@ if (base !== undefined) {
     });
   }
 
-  test("an oom score below what is allowed stays what it is", async () => {
+  test("an oom score below what is permitted has no effect", async () => {
     const own = Number(readFileSync("/proc/self/oom_score_adj", "utf8"));
     const init = await startPodInit({ podId: "pod-5", oomScoreAdj: -998 });
     assert.ok([own, -998].includes(init.oomScoreAdj));
@@ -179,7 +179,7 @@ if (base !== undefined) {
     await holder.exited;
   });
 
-  test("it is the highest id of a user namespace that has few", async () => {
+  test("in a user namespace with few ids it has the highest", async () => {
     const pin = join(base, "small-user");
     const few = [{ containerId: 0, hostId: 3000, length: 2 }];
     createNamespaces({ user: { pin, uids: few, gids: few } });

@@ -5,27 +5,28 @@ import { closeFd, createPipe } from "./pipe.ts";
 import { spawn } from "./spawn.ts";
 
 export interface PodInitOptions {
-  /** Shown by ps. */
+  /** ps shows it. */
   podId: string;
   /** Paths of namespaces to join. */
   netns?: string;
   ipcns?: string;
   utsns?: string;
-  /** Owner of the PID namespace. */
+  /** The user namespace that owns the PID namespace. */
   userns?: string;
-  /** The uid and gid it runs with, of the user namespace if there is one: 65535 unless told. */
+  /** The uid and gid that it runs with, in the user namespace if there is one. Default: 65535. */
   nobody?: number;
-  /** cgroup directories to enter, one of each hierarchy. */
+  /** cgroup directories to enter, one in each hierarchy. */
   cgroups?: readonly string[];
-  /** Never lower than the daemon's own without CAP_SYS_RESOURCE: then it stays what that is. */
+  /** Without CAP_SYS_RESOURCE it cannot be lower than the daemon's own, and then stays at that. */
   oomScoreAdj?: number;
-  /** Where to pin the PID namespace: a path that is not there yet. */
+  /** Where to pin the PID namespace: a path that does not exist yet. */
   pin?: string;
 }
 
-/** Where the program is, which also holds a container that is a pod's sandbox: `PROGRAM --hold`, static, without needs. There,
- * `PROGRAM --connect PORT` joins its stdin, a stream socket, with a port of the sandbox's loopback; the first byte that it
- * writes is 0, or the errno of why it cannot.
+/**
+ * The path of the program, which is static and needs no other file. It is also what runs in a container that is a pod's
+ * sandbox (`PROGRAM --hold`). In there `PROGRAM --connect PORT` connects its stdin, a stream socket, to a port of the
+ * sandbox's loopback; the first byte that it writes is 0, or the errno of the failure.
  */
 export function podInitProgram(): string {
   return builtFile("pod-init");
@@ -34,14 +35,14 @@ export function podInitProgram(): string {
 export interface PodInit {
   pid: number;
   startTicks: number;
-  /** What it really is. */
+  /** The one that it really has. */
   oomScoreAdj: number;
 }
 
 /**
- * Starts the init of a pod whose containers share a PID namespace (native/pod-init.c). It is a child of the host's init,
- * outlives the daemon, and is watched with watchProcess. SIGTERM ends it, and with it all of its namespace. Throws
- * SystemError with `stage`, and then nothing is left behind.
+ * Starts the init of a pod whose containers share a PID namespace (native/pod-init.c). It is a child of the host's init
+ * and outlives the daemon; watchProcess watches it. SIGTERM ends it, and with it everything in its namespace. Throws
+ * SystemError with `stage`, leaving nothing behind.
  */
 export async function startPodInit(options: PodInitOptions): Promise<PodInit> {
   const env: Record<string, string | undefined> = {
@@ -72,7 +73,7 @@ export async function startPodInit(options: PodInitOptions): Promise<PodInit> {
       }
     })();
     const { code, signal } = await child.exited;
-    // It has written its line before it ended, and no other process has the pipe.
+    // It wrote its line before it ended, and no other process has the pipe.
     const buffer = Buffer.alloc(256);
     const report = buffer.toString("utf8", 0, readSync(readFd, buffer)).trim();
     const ok = /^ok (\d+) (\d+) (-?\d+)$/.exec(report);
@@ -80,7 +81,7 @@ export async function startPodInit(options: PodInitOptions): Promise<PodInit> {
     const error = /^error (.+) (\d+)$/.exec(report);
     if (error !== null) throw systemError(`start pod init: ${error[1]}`, Number(error[2]), "pod-init", error[1]);
     throw systemError(
-      `start pod init: it ended without a word (code ${code}, signal ${signal})`,
+      `start pod init: it ended without a report (code ${code}, signal ${signal})`,
       5,
       "pod-init",
       "start",

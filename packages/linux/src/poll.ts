@@ -5,8 +5,8 @@ export const pollReadable = 1;
 export const pollWritable = 2;
 
 /**
- * Has the event loop say when an fd is ready; nothing is waited for until `want`. The caller closes the fd after disposing
- * of this. When the thread ends first, the fd is closed with it.
+ * Has the event loop say when an fd is ready; nothing is waited for until `want`. The caller closes the fd after
+ * disposing of this. When the thread ends first, the fd is closed with it.
  */
 export class Poll implements Disposable {
   readonly #handle: ReturnType<typeof native.poll>;
@@ -17,7 +17,9 @@ export class Poll implements Disposable {
     this.#handle = native.poll(fd, onReady);
   }
 
-  /** Sets what to wait for, of pollReadable and pollWritable; 0 for nothing. `onReady` is called again until it changes. */
+  /**
+   * Sets what to wait for, of pollReadable and pollWritable; 0 for nothing. `onReady` is called again until it changes.
+   */
   want(events: number): void {
     if (events === this.#events) return;
     this.#events = events;

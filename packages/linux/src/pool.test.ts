@@ -17,7 +17,7 @@ const script = (timeoutMs: number, before = ""): string[] => [
    process.exit();`,
 ];
 
-test("all threads of the pool exist afterwards, and no more are made", async () => {
+test("afterwards all threads of the pool exist, and no more are started", async () => {
   await warmThreadPool();
   const threads = readdirSync("/proc/self/task").length;
   await warmThreadPool();
@@ -35,12 +35,12 @@ test("UV_THREADPOOL_SIZE is honoured", async () => {
       args: script(5000),
       env: { ...process.env, UV_THREADPOOL_SIZE: size },
     });
-    // Importing may have made them already, all at once.
+    // Importing may have started them already, all at once.
     assert.ok([`${want}\n`, "0\n"].includes(stdout.toString()), stdout.toString());
   }
 });
 
-test("a pool that is busy is an error in time, not a hang", async () => {
+test("a busy pool is an error in time, not a hang", async () => {
   const busy = 'for (let i = 0; i < 4; i++) pbkdf2("x", "y", 500_000, 32, "sha512", () => {});';
   const { stdout } = await run({
     file: process.execPath,
@@ -48,5 +48,5 @@ test("a pool that is busy is an error in time, not a hang", async () => {
     env: { ...process.env, UV_THREADPOOL_SIZE: "2" },
     timeoutMs: 60_000,
   });
-  assert.match(stdout.toString(), /^warm the thread pool: [01] of 2 threads came within 50 ms$/m);
+  assert.match(stdout.toString(), /^warm the thread pool: [01] of 2 threads answered within 50 ms$/m);
 });

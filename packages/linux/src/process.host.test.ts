@@ -37,7 +37,7 @@ test("a pidfd stays with its process", async () => {
   assert.throws(() => openPidfd(child.pid), { code: "ESRCH" });
 });
 
-test("the end of a process that is no child of ours is seen", async () => {
+test("the end of a process that is not our child is noticed", async () => {
   const before = openFds();
   const { pid, startTicks } = await orphan("100");
   const ended = new Promise<void>((resolve) => watchProcess(pid, startTicks, resolve));
@@ -48,7 +48,7 @@ test("the end of a process that is no child of ours is seen", async () => {
   assert.equal(openFds(), before);
 });
 
-test("one that is gone, or whose number another has, is told later, never within the call", async () => {
+test("one that is gone, or whose pid was reused, is reported later, never within the call", async () => {
   let isInside = true;
   await new Promise<void>((resolve) => {
     watchProcess(process.pid, 1, () => {
@@ -59,7 +59,7 @@ test("one that is gone, or whose number another has, is told later, never within
   });
 });
 
-test("a disposed watch stays silent and keeps no fd", async () => {
+test("a watch that was disposed of stays silent and keeps no fd", async () => {
   const before = openFds();
   const { pid, startTicks } = await orphan("100");
   for (let i = 0; i < 50; i++) {
@@ -71,7 +71,7 @@ test("a disposed watch stays silent and keeps no fd", async () => {
   assert.equal(openFds(), before);
 });
 
-test("an exception in the callback is an uncaught one, not lost", async () => {
+test("an exception in the callback becomes an uncaught one", async () => {
   const script = `
     import { watchProcess } from ${JSON.stringify(new URL("./process.ts", import.meta.url).href)};
     watchProcess(1, 0, () => { throw new Error("from the callback"); });

@@ -4,7 +4,9 @@ import { closeFd } from "./pipe.ts";
 import { Poll, pollReadable } from "./poll.ts";
 import { processStartTicks } from "./procfs.ts";
 
-/** pidfd_open(2); close it with closeFd. Throws SystemError: ESRCH when there is no such process, EINVAL for a thread. */
+/**
+ * pidfd_open(2); close it with closeFd. Throws SystemError: ESRCH when there is no such process, EINVAL for a thread.
+ */
 export function openPidfd(pid: number): number {
   return native.pidfdOpen(pid);
 }
@@ -45,8 +47,8 @@ export function signalProcess(pid: number, startTicks: number, signal: number): 
 
 /**
  * Calls onExit once when the process has ended; when it is gone already, then soon, but never within this call. For
- * processes that are not our children, so without an exit code. Dispose of it to stop watching. Watching does not keep the
- * event loop running.
+ * processes that are not our children, so without an exit code. Dispose of it to stop watching. Watching does not keep
+ * the event loop running.
  */
 export function watchProcess(pid: number, startTicks: number, onExit: () => void): Disposable {
   const fd = openProcess(pid, startTicks);

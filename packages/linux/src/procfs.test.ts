@@ -14,7 +14,7 @@ import type { ProcessStat } from "./procfs.ts";
 
 const tail = "S 1 12 13 0 -1 4194560 1 2 3 4 55 66 0 0 20 0 7 0 168059 1 2 3";
 
-test("a process's name may hold whatever it likes", () => {
+test("a process's name may contain anything", () => {
   for (const name of ["bash", "a b", "a) R 9 9 9", "((((", "))))", ") S 1 (", "line\nbreak", ""]) {
     const stat = parseStat(`42 (${name}) ${tail}\n`);
     assert.deepEqual(stat, {
@@ -28,7 +28,7 @@ test("a process's name may hold whatever it likes", () => {
   }
 });
 
-test("every truncation of stat is a SyntaxError or complete", () => {
+test("every truncation of stat is a SyntaxError or parsed", () => {
   const text = `42 (x) ${tail}`;
   for (let length = 0; length < text.length; length++) {
     try {
@@ -52,7 +52,7 @@ test("status is read with its capabilities, and a name cannot stand in for a fie
   assert.deepEqual(parseStatus("").uids, []);
 });
 
-test("cgroup lines of v1, named and v2", () => {
+test("lines of v1, named and v2 cgroups are parsed", () => {
   assert.deepEqual(parseCgroup("9:name=systemd:/a:b\n4:cpu,cpuacct:/kubepods/pod1\n0::/\ngarbage\n1:x\n"), [
     { hierarchy: 9, controllers: [], name: "systemd", path: "/a:b" },
     { hierarchy: 4, controllers: ["cpu", "cpuacct"], path: "/kubepods/pod1" },
@@ -60,7 +60,7 @@ test("cgroup lines of v1, named and v2", () => {
   ]);
 });
 
-test("descendants are found once, in circles too", () => {
+test("descendants are found once, even in circles", () => {
   const process = (pid: number, parentPid: number): ProcessStat => ({
     pid,
     parentPid,
@@ -76,7 +76,7 @@ test("descendants are found once, in circles too", () => {
   );
 });
 
-test("this process reads itself", () => {
+test("it reads this process", () => {
   assert.equal(readStat(process.pid)?.parentPid, process.ppid);
   assert.equal(readStatus(process.pid)?.pids[0], process.pid);
   assert.ok((processStartTicks(process.pid) ?? 0) > 0);

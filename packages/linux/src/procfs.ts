@@ -1,16 +1,16 @@
 import { readFileSync, readdirSync } from "node:fs";
 import { isErrno } from "./errno.ts";
 
-/** What is used of /proc/PID/stat, proc_pid_stat(5). Ticks are 1/100 s on every Linux that Node runs on. */
+/** The fields in use of /proc/PID/stat, proc_pid_stat(5). Ticks are 1/100 s on every Linux that Node runs on. */
 export interface ProcessStat {
   pid: number;
-  /** Chosen by the process: may hold anything, parentheses and newlines too. */
+  /** Chosen by the process: may contain anything, parentheses and newlines included. */
   name: string;
   /** "R", "S", "D", "Z", "X" … */
   state: string;
   parentPid: number;
   session: number;
-  /** After boot. With the pid, the name of a process that is never reused. */
+  /** Since boot. Together with the pid it identifies a process for ever. */
   startTicks: number;
 }
 
@@ -42,24 +42,24 @@ export function parseStat(text: string): ProcessStat {
   return stat;
 }
 
-/** What is used of /proc/PID/status, proc_pid_status(5). */
+/** The fields in use of /proc/PID/status, proc_pid_status(5). */
 export interface ProcessStatus {
   /** Real, effective, saved, file system. */
   uids: number[];
   gids: number[];
   groups: number[];
-  /** In each PID namespace from ours inwards. */
+  /** One for each PID namespace, from ours inwards. */
   pids: number[];
   capabilities: { inheritable: bigint; permitted: bigint; effective: bigint; bounding: bigint; ambient: bigint };
   noNewPrivileges: boolean;
 }
 
-/** Fields that an older kernel or a zombie has not are empty or 0. */
+/** Fields that an older kernel or a zombie lacks are empty or 0. */
 export function parseStatus(text: string): ProcessStatus {
   const fields = new Map<string, string>();
   for (const line of text.split("\n")) {
     const colon = line.indexOf(":");
-    // The first of a name counts: Name comes first, its newlines are escaped, and no later line can stand in for it.
+    // The first line of a name counts. Name comes first, with its newlines escaped, so it cannot forge another field.
     if (colon > 0 && !fields.has(line.slice(0, colon))) fields.set(line.slice(0, colon), line.slice(colon + 1).trim());
   }
   const numbers = (name: string): number[] =>
@@ -114,7 +114,7 @@ export function parseCgroup(text: string): ProcessCgroup[] {
   return result;
 }
 
-/** The file of a process, or null when the process is gone. */
+/** The text of a process's file, or null when the process is gone. */
 function readProcessFile(pid: number, name: string): string | null {
   try {
     return readFileSync(`/proc/${pid}/${name}`, "utf8");
@@ -124,7 +124,7 @@ function readProcessFile(pid: number, name: string): string | null {
   }
 }
 
-/** Null when the process is gone; a zombie is still there. */
+/** Null when the process is gone; a zombie is not. */
 export function readStat(pid: number): ProcessStat | null {
   const text = readProcessFile(pid, "stat");
   return text === null ? null : parseStat(text);
@@ -142,30 +142,32 @@ export function readCgroup(pid: number): ProcessCgroup[] | null {
   return text === null ? null : parseCgroup(text);
 }
 
-/** When it started, in ticks after boot, or null when it is gone. */
+/** When the process started, in ticks since boot, or null when it is gone. */
 export function processStartTicks(pid: number): number | null {
   return readStat(pid)?.startTicks ?? null;
 }
 
-/** Whether exactly the process that was recorded runs; one that has ended and only waits to be reaped does not. */
+/** Whether exactly the process that was recorded runs; one that has ended and waits to be reaped does not. */
 export function isProcessAlive(pid: number, startTicks: number): boolean {
   const stat = readStat(pid);
   return stat !== null && stat.startTicks === startTicks && stat.state !== "Z" && stat.state !== "X";
 }
 
-/** A new one for each boot of the host: start ticks of another boot mean nothing. */
+/** Different after each boot of the host; start ticks of another boot mean nothing. */
 export function bootId(): string {
   return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
 }
 
-/** All processes of our PID namespace that are not gone by the time they are read. */
+/** All processes of our PID namespace, but those that end while they are read. */
 export function readProcesses(): ProcessStat[] {
   return readdirSync("/proc")
     .filter((name) => /^[1-9]\d*$/.test(name))
     .flatMap((name) => readStat(Number(name)) ?? []);
 }
 
-/** The descendants of a process, parents before their children, without itself. What was orphaned is no longer one. */
+/**
+ * The descendants of a process, parents before their children, without itself. Orphans do not belong to it any more.
+ */
 export function descendants(pid: number, processes: ProcessStat[] = readProcesses()): ProcessStat[] {
   const found: ProcessStat[] = [];
   const seen = new Set([pid]);
@@ -178,7 +180,7 @@ export function descendants(pid: number, processes: ProcessStat[] = readProcesse
   return found;
 }
 
-/** The processes of a session (setsid(2)), orphaned ones too. */
+/** The processes of a session, setsid(2), orphans included. */
 export function sessionMembers(session: number, processes: ProcessStat[] = readProcesses()): ProcessStat[] {
   return processes.filter((process) => process.session === session);
 }

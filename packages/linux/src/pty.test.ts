@@ -47,7 +47,7 @@ test("a large output arrives whole", async () => {
   assert.equal(text.length, 588_895);
 });
 
-test("sizes beyond 16 bits are cut, and a closed terminal takes none", async () => {
+test("sizes are limited to 16 bits, and a closed terminal ignores them", async () => {
   const pty = new Pty();
   pty.master.resize({ rows: 1_000_000, columns: 70_000 });
   pty[Symbol.dispose]();

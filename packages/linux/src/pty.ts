@@ -2,7 +2,7 @@ import { ReadStream } from "node:tty";
 import { native } from "./native.ts";
 import { closeFd, duplicateFd } from "./pipe.ts";
 
-/** Rows and columns of a terminal; 0 when not known. */
+/** Rows and columns of a terminal; 0 when unknown. */
 export interface TerminalSize {
   readonly rows: number;
   readonly columns: number;
@@ -12,8 +12,8 @@ export interface TerminalSize {
 const maxSize = 0xffff;
 
 /**
- * What processes write to a terminal, and what is typed into it, by its master's fd, which the stream takes over. It
- * closes when nobody has the terminal open any more. Throws SystemError; then the fd is closed.
+ * A terminal's output and input as a stream over its master's fd, which the stream takes over. It closes when no
+ * process has the terminal open any more. Throws SystemError, having closed the fd.
  */
 export function terminalStream(fd: number): ReadStream {
   let stream: ReadStream;
@@ -23,11 +23,11 @@ export function terminalStream(fd: number): ReadStream {
     closeFd(fd);
     throw error;
   }
-  // EIO is how the master learns that the terminal is closed; `close` follows.
+  // The master gets EIO when the terminal is closed; `close` follows.
   return stream.on("error", () => {});
 }
 
-/** The master of a pseudoterminal, which it owns: the terminal is there for as long as one of its master's fds. */
+/** Owns the master of a pseudoterminal. The terminal exists for as long as one of its master's fds is open. */
 export class TerminalMaster implements Disposable {
   readonly #fd: number;
   #isOpen = true;
@@ -36,12 +36,12 @@ export class TerminalMaster implements Disposable {
     this.#fd = fd;
   }
 
-  /** Another fd of it, for `terminalStream`. Throws SystemError. */
+  /** Another fd of the master, for `terminalStream`. Throws SystemError. */
   duplicate(): number {
     return duplicateFd(this.#fd);
   }
 
-  /** TIOCSWINSZ; the kernel tells the foreground process group. Sizes beyond 16 bits are cut. Throws SystemError. */
+  /** TIOCSWINSZ; the kernel signals the foreground process group. Sizes are limited to 16 bits. Throws SystemError. */
   resize({ rows, columns }: TerminalSize): void {
     if (this.#isOpen) native.resizePty(this.#fd, Math.min(rows, maxSize), Math.min(columns, maxSize));
   }
@@ -53,7 +53,7 @@ export class TerminalMaster implements Disposable {
   }
 }
 
-/** A pseudoterminal of ours. `slaveFd` is for a child. */
+/** A pseudoterminal with both ends; `slaveFd` is for a child. */
 export class Pty implements Disposable {
   readonly slaveFd: number;
   readonly master: TerminalMaster;
@@ -62,7 +62,7 @@ export class Pty implements Disposable {
   /**
    * Throws SystemError.
    *
-   * @param mode `raw`: bytes pass through as they are. `cooked`: it echoes and edits lines, as one that a person sits at.
+   * @param mode `raw`: bytes pass unchanged. `cooked`: it echoes and edits lines, like one that a person uses.
    */
   constructor(mode: "raw" | "cooked" = "raw") {
     const { masterFd, slaveFd } = native.openPty(mode === "raw");
@@ -70,7 +70,7 @@ export class Pty implements Disposable {
     this.master = new TerminalMaster(masterFd);
   }
 
-  /** The child has it. */
+  /** To be called once the child has it. */
   closeSlave(): void {
     if (!this.#isSlaveOpen) return;
     this.#isSlaveOpen = false;

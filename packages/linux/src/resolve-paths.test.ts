@@ -10,7 +10,7 @@ import { temporaryDirectory } from "./testing/temporary-directory.ts";
 const outcome = (result: ResolvedPath) =>
   "path" in result ? result.path : `${result.error.code} ${result.error.stage}`;
 
-test("links are followed; a path that leads nowhere is no error of the others", async (t) => {
+test("links are followed; a path that leads nowhere does not affect the others", async (t) => {
   const dir = temporaryDirectory(t);
   mkdirSync(join(dir, "a b\nc"));
   writeFileSync(join(dir, "file"), "");
@@ -38,7 +38,7 @@ test("links are followed; a path that leads nowhere is no error of the others", 
   );
 });
 
-test("what is not there is made on request, with all above it", async (t) => {
+test("what is missing is made on request, with its parents", async (t) => {
   const dir = temporaryDirectory(t);
   symlinkSync("nowhere", join(dir, "dangling"));
   writeFileSync(join(dir, "file"), "");
@@ -57,13 +57,13 @@ test("thousands of long paths are answered in order", async () => {
   );
 });
 
-test("a relative path and one with a NUL are refused, and none needs no process", async () => {
+test("a relative path and one with a NUL are refused, and no paths need no process", async () => {
   await assert.rejects(resolvePaths(["a"]), TypeError);
   await assert.rejects(resolvePaths(["/a\0/b"]), TypeError);
   assert.deepEqual(await resolvePaths([], 0o755), []);
 });
 
-test("of a path without its end, from a client that was killed as it wrote, nothing is made", async (t) => {
+test("nothing is made of a path without its end, from a client that was killed while writing", async (t) => {
   const dir = temporaryDirectory(t);
   const { code, stdout } = await run({
     file: builtFile("resolve-paths"),

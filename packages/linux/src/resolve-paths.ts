@@ -8,17 +8,17 @@ export interface FoundPath {
   readonly isDirectory: boolean;
 }
 
-/** The same, or why it is not known. */
+/** The same, or the error that kept it from being found. */
 export type ResolvedPath = FoundPath | { readonly error: SystemError };
 
-/** A path has up to 4 KiB, path_resolution(7). */
+/** A path is at most 4 KiB long, path_resolution(7). */
 const maxAnswerBytes = 4200;
 
 /**
- * realpath(3) of absolute paths; what is not there is made first, as directories of `makeMode` when that is given. In a process of its own
- * (native/resolve-paths.c), because a path may lead to a network file system whose server is gone: then this waits until the
- * signal aborts and rejects with its reason, and nothing of this process hangs. An error of one path, whose `stage` is
- * `resolve` or `make`, is no error of the others.
+ * realpath(3) of absolute paths; with `makeMode`, missing ones are first made as directories of that mode. It runs in a
+ * process of its own (native/resolve-paths.c), because a path may lead to a network file system whose server is gone:
+ * then this waits until the signal aborts, and rejects with its reason, while no thread of ours hangs. An error of one
+ * path, with `stage` `resolve` or `make`, does not affect the others.
  */
 export async function resolvePaths(
   paths: readonly string[],
@@ -26,7 +26,7 @@ export async function resolvePaths(
   signal?: AbortSignal,
 ): Promise<ResolvedPath[]> {
   const wrong = paths.find((path) => !path.startsWith("/") || path.includes("\0"));
-  if (wrong !== undefined) throw new TypeError(`${JSON.stringify(wrong)} is no absolute path`);
+  if (wrong !== undefined) throw new TypeError(`${JSON.stringify(wrong)} is not an absolute path`);
   if (paths.length === 0) return [];
   const stdin = Buffer.from(paths.map((path) => `${path}\0`).join(""));
   const stdoutLimitBytes = paths.length * maxAnswerBytes;
@@ -48,7 +48,7 @@ export async function resolvePaths(
   const answers = stdout.toString().split("\0").slice(0, -1);
   if (answers.length !== paths.length)
     throw systemError(
-      `resolve ${paths[answers.length]}: the process ended without a word (code ${code}, signal ${endedBy})`,
+      `resolve ${paths[answers.length]}: the process ended without an answer (code ${code}, signal ${endedBy})`,
       5,
       "realpath",
     );

@@ -30,7 +30,10 @@ symlinkSync("/proc/self/root", join(layer, "selfroot"));
 
 const modules = { root: new URL("./root.ts", import.meta.url).href, file: new URL("./file.ts", import.meta.url).href };
 
-/** Runs a function body on a worker, with fs, the modules of this package, the layer's path and a port; returns its value. */
+/**
+ * Runs a function body on a worker, with fs, the modules of this package, the layer's path and a port; returns its
+ * value.
+ */
 async function onWorker(body: string, port?: MessagePort): Promise<unknown> {
   const worker = new Worker(
     `const { parentPort, workerData } = require("node:worker_threads");

@@ -2,12 +2,12 @@ import { isMainThread } from "node:worker_threads";
 import { native } from "./native.ts";
 
 /**
- * Makes dir the root directory of the calling worker thread, for Node's synchronous fs calls and no others: what a
- * promise or callback does runs on libuv's pool, outside. Load every module and open what is needed before. No tar
- * entry, link or `..` leads out, and /proc is not there. Throws SystemError: EPERM on the main thread, and before
- * warmThreadPool(). Disposing it is leaveRoot().
+ * Makes dir the root directory of the calling worker thread. That holds for Node's synchronous fs calls alone: those
+ * with a promise or a callback run on libuv's pool, outside. Load every module and open what is needed before. No tar
+ * entry, link or `..` leads out, and there is no /proc. Throws SystemError: EPERM on the main thread, and before
+ * warmThreadPool(). Disposing of the result calls leaveRoot().
  *
- * chroot(2) after unshare(2) CLONE_FS. It holds against paths, not against code: root can leave a chroot.
+ * It is chroot(2) after unshare(2) with CLONE_FS, and holds against paths, not against code: root can leave a chroot.
  */
 export function enterRoot(dir: string): Disposable {
   if (isMainThread)
@@ -21,7 +21,7 @@ export function enterRoot(dir: string): Disposable {
   return { [Symbol.dispose]: leaveRoot };
 }
 
-/** Back to the root and working directory from before enterRoot; nothing when not entered. Throws SystemError. */
+/** Restores the root and working directory from before enterRoot; does nothing without one. Throws SystemError. */
 export function leaveRoot(): void {
   native.leaveRoot();
 }

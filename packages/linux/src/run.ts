@@ -4,14 +4,14 @@ import { spawn } from "./spawn.ts";
 import type { Child, SpawnOptions } from "./spawn.ts";
 
 export interface RunOptions extends Omit<SpawnOptions, "fds" | "newSession"> {
-  /** Written to its stdin, which is /dev/null when not given. */
+  /** Written to its stdin. Default: stdin is /dev/null. */
   stdin?: Uint8Array;
-  /** How much to keep of each; more is read and thrown away. 1 MiB when not given. */
+  /** How much to keep of each; the rest is read and discarded. Default: 1 MiB. */
   stdoutLimitBytes?: number;
   stderrLimitBytes?: number;
-  /** Kill it and reject with a TimeoutError after this time. */
+  /** After this time it is killed, and the call rejects with a TimeoutError. */
   timeoutMs?: number;
-  /** How long to read on after its end while a process that it left behind holds stdout open. 1000 when not given. */
+  /** How long to go on reading after its end, if a process that it left behind holds stdout open. Default: 1000. */
   drainMs?: number;
 }
 
@@ -20,7 +20,7 @@ export interface RunResult {
   signal: string | null;
   stdout: Buffer;
   stderr: Buffer;
-  /** More came than the limit let us keep. */
+  /** Whether there was more output than the limits allow. */
   truncated: boolean;
 }
 
@@ -51,13 +51,13 @@ function collect(fd: number, limitBytes: number): Collected {
   return { done, bytes: () => Buffer.concat(chunks), isTruncated: () => isTruncated, socket };
 }
 
-/** How long a killed process may take to end, in ms; a process in uninterruptible sleep does not end. */
+/** How long to wait for a killed process to end, in ms; one in uninterruptible sleep does not. */
 const killGraceMs = 2000;
 
 /**
- * Runs a program to its end and collects what it writes, through real pipes. It is the leader of a new session, and on
- * abort its whole process group is killed; what the kernel does not let go is left to end by itself. Throws SystemError when it cannot be started and the signal's reason when
- * aborted; an exit code other than 0 is a result.
+ * Runs a program to its end and collects its output, through real pipes. It leads a new session, and on abort its whole
+ * process group is killed; a process that the kernel does not let go is left behind. Throws SystemError when it cannot
+ * be started, and the signal's reason when aborted; an exit code other than 0 is a result.
  */
 export async function run(options: RunOptions, signal?: AbortSignal): Promise<RunResult> {
   signal?.throwIfAborted();
@@ -68,7 +68,7 @@ export async function run(options: RunOptions, signal?: AbortSignal): Promise<Ru
   let stderr: Collected;
   {
     using theirs = new DisposableStack();
-    // Our ends pass from fds to sockets once the child is there; until then a failure closes the fds.
+    // Once the child is started, sockets take over our fds; until then a failure closes them.
     using undo = new DisposableStack();
     const pipe = (isInput: boolean): { childFd: number; ourFd: number } => {
       const { readFd, writeFd } = createPipe();
@@ -91,7 +91,7 @@ export async function run(options: RunOptions, signal?: AbortSignal): Promise<Ru
     stdout.socket.destroy();
     stderr.socket.destroy();
   });
-  stdin?.on("error", () => stdin.destroy()); // EPIPE: it need not read all of it
+  stdin?.on("error", () => stdin.destroy()); // EPIPE: it may not read all of it
   if (options.stdin !== undefined) stdin?.end(options.stdin);
 
   let abortReason: unknown;

@@ -3,22 +3,22 @@ import { native } from "./native.ts";
 import { closeFd } from "./pipe.ts";
 import { Poll, pollReadable, pollWritable } from "./poll.ts";
 
-/** How many packets are read in one turn, so that one busy socket leaves the others their turns. */
+/** How many packets to read in one turn, so that a busy socket does not keep the others waiting. */
 const packetsInTurn = 16;
 
-/** Connects to the socket of packets `name` in the directory `dir`; the fd is the caller's. Throws SystemError. */
+/** Connects to the packet socket `name` in the directory `dir`; the caller has to close the fd. Throws SystemError. */
 export function connectSeqpacket(dir: string, name: string): number {
   return native.connectSeqpacket(dir, name);
 }
 
-/** Two sockets of packets that are connected with each other; the fds are the caller's. Throws SystemError. */
+/** Two connected packet sockets, whose fds the caller has to close. Throws SystemError. */
 export function seqpacketPair(): { a: number; b: number } {
   return native.seqpacketPair();
 }
 
 /**
- * A connected unix socket of packets, SOCK_SEQPACKET (unix(7)), which net.Socket does not take. Each chunk that is read
- * or written is one packet; `end()` shuts our direction down. Errors are SystemErrors.
+ * A connected unix packet socket, SOCK_SEQPACKET (unix(7)), which net.Socket does not support. Each chunk that is read
+ * or written is one packet; `end()` shuts down our direction. Errors are SystemErrors.
  */
 export class SeqpacketSocket extends Duplex {
   readonly #fd: number;
@@ -30,9 +30,9 @@ export class SeqpacketSocket extends Duplex {
     | undefined;
 
   /**
-   * Takes the fd over. Throws SystemError; then the fd is closed.
+   * Takes over the fd, and closes it when it throws. Throws SystemError.
    *
-   * @param maxPacketBytes what of a packet is read; the rest of a longer one is lost, as recv(2) has it.
+   * @param maxPacketBytes how much of a packet is read; the rest of a longer one is lost, recv(2)
    */
   constructor(fd: number, maxPacketBytes: number) {
     super({ readableObjectMode: false, highWaterMark: 4 * maxPacketBytes });

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { signalName, signalNumber } from "./signals.ts";
 
-test("signals are known by every way an image may write them", () => {
+test("signals are recognised in every form that an image may use", () => {
   const cases: [string, number | undefined][] = [
     ["SIGTERM", 15],
     ["term", 15],
@@ -27,7 +27,7 @@ test("signals are known by every way an image may write them", () => {
   for (const [name, number] of cases) assert.equal(signalNumber(name), number, name);
 });
 
-test("every number has a name that means it again", () => {
+test("every number has a name that leads back to it", () => {
   for (let number = 1; number <= 64; number++) {
     if (number === 32 || number === 33) continue; // the C library's own
     assert.equal(signalNumber(signalName(number)), number);

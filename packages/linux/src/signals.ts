@@ -3,7 +3,7 @@ import { constants } from "node:os";
 const numbers = new Map<string, number>(Object.entries(constants.signals));
 const names = new Map<number, string>();
 for (const [name, number] of numbers) {
-  // The first of two names is the usual one: SIGABRT before SIGIOT, SIGIO before SIGPOLL.
+  // Of two names the first is the usual one: SIGABRT before SIGIOT, SIGIO before SIGPOLL.
   if (!names.has(number)) names.set(number, name);
 }
 
@@ -12,7 +12,7 @@ const SIGRTMIN = 34;
 const SIGRTMAX = 64;
 
 /**
- * The number of "SIGTERM", "term", "15", "SIGRTMIN+3" or "RTMAX-1", as STOPSIGNAL of an image may say it;
+ * The number of "SIGTERM", "term", "15", "SIGRTMIN+3" or "RTMAX-1", all of which an image's STOPSIGNAL may be;
  * undefined when there is no such signal.
  */
 export function signalNumber(name: string): number | undefined {
@@ -30,7 +30,7 @@ export function signalNumber(name: string): number | undefined {
   return number >= SIGRTMIN && number <= SIGRTMAX ? number : undefined;
 }
 
-/** "SIGKILL" of 9, "SIGRTMIN+3" of 37, "SIG99" of what has no name. */
+/** "SIGKILL" for 9, "SIGRTMIN+3" for 37, "SIG99" for one without a name. */
 export function signalName(number: number): string {
   const known = names.get(number);
   if (known !== undefined) return known;

@@ -14,7 +14,7 @@ const shell = (script: string) => run({ file: "/bin/sh", args: ["-c", script] })
 test("fds stand in the child where the map puts them, and no others are open", async () => {
   const pipes = Array.from({ length: 4 }, () => createPipe());
   const leak = openSync("/dev/null", "r");
-  // Crosswise: each stands on a number that another one wants.
+  // Crosswise: each has the number that another one needs.
   const [a, b, c, d] = pipes.map((pipe) => pipe.writeFd);
   assert.ok(a !== undefined && b !== undefined && c !== undefined && d !== undefined);
   const fds: (number | "null")[] = Array.from({ length: Math.max(a, b, c, d) + 1 }, () => "null");
@@ -54,7 +54,7 @@ test("without a map the child has /dev/null three times and nothing else", async
   await child.exited;
 });
 
-test("exit codes and signals are told apart", async () => {
+test("exit codes and signals are distinguished", async () => {
   for (const code of [0, 1, 127, 255]) assert.equal((await shell(`exit ${code}`)).code, code);
   const child = spawn({ file: "sleep", args: ["100"] });
   assert.equal(child.kill("SIGRTMIN+3"), true);
@@ -164,7 +164,7 @@ test("stdin is written, also when the child doesn't read it", async () => {
   assert.equal((await run({ file: "true", stdin })).code, 0);
 });
 
-test("output beyond the limit is read and thrown away", async () => {
+test("output beyond the limit is read and discarded", async () => {
   const result = await run({
     file: "sh",
     args: ["-c", "head -c 1000000 /dev/zero; head -c 50 /dev/zero >&2"],

@@ -46,7 +46,9 @@ export interface Child {
   readonly pid: number;
   /** Closed when `exited` settles: duplicate it to keep it. */
   readonly pidfd: number;
-  /** Never rejects. Code and signal are both null when another part of this process has reaped the child, a bug there. */
+  /**
+   * Never rejects. Code and signal are both null when another part of this process has reaped the child, a bug there.
+   */
   readonly exited: Promise<ExitStatus>;
   /** False when it has ended. Throws SystemError. */
   kill(signal?: string | number): boolean;

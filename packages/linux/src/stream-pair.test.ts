@@ -8,7 +8,7 @@ import { podInitProgram } from "./pod-init.ts";
 import { type Child, spawn } from "./spawn.ts";
 import { streamPair } from "./stream-pair.ts";
 
-/** The program of a sandbox that joins its stdin with a port, and our end of that. */
+/** The program of a sandbox that connects its stdin to a port, and our end of that. */
 function connectTo(port: number): { child: Child; socket: Socket } {
   const { a, b } = streamPair();
   const child = spawn({ file: podInitProgram(), args: ["--connect", String(port)], fds: [b, "null", "null"] });
@@ -17,7 +17,7 @@ function connectTo(port: number): { child: Child; socket: Socket } {
 }
 
 for (const host of ["127.0.0.1", "::1"]) {
-  test(`a sandbox's program joins its stdin with a port on ${host}, each half by itself`, async () => {
+  test(`a sandbox's program connects its stdin to a port on ${host}, each half separately`, async () => {
     await using server = createServer({ allowHalfOpen: true }, (peer) => {
       let length = 0;
       peer.on("data", (bytes) => (length += bytes.length)).on("end", () => peer.end(`got ${length}`));
@@ -30,7 +30,7 @@ for (const host of ["127.0.0.1", "::1"]) {
   });
 }
 
-test("a sandbox's program that nobody answers tells why", async () => {
+test("a sandbox's program reports why nothing answers", async () => {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address() as AddressInfo;
@@ -42,7 +42,7 @@ test("a sandbox's program that nobody answers tells why", async () => {
   socket.destroy();
 });
 
-test("a sandbox's program ends when whoever it serves is gone", async () => {
+test("a sandbox's program ends when its client is gone", async () => {
   await using server = createServer(() => {}).listen(0, "127.0.0.1");
   await once(server, "listening");
   const { child, socket } = connectTo((server.address() as AddressInfo).port);

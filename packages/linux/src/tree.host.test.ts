@@ -28,26 +28,18 @@ if (base !== undefined) {
   };
   const openFds = (): number => readdirSync("/proc/self/fd").length;
 
-  /** Deeper than any path can be long: the shell goes down step by step. */
+  /** A tree that is deeper than a path can be long, so another process goes down in it step by step. */
   const deep = (name: string, levels: number): string => {
     const top = dir(name);
-    // -P: cd must not build the whole path
-    const result = spawnSync(
-      "python3",
-      [
-        "-c",
-        `
-import os
-os.chdir(${JSON.stringify(top)})
-for i in range(${levels}):
-    os.mkdir("d" * 50)
-    open("f", "w").write("x")
-    os.mkdir("empty")
-    os.chdir("d" * 50)
-`,
-      ],
-      { encoding: "utf8" },
-    );
+    const program = `
+      const { mkdirSync, writeFileSync } = require("node:fs");
+      for (let i = 0; i < ${levels}; i += 1) {
+        mkdirSync("d".repeat(50));
+        writeFileSync("f", "x");
+        mkdirSync("empty");
+        process.chdir("d".repeat(50));
+      }`;
+    const result = spawnSync(process.execPath, ["-e", program], { cwd: top, encoding: "utf8" });
     assert.equal(result.status, 0, result.stderr);
     return top;
   };
@@ -60,7 +52,7 @@ for i in range(${levels}):
     removeTree(top);
     assert.equal(existsSync(top), false);
     assert.equal(openFds(), before);
-    // The same with hardly any fds to be had.
+    // The same with hardly any fds left.
     deep("deep2", 300);
     const script = `import { removeTree, diskUsage } from ${JSON.stringify(new URL("./tree.ts", import.meta.url).href)}; diskUsage(process.argv[1]); removeTree(process.argv[1]);`;
     const result = await run({
@@ -80,7 +72,7 @@ for i in range(${levels}):
     assert.equal(existsSync(join(base, "deep2")), false);
   });
 
-  test("no symlink leads removal out", () => {
+  test("removal follows no symlink out of the tree", () => {
     const outside = dir("outside");
     writeFileSync(join(outside, "keep"), "x");
     const top = dir("links");
@@ -96,7 +88,7 @@ for i in range(${levels}):
     assert.equal(readFileSync(join(outside, "keep"), "utf8"), "x");
   });
 
-  test("a mount in the way keeps its content; all else goes; EBUSY names it", async () => {
+  test("a mount in the way keeps its content and is named by EBUSY; everything else is removed", async () => {
     const outside = dir("volume");
     writeFileSync(join(outside, "keep"), "x");
     const top = dir("mounted");
@@ -116,7 +108,7 @@ for i in range(${levels}):
     assert.equal(existsSync(top), false);
   });
 
-  test("missing trees, files, odd names and modes", () => {
+  test("missing trees, files, odd names and modes are handled", () => {
     removeTree(join(base, "missing"));
     removeTree(join(base, "missing/deeper"));
     assert.throws(() => diskUsage(join(base, "missing")), { code: "ENOENT" });
@@ -132,7 +124,7 @@ for i in range(${levels}):
       assert.throws(() => removeTree(path), { code: "EINVAL" }, path);
   });
 
-  test("usage counts blocks, holes not, and hard links once", () => {
+  test("usage counts blocks, not holes, and hard links once", () => {
     const top = dir("usage");
     writeFileSync(join(top, "a"), Buffer.alloc(8192, 1));
     const empty = diskUsage(dir("usage/sub")).bytes;
@@ -149,7 +141,7 @@ for i in range(${levels}):
     removeTree(top);
   });
 
-  test("many files, and two removals of one tree at once", async () => {
+  test("many files are removed, and two removals of one tree do not disturb each other", async () => {
     const top = dir("many");
     for (let i = 0; i < 3000; i++) writeFileSync(join(top, `file${i}`.padEnd(100, "x")), "");
     for (let i = 0; i < 300; i++) writeFileSync(join(dir(`many/dir${i}/in`), "f"), "");

@@ -2,14 +2,14 @@ import { native } from "./native.ts";
 import type { Path } from "./native.ts";
 
 export interface DiskUsage {
-  /** Blocks on disk, 512 bytes each; a file with several names counts once. */
+  /** Of blocks on disk, in steps of 512; a file with several names counts once. */
   bytes: number;
   inodes: number;
 }
 
 /**
- * What a directory tree takes on disk, without what is mounted in it. Of any depth; may change meanwhile. Throws
- * SystemError, ENOENT when it is not there.
+ * How much of the disk a directory tree takes, without what is mounted in it. It may be of any depth, and may change
+ * meanwhile. Throws SystemError: ENOENT when it does not exist.
  */
 export function diskUsage(dir: Path): DiskUsage {
   return native.diskUsage(dir);
@@ -21,8 +21,8 @@ export async function diskUsageAsync(dir: Path): Promise<DiskUsage> {
 }
 
 /**
- * rm -rf. Follows no symlink and crosses no mount point: one in the way stays as it is, all else is removed, and EBUSY
- * thrown. Missing is fine. Throws SystemError, the first of several.
+ * rm -rf. Follows no symlink and crosses no mount point: a mount in the way stays, everything else is removed, and
+ * EBUSY is thrown. It is no error when the path does not exist. Throws SystemError, the first of several.
  */
 export function removeTree(path: Path): void {
   native.removeTree(path);

@@ -3,11 +3,16 @@ import { isErrno } from "./errno.ts";
 import { native } from "./native.ts";
 import { closeFd } from "./pipe.ts";
 
-/** A unix socket in a directory whose path may be too long for one, for a program that is told where to connect to. */
+/**
+ * A unix socket for another program to connect to, in a directory whose path may be too long for a socket's address.
+ */
 export class UnixListener implements Disposable {
-  /** For the program: short, wherever the directory is. It leads through us, for as long as this is not disposed of. */
+  /**
+   * For the program: short, wherever the directory is. It leads through our /proc and is valid until this is disposed
+   * of.
+   */
   readonly path: string;
-  /** Readable when somebody has connected. */
+  /** Readable when a client has connected. */
   readonly fd: number;
   readonly #dirFd: number;
   readonly #file: string;
@@ -25,7 +30,7 @@ export class UnixListener implements Disposable {
     this.path = `/proc/${process.pid}/fd/${this.#dirFd}/${name}`;
   }
 
-  /** The connection of one that has connected, the caller's; undefined when nobody has. Throws SystemError. */
+  /** A client's connection, which the caller has to close; undefined when none has connected. Throws SystemError. */
   accept(): number | undefined {
     const fd = native.acceptSocket(this.fd);
     return fd < 0 ? undefined : fd;

@@ -60,7 +60,7 @@ export async function runOnConsole(
   ]);
   const end = endOf(child, signal);
   await Promise.race([socket.master, end]);
-  socket.look();
+  socket.receiveNow();
   socket[Symbol.dispose]();
   const fd = await socket.master;
   // Mostly the program has ended by itself. If not: a command whose terminal nobody has must not run on unseen.

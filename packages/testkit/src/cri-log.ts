@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from "node:fs";
 
-/** One line of a container's log, or a part of one (Kubernetes: design-proposals/node/kubelet-cri-logging.md). */
+/** A line of a container's log, or a part of one (Kubernetes: design-proposals/node/kubelet-cri-logging.md). */
 export interface LogEntry {
   /** ns since 1970. */
   readonly timeNs: bigint;
@@ -12,7 +12,7 @@ export interface LogEntry {
 
 const entryPattern = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.(\d{9})(Z|[+-]\d\d:\d\d) (stdout|stderr) ([PF]) (.*)$/s;
 
-/** The entries of a log file. Throws at the first that is not exactly as the format has it, or is not ended. */
+/** The entries of a log file. Throws at the first that does not have exactly the format, or does not end. */
 export function parseLog(text: string): LogEntry[] {
   if (text === "") return [];
   if (!text.endsWith("\n")) throw new Error(`the log does not end with a newline: …${JSON.stringify(text.slice(-80))}`);
@@ -22,19 +22,19 @@ export function parseLog(text: string): LogEntry[] {
     .map((line, index) => {
       const [, seconds, fraction, zone, stream, tag, rest] = entryPattern.exec(line) ?? [];
       if (rest === undefined)
-        throw new Error(`line ${index + 1} is no CRI log line: ${JSON.stringify(line.slice(0, 120))}`);
+        throw new Error(`line ${index + 1} is not a line of a CRI log: ${JSON.stringify(line.slice(0, 120))}`);
       const timeNs = BigInt(Date.parse(`${seconds}${zone}`)) * 1_000_000n + BigInt(fraction!);
       return { timeNs, stream: stream as LogEntry["stream"], tag: tag as LogEntry["tag"], text: rest };
     });
 }
 
-/** The entries of a log that is still written to: without the one that is just coming, and none before there is a file. */
+/** The complete entries of a log that is still being written; none while there is no file. */
 export function logSoFar(path: string): LogEntry[] {
   const text = existsSync(path) ? readFileSync(path, "utf8") : "";
   return parseLog(text.slice(0, text.lastIndexOf("\n") + 1));
 }
 
-/** What was written to one stream, partial entries put together. */
+/** The lines that were written to one stream, with partial entries joined. */
 export function linesOf(entries: readonly LogEntry[], stream: LogEntry["stream"] = "stdout"): string[] {
   const lines: string[] = [];
   let line = "";

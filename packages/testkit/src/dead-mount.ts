@@ -1,7 +1,7 @@
 import { spawnSync } from "node:child_process";
 import { closeSync, constants, existsSync, mkdirSync, openSync, readSync, writeSync } from "node:fs";
 
-/** Requests of the kernel, as linux/fuse.h numbers them; to all others the answer is ENOSYS. */
+/** Requests of the kernel, as linux/fuse.h numbers them. All others are answered with ENOSYS. */
 const opcode = { lookup: 1, forget: 2, getattr: 3, init: 26, interrupt: 36, batchForget: 42 } as const;
 const errno = { ENOENT: 2, ENOSYS: 38 } as const;
 
@@ -9,9 +9,9 @@ const directoryMode = 0o40755;
 const pollMs = 5;
 
 /**
- * A file system with an empty directory, made with FUSE and served by this process, that can die as an NFS server does:
- * it takes requests and never answers, so whoever asks is in uninterruptible sleep, where no signal ends it. Closing the
- * device ends the wait with ECONNABORTED; the kernel does that too when this process ends, however it ends.
+ * A file system with an empty directory, served by this process over FUSE, that can die as an NFS server does: it
+ * accepts requests and never answers, so that callers are in uninterruptible sleep, which no signal ends. Closing the
+ * device ends their wait with ECONNABORTED; the kernel does so too when this process ends, for whatever reason.
  */
 export class DeadMount implements Disposable {
   readonly path: string;
@@ -24,12 +24,12 @@ export class DeadMount implements Disposable {
   private constructor(path: string, device: number) {
     this.path = path;
     this.#device = device;
-    // mount(2) has asked for INIT; before its answer others wait where a signal does end it.
+    // mount(2) has sent INIT; until that is answered, other callers wait in a place where a signal does end it.
     this.#serve();
     this.#timer = setInterval(() => this.#serve(), pollMs);
   }
 
-  /** Mounts it at `path`, which is made; undefined where there is no FUSE. */
+  /** Mounts it at `path`, which is created; undefined where there is no FUSE. */
   static open(path: string): DeadMount | undefined {
     if (!existsSync("/dev/fuse")) return undefined;
     mkdirSync(path, { recursive: true });
@@ -37,10 +37,10 @@ export class DeadMount implements Disposable {
     try {
       device = openSync("/dev/fuse", constants.O_RDWR | constants.O_NONBLOCK);
     } catch {
-      return undefined; // a container's, which its device cgroup denies, or without the module
+      return undefined; // denied by a container's device cgroup, or the module is missing
     }
     const options = `fd=3,rootmode=${directoryMode.toString(8)},user_id=0,group_id=0,allow_other`;
-    // -i: without mount.fuse, which libfuse brings.
+    // -i: without mount.fuse, which is part of libfuse.
     const { status } = spawnSync("mount", ["-i", "-t", "fuse", "-o", options, "keelson-dead-mount", path], {
       stdio: ["ignore", "ignore", "ignore", device],
     });
@@ -49,12 +49,12 @@ export class DeadMount implements Disposable {
     return undefined;
   }
 
-  /** From now on nobody gets an answer. */
+  /** From now on no request is answered. */
   die(): void {
     this.#isAlive = false;
   }
 
-  /** Everyone who waits gets an error. */
+  /** All callers that wait get an error. */
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
@@ -67,7 +67,7 @@ export class DeadMount implements Disposable {
     spawnSync("umount", ["--lazy", this.path], { stdio: "ignore" });
   }
 
-  /** Takes what is asked. The header of a request: length, opcode (u32), unique (u64), inode (u64) and who asks. */
+  /** Takes all requests. The header of one: length, opcode (u32), unique (u64), inode (u64) and the caller. */
   #serve(): void {
     while (this.#read() > 0) {
       if (!this.#isAlive) continue;
@@ -85,7 +85,7 @@ export class DeadMount implements Disposable {
     try {
       return readSync(this.#device, this.#buffer);
     } catch {
-      return 0; // EAGAIN: nothing is asked; ENOENT: who asked has gone; ENODEV: unmounted
+      return 0; // EAGAIN: there is no request; ENOENT: its caller has gone; ENODEV: unmounted
     }
   }
 
@@ -98,7 +98,7 @@ export class DeadMount implements Disposable {
     try {
       writeSync(this.#device, Buffer.concat([header, body]));
     } catch {
-      // ENOENT: who asked has been killed meanwhile.
+      // ENOENT: the caller has been killed meanwhile.
     }
   }
 }
@@ -112,7 +112,7 @@ function initAnswer(): Buffer {
   return out;
 }
 
-/** struct fuse_attr_out of the root; valid for no time, so that it is asked for each time. */
+/** struct fuse_attr_out of the root; valid for no time, so that it is requested every time. */
 function directoryAttributes(): Buffer {
   const out = Buffer.alloc(104);
   out.writeBigUInt64LE(1n, 16); // ino

@@ -16,7 +16,7 @@ function sh(script: string, net = true) {
   return runInSandbox("sh", ["-c", script], { net, stdio: "capture" });
 }
 
-test("has processes, network, /run and cgroups of its own, and nothing of them stays", async () => {
+test("it has its own processes, network, /run and cgroups, and none of them stays", async () => {
   const before = takeSnapshot();
   const { exitCode, stdout, stderr } = await sh(`
     echo processes $(ls -d /proc/[0-9]*/exe | wc -l)
@@ -37,18 +37,18 @@ test("has processes, network, /run and cgroups of its own, and nothing of them s
   assert.equal(existsSync("/run/x"), false);
 });
 
-test("sees no cgroup of those outside, not even below what is mounted", async () => {
+test("it sees no cgroup outside, not even below what is mounted", async () => {
   const { stdout } = await sh("grep ' - cgroup' /proc/self/mountinfo | cut -d ' ' -f 4 | sort -u");
   assert.equal(stdout, "/\n");
 });
 
-test("its leaks are seen from within", async () => {
+test("its leaks are found from within", async () => {
   const script = `
     import { execSync } from "node:child_process";
     import { leftBehind, takeSnapshot } from ${JSON.stringify(snapshotModule)};
     const before = takeSnapshot();
     const start = performance.now(); takeSnapshot(); const tookMs = performance.now() - start;
-    execSync("ip link add br0 type bridge; ip netns add n1; iptables -t nat -N CHAIN; ip6tables -A INPUT -j DROP; mkdir -p /var/lib/cni/results; touch /var/lib/cni/results/r /var/lib/cni/lock; ipcmk -M 100; setsid sleep 1000 & for d in /sys/fs/cgroup /sys/fs/cgroup/pids; do [ -e $d/cgroup.procs ] && mkdir $d/left; done; true", { stdio: "ignore" });
+    execSync("ip link add br0 type bridge; ip netns add n1; iptables -t nat -N CHAIN; ip6tables -A INPUT -j DROP; mkdir -p /var/lib/cni/results; touch /var/lib/cni/results/r /var/lib/cni/lock; ipcmk -M 100; setsid sleep 1000 & until grep -q sleep /proc/$!/comm; do sleep 0.01; done; for d in /sys/fs/cgroup /sys/fs/cgroup/pids; do [ -e $d/cgroup.procs ] && mkdir $d/left; done; true", { stdio: "ignore" });
     console.log(JSON.stringify({ tookMs, left: leftBehind(before, { settleMs: 0 }) }));`;
   const { stdout, stderr } = await runInSandbox(process.execPath, ["--input-type=module", "-e", script], {
     net: true,
@@ -102,7 +102,7 @@ for (const runtime of ["crun", "runc"]) {
   });
 }
 
-test("works where cgroup v2 is all there is, with controllers for those inside", async () => {
+test("it works where cgroup v2 is all there is, with controllers for those inside", async () => {
   // On a hybrid machine: cover its v1 hierarchies with the v2 one, and make the sandbox in that.
   const { exitCode, stdout, stderr } = await sh(`
     set -e
@@ -130,7 +130,7 @@ test("works where cgroup v2 is all there is, with controllers for those inside",
 });
 
 test(
-  "everything inside dies with a caller that is killed, and the next sandbox removes its cgroups",
+  "everything inside dies with a caller that is killed, and the next sandbox removes the cgroups",
   { timeout: 20_000 },
   async () => {
     const before = takeSnapshot();
@@ -151,7 +151,7 @@ test(
 );
 
 test(
-  "ends also when something inside was left frozen",
+  "it ends even when something inside was left frozen",
   { timeout: 20_000, skip: existsSync("/sys/fs/cgroup/freezer") ? false : "cgroup v2 kills what is frozen" },
   async () => {
     const script =
@@ -160,7 +160,7 @@ test(
   },
 );
 
-test("hands SIGTERM on", { timeout: 20_000 }, async () => {
+test("it passes SIGTERM on", { timeout: 20_000 }, async () => {
   const script = `
     const { runInSandbox } = await import(${JSON.stringify(join(import.meta.dirname, "host-sandbox.ts"))});
     const { exitCode } = await runInSandbox("sh", ["-c", "trap 'exit 9' TERM; echo up; sleep 1000 & wait"], { stdio: "inherit" });

@@ -9,9 +9,9 @@ const cgroupRoot = "/sys/fs/cgroup";
 const cgroupPrefix = "keelson-sandbox-";
 let sandboxesMade = 0;
 
-/** What a sandbox has of its own beside mounts, processes, IPC, host name, cgroups, /run and /var/lib/cni. */
+/** What a sandbox has of its own, besides mounts, processes, IPC, host name, cgroups, /run and /var/lib/cni. */
 export interface SandboxOptions {
-  /** A network namespace with nothing but `lo` (up). Otherwise the machine's own network, rules included. */
+  /** A network namespace with nothing but `lo`, which is up. Otherwise the machine's network, rules included. */
   readonly net?: boolean;
 }
 
@@ -24,10 +24,10 @@ export interface SandboxResult {
 }
 
 /**
- * Runs a command in namespaces of its own (mount, PID, IPC, UTS, cgroup and, with `net`, network). It sees
- * the machine's files, but a private /run and /var/lib/cni, only its own processes, and as the root of every
- * cgroup hierarchy a directory made for it. When the command ends, or the caller dies, everything started inside
- * is killed and all that it made there is gone. Needs root, util-linux, iproute2 and catatonit.
+ * Runs a command in namespaces of its own (mount, PID, IPC, UTS, cgroup and, with `net`, network). It sees the
+ * machine's files, but a private /run and /var/lib/cni, only its own processes, and as the root of every cgroup
+ * hierarchy a directory made for it. When the command ends, or the caller dies, everything that was started inside is
+ * killed, and all that was made there is gone. Needs root, util-linux, iproute2 and catatonit.
  */
 export async function runInSandbox(
   command: string,
@@ -48,15 +48,15 @@ export async function runInSandbox(
   }
 }
 
-/** Is this process inside the sandbox that the running script's `reexecInSandbox` made? */
+/** Whether this process is inside the sandbox that the running script's `reexecInSandbox` made. */
 export function inOwnSandbox(): boolean {
   return process.env["KEELSON_SANDBOX"] === process.argv[1] && process.argv[1] !== undefined;
 }
 
 /**
- * Starts the running script again inside a sandbox and ends this process with its exit code; inside it returns
- * at once. To be awaited at the top of a script or test file, before anything is changed. A script started from
- * within a sandbox gets one of its own.
+ * Starts the running script again inside a sandbox and exits with its exit code; inside, it returns at once. To be
+ * awaited at the top of a script or test file, before anything is changed. A script that is started within a sandbox
+ * gets its own.
  */
 export async function reexecInSandbox(options: SandboxOptions = {}): Promise<void> {
   const script = process.argv[1];
@@ -85,7 +85,7 @@ async function run(
   for (const stream of ["stdout", "stderr"] as const) {
     child[stream]?.setEncoding("utf8").on("data", (text: string) => (output[stream] += text));
   }
-  // unshare(1) ignores signals while it waits; its child, process 1 of the sandbox, hands them on.
+  // unshare(1) ignores signals while it waits; its child, process 1 of the sandbox, passes them on.
   const forward = (signal: NodeJS.Signals): void => {
     if (signal === "SIGINT" && process.stdin.isTTY) return; // the terminal has sent it to the whole group
     for (const pid of childrenOf(child.pid)) process.kill(pid, signal);
@@ -104,12 +104,12 @@ async function run(
   }
 }
 
-/** How often it is looked whether the command has ended while its sandbox has not, in ms. */
+/** How often to check whether the command has ended while its sandbox has not, in ms. */
 const thawPeriodMs = 1000;
 
 /**
- * A frozen process takes no SIGKILL on cgroup v1, and the PID namespace waits for it when its process 1 has ended: what a
- * daemon had frozen when it was killed at the end is let go.
+ * On cgroup v1 a frozen process does not react to SIGKILL, and the PID namespace waits for it after its process 1 has
+ * ended. So this thaws what a daemon had frozen when it was killed at the end.
  */
 function thawAtEnd(name: string, unshare: number | undefined): Disposable {
   let command: number | undefined;
@@ -129,7 +129,7 @@ function thawAll(dir: string): void {
   try {
     writeFileSync(join(dir, "freezer.state"), "THAWED", { flag: "r+" });
   } catch {
-    // The machine's cgroups are v2, whose frozen processes can be killed; or this one is gone.
+    // The machine's cgroups are v2, where frozen processes can be killed; or this one is gone.
   }
 }
 
@@ -141,7 +141,7 @@ function childrenOf(pid: number | undefined): number[] {
   }
 }
 
-/** What a sandbox left whose caller was killed before it could clean up. */
+/** Removes the cgroups of a sandbox whose caller was killed before it could clean up. */
 async function removeStaleCgroups(): Promise<void> {
   const names = new Set(
     cgroupHierarchies()
@@ -183,5 +183,5 @@ function cgroupHierarchies(): string[] {
     .filter((dir) => !lstatSync(dir).isSymbolicLink() && existsSync(join(dir, "cgroup.procs")));
 }
 
-/** For `test(name, { skip }, …)`: what changes interfaces, firewall, mounts or cgroups runs in a sandbox only. */
+/** For `test(name, { skip }, …)`: tests that change interfaces, firewall, mounts or cgroups run only in a sandbox. */
 export const skip = inOwnSandbox() ? false : "needs a sandbox: bin/node scripts/test.ts FILE";

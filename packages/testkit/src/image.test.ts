@@ -8,7 +8,7 @@ import { gunzipSync, zstdDecompressSync } from "node:zlib";
 import { busyboxImage, digestOf, makeImage, makeIndex, makeLayer, randomImage } from "./image.ts";
 import { device, directory, fifo, file, hardLink, opaqueWhiteout, symlink, tar, whiteout } from "./tar.ts";
 
-test("GNU tar reads every kind of entry as it was meant", (t) => {
+test("GNU tar reads every kind of entry as intended", (t) => {
   const dir = mkdtempSync(join(tmpdir(), "keelson-tar-"));
   t.after(() => rmSync(dir, { recursive: true }));
   const long = `deep/${"x".repeat(150)}/ü`;
@@ -50,11 +50,11 @@ test("GNU tar reads every kind of entry as it was meant", (t) => {
     assert.match(listing, part);
   }
   assert.ok(listing.includes(` ${long}\n`));
-  // The record counts itself (pax(1)): two digits, a space, the name, `=`, three bytes and a newline.
+  // The record's length includes itself (pax(1)): two digits, a space, the name, `=`, three bytes and a newline.
   assert.ok(archive.includes(Buffer.from("27 SCHILY.xattr.user.x=\0\n\xff\n", "latin1")));
 });
 
-test("an image's manifest and config name their blobs, in both formats and all compressions", () => {
+test("an image's manifest and config refer to their blobs, in both formats and all compressions", () => {
   const entries = [file("f", "x".repeat(2000))];
   const archive = tar(entries);
   const open = { none: (bytes: Buffer) => bytes, gzip: gunzipSync, zstd: zstdDecompressSync };
@@ -77,7 +77,7 @@ test("an image's manifest and config name their blobs, in both formats and all c
   }
 });
 
-test("the busybox image has an applet, users and a sticky /tmp, and random images depend on the seed only", () => {
+test("the busybox image has an applet, users and a sticky /tmp, and random images depend only on the seed", () => {
   const layer = busyboxImage().layers[0];
   const listing = execFileSync("tar", ["-tv"], { input: layer?.tar, encoding: "utf8" });
   assert.match(listing, /^hrwxr-xr-x .* bin\/sh link to bin\/busybox$/m);

@@ -18,7 +18,7 @@ export interface Layer extends Blob {
   readonly tar: Buffer;
 }
 
-/** An image for one platform. Its ID, as the CRI and Docker have it, is the digest of `config`. */
+/** An image for one platform. Its ID, for the CRI and Docker, is the digest of `config`. */
 export interface Image {
   readonly manifest: Blob;
   readonly config: Blob;
@@ -82,7 +82,7 @@ export function digestOf(bytes: string | Uint8Array): string {
   return `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
 }
 
-/** A layer out of tar entries, or out of an archive as it is. */
+/** Makes a layer from tar entries, or from an archive as it is. */
 export function makeLayer(
   content: readonly TarEntry[] | Buffer,
   options: { readonly compression?: Compression; readonly format?: Format } = {},
@@ -94,7 +94,7 @@ export function makeLayer(
   return { ...blob(mediaTypes[format].layer[compression], bytes), diffId: digestOf(archive), tar: archive };
 }
 
-/** An image out of its layers, lowest first. The same input gives the same digests. */
+/** Makes an image from its layers, lowest first. The same input gives the same digests. */
 export function makeImage(
   layers: readonly Layer[],
   options: {
@@ -123,7 +123,7 @@ export function makeImage(
   return { manifest, config, layers, platform };
 }
 
-/** An index (OCI) or manifest list (Docker) of images for several platforms. */
+/** Makes an index (OCI) or a manifest list (Docker) of images for several platforms. */
 export function makeIndex(images: readonly Image[], format: Format = "oci"): ImageIndex {
   const manifest = jsonBlob(mediaTypes[format].index, {
     schemaVersion: 2,
@@ -150,7 +150,7 @@ export function busyboxImage(
   return makeImage([layer], { format, config: { Cmd: ["sh"], Env: ["PATH=/bin"], ...options.config } });
 }
 
-/** The entries of `busyboxImage`, for images with layers of one's own. */
+/** The entries of `busyboxImage`, for images with other layers. */
 export function busyboxRoot(busybox = "/bin/busybox"): TarEntry[] {
   const applets = execFileSync(busybox, ["--list"], { encoding: "utf8" })
     .split("\n")
@@ -172,8 +172,8 @@ export function busyboxRoot(busybox = "/bin/busybox"): TarEntry[] {
 }
 
 /**
- * An image for measuring: in each layer `files` files that together hold `bytes` bytes, half of every file text-like
- * and half noise, so that gzip gets it to about two thirds. The same seed gives the same image.
+ * An image for measurements: each layer has `files` files with `bytes` bytes in total, half of each file like text and
+ * half noise, so that gzip reduces it to about two thirds. The same seed gives the same image.
  */
 export function randomImage(
   options: {

@@ -1,6 +1,6 @@
 /**
- * The arrows between packages, and between the rooms of the engine, point down only; type imports count. Whoever wants
- * to know where something belongs finds it in the two tables here.
+ * The arrows between packages, and between the rooms of the engine, point down only; type imports count. The two tables
+ * here say where something belongs.
  */
 import assert from "node:assert/strict";
 import { globSync, readFileSync } from "node:fs";
@@ -44,7 +44,10 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   testkit: ["base"],
 };
 
-/** The rooms of the engine, from the top: each may import those below it. A line is a room, or several that do not know each other. */
+/**
+ * The rooms of the engine, from the top: each may import those below it. A line is a room, or several that do not
+ * import each other.
+ */
 const engineRooms: readonly (readonly string[])[] = [
   ["engine.ts"],
   ["open-parts.ts"],
@@ -59,14 +62,14 @@ const engineRooms: readonly (readonly string[])[] = [
   ["operations.ts", "progress.ts"],
 ];
 
-/** What must not know of time, chance, processes and the machine. */
+/** What must not depend on time, chance, processes and the machine. */
 const pure = /^(plan\/src\/|engine\/src\/records\/(pod|container)-state\.ts)/;
 const impureGlobals = /\b(Date\.now|Math\.random|new Date\(\)|process\.(env|pid|argv))/;
 
 interface Import {
   readonly file: string;
   readonly from: string;
-  /** The file that it is, by its path below packages/; undefined for what is not ours. */
+  /** The imported file, by its path below packages/; undefined for one that is not ours. */
   readonly target: string | undefined;
 }
 
@@ -141,18 +144,18 @@ test("the engine's rooms import only what is below them", () => {
   assert.deepEqual(wrong.map(said), []);
 });
 
-test("no file imports itself, however many others are between", () => {
+test("no file imports itself through others", () => {
   assert.deepEqual(circles(), []);
 });
 
-test("all of Deps is for the calls; every other function names the capabilities that it needs", () => {
+test("only the calls take all of Deps; every other function names the capabilities that it needs", () => {
   const isOver = (file: File) =>
     /^(engine\/src\/(calls\/|engine\.ts|open-parts\.ts|join-parts\.ts)|daemon\/)/.test(file);
   const wrong = ofProduct.filter(({ file, target }) => target === "engine/src/deps.ts" && !isOver(file));
   assert.deepEqual(wrong.map(said), []);
 });
 
-test("nothing of the engine, and nothing that it imports, knows gRPC", () => {
+test("neither the engine nor anything that it imports uses gRPC", () => {
   const seen = new Set<File>();
   const open: File[] = ["engine/src/engine.ts"];
   for (let file = open.pop(); file !== undefined; file = open.pop()) {
@@ -166,7 +169,7 @@ test("nothing of the engine, and nothing that it imports, knows gRPC", () => {
   assert.ok(seen.size > 200, `${seen.size}`);
 });
 
-test("what is only for tests is imported by nothing else", () => {
+test("only tests import what is for tests", () => {
   assert.deepEqual(ofProduct.filter(({ target }) => target !== undefined && isForTests(target)).map(said), []);
 });
 
@@ -195,7 +198,7 @@ test("planning and state machines are pure", () => {
   );
 });
 
-test("each package.json declares what its package imports, for the product or for tests, and nothing else of ours", () => {
+test("each package.json declares which of our packages the product and the tests import, and no others", () => {
   for (const name of Object.keys(allowed)) {
     const { dependencies = {}, devDependencies = {} } = JSON.parse(
       readFileSync(join(packages, name, "package.json"), "utf8"),
@@ -228,7 +231,7 @@ test("each package.json declares what its package imports, for the product or fo
   }
 });
 
-test("files have names that say their subject, and no default exports or barrels", () => {
+test("files are named after their subject, and have no default exports or barrels", () => {
   const vague = /\/(util|utils|helper|helpers|common|types|index)\.ts$/;
   assert.deepEqual(
     product.filter((f) => vague.test(f)),
@@ -240,7 +243,7 @@ test("files have names that say their subject, and no default exports or barrels
   );
 });
 
-/** Circles of the product's files (strongly connected components of more than one), by Tarjan's algorithm. */
+/** Circles among the product's files (strongly connected components of more than one), by Tarjan's algorithm. */
 function circles(): File[][] {
   const index = new Map<File, number>();
   const low = new Map<File, number>();

@@ -6,10 +6,10 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { compare, leftBehind, takeSnapshot } from "./leaks.ts";
 
-test("finds a process and files that are new, and nothing when they are gone", async (t) => {
+test("it finds a process and files that are new, and nothing once they are gone", async (t) => {
   const dir = mkdtempSync(join(tmpdir(), "keelson-leaks-"));
   t.after(() => rmSync(dir, { recursive: true }));
-  // Other tests run at the same time: only what this one makes counts.
+  // Other tests run at the same time: only what this one makes may count.
   const options = {
     directories: [dir],
     ignoreProcess: ({ parentPid }: { parentPid: number }) => parentPid !== process.pid,

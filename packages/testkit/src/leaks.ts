@@ -11,14 +11,14 @@ export interface ProcessInfo {
   readonly command: string;
 }
 
-/** What there was on the machine at one moment: a sentence for each thing, under a key that names it for ever. */
+/** What was on the machine at one moment: a sentence for each thing, under a key that identifies it for ever. */
 export type Snapshot = ReadonlyMap<string, string>;
 
-/** What to leave out of a snapshot, and what to put in beside the usual. */
+/** What to leave out of a snapshot, and what to add to it. */
 export interface SnapshotOptions {
-  /** Processes that are not ours. Kernel threads, this process and its ancestors are always left out. */
+  /** Leaves out other programs' processes. Kernel threads, this process and its ancestors are always left out. */
   readonly ignoreProcess?: (process: ProcessInfo) => boolean;
-  /** More directories, all of whose entries count, such as a daemon's root and state. */
+  /** More directories, every entry of which counts, such as a daemon's root and state. */
   readonly directories?: readonly string[];
 }
 
@@ -26,9 +26,9 @@ export interface SnapshotOptions {
 const kernelInterfaces = new Set("sit0 tunl0 ip6tnl0 gre0 gretap0 erspan0 ip_vti0 ip6_vti0 ip6gre0".split(" "));
 
 /**
- * Notes what this machine has, as the calling process sees it: processes, mounts, cgroups, network
- * interfaces, named network namespaces, firewall rules, CNI's files, System V and POSIX IPC. Synchronous, so
- * that it can run while a process exits; some 20 ms.
+ * Records what this machine has, as the calling process sees it: processes, mounts, cgroups, network interfaces, named
+ * network namespaces, firewall rules, CNI's files, System V and POSIX IPC. It is synchronous, so that it can run while
+ * a process exits, and takes some 20 ms.
  */
 export function takeSnapshot(options: SnapshotOptions = {}): Snapshot {
   const things = new Map<string, string>();
@@ -42,7 +42,7 @@ export function takeSnapshot(options: SnapshotOptions = {}): Snapshot {
   });
   addTree(things, "/run/netns", (path) => `network namespace ${path} is still there`);
   addRules(things);
-  // host-local keeps its lock and the last address it gave; both are meant to stay.
+  // host-local keeps its lock and the last address that it assigned; both are meant to stay.
   addTree(things, "/var/lib/cni", (path, isDir) =>
     isDir || /\/(lock|last_reserved_ip\.\d+)$/.test(path) ? undefined : `CNI file ${path} is still there`,
   );
@@ -58,14 +58,14 @@ export function takeSnapshot(options: SnapshotOptions = {}): Snapshot {
   return things;
 }
 
-/** A sentence for each thing in `after` that was not there `before`. */
+/** A sentence for each thing in `after` that is not in `before`. */
 export function compare(before: Snapshot, after: Snapshot): string[] {
   return [...after].filter(([key]) => !before.has(key)).map(([, sentence]) => sentence);
 }
 
 /**
- * What is left behind since `before`, giving what is just ending `settleMs` (2 s unless told; times `slowness`) to be gone. It blocks
- * the thread meanwhile.
+ * What has been left behind since `before`. Whatever is just ending has `settleMs` to do so (default: 2 s; times
+ * `slowness`), during which this blocks the thread.
  */
 export function leftBehind(before: Snapshot, options: SnapshotOptions & { readonly settleMs?: number } = {}): string[] {
   const deadline = performance.now() + (options.settleMs ?? 2000) * slowness;
@@ -83,7 +83,7 @@ function addProcesses(things: Map<string, string>, ignore: (process: ProcessInfo
     if (!/^\d+$/.test(name)) continue;
     const stat = read(`/proc/${name}/stat`);
     if (stat === undefined) continue;
-    // proc_pid_stat(5): the name in parentheses may hold anything, so count the fields from its end.
+    // proc_pid_stat(5): the name in parentheses may contain anything, so the fields are counted from its end.
     const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
     const [pid, parentPid, flags] = [Number(name), Number(fields[1]), Number(fields[6])];
     parents.set(pid, parentPid);
@@ -96,7 +96,7 @@ function addProcesses(things: Map<string, string>, ignore: (process: ProcessInfo
   for (let pid: number | undefined = process.pid; pid !== undefined && !own.has(pid); pid = parents.get(pid))
     own.add(pid);
   for (const { info, key, state } of found) {
-    // A child of ours that has ended is reaped when this thread gets to it, or with us.
+    // A child of ours that has ended is reaped when this thread gets to it, or when we end.
     if (own.has(info.pid) || (state === "Z" && info.parentPid === process.pid) || ignore(info)) continue;
     const verb = state === "Z" ? "was never reaped" : "is still running";
     things.set(key, `process ${info.pid} (parent ${info.parentPid}) ${verb}: ${info.command}`);
@@ -109,13 +109,13 @@ function addMounts(things: Map<string, string>): void {
     const [, , , root, target] = head.split(" ");
     const [type, source] = tail.split(" ");
     let key = `mount ${target} ${type} ${source} ${root}`;
-    while (things.has(key)) key += " again"; // the same one stacked on itself
+    while (things.has(key)) key += " again"; // the same mount on top of itself
     things.set(key, `${type} mount of ${source} is still at ${target}`);
   }
 }
 
 function addCgroups(things: Map<string, string>, dir: string): void {
-  // cgroupfs counts subdirectories in the links of a directory, which spares listing its dozens of files.
+  // A directory's link count in cgroupfs includes its subdirectories, which saves listing its dozens of files.
   const stat = lstatSync(dir, { throwIfNoEntry: false });
   if (stat === undefined || (stat.nlink === 2 && dir !== "/sys/fs/cgroup")) return;
   for (const entry of entries(dir)) {
@@ -144,7 +144,7 @@ function addRules(things: Map<string, string>): void {
       let table = "";
       for (const line of output(`/usr/sbin/${family}-${variant}-save`).split("\n")) {
         if (line.startsWith("*")) table = line.slice(1);
-        // A chain with a policy is built in; the counters behind a chain change all the time.
+        // A chain with a policy is built in. The counters after a chain's name change all the time.
         const chain = /^:(\S+) - /.exec(line)?.[1];
         const what = line.startsWith("-A ") ? `rule ${line}` : chain === undefined ? undefined : `chain ${chain}`;
         if (what !== undefined)
@@ -186,7 +186,7 @@ function entries(dir: string) {
   try {
     return readdirSync(dir, { withFileTypes: true });
   } catch {
-    return []; // not there, or just gone
+    return []; // missing, or just removed
   }
 }
 
@@ -194,7 +194,7 @@ function read(path: string): string | undefined {
   try {
     return readFileSync(path, "utf8");
   } catch {
-    return undefined; // not there, or its process has just ended
+    return undefined; // missing, or its process has just ended
   }
 }
 
@@ -202,6 +202,6 @@ function output(command: string, args: readonly string[] = []): string {
   try {
     return execFileSync(command, args, { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
   } catch {
-    return ""; // not installed, or this kernel does not have that table
+    return ""; // not installed, or this kernel lacks that table
   }
 }

@@ -17,7 +17,7 @@ async function serving(options: RegistryOptions = {}, content: Image = image) {
   return { registry, get, [Symbol.asyncDispose]: () => registry[Symbol.asyncDispose]() };
 }
 
-test("serves manifests by tag and digest, blobs, ranges, tags and errors", async () => {
+test("it serves manifests by tag and digest, blobs, ranges, tags and errors", async () => {
   await using server = await serving();
   const { registry, get } = server;
   assert.equal(registry.add("other", "1.0", makeIndex([image])), `${registry.host}/other:1.0`);
@@ -51,7 +51,7 @@ test("serves manifests by tag and digest, blobs, ranges, tags and errors", async
   assert.equal(registry.count({ method: "GET", pathIncludes: layer.digest }), 5);
 });
 
-test("asks for a password", async () => {
+test("it asks for a password", async () => {
   await using server = await serving({ auth: { kind: "basic", username: "u", password: "p" } });
   const { get } = server;
   const refused = await get("/v2/some/app/manifests/v1");
@@ -60,7 +60,7 @@ test("asks for a password", async () => {
   assert.equal((await get("/v2/some/app/manifests/v1", { authorization: `Basic ${btoa("u:p")}` })).status, 200);
 });
 
-test("asks for a token of the right scope, and gives one for the right password only", async () => {
+test("it asks for a token of the right scope, and issues one only for the right password", async () => {
   await using server = await serving({ auth: { kind: "token", username: "u", password: "p" } });
   const { registry, get } = server;
   const refused = await get("/v2/some/app/manifests/v1");
@@ -82,7 +82,7 @@ test("asks for a token of the right scope, and gives one for the right password 
   assert.equal(await status(good), 401);
 });
 
-test("redirects blobs to a store that refuses credentials", async () => {
+test("it redirects blobs to a store that refuses credentials", async () => {
   await using server = await serving({ redirectBlobs: true });
   const { get } = server;
   assert.equal(digestOf(await (await get(blobPath)).bytes()), layer.digest);
@@ -94,7 +94,7 @@ test("redirects blobs to a store that refuses credentials", async () => {
   );
 });
 
-test("misbehaves as told, as often as told", async () => {
+test("it misbehaves as configured, as often as configured", async () => {
   await using server = await serving();
   const { registry, get } = server;
   registry.inject({ kind: "status", status: 500 }, { pathIncludes: layer.digest, times: 2 });

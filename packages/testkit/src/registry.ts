@@ -4,58 +4,60 @@ import type { AddressInfo } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Blob, Image, ImageIndex } from "./image.ts";
 
-/** One request as it came, noted before it is answered. */
+/** A request, recorded before it is answered. */
 export interface RequestNote {
   readonly method: string;
-  /** The path with its query. */
+  /** The path, with the query. */
   readonly path: string;
   readonly authorization: string | undefined;
   readonly range: string | undefined;
   readonly userAgent: string | undefined;
-  /** The status of the answer; 0 until there is one, and when the connection was dropped instead. */
+  /** The status of the answer; 0 before that, and when the connection was dropped instead. */
   status: number;
 }
 
-/** What goes wrong with the requests it is for, instead of or on top of the right answer. */
+/** What goes wrong with the requests in its scope, instead of or in addition to the right answer. */
 export type Fault =
-  /** The connection breaks after so many bytes of the body; 0 = before the status line. */
+  /** The connection breaks after that many bytes of the body; 0: before the status line. */
   | { readonly kind: "drop"; readonly afterBytes: number }
-  /** Another answer. */
+  /** A different answer. */
   | {
       readonly kind: "status";
       readonly status: number;
       readonly headers?: Readonly<Record<string, string>>;
       readonly body?: string;
     }
-  /** The body's first byte is another one; its length stays. */
+  /** The body's first byte is changed, but not its length. */
   | { readonly kind: "corrupt" }
-  /** The body comes at this pace. */
+  /** The body is sent at this pace. */
   | { readonly kind: "slow"; readonly bytesPerSecond: number }
   /** Range requests get the whole blob with 200, as some registries do. */
   | { readonly kind: "ignore-range" }
   /** Nothing is answered until `until` is resolved. */
   | { readonly kind: "hold"; readonly until: Promise<unknown> };
 
-/** Which requests a fault is for; all that is given must hold. */
+/** Which requests a fault applies to: those that match everything given. */
 export interface FaultScope {
   readonly method?: string;
-  /** Any part of the path: a digest, a repository, `/manifests/`. */
+  /** A part of the path: a digest, a repository, `/manifests/`. */
   readonly pathIncludes?: string;
-  /** How many requests it hits before it is used up; all of them unless given. */
+  /** How many requests it applies to before it is used up. Default: all. */
   readonly times?: number;
 }
 
 export interface RegistryOptions {
-  /** Who may pull; everybody unless given. `token` sends clients to `/token`, which asks for the password when there is one. */
+  /**
+   * Who may pull. Default: everyone. `token` sends clients to `/token`, which asks for the password if there is one.
+   */
   readonly auth?:
     | { readonly kind: "basic"; readonly username: string; readonly password: string }
     | { readonly kind: "token"; readonly username?: string; readonly password?: string };
-  /** Blobs are redirected to a second port, which refuses requests with an Authorization header as object stores do. */
+  /** Redirects blobs to a second port, which refuses requests with an Authorization header, as object stores do. */
   readonly redirectBlobs?: boolean;
 }
 
 /**
- * A registry in this process on 127.0.0.1 that speaks the pull side of the OCI distribution specification
+ * A registry in this process, on 127.0.0.1, that implements the pull side of the OCI distribution specification
  * (https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md) and can be made to misbehave.
  */
 export class Registry implements AsyncDisposable {
@@ -68,7 +70,7 @@ export class Registry implements AsyncDisposable {
   >();
   readonly #tokens = new Map<string, string>();
   readonly #faults = new Set<{ fault: Fault; scope: FaultScope; left: number }>();
-  /** Every request, in the order in which they came, those for tokens and redirected blobs too. */
+  /** Every request, in the order of arrival, including those for tokens and redirected blobs. */
   readonly requests: RequestNote[] = [];
 
   private constructor(options: RegistryOptions) {
@@ -77,7 +79,7 @@ export class Registry implements AsyncDisposable {
     if (options.redirectBlobs) this.#store = createServer((request, response) => this.#serve(request, response, true));
   }
 
-  /** Starts to listen on a free port. */
+  /** Starts listening on a free port. */
   static async start(options: RegistryOptions = {}): Promise<Registry> {
     const registry = new Registry(options);
     for (const server of registry.#servers) {
@@ -86,12 +88,12 @@ export class Registry implements AsyncDisposable {
     return registry;
   }
 
-  /** `127.0.0.1:PORT`, as it stands at the front of an image reference. */
+  /** `127.0.0.1:PORT`, as at the beginning of an image reference. */
   get host(): string {
     return hostOf(this.#server);
   }
 
-  /** Serves an image, or an index with its images, and gives the reference to pull it by: `127.0.0.1:PORT/REPOSITORY:TAG`. */
+  /** Serves an image, or an index with its images, and returns its reference: `127.0.0.1:PORT/REPOSITORY:TAG`. */
   add(repository: string, tag: string, content: Image | ImageIndex): string {
     let held = this.#repositories.get(repository);
     if (held === undefined)
@@ -105,24 +107,27 @@ export class Registry implements AsyncDisposable {
     return `${this.host}/${repository}:${tag}`;
   }
 
-  /** From now on requests in `scope` meet `fault`, until that is used up or disposed. The first that fits counts. */
+  /**
+   * From now on `fault` applies to requests in `scope`, until it is used up or disposed of. Of several, the first
+   * applies.
+   */
   inject(fault: Fault, scope: FaultScope = {}): Disposable {
     const entry = { fault, scope, left: scope.times ?? Number.POSITIVE_INFINITY };
     this.#faults.add(entry);
     return { [Symbol.dispose]: () => void this.#faults.delete(entry) };
   }
 
-  /** How many requests there were, for example `{ method: "GET", pathIncludes: digest }`. */
+  /** How many requests there have been, for example `{ method: "GET", pathIncludes: digest }`. */
   count(scope: Omit<FaultScope, "times"> = {}): number {
     return this.requests.filter((note) => fits(scope, note.method, note.path)).length;
   }
 
-  /** Tokens given out so far are no longer good. */
+  /** Makes all tokens issued so far invalid. */
   expireTokens(): void {
     this.#tokens.clear();
   }
 
-  /** Ends all connections and stops listening. */
+  /** Closes all connections and stops listening. */
   async [Symbol.asyncDispose](): Promise<void> {
     for (const server of this.#servers) {
       server.closeAllConnections();
@@ -146,7 +151,7 @@ export class Registry implements AsyncDisposable {
     };
     this.requests.push(note);
     this.#answer(request, response, note, isStore).catch((error: unknown) => {
-      // Only a client that has gone away gets here; it will not read why.
+      // This only happens to a client that has gone, and cannot read the reason.
       response.destroy(error instanceof Error ? error : undefined);
     });
   }
@@ -289,7 +294,7 @@ interface Answer {
   readonly status: number;
   readonly headers: Record<string, string>;
   readonly body: Buffer;
-  /** May a part of it be asked for? */
+  /** Whether a part of it may be requested. */
   readonly ranges: boolean;
 }
 
@@ -323,7 +328,7 @@ function answerOf(fault: Fault & { kind: "status" }): Answer {
   return { status: fault.status, headers: { ...fault.headers }, body: Buffer.from(fault.body), ranges: false };
 }
 
-/** RFC 9110 section 14.1.2, one range only; the end is one past the last byte. */
+/** RFC 9110 section 14.1.2, for a single range; the end is one past the last byte. */
 function rangeOf(header: string, length: number): { start: number; end: number } | undefined {
   const [, first = "", last = ""] = /^bytes=(\d*)-(\d*)$/.exec(header) ?? [];
   if (first === "" && last === "") return undefined;

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { test } from "node:test";
 import { runtimeBinary, withoutRuntime } from "./runtime-binary.ts";
 
-test("a runtime is found in PATH; of one that is not there, the reason is told", (t) => {
+test("a runtime is found in PATH; for a missing one there is a reason", (t) => {
   const dir = mkdtempSync(join(tmpdir(), "keelson-runtime-binary-"));
   const path = process.env["PATH"];
   t.after(() => {

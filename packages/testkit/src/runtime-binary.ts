@@ -1,10 +1,10 @@
 import { accessSync, constants, existsSync, readFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 
-/** Where scripts/setup puts what must be in nobody's PATH, and notes what it could not have. */
+/** Where scripts/setup puts what must not be in PATH, and records what it could not get. */
 const setupDir = "/usr/local/lib/keelson-setup";
 
-/** The absolute path of a runtime or shim, in PATH or as setup unpacked it; undefined when the machine has none. */
+/** The absolute path of a runtime or shim, in PATH or where setup unpacked it; undefined when the machine has none. */
 export function runtimeBinary(name: string): string | undefined {
   const dirs = [
     ...(process.env["PATH"] ?? "").split(delimiter),
@@ -21,8 +21,8 @@ export function runtimeBinary(name: string): string | undefined {
 }
 
 /**
- * For `test(name, { skip: withoutRuntime("runsc") }, …)`: false when the runtime is there, else why it is not, as setup
- * noted it.
+ * For `test(name, { skip: withoutRuntime("runsc") }, …)`: false when the machine has the runtime, else why it does not,
+ * as setup recorded.
  */
 export function withoutRuntime(name: string): string | false {
   if (runtimeBinary(name) !== undefined) return false;

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { withoutRuntime } from "./runtime-binary.ts";
 import { runtimeHandlers } from "./runtime-handlers.ts";
 
-test("a handler has a name of its own, and a shim's is missing when the shim is, or what it calls", () => {
+test("handlers have different names, and a shim's is missing when the shim is, or the runtime that it calls", () => {
   const handlers = runtimeHandlers();
   assert.equal(new Set(handlers.map(({ name }) => name)).size, handlers.length);
   for (const [name, called] of [

@@ -1,17 +1,20 @@
 import { runtimeBinary, withoutRuntime } from "./runtime-binary.ts";
 
-/** A runtime handler of keelsond that tests, soak and bench run pods with. */
+/** A runtime handler of keelsond with which tests, soak and bench run pods. */
 export interface RuntimeHandler {
   readonly name: string;
-  /** For the reader: how it runs a pod. */
+  /** How it runs a pod, for people. */
   readonly what: string;
-  /** What keelson.toml needs for it. */
+  /** Its section in keelson.toml. */
   readonly section: string;
-  /** Why this machine cannot run it; false when it can. */
+  /** Why this machine cannot run it; false if it can. */
   readonly missing: string | false;
 }
 
-/** Every kind that keelsond can run on a test machine. The shims' sections have paths: setup may have put them outside of PATH. */
+/**
+ * Every kind that keelsond can run on a test machine. The shims' sections contain paths, since setup may have put them
+ * outside PATH.
+ */
 export function runtimeHandlers(): RuntimeHandler[] {
   const shim = runtimeBinary("containerd-shim-runc-v2");
   const shimSection = (name: string, runtime: string) =>

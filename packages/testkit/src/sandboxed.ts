@@ -1,8 +1,8 @@
 /**
- * A module for `node --import`: a test file runs in a sandbox with a network of its own, and fails when it
- * leaves anything behind there. scripts/test.ts runs every host test file this way; by hand:
+ * A module for `node --import`: the test file runs in a sandbox with its own network, and fails when it leaves anything
+ * behind there. scripts/test.ts runs every host test file this way; by hand:
  *
- *     bin/node --import @keelson/testkit/sandboxed.ts packages/linux/src/netns.host.test.ts
+ *     bin/node --import @keelson/testkit/sandboxed.ts packages/linux/src/mount.host.test.ts
  */
 import { relative } from "node:path";
 import { isMainThread } from "node:worker_threads";
@@ -10,7 +10,7 @@ import { measure } from "./file-times.ts";
 import { inOwnSandbox, reexecInSandbox } from "./host-sandbox.ts";
 import { leftBehind, takeSnapshot } from "./leaks.ts";
 
-// `--import` goes on to the workers and forks of a test file, and with `--test` to the runner: those stay where they are.
+// Workers and forks of a test file inherit `--import`, as does the runner with `--test`: those stay where they are.
 if (isMainThread && process.argv[1]?.endsWith(".test.ts") && !process.execArgv.includes("--test")) {
   if (!inOwnSandbox()) process.on("exit", measure(relative(process.cwd(), process.argv[1])));
   await reexecInSandbox({ net: true });

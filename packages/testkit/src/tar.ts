@@ -1,16 +1,16 @@
-/** What every tar entry may say about its owner, mode and time. */
+/** What any tar entry may have: owner, mode and time. */
 export interface TarAttributes {
   /** Permission bits, with setuid, setgid and sticky; 0644 for files, 0755 for directories, 0777 for links. */
   readonly mode?: number;
   readonly uid?: number;
   readonly gid?: number;
-  /** Seconds since 1970, with a fraction when wanted. */
+  /** Seconds since 1970, possibly with a fraction. */
   readonly mtimeSeconds?: number;
-  /** Extended attributes, such as `security.capability`; bytes are kept as they are. */
+  /** Extended attributes, such as `security.capability`, with any bytes. */
   readonly xattrs?: Readonly<Record<string, string | Uint8Array>>;
 }
 
-/** One entry of a layer. Paths are written as given: a test may want `../x`, `/x` or a trailing slash. */
+/** One entry of a layer. Paths are written as given: a test may need `../x`, `/x` or a trailing slash. */
 export type TarEntry = TarAttributes & { readonly path: string } & (
     | { readonly type: "file"; readonly data: Uint8Array }
     | { readonly type: "directory" | "fifo" }
@@ -49,13 +49,13 @@ export function fifo(path: string, attributes: TarAttributes = {}): TarEntry {
   return { type: "fifo", path, ...attributes };
 }
 
-/** The mark that `path` of the layers below is gone (OCI image spec, layer.md, "Whiteouts"). */
+/** The marker that removes `path` of the layers below (OCI image spec, layer.md, "Whiteouts"). */
 export function whiteout(path: string): TarEntry {
   const slash = path.lastIndexOf("/") + 1;
   return file(`${path.slice(0, slash)}.wh.${path.slice(slash)}`, "", { mode: 0 });
 }
 
-/** The mark that nothing of the layers below shows in the directory `path` (layer.md, "Opaque Whiteout"). */
+/** The marker that hides what the layers below have in the directory `path` (layer.md, "Opaque Whiteout"). */
 export function opaqueWhiteout(path: string): TarEntry {
   return file(`${path.replace(/\/$/, "")}/.wh..wh..opq`, "", { mode: 0 });
 }
@@ -71,7 +71,9 @@ const typeFlags = {
 } as const;
 const blockBytes = 512;
 
-/** A whole tar archive: ustar, with PAX records (pax(1)) for what ustar cannot say, and two zero blocks at its end. */
+/**
+ * A whole tar archive: ustar, with PAX records (pax(1)) for what ustar cannot express, and two zero blocks at its end.
+ */
 export function tar(entries: Iterable<TarEntry>): Buffer {
   const parts: Uint8Array[] = [];
   for (const entry of entries) {

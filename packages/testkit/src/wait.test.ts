@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { waitFor } from "./wait.ts";
 
-test("gives the first truthy answer and says what was waited for when there is none", async () => {
+test("it returns the first truthy answer, and says what it waited for when there is none", async () => {
   let asked = 0;
   assert.equal(await waitFor(() => ++asked === 3 && "third"), "third");
   await assert.rejects(

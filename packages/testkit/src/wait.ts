@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
-/** How many times longer than usual everything may take: more than 1 in an emulated machine (`npm run test:guest`). */
+/** How many times longer than usual everything may take: more than 1 on an emulated machine (`npm run test:guest`). */
 export const slowness = Number(process.env["KEELSON_TEST_SLOWNESS"] ?? 1);
 
 /**
- * Asks `condition` every 10 ms until it gives something truthy, and returns that. Throws with
- * `message` after `timeoutMs` (30 s unless told; times `slowness`), or at once when the condition throws.
+ * Calls `condition` every 10 ms until it returns something truthy, and returns that. Throws with `message` after
+ * `timeoutMs` (default: 30 s; times `slowness`), or at once when the condition throws.
  */
 export async function waitFor<T>(
   condition: () => T | Promise<T>,

@@ -1,5 +1,5 @@
-/* An operation for the pool when Node refuses to queue its work, or even to make it: what is left of it? The functions of
- * Node-API that operation.c calls are replaced here. Prints what happened, in order. */
+/* An operation for the pool when Node refuses to queue its work, or even to make it: what is left of it? The
+ * functions of Node-API that operation.c calls are replaced here. Prints what happened, in order. */
 #include "../operation.c"
 
 #include <stdarg.h>

@@ -1,5 +1,5 @@
-/* Sends a message with open files over a unix socket, as a container runtime does: send-fds SOCKET COUNT. Without a file
- * the message has none. */
+/* Sends a message with open files over a unix socket, as a container runtime does: send-fds SOCKET COUNT. Without a
+ * file the message has none. */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>

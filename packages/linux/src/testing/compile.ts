@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import type { TestContext } from "node:test";
 import { temporaryDirectory } from "./temporary-directory.ts";
 
-/** Where the pinned Node's C headers are. Throws when it is not installed. */
+/** The directory of the pinned Node's C headers. Throws when it is not installed. */
 export function nodeHeaders(): string {
   const pinned = createRequire(import.meta.url).resolve(`node-linux-${process.arch}/package.json`);
   return join(dirname(pinned), "include/node");

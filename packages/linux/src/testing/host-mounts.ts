@@ -6,9 +6,9 @@ import { test } from "node:test";
 import { fileURLToPath } from "node:url";
 
 /**
- * For tests: runs the tests of a file in a mount namespace of their own, in a second process, so that no mount is left
- * behind whatever happens. Gives an empty directory there, which is removed afterwards, and undefined in the first
- * process: `const base = ownMounts(import.meta.url); if (base !== undefined) { test(…) }`
+ * Runs the tests of a file in a second process with a mount namespace of its own, so that no mount is left behind, whatever
+ * happens. Returns an empty directory there, which is removed afterwards, and undefined in the first process:
+ * `const base = ownMounts(import.meta.url); if (base !== undefined) { test(…) }`
  */
 export function ownMounts(url: string): string | undefined {
   const file = fileURLToPath(url);

@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { existsSync, lstatSync, readdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
+import { existsSync, lstatSync, readdirSync, readFileSync, readlinkSync, rmdirSync, writeFileSync } from "node:fs";
 import { constants } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -7,6 +7,10 @@ import { setTimeout as sleep } from "node:timers/promises";
 const sandboxScript = join(import.meta.dirname, "sandbox.sh");
 const cgroupRoot = "/sys/fs/cgroup";
 const cgroupPrefix = "keelson-sandbox-";
+/** In which this process has its pid: callers with the same pid in other ones may make sandboxes in the same cgroup. */
+const pidNamespace = pidNamespaceOf("self");
+/** The machine's own, from where every process is seen (linux/proc_ns.h: PROC_PID_INIT_INO). */
+const firstPidNamespace = String(0xeffffffc);
 let sandboxesMade = 0;
 
 /** What a sandbox has of its own, besides mounts, processes, IPC, host name, cgroups, /run and /var/lib/cni. */
@@ -40,7 +44,7 @@ export async function runInSandbox(
 ): Promise<SandboxResult> {
   if (process.getuid?.() !== 0) throw new Error("a sandbox needs root: it makes namespaces and cgroups");
   await removeStaleCgroups();
-  const name = `${cgroupPrefix}${process.pid}-${++sandboxesMade}`;
+  const name = `${cgroupPrefix}${process.pid}-${pidNamespace}-${++sandboxesMade}`;
   try {
     return await run(name, [options.net ? "new-net" : "host-net", command, ...args], options);
   } finally {
@@ -141,7 +145,7 @@ function childrenOf(pid: number | undefined): number[] {
   }
 }
 
-/** Removes the cgroups of a sandbox whose caller was killed before it could clean up. */
+/** Removes the cgroups of sandboxes whose callers were killed before they could clean up. */
 async function removeStaleCgroups(): Promise<void> {
   const names = new Set(
     cgroupHierarchies()
@@ -149,8 +153,24 @@ async function removeStaleCgroups(): Promise<void> {
       .filter((name) => name.startsWith(cgroupPrefix)),
   );
   for (const name of names) {
-    const pid = name.slice(cgroupPrefix.length).split("-")[0];
-    if (!existsSync(`/proc/${pid}`)) await removeCgroups(name);
+    const [pid, namespace = ""] = name.slice(cgroupPrefix.length).split("-");
+    if (namespace === pidNamespace ? !existsSync(`/proc/${pid}`) : hasEnded(namespace)) await removeCgroups(name);
+  }
+}
+
+/** Whether another PID namespace has no process any more, which only the machine's own shows. */
+function hasEnded(namespace: string): boolean {
+  // Its number has ten digits. Without one the name is of an older version of this file.
+  if (pidNamespace !== firstPidNamespace || !/^\d{10}$/.test(namespace)) return false;
+  return !readdirSync("/proc").some((pid) => pidNamespaceOf(pid) === namespace);
+}
+
+/** The number of a process's PID namespace; undefined when it has ended. */
+function pidNamespaceOf(pid: string): string | undefined {
+  try {
+    return /^pid:\[(\d+)\]$/.exec(readlinkSync(`/proc/${pid}/ns/pid`))?.[1];
+  } catch {
+    return undefined;
   }
 }
 

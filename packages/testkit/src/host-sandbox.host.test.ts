@@ -57,7 +57,8 @@ test("its leaks are found from within", async () => {
     import { execSync } from "node:child_process";
     import { leftBehind, takeSnapshot } from ${JSON.stringify(snapshotModule)};
     const before = takeSnapshot();
-    const start = performance.now(); takeSnapshot(); const tookMs = performance.now() - start;
+    const once = () => { const start = performance.now(); takeSnapshot(); return performance.now() - start; };
+    const tookMs = Math.min(...Array.from({ length: 10 }, once)); // a busy machine interrupts most of them
     execSync("ip link add br0 type bridge; ip netns add n1; iptables -t nat -N CHAIN; ip6tables -A INPUT -j DROP; mkdir -p /var/lib/cni/results; touch /var/lib/cni/results/r /var/lib/cni/lock; ipcmk -M 100; setsid sleep 1000 & until grep -q sleep /proc/$!/comm; do sleep 0.01; done; for d in /sys/fs/cgroup /sys/fs/cgroup/pids; do [ -e $d/cgroup.procs ] && mkdir $d/left; done; true", { stdio: "ignore" });
     console.log(JSON.stringify({ tookMs, left: leftBehind(before, { settleMs: 0 }) }));`;
   const { stdout, stderr } = await runInSandbox(process.execPath, ["--input-type=module", "-e", script], {

@@ -37,14 +37,14 @@ function follow(t: TestContext, node: FakeNode, wait: () => Promise<void> = () =
   t.after(() => abort.abort());
   const names = ["created", "started", "stopped", "deleted"];
   /** Such as `created 3`: the type, and the first digits of the id. */
-  const told = () =>
+  const seen = () =>
     events.map((event) => `${names[event.containerEventType]!} ${Number.parseInt(event.containerId.slice(0, 8), 16)}`);
-  return { events, told, ended, abort };
+  return { events, seen, ended, abort };
 }
 
 test("events describe the life of a pod and its container in order", async (t) => {
   const { node, client } = newNode(t);
-  const { events, told } = follow(t, node);
+  const { events, seen } = follow(t, node);
   const podId = await client.runPod();
   const id = await client.createContainer(podId);
   await client.startContainer(id);
@@ -54,7 +54,7 @@ test("events describe the life of a pod and its container in order", async (t) =
   await passTime(t.mock.timers, client.stopPod(podId));
   await passTime(t.mock.timers, client.removePod(podId));
   await node.quiet();
-  assert.deepEqual(told(), [
+  assert.deepEqual(seen(), [
     "created 1",
     "started 1",
     "created 2",
@@ -86,9 +86,9 @@ test("a client that connects late gets the events that led to the current state,
   node.exit(ended, 0);
   await client.createContainer(podId, { metadata: { name: "created" } });
   await node.quiet();
-  const { events, told } = follow(t, node);
+  const { events, seen } = follow(t, node);
   await node.quiet();
-  assert.deepEqual(told(), [
+  assert.deepEqual(seen(), [
     "created 1",
     "started 1",
     "created 2",
@@ -106,7 +106,7 @@ test("a client that connects late gets the events that led to the current state,
   );
   node.exit(running, 1);
   await node.quiet();
-  assert.equal(told().at(-1), "stopped 2");
+  assert.equal(seen().at(-1), "stopped 2");
 });
 
 test("after a restart of the daemon a client gets the same events first", async (t) => {
@@ -118,12 +118,12 @@ test("after a restart of the daemon a client gets the same events first", async 
   node.restart();
   const after = follow(t, node);
   await node.quiet();
-  assert.deepEqual(after.told(), before.told());
+  assert.deepEqual(after.seen(), before.seen());
 });
 
 test("what fails on the way causes no event", async (t) => {
   const { node, client } = newNode(t);
-  const { told } = follow(t, node);
+  const { seen } = follow(t, node);
   node.fate = (effect) => (effect === "network attach" ? "fails" : "works");
   await assert.rejects(client.runPod());
   node.fate = () => "works";
@@ -131,7 +131,7 @@ test("what fails on the way causes no event", async (t) => {
   node.fate = (effect) => (effect === "runtime create" ? "fails" : "works");
   await assert.rejects(client.createContainer(podId));
   await node.quiet();
-  assert.deepEqual(told(), ["created 2", "started 2"]);
+  assert.deepEqual(seen(), ["created 2", "started 2"]);
 });
 
 test("several clients get the same events", async (t) => {
@@ -141,8 +141,8 @@ test("several clients get the same events", async (t) => {
   one.abort.abort();
   await client.createContainer(podId);
   await node.quiet();
-  assert.deepEqual(one.told(), two.told().slice(0, 2));
-  assert.equal(two.told().length, 3);
+  assert.deepEqual(one.seen(), two.seen().slice(0, 2));
+  assert.equal(two.seen().length, 3);
 });
 
 test("a client that does not read gets an error instead of missing events, is counted, and does not slow the others", async (t) => {
@@ -159,23 +159,23 @@ test("a client that does not read gets an error instead of missing events, is co
     await passTime(t.mock.timers, client.removePod(podId));
   }
   await node.quiet();
-  assert.equal(quick.told().length, 1200);
+  assert.equal(quick.seen().length, 1200);
   held.resolve();
   const error = await slow.ended;
   assert.ok(error instanceof StatusError && error.code === Code.ResourceExhausted, String(error));
-  assert.ok(slow.told().length <= 1, "nothing after a gap");
+  assert.ok(slow.seen().length <= 1, "nothing after a gap");
   assert.ok(dropped >= 1100 && dropped < 1300, `${dropped} events were dropped`);
 });
 
 test("a stop that is seen before the start is recorded is one event, and no start follows it", async (t) => {
   const { node, client } = newNode(t);
-  const { told, events } = follow(t, node);
+  const { seen, events } = follow(t, node);
   const podId = await client.runPod();
   const id = await client.createContainer(podId);
   node.exitsAtOnce = 0;
   await client.startContainer(id);
   await node.quiet();
-  const ofContainer = told().slice(2);
+  const ofContainer = seen().slice(2);
   assert.ok(["created 2,stopped 2", "created 2,started 2,stopped 2"].includes(ofContainer.join()), ofContainer.join());
   assert.equal(events.at(-1)?.containerEventType, ContainerEventType.CONTAINER_STOPPED_EVENT);
 });

@@ -49,7 +49,7 @@ export type Calls = Required<Omit<Handlers, "checkpointContainer">>;
 
 /** The calls that this engine answers; the server answers Unimplemented to the others. */
 export function createHandlers(d: Deps): Calls {
-  return sayingWhatRanOut({
+  return withExhaustionNamed({
     version,
     status: (req) => status(d, req),
     runtimeConfig: () => runtimeConfig(d),
@@ -94,7 +94,7 @@ export function createHandlers(d: Deps): Calls {
 }
 
 /** A full disk and the like can strike in any call, and mean the same in each. */
-function sayingWhatRanOut(handlers: Calls): Calls {
+function withExhaustionNamed(handlers: Calls): Calls {
   const entries = Object.entries(handlers as Record<string, (...args: unknown[]) => Promise<unknown>>);
   return Object.fromEntries(
     entries.map(([name, handler]) => [

@@ -21,18 +21,18 @@ async function newWatch(t: TestContext, over: Partial<ExitWatchDeps> = {}) {
   const { containers } = deps;
   const released: string[] = [];
   const release = (each: string) => (released.push(each), Promise.resolve());
-  const told: string[] = [];
-  const onExit = (reason: string) => void told.push(reason);
+  const reported: string[] = [];
+  const onExit = (reason: string) => void reported.push(reason);
   const watch = new ExitWatch({ ...deps, release, onExit, ...over });
   const record = (): ContainerRecord => containers.get(id)!;
-  return { node, id, podId, watch, record, containers, released, told };
+  return { node, id, podId, watch, record, containers, released, reported };
 }
 
 const exitOf = ({ state }: ContainerRecord) =>
   state.is === "exited" ? { exitCode: state.exitCode, reason: state.reason } : state.is;
 
 test("the end of a container is recorded as its monitor wrote it, and then it is released", async (t) => {
-  const { node, id, watch, record, released, told } = await newWatch(t);
+  const { node, id, watch, record, released, reported } = await newWatch(t);
   watch.watch(record());
   await node.quiet();
   assert.equal(exitOf(record()), "running");
@@ -40,7 +40,7 @@ test("the end of a container is recorded as its monitor wrote it, and then it is
   await node.quiet();
   assert.deepEqual(exitOf(record()), { exitCode: 3, reason: "Error" });
   assert.deepEqual(released, [id]);
-  assert.deepEqual(told, ["Error"]);
+  assert.deepEqual(reported, ["Error"]);
 });
 
 test("the time of the end is the monitor's, not when it was noticed", async (t) => {

@@ -26,7 +26,7 @@ test("the message names the process and the limit", () => {
 });
 
 test("a child's kill counts when the container then fails, is mentioned when it succeeds, and is not the reason when it was stopped", () => {
-  const told = /^process "dd" .*; the container went on and ended with exit code \d+$/;
+  const wentOn = /^process "dd" .*; the container went on and ended with exit code \d+$/;
   for (const [exitCode, reason] of [
     [1, "OOMKilled"],
     [0, "Completed"],
@@ -35,7 +35,7 @@ test("a child's kill counts when the container then fails, is mentioned when it 
   ] as const) {
     const end = endOf(ended(exitCode), oom(), container);
     assert.equal(end.reason, reason, String(exitCode));
-    assert.match(end.message, told);
+    assert.match(end.message, wentOn);
   }
   assert.equal(endOf(ended(137), oom(), { ...container, stopSignal: { number: 9 } }).reason, "OOMKilled");
 });

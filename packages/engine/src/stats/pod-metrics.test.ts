@@ -97,13 +97,13 @@ function series(name: string, of = all().containerMetrics[0]!.metrics): [string,
 
 test("every declared metric is reported, with as many labels, and no other", () => {
   const { metrics, containerMetrics } = all();
-  const told = [...metrics, ...containerMetrics[0]!.metrics];
+  const reported = [...metrics, ...containerMetrics[0]!.metrics];
   const descriptors = metricDescriptors(everything);
   assert.equal(descriptors.length, 56);
-  assert.deepEqual(new Set(told.map((m) => m.name)), new Set(descriptors.map((d) => d.name)));
+  assert.deepEqual(new Set(reported.map((m) => m.name)), new Set(descriptors.map((d) => d.name)));
   for (const { name, labelKeys, help } of descriptors) {
     assert.ok(help !== "" && labelKeys.length >= 6, name);
-    for (const metric of told.filter((m) => m.name === name))
+    for (const metric of reported.filter((m) => m.name === name))
       assert.equal(metric.labelValues.length, labelKeys.length, name);
   }
 });

@@ -222,38 +222,43 @@ static _Noreturn void enter_pod(int to_starter) {
 
 /* ---- connections to a port of the sandbox ---- */
 
+/* A server that closes with bytes unread loses what it could not send yet: there is room for that here. */
+static int stream_socket(int family) {
+  int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  int room = 4 * 1024 * 1024;
+  if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof room) != 0)
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
+  return fd;
+}
+
 /* To 127.0.0.1, else to ::1. When neither accepts, the negative errno of the first. */
 static int connect_loopback(unsigned short port) {
   struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
   struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons(port), .sin6_addr = IN6ADDR_LOOPBACK_INIT};
-  int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  int fd = stream_socket(AF_INET);
   if (fd >= 0 && connect(fd, (struct sockaddr *)&v4, sizeof v4) == 0) return fd;
   int err = errno;
-  fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  fd = stream_socket(AF_INET6);
   if (fd >= 0 && connect(fd, (struct sockaddr *)&v6, sizeof v6) == 0) return fd;
   return -err;
 }
 
-/* Returns at the end of the input, or when one of the two sockets fails. */
-static void copy(int from, int to) {
+/* Returns true at the end of the input, and false when `to` takes no more. */
+static bool copy(int from, int to) {
   static char buffer[65536];
   for (;;) {
     ssize_t n = read(from, buffer, sizeof buffer);
     if (n < 0 && errno == EINTR) continue;
-    if (n < 0) break;
-    if (n == 0) {
+    if (n <= 0) {
       shutdown(to, SHUT_WR);
-      return;
+      return true;
     }
     for (ssize_t done = 0, m; done < n; done += m) {
       m = send(to, buffer + done, (size_t)(n - done), MSG_NOSIGNAL);
       if (m < 0 && errno == EINTR) m = 0;
-      if (m < 0) goto broken;
+      if (m < 0) return false;
     }
   }
-broken:
-  shutdown(from, SHUT_RDWR);
-  shutdown(to, SHUT_RDWR);
 }
 
 static _Noreturn void forward(const char *port) {
@@ -265,10 +270,15 @@ static _Noreturn void forward(const char *port) {
   int back = fork();
   if (back < 0) _exit(1);
   if (back == 0) {
-    copy(peer, 0);
+    /* The daemon never stops reading alone: it is gone, and nobody waits for either half. */
+    if (!copy(peer, 0)) {
+      shutdown(0, SHUT_RDWR);
+      shutdown(peer, SHUT_RDWR);
+    }
     _exit(0);
   }
-  copy(0, peer);
+  /* A port that takes no more may still have something to say. */
+  if (!copy(0, peer)) shutdown(0, SHUT_RD);
   waitpid(back, NULL, 0);
   _exit(0);
 }

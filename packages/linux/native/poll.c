@@ -11,6 +11,7 @@ struct poller {
   napi_async_context context;
   napi_async_cleanup_hook_handle hook;
   bool closing;
+  int events; /* what is waited for */
   int owners; /* the loop's handle and the JavaScript object: freed when both are done */
 };
 
@@ -64,8 +65,12 @@ static void poller_ready(uv_poll_t *poll, int status, int events) {
   napi_handle_scope scope;
   napi_value function = NULL, receiver = NULL, unused, argument;
   if (p->closing || napi_open_handle_scope(env, &scope) != napi_ok) return;
-  /* The next read or write reports the error. */
-  if (status != 0) events = UV_READABLE | UV_WRITABLE;
+  /* The next read or write reports the error. libuv has stopped waiting, but more may come after it: a packet socket
+   * reports its peer's reset before the packets that it still holds. */
+  if (status != 0) {
+    events = UV_READABLE | UV_WRITABLE;
+    if (p->events != 0) (void)uv_poll_start(poll, p->events, poller_ready);
+  }
   napi_get_reference_value(env, p->callback, &function);
   napi_create_object(env, &receiver);
   argument = js_number(env, events);
@@ -123,6 +128,7 @@ static napi_value js_poll_events(napi_env env, napi_callback_info info) {
   if (p == NULL) return NULL;
   if (p->closing) return js_undefined(env);
   events &= UV_READABLE | UV_WRITABLE;
+  p->events = events;
   int rc = events == 0 ? uv_poll_stop(&p->poll) : uv_poll_start(&p->poll, events, poller_ready);
   if (rc == 0) return js_undefined(env);
   return throw_errno(env, -rc, "uv_poll_start", NULL, "poll an fd");

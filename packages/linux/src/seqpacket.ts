@@ -1,4 +1,5 @@
 import { Duplex } from "node:stream";
+import { isErrno } from "./errno.ts";
 import { native } from "./native.ts";
 import { closeFd } from "./pipe.ts";
 import { Poll, pollReadable, pollWritable } from "./poll.ts";
@@ -18,7 +19,8 @@ export function seqpacketPair(): { a: number; b: number } {
 
 /**
  * A connected unix packet socket, SOCK_SEQPACKET (unix(7)), which net.Socket does not support. Each chunk that is read
- * or written is one packet; `end()` shuts down our direction. Errors are SystemErrors.
+ * or written is one packet; `end()` shuts down our direction. When the peer takes no more, what is written is discarded,
+ * and what it had sent can still be read to its end. Other errors are SystemErrors.
  */
 export class SeqpacketSocket extends Duplex {
   readonly #fd: number;
@@ -28,6 +30,7 @@ export class SeqpacketSocket extends Duplex {
   #writing:
     | { readonly packets: readonly Buffer[]; sent: number; readonly done: (error?: Error | null) => void }
     | undefined;
+  #isRefused = false;
 
   /**
    * Takes over the fd, and closes it when it throws. Throws SystemError.
@@ -102,13 +105,15 @@ export class SeqpacketSocket extends Duplex {
     if (writing === undefined) return;
     let error: Error | undefined;
     try {
-      for (; writing.sent < writing.packets.length; writing.sent += 1) {
+      for (; writing.sent < writing.packets.length && !this.#isRefused; writing.sent += 1) {
         if (native.sendPacket(this.#fd, writing.packets[writing.sent]!)) continue;
         this.#ask();
         return;
       }
     } catch (caught) {
-      error = caught as Error;
+      // An error here would end the reading, too.
+      if (isErrno(caught, "EPIPE") || isErrno(caught, "ECONNRESET")) this.#isRefused = true;
+      else error = caught as Error;
     }
     this.#writing = undefined;
     this.#ask();

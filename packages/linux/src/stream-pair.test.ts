@@ -3,17 +3,22 @@ import { once } from "node:events";
 import { type AddressInfo, createServer, Socket } from "node:net";
 import { text } from "node:stream/consumers";
 import { test } from "node:test";
-import { closeFd } from "./pipe.ts";
+import { closeFd, duplicateFd } from "./pipe.ts";
 import { podInitProgram } from "./pod-init.ts";
 import { type Child, spawn } from "./spawn.ts";
 import { streamPair } from "./stream-pair.ts";
 
 /** The program of a sandbox that connects its stdin to a port, and our end of that. */
-function connectTo(port: number): { child: Child; socket: Socket } {
+function start(port: number): { child: Child; fd: number } {
   const { a, b } = streamPair();
   const child = spawn({ file: podInitProgram(), args: ["--connect", String(port)], fds: [b, "null", "null"] });
   closeFd(b);
-  return { child, socket: new Socket({ fd: a, readable: true, writable: true, allowHalfOpen: true }) };
+  return { child, fd: a };
+}
+
+function connectTo(port: number): { child: Child; socket: Socket } {
+  const { child, fd } = start(port);
+  return { child, socket: new Socket({ fd, readable: true, writable: true, allowHalfOpen: true }) };
 }
 
 for (const host of ["127.0.0.1", "::1"]) {
@@ -29,6 +34,28 @@ for (const host of ["127.0.0.1", "::1"]) {
     assert.equal((await child.exited).code, 0);
   });
 }
+
+test("a sandbox's program delivers an answer to its end although the port has closed with the question unread", async () => {
+  await using server = createServer({ pauseOnConnect: true }, (peer) => {
+    peer.on("error", () => {}).write(Buffer.alloc(300_000), () => peer.destroy());
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  for (let i = 0; i < 5; i += 1) {
+    const { child, fd } = start((server.address() as AddressInfo).port);
+    // A socket for each half: one for both gives up reading when a write fails.
+    const question = new Socket({ fd: duplicateFd(fd), readable: false, writable: true });
+    const answer = new Socket({ fd, readable: true, writable: false });
+    question.on("error", () => {});
+    for (let j = 0; j < 40; j += 1) question.write(Buffer.alloc(10_000));
+    let length = 0;
+    answer.on("data", (bytes: Buffer) => (length += bytes.length));
+    // The program ends with the question unread, which is a reset once everything is read.
+    await new Promise((resolve) => answer.on("error", () => {}).once("close", resolve));
+    assert.equal(length, 1 + 300_000);
+    question.destroy();
+    assert.equal((await child.exited).code, 0);
+  }
+});
 
 test("a sandbox's program reports why nothing answers", async () => {
   const server = createServer().listen(0, "127.0.0.1");

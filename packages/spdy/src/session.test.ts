@@ -90,6 +90,26 @@ const dataBytes = (frames: readonly Frame[]) =>
 const resets = (frames: readonly Frame[]) =>
   frames.flatMap((frame) => (frame.type === "rstStream" ? [frame.status] : []));
 
+test("what came before the peer gave a stream up is read to its end, whatever is being written to it", async () => {
+  for (const writesBefore of [true, false]) {
+    const { client, streams } = pair();
+    const stream = await client.openAccepted({ streamType: "data" });
+    const failed: unknown[] = [];
+    // More than the peer's window: it is still being written when the peer resets the stream.
+    if (writesBefore) stream.write(Buffer.alloc(1_000_000), (error) => failed.push(error));
+    const answer = Buffer.alloc(100_000, "a");
+    const read = buffer(stream.pause());
+    await new Promise<void>((resolve) => streams[0]!.end(answer, () => resolve()));
+    streams[0]!.destroy();
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    if (!writesBefore) stream.write("more", (error) => failed.push(error));
+    assert.deepEqual(await read, answer);
+    if (!stream.closed) await new Promise((resolve) => stream.once("close", resolve));
+    assert.deepEqual(failed.map(codeOf), [Code.Aborted]);
+    client.destroy();
+  }
+});
+
 test("streams carry headers and bytes both ways, and each half closes by itself", async () => {
   const { client, streams, server } = pair();
   const stream = await client.openAccepted({ streamType: "stdin" });

@@ -158,7 +158,7 @@ export class SpdyStream extends Duplex {
 
   /**
    * For the session: the peer has no more interest in the stream. What came before can still be read and then ends
-   * without an error, because the servers of Go's spdystream leave every stream this way; later writes fail.
+   * without an error, because the servers of Go's spdystream leave every stream this way; after that, writes fail.
    */
   abandoned(error: StatusError): void {
     this.#isReset = true;
@@ -166,7 +166,7 @@ export class SpdyStream extends Duplex {
     const writing = this.#writing;
     this.#host.gone(this);
     this.received(Buffer.alloc(0), true);
-    if (writing !== undefined) this.#stopWriting(writing, error);
+    if (writing !== undefined) this.#stopAfterReading(writing, error);
   }
 
   override _read(): void {
@@ -210,13 +210,18 @@ export class SpdyStream extends Duplex {
     settle(writing);
   }
 
+  /** A write that fails destroys the stream, and with it what somebody is still reading. */
+  #stopAfterReading(writing: Writing, error: Error): void {
+    const hasReader = this.readableFlowing !== null || this.listenerCount("readable") > 0;
+    if (this.readableEnded || !hasReader) this.#stopWriting(writing, error);
+    else this.once("end", () => this.#stopWriting(writing, error));
+  }
+
   #send(bytes: Buffer, done: (error?: Error | null) => void): void {
-    if (this.#writeError !== undefined) {
-      done(this.#writeError);
-      return;
-    }
-    this.#writing = { bytes, handedBytes: 0, sentBytes: 0, done };
-    this.#host.pump(this);
+    const writing = { bytes, handedBytes: 0, sentBytes: 0, done };
+    this.#writing = writing;
+    if (this.#writeError === undefined) this.#host.pump(this);
+    else this.#stopAfterReading(writing, this.#writeError);
   }
 
   #sendReset(status: number): void {

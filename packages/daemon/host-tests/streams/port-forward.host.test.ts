@@ -25,9 +25,13 @@ async function textOf(stream: Duplex): Promise<string> {
   return Buffer.concat(parts).toString();
 }
 
-/** Servers in a pod's network: 7001 echoes, 7002 counts to the end, 7003 sends a lot, 7004 is on ::1 alone; on stdout, opens and closes. */
+/**
+ * Servers in a pod's network: 7001 echoes, 7002 counts to the end, 7003 sends a lot, 7004 is on ::1 alone, 7005 reads 10
+ * bytes, answers 300,000 and closes, 7006 ends its half first and then counts; on stdout, opens, closes and counts.
+ */
 const servers = `
   const { createServer } = require("node:net");
+  const { readSync } = require("node:fs");
   const serve = (port, host, on) => createServer({ allowHalfOpen: true }, (socket) => {
     console.log("open " + port);
     socket.on("error", () => {}).on("close", () => console.log("closed " + port));
@@ -39,16 +43,34 @@ const servers = `
     socket.on("data", (bytes) => length += bytes.length).on("end", () => socket.end(String(length)));
   });
   serve(7003, "127.0.0.1", (socket) => socket.end(Buffer.alloc(20_000_000)));
-  serve(7004, "::1", (socket) => socket.end("six"));`;
+  serve(7004, "::1", (socket) => socket.end("six"));
+  createServer({ pauseOnConnect: true }, (socket) => {
+    socket.on("error", () => {});
+    const answer = () => {
+      try {
+        readSync(socket._handle.fd, Buffer.alloc(10));
+      } catch {
+        return setTimeout(answer, 2);
+      }
+      socket.write(Buffer.alloc(300_000), () => socket.destroy());
+    };
+    answer();
+  }).listen(7005, "127.0.0.1", () => console.log("up 7005"));
+  serve(7006, "127.0.0.1", (socket) => {
+    let length = 0;
+    socket.end("first");
+    socket.on("data", (bytes) => length += bytes.length).on("end", () => console.log("7006 has " + length));
+  });`;
 
 describe("PortForward", { skip, timeout: 240_000 }, () => {
   let node: TestNode;
   let pod: Pod;
+  let podServers: { said: () => string };
   const stop = new DisposableStack();
   before(async () => {
     node = await TestNode.start();
     pod = await node.runPod();
-    await startServers(pod.id);
+    podServers = await startServers(pod.id);
   });
   after(async () => {
     stop.dispose();
@@ -67,7 +89,7 @@ describe("PortForward", { skip, timeout: 240_000 }, () => {
     stop.defer(() => child.kill("SIGKILL"));
     let text = "";
     child.stdout.on("data", (bytes: Buffer) => (text += bytes.toString()));
-    await waitFor(() => text.match(/up/g)?.length === 4, { message: "the servers are not up" });
+    await waitFor(() => text.match(/up/g)?.length === 6, { message: "the servers are not up" });
     return { said: () => text, kill: () => void child.kill("SIGKILL") };
   };
 
@@ -144,6 +166,25 @@ describe("PortForward", { skip, timeout: 240_000 }, () => {
         const other = open(session, 7002);
         other.data.end(Buffer.alloc(5_000_000));
         assert.equal(await textOf(other.data), "5000000");
+      });
+
+      test("delivers an answer whole when the pod reads ten bytes, answers and closes", async () => {
+        using session = await connect(way);
+        for (let i = 0; i < 10; i += 1) {
+          const { data, error } = open(session, 7005);
+          data.write(Buffer.alloc(400_000));
+          assert.deepEqual([(await textOf(data)).length, await error], [300_000, ""]);
+        }
+        await waitFor(() => session.openStreams === 0, { message: () => `${session.openStreams} streams are open` });
+      });
+
+      test("lets the client go on when the pod ends its half first", async () => {
+        using session = await connect(way);
+        const { data } = open(session, 7006);
+        assert.equal(await textOf(data), "first");
+        const bytes = 400_000 + ways.indexOf(way);
+        data.end(Buffer.alloc(bytes));
+        await waitFor(() => podServers.said().includes(`7006 has ${bytes}\n`), { message: podServers.said });
       });
 
       test("tries ::1 after 127.0.0.1, and says when nobody listens on either", async () => {

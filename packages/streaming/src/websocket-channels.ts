@@ -53,13 +53,20 @@ export class WebSocketChannels {
     return this.#receiving(channel, new Readable({ read: () => this.#resume(channel) }));
   }
 
-  /** Both directions of a channel. The client does not see the end of ours: there is no message for it. */
+  /**
+   * Both directions of a channel. There is no message for the end of ours, so that it ends both: what the client sends
+   * after it is discarded.
+   */
   duplex(channel: number): Duplex {
     return this.#receiving(
       channel,
       new Duplex({
         read: () => this.#resume(channel),
         write: (bytes: Buffer, _encoding, done) => this.send(channel, bytes, done),
+        final: (done) => {
+          this.#endOf(channel);
+          done();
+        },
       }),
     );
   }
@@ -119,8 +126,7 @@ export class WebSocketChannels {
     if (data.length === 0 || isBinary !== (this.#encoding === "binary")) return;
     const channel = isBinary ? data[0]! : data[0]! - 0x30;
     if (channel === closeSignal && hasCloseSignal && data.length === 2) {
-      this.#incoming.get(data[1]!)?.end();
-      this.#incoming.delete(data[1]!);
+      this.#endOf(data[1]!);
       return;
     }
     const bytes = isBinary ? data.subarray(1) : Buffer.from(data.toString("latin1", 1), "base64");
@@ -130,6 +136,12 @@ export class WebSocketChannels {
     this.#socket.pause();
     // While we do not read we do not see the connection's end; a client that is gone answers a write with a reset.
     this.#prober ??= setInterval(() => this.#probe(), probeMs).unref();
+  }
+
+  #endOf(channel: number): void {
+    this.#incoming.get(channel)?.end();
+    this.#incoming.delete(channel);
+    this.#resume(channel);
   }
 
   #probe(): void {

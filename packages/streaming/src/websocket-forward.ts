@@ -18,7 +18,14 @@ export const forwardEncodings: Readonly<Record<string, ChannelEncoding>> = {
 /** A channel is a byte, or in base64 a character from "0" to "~", and each port has two. */
 export const maxForwardPorts = 32;
 
-/** Port i has channels 2i for data and 2i+1 for errors. Each begins with the port in two bytes, little-endian. */
+/** How long a pod that has said all may take for what the client had sent it before, in ms. */
+const lastInputMs = 500;
+
+/**
+ * Port i has channels 2i for data and 2i+1 for errors. Each begins with the port in two bytes, little-endian. A channel
+ * has no message for its end: when the pod has said all on a port, that port is closed, and with the last one the
+ * connection, which is all that tells the client.
+ */
 export async function forwardChannels(
   socket: WebSocket,
   { encoding, ports }: { encoding: ChannelEncoding; ports: readonly number[] },
@@ -37,13 +44,13 @@ export async function forwardChannels(
     channels.send(2 * i, name);
     channels.send(2 * i + 1, name);
     const client = channels.duplex(2 * i);
-    try {
-      await forward(port, client, channels.signal);
-    } catch (error) {
-      channels.send(2 * i + 1, Buffer.from(messageOf(error)));
-    } finally {
-      client.destroy();
-    }
+    client.once("finish", () => setTimeout(() => client.destroy(), lastInputMs).unref());
+    const closed = new Promise((resolve) => client.once("close", resolve));
+    const forwarded = forward(port, client, channels.signal).catch((error: unknown) =>
+      channels.send(2 * i + 1, Buffer.from(messageOf(error))),
+    );
+    await Promise.race([closed, forwarded]);
+    client.destroy();
   });
   await Promise.all(forwards);
   await channels.close();

@@ -280,6 +280,44 @@ describe("PortForward", { skip, timeout: 240_000 }, () => {
     });
   }
 
+  for (const protocol of ["v4.channel.k8s.io", "v4.base64.channel.k8s.io"]) {
+    test(`the old form ${protocol} closes the connection when the servers of all its ports have closed, not before`, async () => {
+      const isBase64 = protocol.includes("base64");
+      const connectOld = async (ports: number[]) => {
+        const socket = await openWebSocket(await urlOf(pod.id, ports), protocol);
+        const lengths = ports.flatMap(() => [0, 0]);
+        let code: number | undefined;
+        socket.on("message", (data: Buffer) => {
+          const channel = isBase64 ? data[0]! - 0x30 : data[0]!;
+          lengths[channel]! += isBase64 ? Buffer.from(data.toString("latin1", 1), "base64").length : data.length - 1;
+        });
+        socket.on("close", (closeCode) => (code = closeCode));
+        socket.resume();
+        const send = (channel: number, bytes: Buffer): void =>
+          socket.send(isBase64 ? `${channel}${bytes.toString("base64")}` : Buffer.concat([Buffer.of(channel), bytes]), {
+            binary: !isBase64,
+          });
+        return { socket, lengths, send, code: () => code };
+      };
+      const within = { timeoutMs: 10_000, message: "the connection is open" };
+      const one = await connectOld([7003]);
+      await waitFor(() => one.code() !== undefined, within);
+      assert.deepEqual([one.code(), one.lengths], [1000, [2 + 20_000_000, 2]]);
+
+      const uploading = await connectOld([7005]);
+      uploading.send(0, Buffer.alloc(400_000));
+      await waitFor(() => uploading.code() !== undefined, within);
+      assert.deepEqual([uploading.code(), uploading.lengths], [1000, [2 + 300_000, 2]]);
+
+      const three = await connectOld([7004, 7002, 9]);
+      await waitFor(() => three.lengths[0] === 5 && three.lengths[5]! > 2);
+      three.send(2, Buffer.from("x"));
+      await new Promise((resolve) => setTimeout(resolve, 1500));
+      assert.equal(three.code(), undefined, "7002 has not closed");
+      three.socket.terminate();
+    });
+  }
+
   test("the old form takes its ports from the query when the request has none, and wants some", async () => {
     const socket = await openWebSocket(`${await urlOf(pod.id)}?port=7001,7002&port=7003`, "v4.channel.k8s.io");
     const seen = new Set<number>();

@@ -22,6 +22,7 @@ import { connectSeqpacket } from "@keelson/linux/seqpacket.ts";
 import { type Child, spawn } from "@keelson/linux/spawn.ts";
 import { settles, startGraceMs } from "./gentle-abort.ts";
 import { MonitorPipe } from "./monitor-pipe.ts";
+import { MonitorWatch } from "./monitor-watch.ts";
 import { openLogFile, readyLogFile } from "./open-log-file.ts";
 import { readPid } from "./pid-file.ts";
 import { isExecutable } from "./runtime-command.ts";
@@ -182,10 +183,14 @@ export class Conmon {
 
   /**
    * conmon ends right after it has written the exit code, so by its own end the container's is known, and none is
-   * missed.
+   * missed. One that does not end once the container's first process is gone is killed; see MonitorWatch.
    */
-  watch({ monitor }: RunningProcesses, onEnd: () => void): Disposable {
-    return watchProcess(monitor.pid, monitor.startTicks, onEnd);
+  watch(
+    { bundleDir }: Pick<RuntimeContainer, "bundleDir">,
+    { main, monitor }: RunningProcesses,
+    onEnd: () => void,
+  ): Disposable {
+    return new MonitorWatch({ main: main ?? firstProcess(bundleDir, monitor), monitor }, onEnd);
   }
 
   hasEnded({ monitor }: RunningProcesses): boolean {
@@ -229,6 +234,15 @@ export function pidFile(bundleDir: string): string {
 
 function monitorPidFile(bundleDir: string): string {
   return join(bundleDir, "conmon.pid");
+}
+
+/** What the runtime named as the container's first process: that, or what stands for it, as with gVisor. */
+function firstProcess(bundleDir: string, monitor: ProcessIdentity): ProcessIdentity | undefined {
+  const pid = readPid(pidFile(bundleDir));
+  if (pid === undefined) return undefined;
+  const stat = readStat(pid);
+  // If it is no child of the monitor, it has ended, and another process may have that number now.
+  return stat?.parentPid === monitor.pid ? identityOf(stat) : { pid, startTicks: -1 };
 }
 
 /** The monitor that runs for a bundle. Its pid comes from a file: another process may have that number now. */

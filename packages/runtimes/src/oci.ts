@@ -151,8 +151,8 @@ export class OciRuntime implements Runtime {
     await this.#conmon.forget(container);
   }
 
-  watch(_container: RuntimeContainer, processes: RunningProcesses, onEnd: () => void): Disposable {
-    return this.#conmon.watch(processes, onEnd);
+  watch(container: RuntimeContainer, processes: RunningProcesses, onEnd: () => void): Disposable {
+    return this.#conmon.watch(container, processes, onEnd);
   }
 
   hasEnded(_container: RuntimeContainer, processes: RunningProcesses): Promise<boolean> {

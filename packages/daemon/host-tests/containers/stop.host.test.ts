@@ -1,6 +1,6 @@
 // StopContainer: the signal, the grace period, the kill.
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { after, before, describe } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import {
@@ -10,6 +10,8 @@ import {
   NamespaceMode,
   Signal,
 } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { isErrno } from "@keelson/linux/errno.ts";
+import { readProcesses } from "@keelson/linux/procfs.ts";
 import { linesOf } from "@keelson/testkit/cri-log.ts";
 import { busyboxImage } from "@keelson/testkit/image.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
@@ -174,5 +176,43 @@ for (const runtime of eachRuntime) {
       await node.stopContainer(id, 1);
       assert.equal((await node.containerStatus(id)).exitCode, 137);
     });
+
+    // A shim that is stopped has its test in shim.host.test.ts.
+    if (runtime !== "shim-runc")
+      test("ends a container whose monitor is stopped, and one that ends by itself is found", async () => {
+        const [asked, unasked] = [await up(deaf), await up("echo up; while [ ! -e /go ]; do sleep 0.05; done; exit 3")];
+        process.kill(monitorOf(asked), "SIGSTOP");
+        process.kill(monitorOf(unasked), "SIGSTOP");
+        await node.exec(unasked, "touch /go");
+        await node.stopContainer(asked, 0);
+        const exited = [await node.containerStatus(asked), await node.untilExited(unasked)];
+        for (const { state, reason, exitCode, message } of exited) {
+          assert.deepEqual([state, reason, exitCode], [ContainerState.CONTAINER_EXITED, "MonitorLost", 137]);
+          assert.match(message, /did not report/);
+        }
+        await Promise.all([node.removeContainer(asked), node.removeContainer(unasked)]);
+        for (const id of [asked, unasked]) assert.deepEqual(monitorsOf(id), []);
+      });
   });
+}
+
+function monitorsOf(id: string): number[] {
+  return readProcesses()
+    .filter(({ pid, name, state }) => name === "conmon" && state !== "Z" && commandLine(pid).includes(id))
+    .map(({ pid }) => pid);
+}
+
+function monitorOf(id: string): number {
+  const [pid, ...others] = monitorsOf(id);
+  assert.ok(pid !== undefined && others.length === 0, `monitors of ${id}: ${pid} ${others.join(" ")}`);
+  return pid;
+}
+
+function commandLine(pid: number): string[] {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
+  } catch (error) {
+    if (isErrno(error, "ENOENT", "ESRCH")) return [];
+    throw error;
+  }
 }

@@ -138,6 +138,22 @@ describe("while the daemon is down or looks away", { skip }, () => {
       await checkAndRemove(pod.id);
     });
 
+    if (isDown)
+      test("a monitor that is stopped while the daemon is down costs its own container only", async () => {
+        const pod = await crash.runPod();
+        const [id, other] = [await crash.runContainer(pod, "sleep 600"), await crash.runContainer(pod, "sleep 600")];
+        const { pid } = await crash.containerInfo(id);
+        process.kill(await monitorOf(id), "SIGSTOP");
+        await crash.kill();
+        process.kill(pid, "SIGKILL");
+        await crash.startAgain();
+        const { exitCode, reason, message } = await untilExited(id);
+        assert.deepEqual([exitCode, reason], [137, "MonitorLost"]);
+        assert.match(message, /did not report/);
+        assert.equal((await crash.containerStatus(other)).state, running);
+        await checkAndRemove(pod.id);
+      });
+
     test(`a pod's init that is killed while the daemon is ${when} makes the pod NotReady`, async () => {
       const pod = await crash.runPod({ linux: podPid });
       const id = await crash.runContainer(pod, "sleep 600");

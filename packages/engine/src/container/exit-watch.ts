@@ -139,7 +139,7 @@ export async function exitEvent(
   }
   // Without the monitor nobody reads the container's output or learns its exit code.
   const message =
-    "the container's monitor (conmon) was killed; the container was stopped with it, and its exit code is not known";
+    "the container's monitor (conmon) was killed, or did not report the container's end and was killed for that; the container was stopped with it, and its exit code is not known";
   return { type: "exited", exitCode: 137, reason: "MonitorLost", message, atNs: d.nowNs() };
 }
 

@@ -17,6 +17,7 @@ import type {
 import type { CdiSpecDirs } from "./cdi/spec-dirs.ts";
 import type { ContainerPolicy } from "./container/container-policy.ts";
 import type { MountPolicy } from "./container/mount-sources.ts";
+import type { ProgramChecks } from "./holes/program-checks.ts";
 import type { Operations } from "./operations.ts";
 import type { Events } from "./records/events.ts";
 import type { StatsCollector } from "./stats/collector.ts";
@@ -42,6 +43,7 @@ export interface Deps
   readonly podPolicy: PodPolicy;
   readonly containerPolicy: ContainerPolicy;
   readonly cdi: Pick<CdiSpecDirs, "editsFor">;
+  readonly holes: Pick<ProgramChecks, "found">;
   /** 64 random hex digits. */
   newId(): string;
 }

@@ -16,6 +16,7 @@ import { RecordTable } from "@keelson/store/record-table.ts";
 import { refuseNewerSchema } from "@keelson/store/schema-version.ts";
 import { CdiSpecDirs } from "./cdi/spec-dirs.ts";
 import { checkOwnLimits } from "./container/container-policy.ts";
+import { ProgramChecks } from "./holes/program-checks.ts";
 import type { Parts } from "./join-parts.ts";
 import { loadDefaultAppArmor } from "./machine/apparmor.ts";
 import { LinuxContainerHost } from "./machine/container-host.ts";
@@ -82,9 +83,17 @@ export async function openParts(
   const otherConfDirs = [
     ...new Set(Object.values(settings.runtimes.sections).flatMap((handler) => handler.cni_conf_dir ?? [])),
   ];
+  const ending = new AbortController();
+  closing.defer(() => ending.abort());
+  const holes = new ProgramChecks({
+    log,
+    refuses: settings.security.refuseKnownVulnerable,
+    ending: ending.signal,
+  });
   const network = new CniNetwork({
     ...cni,
     log,
+    check: holes,
     otherConfDirs,
     exec: createPluginExec(process.env),
     cleanupTimeoutMs: timeouts.cleanupMs,
@@ -92,9 +101,15 @@ export async function openParts(
   });
   closing.defer(() => network.close());
   await network.start();
-  const ending = new AbortController();
-  closing.defer(() => ending.abort());
-  const runtimes = openRuntimes({ settings: settings.runtimes, paths, host, cgroups, log, ending: ending.signal });
+  const runtimes = openRuntimes({
+    settings: settings.runtimes,
+    paths,
+    host,
+    cgroups,
+    log,
+    ending: ending.signal,
+    check: holes,
+  });
   await runtimes.refreshFacts();
   const source = new LinuxUsageSource(cgroups, host.hugepageSizes);
   return {
@@ -121,6 +136,7 @@ export async function openParts(
     podPolicy: settings.pods,
     containerPolicy,
     cdi: new CdiSpecDirs(settings.cdiSpecDirs),
+    holes,
     lingerMs,
     createTimeoutMs: timeouts.createMs,
     stopTimeoutMs: timeouts.stopMs,

@@ -22,6 +22,7 @@ export interface EngineSettings {
   readonly containers: ContainerPolicy;
   /** Directories of CDI specifications; a later one takes precedence. */
   readonly cdiSpecDirs: readonly string[];
+  readonly security: { readonly refuseKnownVulnerable: boolean };
   readonly timeouts: { readonly createMs: number; readonly stopMs: number; readonly cleanupMs: number };
 }
 
@@ -50,6 +51,7 @@ export function defaultSettings(paths: Paths): EngineSettings {
       classFiles: { blockIo: "/etc/keelson/blockio.yaml", rdt: "/etc/keelson/rdt.yaml" },
     },
     cdiSpecDirs: ["/etc/cdi", "/var/run/cdi"],
+    security: { refuseKnownVulnerable: false },
     timeouts: { createMs: 240_000, stopMs: 240_000, cleanupMs: 60_000 },
   };
 }

@@ -1,13 +1,14 @@
 import assert from "node:assert/strict";
 import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { test } from "node:test";
 import { type Log, silentLog } from "@keelson/base/log.ts";
-import { Code, type StatusError } from "@keelson/base/status.ts";
+import { Code, codeOf, type StatusError } from "@keelson/base/status.ts";
 import { answer, type FakePlugin, makeFakePlugins } from "@keelson/cni/testing/fake-plugins.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import type { AttachedPod } from "./attached-pod.ts";
 import { CniNetwork, type CniNetworkDeps } from "./cni-network.ts";
+import type { PluginCheck } from "./configured-network.ts";
 
 const never = new AbortController().signal;
 const id = "3f2a1b".padEnd(64, "0");
@@ -70,6 +71,35 @@ function closing(networks: CniNetwork) {
 }
 
 const ready = { ready: true, reason: "", message: "" };
+
+test("a plugin that must not be used attaches no pod, which is the network's problem, and detaches those of before", async () => {
+  const refused = new Set<string>();
+  const looked = new Set<string>();
+  const check: PluginCheck = {
+    refuses: true,
+    look: (programs) => (programs.forEach(({ path }) => looked.add(basename(path))), Promise.resolve()),
+    refusal: (path) => (refused.has(basename(path)) ? `${basename(path)} has known holes` : undefined),
+  };
+  using f = setUp(undefined, undefined, { check });
+  await f.networks.start();
+  assert.deepEqual(f.networks.status(), ready);
+  assert.deepEqual(looked, new Set(["bridge", "portmap"]));
+  await f.networks.attach(pod, never);
+  refused.add("portmap");
+  await assert.rejects(
+    f.networks.attach({ ...pod, id: "second" }, never),
+    (e: unknown) =>
+      codeOf(e) === Code.FailedPrecondition && /attach pod second .*portmap has known holes/.test((e as Error).message),
+  );
+  await f.networks.detach(pod, never);
+  using g = setUp(undefined, undefined, { check });
+  await g.networks.start();
+  assert.deepEqual(g.networks.status(), {
+    ready: false,
+    reason: "NetworkPluginNotReady",
+    message: "network podnet: portmap has known holes",
+  });
+});
 
 test("a pod is attached with the arguments that its plugins declare, and detached with the same", async () => {
   using f = setUp();

@@ -9,7 +9,7 @@ import { findPlugin, type PluginExec } from "@keelson/cni/plugin.ts";
 import type { Result } from "@keelson/cni/result.ts";
 import type { AttachedPod } from "./attached-pod.ts";
 import { capabilityArgs, cniArgs } from "./capability-args.ts";
-import { ConfiguredNetwork } from "./configured-network.ts";
+import { binariesOf, checkPlugins, ConfiguredNetwork, type PluginCheck } from "./configured-network.ts";
 import { podIps } from "./pod-ips.ts";
 import type { NetworkStatus, PodAddresses, PodNetwork, Stage } from "./pod-network.ts";
 import { makeStandIn, needsStandIn, restoreInterface } from "./stand-in.ts";
@@ -25,6 +25,8 @@ export interface CniNetworkDeps {
   readonly cacheDir: string;
   /** `createPluginExec(process.env)`, or a fake. */
   readonly exec: PluginExec;
+  /** Without it, no plugin is checked for known holes. */
+  readonly check?: PluginCheck;
   /** How long undoing a failed ADD may take, in ms; default 60,000. */
   readonly cleanupTimeoutMs?: number;
   /** Called each time a detached pod is forgotten because there are too many. */
@@ -150,6 +152,8 @@ export class CniNetwork implements PodNetwork {
 
   async #attach(pod: AttachedPod, list: ConfigList, signal: AbortSignal, stage?: Stage): Promise<PodAddresses> {
     try {
+      // Detaching goes on with whatever is there.
+      if (this.#d.check?.refuses === true) await checkPlugins(this.#d, binariesOf(list));
       const attachment = this.#attachmentOf(pod, list);
       const d = this.#networkDeps(stage, `attach to network ${list.name}`);
       const result = await addNetwork(d, list, attachment, signal);

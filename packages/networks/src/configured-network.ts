@@ -6,11 +6,33 @@ import { statusNetwork } from "@keelson/cni/network.ts";
 import { findPlugin, type PluginDeps } from "@keelson/cni/plugin.ts";
 import { watchDirectory } from "./conf-watch.ts";
 
+/** Knows which plugins have published flaws. */
+export interface PluginCheck {
+  /** To be called before plugins are used. Never throws. */
+  look(programs: readonly { readonly path: string }[]): Promise<void>;
+  /** Why a plugin that was looked at must not be used, and what would help; undefined when it may. */
+  refusal(path: string): string | undefined;
+  /** Whether there is any. */
+  readonly refuses: boolean;
+}
+
 export interface ConfiguredNetworkDeps extends PluginDeps {
+  readonly check?: PluginCheck;
   readonly log: Log;
   readonly confDir: string;
   /** A clock that only goes forward, in ms. */
   nowMs(): number;
+}
+
+/** Finds a list's plugins. Throws FailedPrecondition when one is missing, or must not be used. */
+export async function checkPlugins(d: PluginDeps & { check?: PluginCheck }, types: Iterable<string>): Promise<void> {
+  const files: string[] = [];
+  for (const type of types) files.push(await findPlugin(d, type));
+  await d.check?.look(files.map((path) => ({ path })));
+  for (const file of files) {
+    const refusal = d.check?.refusal(file);
+    if (refusal !== undefined) throw new StatusError(Code.FailedPrecondition, refusal);
+  }
 }
 
 /** How old the known status may be before it is renewed, in ms. A kubelet asks about every 5 s. */
@@ -132,7 +154,7 @@ export class ConfiguredNetwork {
 
   async #probePlugins(list: ConfigList): Promise<void> {
     try {
-      for (const type of binariesOf(list)) await findPlugin(this.#d, type);
+      await checkPlugins(this.#d, binariesOf(list));
     } catch (error) {
       this.#setProblem(list, messageOf(error));
       return;
@@ -173,7 +195,7 @@ export class ConfiguredNetwork {
 /**
  * The binaries that a list needs: its plugins, and the IPAM plugins that those will call (SPEC.md section 1, `ipam`).
  */
-function binariesOf(list: ConfigList): Set<string> {
+export function binariesOf(list: ConfigList): Set<string> {
   const types = new Set<string>();
   for (const { type, raw } of list.plugins) {
     types.add(type);

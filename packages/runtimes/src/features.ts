@@ -10,6 +10,8 @@ import { isRunsc } from "./handler-section.ts";
 
 /** How much of a runtime's answer is read, in bytes; runc's has 8 KiB. */
 const maxAnswerBytes = 256 * 1024;
+/** How much of what it says about itself is kept, in characters. */
+const maxVersionAnswer = 4096;
 const defaultAnswerTimeoutMs = 5000;
 /** How long to wait before asking again a runtime that did not answer. */
 const retryAfterMs = 60_000;
@@ -39,7 +41,7 @@ export function userNamespacesInVersion(answer: string): boolean {
 
 /** The version in what a runtime or a shim prints about itself; empty when there is none. */
 export function versionIn(answer: string): string {
-  return /\bversion:?\s+v?((?:release-)?\d[-\w.~+]{0,63})/i.exec(answer.slice(0, 4096))?.[1] ?? "";
+  return /\bversion:?\s+v?((?:release-)?\d[-\w.~+]{0,63})/i.exec(answer.slice(0, maxVersionAnswer))?.[1] ?? "";
 }
 
 export interface HandlerFeaturesOptions {
@@ -67,7 +69,8 @@ export interface HandlerFeaturesOptions {
 interface Known {
   /** Identifies the binaries that were asked. */
   readonly identity: string;
-  readonly version: string;
+  /** The beginning of what it says about itself. */
+  readonly answer: string;
   readonly userNamespaces: boolean;
   /** Why the binary cannot be run; undefined when it can. */
   readonly problem: string | undefined;
@@ -76,7 +79,7 @@ interface Known {
 /** What a runtime handler is and can do on this machine; asked again when its binary has been replaced. */
 export class HandlerFeatures {
   readonly #o: HandlerFeaturesOptions;
-  #known: Known = { identity: "", version: "", userNamespaces: false, problem: undefined };
+  #known: Known = { identity: "", answer: "", userNamespaces: false, problem: undefined };
   #asking: Promise<void> | undefined;
   #retryAtMs = 0;
 
@@ -101,7 +104,12 @@ export class HandlerFeatures {
 
   /** Empty when it does not say. */
   get version(): string {
-    return this.#known.version;
+    return versionIn(this.#known.answer);
+  }
+
+  /** The beginning of what it says about itself; undefined when it has not answered. */
+  get answer(): string | undefined {
+    return this.#known.identity === "" ? undefined : this.#known.answer;
   }
 
   /** Why it cannot be run; undefined as far as is known when it can. */
@@ -132,13 +140,13 @@ export class HandlerFeatures {
       const asked = answerOf(path, type === "oci" ? [...args, "--version"] : ["-v"], this.#o);
       const [own, called] = await Promise.all([asked, runtime === undefined ? "" : this.#featuresOf(runtime, asked)]);
       const userNamespaces = userNamespacesInFeatures(called) ?? userNamespacesInVersion(called);
-      this.#known = { identity, version: versionIn(own), userNamespaces, problem: undefined };
+      this.#known = { identity, answer: own.slice(0, maxVersionAnswer), userNamespaces, problem: undefined };
     } catch (error) {
       if (ending?.aborted === true) return;
       this.#retryAtMs = performance.now() + retryAfterMs;
       const problem = messageOf(error);
       const isNew = problem !== this.#known.problem;
-      this.#known = { identity: "", version: "", userNamespaces: false, problem };
+      this.#known = { identity: "", answer: "", userNamespaces: false, problem };
       if (isNew) this.#o.log.warn({ handler: name, err: error }, `runtime handler ${name}: ${problem}`);
     }
   }

@@ -10,6 +10,7 @@ import type { HostFacts } from "@keelson/plan/host-facts.ts";
 import * as v from "valibot";
 import { findBinary } from "./find-program.ts";
 import { handlerSection } from "./handler-section.ts";
+import type { ProgramCheck } from "./program-check.ts";
 import { openRuntimes } from "./runtimes.ts";
 
 const v2: CgroupLayout = { kind: "v2", root: "/sys/fs/cgroup", hierarchies: [] };
@@ -34,8 +35,13 @@ function withPrograms(t: TestContext, ...names: string[]) {
   };
   const paths = Object.fromEntries(["conmon", ...names].map((name) => [name, program(name)]));
   t.after(() => rmSync(dir, { recursive: true }));
-  const open = ({ conmon = paths["conmon"]!, default_runtime: defaultRuntime, runtimes = {} }: Table, cgroups = v2) =>
+  const open = (
+    { conmon = paths["conmon"]!, default_runtime: defaultRuntime, runtimes = {} }: Table,
+    cgroups = v2,
+    check?: ProgramCheck,
+  ) =>
     openRuntimes({
+      check,
       settings: { conmon, defaultRuntime, sections: v.parse(v.record(v.string(), handlerSection), runtimes) },
       paths: { state: join(dir, "state") },
       host,
@@ -48,6 +54,30 @@ function withPrograms(t: TestContext, ...names: string[]) {
 function hasCode(code: number, message: RegExp) {
   return (e: unknown) => e instanceof StatusError && e.code === code && message.test(e.message);
 }
+
+test("a handler whose runtime or monitor must not be used takes no new pods, and stays for those that run", async (t) => {
+  const { paths, open } = withPrograms(t, "crun", "runc");
+  const refused = new Set([paths["crun"]]);
+  const looked: string[] = [];
+  const runtimes = open({ runtimes: { crun: { path: paths["crun"] }, runc: { path: paths["runc"] } } }, v2, {
+    look: (programs) => (looked.push(...programs.map(({ path }) => path)), Promise.resolve()),
+    refusal: (path) => (refused.has(path) ? `${path} has known holes` : undefined),
+  });
+  await runtimes.refreshFacts();
+  for (const path of Object.values(paths)) assert.ok(looked.includes(path), path);
+  assert.throws(
+    () => runtimes.handler("crun"),
+    hasCode(Code.FailedPrecondition, /handler crun: .*crun has known holes/),
+  );
+  assert.equal(runtimes.handler("runc").refusal(), undefined);
+  assert.match(runtimes.handlerOf("crun").refusal()!, /crun has known holes/);
+  assert.match(runtimes.problem()!, /crun has known holes/);
+  refused.add(paths["conmon"]);
+  assert.throws(
+    () => runtimes.handler("runc"),
+    hasCode(Code.FailedPrecondition, /handler runc: .*conmon has known holes/),
+  );
+});
 
 test("crun is the default before runc; a pod may name either", (t) => {
   const { paths, open } = withPrograms(t, "crun", "runc");

@@ -18,6 +18,7 @@ import {
 } from "./handler-section.ts";
 import { type HandlerSettings, settingsOf } from "./handler-settings.ts";
 import { OciRuntime } from "./oci.ts";
+import type { ProgramCheck, ProgramToCheck } from "./program-check.ts";
 import { RunscRuntime } from "./runsc.ts";
 import { exitsDir, runtimeRoot, shimAddress, shimDir, type StatePath } from "./runtime-paths.ts";
 import type { Runtime } from "./runtime.ts";
@@ -41,6 +42,8 @@ export interface Handler {
   refreshFacts(): Promise<void>;
   /** Why it cannot create containers now, and what would help; undefined as far as is known when it can. */
   problem(): string | undefined;
+  /** The part of that which is a choice of the administrator: its programs have known holes, and are refused. */
+  refusal(): string | undefined;
 }
 
 /** A handler whose programs are missing. */
@@ -186,6 +189,8 @@ export interface RuntimesOptions {
   readonly log: Log;
   /** When it aborts, no runtime is asked for its facts any more. */
   readonly ending?: AbortSignal | undefined;
+  /** Without it, no program is checked for known holes. */
+  readonly check?: ProgramCheck | undefined;
 }
 
 /**
@@ -236,7 +241,7 @@ function openHandler(maker: Maker, config: HandlerConfig): Attempt {
 }
 
 /** Throws FailedPrecondition for programs and files that are missing. */
-function makeHandler({ paths, host, cgroups, log, conmon, ending }: Maker, config: HandlerConfig): Handler {
+function makeHandler({ paths, host, cgroups, log, conmon, ending, check }: Maker, config: HandlerConfig): Handler {
   const { name, type, args } = config;
   const missing = (what: string, program: string, key: string) =>
     new StatusError(
@@ -271,6 +276,13 @@ function makeHandler({ paths, host, cgroups, log, conmon, ending }: Maker, confi
           ["runtime", path],
         ]
       : [["shim", path], ...(called === undefined ? [] : [["runtime", called] as [string, string]])];
+  /** A shim has a version of its own, and is in no table. */
+  const checked = (): ProgramToCheck[] =>
+    programs
+      .filter(([what]) => what !== "shim")
+      .map(([, file]) => ({ path: file, answer: file === path ? features.answer : undefined }));
+  const refusal = () =>
+    checked().reduce<string | undefined>((why, file) => why ?? check?.refusal(file.path), undefined);
   return {
     name,
     type,
@@ -284,8 +296,12 @@ function makeHandler({ paths, host, cgroups, log, conmon, ending }: Maker, confi
     get version() {
       return features.version;
     },
-    refreshFacts: () => features.refresh(),
-    problem: () => goneOf(programs) ?? features.problem,
+    async refreshFacts() {
+      await features.refresh();
+      await check?.look(checked());
+    },
+    problem: () => goneOf(programs) ?? features.problem ?? refusal(),
+    refusal,
   };
 }
 
@@ -296,7 +312,7 @@ function goneOf(programs: readonly (readonly [what: string, path: string])[]): s
 }
 
 function makeRuntime(
-  { paths, host, cgroups, log }: Omit<Maker, "conmon" | "ending">,
+  { paths, host, cgroups, log }: Omit<Maker, "conmon" | "ending" | "check">,
   config: HandlerConfig,
   found: { path: string; root: string; monitor: string; called: string | undefined },
 ): Runtime {

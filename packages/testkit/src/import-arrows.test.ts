@@ -57,7 +57,7 @@ const engineRooms: readonly (readonly string[])[] = [
   ["pod"],
   ["container"],
   ["capabilities.ts"],
-  ["machine", "cdi"],
+  ["machine", "cdi", "holes"],
   ["records", "tally.ts"],
   ["operations.ts", "progress.ts"],
 ];

@@ -101,6 +101,10 @@ export const defaultConfigFile = `# Configuration of keelsond. Every key is opti
 # Results of ADD, kept for DEL; default ROOT/cni.
 # cache_dir = "/var/lib/keelson/cni"
 
+[security]
+# Whether to refuse runtimes, monitors and CNI plugins that have published flaws (docs/security.md). Pods that run go on.
+# refuse_known_vulnerable = false
+
 [metrics]
 # Where keelsond serves its own metrics for Prometheus, at /metrics; by default nowhere. There is no password:
 # use the loopback, or a network that you trust.

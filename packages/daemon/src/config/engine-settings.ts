@@ -25,6 +25,7 @@ export function engineSettings(config: Config): EngineSettings {
       classFiles: { blockIo: containers.blockio_config_file, rdt: containers.rdt_config_file },
     },
     cdiSpecDirs: config.cdi.spec_dirs,
+    security: { refuseKnownVulnerable: config.security.refuse_known_vulnerable },
     timeouts: { createMs: timeouts.create * 1000, stopMs: timeouts.stop * 1000, cleanupMs: timeouts.cleanup * 1000 },
   };
 }

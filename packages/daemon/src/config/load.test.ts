@@ -36,7 +36,7 @@ test("the default file, with every key uncommented, is valid and shows the defau
 });
 
 test("the default file names every key of the schema", () => {
-  const { root, log, registry, images, pods, containers, cni, streaming, timeouts } = parseConfig({}, "none");
+  const { root, log, registry, images, pods, containers, cni, security, streaming, timeouts } = parseConfig({}, "none");
   for (const key of Object.keys({
     root,
     ...log,
@@ -45,6 +45,7 @@ test("the default file names every key of the schema", () => {
     ...pods,
     ...containers,
     ...cni,
+    ...security,
     ...streaming,
     ...timeouts,
   })) {

@@ -111,6 +111,13 @@ export const configSchema = v.strictObject({
     }),
     {},
   ),
+  security: v.optional(
+    v.strictObject({
+      /** Whether programs with published flaws are refused, and not only named. */
+      refuse_known_vulnerable: v.optional(v.boolean(), false),
+    }),
+    {},
+  ),
   metrics: v.optional(
     v.strictObject({
       /** Without it, metrics are not served. */

@@ -53,6 +53,9 @@ export async function createContainer(
   refuseUnreadable("pod sandbox", pod);
   const image = requireImage(d, config);
   const handler = d.runtimes.handlerOf(pod.handler);
+  const refusal = handler.refusal();
+  if (refusal !== undefined)
+    throw new StatusError(Code.FailedPrecondition, `runtime handler ${handler.name}: ${refusal}`);
   const plan = planContainer({
     config,
     pod: pod.plan,

@@ -71,7 +71,24 @@ function verboseInfo(d: Deps): Record<string, string> {
     cgroupVersion: d.host.cgroupVersion,
     defaultRuntime: d.runtimes.defaultName ?? "",
   };
-  return { config: JSON.stringify(config), host: JSON.stringify(d.host), runtimes: JSON.stringify(runtimesInfo(d)) };
+  return {
+    config: JSON.stringify(config),
+    host: JSON.stringify(d.host),
+    knownHoles: JSON.stringify(knownHolesInfo(d)),
+    runtimes: JSON.stringify(runtimesInfo(d)),
+  };
+}
+
+/** By the program's path. */
+function knownHolesInfo(d: Deps): object {
+  return Object.fromEntries(
+    d.holes
+      .found()
+      .map(({ path, program, version, holes }) => [
+        path,
+        { program, version, holes: holes.map(({ advisories, fixedIn, means }) => ({ advisories, fixedIn, means })) },
+      ]),
+  );
 }
 
 /** What `keelctl runtimes` shows, by handler name, including those that cannot be used and why. */

@@ -200,6 +200,7 @@ export class FakeNode extends FakeMachine implements Disposable {
           root: `/run/${name}`,
           settings: defaultHandlerSettings,
           problem: () => undefined,
+          refusal: () => undefined,
         };
       });
     return joinParts({
@@ -220,6 +221,7 @@ export class FakeNode extends FakeMachine implements Disposable {
       containerHost: fakeContainerHost(this),
       runtimes: new Runtimes(handlers, "crun"),
       network: fakeNetwork(this),
+      holes: { found: () => [] },
       images: fakeImages(this),
       puller: {
         pull: () => Promise.reject(new StatusError(Code.Unavailable, "this machine has no registry")),

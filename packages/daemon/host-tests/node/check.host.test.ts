@@ -368,7 +368,7 @@ test("what is missing of a pod and a container that should run is told", { skip 
   await node.stop();
   process.kill(monitor, "SIGKILL");
   fs.writeFileSync(join(node.state, "containers", container, "process.json"), '{"args":["s');
-  fs.rmSync(join(node.state, "pods", pod.id, "hosts"));
+  fs.rmSync(join(node.state, "pods", pod.id, "etc/hosts"));
   const found = whats(await check(node)).join("\n");
   assert.match(found, /^container: its monitor, process \d+, is gone without an exit code$/m);
   assert.match(found, /^container: .*process\.json: is no JSON/m);

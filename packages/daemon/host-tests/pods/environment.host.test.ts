@@ -1,7 +1,7 @@
 // What the containers of a pod share: names, network, namespaces, cgroup.
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, readlinkSync, statSync, writeFileSync } from "node:fs";
 import { connect } from "node:net";
 import { hostname } from "node:os";
 import { after, before, describe, test } from "node:test";
@@ -87,6 +87,24 @@ describe("a pod", { skip, concurrency: 3 }, () => {
           assert.match(await node.output(id, "ip -o addr show eth0"), new RegExp(`inet ${ip}/16`));
           assert.match(await node.output(id, "ip -o addr show lo"), /inet 127\.0\.0\.1\/8/);
           await node.output(id, `ping -c 1 -W 2 ${hostAddress}`);
+        },
+        runtime,
+      );
+    });
+
+    test(`has a bounded file system for the files of its own that a container may write, with ${runtime}`, async () => {
+      await inPod(
+        {},
+        async (pod) => {
+          const noCapabilities = { securityContext: { capabilities: { dropCapabilities: ["ALL"] } } };
+          const id = await node.runContainer(pod, script("sleep 600", noCapabilities));
+          const fill = "for f in hosts hostname resolv.conf; do head -c 8388608 /dev/zero >>/etc/$f; done";
+          assert.notEqual((await node.exec(id, fill)).exitCode, 0);
+          const dir = `${node.state}/pods/${pod.id}/etc`;
+          const bytes = readdirSync(dir).reduce((sum, name) => sum + statSync(`${dir}/${name}`).size, 0);
+          assert.ok(bytes > 512 * 1024 && bytes < 2 * 1024 * 1024, `${bytes} bytes`);
+          // Only the files are full: the pod takes containers and commands as before.
+          assert.equal(await node.output(await node.runContainer(pod, "sleep 600"), "echo well >/dev/shm/x"), "");
         },
         runtime,
       );

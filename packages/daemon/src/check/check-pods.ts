@@ -1,6 +1,6 @@
 import { existsSync, rmSync } from "node:fs";
 import { podDir } from "@keelson/engine/records/paths.ts";
-import { podFiles } from "@keelson/engine/records/pod-files.ts";
+import { etcFiles, podFiles } from "@keelson/engine/records/pod-files.ts";
 import type { PodRecord } from "@keelson/engine/records/pod-record.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
 import { statfs } from "@keelson/linux/file.ts";
@@ -24,7 +24,8 @@ export function checkPods(view: StoreView): Finding[] {
 }
 
 function checkPod(view: StoreView, { id, plan, init }: PodRecord, mounts: ReadonlySet<string>): Finding[] {
-  const files = podFiles(podDir(view.paths, id));
+  const dir = podDir(view.paths, id);
+  const files = podFiles(dir);
   const finding = (what: string, means: string, repair?: Repair): Finding => ({
     about: "pod",
     where: shortId(id),
@@ -49,7 +50,7 @@ function checkPod(view: StoreView, { id, plan, init }: PodRecord, mounts: Readon
         "containers made from now on get a /dev/shm on the host's disk; remove the pod",
       ),
     );
-  for (const file of [files.hosts, files.hostname, files.resolvConf]) {
+  for (const file of Object.values(etcFiles(dir))) {
     if (!existsSync(file))
       found.push(finding(`${file} is missing`, "no container can be made in it any more; remove the pod"));
   }

@@ -29,7 +29,7 @@ import type { ContainerRecord, MountedImage } from "../records/container-record.
 import { type ContainerEvent, containerTransition } from "../records/container-state.ts";
 import { creationTimeNs } from "../records/creation-time.ts";
 import { podDir } from "../records/paths.ts";
-import { podFiles } from "../records/pod-files.ts";
+import { etcFiles, podFiles } from "../records/pod-files.ts";
 import type { PodRecord } from "../records/pod-record.ts";
 import { configHash } from "./config-hash.ts";
 import { inStages } from "./in-stages.ts";
@@ -130,7 +130,7 @@ async function bringUp(d: Deps, c: NewContainer, signal: AbortSignal, stage: Sta
     stage("label its files");
     await d.containerHost.relabel(filesToLabel(d, c.plan, unbound), c.plan.seLinux.mount, signal);
   }
-  const ownFiles = [files.hosts, files.hostname, files.resolvConf];
+  const ownFiles = Object.values(etcFiles(podDir(d.paths, pod.id)));
   const bound = await bindSources(d, {
     plan: c.plan,
     idMap,
@@ -161,11 +161,11 @@ async function bringUp(d: Deps, c: NewContainer, signal: AbortSignal, stage: Sta
 
 /** The pod's files, the container's own volumes, and the mounts whose config asks for it. */
 function filesToLabel(d: Deps, plan: ContainerPlan, mountSources: readonly string[]): string[] {
-  const { hosts, hostname, resolvConf, shm } = podFiles(podDir(d.paths, plan.podId));
+  const dir = podDir(d.paths, plan.podId);
   const ofMounts = mountSources.filter(
     (_, i) => plan.mounts[i]!.relabel === true || plan.mounts[i]!.source.is === "volume",
   );
-  return [hosts, hostname, resolvConf, shm, ...ofMounts];
+  return [...Object.values(etcFiles(dir)), podFiles(dir).shm, ...ofMounts];
 }
 
 /**

@@ -14,7 +14,7 @@ import { maxUserFileBytes, resolveUser } from "@keelson/plan/user.ts";
 import type { PrivilegedDevices } from "@keelson/runtimes/handler-settings.ts";
 import { isAppArmorProfileLoaded } from "../machine/apparmor.ts";
 import { readRootFile } from "../machine/root-file.ts";
-import { ownNamespaces, podFiles } from "../records/pod-files.ts";
+import { etcFiles, ownNamespaces, podFiles } from "../records/pod-files.ts";
 
 /** Where the facts for a container's spec come from. */
 export interface SpecSources {
@@ -51,9 +51,7 @@ export function collectSpecInput(s: SpecSources): ContainerSpecInput {
     ),
     namespacePaths: namespacePaths(s, files),
     podFiles: {
-      hosts: files.hosts,
-      hostname: files.hostname,
-      resolvConf: files.resolvConf,
+      ...etcFiles(s.podDir),
       shm: pod.ipc === "own" ? files.shm : "/dev/shm",
       sysfs: files.sysfs,
     },

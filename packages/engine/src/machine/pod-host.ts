@@ -1,4 +1,13 @@
-import { chmodSync, chownSync, copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join } from "node:path";
 import { namingFile } from "@keelson/base/exhaustion.ts";
 import { wrapError } from "@keelson/base/status.ts";
@@ -18,7 +27,7 @@ import { planPodCgroup, planSandboxCgroup, type PodCgroup } from "@keelson/plan/
 import { hostnameFile, hostsFile } from "@keelson/plan/pod-files.ts";
 import type { PodPlan } from "@keelson/plan/pod-plan.ts";
 import { hostRootOf, nobodyOf } from "@keelson/plan/user-namespace.ts";
-import { podFiles, sandboxBundle } from "../records/pod-files.ts";
+import { etcFiles, podFiles, sandboxBundle } from "../records/pod-files.ts";
 
 /** What a pod needs from the machine, apart from its network. Unit tests use a fake. */
 export interface PodHost {
@@ -57,9 +66,11 @@ export class LinuxPodHost implements PodHost {
     const files = podFiles(dir);
     makeDirectories(dir, 0o700);
     await createPodNamespaces(plan, files);
-    writeText(files.hostname, hostnameFile(plan.hostname));
-    writeResolvConf(plan, files.resolvConf);
-    giveToRoot(plan, files.hostname, files.resolvConf);
+    mountEtc(files.etc, plan);
+    const { hostname, resolvConf } = etcFiles(dir);
+    writeText(hostname, hostnameFile(plan.hostname));
+    writeResolvConf(plan, resolvConf);
+    giveToRoot(plan, hostname, resolvConf);
     if (plan.ipc === "own") mountShm(files.shm, plan);
     if (plan.userNamespace !== undefined && plan.network === "host") bindSysfs(files.sysfs);
   }
@@ -102,7 +113,7 @@ export class LinuxPodHost implements PodHost {
     const hostNetwork = plan.network === "host";
     const hostHosts = hostNetwork ? { hostHosts: readFileSync("/etc/hosts", "utf8") } : {};
     const text = hostsFile({ hostname: plan.hostname, ips, hostNetwork, ...hostHosts });
-    const { hosts } = podFiles(this.#dirOf(plan.id));
+    const { hosts } = etcFiles(this.#dirOf(plan.id));
     writeText(hosts, text);
     giveToRoot(plan, hosts);
     return Promise.resolve();
@@ -235,6 +246,26 @@ function letThrough({ userNamespace }: PodPlan, ...dirs: string[]): void {
 function bindSysfs(target: string): void {
   mkdirSync(target, { mode: 0o755 });
   bindMount("/sys", target, { readonly: true, propagation: "private" });
+}
+
+/** Room for what containers add to their pod's files, such as names in /etc/hosts, in bytes. */
+const etcRoomBytes = 1024 * 1024;
+
+/** A file system of its own: what a container writes to these files fills that, and not the node's /run. */
+function mountEtc(target: string, { resolvConf = "" }: PodPlan): void {
+  mkdirSync(target, { mode: 0o755 });
+  const sizeBytes = etcRoomBytes + sizeOf("/etc/hosts") + sizeOf("/etc/resolv.conf") + Buffer.byteLength(resolvConf);
+  mount({
+    source: "etc",
+    target,
+    fstype: "tmpfs",
+    flags: MS.NOSUID | MS.NODEV | MS.NOEXEC,
+    data: `mode=755,size=${sizeBytes},nr_inodes=16`,
+  });
+}
+
+function sizeOf(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 }
 
 function mountShm(target: string, { shmSizeBytes, userNamespace }: PodPlan): void {

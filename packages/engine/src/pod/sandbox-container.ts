@@ -5,7 +5,7 @@ import { sandboxSpec } from "@keelson/plan/sandbox-spec.ts";
 import type { RunningProcesses, RuntimeContainer } from "@keelson/runtimes/runtime.ts";
 import type { Deadlines, Handlers, Machine, Records } from "../capabilities.ts";
 import { podDir } from "../records/paths.ts";
-import { ownNamespaces, podFiles, sandboxBundle } from "../records/pod-files.ts";
+import { etcFiles, ownNamespaces, podFiles, sandboxBundle } from "../records/pod-files.ts";
 import type { PodRecord } from "../records/pod-record.ts";
 
 /** What a runtime needs to know about the container that is a pod's sandbox. */
@@ -36,14 +36,15 @@ export async function startSandbox(
 ): Promise<void> {
   const { runtime, settings } = d.runtimes.handlerOf(pod.handler);
   const container = sandboxContainerOf(d, pod);
-  const files = podFiles(podDir(d.paths, pod.id));
+  const dir = podDir(d.paths, pod.id);
+  const files = podFiles(dir);
   const rootfsPath = await d.podHost.makeSandboxRootfs(pod.plan);
   const spec = sandboxSpec({
     pod: pod.plan,
     host: d.host,
     rootfsPath,
     namespacePaths: ownNamespaces(pod.plan, files),
-    podFiles: files,
+    podFiles: { ...etcFiles(dir), shm: files.shm },
     resources: pod.config.linux?.resources,
     annotationGlobs: settings.annotations,
   });

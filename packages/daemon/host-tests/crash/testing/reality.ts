@@ -53,7 +53,7 @@ async function whatShouldBe(crash: CrashNode, pods: readonly PodSandbox[], conta
   for (const { id, state } of pods) {
     if (state !== PodSandboxState.SANDBOX_READY) continue;
     const { network, pid, ipc, usernsOptions } = (await crash.podStatus(id)).linux!.namespaces!.options!;
-    for (const kind of ["directory state/pods", "mount utsns"]) must.add(`${kind} ${id}`);
+    for (const kind of ["directory state/pods", "mount etc", "mount utsns"]) must.add(`${kind} ${id}`);
     if (ipc === NamespaceMode.POD) for (const kind of ["mount ipcns", "mount shm"]) must.add(`${kind} ${id}`);
     if (crash.sandbox === "container") for (const kind of containerKinds(crash)) must.add(`${kind} ${id}`);
     else if (pid === NamespaceMode.POD)

@@ -109,6 +109,32 @@ for (const transport of ["spdy", "websocket"]) {
   });
 }
 
+test("an answer is whole for a client that reads slowly and still sends when the pod has hung up", async (t) => {
+  const answer = 5_000_000;
+  const options: FakeStreamingOptions = {
+    forward: (_, connection) => {
+      connection.resume();
+      connection.end(Buffer.alloc(answer), () => connection.destroy());
+    },
+  };
+  const { code, err } = await withForward(t, ["pod1", ":80"], options, async (portOf) => {
+    const socket = connect({ port: await portOf(80), host: "127.0.0.1", allowHalfOpen: true });
+    socket.on("error", () => {});
+    const sending = setInterval(() => socket.write("more"), 5);
+    let length = 0;
+    socket.on("data", (bytes: Buffer) => {
+      length += bytes.length;
+      socket.pause();
+      setTimeout(() => socket.resume(), 5);
+    });
+    await new Promise((resolve) => socket.once("close", resolve).once("end", resolve));
+    clearInterval(sending);
+    socket.destroy();
+    assert.equal(length, answer);
+  });
+  assert.deepEqual({ code, err }, { code: 0, err: "" });
+});
+
 test("a client that vanishes leaves nothing", async (t) => {
   const ended = Promise.withResolvers<void>();
   await withForward(

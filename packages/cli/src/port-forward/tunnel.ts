@@ -88,7 +88,11 @@ async function join(client: Duplex, data: Duplex): Promise<void> {
   client.on("error", () => {});
   client.on("close", () => void data.destroy());
   data.on("close", () => {
-    if (data.errored !== null) client.destroy();
+    if (data.errored === null) return;
+    if (!data.readableEnded) client.destroy();
+    // The pod has said all and takes no more. What the client still sends is read, and discarded: closed with bytes
+    // unread, its connection would be reset, and lose what it has not taken yet.
+    else client.resume();
   });
   client.pipe(data);
   data.pipe(client);

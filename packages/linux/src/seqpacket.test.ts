@@ -61,3 +61,18 @@ test("a writer that waits for room is let go when the peer closes", async (t) =>
   assert.deepEqual(await packetsOf(ours), lines);
   await writing;
 });
+
+test("it closes by itself when the peer takes no more and all that it had sent is read", async (t) => {
+  for (const isReadFirst of [true, false]) {
+    const { ours, theirs } = pair(t);
+    await write(theirs, lines);
+    theirs.destroy();
+    await once(theirs, "close");
+    const closed = once(ours, "close");
+    if (isReadFirst) await packetsOf(ours);
+    await write(ours, ["nobody reads this"]);
+    if (!isReadFirst) assert.deepEqual(await packetsOf(ours), lines);
+    await closed;
+    assert.equal(ours.errored, null);
+  }
+});

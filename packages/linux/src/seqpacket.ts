@@ -20,7 +20,7 @@ export function seqpacketPair(): { a: number; b: number } {
 /**
  * A connected unix packet socket, SOCK_SEQPACKET (unix(7)), which net.Socket does not support. Each chunk that is read
  * or written is one packet; `end()` shuts down our direction. When the peer takes no more, what is written is discarded,
- * and what it had sent can still be read to its end. Other errors are SystemErrors.
+ * what it had sent can still be read to its end, and then the socket closes. Other errors are SystemErrors.
  */
 export class SeqpacketSocket extends Duplex {
   readonly #fd: number;
@@ -100,6 +100,14 @@ export class SeqpacketSocket extends Duplex {
     this.#ask();
   }
 
+  /** Nothing more can be written, and it closes when everything is read. */
+  #refused(): void {
+    this.#isRefused = true;
+    const close = () => setImmediate(() => this.destroy());
+    if (this.readableEnded) close();
+    else this.once("end", close);
+  }
+
   #send(): void {
     const writing = this.#writing;
     if (writing === undefined) return;
@@ -112,7 +120,7 @@ export class SeqpacketSocket extends Duplex {
       }
     } catch (caught) {
       // An error here would end the reading, too.
-      if (isErrno(caught, "EPIPE") || isErrno(caught, "ECONNRESET")) this.#isRefused = true;
+      if (isErrno(caught, "EPIPE", "ECONNRESET")) this.#refused();
       else error = caught as Error;
     }
     this.#writing = undefined;

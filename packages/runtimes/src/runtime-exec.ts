@@ -1,3 +1,4 @@
+import { randomInt } from "node:crypto";
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { Code, StatusError } from "@keelson/base/status.ts";
@@ -48,7 +49,8 @@ interface RuntimeExecOptions {
 /** Runs commands in containers with `RUNTIME exec`, and waits for them. */
 export class RuntimeExec {
   readonly #o: RuntimeExecOptions;
-  #execs = 0;
+  /** The files of an earlier daemon's commands, which may still be being ended, have other numbers. */
+  #execs = randomInt(2 ** 47);
 
   constructor(options: RuntimeExecOptions) {
     this.#o = options;

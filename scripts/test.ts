@@ -13,6 +13,7 @@
 import { join } from "node:path";
 import { reexecInSandbox } from "../packages/testkit/src/host-sandbox.ts";
 import { leftBehind, takeSnapshot } from "../packages/testkit/src/leaks.ts";
+import { BuiltPrograms } from "./test/built-programs.ts";
 import { hasFailed, hostRun, printSummary, runTests, unitRun } from "./test/run-tests.ts";
 import { runStaticChecks } from "./test/static-checks.ts";
 import { findTestFiles } from "./test/test-files.ts";
@@ -38,9 +39,12 @@ async function main(): Promise<number> {
   if (unit.length + host.length === 0) failures.push(`no test file has ${parts.join(" or ")} in its path`);
   // The sandbox's /run is in memory.
   using unitTests = unitRun(unit, { ...process.env, TMPDIR: "/run" });
+  using programs =
+    host.length > 0 && process.env["KEELSON_TEST_BUILT"] === undefined ? new BuiltPrograms(root) : undefined;
+  const hostTests = hostRun(root, host, { ...process.env, ...programs?.env });
   const [problems, counts] = await Promise.all([
     parts.length === 0 ? runStaticChecks(root) : [],
-    runTests([unitTests, hostRun(root, host)]),
+    runTests([unitTests, hostTests]),
   ]);
   failures.push(...problems);
   counts.tests++;

@@ -90,7 +90,11 @@ export function makeLayer(
   const { compression = "gzip", format = "oci" } = options;
   const archive = Buffer.isBuffer(content) ? content : tar(content);
   const bytes =
-    compression === "gzip" ? gzipSync(archive) : compression === "zstd" ? zstdCompressSync(archive) : archive;
+    compression === "gzip"
+      ? gzipSync(archive, { level: 1 })
+      : compression === "zstd"
+        ? zstdCompressSync(archive)
+        : archive;
   return { ...blob(mediaTypes[format].layer[compression], bytes), diffId: digestOf(archive), tar: archive };
 }
 

@@ -1,21 +1,21 @@
 // A network file system whose server is gone: whoever touches it is held by the kernel, and no signal ends that.
 import assert from "node:assert/strict";
 import { join } from "node:path";
-import { after, before, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import { SecurityProfile_ProfileType } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { run } from "@keelson/linux/run.ts";
 import { DeadMount } from "@keelson/testkit/dead-mount.ts";
 import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
+import { shareNode } from "../testing/shared-node.ts";
 import { rejectsWith, TestNode } from "../testing/test-node.ts";
+
+const useNode = shareNode();
 
 describe("a dead mount", { skip }, () => {
   let node: TestNode;
-  before(async () => {
-    node = await TestNode.start();
-  });
-  after(() => node[Symbol.asyncDispose]());
+  useNode((shared) => void (node = shared));
 
   /** While the callback runs there is a dead mount; it is told whether calls are answered meanwhile. */
   async function withDeadMount(name: string, body: (mount: DeadMount) => Promise<void>): Promise<void> {

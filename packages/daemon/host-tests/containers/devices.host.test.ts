@@ -1,29 +1,47 @@
 // Devices in a container: looked at from inside.
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, describe } from "node:test";
+import { describe } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import { NamespaceMode } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { controllerDir, detectCgroups } from "@keelson/linux/cgroup.ts";
 import { eachRuntime, skipFor, testFor } from "../testing/each-runtime.ts";
+import { shareNode } from "../testing/shared-node.ts";
 import { type Pod, rejectsWith, sectionLike, TestNode } from "../testing/test-node.ts";
 
 /** Every runtime lets containers use /dev/null and its like; /dev/fuse is none of them. */
 const opens = (path: string) =>
   `(: < ${path}) 2>/dev/null && echo readable || echo not readable; (: > ${path}) 2>/dev/null && echo writable || echo not writable`;
 
+/** Handlers whose privileged containers do not have the host's devices; with those of the second kind they may make them. */
+const bare = "privileged_without_host_devices = true\n";
+const handlers = eachRuntime
+  .filter((runtime) => skipFor(runtime) === false)
+  .flatMap((runtime) => [
+    sectionLike(runtime, `bare-${runtime}`, bare),
+    sectionLike(runtime, `maker-${runtime}`, `${bare}privileged_without_host_devices_all_devices_allowed = true\n`),
+  ]);
+const blockioFile = "/run/keelson-blockio.yaml";
+const useNode = shareNode({
+  config: `[containers]
+device_ownership_from_security_context = true
+pids_limit = 77
+default_ulimits = ["nofile=512:1024"]
+blockio_config_file = "${blockioFile}"
+${handlers.join("")}`,
+});
+
 for (const runtime of eachRuntime) {
   const test = testFor(runtime);
   describe(`CDI devices with ${runtime}`, { skip: skipFor(runtime), concurrency: 3 }, () => {
     let node: TestNode;
     let pod: Pod;
-    before(async () => {
-      node = await TestNode.start({ runtime });
-      mkdirSync(node.cdiDir);
-      pod = await node.runPod();
+    useNode(async (shared) => {
+      node = shared;
+      mkdirSync(node.cdiDir, { recursive: true });
+      pod = await node.runPod({}, runtime);
     });
-    after(() => node[Symbol.asyncDispose]());
 
     const write = (name: string, value: object) =>
       writeFileSync(join(node.cdiDir, name), JSON.stringify({ cdiVersion: "0.7.0", ...value }));
@@ -118,25 +136,9 @@ for (const runtime of eachRuntime) {
   describe(`devices with ${runtime}`, { skip: skipFor(runtime), concurrency: 3 }, () => {
     let node: TestNode;
     let pod: Pod;
-    let dir: string;
-    before(async () => {
-      dir = mkdtempSync("/run/keelson-classes-");
-      const config = `[containers]
-device_ownership_from_security_context = true
-pids_limit = 77
-default_ulimits = ["nofile=512:1024"]
-blockio_config_file = "${dir}/blockio.yaml"
-`;
-      const bare = "privileged_without_host_devices = true\n";
-      const handlers =
-        sectionLike(runtime, "bare", bare) +
-        sectionLike(runtime, "maker", `${bare}privileged_without_host_devices_all_devices_allowed = true\n`);
-      node = await TestNode.start({ runtime, config: config + handlers });
-      pod = await node.runPod();
-    });
-    after(async () => {
-      await node[Symbol.asyncDispose]();
-      rmSync(dir, { recursive: true });
+    useNode(async (shared) => {
+      node = shared;
+      pod = await node.runPod({}, runtime);
     });
 
     test("a device has the permissions that are asked for, under the name that is asked for", async () => {
@@ -204,14 +206,14 @@ blockio_config_file = "${dir}/blockio.yaml"
 
     test("classes of block I/O come by annotation; one that is not defined, and RDT without resctrl, are refused by name", async () => {
       writeFileSync(
-        join(dir, "blockio.yaml"),
+        blockioFile,
         "Classes:\n  slow:\n  - Devices: [/dev/loop0]\n    ThrottleReadBps: 1M\n    ThrottleWriteIOPS: 50\n",
       );
       const annotations = {
         "blockio.resources.beta.kubernetes.io/pod": "slow",
         "blockio.resources.beta.kubernetes.io/container.fast": "fast",
       };
-      const its = await node.runPod({ annotations });
+      const its = await node.runPod({ annotations }, runtime);
       const id = await node.runContainer(its, "sleep 600");
       const { cgroup } = await node.containerInfo(id);
       const layout = detectCgroups();
@@ -245,9 +247,9 @@ blockio_config_file = "${dir}/blockio.yaml"
       };
       const script = `test -e /dev/fuse && echo there; mknod /tmp/fuse c 10 229; ${opens("/tmp/fuse")}`;
       for (const [handler, expected] of [
-        ["", "there\nreadable\nwritable"],
-        ["maker", "readable\nwritable"],
-        ["bare", "not readable\nnot writable"],
+        [runtime, "there\nreadable\nwritable"],
+        [`maker-${runtime}`, "readable\nwritable"],
+        [`bare-${runtime}`, "not readable\nnot writable"],
       ] as const) {
         const its = await node.runPod(privileged, handler);
         assert.equal(await node.outputOf(its, { command: ["sh", "-c", script], ...privileged }), expected, handler);

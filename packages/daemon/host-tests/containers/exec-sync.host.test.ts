@@ -2,12 +2,13 @@
 import assert from "node:assert/strict";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import { ContainerState, NamespaceMode } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { slowness, waitFor } from "@keelson/testkit/wait.ts";
 import { eachRuntime, skipFor, testFor } from "../testing/each-runtime.ts";
+import { shareNode } from "../testing/shared-node.ts";
 import { type Pod, rejectsWith, TestNode } from "../testing/test-node.ts";
 
 /** The command lines of all processes that have a word in it. */
@@ -24,19 +25,20 @@ function processesWith(word: string): string[] {
     });
 }
 
+const useNode = shareNode();
+
 for (const runtime of eachRuntime) {
   const test = testFor(runtime);
   describe(`ExecSync with ${runtime}`, { skip: skipFor(runtime), concurrency: 3 }, () => {
     let node: TestNode;
     let pod: Pod;
     let id: string;
-    before(async () => {
-      node = await TestNode.start({ runtime });
-      pod = await node.runPod();
+    useNode(async (shared) => {
+      node = shared;
+      pod = await node.runPod({}, runtime);
       id = await node.runContainer(pod, "echo up; sleep 600");
       await node.untilLogged(id, "up");
     });
-    after(() => node[Symbol.asyncDispose]());
 
     test("gives stdout, stderr and the exit code", async () => {
       assert.deepEqual(await node.exec(id, ["echo", "-n", "hello"]), { stdout: "hello", stderr: "", exitCode: 0 });
@@ -174,7 +176,7 @@ for (const runtime of eachRuntime) {
 
     test("works in the shared PID namespace of a pod and in that of the host", async () => {
       for (const pid of [NamespaceMode.POD, NamespaceMode.NODE]) {
-        const own = await node.runPod({ linux: { securityContext: { namespaceOptions: { pid } } } });
+        const own = await node.runPod({ linux: { securityContext: { namespaceOptions: { pid } } } }, runtime);
         const inside = await node.runContainer(own, {
           command: ["sleep", "600"],
           linux: { securityContext: { namespaceOptions: { pid } } },

@@ -1,13 +1,14 @@
 // What a user learns of a container whose command cannot be executed, and what inspecting one that runs shows.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
-import { after, before, describe } from "node:test";
+import { describe } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import { ContainerConfig, ContainerState } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { fromJson } from "@keelson/cri/json.ts";
 import { busyboxImage } from "@keelson/testkit/image.ts";
 import { file } from "@keelson/testkit/tar.ts";
 import { eachRuntime, skipFor, testFor } from "../testing/each-runtime.ts";
+import { shareNode } from "../testing/shared-node.ts";
 import { imageSpec, type Pod, rejectsWith, TestNode } from "../testing/test-node.ts";
 
 /** busybox, said to be for arm64 (elf(5), e_machine). */
@@ -17,15 +18,17 @@ function foreignProgram(): Buffer {
   return bytes;
 }
 
+const useNode = shareNode();
+
 for (const runtime of eachRuntime) {
   const test = testFor(runtime);
   describe(`a container with ${runtime}`, { skip: skipFor(runtime), concurrency: 3 }, () => {
     let node: TestNode;
     let pod: Pod;
     let image: string;
-    before(async () => {
-      node = await TestNode.start({ runtime });
-      pod = await node.runPod();
+    useNode(async (shared) => {
+      node = shared;
+      pod = await node.runPod({}, runtime);
       const extra = [
         file("bin/data", "text\n", { mode: 0o644 }),
         file("bin/python-script", "#!/usr/bin/python3\n", { mode: 0o755 }),
@@ -39,7 +42,6 @@ for (const runtime of eachRuntime) {
       image = node.registry.add("library/odd-commands", "latest", busyboxImage({ extra }));
       await node.call("pullImage", { image: imageSpec(image), auth: undefined, sandboxConfig: undefined });
     });
-    after(() => node[Symbol.asyncDispose]());
 
     const cases: [what: string, command: string, exitCode: number, message: RegExp][] = [
       ["does not exist", "/no/such", 127, /^the command "\/no\/such" does not exist/],

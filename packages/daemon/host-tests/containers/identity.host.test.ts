@@ -17,6 +17,7 @@ import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { busyboxImage } from "@keelson/testkit/image.ts";
 import { file, symlink, type TarEntry } from "@keelson/testkit/tar.ts";
 import { eachRuntime, skipFor, testFor } from "../testing/each-runtime.ts";
+import { shareNode } from "../testing/shared-node.ts";
 import { imageSpec, type Pod, rejectsWith, TestNode } from "../testing/test-node.ts";
 
 const ownPid = { namespaceOptions: { pid: NamespaceMode.CONTAINER } };
@@ -48,18 +49,19 @@ function isAppArmorOn(): boolean {
   }
 }
 
+const useNode = shareNode();
+
 for (const runtime of eachRuntime) {
   const test = testFor(runtime);
   describe(`a container with ${runtime}`, { skip: skipFor(runtime), concurrency: 3 }, () => {
     let node: TestNode;
     let pod: Pod;
     let privilegedPod: Pod;
-    before(async () => {
-      node = await TestNode.start({ runtime });
-      pod = await node.runPod();
-      privilegedPod = await node.runPod({ linux: { securityContext: { privileged: true, ...ownPid } } });
+    useNode(async (shared) => {
+      node = shared;
+      pod = await node.runPod({}, runtime);
+      privilegedPod = await node.runPod({ linux: { securityContext: { privileged: true, ...ownPid } } }, runtime);
     });
-    after(() => node[Symbol.asyncDispose]());
 
     const output = (
       text: string,

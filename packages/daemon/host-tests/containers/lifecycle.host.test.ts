@@ -1,7 +1,7 @@
 // The life of pods and containers through every call, on a real daemon.
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
-import { after, before, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import {
   type ContainerConfig,
@@ -17,16 +17,16 @@ import { busyboxImage } from "@keelson/testkit/image.ts";
 import { withoutRuntime } from "@keelson/testkit/runtime-binary.ts";
 import { file } from "@keelson/testkit/tar.ts";
 import { eachRuntime, testFor } from "../testing/each-runtime.ts";
+import { shareNode } from "../testing/shared-node.ts";
 import { imageSpec, type Pod, rejectsWith, TestNode } from "../testing/test-node.ts";
 
 const unknownId = "0".repeat(64);
 
+const useNode = shareNode();
+
 describe("pods and containers", { skip }, () => {
   let node: TestNode;
-  before(async () => {
-    node = await TestNode.start();
-  });
-  after(() => node[Symbol.asyncDispose]());
+  useNode((shared) => void (node = shared));
 
   for (const runtime of eachRuntime) {
     const test = testFor(runtime);

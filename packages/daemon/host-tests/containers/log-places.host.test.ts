@@ -3,23 +3,23 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { after, before, describe } from "node:test";
+import { describe } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import { ContainerState } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { logSoFar } from "@keelson/testkit/cri-log.ts";
 import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { eachRuntime, testFor } from "../testing/each-runtime.ts";
+import { shareNode } from "../testing/shared-node.ts";
 import { type Pod, rejectsWith, TestNode } from "../testing/test-node.ts";
 
 const counter = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.01; done";
 
+const useNode = shareNode();
+
 describe("a log", { skip, concurrency: 3 }, () => {
   let node: TestNode;
-  before(async () => {
-    node = await TestNode.start();
-  });
-  after(() => node[Symbol.asyncDispose]());
+  useNode((shared) => void (node = shared));
 
   const counting = async (pod: Pod, logPath: string) => {
     const id = await node.runContainer(pod, { command: ["sh", "-c", counter], logPath });

@@ -1,25 +1,27 @@
 // Logs as a kubelet reads and rotates them.
 import assert from "node:assert/strict";
 import { existsSync, readFileSync, renameSync, rmSync, statSync } from "node:fs";
-import { after, before, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import { ContainerState } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { linesOf, logSoFar, parseLog } from "@keelson/testkit/cri-log.ts";
 import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { eachRuntime, testFor } from "../testing/each-runtime.ts";
+import { shareNode } from "../testing/shared-node.ts";
 import { type Pod, rejectsWith, TestNode } from "../testing/test-node.ts";
 
 const counter = "i=0; while :; do i=$((i+1)); echo $i; usleep 2000; done";
 
+const useNode = shareNode();
+
 describe("container logs", { skip, concurrency: 3 }, () => {
   let node: TestNode;
   let pod: Pod;
-  before(async () => {
-    node = await TestNode.start();
+  useNode(async (shared) => {
+    node = shared;
     pod = await node.runPod();
   });
-  after(() => node[Symbol.asyncDispose]());
 
   const logOf = async (script: string, inPod = pod) => {
     const id = await node.runContainer(inPod, script);

@@ -14,7 +14,7 @@ import {
 } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
-import { after, before, describe, test } from "node:test";
+import { before, describe, test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import {
   type ContainerConfig,
@@ -28,6 +28,7 @@ import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { busyboxImage, type Image, makeImage, makeLayer } from "@keelson/testkit/image.ts";
 import { device, directory, fifo, file, hardLink, symlink, whiteout } from "@keelson/testkit/tar.ts";
 import { eachRuntime, skipFor, testFor } from "../testing/each-runtime.ts";
+import { shareNode } from "../testing/shared-node.ts";
 import { imageSpec, type Pod, rejectsWith, TestNode } from "../testing/test-node.ts";
 
 const pidOfContainer = { namespaceOptions: { pid: NamespaceMode.CONTAINER } };
@@ -39,18 +40,22 @@ async function pull(node: TestNode, name: string, content: Image): Promise<strin
   return image;
 }
 
+const useNode = shareNode();
+
 for (const runtime of eachRuntime) {
   const test = testFor(runtime);
   describe(`the mounts of a container with ${runtime}`, { skip: skipFor(runtime), concurrency: 3 }, () => {
     let node: TestNode;
     let pod: Pod;
     let privilegedPod: Pod;
-    before(async () => {
-      node = await TestNode.start({ runtime });
-      pod = await node.runPod();
-      privilegedPod = await node.runPod({ linux: { securityContext: { privileged: true, ...pidOfContainer } } });
+    useNode(async (shared) => {
+      node = shared;
+      pod = await node.runPod({}, runtime);
+      privilegedPod = await node.runPod(
+        { linux: { securityContext: { privileged: true, ...pidOfContainer } } },
+        runtime,
+      );
     });
-    after(() => node[Symbol.asyncDispose]());
 
     const script = (text: string, more: DeepPartial<ContainerConfig> = {}) =>
       ({

@@ -4,13 +4,14 @@ import { spawnSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import { type DeepPartial, LinuxContainerResources } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { LinuxContainerHost } from "@keelson/engine/machine/container-host.ts";
 import { cgroupDirs, controllerDir, createCgroup, detectCgroups } from "@keelson/linux/cgroup.ts";
 import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
+import { shareNode } from "../testing/shared-node.ts";
 import { cgroupDriver, type Pod, rejectsWith, runtimes, TestNode } from "../testing/test-node.ts";
 
 const mebibyte = 1024n * 1024n;
@@ -19,15 +20,16 @@ const hasHugepages =
   detectCgroups().hierarchies.some((h) => h.controllers.includes("hugetlb")) &&
   existsSync("/sys/kernel/mm/hugepages/hugepages-2048kB");
 
+const useNode = shareNode();
+
 for (const runtime of runtimes) {
   describe(`resources with ${runtime}`, { skip, concurrency: 3 }, () => {
     let node: TestNode;
     let pod: Pod;
-    before(async () => {
-      node = await TestNode.start({ runtime });
-      pod = await node.runPod();
+    useNode(async (shared) => {
+      node = shared;
+      pod = await node.runPod({}, runtime);
     });
-    after(() => node[Symbol.asyncDispose]());
 
     const run = (resources: DeepPartial<LinuxContainerResources>, script = "sleep 600") =>
       node.runContainer(pod, { command: ["sh", "-c", script], linux: { resources } });

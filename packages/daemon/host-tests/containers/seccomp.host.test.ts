@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import {
   type ContainerConfig,
   type DeepPartial,
@@ -12,6 +12,7 @@ import {
 } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { compileProgram } from "../testing/compile.ts";
+import { shareNode } from "../testing/shared-node.ts";
 import { type Pod, runtimes, TestNode } from "../testing/test-node.ts";
 
 const [EPERM, ENOSYS, EAFNOSUPPORT] = [1, 38, 97];
@@ -116,6 +117,8 @@ const optional = new Set([
 /** For `test(name, { skip }, …)`: a program of the machine that a test runs in a container. */
 const unlessThere = (file: string) => (existsSync(file) ? false : `${file} is not installed on this machine`);
 
+const useNode = shareNode();
+
 for (const runtime of runtimes) {
   describe(
     `the default seccomp profile with ${runtime}`,
@@ -124,15 +127,14 @@ for (const runtime of runtimes) {
       let node: TestNode;
       let pod: Pod;
       let programs: string;
-      before(async () => {
-        node = await TestNode.start({ runtime });
-        pod = await node.runPod();
+      useNode(async (shared) => {
+        node = shared;
+        pod = await node.runPod({}, runtime);
         programs = join(node.dir, "programs");
-        mkdirSync(programs);
+        mkdirSync(programs, { recursive: true });
         compileProgram("seccomp-probe", join(programs, "seccomp-probe"));
         compileProgram("threads", join(programs, "threads"));
       });
-      after(() => node[Symbol.asyncDispose]());
 
       const runProgram = (program: string, security: DeepPartial<LinuxContainerSecurityContext>): Promise<string> =>
         node.outputOf(pod, {
@@ -178,7 +180,7 @@ for (const runtime of runtimes) {
 
       test("lets a container trace what is like itself in the pod, but no other user's processes and none that may more", async () => {
         const sharedPid = { namespaceOptions: { pid: NamespaceMode.POD } };
-        const shared = await node.runPod({ linux: { securityContext: sharedPid } });
+        const shared = await node.runPod({ linux: { securityContext: sharedPid } }, runtime);
         const run = (security: DeepPartial<LinuxContainerSecurityContext>) =>
           node.runContainer(shared, {
             command: ["sleep", "600"],

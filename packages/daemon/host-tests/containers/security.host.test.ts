@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, before, describe } from "node:test";
+import { describe } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import {
   type ContainerConfig,
@@ -15,9 +15,12 @@ import {
 import { busyboxImage } from "@keelson/testkit/image.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { eachRuntime, skipFor, testFor } from "../testing/each-runtime.ts";
+import { shareNode } from "../testing/shared-node.ts";
 import { imageSpec, type Pod, rejectsWith, TestNode } from "../testing/test-node.ts";
 
 const pidOfContainer = { namespaceOptions: { pid: NamespaceMode.CONTAINER } };
+
+const useNode = shareNode();
 
 for (const runtime of eachRuntime) {
   const test = testFor(runtime);
@@ -25,12 +28,14 @@ for (const runtime of eachRuntime) {
     let node: TestNode;
     let pod: Pod;
     let privilegedPod: Pod;
-    before(async () => {
-      node = await TestNode.start({ runtime });
-      pod = await node.runPod();
-      privilegedPod = await node.runPod({ linux: { securityContext: { privileged: true, ...pidOfContainer } } });
+    useNode(async (shared) => {
+      node = shared;
+      pod = await node.runPod({}, runtime);
+      privilegedPod = await node.runPod(
+        { linux: { securityContext: { privileged: true, ...pidOfContainer } } },
+        runtime,
+      );
     });
-    after(() => node[Symbol.asyncDispose]());
 
     const withSecurity = (
       text: string,
@@ -201,7 +206,7 @@ for (const runtime of eachRuntime) {
     });
 
     test("cannot write to a read-only root, but to what is mounted", async () => {
-      mkdirSync(join(node.dir, "ro-data"));
+      mkdirSync(join(node.dir, "ro-data"), { recursive: true });
       const text = await output(
         "touch /tmp/x 2>&1; touch /x 2>&1; echo ok >/dev/shm/y && cat /dev/shm/y; echo d >/data/z && cat /data/z",
         { readonlyRootfs: true },

@@ -1,7 +1,7 @@
 // StopContainer: the signal, the grace period, the kill.
 import assert from "node:assert/strict";
 import { existsSync, readFileSync } from "node:fs";
-import { after, before, describe } from "node:test";
+import { describe } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import {
   type ContainerConfig,
@@ -16,6 +16,7 @@ import { linesOf } from "@keelson/testkit/cri-log.ts";
 import { busyboxImage } from "@keelson/testkit/image.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { eachRuntime, skipFor, testFor } from "../testing/each-runtime.ts";
+import { shareNode } from "../testing/shared-node.ts";
 import { imageSpec, type Pod, rejectsWith, TestNode } from "../testing/test-node.ts";
 
 const deaf = "trap '' TERM; echo up; while :; do sleep 0.05; done";
@@ -27,16 +28,17 @@ async function timed(call: () => Promise<unknown>): Promise<number> {
   return performance.now() - startedMs;
 }
 
+const useNode = shareNode();
+
 for (const runtime of eachRuntime) {
   const test = testFor(runtime);
   describe(`StopContainer with ${runtime}`, { skip: skipFor(runtime), concurrency: 4 }, () => {
     let node: TestNode;
     let pod: Pod;
-    before(async () => {
-      node = await TestNode.start({ runtime });
-      pod = await node.runPod();
+    useNode(async (shared) => {
+      node = shared;
+      pod = await node.runPod({}, runtime);
     });
-    after(() => node[Symbol.asyncDispose]());
 
     const up = async (script: string, inPod = pod) => {
       const id = await node.runContainer(inPod, script);
@@ -108,7 +110,7 @@ for (const runtime of eachRuntime) {
 
     test("ends children that outlive the first process in a shared PID namespace", async () => {
       const podPid = { securityContext: { namespaceOptions: { pid: NamespaceMode.POD } } };
-      const own = await node.runPod({ linux: podPid });
+      const own = await node.runPod({ linux: podPid }, runtime);
       const config = (script: string) => ({ command: ["sh", "-c", script], linux: podPid });
       const watcher = await node.runContainer(own, config("sleep 600"));
       const id = await node.runContainer(own, config("setsid sleep 9875 & echo up; exit 0"));
@@ -145,7 +147,7 @@ for (const runtime of eachRuntime) {
     });
 
     test("may be called while the container is removed and its pod stopped", async () => {
-      const own = await node.runPod();
+      const own = await node.runPod({}, runtime);
       const ids = await Promise.all([up(deaf, own), up(deaf, own)]);
       await Promise.all([
         node.stopContainer(ids[0], 5),

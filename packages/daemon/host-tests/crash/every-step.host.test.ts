@@ -1,5 +1,6 @@
-// The daemon is killed within every effect of every call that changes something, and comes back. With KEELSON_CRASH=every-step it
-// is killed before and after every single step, with either runtime, which takes six times as long.
+// The daemon is killed within every effect of every call that changes something, and comes back. With
+// KEELSON_CRASH=every-step it is killed before and after every single step, with each runtime and for each kind of pod and
+// container, which takes ten times as long.
 import assert from "node:assert/strict";
 import { mkdtempSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -27,6 +28,16 @@ const ready = PodSandboxState.SANDBOX_READY;
 /** Ends with 7 when it is asked to. */
 const stoppable = "trap 'exit 7' TERM; echo up; while :; do sleep 0.02; done";
 
+const isEveryStep = process.env["KEELSON_CRASH"] === "every-step";
+/** The points of each call at which a daemon has died. */
+const diedAt = new Map<string, Set<string>>();
+
+/** Those of a call at which it need not die again: what has no part for the runtime, and tells nothing of what comes after. */
+function pointsToPass(call: string): string[] {
+  if (isEveryStep) return [];
+  return [...(diedAt.get(call) ?? [])].filter((point) => !/^runtime\.| record of /.test(point));
+}
+
 for (const runtime of runtimes) {
   describe(`a daemon with ${runtime} that is killed at each step of`, { skip }, () =>
     killedAtEachStep(runtime, "none"),
@@ -37,7 +48,6 @@ describe(`a daemon whose pods are containers that is killed at each step of`, { 
 );
 
 function killedAtEachStep(runtime: RuntimeName, sandbox: Sandbox): void {
-  const isEveryStep = process.env["KEELSON_CRASH"] === "every-step";
   /** Without KEELSON_CRASH=every-step, the calls in which the OCI runtime has no part of its own are for the first one. */
   const ofPods = { skip: runtime === runtimes[0] || isEveryStep ? false : `${runtime} has no part in it` };
   const others = {
@@ -57,12 +67,13 @@ function killedAtEachStep(runtime: RuntimeName, sandbox: Sandbox): void {
 
   async function everyStep<T>(t: TestContext, scenario: Scenario<T>): Promise<void> {
     const startedAtMs = performance.now();
-    const points = await crashEverywhere(crash, bystander, scenario);
+    const call = /^\w+/.exec(t.name)![0];
+    const points = await crashEverywhere(crash, bystander, scenario, pointsToPass(call));
+    diedAt.set(call, new Set([...(diedAt.get(call) ?? []), ...points]));
     const ms = Math.round((performance.now() - startedAtMs) / points.length);
     t.diagnostic(`${points.length} points, ${ms} ms each:`);
     for (const point of points) t.diagnostic(point);
-    // A shim is asked to start a container, by no tool that could be killed with us.
-    assert.ok(points.length > 1);
+    assert.ok(points.length > 0);
   }
 
   const namespaces = {

@@ -9,7 +9,7 @@ import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { makeImage, makeLayer } from "@keelson/testkit/image.ts";
 import { directory, file, symlink } from "@keelson/testkit/tar.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
-import { imageSpec, TestNode } from "../testing/test-node.ts";
+import { imageSpec, keelsond, TestNode } from "../testing/test-node.ts";
 
 /** `keelsond check` on the store of a real daemon, while it runs and while it does not. */
 
@@ -25,8 +25,6 @@ interface Printed {
     outcome: { is: string; detail: string } | null;
   }[];
 }
-
-const keelsond = join(import.meta.dirname, "../../../../bin/keelsond");
 
 function run(...args: string[]): Promise<{ exitCode: number; stdout: string; stderr: string }> {
   return new Promise((resolve) => {

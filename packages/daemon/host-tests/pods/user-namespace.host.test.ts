@@ -13,7 +13,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { basename, join } from "node:path";
-import { after, before, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import {
   type ContainerConfig,
@@ -33,6 +33,7 @@ import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { busyboxImage } from "@keelson/testkit/image.ts";
 import { directory, file, symlink } from "@keelson/testkit/tar.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
+import { shareNode } from "../testing/shared-node.ts";
 import { imageSpec, type Pod, rejectsWith, runtimes, TestNode } from "../testing/test-node.ts";
 
 const [rootUid, rootGid] = [200_000, 300_000];
@@ -43,28 +44,32 @@ const own: DeepPartial<NamespaceOption> = { pid: NamespaceMode.CONTAINER, userns
 
 const ownersOf = (path: string) => `${lstatSync(path).uid} ${lstatSync(path).gid}`;
 
+const useNode = shareNode({ onDisk: true });
+
 for (const runtime of runtimes) {
   describe(`a pod with a user namespace, with ${runtime}`, { skip }, () => {
     let node: TestNode;
     let pod: Pod;
-    before(async () => {
-      node = await TestNode.start({ runtime, onDisk: true });
+    useNode(async (shared) => {
+      node = shared;
       pod = await runPod();
     });
-    after(() => node[Symbol.asyncDispose]());
 
     const runPod = (
       namespaceOptions: DeepPartial<NamespaceOption> = {},
       more: DeepPartial<PodSandboxConfig["linux"] & object> = {},
       rest: DeepPartial<PodSandboxConfig> = {},
     ) =>
-      node.runPod({
-        linux: {
-          ...more,
-          securityContext: { ...more.securityContext, namespaceOptions: { ...own, ...namespaceOptions } },
+      node.runPod(
+        {
+          linux: {
+            ...more,
+            securityContext: { ...more.securityContext, namespaceOptions: { ...own, ...namespaceOptions } },
+          },
+          ...rest,
         },
-        ...rest,
-      });
+        runtime,
+      );
     const script = (
       text: string,
       security: DeepPartial<LinuxContainerSecurityContext> = {},
@@ -270,7 +275,7 @@ for (const runtime of runtimes) {
         },
       ];
       assert.equal(await output("stat -c '%u %g' /data/f", {}, { mounts }), "5 6");
-      const plain = await node.runPod();
+      const plain = await node.runPod({}, runtime);
       assert.equal(
         await node.outputOf(plain, { command: ["stat", "-c", "%u %g", "/data/f"], mounts }),
         "200005 300006",
@@ -432,7 +437,7 @@ for (const runtime of runtimes) {
     test("the host's /dev/null stays the host's", async () => {
       const id = await node.runContainer(pod, script("sleep 1000", { runAsUser: { value: 1001n } }));
       await node.exec(id, "chmod 000 /dev/null /proc/1/fd/0 /proc/self/fd/0");
-      const plain = await node.runPod();
+      const plain = await node.runPod({}, runtime);
       const second = await node.runContainer(plain, {
         command: ["sleep", "1000"],
         linux: { securityContext: { runAsUser: { value: 1001n }, namespaceOptions: { pid: NamespaceMode.CONTAINER } } },
@@ -502,10 +507,7 @@ for (const runtime of runtimes) {
 
 describe("a recursively read-only mount", { skip }, () => {
   let node: TestNode;
-  before(async () => {
-    node = await TestNode.start({ onDisk: true });
-  });
-  after(() => node[Symbol.asyncDispose]());
+  useNode((shared) => void (node = shared));
 
   for (const runtime of runtimes) {
     test(`is so with all below it, with ${runtime}`, async () => {

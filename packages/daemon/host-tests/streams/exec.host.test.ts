@@ -1,7 +1,7 @@
 // Exec with clients by both transports: bytes, ends, exit codes, terminals, and what becomes of commands whose clients go.
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
-import { after, before, describe } from "node:test";
+import { describe } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import {
   connectRemote,
@@ -12,6 +12,7 @@ import {
 } from "@keelson/streaming/testing/stream-clients.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { eachRuntime, skipFor, testFor } from "../testing/each-runtime.ts";
+import { shareNode } from "../testing/shared-node.ts";
 import { type Pod, rejectsWith, TestNode } from "../testing/test-node.ts";
 
 /** The command lines of all processes that have a word in it. */
@@ -28,19 +29,20 @@ function processesWith(word: string): string[] {
     });
 }
 
+const useNode = shareNode();
+
 for (const runtime of eachRuntime) {
   const test = testFor(runtime);
   describe(`Exec with ${runtime}`, { skip: skipFor(runtime), timeout: 240_000 }, () => {
     let node: TestNode;
     let pod: Pod;
     let id: string;
-    before(async () => {
-      node = await TestNode.start({ runtime });
-      pod = await node.runPod();
+    useNode(async (shared) => {
+      node = shared;
+      pod = await node.runPod({}, runtime);
       id = await node.runContainer(pod, "echo up; sleep 600");
       await node.untilLogged(id, "up");
     });
-    after(() => node[Symbol.asyncDispose]());
 
     const urlOf = async (containerId: string, command: string | readonly string[], streams: Streams) => {
       const { stdin = false, stdout = false, stderr = false, tty = false } = streams;

@@ -43,7 +43,9 @@ export type RuntimeName = (typeof runtimes)[number] | "runsc" | "shim-crun";
 /** An address of the sandbox's host that is not loopback, while a node is there. */
 export const hostAddress = "192.0.2.1";
 
-const bin = join(import.meta.dirname, "../../../../bin");
+/** Where the programs are as `scripts/build.mjs --for-tests` bundles them; undefined: they run from the sources. */
+export const built = process.env["KEELSON_TEST_BUILT"] || undefined;
+const bin = join(built ?? join(import.meta.dirname, "../../../.."), "bin");
 /** The programs, as a person starts them. */
 export const keelsond = join(bin, "keelsond");
 export const keelctl = join(bin, "keelctl");
@@ -110,6 +112,7 @@ export class TestNode implements AsyncDisposable {
     await using undo = new AsyncDisposableStack();
     const dir = mkdtempSync(options.onDisk === true ? "/var/tmp/keelson-node-" : "/run/keelson-node-");
     undo.defer(() => rmSync(dir, { recursive: true }));
+    undo.defer(removeNetworks);
     // Roots of user namespaces must get through to their bundles, as they do through /run.
     chmodSync(dir, 0o711);
     addUplink();
@@ -191,6 +194,7 @@ export class TestNode implements AsyncDisposable {
     closeSync(fd);
     this.#daemon = daemon;
     await waitFor(() => hasEnded(daemon) || readFileSync(file, "utf8").includes('"msg":"serving"'), {
+      timeoutMs: 60_000, // a machine that others use
       message: () => readFileSync(file, "utf8"),
     });
     if (hasEnded(daemon)) {
@@ -295,6 +299,12 @@ export class TestNode implements AsyncDisposable {
     await this.call("removePodSandbox", { podSandboxId });
   }
 
+  /** Removes all pods. */
+  async removePods(): Promise<void> {
+    const { items } = await this.call("listPodSandbox", { filter: undefined });
+    await Promise.all(items.map((pod) => this.removePod(pod.id)));
+  }
+
   async containerStatus(containerId: string): Promise<ContainerStatus> {
     const { status } = await this.call("containerStatus", { containerId, verbose: false });
     return status!;
@@ -382,8 +392,7 @@ export class TestNode implements AsyncDisposable {
         this.#daemon = undefined;
         await this.startAgain();
       }
-      const { items } = await this.call("listPodSandbox", { filter: undefined });
-      await Promise.all(items.map((pod) => this.removePod(pod.id)));
+      await this.removePods();
       const { containers } = await this.call("listContainers", { filter: undefined });
       assert.deepEqual(containers, []);
       await this.stop();

@@ -24,10 +24,19 @@ import {
 import type { RequestOf, ResponseOf, UnaryCallName } from "@keelson/cri/service.ts";
 import { linesOf, logSoFar } from "@keelson/testkit/cri-log.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
-import { imageSpec, type Pod, type RuntimeName, TestNode, type TestNodeOptions } from "../../testing/test-node.ts";
+import {
+  built,
+  imageSpec,
+  type Pod,
+  type RuntimeName,
+  TestNode,
+  type TestNodeOptions,
+} from "../../testing/test-node.ts";
 
-const program = join(import.meta.dirname, "crashing-daemon.ts");
-const workerPoints = join(import.meta.dirname, "worker-points.ts");
+const fileOf = (name: string) =>
+  built === undefined ? join(import.meta.dirname, `${name}.ts`) : join(built, `lib/keelson/${name}.js`);
+const program = fileOf("crashing-daemon");
+const workerPoints = fileOf("worker-points");
 const bin = join(import.meta.dirname, "../../../../../bin");
 
 /** The tools that keelsond runs; each is a script here that can be given something to do first. */
@@ -47,13 +56,13 @@ interface Process {
   output: string;
 }
 
-/**
- * A TestNode whose daemon dies where it is told to, and comes back on the same root. The daemon is testing/crashing-daemon.ts; when
- * it is disposed of, the real keelsond takes all pods down and nothing may be left.
- */
 /** What a pod is: see the key of that name in the configuration. */
 export type Sandbox = "none" | "container";
 
+/**
+ * A TestNode whose daemon dies where it is told to, and comes back on the same root. The daemon is crashing-daemon.ts;
+ * when it is disposed of, the real keelsond takes all pods down and nothing may be left.
+ */
 export class CrashNode implements AsyncDisposable {
   readonly node: TestNode;
   /** The OCI runtime of all its containers. */
@@ -175,7 +184,7 @@ export class CrashNode implements AsyncDisposable {
     this.#daemon = daemon;
     daemon.child.stdin!.write("go\n");
     writeFileSync(join(this.#crashDir, "pid"), String(daemon.child.pid));
-    await waitFor(() => hasEnded(daemon.child) || daemon.output.includes("serving\n"));
+    await waitFor(() => hasEnded(daemon.child) || daemon.output.includes("serving\n"), { timeoutMs: 60_000 });
     assert.ok(!hasEnded(daemon.child), `the daemon ended at once: ${readFileSync(daemon.logFile, "utf8")}`);
     this.#client = createCriClient(this.node.endpoint);
     this.#spare = this.#load(bootId);
@@ -263,9 +272,9 @@ export class CrashNode implements AsyncDisposable {
     const fd = openSync(logFile, "a");
     const { NODE_TEST_CONTEXT: _, ...base } = process.env;
     const env = {
+      NODE_COMPILE_CACHE: join(this.#crashDir, "compiled"),
       ...base,
       KEELSON_CRASH_DIR: this.#crashDir,
-      NODE_COMPILE_CACHE: join(this.#crashDir, "compiled"),
       ...(bootId === undefined ? {} : { KEELSON_CRASH_BOOT_ID: bootId }),
     };
     const child = spawn(join(bin, "node"), ["--import", workerPoints, program, this.node.configFile], {

@@ -82,11 +82,16 @@ function point(name: string): void {
   if (!current.done.has(numbered)) die(numbered);
 }
 
-/** Whether this point, or another one of the same effect on the machine, was died at before. */
+/**
+ * Whether this point, or another one of the same effect on the machine, was died at before. Each tool counts for itself,
+ * and each record, which what follows an effect may write.
+ */
 function isDone(label: string, name: string, within: string | undefined, done: ReadonlySet<string>): boolean {
   if (done.has(label)) return true;
   const isOneOfMany =
-    within !== undefined && /^(podHost|containerHost|network|runtime)\./.test(within) && !name.startsWith("spawn");
+    within !== undefined &&
+    /^(podHost|containerHost|network|runtime)\./.test(within) &&
+    !/^spawn| record of /.test(name);
   return isOneOfMany && [...done].some((other) => other.startsWith(`${within}: `));
 }
 

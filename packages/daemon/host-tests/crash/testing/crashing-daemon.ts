@@ -7,6 +7,7 @@ import "./set-clock.ts";
 // Before the daemon: what it changes are functions that the daemon imports.
 import "./crash-points.ts";
 import { readSync, writeSync } from "node:fs";
+import { flushCompileCache } from "node:module";
 import type { Log } from "@keelson/base/log.ts";
 import { Engine } from "@keelson/engine/engine.ts";
 import type { Parts } from "@keelson/engine/join-parts.ts";
@@ -47,6 +48,7 @@ async function start(config: Config, log: Log): Promise<Daemon> {
 }
 
 const config = loadConfig(process.argv[2]);
+flushCompileCache(); // Node would do it at the end, and this process dies before
 writeSync(1, "loaded\n");
 // The test that holds the other end may go without a word.
 if (readSync(0, Buffer.alloc(16)) === 0) process.exit(0);

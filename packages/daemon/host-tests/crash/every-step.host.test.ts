@@ -29,13 +29,20 @@ const ready = PodSandboxState.SANDBOX_READY;
 const stoppable = "trap 'exit 7' TERM; echo up; while :; do sleep 0.02; done";
 
 const isEveryStep = process.env["KEELSON_CRASH"] === "every-step";
-/** The points of each call at which a daemon has died. */
-const diedAt = new Map<string, Set<string>>();
+/** At which points of which call a daemon has died, and with which kind of pods. */
+const deaths: { readonly call: string; readonly point: string; readonly kind: string }[] = [];
 
-/** Those of a call at which it need not die again: what has no part for the runtime, and tells nothing of what comes after. */
-function pointsToPass(call: string): string[] {
+/**
+ * Those points of a call at which a daemon need not die again with another config or kind of pod: all but what the
+ * runtime does with this kind, and the record of what came out of it, which the next start finds.
+ */
+function pointsToPass(call: string, kind: string): string[] {
   if (isEveryStep) return [];
-  return [...(diedAt.get(call) ?? [])].filter((point) => !/^runtime\.| record of /.test(point));
+  return deaths
+    .filter((death) => death.call === call)
+    .filter(({ point }) => !/put record of \w+ \((created|running|exited|ready)\)/.test(point) || /before/.test(point))
+    .filter((death) => death.kind === kind || !death.point.startsWith("runtime."))
+    .map(({ point }) => point);
 }
 
 for (const runtime of runtimes) {
@@ -68,8 +75,9 @@ function killedAtEachStep(runtime: RuntimeName, sandbox: Sandbox): void {
   async function everyStep<T>(t: TestContext, scenario: Scenario<T>): Promise<void> {
     const startedAtMs = performance.now();
     const call = /^\w+/.exec(t.name)![0];
-    const points = await crashEverywhere(crash, bystander, scenario, pointsToPass(call));
-    diedAt.set(call, new Set([...(diedAt.get(call) ?? []), ...points]));
+    const kind = `${runtime} ${sandbox}`;
+    const points = await crashEverywhere(crash, bystander, scenario, pointsToPass(call, kind));
+    deaths.push(...points.map((point) => ({ call, point, kind })));
     const ms = Math.round((performance.now() - startedAtMs) / points.length);
     t.diagnostic(`${points.length} points, ${ms} ms each:`);
     for (const point of points) t.diagnostic(point);

@@ -7,7 +7,7 @@ import type { CrashNode } from "./crash-node.ts";
 import { disagreements } from "./reality.ts";
 
 /** Writes 1, 2, 3 … */
-export const counterScript = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.02; done";
+export const counterScript = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.05; done";
 
 /** A call that is cut off, and what comes before and after it. */
 export interface Scenario<T> {

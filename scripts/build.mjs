@@ -38,8 +38,6 @@ await build({
   },
   outdir: lib,
   bundle: true,
-  // What the crash tests change in a module must be seen by all that use it.
-  splitting: forTests,
   minify: !forTests,
   sourcemap: forTests,
   // Keeps the names of the source in stack traces.

@@ -13,6 +13,7 @@ import { join } from "node:path";
 import { after, mock, suite } from "node:test";
 import { pathToFileURL } from "node:url";
 import { measure } from "@keelson/testkit/file-times.ts";
+import { failOnLingering } from "@keelson/testkit/lingering.ts";
 import { slowness } from "@keelson/testkit/wait.ts";
 
 // Files that print times set it, and each would change it for the files after it.
@@ -20,6 +21,7 @@ process.env["TZ"] = "UTC";
 const fileTimeoutMs = 120_000 * slowness;
 const [claims = "", ...files] = process.argv.slice(2);
 
+failOnLingering("a process of unit tests");
 for (const [index, file] of files.entries()) {
   if (!claim(join(claims, String(index)))) continue;
   const { promise: isOver, resolve: over } = Promise.withResolvers<void>();

@@ -9,12 +9,16 @@ import { isMainThread } from "node:worker_threads";
 import { measure } from "./file-times.ts";
 import { inOwnSandbox, reexecInSandbox } from "./host-sandbox.ts";
 import { leftBehind, takeSnapshot } from "./leaks.ts";
+import { failOnLingering } from "./lingering.ts";
 
 // Workers and forks of a test file inherit `--import`, as does the runner with `--test`: those stay where they are.
 if (isMainThread && process.argv[1]?.endsWith(".test.ts") && !process.execArgv.includes("--test")) {
   if (!inOwnSandbox()) process.on("exit", measure(relative(process.cwd(), process.argv[1])));
   await reexecInSandbox({ net: true });
-  if (inOwnSandbox()) failOnLeaks(process.argv[1]);
+  if (inOwnSandbox()) {
+    failOnLeaks(process.argv[1]);
+    failOnLingering(process.argv[1]);
+  }
 }
 
 function failOnLeaks(program: string): void {

@@ -1,6 +1,6 @@
 // Devices in a container: looked at from inside.
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe } from "node:test";
 import { Code } from "@keelson/base/status.ts";
@@ -40,6 +40,7 @@ for (const runtime of eachRuntime) {
     useNode(async (shared) => {
       node = shared;
       mkdirSync(node.cdiDir, { recursive: true });
+      for (const name of readdirSync(node.cdiDir)) rmSync(join(node.cdiDir, name));
       pod = await node.runPod({}, runtime);
     });
 
@@ -47,7 +48,7 @@ for (const runtime of eachRuntime) {
       writeFileSync(join(node.cdiDir, name), JSON.stringify({ cdiVersion: "0.7.0", ...value }));
 
     test("a container gets what the device's specification says", async () => {
-      const library = join(node.dir, "library");
+      const library = join(node.dir, `library-${runtime}`);
       mkdirSync(library);
       writeFileSync(join(library, "version"), "7\n");
       const hookSaid = join(node.dir, "hook-said");

@@ -48,8 +48,11 @@ for (const runtime of eachRuntime) {
     let node: TestNode;
     let pod: Pod;
     let privilegedPod: Pod;
+    let hostDir: string;
     useNode(async (shared) => {
       node = shared;
+      hostDir = join(node.dir, `host-${runtime}`);
+      mkdirSync(hostDir);
       pod = await node.runPod({}, runtime);
       privilegedPod = await node.runPod(
         { linux: { securityContext: { privileged: true, ...pidOfContainer } } },
@@ -65,8 +68,8 @@ for (const runtime of eachRuntime) {
       }) satisfies DeepPartial<ContainerConfig>;
     const output = (text: string, more: DeepPartial<ContainerConfig> = {}) => node.outputOf(pod, script(text, more));
     function newDir(name: string): string {
-      const dir = join(node.dir, name);
-      mkdirSync(dir, { recursive: true });
+      const dir = join(hostDir, name);
+      mkdirSync(dir);
       return dir;
     }
 
@@ -99,8 +102,8 @@ for (const runtime of eachRuntime) {
     });
 
     test("are refused when the host has nothing there, and nothing is made", async () => {
-      const missing = join(node.dir, "missing/dir");
-      const dangling = join(node.dir, "dangling");
+      const missing = join(hostDir, "missing/dir");
+      const dangling = join(hostDir, "dangling");
       symlinkSync("nowhere", dangling);
       for (const hostPath of [missing, dangling]) {
         await rejectsWith(
@@ -112,7 +115,7 @@ for (const runtime of eachRuntime) {
         );
         assert.ok(!existsSync(hostPath));
       }
-      assert.ok(!existsSync(join(node.dir, "missing")));
+      assert.ok(!existsSync(join(hostDir, "missing")));
       await rejectsWith(
         Code.InvalidArgument,
         node.createContainer(
@@ -158,9 +161,9 @@ for (const runtime of eachRuntime) {
     test("are sockets, device nodes and file systems of the host too", async () => {
       const dir = newDir("special");
       const socket = join(dir, "a.sock");
+      mkdirSync(join(dir, "memory"));
       const server = createServer().listen(socket);
       await new Promise((resolve) => server.once("listening", resolve));
-      mkdirSync(join(dir, "memory"));
       execFileSync("mount", ["-t", "tmpfs", "-o", "size=1m", "memory", join(dir, "memory")]);
       try {
         const mounts = [

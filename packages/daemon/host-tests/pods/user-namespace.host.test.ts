@@ -87,7 +87,7 @@ for (const runtime of runtimes) {
     ) => node.outputOf(pod, script(text, security, more));
     const upperOf = (id: string) => join(node.root, "containers", id, "upper");
     function newDir(name: string): string {
-      const dir = join(node.dir, "volumes", name);
+      const dir = join(node.dir, `volumes-${runtime}`, name);
       mkdirSync(dir, { recursive: true });
       return dir;
     }

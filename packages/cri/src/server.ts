@@ -13,6 +13,7 @@ import {
 } from "@grpc/grpc-js";
 import { Code, StatusError, toStatus } from "@keelson/base/status.ts";
 import { listSerializerOf } from "./encode-once.ts";
+import { serializeExecSync } from "./exec-sync-answer.ts";
 import { services } from "./grpc-methods.ts";
 import type { Handlers } from "./handlers.ts";
 import { recordTraceContext } from "./trace-context.ts";
@@ -73,11 +74,11 @@ export function createCriServer(handlers: Handlers, observer: CallObserver, limi
   };
 }
 
-/** The same calls, but lists that clients poll are encoded by encode-once.ts. */
+/** The same calls, but lists that clients poll are encoded by encode-once.ts, and large answers were encoded before. */
 function withListSerializers(methods: ServiceDefinition): ServiceDefinition {
   return Object.fromEntries(
     Object.entries(methods).map(([name, method]) => {
-      const responseSerialize = listSerializerOf(name);
+      const responseSerialize = name === "execSync" ? serializeExecSync : listSerializerOf(name);
       return [name, responseSerialize === undefined ? method : { ...method, responseSerialize }];
     }),
   );
@@ -98,7 +99,9 @@ function unary(name: string, handler: AnyHandler, calls: CallsUnderWay): Untyped
     handler(call.request, observed.signal).then(
       (response) => {
         observed.ended(undefined);
+        // After the callback, which encodes it: of a client that is gone nothing is encoded.
         callback(null, response);
+        observed.onceClosed(() => (response as Partial<Disposable>)[Symbol.dispose]?.());
       },
       (error: unknown) => callback(observed.ended(error)),
     );
@@ -157,13 +160,19 @@ class CallsUnderWay {
     const [context] = call.metadata.get("traceparent");
     recordTraceContext(abort.signal, context);
     let isEnded = false;
+    let isClosed = false;
+    let onceClosed = () => {};
     // grpc-js emits this for each call whose stream has closed, even an answered one. Making the error is not free.
     (call as EventEmitter).on("cancelled", () => {
       if (!isEnded) abort.abort(cancellation(deadlineMs));
+      isClosed = true;
+      onceClosed();
     });
     return {
       signal: abort.signal,
       refusal,
+      /** Calls back when the answer is sent or the client is gone. */
+      onceClosed: (callback: () => void) => (isClosed ? callback() : void (onceClosed = callback)),
       ended: (error: unknown) => {
         isEnded = true;
         this.#count -= 1;

@@ -17,6 +17,7 @@ import type {
 import type { CdiSpecDirs } from "./cdi/spec-dirs.ts";
 import type { ContainerPolicy } from "./container/container-policy.ts";
 import type { MountPolicy } from "./container/mount-sources.ts";
+import type { ExecMemory } from "./exec-memory.ts";
 import type { ProgramChecks } from "./holes/program-checks.ts";
 import type { Operations } from "./operations.ts";
 import type { Events } from "./records/events.ts";
@@ -31,6 +32,7 @@ export interface Deps
   readonly puller: Pick<ImagePuller, "pull" | "pullsInProgress" | "receivedBytes">;
   readonly events: Pick<Events, "follow">;
   readonly tally: Pick<Tally, "dropped">;
+  readonly execMemory: Pick<ExecMemory, "open" | "limitBytes">;
   readonly operations: Pick<Operations, "begin" | "ofPod" | "running">;
   readonly stats: Pick<
     StatsCollector,

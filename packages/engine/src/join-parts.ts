@@ -3,6 +3,7 @@ import { KeyedLock } from "@keelson/base/keyed-lock.ts";
 import { ExitWatch } from "./container/exit-watch.ts";
 import { releaseContainer } from "./container/teardown.ts";
 import type { Deps } from "./deps.ts";
+import { ExecMemory } from "./exec-memory.ts";
 import { Operations, type OperationRecord } from "./operations.ts";
 import { Events } from "./records/events.ts";
 import { askRuntimeOf } from "./stats/ask-runtime.ts";
@@ -10,7 +11,17 @@ import { StatsCollector, type StatsCollectorDeps } from "./stats/collector.ts";
 import type { Tally } from "./tally.ts";
 
 /** The parts that joinParts makes from the others. */
-type Joined = "podLock" | "creations" | "stops" | "takedowns" | "exits" | "operations" | "stats" | "events" | "tally";
+type Joined =
+  | "podLock"
+  | "creations"
+  | "stops"
+  | "takedowns"
+  | "exits"
+  | "operations"
+  | "stats"
+  | "events"
+  | "tally"
+  | "execMemory";
 
 /** What an engine is made of: what is on disk, on the machine and in the configuration, or fakes of that in tests. */
 export interface Parts extends Omit<Deps, Joined> {
@@ -52,6 +63,7 @@ export function joinParts(parts: Parts): Deps & { readonly stats: StatsCollector
   return {
     ...parts,
     podLock,
+    execMemory: new ExecMemory(),
     creations: new JoinedCalls(lingerMs, parts.createTimeoutMs),
     stops: new JoinedCalls(lingerMs),
     takedowns: new JoinedCalls(lingerMs, parts.stopTimeoutMs),

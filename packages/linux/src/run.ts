@@ -9,6 +9,9 @@ export interface RunOptions extends Omit<SpawnOptions, "fds" | "newSession"> {
   /** How much to keep of each; the rest is read and discarded. Default: 1 MiB. */
   stdoutLimitBytes?: number;
   stderrLimitBytes?: number;
+  /** Called with what it writes, none of which is then kept. The bytes are valid only during the call. */
+  onStdout?: (bytes: Buffer) => void;
+  onStderr?: (bytes: Buffer) => void;
   /** After this time it is killed, and the call rejects with a TimeoutError. */
   timeoutMs?: number;
   /** How long to go on reading after its end, if a process that it left behind holds stdout open. Default: 1000. */
@@ -29,6 +32,25 @@ interface Collected {
   bytes(): Buffer;
   isTruncated(): boolean;
   socket: Socket;
+}
+
+/** How much is read at once, in bytes: what a pipe holds, mostly. */
+const readBytes = 64 * 1024;
+
+/** Reads are handed on before the next begins, so one buffer serves all. */
+let sharedBuffer: Buffer | undefined;
+
+/** Hands on what comes and keeps nothing. */
+function handOn(fd: number, onBytes: (bytes: Buffer) => void): Collected {
+  const buffer = (sharedBuffer ??= Buffer.allocUnsafeSlow(readBytes));
+  const callback = (length: number): boolean => (onBytes(buffer.subarray(0, length)), true);
+  const socket = new Socket({ fd, readable: true, writable: false, onread: { buffer, callback } });
+  socket.resume();
+  const done = new Promise<void>((resolve) => {
+    socket.on("error", () => socket.destroy());
+    socket.on("close", () => resolve());
+  });
+  return { done, bytes: () => Buffer.alloc(0), isTruncated: () => false, socket };
 }
 
 function collect(fd: number, limitBytes: number): Collected {
@@ -82,8 +104,9 @@ export async function run(options: RunOptions, signal?: AbortSignal): Promise<Ru
     const errors = pipe(false);
     child = spawn({ ...options, newSession: true, fds: [input?.childFd ?? "null", output.childFd, errors.childFd] });
     undo.move();
-    stdout = collect(output.ourFd, options.stdoutLimitBytes ?? 1 << 20);
-    stderr = collect(errors.ourFd, options.stderrLimitBytes ?? 1 << 20);
+    const { onStdout, onStderr, stdoutLimitBytes = 1 << 20, stderrLimitBytes = 1 << 20 } = options;
+    stdout = onStdout === undefined ? collect(output.ourFd, stdoutLimitBytes) : handOn(output.ourFd, onStdout);
+    stderr = onStderr === undefined ? collect(errors.ourFd, stderrLimitBytes) : handOn(errors.ourFd, onStderr);
     if (input !== undefined) stdin = new Socket({ fd: input.ourFd, readable: false, writable: true });
   }
   ours.defer(() => {

@@ -11,21 +11,14 @@ import type { ResourcesSpec } from "@keelson/oci/runtime-spec/resources.ts";
 import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import type { Conmon } from "./conmon.ts";
 import { createOrUndo } from "./create-or-undo.ts";
+import type { ExecOutput } from "./exec-output.ts";
 import { endExecsIn, killExec } from "./exec-processes.ts";
 import { runOnConsole } from "./exec-streams.ts";
 import { isRunc } from "./handler-section.ts";
 import { RuntimeCommand, type RuntimeCommandOptions } from "./runtime-command.ts";
 import { RuntimeExec } from "./runtime-exec.ts";
 import { specFile } from "./runtime-paths.ts";
-import type {
-  ExecResult,
-  ExitReport,
-  RunningExec,
-  RunningProcesses,
-  Runtime,
-  RuntimeContainer,
-  RuntimeView,
-} from "./runtime.ts";
+import type { ExitReport, RunningExec, RunningProcesses, Runtime, RuntimeContainer, RuntimeView } from "./runtime.ts";
 import { writeJson } from "./write-json.ts";
 
 export interface OciRuntimeOptions extends RuntimeCommandOptions {
@@ -96,8 +89,8 @@ export class OciRuntime implements Runtime {
     if (result.code !== 0) throw this.#command.failure("set its limits", result, Code.FailedPrecondition);
   }
 
-  exec(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<ExecResult> {
-    return this.#exec.run(container, process, signal);
+  exec(container: RuntimeContainer, process: ProcessSpec, output: ExecOutput, signal: AbortSignal): Promise<number> {
+    return this.#exec.run(container, process, output, signal);
   }
 
   async execStreams(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<RunningExec> {

@@ -13,6 +13,7 @@ import { run, type RunResult } from "@keelson/linux/run.ts";
 import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import { type Conmon, pidFile } from "./conmon.ts";
 import { createOrUndo } from "./create-or-undo.ts";
+import type { ExecOutput } from "./exec-output.ts";
 import { runtimeMessage } from "./monitor-pipe.ts";
 import { viewInState } from "./oci.ts";
 import { readPid } from "./pid-file.ts";
@@ -22,15 +23,7 @@ import { usageInEvent } from "./runsc-usage.ts";
 import { RuntimeCommand, type RuntimeCommandOptions } from "./runtime-command.ts";
 import { RuntimeExec } from "./runtime-exec.ts";
 import { specFile } from "./runtime-paths.ts";
-import type {
-  ExecResult,
-  ExitReport,
-  RunningExec,
-  RunningProcesses,
-  Runtime,
-  RuntimeContainer,
-  RuntimeView,
-} from "./runtime.ts";
+import type { ExitReport, RunningExec, RunningProcesses, Runtime, RuntimeContainer, RuntimeView } from "./runtime.ts";
 import { writeJson } from "./write-json.ts";
 
 export interface RunscRuntimeOptions extends RuntimeCommandOptions {
@@ -158,8 +151,8 @@ export class RunscRuntime implements Runtime {
     );
   }
 
-  exec(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<ExecResult> {
-    return this.#exec.run(container, process, signal);
+  exec(container: RuntimeContainer, process: ProcessSpec, output: ExecOutput, signal: AbortSignal): Promise<number> {
+    return this.#exec.run(container, process, output, signal);
   }
 
   /**

@@ -3,6 +3,7 @@ import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSyn
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { test } from "node:test";
+import { ExecOutput } from "./exec-output.ts";
 import { RuntimeCommand } from "./runtime-command.ts";
 import { RuntimeExec } from "./runtime-exec.ts";
 import type { RuntimeContainer } from "./runtime.ts";
@@ -18,7 +19,8 @@ test("a daemon's commands do not have the files of those that an earlier one ran
     const command = new RuntimeCommand({ name: "r", path, root: dir, args: [], systemdCgroup: false });
     const exec = new RuntimeExec({ command, detaches: false, kill: () => {} });
     const process = { args: ["true"], cwd: "/", user: { uid: 0, gid: 0 }, env: [] };
-    await exec.run(container as RuntimeContainer, process, AbortSignal.timeout(10_000));
+    using output = new ExecOutput(() => true);
+    await exec.run(container as RuntimeContainer, process, output, AbortSignal.timeout(10_000));
   }
   const used = readFileSync(join(dir, "used"), "utf8").trim().split("\n");
   assert.equal(new Set(used).size, 3, used.join(" "));

@@ -7,14 +7,12 @@ import type { TerminalSize } from "@keelson/linux/pty.ts";
 import { run } from "@keelson/linux/run.ts";
 import type { SpawnOptions } from "@keelson/linux/spawn.ts";
 import type { ProcessSpec } from "@keelson/oci/runtime-spec/spec.ts";
+import type { ExecOutput } from "./exec-output.ts";
 import { type Launched, runOnPipes, runOnTerminal, type TerminalUse } from "./exec-streams.ts";
 import { GentleAbort, RuntimeEnd } from "./gentle-abort.ts";
 import { exitCodeOf, type Finished, type RuntimeCommand } from "./runtime-command.ts";
-import type { ExecResult, RunningExec, RuntimeContainer } from "./runtime.ts";
+import type { RunningExec, RuntimeContainer } from "./runtime.ts";
 import { writeJson } from "./write-json.ts";
-
-/** How much is kept of each stream of an exec, in bytes; containerd and CRI-O cap ExecSync likewise. */
-const maxExecOutputBytes = 16 * 1024 * 1024;
 
 /**
  * How long a runtime may take to end after its command was killed, in ms. It reaps the command: were it killed before,
@@ -57,20 +55,19 @@ export class RuntimeExec {
   }
 
   /** See `Runtime.exec`. */
-  async run(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<ExecResult> {
-    const result = await this.#exec(container, process, signal, ({ command }, signal) =>
+  async run(
+    container: RuntimeContainer,
+    process: ProcessSpec,
+    { stdout, stderr }: ExecOutput,
+    signal: AbortSignal,
+  ): Promise<number> {
+    const result = await this.#exec(container, process, signal, async ({ command }, signal) => {
       // Its stdin is never /dev/null, whose owner crun would change to the container's user.
-      run(
-        {
-          ...command(),
-          stdin: new Uint8Array(),
-          stdoutLimitBytes: maxExecOutputBytes,
-          stderrLimitBytes: maxExecOutputBytes,
-        },
-        signal,
-      ),
-    );
-    return { exitCode: exitCodeOf(result), stdout: result.stdout, stderr: result.stderr, truncated: result.truncated };
+      const options = { ...command(), stdin: new Uint8Array(), onStdout: stdout.add, onStderr: stderr.add };
+      const { code } = await run(options, signal);
+      return { code, stdout: stdout.start(), stderr: stderr.start() };
+    });
+    return exitCodeOf(result);
   }
 
   launchOnPipes(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<RunningExec> {

@@ -3,6 +3,7 @@ import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
 import type { TerminalSize } from "@keelson/linux/pty.ts";
 import type { ResourcesSpec } from "@keelson/oci/runtime-spec/resources.ts";
 import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
+import type { ExecOutput } from "./exec-output.ts";
 
 /** What a runtime needs to know about a container besides its spec. */
 export interface RuntimeContainer {
@@ -41,14 +42,6 @@ export interface ExitReport {
 export interface LostContainer {
   /** What happened, in words for people. */
   readonly lost: string;
-}
-
-export interface ExecResult {
-  readonly exitCode: number;
-  readonly stdout: Buffer;
-  readonly stderr: Buffer;
-  /** Whether there was more output than is kept. */
-  readonly truncated: boolean;
 }
 
 /** Our ends of a command's streams, by fd. */
@@ -97,8 +90,11 @@ export interface Runtime {
    * Writes these limits to the cgroup of a created or running container; limits that they do not name stay as they are.
    */
   update(container: RuntimeContainer, resources: ResourcesSpec, signal: AbortSignal): Promise<void>;
-  /** Runs a command to its end. When the signal aborts, kills it with everything that it started. */
-  exec(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<ExecResult>;
+  /**
+   * Runs a command to its end, without input, and resolves with its exit code. When the signal aborts, kills it with
+   * everything that it started. After the end, `output` is added to by nobody.
+   */
+  exec(container: RuntimeContainer, process: ProcessSpec, output: ExecOutput, signal: AbortSignal): Promise<number>;
   /** Starts a command with streams, or, if it wants one, a terminal of `process.consoleSize`. Killed as with `exec`. */
   execStreams(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<RunningExec>;
   /**

@@ -12,9 +12,9 @@ import type { ResourcesSpec } from "@keelson/oci/runtime-spec/resources.ts";
 import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import { metricsOf, specAny } from "@keelson/shim/any.ts";
 import type { Any } from "@keelson/shim/gen/google/protobuf/known.ts";
+import type { ExecOutput } from "./exec-output.ts";
 import { specFile } from "./runtime-paths.ts";
 import type {
-  ExecResult,
   ExitReport,
   LostContainer,
   RunningExec,
@@ -163,8 +163,13 @@ export class ShimRuntime implements Runtime {
     }
   }
 
-  async exec(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<ExecResult> {
-    return await execInShim(this.#execShim(container), container, process, signal);
+  async exec(
+    container: RuntimeContainer,
+    process: ProcessSpec,
+    output: ExecOutput,
+    signal: AbortSignal,
+  ): Promise<number> {
+    return await execInShim(this.#execShim(container), container, process, output, signal);
   }
 
   async execStreams(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<RunningExec> {

@@ -58,7 +58,7 @@ const engineRooms: readonly (readonly string[])[] = [
   ["container"],
   ["capabilities.ts"],
   ["machine", "cdi", "holes"],
-  ["records", "tally.ts"],
+  ["records", "tally.ts", "exec-memory.ts"],
   ["operations.ts", "progress.ts"],
 ];
 

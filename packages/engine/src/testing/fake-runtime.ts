@@ -36,15 +36,13 @@ export function fakeRuntime(node: FakeNode, handler: string): Runtime {
       node.effect("runtime signal", () => void (main !== undefined && node.signal(main.pid, number)), signal),
     update: ({ id }, resources, signal) =>
       node.effect("runtime update", () => void node.limits.set(id, structuredClone(resources)), signal),
-    exec: (_container, process, signal) =>
+    exec: (_container, process, output, signal) =>
       node.effect(
         "runtime exec",
-        () => ({
-          exitCode: 0,
-          stdout: Buffer.from(process.args!.join(" ")),
-          stderr: Buffer.alloc(0),
-          truncated: false,
-        }),
+        () => {
+          output.stdout.add(Buffer.from(process.args!.join(" ")));
+          return 0;
+        },
         signal,
       ),
     // Nobody opens the URLs of a machine in memory.

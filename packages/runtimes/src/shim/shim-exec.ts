@@ -10,13 +10,11 @@ import type { TerminalSize } from "@keelson/linux/pty.ts";
 import type { ProcessSpec } from "@keelson/oci/runtime-spec/spec.ts";
 import { specAny } from "@keelson/shim/any.ts";
 import type { TaskClient } from "@keelson/shim/task-client.ts";
+import type { ExecOutput, OutputStream } from "../exec-output.ts";
 import { killExec } from "../exec-processes.ts";
-import type { ExecResult, RunningExec, RuntimeContainer } from "../runtime.ts";
+import type { RunningExec, RuntimeContainer } from "../runtime.ts";
 import { answerTimeoutMs, endlessMs, slowTimeoutMs } from "./deadlines.ts";
 import { ExecFifos } from "./exec-fifos.ts";
-
-/** How much is kept of each stream of an exec, in bytes; containerd and CRI-O cap ExecSync likewise. */
-const maxOutputBytes = 16 * 1024 * 1024;
 
 /** How long to wait for more output after a command's end while others have its streams open, in ms. */
 const drainMs = 1000;
@@ -170,12 +168,13 @@ export async function execInShim(
   shim: ExecShim,
   container: RuntimeContainer,
   process: ProcessSpec,
+  output: ExecOutput,
   signal: AbortSignal,
-): Promise<ExecResult> {
+): Promise<number> {
   const exec = new ShimExec(shim, container, process.terminal === true);
   const fds = exec.fifos.open();
   closeFd(fds.stdin);
-  const [stdout, stderr] = [new Output(fds.stdout), new Output(fds.stderr)];
+  const [stdout, stderr] = [new FifoReader(fds.stdout, output.stdout), new FifoReader(fds.stderr, output.stderr)];
   try {
     await exec.start(process, false, signal);
   } catch (error) {
@@ -191,13 +190,11 @@ export async function execInShim(
   try {
     const exitCode = await exec.ended;
     await Promise.race([forgotten, delay(drainMs, undefined, { signal })]);
-    return {
-      exitCode,
-      truncated: stdout.isTruncated || stderr.isTruncated,
-      stdout: stdout.take(),
-      stderr: stderr.take(),
-    };
+    return exitCode;
   } finally {
+    // What others still write is read and thrown away.
+    stdout.keepNothing();
+    stderr.keepNothing();
     exec.removeFiles();
   }
 }
@@ -246,31 +243,22 @@ export async function endShimExecs(task: TaskClient, container: RuntimeContainer
   }
 }
 
-/** Collects what comes out of a FIFO, up to a limit; the rest is read and thrown away. */
-class Output {
+/** Reads a FIFO to its end and adds what comes to the output. */
+class FifoReader {
   readonly ended: Promise<void>;
   readonly #socket: Socket;
-  readonly #chunks: Buffer[] = [];
-  #bytes = 0;
-  isTruncated = false;
+  #add: OutputStream["add"];
 
-  constructor(fd: number) {
+  constructor(fd: number, output: OutputStream) {
+    this.#add = output.add;
     this.#socket = new Socket({ fd, readable: true, writable: false });
     this.#socket.on("error", () => this.#socket.destroy());
     this.ended = new Promise((resolve) => this.#socket.once("close", () => resolve()));
-    this.#socket.on("data", (chunk: Buffer) => {
-      const kept = chunk.subarray(0, maxOutputBytes - this.#bytes);
-      if (kept.length < chunk.length) this.isTruncated = true;
-      if (kept.length > 0) this.#chunks.push(kept);
-      this.#bytes += kept.length;
-    });
+    this.#socket.on("data", (chunk: Buffer) => this.#add(chunk));
   }
 
-  /** Hands over what was kept; from now on everything is thrown away. */
-  take(): Buffer {
-    const bytes = Buffer.concat(this.#chunks.splice(0));
-    this.#bytes = maxOutputBytes;
-    return bytes;
+  keepNothing(): void {
+    this.#add = () => {};
   }
 
   close(): void {

@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, readFileSync, readdirSync, rmdirSync, writeFileS
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isErrno } from "./errno.ts";
+import { native } from "./native.ts";
 import { closeFd } from "./pipe.ts";
 import { openPidfd, signalPidfd } from "./process.ts";
 import { readStat } from "./procfs.ts";
@@ -132,6 +133,16 @@ export function createCgroup(layout: CgroupLayout, path: string): void {
     }
     throw error;
   }
+}
+
+/** Lets the processes of a cgroup, which exists, open no device any more. Throws SystemError. */
+export function denyDevices(layout: CgroupLayout, path: string): void {
+  checkPath(path);
+  const v1 = layout.hierarchies.find(({ version, controllers }) => version === 1 && controllers.includes("devices"));
+  if (v1 !== undefined) return writeFileSync(join(v1.dir, path, "devices.deny"), "a");
+  // A machine that has neither can limit the devices of no container.
+  const v2 = layout.hierarchies.find(({ version }) => version === 2);
+  if (v2 !== undefined) native.denyDevices(join(v2.dir, path));
 }
 
 function makeDir(dir: string): boolean {

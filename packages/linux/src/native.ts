@@ -40,6 +40,8 @@ interface Native {
   receiveFd(fd: number): number;
   connectLoopback(netns: string | null, isIpv6: boolean, port: number): { fd: number; isConnected: boolean };
   socketError(fd: number): number;
+  sealedFile(name: string, bytes: Uint8Array, isMemfd: boolean): number;
+  denyDevices(dir: string): void;
   statfs(path: string): {
     type: bigint;
     blockSizeBytes: bigint;

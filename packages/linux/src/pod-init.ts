@@ -2,7 +2,7 @@ import { readSync } from "node:fs";
 import { systemError } from "./errno.ts";
 import { builtFile } from "./native.ts";
 import { closeFd, createPipe } from "./pipe.ts";
-import { spawn } from "./spawn.ts";
+import { SealedProgram } from "./sealed-program.ts";
 
 export interface PodInitOptions {
   /** ps shows it. */
@@ -32,6 +32,12 @@ export function podInitProgram(): string {
   return builtFile("pod-init");
 }
 
+/**
+ * What runs among a pod's containers is this copy: they reach the inode of what they can trace, and if it were the file
+ * on disk, they could change what the next pod's init is.
+ */
+const sealed = new SealedProgram("pod-init");
+
 export interface PodInit {
   pid: number;
   startTicks: number;
@@ -60,8 +66,7 @@ export async function startPodInit(options: PodInitOptions): Promise<PodInit> {
   try {
     const child = (() => {
       try {
-        return spawn({
-          file: podInitProgram(),
+        return sealed.spawn({
           argv0: "keelson-pod-init",
           args: [options.podId],
           env,

@@ -9,7 +9,8 @@ const notLoaded = /Unit \S+ not loaded/;
 
 /**
  * Moves a running process into a new scope of a slice (systemd.scope(5)), which systemd creates if necessary, and waits
- * until it is there. The scope is removed after its last process. Throws Error with systemd's message, and the signal's
+ * until it is there. The scope is removed after its last process. Its processes may open no
+ * device. Throws Error with systemd's message, and the signal's
  * reason.
  *
  * @param scope name of the unit, such as `keelson-init-1234.scope`
@@ -17,7 +18,7 @@ const notLoaded = /Unit \S+ not loaded/;
  */
 export async function moveToScope(pid: number, scope: string, slice: string, signal: AbortSignal): Promise<void> {
   const properties = [
-    "3",
+    "4",
     "PIDs",
     "au",
     "1",
@@ -28,6 +29,9 @@ export async function moveToScope(pid: number, scope: string, slice: string, sig
     "CollectMode",
     "s",
     "inactive-or-failed",
+    "DevicePolicy",
+    "s",
+    "strict",
   ];
   const problem = await call(["StartTransientUnit", "ssa(sv)a(sa(sv))", scope, "fail", ...properties, "0"], signal);
   if (problem !== "") throw new Error(`start ${scope} in ${slice}: ${problem}`);

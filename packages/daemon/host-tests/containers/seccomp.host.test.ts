@@ -15,7 +15,7 @@ import { compileProgram } from "../testing/compile.ts";
 import { shareNode } from "../testing/shared-node.ts";
 import { type Pod, runtimes, TestNode } from "../testing/test-node.ts";
 
-const [EPERM, ENOSYS, EAFNOSUPPORT] = [1, 38, 97];
+const [EPERM, ETXTBSY, ENOSYS, EAFNOSUPPORT] = [1, 26, 38, 97];
 
 /** Probes that answer EPERM, and the capability that gives each back. */
 const withheld: Readonly<Record<string, string>> = {
@@ -133,6 +133,7 @@ for (const runtime of runtimes) {
         programs = join(node.dir, "programs");
         mkdirSync(programs, { recursive: true });
         compileProgram("seccomp-probe", join(programs, "seccomp-probe"));
+        compileProgram("init-attack", join(programs, "init-attack"));
         compileProgram("threads", join(programs, "threads"));
       });
 
@@ -220,6 +221,43 @@ for (const runtime of runtimes) {
           "root without capabilities, of one with the default ones",
         );
         await node.removePod(shared.id);
+      });
+
+      test("whatever it may, a container finds nothing of the node in its pod's init, and cannot make it do anything", async () => {
+        const sharedPid = { namespaceOptions: { pid: NamespaceMode.POD } };
+        const attack = async () => {
+          const shared = await node.runPod({ linux: { securityContext: sharedPid } });
+          const id = await node.runContainer(shared, {
+            command: ["sleep", "600"],
+            linux: {
+              securityContext: {
+                ...sharedPid,
+                capabilities: { addCapabilities: ["ALL"] },
+                seccomp: { profileType: Profile.Unconfined },
+              },
+            },
+            mounts: [{ hostPath: programs, containerPath: "/programs", readonly: true }],
+          });
+          const found = await node.output(id, ["/programs/init-attack"]);
+          assert.equal((await node.exec(id, "mknod /dev/own c 1 5 && cat /proc/1/status")).exitCode, 0);
+          await node.removePod(shared.id);
+          return found.trim().split("\n");
+        };
+        const expected = [
+          "runs /memfd:pod-init (deleted)",
+          `write ${ETXTBSY}`,
+          `truncate ${ETXTBSY}`,
+          "read 0",
+          "links 0",
+          "seals 15",
+          "trace 0",
+          ...["getpid", "keyctl", "add_key", "unshare_user", "socket", "open", "mmap", "fork", "getpid_x32"].map(
+            (call) => `${call} ${EPERM}`,
+          ),
+          "detach 0",
+        ];
+        assert.deepEqual(await attack(), expected);
+        assert.deepEqual(await attack(), expected, "and the attack has changed nothing for the next pod");
       });
 
       test("gives back what a capability is for, and nothing of what nobody may", async () => {

@@ -11,7 +11,14 @@ import {
 import { dirname, join } from "node:path";
 import { namingFile } from "@keelson/base/exhaustion.ts";
 import { wrapError } from "@keelson/base/status.ts";
-import { cgroupDirs, type CgroupLayout, createCgroup, killCgroup, removeCgroup } from "@keelson/linux/cgroup.ts";
+import {
+  cgroupDirs,
+  type CgroupLayout,
+  createCgroup,
+  denyDevices,
+  killCgroup,
+  removeCgroup,
+} from "@keelson/linux/cgroup.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
 import { statfs } from "@keelson/linux/file.ts";
 import { makeDirectories } from "@keelson/linux/make-directories.ts";
@@ -79,7 +86,10 @@ export class LinuxPodHost implements PodHost {
     const files = podFiles(this.#dirOf(plan.id));
     const cgroup = planSandboxCgroup(plan);
     const { slice } = plan.cgroup;
-    if (slice === undefined) createCgroup(this.#cgroups, cgroup.path);
+    if (slice === undefined) {
+      createCgroup(this.#cgroups, cgroup.path);
+      denyDevices(this.#cgroups, cgroup.path);
+    }
     const { pid, startTicks } = await startPodInit({
       podId: plan.id,
       ...(slice === undefined ? { cgroups: cgroupDirs(this.#cgroups, cgroup.path) } : {}),

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
-import { mkdirSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { ContainerState, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { exitsDir } from "@keelson/runtimes/runtime-paths.ts";
 import { bundleDir, containerDir, podDir } from "../records/paths.ts";
 import { type Client, clientOf } from "../testing/fake-client.ts";
 import { FakeNode } from "../testing/fake-node.ts";
@@ -306,6 +308,20 @@ test("directories without a record are removed, other files are left alone", asy
     mkdirSync(dir);
   await restart();
   assert.deepEqual(node.left(), ["directory /state/containers/keep", "directory /state/pods/keep"]);
+});
+
+test("exit codes without a record are forgotten, those of containers and sandboxes are kept", async (t) => {
+  const { node, client, restart } = newNode(t);
+  const podId = await client.runPod();
+  const containerId = await client.createContainer(podId);
+  const unknown = "ab".repeat(32);
+  mkdirSync(exitsDir(node.paths), { recursive: true });
+  for (const id of [unknown, podId, containerId]) {
+    writeFileSync(join(exitsDir(node.paths), id), "0");
+    node.exitReports.set(id, { exitCode: 0, finishedAtNs: 1n, oomKilled: false });
+  }
+  await restart();
+  assert.deepEqual([...node.exitReports.keys()], [podId, containerId]);
 });
 
 test("a container whose handler is no longer configured is left as it is, with a line in the log", async (t) => {

@@ -1,5 +1,6 @@
 import { readdirSync } from "node:fs";
 import { isErrno } from "@keelson/linux/errno.ts";
+import { exitsDir } from "@keelson/runtimes/runtime-paths.ts";
 import type { Deadlines, Handlers, Logging, Machine, Networks, Records, StrayRows } from "../capabilities.ts";
 import { forgetContainer } from "../container/unreadable.ts";
 import { endUnknownSandbox } from "../pod/sandbox-container.ts";
@@ -16,6 +17,8 @@ type Removing = Records & StrayRows & Handlers & Machine & Networks & Deadlines 
 
 export async function removeUnknownContainers(d: Removing): Promise<void> {
   const present = new Set([...idsIn(bundleDir(d.paths, "")), ...idsIn(containersDir(d.paths))]);
+  // A pod's sandbox has an exit code too.
+  for (const id of idsIn(exitsDir(d.paths))) if (d.pods.get(id) === undefined) present.add(id);
   const unknown = [...present].filter((id) => d.containers.get(id) === undefined);
   if (unknown.length > 0 && d.strayRows.containers > 0) return hold(d, "container", unknown);
   for (const id of unknown) {

@@ -91,7 +91,8 @@ describe("stats", { skip }, () => {
   });
 
   test("of a pod have its interface from inside its network, and all of its threads", async () => {
-    const id = await node.runContainer(pod, "sleep 600 & sleep 600 & wait");
+    const id = await node.runContainer(pod, "sleep 600 & sleep 600 & echo up; wait");
+    await node.untilLogged(id, "up");
     const { stats } = await node.call("podSandboxStats", { podSandboxId: pod.id });
     const seen = await node.output(id, "cat /sys/class/net/eth0/statistics/rx_bytes");
     const { defaultInterface, interfaces } = stats!.linux!.network!;

@@ -102,6 +102,27 @@ describe("a dead mount", { skip }, () => {
     });
   });
 
+  test("in a container's PATH holds up nothing when the container ends at once, and the end is recorded", async () => {
+    await withDeadMount("path", async (mount) => {
+      const pod = await node.runPod();
+      const id = await node.runContainer(pod, {
+        // Why it ended so soon is looked for in /data first.
+        command: ["sh", "-c", "/bin/sleep 1; exit 3"],
+        envs: [{ key: "PATH", value: "/data:/bin" }],
+        mounts: [{ hostPath: mount.path, containerPath: "/data" }],
+      });
+      mount.die();
+      await waitFor(async () => {
+        await answers();
+        return (await node.containerStatus(id)).finishedAt !== 0n;
+      });
+      const { exitCode, reason } = await node.containerStatus(id);
+      assert.deepEqual([exitCode, reason], [3, "Error"]);
+      mount.close();
+      await node.removePod(pod.id);
+    });
+  });
+
   test("under a container: execs end at their timeout, a stop says what holds it, and both end with the mount", async () => {
     await withDeadMount("volume", async (mount) => {
       const pod = await node.runPod();

@@ -185,7 +185,7 @@ async function createWithRuntime(
       ...(await d.runtimes.handlerOf(record.handler).runtime.create(runtimeContainerOf(d, record), spec, withTimeout)),
     };
   } catch (error) {
-    const problem = withTimeout.aborted ? undefined : d.containerHost.commandProblem(record.id);
+    const problem = withTimeout.aborted ? undefined : await d.containerHost.commandProblem(record.id);
     if (problem === undefined) throw error;
     d.log.info({ containerId: record.id, err: error }, problem.message);
     return { type: "exited", ...problem, reason: "StartError", atNs: d.nowNs() };

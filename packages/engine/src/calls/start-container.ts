@@ -57,7 +57,7 @@ async function start(
       state: containerTransition(c.state, { type: "started", atNs }, c.createdAtNs),
     }));
   } catch (error) {
-    const problem = d.containerHost.commandProblem(id);
+    const problem = await d.containerHost.commandProblem(id);
     // A runtime that was cut off may have got further than its error says.
     const view = await viewOf(d, container);
     if (problem === undefined && !signal.aborted && view === "created") {

@@ -127,9 +127,9 @@ export async function exitEvent(
   const report = await runtime.exitOf(container, signal);
   if (report !== undefined && "lost" in report) return { type: "lost", message: report.lost };
   if (report !== undefined) {
-    const oom = ifKnown(() => d.containerHost.outOfMemory(record.cgroupPath, mayBeOutOfMemory(report, record)));
+    const oom = await ifKnown(() => d.containerHost.outOfMemory(record.cgroupPath, mayBeOutOfMemory(report, record)));
     return (
-      failedExecution(d, record, report) ?? {
+      (await failedExecution(d, record, report)) ?? {
         type: "exited",
         exitCode: report.exitCode,
         ...endOf(report, oom, record),
@@ -157,23 +157,23 @@ const execWithinNs = 10_000_000_000n;
  * Runtimes learn too late that a command has no interpreter or is for another machine: their own process then ends as
  * if it were the command, with a line in the container's log. A command that has such a problem cannot have run.
  */
-function failedExecution(
+async function failedExecution(
   d: Pick<ExitWatchDeps, "containerHost">,
   { id, state }: ContainerRecord,
   report: ExitReport,
-): ContainerEvent | undefined {
+): Promise<ContainerEvent | undefined> {
   if (report.exitCode === 0 || report.exitCode > 128 || report.oomKilled) return undefined;
   if (state.is === "running" && report.finishedAtNs - state.startedAtNs > execWithinNs) return undefined;
-  const problem = ifKnown(() => d.containerHost.commandProblem(id));
+  const problem = await ifKnown(() => d.containerHost.commandProblem(id));
   return problem === undefined
     ? undefined
     : { type: "exited", ...problem, reason: "StartError", atNs: report.finishedAtNs };
 }
 
 /** The end of a container must be recorded even when its cause cannot be found out. */
-function ifKnown<T>(look: () => T | undefined): T | undefined {
+async function ifKnown<T>(look: () => Promise<T | undefined> | T | undefined): Promise<T | undefined> {
   try {
-    return look();
+    return await look();
   } catch {
     return undefined;
   }

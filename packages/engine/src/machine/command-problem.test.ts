@@ -3,6 +3,7 @@ import { chmodSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync }
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test, type TestContext } from "node:test";
+import { BeneathLooker } from "@keelson/linux/look-beneath.ts";
 import type { MountSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import { commandProblem } from "./command-problem.ts";
 
@@ -41,6 +42,8 @@ function container(t: TestContext, files: Record<string, string | Buffer>) {
   mkdirSync(join(root, "bin"), { recursive: true });
   for (const [path, content] of Object.entries({ "bin/sh": elf(amd64), ...files }))
     writeFileSync(join(root, path), content, { mode: 0o755 });
+  const looker = new BeneathLooker(new AbortController().signal);
+  t.after(() => looker[Symbol.dispose]());
   const problem = (command: string, o: Options = {}) => {
     const process: Spec["process"] = {
       cwd: o.cwd ?? "/",
@@ -49,6 +52,7 @@ function container(t: TestContext, files: Record<string, string | Buffer>) {
       user: { uid: o.uid ?? 0, gid: o.uid ?? 0 },
     };
     return commandProblem(
+      looker,
       { ociVersion: "1.0.2", process, root: { path: root }, mounts: o.mounts ?? [] },
       o.arch ?? "x64",
       o.otherFormats ?? false,
@@ -57,7 +61,7 @@ function container(t: TestContext, files: Record<string, string | Buffer>) {
   return { dir, root, problem };
 }
 
-test("a program and a script with its interpreter have no problem, found by path, by PATH and from the working directory", (t) => {
+test("a program and a script with its interpreter have no problem, found by path, by PATH and from the working directory", async (t) => {
   const { root, problem } = container(t, {
     "bin/script": "#!/bin/sh -e\n",
     "bin/env-script": "#! /bin/sh",
@@ -67,43 +71,47 @@ test("a program and a script with its interpreter have no problem, found by path
   });
   symlinkSync("/bin", join(root, "tools"));
   for (const command of ["/bin/sh", "sh", "script", "/bin/env-script", "dynamic", "i386", "/tools/sh", "./bin/sh"])
-    assert.equal(problem(command), undefined, command);
-  assert.equal(problem("./sh", { cwd: "/bin" }), undefined);
+    assert.equal(await problem(command), undefined, command);
+  assert.equal(await problem("./sh", { cwd: "/bin" }), undefined);
 });
 
-test("a command that does not exist is 127 and names what was looked up", (t) => {
+test("a command that does not exist is 127 and names what was looked up", async (t) => {
   const { problem } = container(t, {});
-  assert.deepEqual(problem("/no/such"), {
+  assert.deepEqual(await problem("/no/such"), {
     exitCode: 127,
     message:
       'the command "/no/such" does not exist: the container has no file "/no/such"; check its spelling, or use an image that has it',
   });
-  assert.deepEqual(problem("nosuch"), {
+  assert.deepEqual(await problem("nosuch"), {
     exitCode: 127,
     message:
       'the command "nosuch" is in none of the directories of the container\'s PATH ("/usr/bin:/bin"); write its full path, or use an image that has it',
   });
-  assert.match(problem("./x", { cwd: "/srv" })!.message, /no file "\/srv\/\.\/x"/);
-  assert.equal(problem("/bin/sh/x")?.exitCode, 127);
+  assert.match((await problem("./x", { cwd: "/srv" }))!.message, /no file "\/srv\/\.\/x"/);
+  assert.equal((await problem("/bin/sh/x"))?.exitCode, 127);
 });
 
-test("a directory and a file that may not be executed are 126", (t) => {
+test("a directory and a file that may not be executed are 126", async (t) => {
   const { root, problem } = container(t, { "bin/data": "#!/bin/sh\n", "bin/mine": elf(amd64) });
   chmodSync(join(root, "bin/data"), 0o644);
   chmodSync(join(root, "bin/mine"), 0o700);
-  assert.match(problem("/bin")!.message, /^the command "\/bin" is a directory/);
+  assert.match((await problem("/bin"))!.message, /^the command "\/bin" is a directory/);
   assert.match(
-    problem("data")!.message,
+    (await problem("data"))!.message,
     /^the command "data" may not be executed by user 0: its mode is 0644; .*chmod \+x/,
   );
-  assert.equal(problem("mine"), undefined);
+  assert.equal(await problem("mine"), undefined);
   assert.deepEqual(
-    [problem("/bin")!.exitCode, problem("data")!.exitCode, problem("mine", { uid: 12_345 })!.exitCode],
+    [
+      (await problem("/bin"))!.exitCode,
+      (await problem("data"))!.exitCode,
+      (await problem("mine", { uid: 12_345 }))!.exitCode,
+    ],
     [126, 126, 126],
   );
 });
 
-test("a missing interpreter or dynamic loader is 127 and is named", (t) => {
+test("a missing interpreter or dynamic loader is 127 and is named", async (t) => {
   const { problem } = container(t, {
     "bin/script": "#!/usr/bin/python3 -u\n",
     "bin/dos": "#!/bin/sh\r\necho\r\n",
@@ -111,46 +119,51 @@ test("a missing interpreter or dynamic loader is 127 and is named", (t) => {
     "bin/dynamic": elf(amd64, "/lib64/ld-linux-x86-64.so.2"),
   });
   assert.deepEqual(
-    [problem("script")!.exitCode, problem("dos")!.exitCode, problem("dynamic")!.exitCode, problem("none")!.exitCode],
+    [
+      (await problem("script"))!.exitCode,
+      (await problem("dos"))!.exitCode,
+      (await problem("dynamic"))!.exitCode,
+      (await problem("none"))!.exitCode,
+    ],
     [127, 127, 127, 126],
   );
-  assert.match(problem("script")!.message, /script for the interpreter "\/usr\/bin\/python3",/);
-  assert.match(problem("dos")!.message, /Windows line endings/);
-  assert.match(problem("dynamic")!.message, /dynamic loader "\/lib64\/ld-linux-x86-64\.so\.2",/);
+  assert.match((await problem("script"))!.message, /script for the interpreter "\/usr\/bin\/python3",/);
+  assert.match((await problem("dos"))!.message, /Windows line endings/);
+  assert.match((await problem("dynamic"))!.message, /dynamic loader "\/lib64\/ld-linux-x86-64\.so\.2",/);
 });
 
-test("a program for another machine is 126 and says for which, unless the machine knows more formats", (t) => {
+test("a program for another machine is 126 and says for which, unless the machine knows more formats", async (t) => {
   const { problem } = container(t, {
     "bin/arm": elf(arm64),
     "bin/text": "echo hi\n",
     "bin/empty": "",
     "bin/odd": elf(4242),
   });
-  assert.deepEqual(problem("arm"), {
+  assert.deepEqual(await problem("arm"), {
     exitCode: 126,
     message: 'the command "arm" is a program for arm64, and this machine is amd64; use an image for linux/amd64',
   });
-  assert.match(problem("sh", { arch: "arm64" })!.message, /a program for amd64, and this machine is arm64/);
-  assert.match(problem("odd")!.message, /for machine 4242/);
-  assert.match(problem("text")!.message, /neither a Linux program nor a script .*#!\/bin\/sh/);
-  assert.match(problem("empty")!.message, /empty file/);
+  assert.match((await problem("sh", { arch: "arm64" }))!.message, /a program for amd64, and this machine is arm64/);
+  assert.match((await problem("odd"))!.message, /for machine 4242/);
+  assert.match((await problem("text"))!.message, /neither a Linux program nor a script .*#!\/bin\/sh/);
+  assert.match((await problem("empty"))!.message, /empty file/);
   for (const command of ["arm", "text", "odd"])
-    assert.equal(problem(command, { otherFormats: true }), undefined, command);
+    assert.equal(await problem(command, { otherFormats: true }), undefined, command);
 });
 
-test("a program that is cut off anywhere is damaged or runs, and never throws", (t) => {
+test("a program that is cut off anywhere is damaged or runs, and never throws", async (t) => {
   const whole = elf(amd64, "/bin/sh");
   const files = Object.fromEntries(
     Array.from({ length: whole.length }, (_, length) => [`bin/cut${length}`, whole.subarray(0, length)]),
   );
   const { problem } = container(t, files);
   for (let length = 4; length < whole.length; length++) {
-    const message = problem(`cut${length}`)?.message;
+    const message = (await problem(`cut${length}`))?.message;
     if (length < 120) assert.match(message ?? "", /damaged/, String(length));
   }
 });
 
-test("files in mounts are looked up on the host, through the image's links", (t) => {
+test("files in mounts are looked up on the host, through the image's links", async (t) => {
   const { dir, root, problem } = container(t, { "bin/outer": elf(amd64) });
   mkdirSync(join(dir, "volume"));
   mkdirSync(join(root, "run"));
@@ -163,34 +176,35 @@ test("files in mounts are looked up on the host, through the image's links", (t)
   ];
   mkdirSync(join(root, "run/tools"));
   for (const command of ["/var/tools/tool", "/run/tools/tool", "/bin/outer"])
-    assert.match(problem(command, { mounts })!.message, /interpreter "\/no\/such"/, command);
-  assert.match(problem("/var/tools/other", { mounts })!.message, /does not exist/);
-  assert.equal(problem("/proc/self/exe", { mounts }), undefined, "cannot be seen from outside");
+    assert.match((await problem(command, { mounts }))!.message, /interpreter "\/no\/such"/, command);
+  assert.match((await problem("/var/tools/other", { mounts }))!.message, /does not exist/);
+  assert.equal(await problem("/proc/self/exe", { mounts }), undefined, "cannot be seen from outside");
 });
 
-test("links do not lead to the host's files", (t) => {
+test("links do not lead to the host's files", async (t) => {
   const { dir, root, problem } = container(t, {});
   writeFileSync(join(dir, "outside"), "#!/secret\n", { mode: 0o755 });
   symlinkSync(join(dir, "outside"), join(root, "bin/link"));
   symlinkSync("../../outside", join(root, "bin/up"));
-  for (const command of ["link", "up"]) assert.match(problem(command)!.message, /in none of the directories/, command);
+  for (const command of ["link", "up"])
+    assert.match((await problem(command))!.message, /in none of the directories/, command);
 });
 
-test("what cannot be seen is left unexplained", (t) => {
+test("what cannot be seen is left unexplained", async (t) => {
   const { root, problem } = container(t, {});
   symlinkSync("loop", join(root, "bin/loop"));
   for (const command of ["/bin/loop", "loop", `/${"z".repeat(3000)}`])
-    assert.equal(problem(command), undefined, command.slice(0, 20));
+    assert.equal(await problem(command), undefined, command.slice(0, 20));
 });
 
-test("whatever an image has as a name, the message is one line of limited length", (t) => {
+test("whatever an image has as a name, the message is one line of limited length", async (t) => {
   const loader = `/x\n\u0007${"y".repeat(150)}`;
   const { problem } = container(t, {
     "bin/script": `#!/a\u0001${"b".repeat(250)}`,
     "bin/dynamic": elf(amd64, loader.slice(0, 100)),
   });
   for (const command of ["script", "dynamic", `/${"z\n".repeat(100)}`]) {
-    const { message } = problem(command)!;
+    const { message } = (await problem(command))!;
     assert.match(message, /^[\x20-\x7e…]{1,700}$/);
   }
 });

@@ -1,9 +1,11 @@
-import { closeSync, constants, fstatSync, lstatSync, openSync, readSync, type Stats } from "node:fs";
-import { isErrno } from "@keelson/linux/errno.ts";
-import type { MountSpec, ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
+import { constants } from "node:fs";
+import type { BeneathLooker, SeenFile } from "@keelson/linux/look-beneath.ts";
+import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import { quote } from "@keelson/plan/field-check.ts";
+import { ContainerFiles, type FoundFile } from "./container-files.ts";
 import { elfProblem } from "./elf-problem.ts";
-import { resolveInRoot } from "./root-file.ts";
+
+const { S_IFMT, S_IFDIR, S_IFREG } = constants;
 
 /** Why a container's command cannot be executed. */
 export interface CommandProblem {
@@ -13,11 +15,10 @@ export interface CommandProblem {
   readonly message: string;
 }
 
-/** What a lookup depends on: files as a process of the container finds them. */
+/** What the answer depends on. */
 interface Container {
   readonly process: ProcessSpec;
-  readonly root: string;
-  readonly mounts: readonly Mounted[];
+  readonly files: ContainerFiles;
   /** As Node's `process.arch`. */
   readonly arch: string;
   /** Whether this machine has formats other than ELF and scripts (binfmt_misc), so that an unknown one may run. */
@@ -26,34 +27,32 @@ interface Container {
   readonly idsAreReal: boolean;
 }
 
-interface Mounted {
-  readonly destination: string;
-  /** Undefined when it is not a directory or file of the host. */
-  readonly source: string | undefined;
-}
-
 /**
  * Finds out why the first process of a container could not be executed: each runtime has its own words for it, and some
- * say it only in the container's log. For a container that was created and does not run, after a failure. Undefined
- * when the command looks right, or when that cannot be seen from outside.
+ * say it only in the container's log. After a failure; the container may run and change its files meanwhile. Undefined
+ * when the command looks right, and when that cannot be seen from outside, such as on a file system that does not
+ * answer until the looker's signal aborts.
  */
-export function commandProblem(spec: Spec, arch: string, otherFormats: boolean): CommandProblem | undefined {
+export async function commandProblem(
+  looker: BeneathLooker,
+  spec: Spec,
+  arch: string,
+  otherFormats: boolean,
+): Promise<CommandProblem | undefined> {
   const { process, root } = spec;
   const command = process?.args?.[0];
   if (process === undefined || root === undefined || command === undefined) return undefined;
   const name = `the command ${quote(command)}`;
   try {
-    const mounts = mountedAt(root.path, spec.mounts ?? []);
     const container: Container = {
       process,
-      root: root.path,
-      mounts,
+      files: await ContainerFiles.of(looker, root.path, spec.mounts ?? []),
       arch,
       otherFormats,
       idsAreReal: spec.linux?.uidMappings === undefined,
     };
-    if (command.includes("/")) return fileProblem(container, name, absolute(process.cwd, command));
-    return searchProblem(container, name, command);
+    if (command.includes("/")) return await fileProblem(container, name, absolute(process.cwd, command));
+    return await searchProblem(container, name, command);
   } catch {
     // This only explains a failure: paths that are too long, loops of links and files that vanish leave it unexplained.
     return undefined;
@@ -61,13 +60,13 @@ export function commandProblem(spec: Spec, arch: string, otherFormats: boolean):
 }
 
 /** execvp(3) takes the first such file in PATH that may be executed. */
-function searchProblem(c: Container, name: string, command: string): CommandProblem | undefined {
+async function searchProblem(c: Container, name: string, command: string): Promise<CommandProblem | undefined> {
   const path = c.process.env?.findLast((entry) => entry.startsWith("PATH="))?.slice("PATH=".length) ?? "";
   let first: CommandProblem | undefined;
   for (const dir of path.split(":")) {
     const file = absolute(c.process.cwd, `${dir}/${command}`);
-    if (find(c, file) === undefined) continue;
-    const problem = fileProblem(c, name, file);
+    if ((await c.files.find(file)) === undefined) continue;
+    const problem = await fileProblem(c, name, file);
     if (problem === undefined) return undefined;
     first ??= problem;
   }
@@ -79,53 +78,45 @@ function searchProblem(c: Container, name: string, command: string): CommandProb
   );
 }
 
-function fileProblem(c: Container, name: string, path: string): CommandProblem | undefined {
-  const found = find(c, path);
+async function fileProblem(c: Container, name: string, path: string): Promise<CommandProblem | undefined> {
+  const found = await c.files.find(path);
   if (found === "hidden") return undefined;
   if (found === undefined)
     return notFound(
       `${name} does not exist: the container has no file ${quote(path)}; check its spelling, or use an image that has it`,
     );
-  const { hostPath, stat } = found;
-  if (stat.isDirectory()) return cannotRun(`${name} is a directory; name a program in it`);
-  if (!stat.isFile()) return cannotRun(`${name} is not a regular file; name a program`);
-  if (c.idsAreReal && !mayExecute(c.process, stat)) {
+  const { seen } = found;
+  const kind = seen.mode & S_IFMT;
+  if (kind === S_IFDIR) return cannotRun(`${name} is a directory; name a program in it`);
+  if (kind !== S_IFREG) return cannotRun(`${name} is not a regular file; name a program`);
+  if (c.idsAreReal && !mayExecute(c.process, seen)) {
     return cannotRun(
-      `${name} may not be executed by user ${c.process.user.uid}: its mode is ${(stat.mode & 0o7777).toString(8).padStart(4, "0")}; give it execute permission in the image (chmod +x)`,
+      `${name} may not be executed by user ${c.process.user.uid}: its mode is ${(seen.mode & 0o7777).toString(8).padStart(4, "0")}; give it execute permission in the image (chmod +x)`,
     );
   }
-  return contentProblem(c, name, hostPath);
+  return contentProblem(c, name, found);
 }
 
 /** What execve(2) would make of the first bytes. */
-function contentProblem(c: Container, name: string, hostPath: string): CommandProblem | undefined {
-  // O_NONBLOCK: somebody may have put a FIFO there in the meantime.
-  const fd = openSync(hostPath, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-  try {
-    const size = fstatSync(fd).size;
-    const read = (at: number, length: number): Buffer => {
-      const buffer = Buffer.alloc(Math.min(length, Math.max(0, size - at)));
-      return buffer.subarray(0, readSync(fd, buffer, 0, buffer.length, at));
-    };
-    const start = read(0, 256);
-    if (start.toString("latin1", 0, 2) === "#!") return scriptProblem(c, name, start);
-    if (start.toString("latin1", 0, 4) !== "\x7fELF") return c.otherFormats ? undefined : formatProblem(name, size);
-    const elf = elfProblem(read, c.arch);
-    if (elf?.is === "loader" && find(c, elf.path) === undefined) {
-      return notFound(
-        `${name} needs the dynamic loader ${quote(elf.path)}, which the container does not have; use a statically linked program, or an image with the C library that it was built for`,
-      );
-    }
-    if (elf?.is === "machine" && !c.otherFormats)
-      return cannotRun(
-        `${name} is a program for ${elf.built}, and this machine is ${elf.here}; use an image for linux/${elf.here}`,
-      );
-    if (elf?.is === "damaged")
-      return cannotRun(`${name} is a damaged program: its ELF header is cut off; build or pull the image again`);
-    return undefined;
-  } finally {
-    closeSync(fd);
+async function contentProblem(c: Container, name: string, found: FoundFile): Promise<CommandProblem | undefined> {
+  const read = (at: number, length: number) => c.files.read(found, at, length);
+  const start = await read(0, 256);
+  if (start.toString("latin1", 0, 2) === "#!") return scriptProblem(c, name, start);
+  if (start.toString("latin1", 0, 4) !== "\x7fELF")
+    return c.otherFormats ? undefined : formatProblem(name, found.seen.size);
+  const elf = await elfProblem(read, c.arch);
+  if (elf?.is === "loader" && (await c.files.find(elf.path)) === undefined) {
+    return notFound(
+      `${name} needs the dynamic loader ${quote(elf.path)}, which the container does not have; use a statically linked program, or an image with the C library that it was built for`,
+    );
   }
+  if (elf?.is === "machine" && !c.otherFormats)
+    return cannotRun(
+      `${name} is a program for ${elf.built}, and this machine is ${elf.here}; use an image for linux/${elf.here}`,
+    );
+  if (elf?.is === "damaged")
+    return cannotRun(`${name} is a damaged program: its ELF header is cut off; build or pull the image again`);
+  return undefined;
 }
 
 function formatProblem(name: string, size: number): CommandProblem {
@@ -136,13 +127,13 @@ function formatProblem(name: string, size: number): CommandProblem {
 }
 
 /** The line that execve(2) reads: an interpreter and at most one argument. */
-function scriptProblem(c: Container, name: string, start: Buffer): CommandProblem | undefined {
+async function scriptProblem(c: Container, name: string, start: Buffer): Promise<CommandProblem | undefined> {
   const line = start.toString("utf8").split("\n")[0]!.slice(2);
   const interpreter = line.trim().split(/[ \t]/)[0]!;
   if (interpreter === "")
     return cannotRun(`${name} is a script whose first line names no interpreter after #!; write one such as #!/bin/sh`);
   const path = absolute(c.process.cwd, interpreter);
-  if (find(c, path) !== undefined && !line.endsWith("\r")) return undefined;
+  if ((await c.files.find(path)) !== undefined && !line.endsWith("\r")) return undefined;
   // To the kernel the carriage return is part of the name, or of the argument.
   if (line.endsWith("\r"))
     return notFound(
@@ -153,47 +144,12 @@ function scriptProblem(c: Container, name: string, start: Buffer): CommandProble
   );
 }
 
-/** A file as a process of the container finds it; `hidden` when it is in a mount that cannot be seen from outside. */
-function find(c: Container, path: string): { hostPath: string; stat: Stats } | "hidden" | undefined {
-  let hidden = false;
-  const hostPathOf = (inside: string): string => {
-    const mount = c.mounts.findLast((m) => inside === m.destination || inside.startsWith(`${m.destination}/`));
-    if (mount === undefined) return c.root + inside;
-    if (mount.source === undefined) hidden = true;
-    return mount.source === undefined ? c.root + inside : mount.source + inside.slice(mount.destination.length);
-  };
-  const resolved = resolveInRoot(c.root, path, hostPathOf);
-  if (hidden) return "hidden";
-  if (resolved === undefined) return undefined;
-  const hostPath = hostPathOf(resolved);
-  try {
-    return { hostPath, stat: lstatSync(hostPath) };
-  } catch (error) {
-    if (isErrno(error, "ENOENT", "ENOTDIR")) return undefined;
-    throw error;
-  }
-}
-
-/** Where each mount really is, outermost first: a destination may lead through links of the image. */
-function mountedAt(root: string, mounts: readonly MountSpec[]): Mounted[] {
-  return mounts
-    .map((mount) => ({
-      destination: resolveInRoot(root, mount.destination) ?? mount.destination,
-      source: isBind(mount) ? mount.source : undefined,
-    }))
-    .toSorted((a, b) => a.destination.length - b.destination.length);
-}
-
-function isBind({ type, options = [] }: MountSpec): boolean {
-  return type === "bind" || options.includes("bind") || options.includes("rbind");
-}
-
 /** path_resolution(7), "Permissions". For root one execute bit is enough (capabilities(7), CAP_DAC_OVERRIDE). */
-function mayExecute({ user }: ProcessSpec, stat: Stats): boolean {
-  if (user.uid === 0) return (stat.mode & 0o111) !== 0;
-  if (user.uid === stat.uid) return (stat.mode & 0o100) !== 0;
+function mayExecute({ user }: ProcessSpec, seen: SeenFile): boolean {
+  if (user.uid === 0) return (seen.mode & 0o111) !== 0;
+  if (user.uid === seen.uid) return (seen.mode & 0o100) !== 0;
   const groups = [user.gid, ...(user.additionalGids ?? [])];
-  return (stat.mode & (groups.includes(stat.gid) ? 0o010 : 0o001)) !== 0;
+  return (seen.mode & (groups.includes(seen.gid) ? 0o010 : 0o001)) !== 0;
 }
 
 function absolute(cwd: string, path: string): string {

@@ -40,7 +40,8 @@ import type { DeviceSpec } from "@keelson/oci/runtime-spec/linux.ts";
 import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import type { LimitFile } from "@keelson/plan/resource-update.ts";
 import { specFile } from "@keelson/runtimes/runtime-paths.ts";
-import { type CommandProblem, commandProblem } from "./command-problem.ts";
+import { CommandCheck } from "./command-check.ts";
+import type { CommandProblem } from "./command-problem.ts";
 import { fillVolume, type VolumeContent } from "./fill-volume.ts";
 import { HostPaths } from "./host-paths.ts";
 import { cannotMap, type IdMap, letIn, makeMountPoint, mappedIds, MappedLayers, UserNamespacePin } from "./id-map.ts";
@@ -96,9 +97,9 @@ export interface ContainerHost {
   relabel(paths: readonly string[], label: string, signal: AbortSignal): Promise<void>;
   /**
    * Why a container's command, or another process in it, cannot be executed; undefined when it looks right or cannot be
-   * seen.
+   * seen, which includes a volume that does not answer.
    */
-  commandProblem(id: string, other?: ProcessSpec): CommandProblem | undefined;
+  commandProblem(id: string, other?: ProcessSpec): Promise<CommandProblem | undefined>;
   /** Kills everything in the container's cgroup. */
   kill(cgroupPath: string, signal: AbortSignal): Promise<void>;
   /** Lets a container go on that was frozen to be killed, when that kill was cut off. */
@@ -169,6 +170,7 @@ export class LinuxContainerHost implements ContainerHost {
   readonly #writableDirOf: (id: string) => string;
   readonly #cgroups: CgroupLayout;
   readonly #hostPaths = new HostPaths();
+  readonly #commands = new CommandCheck();
 
   constructor(bundleDirOf: (id: string) => string, writableDirOf: (id: string) => string, cgroups: CgroupLayout) {
     this.#bundleDirOf = bundleDirOf;
@@ -287,11 +289,11 @@ export class LinuxContainerHost implements ContainerHost {
     }
   }
 
-  commandProblem(id: string, other?: ProcessSpec): CommandProblem | undefined {
+  async commandProblem(id: string, other?: ProcessSpec): Promise<CommandProblem | undefined> {
     const spec = this.readSpec(id);
-    return spec === undefined
-      ? undefined
-      : commandProblem(other === undefined ? spec : { ...spec, process: other }, process.arch, hasOtherFormats());
+    if (spec === undefined) return undefined;
+    const asked = other === undefined ? spec : { ...spec, process: other };
+    return await this.#commands.problem(asked, process.arch, hasOtherFormats());
   }
 
   kill(cgroupPath: string, signal: AbortSignal): Promise<void> {

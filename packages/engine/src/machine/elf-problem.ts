@@ -34,8 +34,11 @@ const PT_INTERP = 3;
 const maxProgramHeaders = 256;
 
 /** @param read returns the bytes at an offset of the file, fewer at its end. */
-export function elfProblem(read: (at: number, length: number) => Buffer, arch: string): ElfProblem | undefined {
-  const header = read(0, 64);
+export async function elfProblem(
+  read: (at: number, length: number) => Promise<Buffer>,
+  arch: string,
+): Promise<ElfProblem | undefined> {
+  const header = await read(0, 64);
   const is64 = header[4] === 2;
   const isLittle = header[5] === 1;
   if (header.length < (is64 ? 64 : 52)) return { is: "damaged" };
@@ -50,10 +53,10 @@ export function elfProblem(read: (at: number, length: number) => Buffer, arch: s
   const entrySize = number(header, is64 ? 54 : 42, 2);
   const entries = Math.min(number(header, is64 ? 56 : 44, 2), maxProgramHeaders);
   for (let i = 0; i < entries; i++) {
-    const entry = read(tableAt + i * entrySize, is64 ? 56 : 32);
+    const entry = await read(tableAt + i * entrySize, is64 ? 56 : 32);
     if (entry.length < (is64 ? 56 : 32)) return { is: "damaged" };
     if (number(entry, 0, 4) !== PT_INTERP) continue;
-    const path = read(word(entry, is64 ? 8 : 4), Math.min(word(entry, is64 ? 32 : 16), 4096));
+    const path = await read(word(entry, is64 ? 8 : 4), Math.min(word(entry, is64 ? 32 : 16), 4096));
     return { is: "loader", path: path.toString("utf8").split("\0")[0]! };
   }
   return undefined;

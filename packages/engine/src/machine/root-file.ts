@@ -39,16 +39,8 @@ function checkRegular(fd: number, path: string, maxBytes: number): { size: numbe
   return { size: stat.size };
 }
 
-/**
- * The path below `root`, without links, that `path` leads to; undefined when it leads nowhere.
- *
- * @param hostPathOf where a path of the container is on the host, if something is mounted in the container.
- */
-export function resolveInRoot(
-  root: string,
-  path: string,
-  hostPathOf: (inside: string) => string = (inside) => join(root, inside),
-): string | undefined {
+/** The path below `root`, without links, that `path` leads to; undefined when it leads nowhere. */
+export function resolveInRoot(root: string, path: string): string | undefined {
   const done: string[] = [];
   const todo = path.split("/").filter((part) => part !== "");
   for (let links = 0; todo.length > 0;) {
@@ -58,7 +50,7 @@ export function resolveInRoot(
       done.pop();
       continue;
     }
-    const entry = lookUp(hostPathOf(`/${[...done, part].join("/")}`));
+    const entry = lookUp(join(root, ...done, part));
     if (entry === undefined) return undefined;
     if (entry.link === undefined) {
       done.push(part);

@@ -32,7 +32,9 @@ export async function exec(
     } catch (error) {
       // FailedPrecondition: the runtime did not start it. Whatever it says, the files show why.
       const problem =
-        codeOf(error) === Code.FailedPrecondition ? d.containerHost.commandProblem(containerId, process) : undefined;
+        codeOf(error) === Code.FailedPrecondition
+          ? await d.containerHost.commandProblem(containerId, process)
+          : undefined;
       if (problem === undefined) throw error;
       return { is: "not run", ...problem };
     }

@@ -70,7 +70,7 @@ export function fakeContainerHost(node: FakeNode): ContainerHost {
       const process = node.processSpecs.get(id);
       return process === undefined ? undefined : { ociVersion: "1.0.2", process };
     },
-    commandProblem: () => node.commandProblem,
+    commandProblem: () => Promise.resolve(node.commandProblem),
     relabel: (paths, label) => node.effect(`label ${paths.length} paths ${label}`, () => {}),
     thaw: () => node.now("container-host thaw", () => {}),
     memoryInUse: () => node.memoryInUse,

@@ -108,7 +108,7 @@ describe("a dead mount", { skip }, () => {
       const id = await node.runContainer(pod, {
         // Why it ended so soon is looked for in /data first.
         command: ["sh", "-c", "/bin/sleep 1; exit 3"],
-        envs: [{ key: "PATH", value: "/data:/bin" }],
+        envs: [{ key: "PATH", value: Buffer.from("/data:/bin") }],
         mounts: [{ hostPath: mount.path, containerPath: "/data" }],
       });
       mount.die();

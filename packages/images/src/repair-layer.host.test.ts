@@ -121,6 +121,17 @@ const cases: Record<string, TarEntry[][]> = {
     ],
     [file("tmp/x", "x"), whiteout("gone"), opaqueWhiteout("home"), file("home/new", "y")],
   ],
+  "directories made through absolute links, whose targets this machine has, too": [
+    [file("usr/lib/old", "x")],
+    [
+      symlink("system", "/usr"),
+      file("system/lib/new", "x"),
+      symlink("settings", "/etc"),
+      file("settings/x", "x"),
+      symlink("deep", "/var"),
+      file("deep/lib/dpkg/x", "x"),
+    ],
+  ],
   "devices, pipes, owners, modes and xattrs": [
     [
       device("null", "character-device", 1, 3),

@@ -12,10 +12,18 @@ import { inTree } from "../binary-path.ts";
  */
 export function inheritAttributes(directory: string, paths: readonly string[], below: readonly string[]): void {
   for (const path of paths) {
-    if (lookUp(directory, path).is !== "directory") continue;
+    if (!isOwnDirectory(directory, path)) continue;
     const origin = findBelow(path, below);
     if (origin !== undefined) copyAttributes(origin, inTree(directory, `/${path}`));
   }
+}
+
+/**
+ * Whether `path` is a directory of the tree by its own name. Behind a link it is not: lstat(2) of such a path would
+ * follow an absolute link to the host's files.
+ */
+export function isOwnDirectory(tree: string, path: string): boolean {
+  return lookUp(tree, path).is === "directory";
 }
 
 function findBelow(path: string, below: readonly string[]): Buffer | string | undefined {

@@ -4,6 +4,7 @@ import { namingFile } from "@keelson/base/exhaustion.ts";
 import { inTree } from "../binary-path.ts";
 import { checksumOfFile, manifestDigestOf, manifestLine } from "../layer-manifest.ts";
 import { walkTree } from "../tree-walk.ts";
+import { isOwnDirectory } from "./inherit.ts";
 
 /** What the layer's writer knows, so that files need not be read back. */
 export interface LayerNotes {
@@ -43,10 +44,10 @@ export function writeManifest(fd: number, notes: LayerNotes): string {
  */
 export function amendManifest(file: string, directory: string, paths: readonly string[]): string {
   let lines = "";
-  for (const path of paths.map((each) => `/${each}`)) {
-    const at = inTree(directory, path);
-    const stat = fs.lstatSync(at, { throwIfNoEntry: false });
-    if (stat?.isDirectory() === true) lines += `${manifestLine({ path, at, stat }, true, () => 0)}\n`;
+  for (const path of paths) {
+    if (!isOwnDirectory(directory, path)) continue;
+    const at = inTree(directory, `/${path}`);
+    lines += `${manifestLine({ path: `/${path}`, at, stat: fs.lstatSync(at) }, true, () => 0)}\n`;
   }
   namingFile(file, () => fs.appendFileSync(file, lines));
   return manifestDigestOf(fs.readFileSync(file));

@@ -66,6 +66,103 @@ const engineRooms: readonly (readonly string[])[] = [
 const pure = /^(plan\/src\/|engine\/src\/records\/(pod|container)-state\.ts)/;
 const impureGlobals = /\b(Date\.now|Math\.random|new Date\(\)|process\.(env|pid|argv))/;
 
+/**
+ * Who may import `node:fs` in the packages whose paths a container, an image or a volume can influence, and why that
+ * cannot make the main thread wait for such a file system, or follow such a link. Anything else looks at files there
+ * through linux/src/look-beneath.ts or linux/src/resolve-paths.ts.
+ */
+const mayTouchFiles: Readonly<Record<string, readonly string[]>> = {
+  "uses constants only": ["engine/src/machine/command-problem.ts"],
+  "state and bundle directories, which are the daemon's": [
+    "engine/src/records/parse-record.ts",
+    "engine/src/records/bundle-facts.ts",
+    "engine/src/records/pod-files.ts",
+    "engine/src/pod/sandbox-container.ts",
+    "engine/src/machine/id-map.ts",
+    "engine/src/machine/id-map-probe.ts",
+    "engine/src/machine/pod-host.ts",
+    "engine/src/open-parts.ts",
+    "engine/src/recovery/unknown.ts",
+    "engine/src/recovery/instance-lock.ts",
+    "runtimes/src/runsc-port.ts",
+    "runtimes/src/runtime-exec.ts",
+    "runtimes/src/exec-processes.ts",
+    "runtimes/src/oci.ts",
+    "runtimes/src/runsc-exec-processes.ts",
+    "runtimes/src/write-json.ts",
+    "runtimes/src/monitor-pipe.ts",
+    "runtimes/src/shim.ts",
+    "runtimes/src/shim/shim-log.ts",
+    "runtimes/src/shim/container-ends.ts",
+    "runtimes/src/shim/event-socket.ts",
+    "runtimes/src/shim/bundle-files.ts",
+    "runtimes/src/shim/stream-holder.ts",
+    "runtimes/src/shim/shim-process.ts",
+    "runtimes/src/shim/container-streams.ts",
+    "runtimes/src/shim/shim-exec.ts",
+    "runtimes/src/shim/teardown.ts",
+    "runtimes/src/shim/exec-fifos.ts",
+    "runtimes/src/conmon.ts",
+    "runtimes/src/runsc.ts",
+    "runtimes/src/pid-file.ts",
+    "runtimes/src/log-pump/spool.ts",
+  ],
+  "files of the kernel: /proc, /sys, cgroups": [
+    "engine/src/stats/machine.ts",
+    "engine/src/machine/host.ts",
+    "engine/src/machine/apparmor.ts",
+    "engine/src/recovery/leftover-tools.ts",
+    "runtimes/src/runtimes.ts",
+    "runtimes/src/shim/shim-processes.ts",
+    "runtimes/src/shim/processes-in.ts",
+  ],
+  "the administrator's files and programs": [
+    "engine/src/cdi/device-nodes.ts",
+    "engine/src/cdi/spec-dirs.ts",
+    "engine/src/container/resource-classes.ts",
+    "engine/src/holes/debian-packages.ts",
+    "engine/src/holes/program-checks.ts",
+    "runtimes/src/features.ts",
+    "runtimes/src/runtime-command.ts",
+    "runtimes/src/handler-settings.ts",
+    "runtimes/src/find-program.ts",
+  ],
+  "an image, or the root of a container that has not started: nothing is mounted in it and nobody changes it": [
+    "engine/src/machine/root-file.ts",
+    "engine/src/machine/fill-volume.ts",
+    "engine/src/container/mount-sources.ts",
+    "engine/src/container/mount-target.ts",
+    "engine/src/container/mount-kinds.ts",
+  ],
+  "the same, and bundles, cgroups and /proc": ["engine/src/machine/container-host.ts"],
+  "devices and profiles that a process of its own found to answer just before (SECURITY.md, Known gaps)": [
+    "engine/src/container/spec-input.ts",
+  ],
+  "volumes on a node with SELinux, without following links (SECURITY.md, Known gaps)": [
+    "engine/src/machine/relabel.ts",
+  ],
+  "worker threads, in a layer that nobody changes, without following links or with the layer as root": [
+    "images/src/tree-walk.ts",
+    "images/src/repair-layer.ts",
+    "images/src/layer-manifest.ts",
+    "images/src/unpack/layer-writer.ts",
+    "images/src/unpack/root-path.ts",
+    "images/src/unpack/inherit.ts",
+    "images/src/unpack/write-manifest.ts",
+    "images/src/unpack/layer-job.ts",
+    "images/src/unpack/attributes.ts",
+  ],
+  "whole layers in the daemon's own directory, not what is in them": [
+    "images/src/layer-fetcher.ts",
+    "images/src/layer-store.ts",
+  ],
+  "log files, which are opened without following links and are checked to be regular": [
+    "runtimes/src/open-log-file.ts",
+    "runtimes/src/log-pump/log-file.ts",
+    "runtimes/src/log-pump/container-pump.ts",
+  ],
+};
+
 interface Import {
   readonly file: string;
   readonly from: string;
@@ -97,6 +194,8 @@ const files = globSync("*/{src,host-tests,scripts}/**/*.ts", { cwd: packages }).
 const product = files.filter((f) => f.includes("/src/") && !isForTests(f));
 const imports = new Map(files.map((f) => [f, importsOf(f)]));
 const ofProduct = product.flatMap((f) => imports.get(f)!);
+
+const isFs = (from: string) => /^(node:)?fs(\/promises)?$/.test(from);
 
 function said({ file, from }: Import): string {
   return `${file} imports ${from}`;
@@ -142,6 +241,24 @@ test("the engine's rooms import only what is below them", () => {
     ({ file, target }) => roomOf(file) !== roomOf(target!) && rankOf(roomOf(file)) >= rankOf(roomOf(target!)),
   );
   assert.deepEqual(wrong.map(said), []);
+});
+
+test("only listed files of the engine, the images and the runtimes touch file systems themselves", () => {
+  const isNear = (file: File) => /^(engine|images|runtimes)\/src\//.test(file);
+  const touching = new Set(ofProduct.filter(({ file, from }) => isNear(file) && isFs(from)).map(({ file }) => file));
+  const listed = Object.values(mayTouchFiles).flat();
+  assert.ok(touching.size > 50, `${touching.size}`);
+  assert.deepEqual(
+    [...touching].filter((file) => !listed.includes(file)),
+    [],
+    "not listed in mayTouchFiles",
+  );
+  assert.deepEqual(
+    listed.filter((file) => files.includes(file) && !touching.has(file)),
+    [],
+    "listed in mayTouchFiles for nothing",
+  );
+  assert.equal(new Set(listed).size, listed.length);
 });
 
 test("no file imports itself through others", () => {

@@ -24,6 +24,10 @@ export interface HostFacts {
   capabilities: readonly string[];
   /** The lowest oom_score_adj that the daemon can give: -1000 with CAP_SYS_RESOURCE, else its own. */
   oomScoreAdjMin: number;
+  /**
+   * The daemon's soft RLIMIT_STACK, which containers without one of their own inherit; undefined when it is unlimited.
+   */
+  stackLimitBytes?: number;
   seccompEnabled: boolean;
   appArmorEnabled: boolean;
   /** The profile that is loaded for RuntimeDefault; empty when there is none. */

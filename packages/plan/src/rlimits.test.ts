@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { parseRlimit, rlimitOverOwn } from "./rlimits.ts";
+import { ownStackLimit, parseRlimit, rlimitOverOwn } from "./rlimits.ts";
 
 test("a limit is a name with one or two numbers", () => {
   assert.deepEqual(parseRlimit("nofile=1024:2048"), { type: "RLIMIT_NOFILE", soft: 1024, hard: 2048 });
@@ -32,4 +32,12 @@ test("a limit above our own hard limit is found", () => {
   assert.deepEqual(over("cpu=99", "nofile=1:20481"), { name: "nofile", ownHard: 20_480 });
   assert.deepEqual(over("nice=6"), { name: "nice", ownHard: 5 });
   assert.equal(over("nofile=20480", "cpu=999999", "rss=5"), undefined);
+});
+
+test("our own soft stack limit is read, unless it is unlimited", () => {
+  const own = (soft: string) =>
+    `Limit                     Soft Limit           Hard Limit           Units     \nMax stack size            ${soft.padEnd(20)} unlimited            bytes     \n`;
+  assert.equal(ownStackLimit(own("8388608")), 8388608);
+  assert.equal(ownStackLimit(own("unlimited")), undefined);
+  assert.equal(ownStackLimit(""), undefined);
 });

@@ -43,9 +43,21 @@ export function rlimitOverOwn(
 ): { name: string; ownHard: number } | undefined {
   for (const { type, hard } of rlimits) {
     const name = type.slice("RLIMIT_".length).toLowerCase();
-    const line = ownLimits.split("\n").find((l) => l.startsWith(names[name]!)) ?? "";
-    const ownHard = Number(/^\S+ +(\d+)/.exec(line.slice(names[name]!.length).trimStart())?.[1] ?? Infinity);
+    const ownHard = ownLimit(name, ownLimits).hard;
     if (hard > ownHard) return { name, ownHard };
   }
   return undefined;
+}
+
+/** The soft RLIMIT_STACK in the text of /proc/self/limits; undefined when it is unlimited. */
+export function ownStackLimit(ownLimits: string): number | undefined {
+  const { soft } = ownLimit("stack", ownLimits);
+  return soft === Infinity ? undefined : soft;
+}
+
+function ownLimit(name: string, ownLimits: string): { soft: number; hard: number } {
+  const line = ownLimits.split("\n").find((l) => l.startsWith(names[name]!)) ?? "";
+  const [, soft, hard] = /^(\d+|unlimited) +(\d+|unlimited)/.exec(line.slice(names[name]!.length).trimStart()) ?? [];
+  const valueOf = (text = "unlimited") => (text === "unlimited" ? Infinity : Number(text));
+  return { soft: valueOf(soft), hard: valueOf(hard) };
 }

@@ -105,6 +105,45 @@ for (const runtime of eachRuntime) {
       await node.removeContainer(id);
     });
 
+    test("whose environment is too large has ended before it began, and says why", async () => {
+      const variables = (count: number, value: string) =>
+        Array.from({ length: count }, (_, i) => ({ key: `V${i}`, value: Buffer.from(value) }));
+      const cases = [
+        [variables(1, "x".repeat(131_072)), /its variable "V0" has 131075 bytes, and the kernel allows 131071/],
+        [variables(70, "x".repeat(100_000)), /73 variables \(\d{7} bytes\).* and the kernel allows \d+/],
+      ] as const;
+      for (const [envs, message] of cases) {
+        const id = await node.createContainer(pod, { image: { image }, command: ["/bin/true"], envs });
+        // gVisor's kernel has no such limits.
+        if (runtime === "runsc") {
+          await node.startContainer(id);
+          assert.equal((await node.untilExited(id)).exitCode, 0);
+        } else {
+          await rejectsWith(Code.FailedPrecondition, node.startContainer(id), message);
+          const status = await node.untilExited(id);
+          assert.deepEqual([status.exitCode, status.reason], [126, "StartError"]);
+          assert.match(status.message, message);
+        }
+        await node.removeContainer(id);
+      }
+    });
+
+    test("whose environment is as large as the kernel allows runs, and refuses a command that is not", async () => {
+      const id = await node.runContainer(pod, {
+        image: { image },
+        command: ["sleep", "600"],
+        envs: [{ key: "V", value: Buffer.from("x".repeat(131_069)) }],
+      });
+      assert.equal((await node.exec(id, ["sh", "-c", "echo ${#V}"])).stdout, "131069\n");
+      if (runtime !== "runsc")
+        await rejectsWith(
+          Code.FailedPrecondition,
+          node.exec(id, ["true", "x".repeat(131_072)]),
+          /^.*exec in container \w+: the command "true" cannot be executed: its argument 1 has 131072 bytes/,
+        );
+      await node.removeContainer(id);
+    });
+
     test("whose command runs and fails has that command's exit code", async () => {
       const id = await node.runContainer(pod, { image: { image }, command: ["fails"] });
       const status = await node.untilExited(id);

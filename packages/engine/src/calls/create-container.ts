@@ -22,6 +22,7 @@ import { resolveClasses } from "../container/resource-classes.ts";
 import { runtimeContainerOf, runtimeOf } from "../container/runtime-container.ts";
 import { collectSpecInput, type SpecSources } from "../container/spec-input.ts";
 import { removeContainerRecord } from "../container/teardown.ts";
+import { tooLargeProblem } from "../container/too-large-command.ts";
 import type { Deps } from "../deps.ts";
 import { podIdMap } from "../machine/id-map.ts";
 import { sandboxPid } from "../pod/sandbox-container.ts";
@@ -178,6 +179,11 @@ async function createWithRuntime(
   spec: Spec,
   signal: AbortSignal,
 ): Promise<ContainerEvent> {
+  const tooLarge = tooLargeProblem(d, record.handler, spec.process!);
+  if (tooLarge !== undefined) {
+    d.log.info({ containerId: record.id }, tooLarge.message);
+    return { type: "exited", ...tooLarge, reason: "StartError", atNs: d.nowNs() };
+  }
   const withTimeout = AbortSignal.any([signal, AbortSignal.timeout(d.createTimeoutMs)]);
   try {
     return {

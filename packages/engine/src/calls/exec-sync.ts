@@ -5,6 +5,7 @@ import type { ExecSyncRequest, ExecSyncResponse } from "@keelson/cri/gen/runtime
 import { execProcess } from "@keelson/plan/process.ts";
 import { ExecOutput, freeMemory } from "@keelson/runtimes/exec-output.ts";
 import { runtimeContainerOf } from "../container/runtime-container.ts";
+import { tooLargeProblem } from "../container/too-large-command.ts";
 import type { Deps } from "../deps.ts";
 import { runningContainer } from "./container-status.ts";
 
@@ -18,6 +19,9 @@ export async function execSync(d: Deps, req: ExecSyncRequest, signal: AbortSigna
     throw new StatusError(Code.InvalidArgument, `timeout must be 0 or more seconds, not ${req.timeout}`);
   const container = runningContainer(d, req.containerId);
   const process = execProcess(d.containerHost.readProcess(container.id), req.cmd, false);
+  const tooLarge = tooLargeProblem(d, container.handler, process);
+  if (tooLarge !== undefined)
+    throw new StatusError(Code.FailedPrecondition, `exec in container ${container.id}: ${tooLarge.message}`);
   const timeout =
     req.timeout === 0n ? undefined : AbortSignal.timeout(Math.min(Number(req.timeout) * 1000, 2 ** 31 - 1));
   const refused = new AbortController();

@@ -6,6 +6,7 @@ import { isErrno } from "@keelson/linux/errno.ts";
 import { readMounts } from "@keelson/linux/mount.ts";
 import { capabilityNames } from "@keelson/plan/capabilities.ts";
 import type { HostFacts } from "@keelson/plan/host-facts.ts";
+import { ownStackLimit } from "@keelson/plan/rlimits.ts";
 import type { IdMapFacts } from "./id-map-probe.ts";
 
 /** For callers that create no containers. */
@@ -21,6 +22,7 @@ export function collectHostFacts(
   idMaps: IdMapFacts = noIdMaps,
 ): HostFacts {
   const capabilities = boundingSet();
+  const stackLimitBytes = ownStackLimit(readText("/proc/self/limits"));
   return {
     arch: process.arch,
     kernelVersion: release(),
@@ -35,6 +37,7 @@ export function collectHostFacts(
     oomScoreAdjMin: capabilities.includes("CAP_SYS_RESOURCE")
       ? -1000
       : Number(readText("/proc/self/oom_score_adj") || 0),
+    ...(stackLimitBytes === undefined ? {} : { stackLimitBytes }),
     seccompEnabled: /^Seccomp:/m.test(readText("/proc/self/status")),
     appArmorEnabled: readText("/sys/module/apparmor/parameters/enabled").startsWith("Y"),
     appArmorDefaultProfile: "",

@@ -6,6 +6,7 @@ import type { Outcome } from "@keelson/streaming/exit-status.ts";
 import type { RemoteCommand } from "@keelson/streaming/streaming-request.ts";
 import type { Handlers, Machine, Records } from "../capabilities.ts";
 import { runtimeOf } from "../container/runtime-container.ts";
+import { tooLargeProblem } from "../container/too-large-command.ts";
 import { stillRunning } from "./running-container.ts";
 
 type Exec = Extract<RemoteCommand, { is: "exec" }>;
@@ -15,7 +16,7 @@ type Exec = Extract<RemoteCommand, { is: "exec" }>;
  * killed.
  */
 export async function exec(
-  d: Pick<Records, "containers"> & Handlers & Pick<Machine, "containerHost">,
+  d: Pick<Records, "containers"> & Handlers & Pick<Machine, "containerHost" | "host">,
   { containerId, command, choice }: Exec,
   { size, started }: { readonly size: TerminalSize | undefined; readonly started: (exec: RunningExec) => void },
   signal: AbortSignal,
@@ -23,6 +24,8 @@ export async function exec(
   try {
     const record = stillRunning(d, containerId);
     const process = execProcess(d.containerHost.readProcess(containerId), command, choice.tty);
+    const tooLarge = tooLargeProblem(d, record.handler, process);
+    if (tooLarge !== undefined) return { is: "not run", ...tooLarge };
     if (size !== undefined) process.consoleSize = { height: size.rows, width: size.columns };
     const { runtime, container } = runtimeOf(d, record);
     try {

@@ -4,7 +4,9 @@ import { attach } from "./attach.ts";
 import { exec } from "./exec.ts";
 import { connectToPod } from "./forward-to-pod.ts";
 
-export function streamingBackend(d: Records & Handlers & Logging & Pick<Machine, "containerHost">): StreamingBackend {
+export function streamingBackend(
+  d: Records & Handlers & Logging & Pick<Machine, "containerHost" | "host">,
+): StreamingBackend {
   return {
     exec: (request, size, started, signal) => exec(d, request, { size, started }, signal),
     attach: (request, signal) => attach(d, request, signal),

@@ -7,6 +7,7 @@ import { ContainerConfig, ContainerState } from "@keelson/cri/gen/runtime/v1/api
 import { fromJson } from "@keelson/cri/json.ts";
 import { busyboxImage } from "@keelson/testkit/image.ts";
 import { file } from "@keelson/testkit/tar.ts";
+import { waitFor } from "@keelson/testkit/wait.ts";
 import { eachRuntime, skipFor, testFor } from "../testing/each-runtime.ts";
 import { shareNode } from "../testing/shared-node.ts";
 import { imageSpec, type Pod, rejectsWith, TestNode } from "../testing/test-node.ts";
@@ -166,7 +167,10 @@ for (const runtime of eachRuntime) {
         [shown.sandboxID, shown.snapshotKey, shown.runtimeSpec.process.args],
         [pod.id, id, ["sh", "-c", "sleep 600"]],
       );
-      assert.match(readFileSync(`/proc/${shown.pid}/cmdline`, "utf8"), /sleep/);
+      // The runtime's own process becomes the command a moment after the start was reported.
+      await waitFor(() => readFileSync(`/proc/${shown.pid}/cmdline`, "utf8").includes("sleep"), {
+        message: "its pid is not that of its command",
+      });
       assert.ok(shown.runtimeSpec.linux.namespaces.length > 0);
       const { containerId } = await node.call("createContainer", {
         podSandboxId: pod.id,

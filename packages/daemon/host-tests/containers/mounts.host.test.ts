@@ -126,6 +126,22 @@ for (const runtime of eachRuntime) {
       );
     });
 
+    test("are refused over a file when they are a directory, and over a directory when they are a file", async () => {
+      const dir = newDir("kinds");
+      const file = join(dir, "file");
+      writeFileSync(file, "");
+      for (const [hostPath, containerPath, words] of [
+        [dir, "/etc/passwd", /mount at "\/etc\/passwd" in the container: .* is a directory, and the image has a file/],
+        [file, "/etc", /mount at "\/etc" in the container: .*file" is a file, and the image has a directory there/],
+        [dir, "/etc/passwd/x", /the image has a file at "\/etc\/passwd", and nothing can be below a file/],
+      ] as const)
+        await rejectsWith(
+          Code.InvalidArgument,
+          node.createContainer(pod, script("true", { mounts: [{ hostPath, containerPath }] })),
+          words,
+        );
+    });
+
     test("take the place of the pod's own files", async () => {
       const dir = newDir("etc");
       for (const name of ["hosts", "hostname", "resolv.conf"]) writeFileSync(join(dir, name), `our ${name}\n`);

@@ -16,6 +16,7 @@ import { deviceOwner } from "@keelson/plan/devices.ts";
 import { withResourceClasses } from "@keelson/plan/resource-classes.ts";
 import { findCdiEdits } from "../cdi/find-edits.ts";
 import { bindSources, findMountsBelow, releaseSources, withBoundDevices } from "../container/bound-sources.ts";
+import { checkMountKinds, knownMounts } from "../container/mount-kinds.ts";
 import { awaitHostFiles, findHostPaths, findMountedImages, prepareMountSources } from "../container/mount-sources.ts";
 import { warnRaisedScore } from "../container/raised-score.ts";
 import { resolveClasses } from "../container/resource-classes.ts";
@@ -144,6 +145,11 @@ async function bringUp(d: Deps, c: NewContainer, signal: AbortSignal, stage: Sta
   const classes = await resolveClasses(c.plan.classes, d.containerPolicy.classFiles, d.host);
   const asked = withCdiEdits(withResourceClasses(makeSpec(d, c, pod, { rootfs, ...bound }), classes), cdi, d.host);
   const spec = withBoundDevices(d, record.id, asked, idMap);
+  checkMountKinds(
+    rootfs,
+    knownMounts({ plan: c.plan, hostPaths, mountSources: unbound, podFiles: ownFiles }, spec),
+    (spec.mounts ?? []).map((mount) => mount.destination),
+  );
   d.containerHost.writeProcess(record.id, spec.process!);
   stage(`create the container with ${pod.handler}`);
   const event = await createWithRuntime(d, record, spec, signal);

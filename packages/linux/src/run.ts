@@ -1,3 +1,4 @@
+import { fchownSync } from "node:fs";
 import { Socket } from "node:net";
 import { closeFd, createPipe } from "./pipe.ts";
 import { spawn } from "./spawn.ts";
@@ -6,6 +7,8 @@ import type { Child, SpawnOptions } from "./spawn.ts";
 export interface RunOptions extends Omit<SpawnOptions, "fds" | "newSession"> {
   /** Written to its stdin. Default: stdin is /dev/null. */
   stdin?: Uint8Array;
+  /** The owner of the pipes; default: us. */
+  pipeOwner?: { readonly uid: number; readonly gid: number };
   /** How much to keep of each; the rest is read and discarded. Default: 1 MiB. */
   stdoutLimitBytes?: number;
   stderrLimitBytes?: number;
@@ -97,6 +100,7 @@ export async function run(options: RunOptions, signal?: AbortSignal): Promise<Ru
       const [childFd, ourFd] = isInput ? [readFd, writeFd] : [writeFd, readFd];
       theirs.adopt(childFd, closeFd);
       undo.adopt(ourFd, closeFd);
+      if (options.pipeOwner !== undefined) fchownSync(childFd, options.pipeOwner.uid, options.pipeOwner.gid);
       return { childFd, ourFd };
     };
     const input = options.stdin === undefined ? undefined : pipe(true);

@@ -1,8 +1,10 @@
+import { fchownSync } from "node:fs";
 import type { ConsoleSocket } from "@keelson/linux/console-socket.ts";
 import { closeFd, createPipe } from "@keelson/linux/pipe.ts";
 import { Pty, TerminalMaster, type TerminalSize } from "@keelson/linux/pty.ts";
 import { type Child, spawn, type SpawnOptions } from "@keelson/linux/spawn.ts";
 import type { ExecStreams } from "./runtime.ts";
+import type { StreamOwner } from "./stream-owner.ts";
 
 /** A program that was launched with the streams of a command. */
 export interface Launched {
@@ -20,7 +22,10 @@ const pipeBytes = { input: 1024 * 1024, output: 256 * 1024 };
 /** When to tell a runtime again that the size has changed, as it may not listen yet, in ms after the change. */
 const resizeAgainMs = [100, 500];
 
-type Command = Pick<SpawnOptions, "file" | "args" | "env" | "oomScoreAdj">;
+interface Command extends Pick<SpawnOptions, "file" | "args" | "env" | "oomScoreAdj"> {
+  /** Of pipes that become the command's streams; default: us. */
+  readonly streamOwner?: StreamOwner;
+}
 
 /**
  * Runs a program to its end with real pipes, so that it can reopen them as /dev/stdout. It leads a session of its own,
@@ -34,6 +39,8 @@ export async function runOnPipes(
   using pipes = new Pipes();
   // Never /dev/null: crun changes the owner of its streams to the container's user.
   const [input, output, errors] = [pipes.make("input"), pipes.make("output"), pipes.make("output")];
+  const { streamOwner: owner } = command;
+  if (owner !== undefined) for (const { theirs } of [input, output, errors]) fchownSync(theirs, owner.uid, owner.gid);
   const child = pipes.spawn(command, [input.theirs, output.theirs, errors.theirs]);
   launched({
     streams: { is: "pipes", stdin: input.take(), stdout: output.take(), stderr: errors.take() },
@@ -148,7 +155,8 @@ class Pipes implements Disposable {
 
   /** Starts the child as the leader of a session, and closes the ends that it now has. */
   spawn(command: Command, fds: readonly number[], options: Pick<SpawnOptions, "takesTerminal"> = {}): Child {
-    const child = spawn({ ...command, ...options, newSession: true, fds });
+    const { file, args = [], env = process.env, oomScoreAdj } = command;
+    const child = spawn({ file, args, env, oomScoreAdj, ...options, newSession: true, fds });
     this.#theirs.dispose();
     return child;
   }

@@ -19,6 +19,7 @@ import { RuntimeCommand, type RuntimeCommandOptions } from "./runtime-command.ts
 import { RuntimeExec } from "./runtime-exec.ts";
 import { specFile } from "./runtime-paths.ts";
 import type { ExitReport, RunningExec, RunningProcesses, Runtime, RuntimeContainer, RuntimeView } from "./runtime.ts";
+import { giveMonitorPipes, streamOwner } from "./stream-owner.ts";
 import { writeJson } from "./write-json.ts";
 
 export interface OciRuntimeOptions extends RuntimeCommandOptions {
@@ -62,6 +63,7 @@ export class OciRuntime implements Runtime {
       create: async () => {
         const processes = await this.#conmon.create(container, runtime, signal);
         keepNullDevice();
+        if (spec.process !== undefined) giveMonitorPipes(processes, streamOwner(spec, spec.process));
         return processes;
       },
       undo: (signal) => this.delete(container, signal),

@@ -14,6 +14,7 @@ test("a daemon's commands do not have the files of those that an earlier one ran
   const path = join(dir, "runtime");
   writeFileSync(path, `#!/bin/sh\nfor word; do case "$word" in *.json) echo "$word" >>${dir}/used;; esac; done\n`);
   chmodSync(path, 0o755);
+  writeFileSync(join(dir, "config.json"), "{}");
   const container: Partial<RuntimeContainer> = { id: "c", bundleDir: dir };
   for (let daemon = 0; daemon < 3; daemon += 1) {
     const command = new RuntimeCommand({ name: "r", path, root: dir, args: [], systemdCgroup: false });
@@ -25,5 +26,5 @@ test("a daemon's commands do not have the files of those that an earlier one ran
   const used = readFileSync(join(dir, "used"), "utf8").trim().split("\n");
   assert.equal(new Set(used).size, 3, used.join(" "));
   for (const file of used) assert.match(basename(file), /^exec-\d+\.json$/);
-  assert.deepEqual(readdirSync(dir).sort(), ["runtime", "used"]);
+  assert.deepEqual(readdirSync(dir).sort(), ["config.json", "runtime", "used"]);
 });

@@ -12,6 +12,7 @@ import { type Launched, runOnPipes, runOnTerminal, type TerminalUse } from "./ex
 import { GentleAbort, RuntimeEnd } from "./gentle-abort.ts";
 import { exitCodeOf, type Finished, type RuntimeCommand } from "./runtime-command.ts";
 import type { RunningExec, RuntimeContainer } from "./runtime.ts";
+import { type StreamOwner, streamOwnerIn } from "./stream-owner.ts";
 import { writeJson } from "./write-json.ts";
 
 /**
@@ -28,7 +29,7 @@ interface ExecInvocation {
   readonly command: (
     options?: readonly string[],
     runtimeOptions?: readonly string[],
-  ) => Pick<SpawnOptions, "file" | "args" | "env" | "oomScoreAdj">;
+  ) => Pick<SpawnOptions, "file" | "args" | "env" | "oomScoreAdj"> & { readonly streamOwner: StreamOwner };
 }
 
 interface RuntimeExecOptions {
@@ -63,7 +64,8 @@ export class RuntimeExec {
   ): Promise<number> {
     const result = await this.#exec(container, process, signal, async ({ command }, signal) => {
       // Its stdin is never /dev/null, whose owner crun would change to the container's user.
-      const options = { ...command(), stdin: new Uint8Array(), onStdout: stdout.add, onStderr: stderr.add };
+      const { streamOwner: pipeOwner, ...program } = command();
+      const options = { ...program, pipeOwner, stdin: new Uint8Array(), onStdout: stdout.add, onStderr: stderr.add };
       const { code } = await run(options, signal);
       return { code, stdout: stdout.start(), stderr: stderr.start() };
     });
@@ -143,6 +145,7 @@ export class RuntimeExec {
       for (const kind of ["json", "pid", "inner", "log"]) rmSync(`${base}.${kind}`, { force: true });
     });
     writeJson(`${base}.json`, process);
+    const owner = streamOwnerIn(container.bundleDir, process);
     using gentle = new GentleAbort(signal, () => existsSync(`${base}.pid`));
     using end = new RuntimeEnd();
     const onAbort = () => {
@@ -169,6 +172,7 @@ export class RuntimeExec {
         env: { PATH: globalThis.process.env["PATH"] },
         // crun passes on its own, which is keelsond's and may mean to be killed last.
         oomScoreAdj: process.oomScoreAdj,
+        streamOwner: owner,
       };
     };
     const result = await start({ name, command }, end.signal);

@@ -29,9 +29,11 @@ import { ContainerStreams } from "./shim/container-streams.ts";
 import { answerTimeoutMs, cleanUpTimeoutMs, killTimeoutMs, slowTimeoutMs } from "./shim/deadlines.ts";
 import { listenForEvents } from "./shim/event-socket.ts";
 import { endShimExecs, execInShim, execStreamsInShim, type ExecShim } from "./shim/shim-exec.ts";
+import { ownedBy } from "./shim/shim-options.ts";
 import { ShimProcesses } from "./shim/shim-processes.ts";
 import { usageOf } from "./shim/shim-usage.ts";
 import { tearDown, type TeardownDeps, tearDownWithoutShim } from "./shim/teardown.ts";
+import { streamOwner } from "./stream-owner.ts";
 
 export interface ShimRuntimeOptions {
   /** The handler's name. */
@@ -100,9 +102,11 @@ export class ShimRuntime implements Runtime {
       const shim = await this.#shims.start(container, withTimeout);
       writeShim(bundleDir, shim);
       const task = await shim.task(withTimeout);
+      const options =
+        spec.process === undefined ? this.#o.options : ownedBy(streamOwner(spec, spec.process), this.#o.options);
       const { pid } = await task.call(
         "Create",
-        { id, bundle: bundleDir, terminal: container.tty, ...streams, options: this.#o.options },
+        { id, bundle: bundleDir, terminal: container.tty, ...streams, options },
         { timeoutMs: slowTimeoutMs, signal: withTimeout },
       );
       shim.follow(id);

@@ -5,11 +5,14 @@ import { Metrics as MetricsV2 } from "./gen/io/containerd/cgroups/v2/metrics.ts"
 import { Options as ConfiguredOptions } from "./gen/runtimeoptions/v1/options.ts";
 import { decodeMessage } from "./service-client.ts";
 
-/** The options of io.containerd.runc.v2, and of shims that take the same. */
-export function runcOptions(options: Partial<RuncOptions>): Any {
+export const runcOptionsType = "containerd.runc.v1.Options";
+
+/** The options of io.containerd.runc.v2, and of shims that take the same; those of `base` unless given. */
+export function runcOptions(options: Partial<RuncOptions>, base?: Any): Any {
+  const others = base === undefined ? {} : decodeMessage(RuncOptions, base.value, base.value.length, base.typeUrl);
   return {
-    typeUrl: "containerd.runc.v1.Options",
-    value: Buffer.from(RuncOptions.encode(RuncOptions.fromPartial(options)).finish()),
+    typeUrl: runcOptionsType,
+    value: Buffer.from(RuncOptions.encode(RuncOptions.fromPartial({ ...others, ...options })).finish()),
   };
 }
 

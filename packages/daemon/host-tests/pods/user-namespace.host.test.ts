@@ -29,6 +29,8 @@ import {
 import { mount, MS, mountsUnder, unmount } from "@keelson/linux/mount.ts";
 import { namespaceId } from "@keelson/linux/namespace.ts";
 import { readStatus } from "@keelson/linux/procfs.ts";
+import { connectRemote, parseStatus } from "@keelson/streaming/testing/stream-clients.ts";
+import { linesOf } from "@keelson/testkit/cri-log.ts";
 import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { busyboxImage } from "@keelson/testkit/image.ts";
 import { directory, file, symlink } from "@keelson/testkit/tar.ts";
@@ -432,6 +434,34 @@ for (const runtime of runtimes) {
       );
       assert.match(text, /^1,7 0 0 666\nfull\n\d+$/);
       assert.equal(ownersOf("/dev/full"), "0 0");
+    });
+
+    test("standard streams belong to the process's user, who can open them again", async () => {
+      const text = "echo out >/dev/stdout && echo err >/dev/stderr";
+      for (const security of [{}, { runAsUser: { value: 1001n }, runAsGroup: { value: 1002n } }]) {
+        const name = JSON.stringify(Object.keys(security));
+        const id = await node.runContainer(pod, script(`${text} && exec sleep 1000`, security));
+        await waitFor(async () => linesOf(await node.log(id), "stderr").length === 1, {
+          message: `its log with ${name}`,
+        });
+        assert.deepEqual(linesOf(await node.log(id)), ["out"], name);
+        const { exitCode, stdout, stderr } = await node.exec(id, text);
+        assert.deepEqual([exitCode, stdout, stderr], [0, "out\n", "err\n"], name);
+        const { url } = await node.call("exec", {
+          containerId: id,
+          cmd: ["sh", "-c", `read line </dev/stdin && ${text} && echo $line`],
+          stdin: true,
+          stdout: true,
+          stderr: true,
+          tty: false,
+        });
+        const client = await connectRemote("spdy", url, { stdin: true, stdout: true, stderr: true });
+        await client.write("in\n");
+        client.endStdin();
+        assert.equal(parseStatus(await client.ended).exitCode, 0, `${client.stderr().toString()} with ${name}`);
+        assert.deepEqual([client.stdout().toString(), client.stderr().toString()], ["out\nin\n", "err\n"], name);
+        await node.removeContainer(id);
+      }
     });
 
     test("the host's /dev/null stays the host's", async () => {

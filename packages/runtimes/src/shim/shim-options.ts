@@ -1,6 +1,7 @@
 import { Code, StatusError } from "@keelson/base/status.ts";
-import { configuredOptions, runcOptions } from "@keelson/shim/any.ts";
+import { configuredOptions, runcOptions, runcOptionsType } from "@keelson/shim/any.ts";
 import type { Any } from "@keelson/shim/gen/google/protobuf/known.ts";
+import type { StreamOwner } from "../stream-owner.ts";
 
 type Values = Readonly<Record<string, unknown>>;
 
@@ -33,6 +34,11 @@ export function shimOptions(
     configPath: text("ConfigPath", ConfigPath ?? ""),
     configBody: Buffer.from(text("ConfigBody", ConfigBody ?? "")),
   });
+}
+
+/** Options with the owner of a container's streams, for shims of runc's kind: they make the pipes themselves. */
+export function ownedBy({ uid, gid }: StreamOwner, options: Any | undefined): Any | undefined {
+  return options?.typeUrl === runcOptionsType ? runcOptions({ ioUid: uid, ioGid: gid }, options) : options;
 }
 
 function text(key: string, value: unknown): string {

@@ -33,7 +33,7 @@ async function textOf(stream: Duplex): Promise<string> {
   return Buffer.concat(parts).toString();
 }
 
-describe("gVisor", { skip: skipGvisor, timeout: 60_000 }, () => {
+describe("gVisor", { skip: skipGvisor, timeout: 240_000 }, () => {
   let node: TestNode;
   before(async () => (node = await TestNode.start({ runtime: "runsc" })));
   after(() => node[Symbol.asyncDispose]());

@@ -22,7 +22,7 @@ function processesWith(word: string): string[] {
     });
 }
 
-describe("streams of keelsond", { skip, timeout: 120_000 }, () => {
+describe("streams of keelsond", { skip, timeout: 240_000 }, () => {
   let node: TestNode;
   let pod: Pod;
   let id: string;
@@ -80,7 +80,7 @@ describe("streams of keelsond", { skip, timeout: 120_000 }, () => {
     const timer = setInterval(() => sockets.slice(100).forEach((socket) => socket.writable && socket.write("G")), 500);
     await Promise.all(sockets.map((socket) => new Promise((resolve) => socket.once("close", resolve))));
     clearInterval(timer);
-    assert.ok(performance.now() - startedMs < 25_000);
+    assert.ok(performance.now() - startedMs < 60_000);
     const client = await connectRemote("spdy", await urlOf("echo on"), streams);
     assert.equal(parseStatus(await client.ended).exitCode, 0);
   });

@@ -73,6 +73,7 @@ const impureGlobals = /\b(Date\.now|Math\.random|new Date\(\)|process\.(env|pid|
  */
 const mayTouchFiles: Readonly<Record<string, readonly string[]>> = {
   "uses constants only": ["engine/src/machine/command-problem.ts"],
+  "pipes that it has made": ["runtimes/src/exec-streams.ts"],
   "state and bundle directories, which are the daemon's": [
     "engine/src/records/parse-record.ts",
     "engine/src/records/bundle-facts.ts",
@@ -107,6 +108,7 @@ const mayTouchFiles: Readonly<Record<string, readonly string[]>> = {
     "runtimes/src/pid-file.ts",
     "runtimes/src/log-pump/spool.ts",
   ],
+  "bundles and /proc": ["runtimes/src/stream-owner.ts"],
   "files of the kernel: /proc, /sys, cgroups": [
     "engine/src/stats/machine.ts",
     "engine/src/machine/host.ts",

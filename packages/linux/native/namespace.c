@@ -225,6 +225,56 @@ static napi_value js_create_namespaces(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
+struct sysctls_op {
+  struct op op;
+  char *net;      /* pin of the network namespace */
+  char **sysctls; /* path, value, path, value … */
+};
+
+static void sysctls_on_thread(void *data) {
+  struct sysctls_op *o = data;
+  struct failure *failure = &o->op.failure;
+  AUTO_FD fd = open(o->net, O_RDONLY | O_CLOEXEC);
+  if (fd < 0 || setns(fd, CLONE_NEWNET) != 0) {
+    int err = errno;
+    failure_set(failure, err, fd < 0 ? "open" : "setns", o->net, "enter network namespace %s", o->net);
+    return;
+  }
+  for (char **s = o->sysctls; s[0] != NULL && s[1] != NULL; s += 2) {
+    const char *call;
+    int err = write_file(s[0], s[1], &call);
+    if (err == 0) continue;
+    failure_set(failure, err, call, s[0], "set sysctl %s", s[0]);
+    return;
+  }
+}
+
+static void sysctls_run(struct op *base) {
+  int err = on_private_thread(sysctls_on_thread, base);
+  if (err != 0) failure_set(&base->failure, err, "pthread_create", NULL, "set sysctls");
+}
+
+static void sysctls_destroy(struct op *base) {
+  struct sysctls_op *o = (struct sysctls_op *)base;
+  free(o->net);
+  free_string_list(o->sysctls);
+  free(o);
+}
+
+/* setSysctls({ net, sysctls }) */
+static napi_value js_set_sysctls(napi_env env, napi_callback_info info) {
+  napi_value call;
+  struct sysctls_op *o = calloc(1, sizeof *o);
+  if (o == NULL) return throw_errno(env, ENOMEM, "malloc", NULL, "set sysctls");
+  o->op.run = sysctls_run;
+  o->op.destroy = sysctls_destroy;
+  if (args_read(env, info, 1, &call) && property_string(env, call, "net", &o->net) &&
+      property_strings(env, call, "sysctls", &o->sysctls))
+    return op_start(env, &o->op, wants_promise(env, info));
+  sysctls_destroy(&o->op);
+  return NULL;
+}
+
 struct unpin_op {
   struct op op;
   char *path;
@@ -267,5 +317,6 @@ static napi_value js_unpin(napi_env env, napi_callback_info info) {
 
 void init_namespace(napi_env env, napi_value exports) {
   export_operation(env, exports, "createNamespaces", js_create_namespaces);
+  export_operation(env, exports, "setSysctls", js_set_sysctls);
   export_operation(env, exports, "unpinNamespace", js_unpin);
 }

@@ -106,6 +106,17 @@ export async function createNamespacesAsync(options: NamespaceOptions): Promise<
 }
 
 /**
+ * Writes sysctls of a pinned network namespace, "net.ipv4.conf.eth0.rp_filter" → "1", on a thread that ends with the
+ * call. Throws SystemError, whose `path` is the file of the first that fails, and TypeError for those of no network.
+ */
+export async function setNetworkSysctls(pin: string, sysctls: Readonly<Record<string, string>>): Promise<void> {
+  const entries = Object.entries(sysctls).map(([name, value]) => [sysctlPath(name), value] as const);
+  for (const [path] of entries)
+    if (sysctlNamespace(path) !== "net") throw new TypeError(`sysctl ${path} belongs to no network namespace`);
+  await native.setSysctlsAsync({ net: pin, sysctls: entries.flatMap(([path, value]) => [`/proc/sys/${path}`, value]) });
+}
+
+/**
  * Removes a pin, mount and file; the namespace ends with its last process. It is no error when there is none. Throws
  * SystemError.
  */

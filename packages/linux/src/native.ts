@@ -17,6 +17,7 @@ interface Native {
   overlayAsync(call: OverlayCall): Promise<void>;
   createNamespaces(call: NamespacesCall): void;
   createNamespacesAsync(call: NamespacesCall): Promise<void>;
+  setSysctlsAsync(call: SysctlsCall): Promise<void>;
   unpinNamespace(path: string): void;
   unpinNamespaceAsync(path: string): Promise<void>;
   spawn(call: SpawnCall): { pid: number; pidfd: number };
@@ -120,6 +121,13 @@ interface NamespacesCall {
   gidMap: string | null;
   /** What the user namespace's root is on the host; -1 for none. */
   rootUid: number;
+}
+
+interface SysctlsCall {
+  /** The pin of a network namespace. */
+  net: string;
+  /** Path, value, path, value … */
+  sysctls: readonly string[];
 }
 
 interface SpawnCall {

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
-import { planSysctls as planWith, type SysctlPlan } from "./sysctls.ts";
+import { isOfInterface, planSysctls as planWith, type SysctlPlan } from "./sysctls.ts";
 
 const on = { unprivilegedPorts: true, unprivilegedPing: true };
 const planSysctls = (
@@ -82,4 +82,23 @@ test("names that lead elsewhere and values with several lines are refused", () =
   }
   for (const value of ["", "1\n2", "1\0", "x".repeat(5000)])
     assert.throws(() => planSysctls({ "net.core.somaxconn": value }, own), { code: Code.InvalidArgument });
+});
+
+test("those of one interface are told from the rest: they exist once the network is attached", () => {
+  const isOf = (name: string) => planSysctls({ [name]: "1" }, own).filter(isOfInterface).length === 1;
+  for (const name of [
+    "net.ipv4.conf.eth0.rp_filter",
+    "net.ipv6.neigh.net1.gc_stale_time",
+    "net/ipv4/conf/eth0.100/rp_filter",
+    "net.mpls.conf.eth0.input",
+  ])
+    assert.ok(isOf(name), name);
+  for (const name of [
+    "net.ipv4.conf.all.rp_filter",
+    "net.ipv6.conf.default.forwarding",
+    "net.ipv4.conf.lo.rp_filter",
+    "net.core.somaxconn",
+    "kernel.msgmax",
+  ])
+    assert.ok(!isOf(name), name);
 });

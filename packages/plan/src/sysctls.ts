@@ -10,6 +10,11 @@ export interface SysctlPlan {
   namespace: "network" | "ipc";
 }
 
+/** Whether it is of one interface, which exists once the pod's network is attached. */
+export function isOfInterface({ file }: SysctlPlan): boolean {
+  return /^net\/\w+\/(conf|neigh)\/(?!(all|default|lo)\/)/.test(file);
+}
+
 /**
  * What the daemon's configuration says about pods' network namespaces, with the same choices as containerd and CRI-O.
  */

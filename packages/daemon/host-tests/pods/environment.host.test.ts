@@ -263,6 +263,26 @@ describe("a pod", { skip, concurrency: 3 }, () => {
     );
   });
 
+  test("has its sysctls of interfaces, which its network makes; without them nothing is left", async () => {
+    const sysctls = { "net.ipv4.conf.eth0.rp_filter": "2", "net.ipv4.conf.all.arp_ignore": "1" };
+    await inPod({ linux: { sysctls, ...namespaces({}) } }, async (pod) => {
+      const files = "/proc/sys/net/ipv4/conf/eth0/rp_filter /proc/sys/net/ipv4/conf/all/arp_ignore";
+      assert.equal(await node.outputOf(pod, `cat ${files}`), "2\n1");
+    });
+    // That the network is taken down is seen when the node is: nothing may be left of it.
+    for (const [name, value, words] of [
+      ["net.ipv4.conf.eth7.rp_filter", "1", /linux\.sysctls\[net\.ipv4\.conf\.eth7\.rp_filter\].*no such interface/],
+      ["net.ipv4.no_such_setting", "1", /linux\.sysctls\[net\.ipv4\.no_such_setting\].*no such setting/],
+      ["net.ipv4.conf.eth0.rp_filter", "many", /linux\.sysctls\[net\.ipv4\.conf\.eth0\.rp_filter\].*refuses the value/],
+    ] as const) {
+      await rejectsWith(
+        Code.InvalidArgument,
+        node.runPod({ linux: { sysctls: { [name]: value }, ...namespaces({}) } }),
+        words,
+      );
+    }
+  });
+
   test("can be reached at its host ports, and no longer when it is stopped", async () => {
     const portMappings = [
       { protocol: Protocol.TCP, containerPort: 80, hostPort: 12_080, hostIp: "" },

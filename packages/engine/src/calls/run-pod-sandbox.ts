@@ -82,6 +82,7 @@ async function bringUp(d: Deps, planned: NewPod, signal: AbortSignal, progress: 
   if (plan.pid === "pod" && plan.sandbox === "none") await startInit(d, plan, progress);
   stage("attach the network");
   const ips = plan.network === "own" ? (await d.network.attach(networkPodOf(d, record), signal, detail)).ips : [];
+  await d.podHost.setInterfaceSysctls(plan);
   if (plan.sandbox === "container") {
     stage(`start its sandbox with ${handler}`);
     await startSandbox(d, record, signal);

@@ -10,7 +10,7 @@ import {
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { namingFile } from "@keelson/base/exhaustion.ts";
-import { wrapError } from "@keelson/base/status.ts";
+import { Code, StatusError, wrapError } from "@keelson/base/status.ts";
 import {
   cgroupDirs,
   type CgroupLayout,
@@ -23,7 +23,12 @@ import { isErrno } from "@keelson/linux/errno.ts";
 import { statfs } from "@keelson/linux/file.ts";
 import { makeDirectories } from "@keelson/linux/make-directories.ts";
 import { bindMount, mount, MS, unmountAllUnder } from "@keelson/linux/mount.ts";
-import { createNamespacesAsync, namespaceId, unpinNamespaceAsync } from "@keelson/linux/namespace.ts";
+import {
+  createNamespacesAsync,
+  namespaceId,
+  setNetworkSysctls,
+  unpinNamespaceAsync,
+} from "@keelson/linux/namespace.ts";
 import { podInitProgram, startPodInit } from "@keelson/linux/pod-init.ts";
 import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
 import { signalProcess, watchProcess } from "@keelson/linux/process.ts";
@@ -31,8 +36,10 @@ import { isProcessAlive, processStartTicks, readCgroup, readProcesses, readStatu
 import { moveToScope, stopUnit } from "@keelson/linux/systemd.ts";
 import { removeTreeAsync } from "@keelson/linux/tree.ts";
 import { planPodCgroup, planSandboxCgroup, type PodCgroup } from "@keelson/plan/cgroup-path.ts";
+import { quote } from "@keelson/plan/field-check.ts";
 import { hostnameFile, hostsFile } from "@keelson/plan/pod-files.ts";
 import type { PodPlan } from "@keelson/plan/pod-plan.ts";
+import { isOfInterface, type SysctlPlan } from "@keelson/plan/sysctls.ts";
 import { hostRootOf, nobodyOf } from "@keelson/plan/user-namespace.ts";
 import { etcFiles, podFiles, sandboxBundle } from "../records/pod-files.ts";
 
@@ -46,6 +53,8 @@ export interface PodHost {
    * Makes the root file system of the container that is a pod's sandbox, in that container's bundle. Returns its path.
    */
   makeSandboxRootfs(plan: PodPlan): Promise<string>;
+  /** Writes the pod's sysctls that name an interface, which the attached network has made. */
+  setInterfaceSysctls(plan: PodPlan): Promise<void>;
   /** Writes /etc/hosts, for which the pod's addresses must be known. */
   writeHosts(plan: PodPlan, ips: readonly string[]): Promise<void>;
   /** Calls back once, later, when the init has ended. */
@@ -103,6 +112,16 @@ export class LinuxPodHost implements PodHost {
     });
     if (slice !== undefined) await moveInitToScope({ pid, startTicks }, plan, slice);
     return { pid, startTicks };
+  }
+
+  async setInterfaceSysctls(plan: PodPlan): Promise<void> {
+    const sysctls = plan.sysctls.filter(isOfInterface);
+    if (sysctls.length === 0) return;
+    try {
+      await setNetworkSysctls(podFiles(this.#dirOf(plan.id)).netns, valuesOf(sysctls));
+    } catch (error) {
+      throw sysctlProblem(plan, error) ?? wrapError("set the sysctls of the pod's interfaces", error);
+    }
   }
 
   makeSandboxRootfs(plan: PodPlan): Promise<string> {
@@ -214,11 +233,27 @@ async function createPodNamespaces(plan: PodPlan, files: ReturnType<typeof podFi
       ...(plan.network === "own" ? { net: files.netns, loopbackUp: true } : {}),
       ...(plan.ipc === "own" ? { ipc: files.ipcns } : {}),
       ...(plan.uts === "own" ? { uts: files.utsns, hostname: plan.hostname } : {}),
-      sysctls: Object.fromEntries(plan.sysctls.map((s) => [s.name, s.value])),
+      sysctls: valuesOf(plan.sysctls.filter((sysctl) => !isOfInterface(sysctl))),
     });
   } catch (error) {
-    throw wrapError("create the pod's namespaces", error);
+    throw sysctlProblem(plan, error) ?? wrapError("create the pod's namespaces", error);
   }
+}
+
+function valuesOf(sysctls: readonly SysctlPlan[]): Record<string, string> {
+  return Object.fromEntries(sysctls.map(({ name, value }) => [name, value]));
+}
+
+/** Undefined when it was no sysctl that the pod asks for wrongly. */
+function sysctlProblem({ sysctls }: PodPlan, error: unknown): StatusError | undefined {
+  if (!isErrno(error, "ENOENT", "EINVAL", "ERANGE")) return undefined;
+  const sysctl = sysctls.find(({ file }) => error.path === `/proc/sys/${file}`);
+  if (sysctl === undefined) return undefined;
+  const missing = isOfInterface(sysctl)
+    ? "the pod's network has no such interface, or the interface no such setting"
+    : "this kernel has no such setting for a pod";
+  const what = error.code === "ENOENT" ? missing : `the kernel refuses the value ${quote(sysctl.value)}`;
+  return new StatusError(Code.InvalidArgument, `linux.sysctls[${sysctl.name}]: ${what}`, error);
 }
 
 /** Without a DNS config, and in the host's network, the host's own resolver settings. */

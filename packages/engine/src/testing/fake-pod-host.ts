@@ -35,6 +35,7 @@ export function fakePodHost(node: FakeNode): PodHost {
         mkdirSync(rootfs, { recursive: true });
         return rootfs;
       }),
+    setInterfaceSysctls: () => Promise.resolve(),
     writeHosts: (plan) => node.effect("pod-host write-hosts", () => void node.things.add(`hosts ${plan.id}`)),
     watch: (init, onEnd) => node.now("pod-host watch", () => node.watch(init.pid, onEnd)),
     isIntact: (plan, init) =>

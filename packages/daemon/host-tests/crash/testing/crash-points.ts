@@ -205,6 +205,7 @@ if (dir !== "") {
   for (const name of ["overlay", "overlayAsync"] as const) replace(native, name, nameOfTarget("mount"));
   for (const name of ["createNamespaces", "createNamespacesAsync"] as const)
     replace(native, name, () => "create namespaces");
+  replace(native, "setSysctlsAsync", () => "set sysctls");
   for (const name of ["unpinNamespace", "unpinNamespaceAsync"] as const) replace(native, name, nameOfPath("unpin"));
   for (const name of ["removeTree", "removeTreeAsync"] as const) replace(native, name, nameOfPath("remove tree"));
   replace(native, "spawn", nameOfSpawn);

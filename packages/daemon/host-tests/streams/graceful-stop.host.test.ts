@@ -22,7 +22,7 @@ function processesWith(word: string): string[] {
     });
 }
 
-describe("streams of keelsond", { skip, timeout: 240_000 }, () => {
+describe("streams of keelsond", { skip, timeout: 120_000 }, () => {
   let node: TestNode;
   let pod: Pod;
   let id: string;
@@ -76,7 +76,12 @@ describe("streams of keelsond", { skip, timeout: 240_000 }, () => {
   test("give up clients that send their request byte by byte, or nothing", async () => {
     const { port } = new URL(await urlOf("true"));
     const startedMs = performance.now();
-    const sockets = Array.from({ length: 200 }, () => connect(Number(port), "127.0.0.1").on("error", () => {}));
+    // Without reading, a client that is told why would not see the end.
+    const sockets = Array.from({ length: 200 }, () =>
+      connect(Number(port), "127.0.0.1")
+        .on("error", () => {})
+        .resume(),
+    );
     const timer = setInterval(() => sockets.slice(100).forEach((socket) => socket.writable && socket.write("G")), 500);
     await Promise.all(sockets.map((socket) => new Promise((resolve) => socket.once("close", resolve))));
     clearInterval(timer);

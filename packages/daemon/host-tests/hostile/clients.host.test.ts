@@ -4,10 +4,12 @@ import { existsSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import http2 from "node:http2";
 import { connect, type Socket } from "node:net";
 import { after, before, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { Client, credentials } from "@grpc/grpc-js";
 import { Code, codeName, StatusError } from "@keelson/base/status.ts";
 import { methodOf } from "@keelson/cri/grpc-methods.ts";
 import { callNames, type RequestOf, type UnaryCallName } from "@keelson/cri/service.ts";
+import { isErrno } from "@keelson/linux/errno.ts";
 import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
 import { imageSpec, rejectsWith, TestNode } from "../testing/test-node.ts";
@@ -463,13 +465,16 @@ describe("keelsond, with a client that", { skip }, () => {
 /** RFC 9113 section 3.4. */
 const preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
 
-function open(path: string): Promise<Socket> {
-  return new Promise((resolve, reject) => {
-    const socket = connect(path, () => resolve(socket));
-    socket.on("error", reject);
-    socket.once("connect", () => socket.off("error", reject).on("error", () => {}));
+/** Tries again while the daemon has not accepted those before: connect(2), EAGAIN. */
+async function open(path: string): Promise<Socket> {
+  for (;;) {
+    const socket = connect(path);
     socket.resume();
-  });
+    const error = await new Promise<unknown>((resolve) => socket.once("connect", resolve).once("error", resolve));
+    if (error === undefined) return socket.on("error", () => {});
+    if (!isErrno(error, "EAGAIN")) throw error;
+    await sleep(10);
+  }
 }
 
 function abortAfter(ms: number): AbortSignal {

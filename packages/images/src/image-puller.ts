@@ -73,6 +73,7 @@ export class ImagePuller {
       limits,
       blobsDirectory,
       log,
+      abandoned: () => setImmediate(() => store.collectGarbage()),
     });
   }
 

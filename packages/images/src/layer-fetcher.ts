@@ -35,6 +35,8 @@ export interface LayerFetcherOptions {
   /** Where compressed layers are kept, `ROOT/blobs`; undefined: they are not kept. */
   blobsDirectory: string | undefined;
   log: Log;
+  /** Called when a layer was added though the last pull that wanted it has failed meanwhile: no image may need it. */
+  abandoned: () => void;
 }
 
 /** Fetches layers into the store: all layers of an image in parallel, each only once however many pulls want it. */
@@ -164,7 +166,7 @@ export class LayerFetcher {
     const { sizeBytes, inodes, isOpaque, manifestDigest, temporary, parent } = unpacked;
     const known = layers.get(id);
     if (known === undefined) {
-      return layers.commit(temporary, {
+      const added = await layers.commit(temporary, {
         id,
         parent,
         diffId,
@@ -175,6 +177,8 @@ export class LayerFetcher {
         isOpaque,
         manifestDigest,
       });
+      if (signal.aborted) this.#options.abandoned();
+      return added;
     }
     const differences = await workers.repair({ damaged: layers.directoryOf(known), fresh: temporary }, signal);
     for (const { path, is, detail } of differences)

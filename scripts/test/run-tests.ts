@@ -37,7 +37,7 @@ export function unitRun(files: readonly string[], env: NodeJS.ProcessEnv = proce
 }
 
 /** Host test files, each in a process and a sandbox of its own, several at a time. `env` is for those processes. */
-export function hostRun(root: string, files: readonly string[], env: NodeJS.ProcessEnv = process.env): RunOptions {
+export function hostRun(root: string, files: readonly string[], env: NodeJS.ProcessEnv): RunOptions {
   const sandboxed = ["--import", join(root, "packages/testkit/src/sandboxed.ts")];
   return { files, concurrency: hostConcurrency, execArgv: sandboxed, env };
 }

@@ -73,7 +73,7 @@ export class ImagePuller {
       limits,
       blobsDirectory,
       log,
-      abandoned: () => setImmediate(() => store.collectGarbage()),
+      abandoned: () => this.#collectSoon(),
     });
   }
 
@@ -201,7 +201,8 @@ export class ImagePuller {
     try {
       await this.#fetcher.fetchAll({ access: client.access(), layers: pull.wanted }, signal);
     } catch (error) {
-      this.#collectAfterFailure(layers);
+      // Those that were fetched before another one failed do not belong to any image.
+      if (layers.some((id) => this.#options.store.layers.get(id) !== undefined)) this.#collectSoon();
       throw error;
     }
     return this.#options.store.add(
@@ -233,10 +234,9 @@ export class ImagePuller {
     throw new StatusError(Code.InvalidArgument, "its indexes are nested too deeply");
   }
 
-  /** Layers that were fetched before another one failed do not belong to any image. */
-  #collectAfterFailure(layers: readonly string[]): void {
-    if (layers.some((id) => this.#options.store.layers.get(id) !== undefined))
-      setImmediate(() => this.#options.store.collectGarbage());
+  /** Once the pull that failed no longer protects its layers. */
+  #collectSoon(): void {
+    setImmediate(() => this.#options.store.collectGarbage());
   }
 }
 

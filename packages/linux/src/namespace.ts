@@ -64,25 +64,31 @@ export function hostIdOf(id: number, mappings: readonly IdMapping[]): number | u
   return found === undefined ? undefined : found.hostId + (id - found.containerId);
 }
 
-function namespacesCall(options: NamespaceOptions): Parameters<typeof native.createNamespaces>[0] {
-  const sysctls: string[] = [];
-  for (const [name, value] of Object.entries(options.sysctls ?? {})) {
+/** Path, value, path, value … Throws TypeError for what belongs to none of the namespaces that are given. */
+function sysctlWrites(
+  sysctls: Readonly<Record<string, string>>,
+  namespaces: Pick<NamespaceOptions, "net" | "ipc" | "uts">,
+): string[] {
+  return Object.entries(sysctls).flatMap(([name, value]) => {
     const path = sysctlPath(name);
     const namespace = sysctlNamespace(path);
-    if (namespace === undefined || options[namespace] === undefined) {
+    if (namespace === undefined || namespaces[namespace] === undefined) {
       throw new TypeError(
         `sysctl ${name} belongs to ${namespace === undefined ? "no namespace that is created here" : `a ${namespace} namespace, and none is created`}`,
       );
     }
-    sysctls.push(`/proc/sys/${path}`, value);
-  }
+    return [`/proc/sys/${path}`, value];
+  });
+}
+
+function namespacesCall(options: NamespaceOptions): Parameters<typeof native.createNamespaces>[0] {
   const { user } = options;
   return {
     net: options.net ?? null,
     ipc: options.ipc ?? null,
     uts: options.uts ?? null,
     hostname: options.hostname ?? null,
-    sysctls,
+    sysctls: sysctlWrites(options.sysctls ?? {}, options),
     isLoopbackUp: options.loopbackUp ?? false,
     user: user?.pin ?? null,
     uidMap: user === undefined ? null : mapText(user.uids),
@@ -110,10 +116,7 @@ export async function createNamespacesAsync(options: NamespaceOptions): Promise<
  * call. Throws SystemError, whose `path` is the file of the first that fails, and TypeError for those of no network.
  */
 export async function setNetworkSysctls(pin: string, sysctls: Readonly<Record<string, string>>): Promise<void> {
-  const entries = Object.entries(sysctls).map(([name, value]) => [sysctlPath(name), value] as const);
-  for (const [path] of entries)
-    if (sysctlNamespace(path) !== "net") throw new TypeError(`sysctl ${path} belongs to no network namespace`);
-  await native.setSysctlsAsync({ net: pin, sysctls: entries.flatMap(([path, value]) => [`/proc/sys/${path}`, value]) });
+  await native.setSysctlsAsync({ net: pin, sysctls: sysctlWrites(sysctls, { net: pin }) });
 }
 
 /**

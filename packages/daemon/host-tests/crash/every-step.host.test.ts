@@ -40,7 +40,7 @@ function pointsToPass(call: string, kind: string): string[] {
   if (isEveryStep) return [];
   return deaths
     .filter((death) => death.call === call)
-    .filter(({ point }) => !/put record of \w+ \((created|running|exited|ready)\)/.test(point) || /before/.test(point))
+    .filter(({ point }) => !/(?<!before )put record of \w+ \((created|running|exited|ready)\)/.test(point))
     .filter((death) => death.kind === kind || !death.point.startsWith("runtime."))
     .map(({ point }) => point);
 }

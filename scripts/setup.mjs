@@ -37,6 +37,7 @@ const packages = {
   // The package busybox has the same /bin/busybox, but a dynamic one, which cannot be an image by itself.
   "busybox-static": ["/var/lib/dpkg/info/busybox-static.list"],
   "docker-registry": ["/usr/bin/docker-registry"],
+  skopeo: ["/usr/bin/skopeo", "/usr/local/bin/skopeo"],
   ...(guest
     ? {
         "qemu-system-x86": ["/usr/bin/qemu-system-x86_64"],

@@ -26,7 +26,8 @@ const hostConcurrency = process.env["KEELSON_TEST_CGROUP_DRIVER"] === "systemd" 
 /** Unit test files in a few processes that share them out. `env` is for those processes. */
 export function unitRun(files: readonly string[], env: NodeJS.ProcessEnv = process.env): RunOptions & Disposable {
   const claims = mkdtempSync(join(tmpdir(), "keelson-unit-"));
-  const batches = Math.min(availableParallelism(), files.length);
+  // One more than there are cores, because some files mostly wait.
+  const batches = Math.min(availableParallelism() + 1, files.length);
   return {
     files: Array<string>(batches).fill(join(import.meta.dirname, "unit-batch.ts")),
     argv: [claims, ...files],

@@ -11,6 +11,7 @@ import { LinuxContainerHost } from "@keelson/engine/machine/container-host.ts";
 import { cgroupDirs, controllerDir, createCgroup, detectCgroups } from "@keelson/linux/cgroup.ts";
 import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
+import { untilOomKillsAreReported } from "../testing/oom-reports.ts";
 import { shareNode } from "../testing/shared-node.ts";
 import { cgroupDriver, type Pod, rejectsWith, runtimes, TestNode } from "../testing/test-node.ts";
 
@@ -185,6 +186,7 @@ for (const runtime of runtimes) {
     });
 
     test("a process that the kernel kills for want of memory is named with the limit", async () => {
+      await untilOomKillsAreReported();
       const id = await run(
         { memoryLimitInBytes: 15n * mebibyte, memorySwapLimitInBytes: 15n * mebibyte },
         "dd if=/dev/zero of=/dev/null bs=20M; exit $?",
@@ -199,6 +201,7 @@ for (const runtime of runtimes) {
     });
 
     test("a child's OOM kill is why a container ends with another code, and no reason for one that goes on", async () => {
+      await untilOomKillsAreReported();
       const limits = { memoryLimitInBytes: 15n * mebibyte, memorySwapLimitInBytes: 15n * mebibyte };
       const failing = await run(limits, "dd if=/dev/zero of=/dev/null bs=20M || exit 3");
       const { exitCode, reason, message } = await node.untilExited(failing);
@@ -228,6 +231,7 @@ for (const runtime of runtimes) {
           isV2 ? "0" : String(10n * mebibyte),
         );
         writeFileSync(join(below, "cgroup.procs"), String((await node.containerInfo(id)).pid));
+        await untilOomKillsAreReported();
         await node.output(id, "touch /go");
         const { exitCode, reason, message } = await node.untilExited(id);
         assert.deepEqual([exitCode, reason], [137, "OOMKilled"]);
@@ -267,7 +271,8 @@ test("limits outlive a restart of the daemon", { skip }, async () => {
 test(
   "a process that was killed for want of memory is found in the kernel's log when its cgroup is gone",
   { skip },
-  () => {
+  async () => {
+    await untilOomKillsAreReported();
     const cgroups = detectCgroups();
     // Process ids come again, and the kernel's log still knows what an earlier run of this test was killed for.
     const path = `/keelson-oom-${randomUUID()}`;

@@ -7,7 +7,7 @@ import type { ExitReason } from "../records/container-state.ts";
 
 /** What is known about the processes of a container that the kernel's OOM killer killed. */
 export interface OomReport extends MemoryPressure {
-  /** Oldest first; empty when the kernel's log does not name them. */
+  /** Oldest first; empty when the kernel's log does not name them: it reports at most 10 kills in 5 s. */
   victims: readonly OomKill[];
 }
 
@@ -61,7 +61,7 @@ function limitOfVictim({ cgroup, limitedCgroup }: OomKill, oom: OomReport, conta
 function limitOf(oom: OomReport, container: Ended): string {
   return oom.hasReachedLimit
     ? ownLimit(oom, container)
-    : "a memory limit above the container's own, such as its pod's, was reached, or the machine ran out of memory";
+    : "not by the container's own memory limit but by another, such as its pod's or that of a cgroup inside the container, or because the machine ran out of memory";
 }
 
 function ownLimit({ limitBytes: found }: OomReport, { resources }: Ended): string {

@@ -137,17 +137,21 @@ describe("keelctl", { skip }, () => {
     assert.deepEqual([logs.stdout, logs.stderr, logs.code], ["to stdout\n", "to stderr\n", 0]);
 
     const inspected = (await json("inspect", id)) as unknown as {
-      status: { state: string; imageRef: string; metadata: { name: string } };
+      status: { state: string; imageId: string; imageRef: string; metadata: { name: string } };
     };
     assert.deepEqual([inspected.status.state, inspected.status.metadata.name], ["CONTAINER_RUNNING", "main"]);
-    assert.match(inspected.status.imageRef, /^sha256:/);
+    assert.match(inspected.status.imageId, /^sha256:/);
     const inspectedPod = (await json("inspectp", pod)) as unknown as {
       status: { state: string; network: { ip: string } };
     };
     assert.equal(inspectedPod.status.state, "SANDBOX_READY");
     assert.match(inspectedPod.status.network.ip, /^10\.99\./);
-    const inspectedImage = (await json("inspecti", image)) as unknown as { status: { id: string; repoTags: string[] } };
-    assert.deepEqual([inspectedImage.status.id, inspectedImage.status.repoTags], [inspected.status.imageRef, [image]]);
+    const inspectedImage = (await json("inspecti", image)) as unknown as {
+      status: { id: string; repoTags: string[]; repoDigests: string[] };
+    };
+    assert.deepEqual(inspectedImage.status.repoTags, [image]);
+    assert.equal(inspectedImage.status.id, inspected.status.imageId);
+    assert.deepEqual(inspectedImage.status.repoDigests, [inspected.status.imageRef]);
 
     assert.equal((await text("stop", "-t", "10", id)).trim(), id);
     assert.match(await text("ps", "-a"), new RegExp(`^${id.slice(0, 13)} .* Exited +main`, "m"));

@@ -42,7 +42,8 @@ export function containerStatusOf(c: ContainerRecord): ContainerStatus {
     createdAt: c.createdAtNs,
     ...courseOf(c),
     image: { ...c.config.image!, image: c.config.image!.userSpecifiedImage || c.config.image!.image },
-    imageRef: c.imageId,
+    // What the kubelet shows as imageID, where scanners and policy engines look for a manifest.
+    imageRef: c.repoDigest ?? c.imageId,
     labels: c.config.labels,
     annotations: c.config.annotations,
     mounts: c.config.mounts.map((mount) => withImageRef(c, mount)),

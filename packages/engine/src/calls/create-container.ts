@@ -7,6 +7,7 @@ import type {
 } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { traceContextOf } from "@keelson/cri/trace-context.ts";
 import type { ImageRecord } from "@keelson/images/record.ts";
+import { repoDigestOf } from "@keelson/images/repo-digest.ts";
 import type { Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import { withBaseSpec } from "@keelson/plan/base-spec.ts";
 import { withCdiEdits } from "@keelson/plan/cdi.ts";
@@ -236,6 +237,7 @@ function newRecord(
     podId,
     config,
     imageId: image.id,
+    repoDigest: repoDigestOf(image, [config.image?.userSpecifiedImage ?? "", config.image?.image ?? ""]),
     layers: image.layers,
     mountedImages,
     handler: pod.handler,

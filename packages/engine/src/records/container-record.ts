@@ -23,6 +23,8 @@ export interface ContainerRecord {
   readonly config: ContainerConfig;
   /** Image.id. */
   readonly imageId: string;
+  /** The repository digest that the image was pulled by; undefined when it has none, or a build wrote this that kept none. */
+  readonly repoDigest?: string | undefined;
   /** Chain ids of the image's layers, lowest first; they are kept as long as this record. */
   readonly layers: readonly string[];
   /** The images that are mounted in it, with the names that the config has for them. */
@@ -73,6 +75,7 @@ export const containerRecordSchema = v.looseObject({
   podId: idSchema,
   config: config.read,
   imageId: v.string(),
+  repoDigest: v.optional(v.string()),
   layers: v.array(v.string()),
   // Absent in records of builds that had no such mounts.
   mountedImages: v.exactOptional(

@@ -34,6 +34,7 @@ export function standInForContainer(
     podId: readable(entries.podId, members["podId"]) ?? readable(idSchema, bundle.podId) ?? "",
     config: configOf(members["config"], name || id),
     imageId: readable(entries.imageId, members["imageId"]) ?? "",
+    repoDigest: readable(entries.repoDigest, members["repoDigest"]),
     layers: layers ?? [],
     mountedImages: mountedImages ?? [],
     handler: readable(entries.handler, members["handler"]) ?? "",

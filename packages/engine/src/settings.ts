@@ -44,7 +44,7 @@ export function defaultSettings(paths: Paths): EngineSettings {
     },
     pinnedImages: [],
     pods: defaultPodPolicy,
-    mounts: { createMissingSources: false, imageVolumes: "bind" },
+    mounts: { createMissingSources: true, missingSourcesToRefuse: [], imageVolumes: "bind" },
     containers: {
       defaults: { pidsLimit: 0, rlimits: [] },
       deviceOwnershipFromSecurityContext: false,

@@ -9,6 +9,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
@@ -101,21 +102,19 @@ for (const runtime of eachRuntime) {
       assert.ok(existsSync(join(dir, "real/file")), "removing a container leaves what was mounted");
     });
 
-    test("are refused when the host has nothing there, and nothing is made", async () => {
+    test("are made where the host has nothing, but not where a link leads nowhere or below a file", async () => {
       const missing = join(hostDir, "missing/dir");
+      await node.outputOf(pod, script("echo m >/made/m", { mounts: [{ hostPath: missing, containerPath: "/made" }] }));
+      assert.equal(readFileSync(join(missing, "m"), "utf8"), "m\n");
+      const { uid, gid, mode } = statSync(missing);
+      assert.deepEqual([uid, gid, mode & 0o7777], [0, 0, 0o755]);
       const dangling = join(hostDir, "dangling");
       symlinkSync("nowhere", dangling);
-      for (const hostPath of [missing, dangling]) {
-        await rejectsWith(
-          Code.InvalidArgument,
-          node.createContainer(pod, script("true", { mounts: [{ hostPath, containerPath: "/data" }] })),
-          new RegExp(
-            `mount source ${hostPath} \\(for /data in the container\\) does not exist; make it, or set create_missing_mount_sources`,
-          ),
-        );
-        assert.ok(!existsSync(hostPath));
-      }
-      assert.ok(!existsSync(join(hostDir, "missing")));
+      await rejectsWith(
+        Code.InvalidArgument,
+        node.createContainer(pod, script("true", { mounts: [{ hostPath: dangling, containerPath: "/data" }] })),
+        /dangling .* cannot be made/,
+      );
       await rejectsWith(
         Code.InvalidArgument,
         node.createContainer(
@@ -567,23 +566,40 @@ for (const runtime of eachRuntime) {
 }
 
 describe("with other settings", { skip }, () => {
-  test("directories are made where the host has nothing, and the image's volumes are left alone", async () => {
-    await using node = await TestNode.start({
-      config: '[containers]\ncreate_missing_mount_sources = true\nimage_volumes = "ignore"\n',
-    });
-    const pod = await node.runPod();
-    const missing = join(node.dir, "missing/dir");
-    await node.outputOf(pod, {
-      command: ["sh", "-c", "echo m >/made/m"],
-      mounts: [{ hostPath: missing, containerPath: "/made" }],
-    });
-    assert.equal(readFileSync(join(missing, "m"), "utf8"), "m\n");
-    symlinkSync("nowhere", join(node.dir, "dangling"));
+  const refusesBecause = async (node: TestNode, pod: Pod, hostPath: string, setting: string) => {
     await rejectsWith(
       Code.InvalidArgument,
-      node.createContainer(pod, { mounts: [{ hostPath: join(node.dir, "dangling"), containerPath: "/x" }] }),
-      /dangling .* cannot be made/,
+      node.createContainer(pod, { mounts: [{ hostPath, containerPath: "/data" }] }),
+      new RegExp(
+        `mount source ${hostPath} \\(for /data in the container\\) does not exist, .*${setting} under \\[containers\\]`,
+      ),
     );
+    assert.ok(!existsSync(hostPath));
+  };
+
+  test("no directories are made where the host has nothing", async () => {
+    await using node = await TestNode.start({ config: "[containers]\ncreate_missing_mount_sources = false\n" });
+    const pod = await node.runPod();
+    await refusesBecause(node, pod, join(node.dir, "missing/dir"), "create_missing_mount_sources = false");
+    assert.ok(!existsSync(join(node.dir, "missing")));
+    symlinkSync("nowhere", join(node.dir, "dangling"));
+    await refusesBecause(node, pod, join(node.dir, "dangling"), "create_missing_mount_sources = false");
+  });
+
+  test("directories are made but in some places, and the image's volumes are left alone", async () => {
+    await using node = await TestNode.start({
+      config: '[containers]\nmissing_mount_sources_to_refuse = ["/mnt/disk/", "/srv"]\nimage_volumes = "ignore"\n',
+    });
+    const pod = await node.runPod();
+    for (const place of ["/mnt/disk", "/mnt/disk/dir", "/mnt/./other/../disk/dir"])
+      await refusesBecause(node, pod, place, "/mnt/disk in missing_mount_sources_to_refuse");
+    const made = join(node.dir, "made");
+    const mounts = [
+      { hostPath: made, containerPath: "/made" },
+      { hostPath: "/srv", containerPath: "/srv" },
+    ];
+    await node.outputOf(pod, { command: ["sh", "-c", "echo m >/made/m"], mounts });
+    assert.ok(existsSync(join(made, "m")), "an existing path is used wherever it is");
     const image = await pull(
       node,
       "volumes",

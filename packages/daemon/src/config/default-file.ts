@@ -73,9 +73,11 @@ export const defaultConfigFile = `# Configuration of keelsond. Every key is opti
 # unprivileged_ping = true
 
 [containers]
-# A mount whose host_path does not exist: false is an error that names it, true makes a directory, as
-# containerd and CRI-O do. kubeadm's static pods and hostPath volumes without a type rely on true.
-# create_missing_mount_sources = false
+# A mount whose host_path does not exist: true makes a directory, on which kubeadm's static pods and hostPath volumes
+# without a type rely; false is an error that names it, as the CRI has it.
+# create_missing_mount_sources = true
+# Where none is made all the same: at these paths and below them, such as where a disk may not be mounted yet.
+# missing_mount_sources_to_refuse = []
 # Volumes that an image declares: "bind" gives each container its own directory with the image's content,
 # which is removed with the container; "ignore" leaves them in the writable layer.
 # image_volumes = "bind"

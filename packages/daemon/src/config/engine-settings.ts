@@ -1,6 +1,7 @@
 import { join } from "node:path";
 import type { EngineSettings } from "@keelson/engine/settings.ts";
 import type { ImagesSettings } from "@keelson/images/open-images.ts";
+import { cleanPath } from "@keelson/plan/clean-path.ts";
 import type { RuntimesSettings } from "@keelson/runtimes/runtimes.ts";
 import type { Config } from "./schema.ts";
 
@@ -18,7 +19,11 @@ export function engineSettings(config: Config): EngineSettings {
       shm: { defaultBytes: pods.shm_size_bytes, annotationIsAllowed: pods.shm_size_annotation },
       sysctls: { unprivilegedPorts: pods.unprivileged_ports, unprivilegedPing: pods.unprivileged_ping },
     },
-    mounts: { createMissingSources: containers.create_missing_mount_sources, imageVolumes: containers.image_volumes },
+    mounts: {
+      createMissingSources: containers.create_missing_mount_sources,
+      missingSourcesToRefuse: containers.missing_mount_sources_to_refuse.map(cleanPath),
+      imageVolumes: containers.image_volumes,
+    },
     containers: {
       defaults: { pidsLimit: containers.pids_limit, rlimits: containers.default_ulimits },
       deviceOwnershipFromSecurityContext: containers.device_ownership_from_security_context,

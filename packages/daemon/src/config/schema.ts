@@ -81,7 +81,9 @@ export const configSchema = v.strictObject({
   containers: v.optional(
     v.strictObject({
       /** Whether to make a directory in place of a mount's missing host_path. */
-      create_missing_mount_sources: v.optional(v.boolean(), false),
+      create_missing_mount_sources: v.optional(v.boolean(), true),
+      /** Where none is made all the same: at these paths, and below them. */
+      missing_mount_sources_to_refuse: v.optional(v.array(absolutePath), []),
       /** What to do with volumes that an image declares: make a directory for each container, or nothing. */
       image_volumes: v.optional(v.picklist(["bind", "ignore"]), "bind"),
       /** Whether requested devices belong to run_as_user and run_as_group instead of their owners on the host. */

@@ -3,8 +3,8 @@ import { join } from "node:path";
 import { Code, messageOf, StatusError, wrapError } from "@keelson/base/status.ts";
 import type { SystemError } from "@keelson/linux/errno.ts";
 import { type MountInfo, readMounts } from "@keelson/linux/mount.ts";
-import type { FoundPath, ResolvedPath } from "@keelson/linux/resolve-paths.ts";
-import { isAtOrBelow } from "@keelson/plan/clean-path.ts";
+import type { ResolvedPath } from "@keelson/linux/resolve-paths.ts";
+import { cleanPath, isAtOrBelow } from "@keelson/plan/clean-path.ts";
 import type { ContainerPlan } from "@keelson/plan/container-plan.ts";
 import { quote } from "@keelson/plan/field-check.ts";
 import type { MountPlan } from "@keelson/plan/mounts.ts";
@@ -17,8 +17,10 @@ import { isBehindDanglingLink, makeTargetBehindLinks } from "./mount-target.ts";
 
 /** What the configuration says about mounts. */
 export interface MountPolicy {
-  /** Make a directory in place of a missing host path, as containerd and CRI-O do. */
+  /** Make a directory in place of a missing host path, as kubelets expect for a hostPath without a type. */
   readonly createMissingSources: boolean;
+  /** Clean paths at which, and below which, none is made, such as where a disk may not be mounted yet. */
+  readonly missingSourcesToRefuse: readonly string[];
   readonly imageVolumes: "bind" | "ignore";
 }
 
@@ -47,8 +49,20 @@ export async function findHostPaths(
 ): Promise<ReadonlyMap<string, ResolvedPath>> {
   const paths = [...new Set(mounts.flatMap(({ source }) => (source.is === "host" ? source.path : [])))];
   if (paths.length === 0) return new Map();
-  const found = await d.containerHost.resolveHostPaths(paths, d.mountPolicy.createMissingSources, signal);
-  return new Map(paths.map((path, i) => [path, found[i]!]));
+  const toMake = paths.filter((path) => whyNotMade(d.mountPolicy, path) === undefined);
+  const others = paths.filter((path) => !toMake.includes(path));
+  const [made, found] = await Promise.all([
+    toMake.length === 0 ? [] : d.containerHost.resolveHostPaths(toMake, true, signal),
+    others.length === 0 ? [] : d.containerHost.resolveHostPaths(others, false, signal),
+  ]);
+  return new Map([...toMake, ...others].map((path, i) => [path, [...made, ...found][i]!]));
+}
+
+/** Which setting keeps a directory from being made at a path; undefined when none does. */
+function whyNotMade(policy: MountPolicy, path: string): string | undefined {
+  if (!policy.createMissingSources) return "create_missing_mount_sources = false";
+  const around = policy.missingSourcesToRefuse.find((parent) => isAtOrBelow(cleanPath(path), parent));
+  return around === undefined ? undefined : `${around} in missing_mount_sources_to_refuse`;
 }
 
 /**
@@ -100,7 +114,10 @@ export async function prepareMountSources(
     const { source } = mount;
     switch (source.is) {
       case "host": {
-        const { path, isDirectory } = hostSource(c.hostPaths.get(source.path)!, source.path, mount, hostMounts);
+        const found = c.hostPaths.get(source.path)!;
+        if ("error" in found) throw unusable(d.mountPolicy, source.path, mount, found.error);
+        const { path, isDirectory } = found;
+        checkPropagation(path, mount.propagation, hostMounts);
         sources.push(path);
         makeTarget(c, mount.destination, isDirectory);
         break;
@@ -157,21 +174,18 @@ class ImageMounter {
   }
 }
 
-function hostSource(found: ResolvedPath, path: string, mount: MountPlan, hostMounts: readonly MountInfo[]): FoundPath {
-  if ("error" in found)
-    throw new StatusError(
-      Code.InvalidArgument,
-      `mount source ${path} (for ${mount.destination} in the container) ${problemOf(found.error)}`,
-      found.error,
-    );
-  checkPropagation(found.path, mount.propagation, hostMounts);
-  return found;
+function unusable(policy: MountPolicy, path: string, { destination }: MountPlan, error: SystemError): StatusError {
+  return new StatusError(
+    Code.InvalidArgument,
+    `mount source ${path} (for ${destination} in the container) ${problemOf(policy, path, error)}`,
+    error,
+  );
 }
 
-function problemOf(error: SystemError): string {
+function problemOf(policy: MountPolicy, path: string, error: SystemError): string {
   if (error.stage === "make") return `does not exist and cannot be made: ${error.message}`;
   if (error.code !== "ENOENT") return `cannot be used: ${error.message}`;
-  return "does not exist; make it, or set create_missing_mount_sources = true in [containers] of keelsond's configuration to have a directory made";
+  return `does not exist, and keelsond's configuration says not to make it (${whyNotMade(policy, path)} under [containers]); make it, or change that`;
 }
 
 /**

@@ -36,8 +36,7 @@ const notes: Readonly<Record<ConfigType, Readonly<Record<string, string>>>> = {
     args: "replaces the image's Cmd",
     working_dir: "absolute; created when it does not exist; when empty, the image's or /",
     envs: "override the image's; the last of several with the same name counts; values may have newlines and equals signs, and must be UTF-8 without NUL",
-    "mounts.host_path":
-      "links are followed; must exist, unless `create_missing_mount_sources` is set in `[containers]`",
+    "mounts.host_path": "links are followed; a missing one becomes a directory, unless `[containers]` says otherwise",
     "mounts.readonly": "for the mount itself; see recursive_read_only for the mounts below it",
     "mounts.recursive_read_only": "needs readonly, PROPAGATION_PRIVATE and Linux 5.12; works with every runtime",
     "mounts.uidMappings":

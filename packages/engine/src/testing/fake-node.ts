@@ -238,7 +238,7 @@ export class FakeNode extends FakeMachine implements Disposable {
         classFiles: { blockIo: join(this.dir, "blockio.yaml"), rdt: join(this.dir, "rdt.yaml") },
       },
       cdi: new CdiSpecDirs([join(this.dir, "cdi")]),
-      mountPolicy: { createMissingSources: false, imageVolumes: "bind" },
+      mountPolicy: { createMissingSources: true, missingSourcesToRefuse: [], imageVolumes: "bind" },
       podPolicy: defaultPodPolicy,
       lingerMs: 60_000,
       createTimeoutMs: 240_000,

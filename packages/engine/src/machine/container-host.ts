@@ -46,7 +46,7 @@ import { fillVolume, type VolumeContent } from "./fill-volume.ts";
 import { HostPaths } from "./host-paths.ts";
 import { cannotMap, type IdMap, letIn, makeMountPoint, mappedIds, MappedLayers, UserNamespacePin } from "./id-map.ts";
 import type { OomReport } from "./out-of-memory.ts";
-import { relabelTree } from "./relabel.ts";
+import { relabel } from "./relabel.ts";
 
 /** How the files of an image look in a container. */
 interface ImageLook {
@@ -276,7 +276,7 @@ export class LinuxContainerHost implements ContainerHost {
   }
 
   async relabel(paths: readonly string[], label: string, signal: AbortSignal): Promise<void> {
-    for (const path of paths) await relabelTree(path, label, signal);
+    for (const path of paths) await relabel(path, label, signal);
   }
 
   readSpec(id: string): Spec | undefined {

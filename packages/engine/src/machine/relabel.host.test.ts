@@ -6,8 +6,10 @@ import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import { lgetxattr, lsetxattr } from "@keelson/linux/file.ts";
+import { labelAttribute } from "@keelson/linux/relabel-tree.ts";
+import { DeadMount } from "@keelson/testkit/dead-mount.ts";
 import { skip } from "@keelson/testkit/host-sandbox.ts";
-import { labelAttribute, relabelTree } from "./relabel.ts";
+import { relabel } from "./relabel.ts";
 
 const label = "system_u:object_r:container_file_t:s0:c1,c2";
 const signal = AbortSignal.timeout(30_000);
@@ -43,7 +45,7 @@ test("a tree gets a label, including links but not what they lead to", { skip: u
   for (let i = 0; i < 600; i += 1) writeFileSync(join(dir, `tree/a/file${i}`), "");
   symlinkSync("../outside", join(dir, "tree/link"));
   symlinkSync("../outside-dir", join(dir, "tree/dir-link"));
-  await relabelTree(join(dir, "tree"), label, signal);
+  await relabel(join(dir, "tree"), label, signal);
   for (const path of ["tree", "tree/a", "tree/a/b", "tree/a/file0", "tree/a/file599", "tree/link", "tree/dir-link"])
     assert.equal(labelOf(join(dir, path)), `${label}\0`, path);
   for (const path of ["outside", "outside-dir", "outside-dir/file"])
@@ -53,9 +55,9 @@ test("a tree gets a label, including links but not what they lead to", { skip: u
 test("a file gets a label, and a missing path is no error", { skip: unlessKept }, async (t) => {
   const dir = makeDir(t);
   writeFileSync(join(dir, "file"), "");
-  await relabelTree(join(dir, "file"), label, signal);
+  await relabel(join(dir, "file"), label, signal);
   assert.equal(labelOf(join(dir, "file")), `${label}\0`);
-  await relabelTree(join(dir, "none"), label, signal);
+  await relabel(join(dir, "none"), label, signal);
 });
 
 test(
@@ -65,10 +67,10 @@ test(
     const dir = makeDir(t);
     const odd = Buffer.from(join(dir, "\xff"), "latin1");
     writeFileSync(odd, "");
-    await relabelTree(dir, label, signal);
+    await relabel(dir, label, signal);
     assert.equal(lgetxattr(odd, labelAttribute)?.toString(), `${label}\0`);
     const { ctimeNs } = statSync(odd, { bigint: true });
-    await relabelTree(dir, label, signal);
+    await relabel(dir, label, signal);
     assert.equal(statSync(odd, { bigint: true }).ctimeNs, ctimeNs);
   },
 );
@@ -80,7 +82,7 @@ test(
     const dir = makeDir(t);
     execFileSync("mount", ["-t", "tmpfs", "-o", "ro", "none", dir]);
     try {
-      await assert.rejects(relabelTree(dir, label, signal), {
+      await assert.rejects(relabel(dir, label, signal), {
         code: Code.FailedPrecondition,
         message: new RegExp(`give ${dir} the SELinux label .*EROFS`),
       });
@@ -91,14 +93,35 @@ test(
     const fds = readdirSync("/proc/self/fd").length;
     const abort = new AbortController();
     setImmediate(() => abort.abort(new Error("enough")));
-    await assert.rejects(relabelTree(dir, label, abort.signal), /enough/);
+    await assert.rejects(relabel(dir, label, abort.signal), /enough/);
     assert.equal(readdirSync("/proc/self/fd").length, fds);
   },
 );
 
+test("a tree that somebody made as deep as they could is an error", { skip: unlessKept }, async (t) => {
+  const dir = makeDir(t);
+  execFileSync("mount", ["-t", "tmpfs", "none", dir]); // nothing else removes such a tree in one go
+  try {
+    const dig = "for (let i = 0; i < 4200; i++) { fs.mkdirSync('d'); process.chdir('d'); }";
+    execFileSync(process.execPath, ["-e", dig], { cwd: dir });
+    await assert.rejects(relabel(dir, label, signal), { code: Code.FailedPrecondition, message: /ENAMETOOLONG/ });
+  } finally {
+    execFileSync("umount", [dir]);
+  }
+});
+
+test("a volume whose server is gone holds up nothing but its own call", { skip }, async (t) => {
+  const dir = makeDir(t);
+  using mount = DeadMount.open(join(dir, "volume"));
+  assert.ok(mount !== undefined, "this machine has no FUSE");
+  mount.die();
+  await assert.rejects(relabel(mount.path, label, AbortSignal.timeout(300)), { name: "TimeoutError" });
+  mount.close();
+});
+
 test("the machine's own directories keep their labels", { skip }, async () => {
   for (const path of ["/", "/etc", "/usr", "/var"])
-    await assert.rejects(relabelTree(path, label, signal), {
+    await assert.rejects(relabel(path, label, signal), {
       code: Code.InvalidArgument,
       message: /keep its SELinux labels/,
     });

@@ -145,7 +145,7 @@ export class RuntimeExec {
       for (const kind of ["json", "pid", "inner", "log"]) rmSync(`${base}.${kind}`, { force: true });
     });
     writeJson(`${base}.json`, process);
-    const owner = streamOwnerIn(container.bundleDir, process);
+    const owner = streamOwnerIn(container, process);
     using gentle = new GentleAbort(signal, () => existsSync(`${base}.pid`));
     using end = new RuntimeEnd();
     const onAbort = () => {

@@ -19,6 +19,8 @@ export interface RuntimeContainer {
   readonly tty: boolean;
   readonly stdin: boolean;
   readonly stdinOnce: boolean;
+  /** Whether its spec has mappings of ids. Only `exec` and `execStreams` need it; where it is missing they look there. */
+  readonly mapsIds?: boolean;
 }
 
 export interface RunningProcesses {

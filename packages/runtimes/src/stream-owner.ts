@@ -4,7 +4,7 @@ import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
 import type { IdMappingSpec } from "@keelson/oci/runtime-spec/linux.ts";
 import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import { specFile } from "./runtime-paths.ts";
-import type { RunningProcesses } from "./runtime.ts";
+import type { RunningProcesses, RuntimeContainer } from "./runtime.ts";
 
 /** Ids of the host. */
 export interface StreamOwner {
@@ -20,9 +20,12 @@ export function streamOwner({ linux }: Pick<Spec, "linux">, { user }: ProcessSpe
   return { uid: hostIdOf(user.uid, linux?.uidMappings), gid: hostIdOf(user.gid, linux?.gidMappings) };
 }
 
-/** The same for a command in a container, whose mappings are in its bundle. */
-export function streamOwnerIn(bundleDir: string, process: ProcessSpec): StreamOwner {
-  return streamOwner(JSON.parse(readFileSync(specFile(bundleDir), "utf8")) as Spec, process);
+/** The same for a command in a container, whose mappings, if it has any, are in its bundle. */
+export function streamOwnerIn(
+  { bundleDir, mapsIds = true }: Pick<RuntimeContainer, "bundleDir" | "mapsIds">,
+  process: ProcessSpec,
+): StreamOwner {
+  return streamOwner(mapsIds ? (JSON.parse(readFileSync(specFile(bundleDir), "utf8")) as Spec) : {}, process);
 }
 
 /** A runtime refuses users that the namespace does not have. */

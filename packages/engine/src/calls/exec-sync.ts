@@ -4,7 +4,7 @@ import { encodeExecSync } from "@keelson/cri/exec-sync-answer.ts";
 import type { ExecSyncRequest, ExecSyncResponse } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { execProcess } from "@keelson/plan/process.ts";
 import { ExecOutput, freeMemory } from "@keelson/runtimes/exec-output.ts";
-import { runtimeContainerOf } from "../container/runtime-container.ts";
+import { execContainerOf } from "../container/runtime-container.ts";
 import { tooLargeProblem } from "../container/too-large-command.ts";
 import type { Deps } from "../deps.ts";
 import { runningContainer } from "./container-status.ts";
@@ -36,7 +36,7 @@ export async function execSync(d: Deps, req: ExecSyncRequest, signal: AbortSigna
   );
   try {
     const { runtime } = d.runtimes.handlerOf(container.handler);
-    const exitCode = await runtime.exec(runtimeContainerOf(d, container), process, output, any);
+    const exitCode = await runtime.exec(execContainerOf(d, container), process, output, any);
     // The command may have ended before it could be killed.
     refused.signal.throwIfAborted();
     memory.keep();

@@ -1,5 +1,5 @@
 import type { Runtime, RuntimeContainer } from "@keelson/runtimes/runtime.ts";
-import type { Handlers, Machine } from "../capabilities.ts";
+import type { Handlers, Machine, Records } from "../capabilities.ts";
 import type { ContainerRecord } from "../records/container-record.ts";
 import { bundleDir } from "../records/paths.ts";
 
@@ -29,6 +29,16 @@ export function runtimeOf(
   record: ContainerRecord,
 ): { readonly runtime: Runtime; readonly container: RuntimeContainer } {
   return { runtime: d.runtimes.handlerOf(record.handler).runtime, container: runtimeContainerOf(d, record) };
+}
+
+/** The same, for running a command in it: most containers map no ids, so that their spec need not be read for it. */
+export function execContainerOf(d: Handlers & Pick<Records, "pods">, record: ContainerRecord): RuntimeContainer {
+  const pod = d.pods.get(record.podId);
+  const isKnown = pod !== undefined && pod.state.is !== "unreadable";
+  return {
+    ...runtimeContainerOf(d, record),
+    ...(isKnown ? { mapsIds: pod.plan.userNamespace !== undefined } : {}),
+  };
 }
 
 /** Sends SIGKILL to everything in a container: wherever its runtime keeps it, and in its cgroup. */

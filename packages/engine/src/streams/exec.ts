@@ -5,7 +5,7 @@ import type { RunningExec } from "@keelson/runtimes/runtime.ts";
 import type { Outcome } from "@keelson/streaming/exit-status.ts";
 import type { RemoteCommand } from "@keelson/streaming/streaming-request.ts";
 import type { Handlers, Machine, Records } from "../capabilities.ts";
-import { runtimeOf } from "../container/runtime-container.ts";
+import { execContainerOf } from "../container/runtime-container.ts";
 import { tooLargeProblem } from "../container/too-large-command.ts";
 import { stillRunning } from "./running-container.ts";
 
@@ -16,7 +16,7 @@ type Exec = Extract<RemoteCommand, { is: "exec" }>;
  * killed.
  */
 export async function exec(
-  d: Pick<Records, "containers"> & Handlers & Pick<Machine, "containerHost" | "host">,
+  d: Records & Handlers & Pick<Machine, "containerHost" | "host">,
   { containerId, command, choice }: Exec,
   { size, started }: { readonly size: TerminalSize | undefined; readonly started: (exec: RunningExec) => void },
   signal: AbortSignal,
@@ -27,9 +27,9 @@ export async function exec(
     const tooLarge = tooLargeProblem(d, record.handler, process);
     if (tooLarge !== undefined) return { is: "not run", ...tooLarge };
     if (size !== undefined) process.consoleSize = { height: size.rows, width: size.columns };
-    const { runtime, container } = runtimeOf(d, record);
+    const { runtime } = d.runtimes.handlerOf(record.handler);
     try {
-      const exec = await runtime.execStreams(container, process, signal);
+      const exec = await runtime.execStreams(execContainerOf(d, record), process, signal);
       started(exec);
       return { is: "exited", exitCode: await exec.ended };
     } catch (error) {

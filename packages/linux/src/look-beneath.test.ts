@@ -27,6 +27,9 @@ test("files, directories and links are seen as they are, and a file's bytes are 
   assert.equal((await looker.look({ root, path: "link" })).target, "/where ever");
   assert.equal((await looker.look({ root, path: "" })).mode & 0o170000, 0o040000);
   assert.equal((await looker.look({ root: join(root, "dir/a b\nc"), path: "/" })).size, 10);
+  const { mode, major, minor } = await looker.look({ root: "/dev", path: "null" });
+  assert.deepEqual([mode & 0o170000, major, minor], [0o020000, 1, 3]);
+  assert.deepEqual([seen.major, seen.minor], [0, 0]);
   assert.equal((await looker.read(file, 7, 100)).toString(), "789");
   assert.equal((await looker.read(file, 100, 100)).length, 0);
   const many = await Promise.all(Array.from({ length: 200 }, (_, i) => looker.read(file, i % 10, 1)));
@@ -50,6 +53,53 @@ test("no link is followed, nothing above the root is found, and only regular fil
   await assert.rejects(looker.look({ root, path: "none" }), codeOf("ENOENT"));
   await assert.rejects(looker.look({ root, path: "a\0b" }), TypeError);
   assert.equal((await looker.look({ root, path: "fifo" })).mode & 0o170000, 0o010000, "it goes on after errors");
+});
+
+test("a directory's names are listed, and more than 64 KiB of them are an error", async (t) => {
+  const root = temporaryDirectory(t);
+  mkdirSync(join(root, "dir"));
+  writeFileSync(join(root, "dir/a b\nc"), "");
+  symlinkSync("dir", join(root, "link"));
+  const looker = newLooker(t);
+  assert.deepEqual(await looker.list({ root, path: "dir" }), ["a b\nc"]);
+  assert.deepEqual(await looker.list({ root: join(root, "link"), path: "" }), ["a b\nc"]);
+  await assert.rejects(looker.list({ root, path: "link" }), codeOf("ENOTDIR"));
+  await assert.rejects(looker.list({ root, path: "dir/a b\nc" }), codeOf("ENOTDIR"));
+  for (let i = 0; i < 400; i += 1) writeFileSync(join(root, `dir/${i}-${"x".repeat(200)}`), "");
+  await assert.rejects(looker.list({ root, path: "dir" }), codeOf("EOVERFLOW"));
+  assert.deepEqual((await looker.list({ root, path: "" })).sort(), ["dir", "link"], "it goes on after errors");
+});
+
+test("a path is placed as a process in the root would see it, with what is nearest above one that leads nowhere", async (t) => {
+  const dir = temporaryDirectory(t);
+  const root = join(dir, "root");
+  mkdirSync(join(root, "etc"), { recursive: true });
+  writeFileSync(join(root, "etc/passwd"), "");
+  symlinkSync("/etc", join(root, "settings"));
+  symlinkSync("../../../etc/passwd", join(root, "etc/users"));
+  symlinkSync("/nowhere", join(root, "dangling"));
+  symlinkSync("loop", join(root, "loop"));
+  symlinkSync(dir, join(root, "out"));
+  const looker = newLooker(t);
+  const place = async (path: string) => {
+    const found = await looker.place({ root, path });
+    return found && [found.isAbove ? "above" : "at", found.isDirectory ? "dir" : "file", found.path].join(" ");
+  };
+  assert.equal(await place("/etc"), "at dir /etc");
+  assert.equal(await place("/settings//passwd"), "at file /etc/passwd");
+  assert.equal(await place("/etc/users"), "at file /etc/passwd");
+  assert.equal(await place("/settings/x/y"), "above dir /etc");
+  assert.equal(await place("/etc/passwd/x"), "above file /etc/passwd");
+  assert.equal(await place("/etc/../../etc/"), "at dir /etc");
+  assert.equal(await place("/"), "at dir /");
+  assert.equal(await place("/x/y"), undefined);
+  assert.equal(await place("/dangling"), undefined);
+  assert.equal(await place("/out"), undefined, "an absolute link stays in the root");
+  await assert.rejects(place("/loop"), codeOf("ELOOP"));
+  assert.equal(await place("/settings"), "at dir /etc", "it goes on after errors");
+  assert.equal(await looker.place({ root: join(dir, "none"), path: "/etc" }), undefined);
+  const inAll = await looker.place({ root: "/", path: join(root, "settings/x") });
+  assert.deepEqual(inAll, { path: "/etc", isDirectory: true, isAbove: true });
 });
 
 test("once the signal aborts every question rejects with its reason, and the process is killed", async (t) => {

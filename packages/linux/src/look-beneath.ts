@@ -1,5 +1,6 @@
+import { constants } from "node:fs";
 import { Socket } from "node:net";
-import { systemError } from "./errno.ts";
+import { isErrno, systemError } from "./errno.ts";
 import { builtFile } from "./native.ts";
 import { closeFd, createPipe } from "./pipe.ts";
 import { type Child, spawn } from "./spawn.ts";
@@ -11,14 +12,26 @@ export interface SeenFile {
   readonly uid: number;
   readonly gid: number;
   readonly size: number;
+  /** Of a device node; 0 of anything else. */
+  readonly major: number;
+  readonly minor: number;
   /** Where a symbolic link points; undefined for anything else. */
   readonly target: string | undefined;
 }
 
-/** A file by its path below a directory. No link is followed but those in `root`; `path` may be empty. */
+/** A file by its path below a directory. No link is followed but those in `root`, which is meant if `path` is empty. */
 export interface Beneath {
   readonly root: string;
   readonly path: string;
+}
+
+/** Where a path leads in a root. */
+export interface Place {
+  /** In the root, and without links. */
+  readonly path: string;
+  readonly isDirectory: boolean;
+  /** Whether the path leads nowhere, and this is the nearest above it that exists. */
+  readonly isAbove: boolean;
 }
 
 interface Answer {
@@ -27,8 +40,10 @@ interface Answer {
   readonly bytes: Buffer;
 }
 
+const { S_IFMT, S_IFDIR } = constants;
+
 /** What one answer holds at most. */
-const maxReadBytes = 4096;
+const maxReadBytes = 65_536;
 
 /**
  * Looks at files that somebody else may change meanwhile, and that may be on a file system whose server is gone: in a
@@ -86,15 +101,37 @@ export class BeneathLooker implements Disposable {
   /** Throws SystemError: ENOENT, and ELOOP for a link before the end of the path. */
   async look(file: Beneath): Promise<SeenFile> {
     const { text } = await this.#ask(["look", file.root, file.path], file);
-    const [mode, uid, gid, size] = text.split(" ", 4).map(Number) as [number, number, number, number];
-    const link = /^(?:\d+ ){4}/.exec(text);
-    return { mode, uid, gid, size, target: link === null ? undefined : text.slice(link[0].length) };
+    const numbers = text.split(" ", 6).map(Number);
+    const [mode, uid, gid, size, major, minor] = numbers as [number, number, number, number, number, number];
+    const link = /^(?:\d+ ){6}/.exec(text);
+    return { mode, uid, gid, size, major, minor, target: link === null ? undefined : text.slice(link[0].length) };
   }
 
-  /** Up to 4 KiB of a regular file, fewer bytes at its end. Throws SystemError: EINVAL for another kind of file. */
+  /** Up to 64 KiB of a regular file, fewer bytes at its end. Throws SystemError: EINVAL for another kind of file. */
   async read(file: Beneath, offset: number, length: number): Promise<Buffer> {
     const most = Math.min(length, maxReadBytes);
     return (await this.#ask(["read", file.root, file.path, String(offset), String(most)], file)).bytes;
+  }
+
+  /** The names in a directory. Throws SystemError: EOVERFLOW for more than 64 KiB of them. */
+  async list(directory: Beneath): Promise<string[]> {
+    const { bytes } = await this.#ask(["list", directory.root, directory.path], directory);
+    return bytes.toString().split("\0").slice(0, -1);
+  }
+
+  /**
+   * Where a path leads for a process that has `root` as its root, links included; undefined when there is nothing on the
+   * way to it. Throws SystemError: ELOOP for too many links.
+   */
+  async place(file: Beneath): Promise<Place | undefined> {
+    try {
+      const { text } = await this.#ask(["place", file.root, file.path], file);
+      const [, up, mode, path] = /^(\d+) (\d+) ([^]*)$/.exec(text)!;
+      return { path: path!, isDirectory: (Number(mode) & S_IFMT) === S_IFDIR, isAbove: up !== "0" };
+    } catch (error) {
+      if (isErrno(error, "ENOENT", "ENOTDIR")) return undefined;
+      throw error;
+    }
   }
 
   [Symbol.dispose](): void {
@@ -108,7 +145,10 @@ export class BeneathLooker implements Disposable {
     this.#waiting.push(answer);
     this.#questions.write(fields.map((field) => `${field}\0`).join(""));
     const given = await answer.promise;
-    if (given.errno !== 0) throw systemError(`${fields[0]} ${path} beneath ${root}`, given.errno, "openat2");
+    if (given.errno !== 0) {
+      const where = path === "" ? root : `${path} beneath ${root}`;
+      throw systemError(`${fields[0]} ${where}`, given.errno, "openat2");
+    }
     return given;
   }
 

@@ -17,8 +17,9 @@ import { deviceOwner } from "@keelson/plan/devices.ts";
 import { withResourceClasses } from "@keelson/plan/resource-classes.ts";
 import { findCdiEdits } from "../cdi/find-edits.ts";
 import { bindSources, findMountsBelow, releaseSources, withBoundDevices } from "../container/bound-sources.ts";
-import { checkMountKinds, knownMounts } from "../container/mount-kinds.ts";
-import { awaitHostFiles, findHostPaths, findMountedImages, prepareMountSources } from "../container/mount-sources.ts";
+import { findHostFiles } from "../container/host-files.ts";
+import { checkMountKinds, knownMounts, type MountFacts } from "../container/mount-kinds.ts";
+import { findHostPaths, findMountedImages, prepareMountSources } from "../container/mount-sources.ts";
 import { warnRaisedScore } from "../container/raised-score.ts";
 import { resolveClasses } from "../container/resource-classes.ts";
 import { runtimeContainerOf, runtimeOf } from "../container/runtime-container.ts";
@@ -102,10 +103,12 @@ interface NewContainer {
 }
 
 async function bringUp(d: Deps, c: NewContainer, signal: AbortSignal, stage: Stage): Promise<string> {
-  const { userNamespace } = requireReady(d, c.podId).plan;
+  const known = requireReady(d, c.podId);
+  const { userNamespace } = known.plan;
+  const { privilegedDevices } = d.runtimes.handlerOf(known.handler).settings;
   stage("find its host paths");
   const hostPaths = await findHostPaths(d, c.plan.mounts, signal);
-  await awaitHostFiles(d, c.plan, signal);
+  const hostFiles = await findHostFiles(d, c.plan, c.plan.privileged && privilegedDevices === "all", signal);
   const cdi = await findCdiEdits(d, c.plan.cdiDevices, signal);
   const mountsBelow = await findMountsBelow(d, { plan: c.plan, hostPaths }, userNamespace !== undefined, signal);
   stage("wait for other calls on the pod");
@@ -144,12 +147,17 @@ async function bringUp(d: Deps, c: NewContainer, signal: AbortSignal, stage: Sta
   });
   stage("make its spec");
   const classes = await resolveClasses(c.plan.classes, d.containerPolicy.classFiles, d.host);
-  const asked = withCdiEdits(withResourceClasses(makeSpec(d, c, pod, { rootfs, ...bound }), classes), cdi, d.host);
+  const asked = withCdiEdits(
+    withResourceClasses(makeSpec(d, c, pod, { rootfs, hostFiles, ...bound }), classes),
+    cdi,
+    d.host,
+  );
   const spec = withBoundDevices(d, record.id, asked, idMap);
-  checkMountKinds(
-    rootfs,
-    knownMounts({ plan: c.plan, hostPaths, mountSources: unbound, podFiles: ownFiles }, spec),
-    (spec.mounts ?? []).map((mount) => mount.destination),
+  await checkMounts(
+    d,
+    { plan: c.plan, hostPaths, mountSources: unbound, podFiles: ownFiles },
+    { rootfs, spec },
+    signal,
   );
   d.containerHost.writeProcess(record.id, spec.process!);
   stage(`create the container with ${pod.handler}`);
@@ -174,6 +182,18 @@ function filesToLabel(d: Deps, plan: ContainerPlan, mountSources: readonly strin
     (_, i) => plan.mounts[i]!.relabel === true || plan.mounts[i]!.source.is === "volume",
   );
   return [...Object.values(etcFiles(dir)), podFiles(dir).shm, ...ofMounts];
+}
+
+/** Says in our words what cannot be mounted over what; see checkMountKinds. */
+async function checkMounts(
+  d: Deps,
+  facts: MountFacts,
+  { rootfs, spec }: { readonly rootfs: string; readonly spec: Spec },
+  signal: AbortSignal,
+): Promise<void> {
+  using looker = d.containerHost.lookAtFiles(AbortSignal.any([signal, AbortSignal.timeout(d.createTimeoutMs)]));
+  const destinations = (spec.mounts ?? []).map((mount) => mount.destination);
+  await checkMountKinds(looker, rootfs, await knownMounts(looker, facts, spec), destinations);
 }
 
 /**
@@ -256,7 +276,7 @@ function makeSpec(
   d: Deps,
   c: NewContainer,
   pod: PodRecord,
-  found: Pick<SpecSources, "rootfs" | "mountSources" | "sourceTraits">,
+  found: Pick<SpecSources, "rootfs" | "hostFiles" | "mountSources" | "sourceTraits">,
 ): Spec {
   const { settings } = d.runtimes.handlerOf(pod.handler);
   const spec = containerSpec(

@@ -1,12 +1,11 @@
-import { lstatSync, statSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { basename, dirname } from "node:path";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
+import type { BeneathLooker, Place } from "@keelson/linux/look-beneath.ts";
 import type { ResolvedPath } from "@keelson/linux/resolve-paths.ts";
 import type { Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import type { ContainerPlan } from "@keelson/plan/container-plan.ts";
 import { quote } from "@keelson/plan/field-check.ts";
-import { resolveInRoot } from "../machine/root-file.ts";
 
 /** A mount whose source is known. */
 export interface KnownMount {
@@ -16,7 +15,7 @@ export interface KnownMount {
   readonly isDirectory: boolean;
 }
 
-interface MountFacts {
+export interface MountFacts {
   readonly plan: Pick<ContainerPlan, "mounts">;
   /** What findHostPaths found. */
   readonly hostPaths: ReadonlyMap<string, ResolvedPath>;
@@ -26,9 +25,16 @@ interface MountFacts {
   readonly podFiles: readonly string[];
 }
 
-/** The mounts of a container's config, and those of its pod's files. Touches no file system of a host path. */
-export function knownMounts({ plan, hostPaths, mountSources, podFiles }: MountFacts, spec: Spec): KnownMount[] {
-  const asked = plan.mounts.flatMap(({ source, destination }, i): KnownMount[] => {
+/** Looks beneath the root of a container or of an image, from outside of this process. */
+type Looker = Pick<BeneathLooker, "place">;
+
+/** The mounts of a container's config, and those of its pod's files. */
+export async function knownMounts(
+  looker: Looker,
+  { plan, hostPaths, mountSources, podFiles }: MountFacts,
+  spec: Spec,
+): Promise<KnownMount[]> {
+  const asked = plan.mounts.map(async ({ source, destination }, i): Promise<KnownMount[]> => {
     switch (source.is) {
       case "host": {
         const found = hostPaths.get(source.path);
@@ -38,7 +44,9 @@ export function knownMounts({ plan, hostPaths, mountSources, podFiles }: MountFa
       }
       case "image": {
         const what = `${quote(source.subPath === "" ? "/" : source.subPath)} of image ${source.image}`;
-        return [{ destination, what, isDirectory: statSync(mountSources[i]!).isDirectory() }];
+        const path = mountSources[i]!;
+        const found = await looker.place({ root: dirname(path), path: basename(path) });
+        return found === undefined ? [] : [{ destination, what, isDirectory: found.isDirectory }];
       }
       case "volume":
         // Whoever fills it has looked at what the image has there.
@@ -46,7 +54,10 @@ export function knownMounts({ plan, hostPaths, mountSources, podFiles }: MountFa
     }
   });
   const ofPod = (spec.mounts ?? []).filter(({ source }) => source !== undefined && podFiles.includes(source));
-  return [...asked, ...ofPod.map(({ destination }) => ({ destination, what: "the pod's file", isDirectory: false }))];
+  return [
+    ...(await Promise.all(asked)).flat(),
+    ...ofPod.map(({ destination }) => ({ destination, what: "the pod's file", isDirectory: false })),
+  ];
 }
 
 /**
@@ -56,13 +67,23 @@ export function knownMounts({ plan, hostPaths, mountSources, podFiles }: MountFa
  *
  * Throws InvalidArgument.
  */
-export function checkMountKinds(rootfs: string, mounts: readonly KnownMount[], destinations: readonly string[]): void {
-  const resolve = resolver(rootfs);
-  const resolved = destinations.map((path) => resolve(path) ?? path);
+export async function checkMountKinds(
+  looker: Looker,
+  rootfs: string,
+  mounts: readonly KnownMount[],
+  destinations: readonly string[],
+): Promise<void> {
+  const paths = [...new Set([...destinations, ...mounts.map(({ destination }) => destination)])];
+  const found = await Promise.all(paths.map((path) => placeOf(looker, rootfs, path)));
+  const places = new Map(paths.map((path, i) => [path, found[i]]));
   const times = new Map<string, number>();
-  for (const path of resolved) times.set(path, (times.get(path) ?? 0) + 1);
+  for (const destination of destinations) {
+    const place = places.get(destination);
+    const path = place === undefined || place.isAbove ? destination : place.path;
+    times.set(path, (times.get(path) ?? 0) + 1);
+  }
   for (const mount of mounts) {
-    const place = placeOf(rootfs, mount.destination, resolve);
+    const place = places.get(mount.destination);
     if (place === undefined) continue;
     // Its own mount is one of those at this place; a file above the place has none of its own.
     const own = place.isAbove ? 0 : 1;
@@ -73,34 +94,17 @@ export function checkMountKinds(rootfs: string, mounts: readonly KnownMount[], d
   }
 }
 
-type Resolve = (path: string) => string | undefined;
-
-/** Looks each path up once: of a thousand mounts, most are in the same few directories. */
-function resolver(rootfs: string): Resolve {
-  const known = new Map<string, string | undefined>();
-  return (path) => {
-    if (!known.has(path)) known.set(path, resolveInRoot(rootfs, path));
-    return known.get(path);
-  };
-}
-
-interface Place {
-  /** Without links. */
-  readonly path: string;
-  readonly isDirectory: boolean;
-  /** Whether this is not the mount's place, which does not exist, but the nearest path above it that does. */
-  readonly isAbove: boolean;
-}
-
-/** Undefined when nothing can be said of it. */
-function placeOf(rootfs: string, destination: string, resolve: Resolve): Place | undefined {
-  for (let at = destination; at !== "/"; at = dirname(at)) {
-    const path = resolve(at);
-    if (path === undefined) continue;
-    const isDirectory = isDirectoryAt(join(rootfs, path));
-    return isDirectory === undefined ? undefined : { path, isDirectory, isAbove: at !== destination };
+async function placeOf(looker: Looker, root: string, path: string): Promise<Place | undefined> {
+  try {
+    return await looker.place({ root, path });
+  } catch (error) {
+    if (!isErrno(error, "ELOOP")) throw error;
+    throw new StatusError(
+      Code.InvalidArgument,
+      `mount at ${quote(path)} in the container: it leads through too many links of the image`,
+      error,
+    );
   }
-  return undefined;
 }
 
 function problemOf(place: Place, { isDirectory, what }: KnownMount): string | undefined {
@@ -120,13 +124,4 @@ function isBelowAny(path: string, places: ReadonlyMap<string, number>): boolean 
     if (at !== "/" && places.has(at)) return true;
   }
   return false;
-}
-
-function isDirectoryAt(path: string): boolean | undefined {
-  try {
-    return lstatSync(path).isDirectory();
-  } catch (error) {
-    if (isErrno(error, "ENOENT", "ENOTDIR")) return undefined;
-    throw error;
-  }
 }

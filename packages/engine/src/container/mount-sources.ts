@@ -65,19 +65,6 @@ function whyNotMade(policy: MountPolicy, path: string): string | undefined {
   return around === undefined ? undefined : `${around} in missing_mount_sources_to_refuse`;
 }
 
-/**
- * Waits until the other host paths of a plan answer: devices and a seccomp profile. Whether they exist and are right is
- * checked later. Takes no lock, for the same reason.
- */
-export async function awaitHostFiles(
-  d: Pick<Machine, "containerHost">,
-  { devices, seccomp }: Pick<ContainerPlan, "devices" | "seccomp">,
-  signal: AbortSignal,
-): Promise<void> {
-  const paths = [...devices.map((device) => device.hostPath), ...(seccomp.is === "localhost" ? [seccomp.path] : [])];
-  if (paths.length > 0) await d.containerHost.resolveHostPaths(paths, false, signal);
-}
-
 /** A container whose root file system is mounted and that the runtime does not know yet. */
 interface NewContainer {
   readonly plan: ContainerPlan;

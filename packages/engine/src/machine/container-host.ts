@@ -22,6 +22,7 @@ import {
 import { isErrno } from "@keelson/linux/errno.ts";
 import { mknod } from "@keelson/linux/file.ts";
 import { readOomKills } from "@keelson/linux/kernel-log.ts";
+import { BeneathLooker } from "@keelson/linux/look-beneath.ts";
 import { makeDirectories } from "@keelson/linux/make-directories.ts";
 import { memoryPressure, memoryWorkingSet } from "@keelson/linux/memory-cgroup.ts";
 import {
@@ -71,6 +72,8 @@ export interface SourceOptions {
 export interface ContainerHost {
   /** Where absolute paths of the machine lead, which may hang; see HostPaths. */
   resolveHostPaths: HostPaths["resolve"];
+  /** Looks at the machine's files in a process of its own until it is disposed of. Questions reject with the signal. */
+  lookAtFiles(signal: AbortSignal): Pick<BeneathLooker, "look" | "read" | "list" | "place"> & Disposable;
   /**
    * Makes the bundle directory and mounts the root file system in it; `layerDirs` begin with the uppermost layer.
    * Returns its path.
@@ -180,6 +183,10 @@ export class LinuxContainerHost implements ContainerHost {
 
   resolveHostPaths(paths: readonly string[], makeMissing: boolean, signal: AbortSignal): Promise<ResolvedPath[]> {
     return this.#hostPaths.resolve(paths, makeMissing, signal);
+  }
+
+  lookAtFiles(signal: AbortSignal): BeneathLooker {
+    return new BeneathLooker(signal);
   }
 
   async mountRootfs(id: string, layerDirs: readonly string[], { label, idMap }: ImageLook): Promise<string> {

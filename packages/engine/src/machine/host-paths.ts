@@ -2,7 +2,7 @@ import { Code, StatusError } from "@keelson/base/status.ts";
 import { type ResolvedPath, resolvePaths } from "@keelson/linux/resolve-paths.ts";
 
 /** How long a file system may take to say where a path leads, in ms: an automounter needs some seconds to mount it. */
-const answerTimeoutMs = 30_000;
+export const answerTimeoutMs = 30_000;
 const directoryMode = 0o755;
 
 /**
@@ -51,7 +51,7 @@ export class HostPaths {
   }
 }
 
-function noAnswer(paths: readonly string[], timeoutMs: number): StatusError {
+export function noAnswer(paths: readonly string[], timeoutMs: number): StatusError {
   const several = paths.length === 1 ? `host path ${paths[0]}` : `one of the host paths ${paths.join(", ")}`;
   return new StatusError(
     Code.DeadlineExceeded,

@@ -1,5 +1,6 @@
 import { existsSync, mkdirSync, realpathSync, rmSync, statSync } from "node:fs";
 import { basename, join } from "node:path";
+import { systemError } from "@keelson/linux/errno.ts";
 import type { ContainerHost } from "../machine/container-host.ts";
 import { HostPaths } from "../machine/host-paths.ts";
 import { bundleDir, containerDir } from "../records/paths.ts";
@@ -22,6 +23,14 @@ export function fakeContainerHost(node: FakeNode): ContainerHost {
             paths.map((path) => ({ path: realpathSync(path), isDirectory: statSync(path).isDirectory() })),
           )
         : hostPaths.resolve(paths, makeMissing, signal),
+    // No process: tests with a mocked clock cannot wait for one.
+    lookAtFiles: () => ({
+      look: () => Promise.reject(noFile()),
+      read: () => Promise.reject(noFile()),
+      list: () => Promise.reject(noFile()),
+      place: () => node.effect("container-host place", () => undefined),
+      [Symbol.dispose]: () => {},
+    }),
     mountRootfs: (id) =>
       node.effect("container-host mount-rootfs", () => {
         const rootfs = join(bundleDir(node.paths, id), "rootfs");
@@ -92,4 +101,8 @@ export function fakeContainerHost(node: FakeNode): ContainerHost {
     unmountRootfs: (id) => node.effect("container-host unmount-rootfs", () => void node.things.delete(`rootfs ${id}`)),
     destroyUnknown: (id) => node.effect("container-host destroy-unknown", () => remove(id)),
   };
+}
+
+function noFile(): Error {
+  return systemError("look at a file of the machine", 2, "openat2");
 }

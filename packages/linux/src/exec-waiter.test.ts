@@ -17,8 +17,7 @@ async function waitFor(t: TestContext, script: string): Promise<RunResult> {
 
 test("it ends as the command does, even though the runtime ended before it", async (t) => {
   // A shell, unlike a runtime, would take the exit code of a child that ends before it does.
-  const code = async (command: string) =>
-    (await waitFor(t, `sh -c 'sleep 0.1; ${command}' & echo $! >$PID_FILE`)).code;
+  const code = async (command: string) => (await waitFor(t, `sh -c 'sleep 0.1; ${command}' & echo $! >$PID_FILE`)).code;
   assert.equal(await code("exit 7"), 7);
   assert.equal(await code("exit 0"), 0);
   assert.equal(await code("kill -9 $$"), 137);

@@ -293,6 +293,7 @@ NAPI_MODULE_INIT() {
   init_poll(env, exports);
   init_pty(env, exports);
   init_socket(env, exports);
+  init_place(env, exports);
   init_sealed(env, exports);
   return exports;
 }

@@ -116,6 +116,7 @@ void init_batch(napi_env env, napi_value exports);
 void init_poll(napi_env env, napi_value exports);
 void init_pty(napi_env env, napi_value exports);
 void init_socket(napi_env env, napi_value exports);
+void init_place(napi_env env, napi_value exports);
 void init_sealed(napi_env env, napi_value exports);
 
 #endif

@@ -51,8 +51,10 @@ static inline int k_mount_setattr(int dir, const char *path, unsigned flags, str
 }
 
 #define K_RESOLVE_NO_XDEV 0x1u
+#define K_RESOLVE_NO_MAGICLINKS 0x2u
 #define K_RESOLVE_NO_SYMLINKS 0x4u
 #define K_RESOLVE_BENEATH 0x8u
+#define K_RESOLVE_IN_ROOT 0x10u
 
 struct k_open_how {
   uint64_t flags, mode, resolve;

@@ -8,14 +8,10 @@
  *                                      node, and, of a symbolic link, " TARGET"
  *     read ROOT PATH OFFSET LENGTH     the answer's text is empty, and bytes of a regular file follow it
  *     list ROOT PATH                   the same, and a directory's names follow it, each with a NUL
- *     place ROOT PATH                  the answer's text is "UP MODE FOUND": FOUND is the path in ROOT, without links,
- *                                      that PATH leads to, or, UP parts of PATH left out at its end, what is the nearest
- *                                      above it that exists
  * An answer is its length (u32, little endian) and that many bytes: "ERRNO TEXT", a NUL, and the bytes.
  *
  * No link is followed in PATH (ELOOP) or at its end, and in ROOT none that the kernel makes up, such as /proc/N/root.
- * PATH may be empty when ROOT itself is meant, which then may be a file. Only `place` follows links in PATH, as a
- * process would whose root is ROOT. */
+ * PATH may be empty when ROOT itself is meant, which then may be a file. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -121,52 +117,7 @@ static void list(int file, struct answer *answer) {
   closedir(entries);
 }
 
-/* Takes the last part off a path. Returns false when none is left. */
-static int cut_last(char *path) {
-  size_t length = strlen(path);
-  while (length > 0 && path[length - 1] == '/') length--;
-  while (length > 0 && path[length - 1] != '/') length--;
-  while (length > 0 && path[length - 1] == '/') length--;
-  path[length] = '\0';
-  return length > 0;
-}
-
-/* What the kernel calls an open file. */
-static int path_of(int fd, char *path) {
-  char link[64];
-  snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-  ssize_t length = readlink(link, path, PATH_MAX - 1);
-  if (length < 0) return -1;
-  path[length] = '\0';
-  return 0;
-}
-
-static void place(const char *root, char *path, struct answer *answer) {
-  char above[PATH_MAX], found[PATH_MAX];
-  struct stat seen;
-  int at = open_handle(AT_FDCWD, root, O_DIRECTORY, RESOLVE_NO_MAGICLINKS);
-  int fd = -1, up = 0;
-  if (at >= 0) {
-    while ((fd = open_handle(at, path, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)) < 0 &&
-           (errno == ENOENT || errno == ENOTDIR) && cut_last(path))
-      up++;
-  }
-  if (fd < 0 || fstat(fd, &seen) < 0 || path_of(at, above) < 0 || path_of(fd, found) < 0)
-    answer->error = errno;
-  else {
-    size_t length = strcmp(above, "/") == 0 ? 0 : strlen(above);
-    snprintf(answer->text, sizeof answer->text, "%d %u %s", up, seen.st_mode,
-             found[length] == '\0' ? "/" : found + length);
-  }
-  if (fd >= 0) close(fd);
-  if (at >= 0) close(at);
-}
-
 static void answer_to(char *const *fields, struct answer *answer) {
-  if (strcmp(fields[0], "place") == 0) {
-    place(fields[1], fields[2], answer);
-    return;
-  }
   int file = open_beneath(fields[1], fields[2]);
   if (file < 0) {
     answer->error = errno;
@@ -195,8 +146,7 @@ static int send(const struct answer *answer) {
 /* The number of fields that a question has; 0 for one that is none of ours. */
 static int fields_of(const char *question) {
   if (strcmp(question, "read") == 0) return 5;
-  int is_known = strcmp(question, "look") == 0 || strcmp(question, "list") == 0 || strcmp(question, "place") == 0;
-  return is_known ? 3 : 0;
+  return strcmp(question, "look") == 0 || strcmp(question, "list") == 0 ? 3 : 0;
 }
 
 int main(void) {

@@ -70,38 +70,6 @@ test("a directory's names are listed, and more than 64 KiB of them are an error"
   assert.deepEqual((await looker.list({ root, path: "" })).sort(), ["dir", "link"], "it goes on after errors");
 });
 
-test("a path is placed as a process in the root would see it, with what is nearest above one that leads nowhere", async (t) => {
-  const dir = temporaryDirectory(t);
-  const root = join(dir, "root");
-  mkdirSync(join(root, "etc"), { recursive: true });
-  writeFileSync(join(root, "etc/passwd"), "");
-  symlinkSync("/etc", join(root, "settings"));
-  symlinkSync("../../../etc/passwd", join(root, "etc/users"));
-  symlinkSync("/nowhere", join(root, "dangling"));
-  symlinkSync("loop", join(root, "loop"));
-  symlinkSync(dir, join(root, "out"));
-  const looker = newLooker(t);
-  const place = async (path: string) => {
-    const found = await looker.place({ root, path });
-    return found && [found.isAbove ? "above" : "at", found.isDirectory ? "dir" : "file", found.path].join(" ");
-  };
-  assert.equal(await place("/etc"), "at dir /etc");
-  assert.equal(await place("/settings//passwd"), "at file /etc/passwd");
-  assert.equal(await place("/etc/users"), "at file /etc/passwd");
-  assert.equal(await place("/settings/x/y"), "above dir /etc");
-  assert.equal(await place("/etc/passwd/x"), "above file /etc/passwd");
-  assert.equal(await place("/etc/../../etc/"), "at dir /etc");
-  assert.equal(await place("/"), "at dir /");
-  assert.equal(await place("/x/y"), undefined);
-  assert.equal(await place("/dangling"), undefined);
-  assert.equal(await place("/out"), undefined, "an absolute link stays in the root");
-  await assert.rejects(place("/loop"), codeOf("ELOOP"));
-  assert.equal(await place("/settings"), "at dir /etc", "it goes on after errors");
-  assert.equal(await looker.place({ root: join(dir, "none"), path: "/etc" }), undefined);
-  const inAll = await looker.place({ root: "/", path: join(root, "settings/x") });
-  assert.deepEqual(inAll, { path: "/etc", isDirectory: true, isAbove: true });
-});
-
 test("once the signal aborts every question rejects with its reason, and the process is killed", async (t) => {
   const abort = new AbortController();
   const looker = newLooker(t, abort.signal);

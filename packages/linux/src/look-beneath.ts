@@ -1,6 +1,5 @@
-import { constants } from "node:fs";
 import { Socket } from "node:net";
-import { isErrno, systemError } from "./errno.ts";
+import { systemError } from "./errno.ts";
 import { builtFile } from "./native.ts";
 import { closeFd, createPipe } from "./pipe.ts";
 import { type Child, spawn } from "./spawn.ts";
@@ -25,22 +24,11 @@ export interface Beneath {
   readonly path: string;
 }
 
-/** Where a path leads in a root. */
-export interface Place {
-  /** In the root, and without links. */
-  readonly path: string;
-  readonly isDirectory: boolean;
-  /** Whether the path leads nowhere, and this is the nearest above it that exists. */
-  readonly isAbove: boolean;
-}
-
 interface Answer {
   readonly errno: number;
   readonly text: string;
   readonly bytes: Buffer;
 }
-
-const { S_IFMT, S_IFDIR } = constants;
 
 /** What one answer holds at most. */
 const maxReadBytes = 65_536;
@@ -117,21 +105,6 @@ export class BeneathLooker implements Disposable {
   async list(directory: Beneath): Promise<string[]> {
     const { bytes } = await this.#ask(["list", directory.root, directory.path], directory);
     return bytes.toString().split("\0").slice(0, -1);
-  }
-
-  /**
-   * Where a path leads for a process that has `root` as its root, links included; undefined when there is nothing on the
-   * way to it. Throws SystemError: ELOOP for too many links.
-   */
-  async place(file: Beneath): Promise<Place | undefined> {
-    try {
-      const { text } = await this.#ask(["place", file.root, file.path], file);
-      const [, up, mode, path] = /^(\d+) (\d+) ([^]*)$/.exec(text)!;
-      return { path: path!, isDirectory: (Number(mode) & S_IFMT) === S_IFDIR, isAbove: up !== "0" };
-    } catch (error) {
-      if (isErrno(error, "ENOENT", "ENOTDIR")) return undefined;
-      throw error;
-    }
   }
 
   [Symbol.dispose](): void {

@@ -74,6 +74,7 @@ interface Native {
   readFiles(paths: readonly string[]): Promise<(string | null)[]>;
   readNetDev(pins: readonly string[]): Promise<(string | null)[]>;
   countProcesses(procsFiles: readonly string[]): Promise<number[]>;
+  findPlaces(root: string, paths: readonly string[]): Promise<(Place | number)[]>;
   warmPool(timeoutMs: number): Promise<number>;
 }
 
@@ -140,6 +141,15 @@ interface SpawnCall {
   cgroupProcs: readonly string[];
   oomScoreAdj: string | null;
   takesTerminal: boolean;
+}
+
+/** Where a path leads in a root. */
+export interface Place {
+  /** In the root, and without links. */
+  readonly path: string;
+  readonly isDirectory: boolean;
+  /** Whether the path leads nowhere, and this is the nearest above it that exists. */
+  readonly isAbove: boolean;
 }
 
 /** A path as text, or as bytes where it may not be UTF-8. */

@@ -18,7 +18,7 @@ import { withResourceClasses } from "@keelson/plan/resource-classes.ts";
 import { findCdiEdits } from "../cdi/find-edits.ts";
 import { bindSources, findMountsBelow, releaseSources, withBoundDevices } from "../container/bound-sources.ts";
 import { findHostFiles } from "../container/host-files.ts";
-import { checkMountKinds, knownMounts, type MountFacts } from "../container/mount-kinds.ts";
+import { checkMountKinds, knownMounts } from "../container/mount-kinds.ts";
 import { findHostPaths, findMountedImages, prepareMountSources } from "../container/mount-sources.ts";
 import { warnRaisedScore } from "../container/raised-score.ts";
 import { resolveClasses } from "../container/resource-classes.ts";
@@ -153,11 +153,12 @@ async function bringUp(d: Deps, c: NewContainer, signal: AbortSignal, stage: Sta
     d.host,
   );
   const spec = withBoundDevices(d, record.id, asked, idMap);
-  await checkMounts(
-    d,
-    { plan: c.plan, hostPaths, mountSources: unbound, podFiles: ownFiles },
-    { rootfs, spec },
-    signal,
+  const facts = { plan: c.plan, hostPaths, mountSources: unbound, podFiles: ownFiles };
+  await checkMountKinds(
+    d.containerHost,
+    rootfs,
+    await knownMounts(d.containerHost, facts, spec),
+    (spec.mounts ?? []).map((mount) => mount.destination),
   );
   d.containerHost.writeProcess(record.id, spec.process!);
   stage(`create the container with ${pod.handler}`);
@@ -182,18 +183,6 @@ function filesToLabel(d: Deps, plan: ContainerPlan, mountSources: readonly strin
     (_, i) => plan.mounts[i]!.relabel === true || plan.mounts[i]!.source.is === "volume",
   );
   return [...Object.values(etcFiles(dir)), podFiles(dir).shm, ...ofMounts];
-}
-
-/** Says in our words what cannot be mounted over what; see checkMountKinds. */
-async function checkMounts(
-  d: Deps,
-  facts: MountFacts,
-  { rootfs, spec }: { readonly rootfs: string; readonly spec: Spec },
-  signal: AbortSignal,
-): Promise<void> {
-  using looker = d.containerHost.lookAtFiles(AbortSignal.any([signal, AbortSignal.timeout(d.createTimeoutMs)]));
-  const destinations = (spec.mounts ?? []).map((mount) => mount.destination);
-  await checkMountKinds(looker, rootfs, await knownMounts(looker, facts, spec), destinations);
 }
 
 /**

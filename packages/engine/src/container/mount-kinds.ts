@@ -1,11 +1,12 @@
 import { basename, dirname } from "node:path";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
-import type { BeneathLooker, Place } from "@keelson/linux/look-beneath.ts";
+import type { Place } from "@keelson/linux/place.ts";
 import type { ResolvedPath } from "@keelson/linux/resolve-paths.ts";
 import type { Spec } from "@keelson/oci/runtime-spec/spec.ts";
 import type { ContainerPlan } from "@keelson/plan/container-plan.ts";
 import { quote } from "@keelson/plan/field-check.ts";
+import type { ContainerHost } from "../machine/container-host.ts";
 
 /** A mount whose source is known. */
 export interface KnownMount {
@@ -15,7 +16,7 @@ export interface KnownMount {
   readonly isDirectory: boolean;
 }
 
-export interface MountFacts {
+interface MountFacts {
   readonly plan: Pick<ContainerPlan, "mounts">;
   /** What findHostPaths found. */
   readonly hostPaths: ReadonlyMap<string, ResolvedPath>;
@@ -25,12 +26,9 @@ export interface MountFacts {
   readonly podFiles: readonly string[];
 }
 
-/** Looks beneath the root of a container or of an image, from outside of this process. */
-type Looker = Pick<BeneathLooker, "place">;
-
 /** The mounts of a container's config, and those of its pod's files. */
 export async function knownMounts(
-  looker: Looker,
+  host: Pick<ContainerHost, "findPlaces">,
   { plan, hostPaths, mountSources, podFiles }: MountFacts,
   spec: Spec,
 ): Promise<KnownMount[]> {
@@ -45,7 +43,7 @@ export async function knownMounts(
       case "image": {
         const what = `${quote(source.subPath === "" ? "/" : source.subPath)} of image ${source.image}`;
         const path = mountSources[i]!;
-        const found = await looker.place({ root: dirname(path), path: basename(path) });
+        const [found] = await host.findPlaces(dirname(path), [basename(path)]);
         return found === undefined ? [] : [{ destination, what, isDirectory: found.isDirectory }];
       }
       case "volume":
@@ -68,13 +66,13 @@ export async function knownMounts(
  * Throws InvalidArgument.
  */
 export async function checkMountKinds(
-  looker: Looker,
+  host: Pick<ContainerHost, "findPlaces">,
   rootfs: string,
   mounts: readonly KnownMount[],
   destinations: readonly string[],
 ): Promise<void> {
   const paths = [...new Set([...destinations, ...mounts.map(({ destination }) => destination)])];
-  const found = await Promise.all(paths.map((path) => placeOf(looker, rootfs, path)));
+  const found = await placesOf(host, rootfs, paths);
   const places = new Map(paths.map((path, i) => [path, found[i]]));
   const times = new Map<string, number>();
   for (const destination of destinations) {
@@ -94,14 +92,18 @@ export async function checkMountKinds(
   }
 }
 
-async function placeOf(looker: Looker, root: string, path: string): Promise<Place | undefined> {
+async function placesOf(
+  host: Pick<ContainerHost, "findPlaces">,
+  rootfs: string,
+  paths: readonly string[],
+): Promise<(Place | undefined)[]> {
   try {
-    return await looker.place({ root, path });
+    return await host.findPlaces(rootfs, paths);
   } catch (error) {
     if (!isErrno(error, "ELOOP")) throw error;
     throw new StatusError(
       Code.InvalidArgument,
-      `mount at ${quote(path)} in the container: it leads through too many links of the image`,
+      `mount at ${quote(error.path ?? "")} in the container: it leads through too many links of the image`,
       error,
     );
   }

@@ -35,6 +35,7 @@ import {
   unmountAsync,
 } from "@keelson/linux/mount.ts";
 import { mountOverlayAsync } from "@keelson/linux/overlay.ts";
+import { findPlaces, type Place } from "@keelson/linux/place.ts";
 import type { ResolvedPath } from "@keelson/linux/resolve-paths.ts";
 import { removeTreeAsync } from "@keelson/linux/tree.ts";
 import type { DeviceSpec } from "@keelson/oci/runtime-spec/linux.ts";
@@ -73,7 +74,9 @@ export interface ContainerHost {
   /** Where absolute paths of the machine lead, which may hang; see HostPaths. */
   resolveHostPaths: HostPaths["resolve"];
   /** Looks at the machine's files in a process of its own until it is disposed of. Questions reject with the signal. */
-  lookAtFiles(signal: AbortSignal): Pick<BeneathLooker, "look" | "read" | "list" | "place"> & Disposable;
+  lookAtFiles(signal: AbortSignal): Pick<BeneathLooker, "look" | "read" | "list"> & Disposable;
+  /** Where paths lead in the root of a container that has not started, or of an image; see linux/src/place.ts. */
+  findPlaces(root: string, paths: readonly string[]): Promise<(Place | undefined)[]>;
   /**
    * Makes the bundle directory and mounts the root file system in it; `layerDirs` begin with the uppermost layer.
    * Returns its path.
@@ -187,6 +190,10 @@ export class LinuxContainerHost implements ContainerHost {
 
   lookAtFiles(signal: AbortSignal): BeneathLooker {
     return new BeneathLooker(signal);
+  }
+
+  findPlaces(root: string, paths: readonly string[]): Promise<(Place | undefined)[]> {
+    return findPlaces(root, paths);
   }
 
   async mountRootfs(id: string, layerDirs: readonly string[], { label, idMap }: ImageLook): Promise<string> {

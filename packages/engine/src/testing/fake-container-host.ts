@@ -28,9 +28,9 @@ export function fakeContainerHost(node: FakeNode): ContainerHost {
       look: () => Promise.reject(noFile()),
       read: () => Promise.reject(noFile()),
       list: () => Promise.reject(noFile()),
-      place: () => node.effect("container-host place", () => undefined),
       [Symbol.dispose]: () => {},
     }),
+    findPlaces: (_root, paths) => node.effect("container-host find-places", () => paths.map(() => undefined)),
     mountRootfs: (id) =>
       node.effect("container-host mount-rootfs", () => {
         const rootfs = join(bundleDir(node.paths, id), "rootfs");

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import * as fc from "fast-check";
-import { parseBootstrap } from "./bootstrap.ts";
+import { parseBootstrap, socketPathOf } from "./bootstrap.ts";
 
 const parse = (text: string) => parseBootstrap(Buffer.from(text));
 
@@ -14,10 +14,21 @@ test("a line with an address comes from a shim that speaks Task v2", () => {
   for (const text of [
     "unix:///run/containerd/s/abc",
     "unix:///run/containerd/s/abc\n",
-    "  /run/containerd/s/abc \r\n",
+    "  unix:///run/containerd/s/abc \r\n",
   ]) {
     assert.deepEqual(parse(text), { version: 2, address: "unix:///run/containerd/s/abc" });
   }
+});
+
+test("an address without unix:// is the name of an abstract socket", () => {
+  const name = "/containerd-shim/k8s.io/abc/shim.sock";
+  for (const text of [name, `unix://@${name}`, ` ${name}\n`])
+    assert.deepEqual(parse(text), { version: 2, address: `unix://@${name}` });
+  assert.deepEqual(parse("@x"), { version: 2, address: "unix://@@x" }, "as containerd reads it");
+  assert.deepEqual(parse("unix://@x"), { version: 2, address: "unix://@x" });
+  assert.deepEqual(parse(`/${"x".repeat(106)}`).address.length, "unix://@".length + 107);
+  assert.equal(socketPathOf(parse(name)), undefined);
+  assert.equal(socketPathOf(parse("unix:///run/s")), "/run/s");
 });
 
 test("JSON has the version and the protocol", () => {
@@ -26,7 +37,7 @@ test("JSON has the version and the protocol", () => {
   assert.deepEqual(parse(JSON.stringify({ version: 2, address, protocol: "" })), { version: 2, address });
   assert.deepEqual(parse(`\n${JSON.stringify({ version: 3, address: "/run/s", more: [1] }, null, 2)}\n`), {
     version: 3,
-    address,
+    address: "unix://@/run/s",
   });
 });
 
@@ -93,7 +104,7 @@ test("any bytes are an address of ours or a StatusError", () => {
       try {
         const { version, address } = parseBootstrap(output);
         assert.ok(
-          (version === 2 || version === 3) && address.startsWith("unix:///") && Buffer.byteLength(address) <= 114,
+          (version === 2 || version === 3) && /^unix:\/\/[/@]/.test(address) && Buffer.byteLength(address) <= 115,
         );
       } catch (error) {
         assert.ok(error instanceof StatusError, String(error));

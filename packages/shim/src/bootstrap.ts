@@ -1,6 +1,9 @@
 import { Code, StatusError } from "@keelson/base/status.ts";
 
-/** How to reach a shim: the version of its Task service, and `unix://` with the path of its socket. */
+/**
+ * How to reach a shim: the version of its Task service, and `unix://` with the path of its socket, or with `@` and the
+ * name of an abstract one.
+ */
 export interface Bootstrap {
   readonly version: 2 | 3;
   readonly address: string;
@@ -9,7 +12,7 @@ export interface Bootstrap {
 /** How much a shim may print at its start, in bytes. */
 export const maxBootstrapBytes = 4096;
 
-/** unix(7): sun_path, without the zero byte at its end. */
+/** unix(7): sun_path, without the zero byte at its end, or at the beginning of an abstract name. */
 const maxPathBytes = 107;
 
 const maxQuotedCharacters = 200;
@@ -41,15 +44,24 @@ function parseObject(text: string, output: Buffer): Record<string, unknown> {
   }
 }
 
-/** Older shims print the path alone. */
+/** To containerd, and so to the shims written for it, an address without `unix://` is the name of an abstract socket. */
 function checkAddress(address: string, output: Buffer): string {
-  const path = address.startsWith("unix://") ? address.slice("unix://".length) : address;
-  if (/^[a-z][a-z0-9+.-]*:\/\//.test(path))
+  const full = address.startsWith("unix://") ? address : `unix://@${address}`;
+  const path = full.slice("unix://".length);
+  if (/^@[a-z][a-z0-9+.-]*:\/\//.test(path))
     throw unknown(`the address ${quoted(address)}; keelson connects to unix sockets`);
-  if (!/^\/[^\p{Cc}]+$/u.test(path)) throw unreadable("no address", output);
-  if (Buffer.byteLength(path) > maxPathBytes)
+  // Every shim makes the name look like a path; whatever else a program prints is its complaint.
+  const isName = full === address || /^[/@]/.test(address);
+  if (!isName || !/^(\/[^\p{Cc}]+|@[^\p{Cc}\s]+)$/u.test(path)) throw unreadable("no address", output);
+  if (Buffer.byteLength(path.replace(/^@/, "")) > maxPathBytes)
     throw unreadable(`an address whose path is longer than the ${maxPathBytes} bytes that a socket's may have`, output);
-  return `unix://${path}`;
+  return full;
+}
+
+/** The path of a shim's socket; undefined for an abstract one, which goes with the shim. */
+export function socketPathOf({ address }: Bootstrap): string | undefined {
+  const path = address.slice("unix://".length);
+  return path.startsWith("/") ? path : undefined;
 }
 
 function unreadable(what: string, output: Buffer): StatusError {

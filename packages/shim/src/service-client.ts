@@ -25,7 +25,7 @@ export interface CallLimits {
   readonly signal: AbortSignal;
 }
 
-/** Calls the methods of one service on a connection to a shim. Every call has a timeout. */
+/** Calls the methods of one service on a connection to a shim. Every call has a timeout, of which the shim learns nothing. */
 export class ServiceClient<Table extends MethodTable> {
   readonly #client: TtrpcClient;
   readonly #service: string;
@@ -50,7 +50,10 @@ export class ServiceClient<Table extends MethodTable> {
   ): Promise<ResponseOf<Table[N]>> {
     const { request: requestType, response, maxAnswerBytes } = this.#table[method]!;
     const bytes = requestType.encode(requestType.fromPartial(request)).finish();
-    const answer = await this.#client.call(this.#service, method, bytes, { ...limits, metadata: this.#metadata });
+    // Servers written in Go cancel the context of a call with a timeout as soon as it has answered, and with it what the
+    // call has begun: Kata then no longer opens the stdin of a process that it has started.
+    const options = { ...limits, isTimeoutOurs: true, metadata: this.#metadata };
+    const answer = await this.#client.call(this.#service, method, bytes, options);
     return decodeMessage(response, answer, maxAnswerBytes, `${this.#service}/${method}`) as ResponseOf<Table[N]>;
   }
 }

@@ -1,8 +1,10 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { duplexPair } from "node:stream";
 import { test } from "node:test";
 import { Code, codeOf, StatusError } from "@keelson/base/status.ts";
 import { TtrpcClient } from "@keelson/ttrpc/client.ts";
+import { decodeRequest } from "@keelson/ttrpc/request.ts";
 import { TtrpcServer } from "@keelson/ttrpc/server.ts";
 import { type Services, unary } from "@keelson/ttrpc/service.ts";
 import { PlatformRequest, PlatformResponse } from "./gen/containerd/runtime/sandbox/v1/sandbox.ts";
@@ -98,4 +100,14 @@ test("a call that hangs ends by its timeout", async () => {
     createTaskClient(c.client, 2, "k8s.io").call("Wait", { id: "c1" }, { ...limits, timeoutMs: 20 }),
     (e: unknown) => codeOf(e) === Code.DeadlineExceeded,
   );
+});
+
+test("the timeout of a call is ours alone: shims cancel what a call with one has begun", async () => {
+  const [ours, theirs] = duplexPair();
+  const client = new TtrpcClient(ours);
+  const answered = createTaskClient(client, 3, "k8s.io").call("State", { id: "c1" }, limits);
+  const [frame] = (await once(theirs, "data")) as [Buffer];
+  assert.equal(decodeRequest(frame.subarray(10)).timeoutNs, 0n);
+  client.destroy();
+  await assert.rejects(answered);
 });

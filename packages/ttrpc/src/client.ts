@@ -8,8 +8,10 @@ import { maxTimerMs, OpenCall, type Receiver } from "./open-call.ts";
 import { decodeResponse, encodeRequest } from "./request.ts";
 
 export interface CallOptions {
-  /** How long the call may take, in ms; the server learns it too. */
+  /** How long the call may take, in ms; the server learns it too, unless `isTimeoutOurs`. */
   readonly timeoutMs?: number | undefined;
+  /** Keep the timeout from the server. */
+  readonly isTimeoutOurs?: boolean;
   readonly signal?: AbortSignal | undefined;
   /** Metadata of the call, such as `{ "containerd-namespace-ttrpc": "k8s.io" }`. */
   readonly metadata?: Readonly<Record<string, string | readonly string[]>> | undefined;
@@ -160,7 +162,7 @@ export class TtrpcClient implements ChannelOwner, Disposable {
 
   #open({ service, method, payload, flags }: Opening, options: CallOptions, receiver: Receiver): OpenCall {
     const name = `${service}/${method}`;
-    const { timeoutMs, signal } = options;
+    const { timeoutMs, isTimeoutOurs = false, signal } = options;
     if (timeoutMs !== undefined && !(timeoutMs > 0))
       throw new StatusError(
         Code.DeadlineExceeded,
@@ -180,7 +182,7 @@ export class TtrpcClient implements ChannelOwner, Disposable {
       service,
       method,
       payload,
-      timeoutNs: timeoutNs(timeoutMs),
+      timeoutNs: isTimeoutOurs ? 0n : timeoutNs(timeoutMs),
       metadata: metadataOf(options),
     });
     if (request.length > maxMessageBytes) {

@@ -9,11 +9,15 @@ test("what is written in a bundle is read by the next daemon, and forgotten when
   const dir = mkdtempSync(join(tmpdir(), "keelson-bundle-"));
   t.after(() => rmSync(dir, { recursive: true }));
   assert.deepEqual([readShim(dir), readExit(dir)], [undefined, undefined]);
-  const shim = { bootstrap: { version: 3, address: "unix:///run/s" }, identity: { pid: 7, startTicks: 8 } } as const;
+  const identity = { pid: 7, startTicks: 8 };
+  const shim = { bootstrap: { version: 3, address: "unix:///run/s" }, identity } as const;
   const exit = { exitCode: 137, finishedAtNs: 1_795_257_850_946_635_740n, oomKilled: true };
   writeShim(dir, shim);
   writeExit(dir, exit);
   assert.deepEqual([readShim(dir), readExit(dir)], [shim, exit]);
+  const abstract = { bootstrap: { version: 2, address: "unix://@/run/s" }, identity } as const;
+  writeShim(dir, abstract);
+  assert.deepEqual(readShim(dir), abstract);
   forgetEnds(dir);
   assert.deepEqual([readShim(dir), readExit(dir)], [undefined, undefined]);
 });

@@ -17,7 +17,7 @@ export type Bundle = Pick<RuntimeContainer, "id" | "bundleDir">;
 
 const shimSchema = v.object({
   version: v.picklist([2, 3]),
-  address: v.pipe(v.string(), v.startsWith("unix:///")),
+  address: v.pipe(v.string(), v.regex(/^unix:\/\/[/@]/)),
   identity: v.object({ pid: v.number(), startTicks: v.number() }),
 });
 

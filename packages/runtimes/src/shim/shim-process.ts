@@ -4,7 +4,7 @@ import { Code, codeOf, StatusError } from "@keelson/base/status.ts";
 import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
 import { signalProcess, watchProcess } from "@keelson/linux/process.ts";
 import { isProcessAlive } from "@keelson/linux/procfs.ts";
-import type { Bootstrap } from "@keelson/shim/bootstrap.ts";
+import { type Bootstrap, socketPathOf } from "@keelson/shim/bootstrap.ts";
 import { connectShim, type ShimConnection } from "@keelson/shim/connection.ts";
 import type { TaskClient } from "@keelson/shim/task-client.ts";
 import { answerTimeoutMs, listenPatienceMs } from "./deadlines.ts";
@@ -101,7 +101,8 @@ export class ShimProcess implements Disposable {
   /** Ends it by force, because it hangs or is no longer needed. */
   kill(): void {
     signalProcess(this.identity.pid, this.identity.startTicks, 9);
-    rmSync(this.bootstrap.address.slice("unix://".length), { force: true });
+    const socket = socketPathOf(this.bootstrap);
+    if (socket !== undefined) rmSync(socket, { force: true });
   }
 
   [Symbol.dispose](): void {

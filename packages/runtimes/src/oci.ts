@@ -95,7 +95,12 @@ export class OciRuntime implements Runtime {
     return this.#exec.run(container, process, output, signal);
   }
 
-  async execStreams(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<RunningExec> {
+  async execStreams(
+    container: RuntimeContainer,
+    process: ProcessSpec,
+    _hasInput: boolean,
+    signal: AbortSignal,
+  ): Promise<RunningExec> {
     if (process.terminal !== true) return await this.#exec.launchOnPipes(container, process, signal);
     if (!this.#handsOutTerminals) return await this.#exec.launchOnTerminal(container, process, "copied", signal);
     try {

@@ -159,7 +159,12 @@ export class RunscRuntime implements Runtime {
    * runsc hands over a terminal only when it does not wait for the command. So it gets a terminal of ours as its
    * streams, and passes that on to the command.
    */
-  execStreams(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<RunningExec> {
+  execStreams(
+    container: RuntimeContainer,
+    process: ProcessSpec,
+    _hasInput: boolean,
+    signal: AbortSignal,
+  ): Promise<RunningExec> {
     return process.terminal === true
       ? this.#exec.launchOnTerminal(container, process, "handed on", signal)
       : this.#exec.launchOnPipes(container, process, signal);

@@ -48,7 +48,13 @@ export interface LostContainer {
 
 /** Our ends of a command's streams, by fd. */
 export type ExecStreams =
-  | { readonly is: "pipes"; readonly stdin: number; readonly stdout: number; readonly stderr: number }
+  | {
+      readonly is: "pipes";
+      /** May be undefined when the command was started without input. */
+      readonly stdin: number | undefined;
+      readonly stdout: number;
+      readonly stderr: number;
+    }
   /** All output is read from the terminal's master, and all input is written to it. */
   | { readonly is: "terminal"; readonly master: number };
 
@@ -97,8 +103,17 @@ export interface Runtime {
    * everything that it started. After the end, `output` is added to by nobody.
    */
   exec(container: RuntimeContainer, process: ProcessSpec, output: ExecOutput, signal: AbortSignal): Promise<number>;
-  /** Starts a command with streams, or, if it wants one, a terminal of `process.consoleSize`. Killed as with `exec`. */
-  execStreams(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<RunningExec>;
+  /**
+   * Starts a command with streams, or, if it wants one, a terminal of `process.consoleSize`. Killed as with `exec`.
+   *
+   * @param hasInput whether anybody will write to its stdin.
+   */
+  execStreams(
+    container: RuntimeContainer,
+    process: ProcessSpec,
+    hasInput: boolean,
+    signal: AbortSignal,
+  ): Promise<RunningExec>;
   /**
    * The streams of a running container: the fd of a connected SOCK_SEQPACKET socket, which the caller closes. Packets
    * from it hold what the container writes from now on, after a first byte that is 2 for stdout and 3 for stderr;

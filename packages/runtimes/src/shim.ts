@@ -176,8 +176,13 @@ export class ShimRuntime implements Runtime {
     return await execInShim(this.#execShim(container), container, process, output, signal);
   }
 
-  async execStreams(container: RuntimeContainer, process: ProcessSpec, signal: AbortSignal): Promise<RunningExec> {
-    return await execStreamsInShim(this.#execShim(container), container, process, signal);
+  async execStreams(
+    container: RuntimeContainer,
+    process: ProcessSpec,
+    hasInput: boolean,
+    signal: AbortSignal,
+  ): Promise<RunningExec> {
+    return await execStreamsInShim(this.#execShim(container), container, { process, hasInput }, signal);
   }
 
   async attach(container: RuntimeContainer): Promise<number> {

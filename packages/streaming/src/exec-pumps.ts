@@ -30,6 +30,7 @@ export class ExecPumps implements Disposable {
       new OutputPump((take) => readFd(streams.stderr, false, take), client.stderr),
     ];
     for (const { source } of this.#outputs) this.#own(source);
+    if (streams.stdin === undefined) return;
     if (client.stdin === undefined) {
       closeFd(streams.stdin);
       onStdinClosed();

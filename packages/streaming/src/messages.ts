@@ -79,5 +79,7 @@ export function fdsOf(message: ToWorker): readonly number[] {
   if (message.is === "attached") return [message.container.fd];
   if (message.is !== "executing") return [];
   const { streams } = message;
-  return streams.is === "pipes" ? [streams.stdin, streams.stdout, streams.stderr] : [streams.master];
+  if (streams.is === "terminal") return [streams.master];
+  const { stdin, stdout, stderr } = streams;
+  return stdin === undefined ? [stdout, stderr] : [stdin, stdout, stderr];
 }

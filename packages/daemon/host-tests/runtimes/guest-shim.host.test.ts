@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import { ContainerState, NamespaceMode, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { connectRemote, parseStatus } from "@keelson/streaming/testing/stream-clients.ts";
 import { linesOf } from "@keelson/testkit/cri-log.ts";
 import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
@@ -59,6 +60,32 @@ describe("a shim with a guest", { skip, concurrency: false }, () => {
     assert.deepEqual(linesOf(await node.log(id)), ["out", "bye"]);
     await node.removePod(pod.id);
     assert.deepEqual(node.leftBehind(), []);
+  });
+
+  const quirky = (...quirks: string[]) => node.runPod({ annotations: { "guest.test/quirks": quirks.join() } }, "guest");
+
+  test("a shim on an abstract socket, of which it prints only the name", async () => {
+    const pod = await quirky("abstract");
+    const id = await run(pod, "echo up; sleep 600");
+    await node.untilLogged(id, "up");
+    await node.kill("SIGKILL");
+    await node.startAgain();
+    assert.equal(await node.output(id, "echo well"), "well\n");
+    await node.removePod(pod.id);
+    assert.deepEqual(node.leftBehind(), []);
+  });
+
+  test("where the end of the input ends the output, too, a command without input loses nothing", async () => {
+    const pod = await quirky("input-ends-output");
+    const id = await run(pod, "sleep 600");
+    const script = "sleep 0.2; echo out; sleep 0.2; echo err >&2; exit 3";
+    assert.deepEqual(await node.exec(id, script), { stdout: "out\n", stderr: "err\n", exitCode: 3 });
+    const streams = { stdin: false, stdout: true, stderr: true };
+    const { url } = await node.call("exec", { containerId: id, cmd: ["sh", "-c", script], tty: false, ...streams });
+    const client = await connectRemote("websocket", url, streams);
+    assert.equal(parseStatus(await client.ended).exitCode, 3);
+    assert.deepEqual([client.stdout().toString(), client.stderr().toString()], ["out\n", "err\n"]);
+    await node.removePod(pod.id);
   });
 
   test("a command that is too slow is killed, and the container goes on", async () => {

@@ -29,7 +29,7 @@ export async function exec(
     if (size !== undefined) process.consoleSize = { height: size.rows, width: size.columns };
     const { runtime } = d.runtimes.handlerOf(record.handler);
     try {
-      const exec = await runtime.execStreams(execContainerOf(d, record), process, signal);
+      const exec = await runtime.execStreams(execContainerOf(d, record), process, choice.stdin, signal);
       started(exec);
       return { is: "exited", exitCode: await exec.ended };
     } catch (error) {

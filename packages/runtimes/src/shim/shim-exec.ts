@@ -4,7 +4,6 @@ import { Socket } from "node:net";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { Code, codeOf, messageOf, StatusError } from "@keelson/base/status.ts";
-import { closeFd } from "@keelson/linux/pipe.ts";
 import { readProcesses } from "@keelson/linux/procfs.ts";
 import type { TerminalSize } from "@keelson/linux/pty.ts";
 import type { ProcessSpec } from "@keelson/oci/runtime-spec/spec.ts";
@@ -49,16 +48,20 @@ class ShimExec {
   readonly #ended = Promise.withResolvers<number>();
   #isOver = false;
 
-  constructor(shim: ExecShim, container: RuntimeContainer, hasTerminal: boolean) {
+  constructor(
+    shim: ExecShim,
+    container: RuntimeContainer,
+    streams: { readonly hasInput: boolean; readonly hasTerminal: boolean },
+  ) {
     this.#shim = shim;
     this.#container = container;
-    this.fifos = new ExecFifos(container.bundleDir, this.id, hasTerminal);
+    this.fifos = new ExecFifos(container.bundleDir, this.id, streams);
     this.ended = this.#ended.promise;
     this.ended.catch(() => {});
   }
 
   /** Throws FailedPrecondition with the shim's words when it cannot be started; mostly the command itself is wrong. */
-  async start(process: ProcessSpec, hasInput: boolean, signal: AbortSignal): Promise<void> {
+  async start(process: ProcessSpec, signal: AbortSignal): Promise<void> {
     const { stdin, stdout, stderr } = this.fifos;
     try {
       using _ = await this.#shim.turn(signal);
@@ -69,7 +72,7 @@ class ShimExec {
         {
           ...this.#names,
           terminal: process.terminal === true,
-          stdin: hasInput ? stdin : "",
+          stdin,
           stdout,
           stderr,
           spec: specAny("Process", process),
@@ -171,12 +174,11 @@ export async function execInShim(
   output: ExecOutput,
   signal: AbortSignal,
 ): Promise<number> {
-  const exec = new ShimExec(shim, container, process.terminal === true);
+  const exec = new ShimExec(shim, container, { hasInput: false, hasTerminal: process.terminal === true });
   const fds = exec.fifos.open();
-  closeFd(fds.stdin);
   const [stdout, stderr] = [new FifoReader(fds.stdout, output.stdout), new FifoReader(fds.stderr, output.stderr)];
   try {
-    await exec.start(process, false, signal);
+    await exec.start(process, signal);
   } catch (error) {
     stdout.close();
     stderr.close();
@@ -199,17 +201,20 @@ export async function execInShim(
   }
 }
 
-/** Starts a command with streams. */
+/**
+ * Starts a command with streams. Without input it gets no stdin, rather than one that is closed at once: where a stream
+ * ends with the input, as in Kata, the command would lose its output.
+ */
 export async function execStreamsInShim(
   shim: ExecShim,
   container: RuntimeContainer,
-  process: ProcessSpec,
+  { process, hasInput }: { readonly process: ProcessSpec; readonly hasInput: boolean },
   signal: AbortSignal,
 ): Promise<RunningExec> {
-  const exec = new ShimExec(shim, container, process.terminal === true);
+  const exec = new ShimExec(shim, container, { hasInput, hasTerminal: process.terminal === true });
   const fds = exec.fifos.open();
   try {
-    await exec.start(process, true, signal);
+    await exec.start(process, signal);
   } catch (error) {
     exec.fifos.closeAll();
     throw error;
@@ -222,7 +227,7 @@ export async function execStreamsInShim(
     streams: { is: "pipes", ...fds },
     ended: exec.ended,
     resize: (size) => void exec.resize(size),
-    stdinClosed: () => void exec.closeInput(),
+    ...(hasInput ? { stdinClosed: () => void exec.closeInput() } : {}),
   };
 }
 

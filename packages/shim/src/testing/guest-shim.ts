@@ -4,11 +4,15 @@ import {
   closeSync,
   constants as fsConstants,
   createReadStream,
+  createWriteStream,
   existsSync,
   openSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
+  writeFileSync,
+  type WriteStream,
 } from "node:fs";
 import { createServer } from "node:net";
 import { constants } from "node:os";
@@ -33,7 +37,8 @@ import type { MessageType } from "../service-client.ts";
  * for the pod's containers, shows no processes of this machine, and has its metrics from within; it refuses pods in the
  * host's network, and the host's devices. Its "guest" is just a root directory for each container.
  *
- * A container's annotation `guest.test/misbehave` has it do what shims must not: `garbage`, `fail` or `hang` at its
+ * A pod's annotation `guest.test/quirks` names, with commas, what its shim does as real shims do, see `quirks`. A
+ * container's annotation `guest.test/misbehave` has it do what shims must not: `garbage`, `fail` or `hang` at its
  * start, or hang, die or answer garbage in a call, as with `hang:Create`.
  *
  * Its options are those of a shim with a configuration file, which is JSON: `{ "startMs": 300 }`.
@@ -70,12 +75,30 @@ const { values, positionals } = parseArgs({
     id: { type: "string" },
     bundle: { type: "string" },
     socket: { type: "string" },
+    quirks: { type: "string" },
     v: { type: "boolean" },
   },
   allowPositionals: true,
 });
 const { namespace = "", address = "", id = "" } = values;
 const misbehave = "guest.test/misbehave";
+
+/** What a pod's shim may do as real ones do. */
+const quirks = [
+  /** It listens on an abstract socket and prints only a name, as Kata 1.x does. */
+  "abstract",
+  /** The end of a process's input is that of its output, too, as in Kata. */
+  "input-ends-output",
+] as const;
+type Quirk = (typeof quirks)[number];
+
+function quirksOf(spec: Spec): string {
+  return spec.annotations?.["guest.test/quirks"] ?? "";
+}
+
+/** Of the pod that this process serves. */
+const own = new Set((values.quirks ?? "").split(",").filter((name) => name !== ""));
+const does = (quirk: Quirk) => own.has(quirk);
 
 function readSpec(bundle: string): Spec {
   return JSON.parse(readFileSync(join(bundle, "config.json"), "utf8")) as Spec;
@@ -108,7 +131,11 @@ async function start(): Promise<void> {
   if (wrong === "fail") throw new Error("no KVM on this machine");
   if (wrong === "hang") await delay(2 ** 30);
   const socket = socketOf(spec);
-  if (spec.annotations?.["io.kubernetes.cri.container-type"] !== "container") {
+  if (isSandbox(spec)) {
+    const unknown = quirksOf(spec)
+      .split(",")
+      .find((name) => name !== "" && !(quirks as readonly string[]).includes(name));
+    if (unknown !== undefined) throw new Error(`there is no quirk ${unknown}`);
     await delay(config.startMs ?? 0);
     const args = [
       import.meta.filename,
@@ -120,19 +147,31 @@ async function start(): Promise<void> {
       id,
       "-socket",
       socket,
+      "-quirks",
+      quirksOf(spec),
       "serve",
     ];
     spawn(process.execPath, ["--disable-warning=ExperimentalWarning", ...args], {
       detached: true,
       stdio: "ignore",
     }).unref();
-    while (!existsSync(socket)) await delay(10);
+    while (!existsSync(printed(socket))) await delay(10);
   }
-  process.stdout.write(JSON.stringify({ version: 3, address: `unix://${socket}`, protocol: "ttrpc" }));
+  process.stdout.write(readFileSync(printed(socket)));
 }
 
-/** There is nothing to remove: nothing of the guest outlives the shim. */
+function isSandbox(spec: Spec): boolean {
+  return spec.annotations?.["io.kubernetes.cri.container-type"] !== "container";
+}
+
+/** The file with what `start` prints once a shim listens. */
+function printed(socket: string): string {
+  return `${socket}.address`;
+}
+
+/** There is nothing else to remove: nothing of the guest outlives the shim. */
 function remove(): void {
+  if (values.bundle !== undefined) rmSync(printed(socketOf(readSpec(values.bundle))), { force: true });
   process.stdout.write(
     task.DeleteResponse.encode(task.DeleteResponse.fromPartial({ exitStatus: 137, exitedAt: now() })).finish(),
   );
@@ -154,6 +193,7 @@ class GuestProcess {
   readonly #paths: { readonly stdin: string; readonly stdout: string; readonly stderr: string };
   readonly #netns: string | undefined;
   #child: ChildProcess | undefined;
+  readonly #outputs: WriteStream[] = [];
   status: number = task.Status.CREATED;
   exitStatus = 0;
   exitedAt: Timestamp | undefined;
@@ -204,12 +244,18 @@ class GuestProcess {
     const environment = Object.fromEntries(
       env.map((line) => [line.slice(0, line.indexOf("=")), line.slice(line.indexOf("=") + 1)]),
     );
+    const isCopied = does("input-ends-output");
     this.#child = spawn(file!, rest, {
-      stdio: [this.#paths.stdin === "" ? "ignore" : "pipe", ...fds],
+      stdio: [this.#paths.stdin === "" ? "ignore" : "pipe", ...(isCopied ? (["pipe", "pipe"] as const) : fds)],
       detached: true,
       env: environment,
     });
-    for (const fd of fds) if (typeof fd === "number") closeSync(fd);
+    for (const [i, fd] of fds.entries()) {
+      const from = [this.#child.stdout, this.#child.stderr][i];
+      if (typeof fd !== "number") from?.resume();
+      else if (isCopied) this.#outputs.push(from!.pipe(createWriteStream("", { fd })));
+      else closeSync(fd);
+    }
     if (this.#paths.stdin !== "")
       createReadStream("", { fd: openSync(this.#paths.stdin, fsConstants.O_RDWR | fsConstants.O_NONBLOCK) })
         .on("error", () => {})
@@ -231,6 +277,7 @@ class GuestProcess {
   }
 
   closeInput(): void {
+    if (does("input-ends-output")) for (const output of this.#outputs) output.destroy();
     this.#child?.stdin?.end();
   }
 
@@ -293,7 +340,7 @@ function create({
   const wrong = spec.annotations?.[misbehave];
   if (wrong !== undefined) wrongs.set(containerId, wrong);
   if (terminal) throw new StatusError(Code.Unimplemented, "this guest has no terminals");
-  const isGuest = spec.annotations?.["io.kubernetes.cri.container-type"] !== "container";
+  const isGuest = isSandbox(spec);
   if (isGuest) {
     netns = spec.linux?.namespaces?.find(({ type }) => type === "network")?.path;
     if (netns === undefined)
@@ -347,7 +394,9 @@ function exec({ id: containerId, execId, spec, stdin, stdout, stderr, terminal }
 function forget({ id: containerId, execId }: task.DeleteRequest): task.DeleteResponse {
   const found = find(containerId, execId);
   if (found.status === task.Status.RUNNING) throw new StatusError(Code.FailedPrecondition, "it runs");
-  processes.delete(`${containerId} ${execId}`);
+  for (const name of processes.keys())
+    if (name === `${containerId} ${execId}` || (execId === "" && name.startsWith(`${containerId} `)))
+      processes.delete(name);
   return { pid: 0, exitStatus: found.exitStatus, exitedAt: found.exitedAt };
 }
 
@@ -433,7 +482,7 @@ function serve(socket: string): void {
     })),
     method("Shutdown", task.ShutdownRequest, nothing, (r) => {
       if (processes.size > 0 && !r.now) return;
-      rmSync(socket, { force: true });
+      for (const file of [socket, printed(socket)]) rmSync(file, { force: true });
       setTimeout(() => process.exit(0), 20);
     }),
   ]);
@@ -443,11 +492,21 @@ function serve(socket: string): void {
     ),
   };
   const server = new TtrpcServer({
-    "containerd.task.v3.Task": tasks,
+    // A bare address is that of a shim of version 2.
+    [`containerd.task.v${does("abstract") ? 2 : 3}.Task`]: tasks,
     "containerd.runtime.sandbox.v1.Sandbox": sandbox,
   });
   rmSync(socket, { force: true });
-  createServer((connection) => void server.accept(connection)).listen(socket);
+  const listener = createServer((connection) => void server.accept(connection));
+  const print = (text: string) => {
+    writeFileSync(`${printed(socket)}.new`, text);
+    renameSync(`${printed(socket)}.new`, printed(socket));
+  };
+  if (does("abstract")) listener.listen(`\0${socket}`, () => print(socket));
+  else
+    listener.listen(socket, () =>
+      print(JSON.stringify({ version: 3, address: `unix://${socket}`, protocol: "ttrpc" })),
+    );
 }
 
 try {

@@ -9,9 +9,8 @@ const notLoaded = /Unit \S+ not loaded/;
 
 /**
  * Moves a running process into a new scope of a slice (systemd.scope(5)), which systemd creates if necessary, and waits
- * until it is there. The scope is removed after its last process. Its processes may open no
- * device. Throws Error with systemd's message, and the signal's
- * reason.
+ * until it is there. The scope is removed after its last process. Its processes may open no device. Throws Error with
+ * systemd's message, and the signal's reason.
  *
  * @param scope name of the unit, such as `keelson-init-1234.scope`
  * @param slice name of the unit, such as `kubepods-pod1234.slice`

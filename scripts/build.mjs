@@ -55,6 +55,7 @@ await build({
 
 for (const name of [
   "linux.node",
+  "bind-source",
   "exec-waiter",
   "gvisor-stand-in",
   "look-beneath",

@@ -25,7 +25,15 @@ const isSanitized = process.argv.includes("--sanitized");
 const build = join(here, isSanitized ? "build/sanitized" : "build");
 const compiler = process.env.CC ?? "cc";
 
-const programs = ["exec-waiter", "gvisor-stand-in", "look-beneath", "pod-init", "relabel-tree", "resolve-paths"];
+const programs = [
+  "bind-source",
+  "exec-waiter",
+  "gvisor-stand-in",
+  "look-beneath",
+  "pod-init",
+  "relabel-tree",
+  "resolve-paths",
+];
 const warnings = ["-std=gnu17", "-Wall", "-Wextra", "-Werror"];
 const sanitizers = [
   "-O1",

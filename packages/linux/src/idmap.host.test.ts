@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, test } from "node:test";
-import { bindMount, bindMountAsync, mount, mountsUnder, unmount } from "./mount.ts";
+import { bindSource } from "./bind-source.ts";
+import { bindMount, mount, mountsUnder, unmount } from "./mount.ts";
 import {
   createNamespaces,
   createNamespacesAsync,
@@ -17,6 +18,7 @@ import { run } from "./run.ts";
 import { ownMounts } from "./testing/host-mounts.ts";
 
 const base = ownMounts(import.meta.url);
+const signal = AbortSignal.timeout(60_000);
 if (base !== undefined) {
   const dir = (name: string): string => {
     mkdirSync(join(base, name), { recursive: true });
@@ -172,11 +174,11 @@ if (base !== undefined) {
       stage: "idmap",
       code: "EINVAL",
     });
-    await assert.rejects(bindMountAsync(source, target, { recursive: true, idmap: join(base, "user") }), {
+    await assert.rejects(bindSource(source, target, { recursive: true, idmap: join(base, "user") }, signal), {
       stage: "idmap",
       code: "EINVAL",
     });
-    await bindMountAsync(source, target, { idmap: join(base, "user") });
+    await bindSource(source, target, { idmap: join(base, "user"), readonly: true, propagation: "private" }, signal);
     assert.deepEqual(ownerOf(target), [100_000, 100_001]);
     unmount(target);
     assert.throws(() => bindMount(join(source, "proc"), target, { recursive: true, idmap: join(base, "user") }), {

@@ -2,8 +2,12 @@ import assert from "node:assert/strict";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { bindSource } from "./bind-source.ts";
+import type { SystemError } from "./errno.ts";
 import { MS, bindMount, mount, mountsUnder, readMounts, unmount, unmountAllUnder, unmountAsync } from "./mount.ts";
 import type { MountInfo } from "./mount.ts";
+import { builtFile } from "./native.ts";
+import { run } from "./run.ts";
 import { ownMounts } from "./testing/host-mounts.ts";
 
 const base = ownMounts(import.meta.url);
@@ -65,6 +69,29 @@ if (base !== undefined) {
   test("a failed bind mount leaves nothing behind and names what is missing", () => {
     assert.throws(() => bindMount(join(base, "none"), dir("t1")), { code: "ENOENT", path: join(base, "none") });
     assert.throws(() => bindMount(dir("t1"), join(base, "none")), { code: "ENOENT", path: join(base, "none") });
+  });
+
+  test("a bind mount by a process of its own is as one by ours, and so are its errors", async () => {
+    const signal = AbortSignal.timeout(60_000);
+    const [source, target] = [dir("apart"), dir("apart-at")];
+    mount({ source: "t", target: source, fstype: "tmpfs", flags: MS.NOSUID });
+    await bindSource(source, target, { readonly: "recursive", recursive: true, propagation: "rslave" }, signal);
+    const options = at(target)?.options ?? [];
+    assert.deepEqual([options.includes("ro"), options.includes("nosuid")], [true, true]);
+    unmount(target);
+    for (const [from, to, syscall] of [
+      [join(base, "none"), target, "open_tree"],
+      [source, join(base, "none"), "move_mount"],
+    ] as const)
+      await assert.rejects(bindSource(from, to, {}, signal), (error: unknown) => {
+        const { code, message, syscall: call } = error as SystemError;
+        assert.deepEqual([code, call], ["ENOENT", syscall]);
+        return message.startsWith(`bind ${from} on ${to}`);
+      });
+    const ofAnother = [String(process.pid + 1), source, target, "0", "0", "0", ""];
+    assert.equal((await run({ file: builtFile("bind-source"), args: ofAnother })).code, 2, "its parent is gone");
+    assert.equal(at(target), undefined);
+    unmount(source);
   });
 
   test("propagation is set and read", () => {

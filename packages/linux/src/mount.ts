@@ -70,12 +70,8 @@ export function bindMount(source: string, target: string, options: BindOptions =
   native.bind(bindCall(source, target, options));
 }
 
-/** The same on libuv's pool, for a source that may be slow. */
-export async function bindMountAsync(source: string, target: string, options: BindOptions = {}): Promise<void> {
-  await native.bindAsync(bindCall(source, target, options));
-}
-
-function bindCall(source: string, target: string, options: BindOptions): Parameters<typeof native.bind>[0] {
+/** What the native call takes; also for bind-source.ts. */
+export function bindCall(source: string, target: string, options: BindOptions): Parameters<typeof native.bind>[0] {
   return {
     source,
     target,

@@ -12,7 +12,6 @@ interface Native {
   unmount(target: Path, flags: number): void;
   unmountAsync(target: Path, flags: number): Promise<void>;
   bind(call: BindCall): void;
-  bindAsync(call: BindCall): Promise<void>;
   overlay(call: OverlayCall): void;
   overlayAsync(call: OverlayCall): Promise<void>;
   createNamespaces(call: NamespacesCall): void;

@@ -137,14 +137,18 @@ async function bringUp(d: Deps, c: NewContainer, signal: AbortSignal, stage: Sta
     await d.containerHost.relabel(filesToLabel(d, c.plan, unbound), c.plan.seLinux.mount, signal);
   }
   const ownFiles = Object.values(etcFiles(podDir(d.paths, pod.id)));
-  const bound = await bindSources(d, {
-    plan: c.plan,
-    idMap,
-    mountSources: unbound,
-    podFiles: ownFiles,
-    hostPaths,
-    mountsBelow,
-  });
+  const bound = await bindSources(
+    d,
+    {
+      plan: c.plan,
+      idMap,
+      mountSources: unbound,
+      podFiles: ownFiles,
+      hostPaths,
+      mountsBelow,
+    },
+    signal,
+  );
   stage("make its spec");
   const classes = await resolveClasses(c.plan.classes, d.containerPolicy.classFiles, d.host);
   const asked = withCdiEdits(

@@ -96,11 +96,15 @@ interface BoundSources {
  * recursively, and in a user namespace keeps the mounts below them and the flags of their file systems. What it binds
  * stays in the bundle until releaseSources.
  *
- * Throws FailedPrecondition when a file system cannot map ids.
+ * Throws FailedPrecondition when a file system cannot map ids, DeadlineExceeded when one does not answer.
  */
-export async function bindSources(d: Pick<Machine, "containerHost">, u: UnboundSources): Promise<BoundSources> {
+export async function bindSources(
+  d: Pick<Machine, "containerHost">,
+  u: UnboundSources,
+  signal: AbortSignal,
+): Promise<BoundSources> {
   const { plan, idMap } = u;
-  const binder = new SourceBinder(d, u);
+  const binder = new SourceBinder(d, u, signal);
   const mountSources: string[] = [];
   for (const [i, mount] of plan.mounts.entries()) {
     try {
@@ -130,12 +134,14 @@ class SourceBinder {
   readonly traits = new Map<string, SourceTraits>();
   readonly #d: Pick<Machine, "containerHost">;
   readonly #u: UnboundSources;
+  readonly #signal: AbortSignal;
   /** Read once: there may be a thousand mounts. */
   readonly #hostMounts: readonly MountInfo[];
 
-  constructor(d: Pick<Machine, "containerHost">, u: UnboundSources) {
+  constructor(d: Pick<Machine, "containerHost">, u: UnboundSources, signal: AbortSignal) {
     this.#d = d;
     this.#u = u;
+    this.#signal = signal;
     this.#hostMounts =
       u.idMap === undefined && !u.plan.mounts.some((mount) => mount.idMappings !== undefined) ? [] : readMounts();
   }
@@ -189,12 +195,8 @@ class SourceBinder {
     how: Pick<SourceOptions, "isDirectory" | "recursive">,
   ): Promise<string> {
     const { plan, idMap } = this.#u;
-    return this.#d.containerHost.bindSource(plan.id, name, source, {
-      ...how,
-      propagation,
-      recursiveReadOnly,
-      idMap: idMapOf(idMappings, idMap),
-    });
+    const options = { ...how, propagation, recursiveReadOnly, idMap: idMapOf(idMappings, idMap) };
+    return this.#d.containerHost.bindSource(plan.id, name, source, options, this.#signal);
   }
 
   #isDirectory({ source }: MountPlan): boolean {

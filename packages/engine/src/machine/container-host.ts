@@ -11,6 +11,7 @@ import {
 import { join } from "node:path";
 import { allDone } from "@keelson/base/all-done.ts";
 import { namingFile } from "@keelson/base/exhaustion.ts";
+import { bindSource } from "@keelson/linux/bind-source.ts";
 import {
   type CgroupLayout,
   cgroupProcs,
@@ -26,7 +27,6 @@ import { BeneathLooker } from "@keelson/linux/look-beneath.ts";
 import { makeDirectories } from "@keelson/linux/make-directories.ts";
 import { memoryPressure, memoryWorkingSet } from "@keelson/linux/memory-cgroup.ts";
 import {
-  bindMountAsync,
   mount as mountFs,
   MS,
   type Propagation,
@@ -45,7 +45,7 @@ import { specFile } from "@keelson/runtimes/runtime-paths.ts";
 import { CommandCheck } from "./command-check.ts";
 import type { CommandProblem } from "./command-problem.ts";
 import { fillVolume, type VolumeContent } from "./fill-volume.ts";
-import { HostPaths } from "./host-paths.ts";
+import { answerTimeoutMs, HostPaths, noAnswer } from "./host-paths.ts";
 import { cannotMap, type IdMap, letIn, makeMountPoint, mappedIds, MappedLayers, UserNamespacePin } from "./id-map.ts";
 import type { OomReport } from "./out-of-memory.ts";
 import { relabel } from "./relabel.ts";
@@ -85,7 +85,7 @@ export interface ContainerHost {
   /** Mounts an image in the bundle, read-only; `layerDirs` begin with the uppermost layer. Returns its path. */
   mountImage(id: string, name: string, layerDirs: readonly string[], look: ImageLook): Promise<string>;
   /** Binds a file or directory in the bundle, in ways that not every runtime knows. Returns its path. */
-  bindSource(id: string, name: string, source: string, options: SourceOptions): Promise<string>;
+  bindSource(id: string, name: string, source: string, options: SourceOptions, signal: AbortSignal): Promise<string>;
   /** Makes device nodes in the bundle with the owners that they have in a user namespace. Returns their paths. */
   makeDevices(id: string, devices: readonly DeviceSpec[], idMap: IdMap): string[];
   /** Removes what bindSource and makeDevices made: once the container is created, it has its own mounts. */
@@ -229,21 +229,29 @@ export class LinuxContainerHost implements ContainerHost {
     return target;
   }
 
-  async bindSource(id: string, name: string, source: string, options: SourceOptions): Promise<string> {
+  async bindSource(
+    id: string,
+    name: string,
+    source: string,
+    options: SourceOptions,
+    signal: AbortSignal,
+  ): Promise<string> {
     const sources = join(this.#bundleDirOf(id), "sources");
     const target = join(sources, name);
     makeMountPoint(target, options.isDirectory);
     await using userns =
       options.idMap === undefined ? undefined : await UserNamespacePin.of(join(sources, "userns"), options.idMap);
+    const late = AbortSignal.timeout(answerTimeoutMs);
+    const how = {
+      recursive: options.recursive,
+      propagation: options.propagation,
+      ...(options.recursiveReadOnly ? { readonly: options.recursive ? ("recursive" as const) : true } : {}),
+      ...(userns === undefined ? {} : { idmap: userns.path }),
+    };
     try {
-      await bindMountAsync(source, target, {
-        recursive: options.recursive,
-        propagation: options.propagation,
-        ...(options.recursiveReadOnly ? { readonly: options.recursive ? "recursive" : true } : {}),
-        ...(userns === undefined ? {} : { idmap: userns.path }),
-      });
+      await bindSource(source, target, how, AbortSignal.any([signal, late]));
     } catch (error) {
-      throw cannotMap(source, error);
+      throw error === late.reason ? noAnswer([source], answerTimeoutMs) : cannotMap(source, error);
     }
     return target;
   }

@@ -56,13 +56,17 @@ export function fakeContainerHost(node: FakeNode): ContainerHost {
         },
         signal,
       ),
-    bindSource: (id, name) =>
-      node.effect("container-host bind-source", () => {
-        const path = join(bundleDir(node.paths, id), "sources", name);
-        mkdirSync(path, { recursive: true });
-        node.things.add(`source ${name} of ${id}`);
-        return path;
-      }),
+    bindSource: (id, name, _source, _options, signal) =>
+      node.effect(
+        "container-host bind-source",
+        () => {
+          const path = join(bundleDir(node.paths, id), "sources", name);
+          mkdirSync(path, { recursive: true });
+          node.things.add(`source ${name} of ${id}`);
+          return path;
+        },
+        signal,
+      ),
     makeDevices: (id, devices) =>
       node.now("container-host make-devices", () =>
         devices.map((_, i) => join(bundleDir(node.paths, id), "sources", "devices", String(i))),

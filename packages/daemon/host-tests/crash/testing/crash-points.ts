@@ -200,7 +200,7 @@ if (dir !== "") {
   replace(fsPromises, "open", (path, flags) => (flags === "wx" ? `open new ${shown(path)}` : undefined));
   syncBuiltinESMExports();
   replace(native, "mount", nameOfTarget("mount"));
-  for (const name of ["bind", "bindAsync"] as const) replace(native, name, nameOfTarget("bind"));
+  replace(native, "bind", nameOfTarget("bind"));
   for (const name of ["unmount", "unmountAsync"] as const) replace(native, name, nameOfPath("unmount"));
   for (const name of ["overlay", "overlayAsync"] as const) replace(native, name, nameOfTarget("mount"));
   for (const name of ["createNamespaces", "createNamespacesAsync"] as const)

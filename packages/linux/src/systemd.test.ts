@@ -7,6 +7,7 @@ import { temporaryDirectory } from "./testing/temporary-directory.ts";
 
 /** The highest pid is 2^22 (proc_sys_kernel(5)), so that no process has this one. */
 const endedPid = 2 ** 22 + 1;
+const searchPath = process.env["PATH"];
 const signal = AbortSignal.timeout(10_000);
 
 /** A busctl that records its arguments, and answers with `script`. Returns where. */
@@ -15,9 +16,8 @@ function fakeBusctl(t: TestContext, script: string): string {
   const file = join(dir, "busctl");
   writeFileSync(file, `#!/bin/sh\nfor word; do echo "$word"; done >${dir}/asked\n${script}\n`);
   chmodSync(file, 0o755);
-  const path = process.env["PATH"];
-  process.env["PATH"] = `${dir}:${path}`;
-  t.after(() => (process.env["PATH"] = path));
+  process.env["PATH"] = `${dir}:${searchPath}`;
+  t.after(() => (process.env["PATH"] = searchPath));
   return join(dir, "asked");
 }
 

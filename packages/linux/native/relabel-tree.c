@@ -5,7 +5,8 @@
  *
  * Follows no link: each directory is held open while its entries are labelled, so that nobody who may write there can
  * redirect it. Writes no label that is already right, and leaves alone what is gone meanwhile and file systems without
- * labels. Ends with 0, or prints "ERRNO NAME" and ends with 1. */
+ * labels. Prints a dot for each 256 files, to show that it goes on. Ends with 0, or prints "ERRNO NAME" and ends with
+ * 1. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -18,7 +19,7 @@
 #include <unistd.h>
 
 /* Whoever may write to a directory can make it as deep as they like; each level takes a file descriptor. */
-enum { max_depth = 4096, max_label = 4096 };
+enum { max_depth = 4096, max_label = 4096, files_per_dot = 256 };
 
 static const char attribute[] = "security.selinux";
 static const char *label;
@@ -37,12 +38,20 @@ static int set_label(const char *path, const char *name) {
   return fail(name);
 }
 
+static void show_progress(void) {
+  static unsigned files;
+  if (++files % files_per_dot != 0) return;
+  putchar('.');
+  fflush(stdout);
+}
+
 static int label_below(int dir, int depth);
 
 static int label_entry(int dir, const struct dirent *entry, int depth) {
   char path[64 + NAME_MAX];
   snprintf(path, sizeof path, "/proc/self/fd/%d/%s", dir, entry->d_name);
   if (set_label(path, entry->d_name) < 0) return -1;
+  show_progress();
   if (entry->d_type != DT_DIR && entry->d_type != DT_UNKNOWN) return 0;
   int below = openat(dir, entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   if (below >= 0) return label_below(below, depth);

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { test, type TestContext } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import { lgetxattr, lsetxattr } from "@keelson/linux/file.ts";
-import { labelAttribute } from "@keelson/linux/relabel-tree.ts";
+import { labelAttribute, relabelTree } from "@keelson/linux/relabel-tree.ts";
 import { DeadMount } from "@keelson/testkit/dead-mount.ts";
 import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { relabel } from "./relabel.ts";
@@ -116,7 +116,27 @@ test("a volume whose server is gone holds up nothing but its own call", { skip }
   assert.ok(mount !== undefined, "this machine has no FUSE");
   mount.die();
   await assert.rejects(relabel(mount.path, label, AbortSignal.timeout(300)), { name: "TimeoutError" });
+  await assert.rejects(relabel(mount.path, label, signal, 200), {
+    code: Code.DeadlineExceeded,
+    message: /volume did not answer within 0.2 s/,
+  });
   mount.close();
+});
+
+test("a volume that takes long is not given up as long as it goes on", { skip: unlessKept }, async (t) => {
+  const dir = makeDir(t);
+  for (let i = 0; i < 1000; i += 1) writeFileSync(join(dir, String(i)), "");
+  let progress = 0;
+  await relabelTree(dir, label, signal, () => (progress += 1));
+  assert.ok(progress >= 1, `${progress}`);
+  execFileSync("mount", ["-o", "bind", dir, dir]);
+  execFileSync("mount", ["-o", "remount,bind,ro", dir]);
+  try {
+    const other = `${label},c3`;
+    await assert.rejects(relabelTree(dir, other, signal), { code: "EROFS" });
+  } finally {
+    execFileSync("umount", [dir]);
+  }
 });
 
 test("the machine's own directories keep their labels", { skip }, async () => {

@@ -1,5 +1,6 @@
 import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
 import { relabelTree } from "@keelson/linux/relabel-tree.ts";
+import { answerTimeoutMs, noAnswer } from "./host-paths.ts";
 
 /**
  * Directories that must keep their own labels: relabelled, a machine would no longer boot. Docker and Podman refuse the
@@ -33,22 +34,33 @@ const machineDirectories = new Set([
  * this process.
  *
  * Throws InvalidArgument for a directory that the machine itself needs, FailedPrecondition when a label cannot be
- * written.
+ * written, DeadlineExceeded when its file system has not answered for a while. The parameter is for tests.
  */
-export async function relabel(path: string, label: string, signal: AbortSignal): Promise<void> {
+export async function relabel(
+  path: string,
+  label: string,
+  signal: AbortSignal,
+  timeoutMs = answerTimeoutMs,
+): Promise<void> {
   if (machineDirectories.has(path))
     throw new StatusError(
       Code.InvalidArgument,
       `mount source ${path}: it belongs to the machine and must keep its SELinux labels; mount a directory below it, or leave out selinux_relabel`,
     );
+  // Large volumes take long; only one that stands still is given up.
+  const stalled = new AbortController();
+  const timer = setTimeout(() => stalled.abort(noAnswer([path], timeoutMs)), timeoutMs);
   try {
-    await relabelTree(path, label, signal);
+    await relabelTree(path, label, AbortSignal.any([signal, stalled.signal]), () => timer.refresh());
   } catch (error) {
     signal.throwIfAborted();
+    stalled.signal.throwIfAborted();
     throw new StatusError(
       Code.FailedPrecondition,
       `give ${path} the SELinux label ${label}: ${messageOf(error)}`,
       error,
     );
+  } finally {
+    clearTimeout(timer);
   }
 }

@@ -26,13 +26,21 @@ import type {
 import { type Bundle, forgetEnds, isMarked, markBundle, readExit, readShim, writeShim } from "./shim/bundle-files.ts";
 import { ContainerEnds } from "./shim/container-ends.ts";
 import { ContainerStreams } from "./shim/container-streams.ts";
-import { answerTimeoutMs, cleanUpTimeoutMs, killTimeoutMs, slowTimeoutMs } from "./shim/deadlines.ts";
+import {
+  answerTimeoutMs,
+  cleanUpTimeoutMs,
+  deathMs,
+  killTimeoutMs,
+  slowTimeoutMs,
+  unstartedDeathMs,
+} from "./shim/deadlines.ts";
 import { listenForEvents } from "./shim/event-socket.ts";
 import { endShimExecs, execInShim, execStreamsInShim, type ExecShim } from "./shim/shim-exec.ts";
 import { ownedBy } from "./shim/shim-options.ts";
+import type { ShimProcess } from "./shim/shim-process.ts";
 import { ShimProcesses } from "./shim/shim-processes.ts";
 import { usageOf } from "./shim/shim-usage.ts";
-import { tearDown, type TeardownDeps, tearDownWithoutShim } from "./shim/teardown.ts";
+import { killWithoutShim, tearDown, type TeardownDeps } from "./shim/teardown.ts";
 import { streamOwner } from "./stream-owner.ts";
 
 export interface ShimRuntimeOptions {
@@ -135,17 +143,20 @@ export class ShimRuntime implements Runtime {
     number: number,
     signal: AbortSignal,
   ): Promise<void> {
-    await this.#kill(container, { signal: number }, signal);
+    // All at once: once the first process is dead, some shims no longer pass signals on to the others.
+    await this.#kill(container, { signal: number, all: number === sigkill }, signal);
   }
 
   async kill(container: RuntimeContainer, signal: AbortSignal): Promise<void> {
     if (readExit(container.bundleDir) !== undefined || !isMarked(container.bundleDir, this.#o.name)) return;
     await this.#kill(container, { signal: sigkill, all: true }, signal);
     const shim = this.#shims.of(container);
-    if (shim?.lost === undefined) return;
+    if (shim === undefined) return;
     // What the container wrote and nobody has read is still in the FIFOs.
     await this.#streams.open(container);
-    await tearDownWithoutShim(this.#teardown, container, shim, signal);
+    if (shim.lost === undefined && !(await this.#dies(container, shim, signal)))
+      shim.hangs(`container ${container.id} still runs ${deathMs / 1000} s after SIGKILL`);
+    if (shim.lost !== undefined) await killWithoutShim(this.#teardown, container, shim, signal);
   }
 
   async update(container: RuntimeContainer, resources: ResourcesSpec, signal: AbortSignal): Promise<void> {
@@ -263,6 +274,16 @@ export class ShimRuntime implements Runtime {
       task: (signal) => this.#shims.task(container, signal),
       hasHostProcesses: this.#o.hasHostProcesses,
     };
+  }
+
+  /**
+   * Whether a container ends after a SIGKILL to all of it. A guest that does not end its processes can be ended itself;
+   * what the kernel of this machine holds ends with nothing.
+   */
+  async #dies(container: RuntimeContainer, shim: ShimProcess, signal: AbortSignal): Promise<boolean> {
+    const { hasHostProcesses } = this.#o;
+    const timeoutMs = hasHostProcesses ? unstartedDeathMs : deathMs;
+    return (await this.#ends.endsWithin(container, shim, timeoutMs, signal)) || hasHostProcesses;
   }
 
   async #kill(

@@ -36,7 +36,7 @@ const methods = {
   Shutdown: method(task.ShutdownRequest, nothing),
 };
 
-export type TaskClient = ServiceClient<typeof methods>;
+export type TaskClient = Pick<ServiceClient<typeof methods>, "call">;
 
 /** The version is a part of the service's name; the messages are the same. */
 export function createTaskClient(client: TtrpcClient, version: 2 | 3, namespace: string): TaskClient {

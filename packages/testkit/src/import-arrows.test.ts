@@ -116,7 +116,7 @@ const mayTouchFiles: Readonly<Record<string, readonly string[]>> = {
     "engine/src/recovery/leftover-tools.ts",
     "runtimes/src/runtimes.ts",
     "runtimes/src/shim/shim-processes.ts",
-    "runtimes/src/shim/processes-in.ts",
+    "runtimes/src/shim/leftover-processes.ts",
   ],
   "the administrator's files and programs": [
     "engine/src/cdi/device-nodes.ts",

@@ -1,6 +1,6 @@
 // A shim of our own that has its pods in a guest, as Kata's does, and one that misbehaves.
 import assert from "node:assert/strict";
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
@@ -87,6 +87,67 @@ describe("a shim with a guest", { skip, concurrency: false }, () => {
     assert.deepEqual([client.stdout().toString(), client.stderr().toString()], ["out\n", "err\n"]);
     await node.removePod(pod.id);
   });
+
+  test("where signals end with the first process, a stop ends all of a container, and no sandbox with it", async () => {
+    const pod = await quirky("second-process");
+    const other = await run(pod, "sleep 600");
+    const id = await run(pod, "sleep 600");
+    await node.stopContainer(id, 0);
+    const { state, exitCode } = await node.containerStatus(id);
+    assert.deepEqual([state, exitCode], [ContainerState.CONTAINER_EXITED, 137]);
+    assert.equal(await node.output(other, "echo well"), "well\n");
+    await node.removePod(pod.id);
+    assert.deepEqual(node.leftBehind(), []);
+  });
+
+  test("a container that does not end ends with its sandbox, and the pod can be removed", async () => {
+    const pod = await quirky("second-process", "machine", "delete-fails");
+    const id = await run(pod, "trap 'exit 4' TERM; echo up; while :; do sleep 0.05; done");
+    await node.untilLogged(id, "up");
+    // The first process ends by the signal; after that no other gets one.
+    await node.stopContainer(id, 1);
+    const { state, message } = await node.containerStatus(id);
+    assert.equal(state, ContainerState.CONTAINER_UNKNOWN);
+    assert.match(message, /container \w+ still runs 7 s after SIGKILL/);
+    await waitFor(async () => (await node.podStatus(pod.id)).state === PodSandboxState.SANDBOX_NOTREADY);
+    await node.removePod(pod.id);
+    removeCgroupOf(pod);
+    assert.deepEqual(node.leftBehind(), []);
+  });
+
+  test("a container that was created and never started is stopped and removed, where it has no end of its own", async () => {
+    const pod = await quirky("unstarted-stays");
+    const other = await run(pod, "sleep 600");
+    const ids = await Promise.all([1, 2, 3].map(() => node.createContainer(pod, { command: ["true"] })));
+    await node.stopContainer(ids[0]!, 10);
+    const { state, exitCode } = await node.containerStatus(ids[0]!);
+    assert.deepEqual([state, exitCode], [ContainerState.CONTAINER_EXITED, 137]);
+    await node.removeContainer(ids[0]!);
+    await node.removeContainer(ids[1]!);
+    assert.equal(await node.output(other, "echo well"), "well\n");
+    await node.removePod(pod.id);
+    assert.deepEqual(node.leftBehind(), []);
+  });
+
+  test("when a shim is killed the pod is NotReady at once, and nothing is left, however long its cleaning up takes", async () => {
+    const pod = await quirky("machine", "delete-slow");
+    const id = await run(pod, "sleep 600");
+    process.kill(shimOf(id), "SIGKILL");
+    const killedAt = performance.now();
+    await waitFor(async () => (await node.podStatus(pod.id)).state === PodSandboxState.SANDBOX_NOTREADY);
+    await rejectsWith(Code.FailedPrecondition, node.createContainer(pod, { command: ["true"] }), /not ready/);
+    await waitFor(async () => (await node.containerStatus(id)).state === ContainerState.CONTAINER_UNKNOWN);
+    assert.ok(performance.now() - killedAt < 2000, "neither waits for the shim's delete, which takes 2.5 s");
+    await node.removePod(pod.id);
+    removeCgroupOf(pod);
+    assert.deepEqual(node.leftBehind(), []);
+  });
+
+  /** The machine's, which nobody but the shim knows of. */
+  function removeCgroupOf({ id }: Pod): void {
+    for (const dir of ["/sys/fs/cgroup", "/sys/fs/cgroup/pids"])
+      if (existsSync(join(dir, `guest-${id}`))) rmdirSync(join(dir, `guest-${id}`));
+  }
 
   test("a command that is too slow is killed, and the container goes on", async () => {
     const pod = await node.runPod({}, "guest");

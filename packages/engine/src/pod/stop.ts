@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import type { Deadlines, Exits, Logging, Records, Turns } from "../capabilities.ts";
 import { type Progress, unfollowed } from "../progress.ts";
 import type { PodRecord } from "../records/pod-record.ts";
@@ -64,16 +65,27 @@ export function watchPod(d: PodStopping, pod: PodRecord): void {
       .runtime.watch(sandboxContainerOf(d, pod), sandbox, () => void holderEnded(d, pod.id, "the sandbox of a pod"));
 }
 
+/** How long to wait before a pod whose holder has ended is stopped again, in ms; each time twice as long. */
+const firstRetryMs = 1000;
+const longestRetryMs = 60_000;
+
 async function holderEnded(d: PodStopping, id: string, holder: string): Promise<void> {
   // Stopping a pod ends its holder; only an unexpected end needs a stop.
   if (d.pods.get(id)?.state.is !== "ready") return;
   d.log.warn({ podSandboxId: id }, `${holder} has ended; stopping the pod`);
-  try {
-    await stopPod(d, id, AbortSignal.timeout(d.cleanupTimeoutMs));
-  } catch (error) {
-    d.log.error(
-      { podSandboxId: id, err: error },
-      "a pod whose holder has ended cannot be stopped; StopPodSandbox will try again",
-    );
+  // At once: nothing more is created in it, and the kubelet makes another one, however long its end takes.
+  d.pods.update(id, (p) => ({ ...p, state: podTransition(p.state, { type: "stopping" }) }));
+  for (let pauseMs = firstRetryMs; ; pauseMs = Math.min(2 * pauseMs, longestRetryMs)) {
+    try {
+      await stopPod(d, id, AbortSignal.timeout(d.cleanupTimeoutMs));
+      return;
+    } catch (error) {
+      d.log.error(
+        { podSandboxId: id, err: error },
+        `a pod whose holder has ended cannot be stopped; trying again in ${pauseMs / 1000} s`,
+      );
+    }
+    await delay(pauseMs, undefined, { ref: false });
+    if (d.pods.get(id)?.state.is !== "stopping") return;
   }
 }

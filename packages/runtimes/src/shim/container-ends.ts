@@ -8,12 +8,15 @@ import { Status } from "@keelson/shim/gen/containerd/task/v2/task.ts";
 import type { ExitReport, LostContainer, RunningProcesses, RuntimeContainer, RuntimeView } from "../runtime.ts";
 import { readExit, readOutOfMemory, writeExit } from "./bundle-files.ts";
 import type { ContainerStreams } from "./container-streams.ts";
-import { answerTimeoutMs, endlessMs } from "./deadlines.ts";
+import { answerTimeoutMs, endlessMs, unstartedDeathMs } from "./deadlines.ts";
 import type { ShimProcess } from "./shim-process.ts";
 import type { ShimProcesses } from "./shim-processes.ts";
 
 /** How long after a failure a shim is asked again, in ms. */
 const retryMs = 1000;
+
+/** 128 and SIGKILL. */
+const killedExitCode = 137;
 
 /** How a container ended, as its shim says. */
 interface Exit {
@@ -29,6 +32,8 @@ export class ContainerEnds {
   readonly #log: Log;
   /** Ends that are being recorded, by container. */
   readonly #settling = new Map<string, Promise<void>>();
+  /** For those that wait for a container's end: its shim may never answer them. By container. */
+  readonly #noted = new Map<string, PromiseWithResolvers<void>>();
 
   constructor({ shims, streams, log }: { shims: ShimProcesses; streams: ContainerStreams; log: Log }) {
     this.#shims = shims;
@@ -68,6 +73,30 @@ export class ContainerEnds {
     return (
       readExit(container.bundleDir) ?? { lost: `its shim (process ${shim.identity.pid}) does not say how it ended` }
     );
+  }
+
+  /**
+   * After a SIGKILL to all of the container: whether its end is recorded in time. One that was never started may have
+   * no process that could end, so that its shim never says that it has: then its end is recorded here.
+   */
+  async endsWithin(
+    container: RuntimeContainer,
+    shim: ShimProcess,
+    timeoutMs: number,
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    const until = performance.now() + timeoutMs;
+    const unstartedUntil = performance.now() + unstartedDeathMs;
+    for (let pauseMs = 5; ; pauseMs = Math.min(2 * pauseMs, 200)) {
+      if (readExit(container.bundleDir) !== undefined || shim.lost !== undefined) return true;
+      const now = performance.now();
+      const state = now < unstartedUntil ? undefined : await this.#state(container, signal);
+      if (state?.status === Status.STOPPED) await this.#settle(container, shim, state);
+      else if (state?.status === Status.CREATED)
+        await this.#settle(container, shim, { exitStatus: killedExitCode, exitedAtNs: 0n });
+      else if (now >= until) return false;
+      else await delay(pauseMs, undefined, { signal });
+    }
   }
 
   /** See `Runtime.view`. */
@@ -135,13 +164,28 @@ export class ContainerEnds {
     for (;;) {
       try {
         const task = await shim.task(both);
-        const limits = { timeoutMs: endlessMs, signal: both };
-        const { exitStatus, exitedAt } = await task.call("Wait", { id: container.id }, limits);
-        return await this.#settle(container, shim, { exitStatus, exitedAtNs: timestampNs(exitedAt) });
+        const answered = new AbortController();
+        const limits = { timeoutMs: endlessMs, signal: AbortSignal.any([both, answered.signal]) };
+        const ended = task.call("Wait", { id: container.id }, limits);
+        try {
+          const end = await Promise.race([ended, this.#notedEnd(container.id)]);
+          if (end === undefined) return;
+          const { exitStatus, exitedAt } = end;
+          return await this.#settle(container, shim, { exitStatus, exitedAtNs: timestampNs(exitedAt) });
+        } finally {
+          answered.abort();
+          ended.catch(() => {});
+        }
       } catch (error) {
         if (codeOf(error) !== Code.DeadlineExceeded) throw error;
       }
     }
+  }
+
+  #notedEnd(id: string): Promise<void> {
+    const noted = this.#noted.get(id) ?? Promise.withResolvers<void>();
+    this.#noted.set(id, noted);
+    return noted.promise;
   }
 
   /**
@@ -151,7 +195,11 @@ export class ContainerEnds {
   #settle(container: RuntimeContainer, shim: ShimProcess, exit: Exit): Promise<void> {
     const settling =
       this.#settling.get(container.id) ??
-      this.#settleNow(container, shim, exit).finally(() => this.#settling.delete(container.id));
+      this.#settleNow(container, shim, exit).finally(() => {
+        this.#settling.delete(container.id);
+        this.#noted.get(container.id)?.resolve();
+        this.#noted.delete(container.id);
+      });
     this.#settling.set(container.id, settling);
     return settling;
   }

@@ -12,6 +12,15 @@ export const killTimeoutMs = 5000;
 /** To remove what a container has left behind. */
 export const cleanUpTimeoutMs = 30_000;
 
+/** To do so once the shim is dead: some first find out that their machine does not answer. */
+export const deleteTimeoutMs = 120_000;
+
+/** For a container to end after a SIGKILL to all of it, before its sandbox is killed: less than the caller waits. */
+export const deathMs = 7000;
+
+/** For a container that was never started: where it has a process, that is gone at once. */
+export const unstartedDeathMs = 1000;
+
 /** To listen, after its start. */
 export const listenPatienceMs = 5000;
 

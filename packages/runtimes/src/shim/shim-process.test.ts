@@ -106,3 +106,21 @@ test("the end of a container whose shim is silent is found without anybody askin
   const report = await ends.exitOf(container, AbortSignal.timeout(1000));
   assert.match("lost" in report ? report.lost : "", /hangs: it has not answered for 30 s/);
 });
+
+test("its silence does not count while a call is open: one lock may be held for all of it", async (t) => {
+  const created = Promise.withResolvers<object>();
+  const { shim, periods } = newShim(t, (method, signal) =>
+    method === "Create" ? created.promise : silence(method, signal),
+  );
+  shim.follow("a");
+  const limits = { timeoutMs: 120_000, signal: new AbortController().signal };
+  const task = await shim.task(limits.signal);
+  const create = task.call("Create", { id: "a" }, limits);
+  task.call("Wait", { id: "a" }, limits).catch(() => {});
+  await periods(12);
+  assert.equal(shim.lost, undefined);
+  created.resolve({});
+  await create;
+  await periods(3);
+  assert.match(shim.lost ?? "", /hangs: it has not answered for 30 s/, "a Wait lasts as long as the container");
+});

@@ -15,6 +15,9 @@ import { answerTimeoutMs, listenPatienceMs } from "./deadlines.ts";
 const healthPeriodMs = 10_000;
 const maxSilences = 2;
 
+/** Calls for which a machine has to do something. Kata holds one lock for all of such a call, and answers no other. */
+const longCalls: ReadonlySet<string> = new Set(["Create", "Start", "Exec", "CloseIO", "Update", "Delete"]);
+
 export interface ShimProcessOptions {
   readonly bootstrap: Bootstrap;
   readonly identity: ProcessIdentity;
@@ -34,6 +37,7 @@ export class ShimProcess implements Disposable {
   #connecting: Promise<ShimConnection> | undefined;
   #health: NodeJS.Timeout | undefined;
   #silences = 0;
+  #longCalls = 0;
   #lost: string | undefined;
 
   constructor({ bootstrap, identity, namespace, connection }: ShimProcessOptions) {
@@ -87,6 +91,23 @@ export class ShimProcess implements Disposable {
 
   /** Its Task service; connects when necessary. Throws Unavailable when the shim is gone or hangs. */
   async task(signal: AbortSignal): Promise<TaskClient> {
+    const task = await this.#task(signal);
+    return {
+      call: async (method, request, limits) => {
+        const isLong = longCalls.has(method);
+        if (isLong) this.#longCalls += 1;
+        try {
+          const answer = await task.call(method, request, limits);
+          this.#silences = 0;
+          return answer;
+        } finally {
+          if (isLong) this.#longCalls -= 1;
+        }
+      },
+    };
+  }
+
+  async #task(signal: AbortSignal): Promise<TaskClient> {
     const { lost } = this;
     if (lost !== undefined) throw new StatusError(Code.Unavailable, lost);
     this.#connecting ??= this.#use(this.#connect(signal));
@@ -128,16 +149,21 @@ export class ShimProcess implements Disposable {
     return connecting;
   }
 
-  /** Any answer will do, an error too. */
+  /**
+   * Any answer will do, an error too. While a long call is open only its own deadline counts.
+   */
   async #askHealth(id: string): Promise<void> {
-    const signal = AbortSignal.timeout(answerTimeoutMs);
+    if (this.#longCalls > 0) return;
     try {
-      const task = await this.task(signal);
+      const signal = AbortSignal.timeout(answerTimeoutMs);
+      const task = await this.#task(signal);
       await task.call("State", { id }, { timeoutMs: answerTimeoutMs, signal });
       this.#silences = 0;
     } catch (error) {
       const code = codeOf(error);
-      this.#silences = code === Code.DeadlineExceeded || code === Code.Unavailable ? this.#silences + 1 : 0;
+      const isSilence = code === Code.DeadlineExceeded || code === Code.Unavailable;
+      if (isSilence && this.#longCalls > 0) return;
+      this.#silences = isSilence ? this.#silences + 1 : 0;
       if (this.#silences > maxSilences)
         this.hangs(`it has not answered for ${(this.#silences * healthPeriodMs) / 1000} s`);
     }

@@ -8,7 +8,7 @@ import { connectShim } from "@keelson/shim/connection.ts";
 import type { Any } from "@keelson/shim/gen/google/protobuf/known.ts";
 import type { TaskClient } from "@keelson/shim/task-client.ts";
 import { type Bundle, readShim } from "./bundle-files.ts";
-import { answerTimeoutMs, cleanUpTimeoutMs, listenPatienceMs, slowTimeoutMs } from "./deadlines.ts";
+import { answerTimeoutMs, deleteTimeoutMs, listenPatienceMs, slowTimeoutMs } from "./deadlines.ts";
 import { ShimProcess } from "./shim-process.ts";
 
 /** Keeps the containers of this daemon's shims apart from containerd's. */
@@ -31,6 +31,8 @@ export class ShimProcesses {
   readonly #options: Any | undefined;
   /** By address. */
   readonly #shims = new Map<string, ShimProcess>();
+  /** By container. */
+  readonly #removing = new Map<string, Promise<void>>();
 
   constructor({ file, address, eventsPath, options }: ShimProcessesOptions) {
     this.#program = {
@@ -87,10 +89,22 @@ export class ShimProcesses {
     return await shim.task(signal);
   }
 
-  /** Has the shim's binary remove what a container whose shim is gone has left behind. */
+  /**
+   * Has the shim's binary remove what a container whose shim is gone has left behind. It has a time of its own: whoever
+   * gives up waiting finds it under way when they try again.
+   */
   async removeLeftovers({ id, bundleDir }: Bundle, signal: AbortSignal): Promise<void> {
-    const bundle = { id, dir: bundleDir };
-    await deleteWithShim({ run, program: this.#program, bundle }, { timeoutMs: cleanUpTimeoutMs, signal });
+    let removing = this.#removing.get(id);
+    if (removing === undefined) {
+      const bundle = { id, dir: bundleDir };
+      const limits = { timeoutMs: deleteTimeoutMs, signal: AbortSignal.timeout(2 * deleteTimeoutMs) };
+      removing = deleteWithShim({ run, program: this.#program, bundle }, limits)
+        .then(() => {})
+        .finally(() => this.#removing.delete(id));
+      removing.catch(() => {});
+      this.#removing.set(id, removing);
+    }
+    await orAborted(removing, signal);
   }
 
   /** For a shim that has ended. */
@@ -124,5 +138,18 @@ function commandLine(pid: number): string[] {
     return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
   } catch {
     return [];
+  }
+}
+
+/** Throws the signal's reason when that aborts first. */
+async function orAborted(done: Promise<void>, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted();
+  const aborted = Promise.withResolvers<never>();
+  const onAbort = () => aborted.reject(signal.reason as Error);
+  signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    await Promise.race([done, aborted.promise]);
+  } finally {
+    signal.removeEventListener("abort", onAbort);
   }
 }

@@ -4,7 +4,7 @@ import { podInitProgram } from "@keelson/linux/pod-init.ts";
 import { signalProcess } from "@keelson/linux/process.ts";
 import { processStartTicks } from "@keelson/linux/procfs.ts";
 import { spawn } from "@keelson/linux/spawn.ts";
-import { processesIn } from "./processes-in.ts";
+import { processesIn } from "./leftover-processes.ts";
 
 /** Its name distinguishes it from the shim, which runs in the same directory. */
 const name = "keelson-streams";

@@ -1,17 +1,21 @@
 import { readdirSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import type { Log } from "@keelson/base/log.ts";
-import { Code, codeOf, messageOf } from "@keelson/base/status.ts";
+import { Code, codeOf, messageOf, StatusError } from "@keelson/base/status.ts";
 import { signalProcess } from "@keelson/linux/process.ts";
+import { Status } from "@keelson/shim/gen/containerd/task/v2/task.ts";
+import type { TaskClient } from "@keelson/shim/task-client.ts";
+import type { RuntimeContainer } from "../runtime.ts";
 import { type Bundle, isMarked, readExit, readShim, unmarkBundle } from "./bundle-files.ts";
 import type { ContainerStreams } from "./container-streams.ts";
-import { answerTimeoutMs, killTimeoutMs } from "./deadlines.ts";
-import { processesIn } from "./processes-in.ts";
+import { answerTimeoutMs, deleteTimeoutMs, killTimeoutMs, unstartedDeathMs } from "./deadlines.ts";
+import { processesIn, processesOf } from "./leftover-processes.ts";
 import type { ShimProcess } from "./shim-process.ts";
 import type { ShimProcesses } from "./shim-processes.ts";
 
-/** How long a shim that has no containers any more may take to end, in ms. */
-const endMs = 2000;
+/** How long a shim that has no containers any more may take to end, in ms: some have a machine to end first. */
+const endMs = 5000;
 
 const sigkill = 9;
 
@@ -50,7 +54,10 @@ export async function tearDown(d: TeardownDeps, bundle: Bundle, options: Teardow
   unmarkBundle(bundle.bundleDir, d.handler);
 }
 
-/** For a container whose shim is gone, or has to go: it is killed here. */
+/**
+ * For a container whose shim is gone, or has to go: it is killed here, and with it whatever of it runs on this machine.
+ * What the shim says of its own cleaning up counts for little: it may fail for ever, or have done half of it.
+ */
 export async function tearDownWithoutShim(
   d: TeardownDeps,
   bundle: Bundle,
@@ -65,8 +72,45 @@ export async function tearDownWithoutShim(
     // A shim that was never recorded, because the daemon was killed or its start failed, has created no container yet.
     for (const { pid, startTicks } of processesIn(bundle.bundleDir)) signalProcess(pid, startTicks, sigkill);
   }
+  await killWhatIsLeft(d, bundle.id, signal);
   await d.streams.close(bundle);
   unmarkBundle(bundle.bundleDir, d.handler);
+}
+
+/**
+ * Kills a container with its lost shim, and with the machine that the shim ran for the pod, so that it need not be waited
+ * for: what the shim's binary still has to clean up may take minutes, and `tearDown` waits for it.
+ */
+export async function killWithoutShim(
+  d: TeardownDeps,
+  container: RuntimeContainer,
+  shim: ShimProcess,
+  signal: AbortSignal,
+): Promise<void> {
+  shim.kill();
+  await killWhatIsLeft(d, container.sandboxId, signal);
+  removeLeftovers(d, container, AbortSignal.timeout(deleteTimeoutMs)).catch(() => {});
+  shim.leave(container.id);
+  // What the container wrote and nobody has read is still in the FIFOs.
+  await d.streams.close(container);
+}
+
+/** How long the kernel may take to end what was killed, in ms. */
+const deathOfLeftoversMs = 5000;
+
+/** Kills the processes in cgroups that bear an id: a pod's machine has one of its own, wherever its shim puts that. */
+async function killWhatIsLeft(d: TeardownDeps, id: string, signal: AbortSignal): Promise<void> {
+  const until = performance.now() + deathOfLeftoversMs;
+  for (let left = processesOf(id); left.length > 0; left = processesOf(id)) {
+    for (const { pid, startTicks } of left) signalProcess(pid, startTicks, sigkill);
+    if (performance.now() > until)
+      throw new StatusError(
+        Code.FailedPrecondition,
+        `process ${left[0]!.pid} (${left[0]!.name}), which its shim has left behind, still runs ${deathOfLeftoversMs / 1000} s after SIGKILL`,
+      );
+    d.log.debug({ id, pids: left.map(({ pid }) => pid) }, "killing what a shim has left behind");
+    await delay(20, undefined, { signal });
+  }
 }
 
 async function killAndForget(
@@ -80,7 +124,7 @@ async function killAndForget(
   if (readExit(bundleDir) !== undefined) return await forget(d, bundle, shim, signal);
   try {
     await task.call("Kill", { id, signal: sigkill, all: true }, { timeoutMs: killTimeoutMs, signal });
-    await task.call("Wait", { id }, { timeoutMs: answerTimeoutMs, signal });
+    await untilEnded(task, id, signal);
   } catch (error) {
     if (codeOf(error) === Code.Unavailable || codeOf(error) === Code.DeadlineExceeded) throw error;
     // When nobody waits for a Create any more, containerd's shim ends its OCI runtime halfway and forgets what that had
@@ -89,6 +133,18 @@ async function killAndForget(
     if (codeOf(error) === Code.NotFound && d.hasHostProcesses && !isUndone) await removeLeftovers(d, bundle, signal);
   }
   await forget(d, bundle, shim, signal);
+}
+
+/** After a SIGKILL. A container that was never started may have no process that could end. */
+async function untilEnded(task: TaskClient, id: string, signal: AbortSignal): Promise<void> {
+  const { status } = await task.call("State", { id }, { timeoutMs: answerTimeoutMs, signal });
+  if (status === Status.STOPPED) return;
+  const timeoutMs = status === Status.CREATED ? unstartedDeathMs : answerTimeoutMs;
+  try {
+    await task.call("Wait", { id }, { timeoutMs, signal });
+  } catch (error) {
+    if (status !== Status.CREATED || codeOf(error) !== Code.DeadlineExceeded) throw error;
+  }
 }
 
 /** Delete and Shutdown; a shim that has other containers ignores the latter. */
@@ -105,8 +161,12 @@ async function forget(d: TeardownDeps, bundle: Bundle, shim: ShimProcess, signal
   // The shim may end before it has answered.
   await task.call("Shutdown", { id }, limits).catch(() => {});
   if (shim.isFollowed || hasOtherContainers(d.handler, bundle, shim)) return;
-  if (await shim.endsWithin(endMs)) return d.shims.forget(shim);
-  d.log.warn({ handler: d.handler, pid: shim.identity.pid }, "a shim that has no containers any more does not end");
+  if (!(await shim.endsWithin(endMs))) {
+    d.log.warn({ handler: d.handler, pid: shim.identity.pid }, "a shim that has no containers any more is killed");
+    shim.kill();
+  }
+  await killWhatIsLeft(d, id, signal);
+  d.shims.forget(shim);
 }
 
 /** Whether other bundles belong to this shim: a container that has ended still does, until it is removed. */
@@ -124,11 +184,11 @@ async function removeLeftovers(d: TeardownDeps, bundle: Bundle, signal: AbortSig
   try {
     await d.shims.removeLeftovers(bundle, signal);
   } catch (error) {
-    // containerd's shim knows nothing of a container when it was killed before it had created that.
-    if (signal.aborted || !d.hasHostProcesses) throw error;
+    if (signal.aborted) throw error;
+    // Mostly there is nothing: the shim was killed before it had created the container, or has cleaned up before.
     d.log.warn(
       { containerId: bundle.id, err: error },
-      "a shim does not clean up after a container; its cgroup is killed all the same",
+      "a shim does not clean up after a container; what is left is killed all the same",
     );
   }
 }

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
+import { once } from "node:events";
 import {
   closeSync,
   constants as fsConstants,
@@ -8,6 +9,8 @@ import {
   existsSync,
   openSync,
   readFileSync,
+  mkdirSync,
+  readdirSync,
   renameSync,
   rmSync,
   statSync,
@@ -89,6 +92,15 @@ const quirks = [
   "abstract",
   /** The end of a process's input is that of its output, too, as in Kata. */
   "input-ends-output",
+  /** Signals are discarded once a container's first process is dead, and another process keeps it running. */
+  "second-process",
+  /** A container that was never started has no end: it stays created, and its Wait is never answered. */
+  "unstarted-stays",
+  /** The pod's machine is a process of its own in a cgroup of its own, and outlives the shim. */
+  "machine",
+  /** `delete` takes 2.5 seconds, or fails. */
+  "delete-slow",
+  "delete-fails",
 ] as const;
 type Quirk = (typeof quirks)[number];
 
@@ -169,9 +181,15 @@ function printed(socket: string): string {
   return `${socket}.address`;
 }
 
-/** There is nothing else to remove: nothing of the guest outlives the shim. */
-function remove(): void {
-  if (values.bundle !== undefined) rmSync(printed(socketOf(readSpec(values.bundle))), { force: true });
+/** There is nothing else to remove: of the guest only its machine outlives the shim, and that is left. */
+async function remove(): Promise<void> {
+  if (values.bundle !== undefined) {
+    const spec = readSpec(values.bundle);
+    rmSync(printed(socketOf(spec)), { force: true });
+    const names = quirksOf(spec).split(",");
+    if (names.includes("delete-slow")) await delay(2500);
+    if (names.includes("delete-fails")) throw new Error("the sandbox's files are gone");
+  }
   process.stdout.write(
     task.DeleteResponse.encode(task.DeleteResponse.fromPartial({ exitStatus: 137, exitedAt: now() })).finish(),
   );
@@ -193,6 +211,8 @@ class GuestProcess {
   readonly #paths: { readonly stdin: string; readonly stdout: string; readonly stderr: string };
   readonly #netns: string | undefined;
   #child: ChildProcess | undefined;
+  #second: ChildProcess | undefined;
+  #isFirstDead = false;
   readonly #outputs: WriteStream[] = [];
   status: number = task.Status.CREATED;
   exitStatus = 0;
@@ -262,7 +282,14 @@ class GuestProcess {
         .pipe(this.#child.stdin!);
     this.#child.stdin?.on("error", () => {});
     this.status = task.Status.RUNNING;
-    this.#child.once("exit", (code, signal) =>
+    const first = once(this.#child, "exit") as Promise<[number | null, NodeJS.Signals | null]>;
+    void first.then(() => (this.#isFirstDead = true));
+    if (does("second-process") && !this.#isGuest && this.execId === "") {
+      const args = ["--pdeathsig", "KILL", "/usr/bin/sleep", "infinity"];
+      this.#second = spawn("/usr/bin/setpriv", args, { stdio: "ignore" });
+    }
+    const second = this.#second === undefined ? undefined : once(this.#second, "exit");
+    void Promise.all([first, second]).then(([[code, signal]]) =>
       this.end(code ?? 128 + (signal === null ? 0 : constants.signals[signal])),
     );
   }
@@ -281,8 +308,11 @@ class GuestProcess {
     this.#child?.stdin?.end();
   }
 
-  kill(signal: number): void {
+  kill(signal: number, all: boolean): void {
     if (this.status === task.Status.STOPPED) throw new StatusError(Code.NotFound, "process already finished");
+    if (this.status === task.Status.CREATED && does("unstarted-stays")) return;
+    if (this.#isFirstDead) return;
+    if (all) this.#second?.kill("SIGKILL");
     if (this.#child?.pid === undefined) return this.end(128 + signal);
     // The group's leader passes no signals on to the program.
     const { pid } = this.#child;
@@ -342,6 +372,7 @@ function create({
   if (terminal) throw new StatusError(Code.Unimplemented, "this guest has no terminals");
   const isGuest = isSandbox(spec);
   if (isGuest) {
+    if (does("machine")) startMachine(containerId);
     netns = spec.linux?.namespaces?.find(({ type }) => type === "network")?.path;
     if (netns === undefined)
       throw new StatusError(Code.FailedPrecondition, "the host's network cannot be had in a guest");
@@ -367,6 +398,15 @@ function create({
     ),
   );
   return { pid: 0 };
+}
+
+/** In a cgroup that is named after the sandbox, as Kata's overhead is. */
+function startMachine(sandboxId: string): void {
+  const dirs = readdirSync("/sys/fs/cgroup").includes("cgroup.procs") ? [""] : ["pids"];
+  const cgroups = dirs.map((dir) => join("/sys/fs/cgroup", dir, `guest-${sandboxId}`));
+  for (const dir of cgroups) mkdirSync(dir, { recursive: true });
+  const join_ = cgroups.map((dir) => `echo $$ > ${dir}/cgroup.procs`).join("; ");
+  spawn("/bin/sh", ["-c", `${join_}; exec sleep infinity`], { stdio: "ignore", detached: true }).unref();
 }
 
 function isDevice(path: string): boolean {
@@ -469,7 +509,7 @@ function serve(socket: string): void {
       });
     }),
     method("Wait", task.WaitRequest, task.WaitResponse, (r) => wait(find(r.id, r.execId))),
-    method("Kill", task.KillRequest, nothing, (r) => find(r.id, r.execId).kill(r.signal)),
+    method("Kill", task.KillRequest, nothing, (r) => find(r.id, r.execId).kill(r.signal, r.all)),
     method("Delete", task.DeleteRequest, task.DeleteResponse, forget),
     method("Exec", task.ExecProcessRequest, nothing, exec),
     method("CloseIO", task.CloseIORequest, nothing, (r) => find(r.id, r.execId).closeInput()),
@@ -512,7 +552,7 @@ function serve(socket: string): void {
 try {
   if (values.v === true) process.stdout.write("guest-shim:\n  Version:  1.0.0\n");
   else if (positionals[0] === "start") await start();
-  else if (positionals[0] === "delete") remove();
+  else if (positionals[0] === "delete") await remove();
   else if (positionals[0] === "serve" && values.socket !== undefined) serve(values.socket);
   else throw new Error("start, delete or serve");
 } catch (error) {

@@ -119,7 +119,7 @@ export function planContainer(input: ContainerPlanInput): ContainerPlan {
     classes: planResourceClasses(metadata.name, config.annotations, pod.annotations),
     rlimits: [...defaults.rlimits],
     mounts: planMounts(config.mounts, image.config.volumes, { pod, handler, host }),
-    devices: planDevices(config.devices),
+    devices: planDevices(config.devices, handler),
     cdiDevices: planCdiDevices(config.CDIDevices, config.annotations),
     specAnnotations: containerAnnotations(
       pod,

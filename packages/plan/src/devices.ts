@@ -3,6 +3,7 @@ import type { DeviceSpec } from "@keelson/oci/runtime-spec/linux.ts";
 import type { DeviceRuleSpec } from "@keelson/oci/runtime-spec/resources.ts";
 import { checkHostPath, containerPath } from "./clean-path.ts";
 import { invalidField, quote } from "./field-check.ts";
+import { type HandlerFacts, lacking } from "./host-facts.ts";
 
 /** A device that the config asks for. What `hostPath` is, with links followed, is found out later. Plain JSON. */
 export interface DeviceRequest {
@@ -41,8 +42,13 @@ export function deviceOwner(security: Pick<LinuxContainerSecurityContext, "runAs
   };
 }
 
-/** CRI: ContainerConfig.devices. Throws InvalidArgument for bad paths and permissions. */
-export function planDevices(devices: readonly Device[]): DeviceRequest[] {
+/**
+ * CRI: ContainerConfig.devices. Throws InvalidArgument for bad paths and permissions, FailedPrecondition for a handler
+ * that has no devices of the node.
+ */
+export function planDevices(devices: readonly Device[], handler: HandlerFacts): DeviceRequest[] {
+  if (devices.length > 0 && handler.lacks?.hostDevices === true)
+    throw lacking(handler, "devices", "devices of the node", "host_devices");
   return devices.map((device, i) => {
     const field = `devices[${i}]`;
     checkHostPath(`${field}.host_path`, device.hostPath);

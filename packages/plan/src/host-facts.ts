@@ -1,3 +1,5 @@
+import { Code, StatusError } from "@keelson/base/status.ts";
+
 /** What planning needs to know about the machine. The caller collects it once, at the start; plain JSON. */
 export interface HostFacts {
   /** Node's `process.arch`: x64, arm64, … */
@@ -57,6 +59,16 @@ export interface HandlerFacts {
   userNamespaces: boolean;
   /** `container`: each pod is itself a container that holds the others, as with gVisor's kernel and Kata's machine. */
   sandbox: "none" | "container";
+  /** What of the node its pods cannot have, because they are in a guest. */
+  lacks?: { readonly hostNetwork?: true; readonly hostPid?: true; readonly hostDevices?: true };
   /** Its read-only mounts are always recursive, asked for or not, as in gVisor. */
   readOnlyIsRecursive?: true;
+}
+
+/** The error for a field that asks for something of the node that a handler's pods cannot have. */
+export function lacking({ name }: HandlerFacts, field: string, what: string, feature: string): StatusError {
+  return new StatusError(
+    Code.FailedPrecondition,
+    `${field}: runtime handler ${name} has no ${what}: its pods are in guests; use another RuntimeClass, or set features.${feature} in [runtimes.${name}] if it has them`,
+  );
 }

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import { PodSandboxConfig } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { planPodSandbox } from "./pod-plan.ts";
-import { handlerFrom, hostFrom, podFrom } from "./testing/plan-fixture.ts";
+import { containerFrom, handlerFrom, hostFrom, podFrom } from "./testing/plan-fixture.ts";
 
 const input = { runtimeHandler: "", host: hostFrom(), handler: handlerFrom(), id: "p" };
 const security = (context: object) => ({ linux: { security_context: context } });
@@ -41,6 +41,24 @@ test("namespace modes that a pod cannot have are refused", () => {
   refused(namespaces({ ipc: "TARGET" }), Code.InvalidArgument, /ipc/);
   refused(namespaces({ pid: "TARGET" }), Code.InvalidArgument, /pid/);
   refused(namespaces({ target_id: "x" }), Code.InvalidArgument, /target_id/);
+});
+
+test("what a handler's guests lack of the node is refused by the handler's name", () => {
+  const handler = { name: "kata", lacks: { hostNetwork: true, hostPid: true, hostDevices: true } } as const;
+  const hint = (feature: string) =>
+    new RegExp(`runtime handler kata has no .*features\\.${feature} in \\[runtimes\\.kata\\]`);
+  for (const [pod, feature] of [
+    [namespaces({ network: "NODE" }), "host_network"],
+    [namespaces({ pid: "NODE" }), "host_pid"],
+  ] as const) {
+    assert.throws(() => podFrom({ pod, handler }), { code: Code.FailedPrecondition, message: hint(feature) });
+    assert.doesNotThrow(() => podFrom({ pod }));
+  }
+  const devices = [{ container_path: "/dev/x", host_path: "/dev/x", permissions: "r" }];
+  assert.throws(() => containerFrom({ container: { devices }, handler }), {
+    code: Code.FailedPrecondition,
+    message: hint("host_devices"),
+  });
 });
 
 test("the default of pid is POD, as the CRI has it", () => {

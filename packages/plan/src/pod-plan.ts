@@ -8,7 +8,7 @@ import {
 import { planPodCgroup, type PodCgroup } from "./cgroup-path.ts";
 import { checkHostPath, cleanPath } from "./clean-path.ts";
 import { checkMetadataSize, checkNamePart, checkSingleLine, invalidField, quote } from "./field-check.ts";
-import type { HandlerFacts, HostFacts } from "./host-facts.ts";
+import { type HandlerFacts, type HostFacts, lacking } from "./host-facts.ts";
 import { resolvConf } from "./pod-files.ts";
 import { planPortMappings, type PortMappingPlan } from "./port-mappings.ts";
 import { refuseUnhonouredFields } from "./refused-fields.ts";
@@ -144,6 +144,10 @@ function planPodNamespaces(config: PodSandboxConfig, host: HostFacts, handler: H
   const hostname = config.hostname === "" ? host.hostname : config.hostname;
   const ipc = ownOrHost(`${field}.ipc`, options?.ipc);
   const pid = podPid(`${field}.pid`, options);
+  if (network === "host" && handler.lacks?.hostNetwork === true)
+    throw lacking(handler, `${field}.network`, "pods in the node's network", "host_network");
+  if (pid === "host" && handler.lacks?.hostPid === true)
+    throw lacking(handler, `${field}.pid`, "pods that see the node's processes", "host_pid");
   if (userNamespace !== undefined) checkOwned(field, { ipc, pid });
   return {
     hostname,

@@ -216,3 +216,16 @@ test("no handler has features that the machine lacks", async (t) => {
     sandbox: "none",
   });
 });
+
+test("a shim with a guest has nothing of the node that the configuration does not declare", (t) => {
+  const lacks = (over: object) => withRuntime(t, "", over).features.facts.lacks;
+  const guest = { type: "shim", sandbox: "container", runtime: undefined } as const;
+  assert.deepEqual(lacks(guest), { hostNetwork: true, hostPid: true });
+  assert.deepEqual(lacks({ ...guest, declared: { host_network: true, host_devices: false } }), {
+    hostPid: true,
+    hostDevices: true,
+  });
+  assert.equal(lacks({ ...guest, declared: { host_network: true, host_pid: true } }), undefined);
+  assert.equal(lacks({ type: "shim", sandbox: "none" }), undefined);
+  assert.equal(lacks({ type: "oci", sandbox: "container" }), undefined, "gVisor has all that it is asked for");
+});

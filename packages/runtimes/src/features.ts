@@ -56,6 +56,9 @@ export interface HandlerFeaturesOptions {
   readonly declared: {
     readonly user_namespaces?: boolean | undefined;
     readonly recursive_read_only_mounts?: boolean | undefined;
+    readonly host_network?: boolean | undefined;
+    readonly host_pid?: boolean | undefined;
+    readonly host_devices?: boolean | undefined;
   };
   readonly sandbox: HandlerFacts["sandbox"];
   readonly host: Pick<HostFacts, "recursiveReadOnlyMounts" | "idMapProblem">;
@@ -98,6 +101,7 @@ export class HandlerFeatures {
       recursiveReadOnlyMounts: recursiveReadOnlyMounts && host.recursiveReadOnlyMounts,
       userNamespaces: userNamespaces && host.idMapProblem === "",
       sandbox,
+      ...lacksIn(this.#o),
       ...(runtime !== undefined && isRunsc(runtime) ? { readOnlyIsRecursive: true as const } : {}),
     };
   }
@@ -204,4 +208,18 @@ function identityOf(path: string): string | undefined {
     if (isErrno(error, "ENOENT", "ENOTDIR")) return undefined;
     throw error;
   }
+}
+
+/**
+ * Shims of virtual machines ignore what they cannot do: the pod then looks Ready and has a loopback device alone, or sees
+ * its own processes only. Of devices some take a few; those that do not say so.
+ */
+function lacksIn({ type, sandbox, declared }: HandlerFeaturesOptions): Pick<HandlerFacts, "lacks"> {
+  const isGuest = type === "shim" && sandbox === "container";
+  const lacks = {
+    ...((declared.host_network ?? !isGuest) ? {} : { hostNetwork: true as const }),
+    ...((declared.host_pid ?? !isGuest) ? {} : { hostPid: true as const }),
+    ...((declared.host_devices ?? true) ? {} : { hostDevices: true as const }),
+  };
+  return Object.keys(lacks).length === 0 ? {} : { lacks };
 }

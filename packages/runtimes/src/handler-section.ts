@@ -45,7 +45,14 @@ export const handlerSection = v.strictObject({
   overhead: v.optional(v.strictObject({ cpu: v.optional(quantity), memory: v.optional(quantity) })),
   /** What a runtime can do, where it cannot be asked. */
   features: v.optional(
-    v.strictObject({ user_namespaces: v.optional(v.boolean()), recursive_read_only_mounts: v.optional(v.boolean()) }),
+    v.strictObject({
+      user_namespaces: v.optional(v.boolean()),
+      recursive_read_only_mounts: v.optional(v.boolean()),
+      /** Whether its pods can be in the node's network, see its processes, and have its devices. */
+      host_network: v.optional(v.boolean()),
+      host_pid: v.optional(v.boolean()),
+      host_devices: v.optional(v.boolean()),
+    }),
     {},
   ),
 });

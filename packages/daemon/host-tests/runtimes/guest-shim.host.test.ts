@@ -157,11 +157,27 @@ describe("a shim with a guest", { skip, concurrency: false }, () => {
     await node.removePod(pod.id);
   });
 
-  test("the host's network and devices are refused, in the shim's words", async () => {
+  test("when the shim fails to create a container, its own words say why, whatever it has unmounted", async () => {
+    const pod = await quirky("create-unmounts");
+    await rejectsWith(
+      Code.Internal,
+      node.createContainer(pod, { command: ["sh", "-c", "true"] }),
+      /the guest's agent does not know the capability CAP_BPF/,
+    );
+    await node.removePod(pod.id);
+    assert.deepEqual(node.leftBehind(), []);
+  });
+
+  test("the host's network and processes are refused by name, its devices in the shim's words", async () => {
     await rejectsWith(
       Code.FailedPrecondition,
       node.runPod({ linux: { securityContext: { namespaceOptions: { network: NamespaceMode.NODE } } } }, "guest"),
-      /guest.*host's network cannot be had/s,
+      /network: runtime handler guest has no pods in the node's network/,
+    );
+    await rejectsWith(
+      Code.FailedPrecondition,
+      node.runPod({ linux: { securityContext: { namespaceOptions: { pid: NamespaceMode.NODE } } } }, "guest"),
+      /pid: runtime handler guest has no pods that see the node's processes/,
     );
     const pod = await node.runPod({}, "guest");
     await rejectsWith(

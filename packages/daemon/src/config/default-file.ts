@@ -41,7 +41,8 @@ export const defaultConfigFile = `# Configuration of keelsond. Every key is opti
 # base_spec = "/etc/keelson/base-spec.json"   # an OCI runtime spec for what a container's own leaves out
 # cni_conf_dir = "/etc/cni/net.d"             # the network of its pods
 # overhead = { cpu = "250m", memory = "160Mi" }   # what its pods need besides their containers; for the RuntimeClass
-# features = { user_namespaces = false, recursive_read_only_mounts = false }   # if the runtime itself cannot say
+# features = { user_namespaces = false, recursive_read_only_mounts = false }   # if the runtime itself cannot say;
+#              host_network, host_pid and host_devices: what its pods may have of the node
 
 [registry]
 # Directories with HOST/hosts.toml, as in containerd; the first one that has the host counts.

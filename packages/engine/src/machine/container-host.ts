@@ -5,6 +5,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  realpathSync,
   statSync,
   writeFileSync,
 } from "node:fs";
@@ -151,6 +152,12 @@ function hasOtherFormats(): boolean {
     // Not known, so no program's format can be called unknown.
     return true;
   }
+}
+
+/** In a directory of the daemon's. */
+function isMountPoint(path: string): boolean {
+  const real = realpathSync(path);
+  return readMounts().some(({ target }) => target === real);
 }
 
 function replaceOomScoreAdj(pid: number, earlier: ReadonlySet<number>, score: number): void {
@@ -313,7 +320,8 @@ export class LinuxContainerHost implements ContainerHost {
 
   async commandProblem(id: string, other?: ProcessSpec): Promise<CommandProblem | undefined> {
     const spec = this.readSpec(id);
-    if (spec === undefined) return undefined;
+    // A shim that failed may have unmounted it: then every command would be missing.
+    if (spec === undefined || !isMountPoint(join(this.#bundleDirOf(id), "rootfs"))) return undefined;
     const asked = other === undefined ? spec : { ...spec, process: other };
     return await this.#commands.problem(asked, process.arch, hasOtherFormats());
   }

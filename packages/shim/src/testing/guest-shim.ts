@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import {
@@ -98,6 +98,8 @@ const quirks = [
   "unstarted-stays",
   /** The pod's machine is a process of its own in a cgroup of its own, and outlives the shim. */
   "machine",
+  /** A Create that fails has unmounted the root file system. */
+  "create-unmounts",
   /** `delete` takes 2.5 seconds, or fails. */
   "delete-slow",
   "delete-fails",
@@ -383,6 +385,10 @@ function create({
       type === "bind" && source !== undefined && isDevice(source) ? [source] : [],
     ),
   ][0];
+  if (does("create-unmounts") && !isGuest) {
+    execFileSync("umount", [join(bundle, "rootfs")]);
+    throw new StatusError(Code.Unknown, "the guest's agent does not know the capability CAP_BPF");
+  }
   if (device !== undefined)
     throw new StatusError(Code.FailedPrecondition, `the host's device ${device} cannot be had in a guest`);
   const root = spec.root?.path ?? "rootfs";

@@ -205,16 +205,37 @@ static void socket_in_namespace(void *data) {
     (void)setsockopt(s->fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
 }
 
-/* connectLoopback(netns | null, isIpv6, port) -> { fd, isConnected }; if not yet, it is when fd becomes writable */
-static napi_value js_connect_loopback(napi_env env, napi_callback_info info) {
+/* An IPv4 or IPv6 address as inet_pton(3) reads it, with a port; its length, 0 for anything else. */
+static socklen_t parse_address(const char *text, int port, struct sockaddr_storage *out) {
+  struct sockaddr_in *v4 = (struct sockaddr_in *)out;
+  struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)out;
+  *out = (struct sockaddr_storage){0};
+  if (inet_pton(AF_INET, text, &v4->sin_addr) == 1) {
+    v4->sin_family = AF_INET;
+    v4->sin_port = htons((uint16_t)port);
+    return sizeof *v4;
+  }
+  if (inet_pton(AF_INET6, text, &v6->sin6_addr) == 1) {
+    v6->sin6_family = AF_INET6;
+    v6->sin6_port = htons((uint16_t)port);
+    return sizeof *v6;
+  }
+  return 0;
+}
+
+/* connectAddress(netns | null, address, port) -> { fd, isConnected }; if not yet, it is when fd becomes writable */
+static napi_value js_connect_address(napi_env env, napi_callback_info info) {
   napi_value v[3], result;
   AUTO_STRING path = NULL;
-  bool ipv6;
+  AUTO_STRING text = NULL;
   int port;
+  struct sockaddr_storage address;
   if (!args_read(env, info, 3, v) || !arg_optional_string(env, v[0], "netns", &path) ||
-      !arg_bool(env, v[1], "isIpv6", &ipv6) || !arg_int(env, v[2], "port", &port))
+      !arg_string(env, v[1], "address", &text) || !arg_int(env, v[2], "port", &port))
     return NULL;
-  struct namespace_socket s = {.path = path, .family = ipv6 ? AF_INET6 : AF_INET, .fd = -1, .syscall = "pthread_create"};
+  socklen_t address_length = parse_address(text, port, &address);
+  if (address_length == 0) return throw_errno(env, EINVAL, "inet_pton", NULL, "connect to %s port %d", text, port);
+  struct namespace_socket s = {.path = path, .family = address.ss_family, .fd = -1, .syscall = "pthread_create"};
   int err = 0;
   if (path == NULL) socket_in_namespace(&s);
   else err = on_private_thread(socket_in_namespace, &s);
@@ -222,11 +243,8 @@ static napi_value js_connect_loopback(napi_env env, napi_callback_info info) {
   if (err != 0)
     return throw_errno(env, err, s.syscall, path, "open a socket in network namespace %s",
                        path != NULL ? path : "of the host");
-  struct sockaddr_in v4 = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
-  struct sockaddr_in6 v6 = {.sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port), .sin6_addr = IN6ADDR_LOOPBACK_INIT};
   /* A socket belongs to the namespace that it was created in, wherever it is used. */
-  int rc = ipv6 ? connect(s.fd, (struct sockaddr *)&v6, sizeof v6) : connect(s.fd, (struct sockaddr *)&v4, sizeof v4);
-  err = rc == 0 ? 0 : errno;
+  err = connect(s.fd, (struct sockaddr *)&address, address_length) == 0 ? 0 : errno;
   /* On the loopback the connection is mostly there at once, though connect(2) does not wait for it. */
   struct pollfd ready = {.fd = s.fd, .events = POLLOUT};
   socklen_t length = sizeof err;
@@ -238,7 +256,7 @@ static napi_value js_connect_loopback(napi_env env, napi_callback_info info) {
     return result;
   }
   close_fd(&s.fd);
-  return throw_errno(env, err, "connect", NULL, "connect to %s port %d", ipv6 ? "::1" : "127.0.0.1", port);
+  return throw_errno(env, err, "connect", NULL, "connect to %s port %d", text, port);
 }
 
 /* socketError(fd): the errno with which an asynchronous connect failed, 0 for none */
@@ -262,6 +280,6 @@ void init_socket(napi_env env, napi_value exports) {
   export_function(env, exports, "listenSocket", js_listen_socket);
   export_function(env, exports, "acceptSocket", js_accept_socket);
   export_function(env, exports, "receiveFd", js_receive_fd);
-  export_function(env, exports, "connectLoopback", js_connect_loopback);
+  export_function(env, exports, "connectAddress", js_connect_address);
   export_function(env, exports, "socketError", js_socket_error);
 }

@@ -4,7 +4,7 @@ import { type AddressInfo, createServer, type Server, Socket } from "node:net";
 import { text } from "node:stream/consumers";
 import { test, type TestContext } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
-import { connectLoopback } from "./connect.ts";
+import { connectLoopback, connectToFirst } from "./connect.ts";
 
 const openFds = (): number => readdirSync("/proc/self/fd").length;
 const never = new AbortController().signal;
@@ -24,6 +24,16 @@ test("it connects to 127.0.0.1, or else to ::1, and each half closes by itself",
     socket.end("hello");
     assert.equal(await text(socket), "hello");
   }
+});
+
+test("it connects to the first address that takes the connection", async (t) => {
+  const port = await listen(t, "127.0.0.2");
+  const socket = socketOf(await connectToFirst(null, ["127.0.0.1", "127.0.0.2"], port, never));
+  socket.end("hello");
+  assert.equal(await text(socket), "hello");
+  await assert.rejects(connectToFirst(null, ["127.0.0.1", "::1"], port, never), /127\.0\.0\.1 port \d+.*ECONNREFUSED/);
+  for (const address of ["localhost", "127.0.0.1/8", "fe80::1%lo", ""])
+    await assert.rejects(connectToFirst(null, [address], port, never), { code: "EINVAL" });
 });
 
 test("without a listener it is ECONNREFUSED, without the namespace ENOENT, and no fd is left", async () => {

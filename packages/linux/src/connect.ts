@@ -9,11 +9,25 @@ import { Poll, pollWritable } from "./poll.ts";
  * nothing listens) when both fail, and the signal's reason when aborted. The caller has to close the socket's fd.
  */
 export async function connectLoopback(netns: string | null, port: number, signal: AbortSignal): Promise<number> {
+  return await connectToFirst(netns, ["127.0.0.1", "::1"], port, signal);
+}
+
+/**
+ * Connects to a port on the first of these IP addresses that takes the connection, in a network namespace, null for our
+ * own. Throws the SystemError of the first when none does, EINVAL for what is no address, and the signal's reason when
+ * aborted. The caller has to close the socket's fd.
+ */
+export async function connectToFirst(
+  netns: string | null,
+  addresses: readonly [string, ...string[]],
+  port: number,
+  signal: AbortSignal,
+): Promise<number> {
   let first: unknown;
-  for (const isIpv6 of [false, true]) {
+  for (const address of addresses) {
     signal.throwIfAborted();
     try {
-      return await connectOne(netns, isIpv6, port, signal);
+      return await connectOne(netns, address, port, signal);
     } catch (error) {
       if (signal.aborted) throw error;
       first ??= error;
@@ -22,14 +36,14 @@ export async function connectLoopback(netns: string | null, port: number, signal
   throw first;
 }
 
-async function connectOne(netns: string | null, isIpv6: boolean, port: number, signal: AbortSignal): Promise<number> {
-  const { fd, isConnected } = native.connectLoopback(netns, isIpv6, port);
+async function connectOne(netns: string | null, address: string, port: number, signal: AbortSignal): Promise<number> {
+  const { fd, isConnected } = native.connectAddress(netns, address, port);
   using undo = new DisposableStack();
   undo.adopt(fd, closeFd);
   if (!isConnected) {
     await untilWritable(fd, signal);
     const errno = native.socketError(fd);
-    if (errno !== 0) throw systemError(`connect to ${isIpv6 ? "::1" : "127.0.0.1"} port ${port}`, errno, "connect");
+    if (errno !== 0) throw systemError(`connect to ${address} port ${port}`, errno, "connect");
   }
   undo.move();
   return fd;

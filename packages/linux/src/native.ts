@@ -38,7 +38,7 @@ interface Native {
   listenSocket(dirFd: number, name: string): number;
   acceptSocket(fd: number): number;
   receiveFd(fd: number): number;
-  connectLoopback(netns: string | null, isIpv6: boolean, port: number): { fd: number; isConnected: boolean };
+  connectAddress(netns: string | null, address: string, port: number): { fd: number; isConnected: boolean };
   socketError(fd: number): number;
   sealedFile(name: string, bytes: Uint8Array, isMemfd: boolean): number;
   denyDevices(dir: string): void;

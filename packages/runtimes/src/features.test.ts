@@ -229,3 +229,15 @@ test("a shim with a guest has nothing of the node that the configuration does no
   assert.equal(lacks({ type: "shim", sandbox: "none" }), undefined);
   assert.equal(lacks({ type: "oci", sandbox: "container" }), undefined, "gVisor has all that it is asked for");
 });
+
+test("a shim that does not know -v is asked for its --version, and one that knows neither has none", async (t) => {
+  const shim = { type: "shim", runtime: undefined, args: [] } as const;
+  const kata = "Kata Containers containerd shim: id: io.containerd.kata.v2, version: 1.12.1, commit: 25c7b1a";
+  const { features, calls } = withRuntime(t, `[ "$1" = --version ] && echo "${kata}" || exit 1`, shim);
+  await features.refresh();
+  assert.equal(features.version, "1.12.1");
+  assert.deepEqual(calls(), ["--version", "-v"]);
+  const silent = withRuntime(t, '[ "$1" = -v ] || kill -9 $$', shim);
+  await silent.features.refresh();
+  assert.deepEqual([silent.features.version, silent.features.problem], ["", undefined]);
+});

@@ -141,7 +141,7 @@ export class HandlerFeatures {
   async #ask(identity: string): Promise<void> {
     const { type, name, path, args, runtime, ending } = this.#o;
     try {
-      const asked = answerOf(path, type === "oci" ? [...args, "--version"] : ["-v"], this.#o);
+      const asked = type === "oci" ? answerOf(path, [...args, "--version"], this.#o) : this.#versionOfShim();
       const [own, called] = await Promise.all([asked, runtime === undefined ? "" : this.#featuresOf(runtime, asked)]);
       const userNamespaces = userNamespacesInFeatures(called) ?? userNamespacesInVersion(called);
       this.#known = { identity, answer: own.slice(0, maxVersionAnswer), userNamespaces, problem: undefined };
@@ -153,6 +153,15 @@ export class HandlerFeatures {
       this.#known = { identity: "", answer: "", userNamespaces: false, problem };
       if (isNew) this.#o.log.warn({ handler: name, err: error }, `runtime handler ${name}: ${problem}`);
     }
+  }
+
+  /** What a shim answers to `-v`, as containerd's do, or, when that has no version, to `--version`, as Kata's does. */
+  async #versionOfShim(): Promise<string> {
+    const { path } = this.#o;
+    const answer = await answerOf(path, ["-v"], this.#o);
+    if (versionIn(answer) !== "") return answer;
+    const other = await answerOf(path, ["--version"], this.#o).catch(() => "");
+    return versionIn(other) === "" ? answer : other;
   }
 
   /** What the runtime answers to `features`, or, when it does not know that, to `--version`. */

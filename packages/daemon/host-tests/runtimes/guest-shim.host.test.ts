@@ -2,9 +2,11 @@
 import assert from "node:assert/strict";
 import { chmodSync, existsSync, mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { text } from "node:stream/consumers";
 import { after, before, describe, test } from "node:test";
 import { Code } from "@keelson/base/status.ts";
 import { ContainerState, NamespaceMode, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { connectSpdy } from "@keelson/spdy/connect.ts";
 import { connectRemote, parseStatus } from "@keelson/streaming/testing/stream-clients.ts";
 import { linesOf } from "@keelson/testkit/cri-log.ts";
 import { skip } from "@keelson/testkit/host-sandbox.ts";
@@ -155,6 +157,28 @@ describe("a shim with a guest", { skip, concurrency: false }, () => {
     await rejectsWith(Code.DeadlineExceeded, node.exec(id, "sleep 77", 1));
     assert.equal(await node.output(id, "echo still there"), "still there\n");
     await node.removePod(pod.id);
+  });
+
+  test("a port is forwarded to a guest's address where its loopback is out of reach, and the error says so", async () => {
+    const pod = await node.runPod({}, "guest");
+    const ip = (await node.podStatus(pod.id)).network!.ip;
+    const id = await run(pod, `echo hello >/tmp/index.html; echo up; exec httpd -f -p ${ip}:8080 -h /tmp`);
+    await node.untilLogged(id, "up");
+    const forward = async (port: number) => {
+      const { url } = await node.call("portForward", { podSandboxId: pod.id, port: [port] });
+      const { session } = await connectSpdy(url, { protocols: ["portforward.k8s.io"] });
+      const open = (streamType: string) => session.open({ port: String(port), requestID: "1", streamType });
+      const [error, data] = [open("error"), open("data")];
+      error.end();
+      data.write("GET /index.html HTTP/1.0\r\n\r\n");
+      const texts = await Promise.all([text(data), text(error)]);
+      session.destroy();
+      return texts;
+    };
+    await waitFor(async () => (await forward(8080))[0].endsWith("hello\n"));
+    assert.match((await forward(9))[1], /nothing listens on the pod's address .*out of reach; have the server listen/);
+    await node.removePod(pod.id);
+    assert.deepEqual(node.leftBehind(), []);
   });
 
   test("when the shim fails to create a container, its own words say why, whatever it has unmounted", async () => {

@@ -91,6 +91,8 @@ export const gvisorExceptions: Readonly<Record<string, Reason | Readonly<Record<
       "looks for its processes on the machine; gvisor.host.test.ts looks for them inside",
     "is no safer from the OOM killer than its container, with ExecSync and with a terminal too": noHostPid,
   },
+  "hostile/pod-init.host.test.ts":
+    "a pod in gVisor has an init of gVisor's own; the file looks at what stands in for its containers by itself",
   "node/systemd.host.test.ts":
     "looks for limits of single containers; the machine with systemd that it is for has no gVisor",
   "pods/user-namespace.host.test.ts":

@@ -196,6 +196,18 @@ test("whatever step fails, it is named and nothing is left", async (t) => {
     /crun: FAILED: run a command in it: uname exited with 127: no uname\n$/,
   );
   assert.deepEqual(without.pods, []);
+  const noKvm = await withStatus(t, keelsond, {
+    runPodSandbox: () =>
+      Promise.reject(new StatusError(Code.Internal, "start the shim kata: open /dev/kvm: no such file")),
+  });
+  assert.match(
+    (await noKvm.keelctl("runtimes", "crun", "--check")).out,
+    /crun: FAILED: run the pod: start the shim kata: .*; likely this machine has no usable \/dev\/kvm: .*kvm_intel/,
+  );
+  const { runtimes } = JSON.parse((await noKvm.keelctl("runtimes", "crun", "--check", "-o", "json")).out) as {
+    runtimes: { check: { likelyCause: string } }[];
+  };
+  assert.match(runtimes[0]!.check.likelyCause, /^this machine has no usable/);
 });
 
 test("an interrupt while the pod comes up waits for it, removes it and exits with the signal's code", async (t) => {

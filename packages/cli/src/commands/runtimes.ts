@@ -3,7 +3,7 @@ import { StatusRequest } from "@keelson/cri/gen/runtime/v1/api.ts";
 import type { Command } from "commander";
 import type { App } from "../app.ts";
 import { addExamples } from "../flags.ts";
-import { checkHandler, type CheckResult, removeAbandoned } from "../handlers/check-handler.ts";
+import { checkHandler, type CheckResult, failed, removeAbandoned } from "../handlers/check-handler.ts";
 import { defaultCheckImage, openCheckImage } from "../handlers/check-image.ts";
 import { type HandlerView, readHandlers } from "../handlers/read-handlers.ts";
 import { formatDocument, type Json, outputFormat } from "../output/document.ts";
@@ -89,7 +89,7 @@ async function* checkAll(
   await using image = await openCheckImage(session, named);
   // Some runtimes list no handlers: then only the default one can be tried, without a name.
   for (const { name, problem } of handlers.length === 0 ? [{ name: "", problem: "" }] : handlers) {
-    yield [name, problem === "" ? await checkHandler(session, name, image.name) : { ok: false, error: problem }];
+    yield [name, problem === "" ? await checkHandler(session, name, image.name) : failed(problem)];
   }
 }
 
@@ -116,7 +116,8 @@ function featuresText({ features, sandbox }: HandlerView): string {
 }
 
 function resultText(result: CheckResult): string {
-  if (!result.ok) return `FAILED: ${result.error}`;
+  if (!result.ok)
+    return `FAILED: ${result.error}${result.likelyCause === undefined ? "" : `; likely ${result.likelyCause}`}`;
   return `ok: pod ${result.podMs} ms, container ${result.containerMs} ms, exec ${result.execMs} ms; its kernel is ${result.kernel}`;
 }
 

@@ -15,6 +15,7 @@ import {
 } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { note } from "../io.ts";
 import type { Session } from "../session.ts";
+import { likelyCause } from "./likely-cause.ts";
 
 /** The result of a check. Times in ms. */
 export type CheckResult =
@@ -25,7 +26,17 @@ export type CheckResult =
       readonly execMs: number;
       readonly kernel: string;
     }
-  | { readonly ok: false; readonly error: string };
+  | {
+      readonly ok: false;
+      /** The stage that failed, and the runtime's words. */
+      readonly error: string;
+      readonly likelyCause?: string;
+    };
+
+export function failed(error: string): CheckResult {
+  const cause = likelyCause(error);
+  return { ok: false, error, ...(cause === undefined ? {} : { likelyCause: cause }) };
+}
 
 /** The label of the pods of checks; its value is different for each check. */
 const label = "keelctl.check";
@@ -46,7 +57,7 @@ export async function checkHandler(session: Session, handler: string, image: str
     return await runThrough(session, handler, image, id);
   } catch (error) {
     session.io.signal.throwIfAborted();
-    return { ok: false, error: messageOf(error) };
+    return failed(messageOf(error));
   } finally {
     await removePods(session, { [label]: id });
     session.io.signal.removeEventListener("abort", onInterrupt);
@@ -100,10 +111,7 @@ async function runThrough(session: Session, handler: string, image: string, id: 
   );
   const execAt = performance.now();
   if (exitCode !== 0)
-    return {
-      ok: false,
-      error: `run a command in it: uname exited with ${exitCode}: ${Buffer.from(stderr).toString().trim()}`,
-    };
+    return failed(`run a command in it: uname exited with ${exitCode}: ${Buffer.from(stderr).toString().trim()}`);
   await step(session, "stop the container", () =>
     session.runtime.call(
       "stopContainer",

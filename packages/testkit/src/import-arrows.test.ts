@@ -115,7 +115,6 @@ const mayTouchFiles: Readonly<Record<string, readonly string[]>> = {
     "engine/src/machine/apparmor.ts",
     "engine/src/recovery/leftover-tools.ts",
     "runtimes/src/runtimes.ts",
-    "runtimes/src/shim/shim-processes.ts",
     "runtimes/src/shim/leftover-processes.ts",
   ],
   "the administrator's files and programs": [

@@ -4,6 +4,7 @@ import { chmodSync, existsSync, mkdtempSync, readFileSync, rmdirSync, rmSync, wr
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { after, before, describe, test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import { Code } from "@keelson/base/status.ts";
 import { ContainerState, NamespaceMode, PodSandboxState } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { connectSpdy } from "@keelson/spdy/connect.ts";
@@ -157,6 +158,29 @@ describe("a shim with a guest", { skip, concurrency: false }, () => {
     await rejectsWith(Code.DeadlineExceeded, node.exec(id, "sleep 77", 1));
     assert.equal(await node.output(id, "echo still there"), "still there\n");
     await node.removePod(pod.id);
+  });
+
+  test("a shim's State that lies, its Delete that does nothing and its endless log cost nobody else anything", async () => {
+    const pod = await quirky("chatty", "state-lies", "delete-half");
+    const id = await run(pod, "echo up; exit 3");
+    assert.equal((await node.untilExited(id)).exitCode, 3);
+    const other = await run(pod, "sleep 600");
+    await node.kill("SIGKILL");
+    await node.startAgain();
+    const logBytes = node.daemonLog().length;
+    assert.equal(await node.output(other, "echo well"), "well\n");
+    await node.removeContainer(id);
+    await node.stopContainer(other, 0);
+    assert.equal((await node.containerStatus(other)).exitCode, 137);
+    await delay(1000);
+    assert.ok(node.daemonLog().length - logBytes < 200_000, "a shim's log is read slowly");
+    await node.removePod(pod.id);
+    assert.deepEqual(node.leftBehind(), []);
+  });
+
+  test("a shim that is forked by a start that hangs, and leaves the bundle, is found and killed", async () => {
+    await rejectsWith(Code.DeadlineExceeded, quirky("start-hangs"), /start its sandbox with guest/);
+    await waitFor(() => node.leftBehind().length === 0, { message: () => node.leftBehind().join("\n") });
   });
 
   test("a port is forwarded to a guest's address where its loopback is out of reach, and the error says so", async () => {

@@ -1,4 +1,4 @@
-import { readlinkSync } from "node:fs";
+import { readFileSync, readlinkSync } from "node:fs";
 import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
 import { type ProcessStat, readCgroup, readProcesses } from "@keelson/linux/procfs.ts";
 
@@ -19,4 +19,22 @@ export function processesOf(id: string): ProcessStat[] {
     ({ pid, state }) =>
       pid !== process.pid && state !== "Z" && (readCgroup(pid) ?? []).some(({ path }) => path.includes(id)),
   );
+}
+
+/** The shims that were started for a container, whatever their working directory is by now. */
+export function shimsOf(id: string, namespace: string): ProcessIdentity[] {
+  return readProcesses().filter(({ pid }) => {
+    const line = commandLine(pid);
+    const has = (flag: string, value: string) => line.some((word, i) => word === flag && line[i + 1] === value);
+    return has("-namespace", namespace) && has("-id", id);
+  });
+}
+
+/** Empty when the process is gone. */
+export function commandLine(pid: number): string[] {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
+  } catch {
+    return [];
+  }
 }

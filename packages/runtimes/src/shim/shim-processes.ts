@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
 import { processStartTicks } from "@keelson/linux/procfs.ts";
@@ -9,10 +8,11 @@ import type { Any } from "@keelson/shim/gen/google/protobuf/known.ts";
 import type { TaskClient } from "@keelson/shim/task-client.ts";
 import { type Bundle, readShim } from "./bundle-files.ts";
 import { answerTimeoutMs, deleteTimeoutMs, listenPatienceMs, slowTimeoutMs } from "./deadlines.ts";
+import { commandLine } from "./leftover-processes.ts";
 import { ShimProcess } from "./shim-process.ts";
 
 /** Keeps the containers of this daemon's shims apart from containerd's. */
-const namespace = "keelson";
+export const namespace = "keelson";
 
 export interface ShimProcessesOptions {
   /** Absolute path of the shim's binary. */
@@ -131,14 +131,6 @@ function identify(pid: number): ProcessIdentity {
     );
   }
   return { pid, startTicks };
-}
-
-function commandLine(pid: number): string[] {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
-  } catch {
-    return [];
-  }
 }
 
 /** Throws the signal's reason when that aborts first. */

@@ -10,9 +10,9 @@ import type { RuntimeContainer } from "../runtime.ts";
 import { type Bundle, isMarked, readExit, readShim, unmarkBundle } from "./bundle-files.ts";
 import type { ContainerStreams } from "./container-streams.ts";
 import { answerTimeoutMs, deleteTimeoutMs, killTimeoutMs, unstartedDeathMs } from "./deadlines.ts";
-import { processesIn, processesOf } from "./leftover-processes.ts";
+import { processesIn, processesOf, shimsOf } from "./leftover-processes.ts";
 import type { ShimProcess } from "./shim-process.ts";
-import type { ShimProcesses } from "./shim-processes.ts";
+import { namespace, type ShimProcesses } from "./shim-processes.ts";
 
 /** How long a shim that has no containers any more may take to end, in ms: some have a machine to end first. */
 const endMs = 5000;
@@ -70,7 +70,8 @@ export async function tearDownWithoutShim(
     shim.leave(bundle.id);
   } else {
     // A shim that was never recorded, because the daemon was killed or its start failed, has created no container yet.
-    for (const { pid, startTicks } of processesIn(bundle.bundleDir)) signalProcess(pid, startTicks, sigkill);
+    for (const { pid, startTicks } of [...processesIn(bundle.bundleDir), ...shimsOf(bundle.id, namespace)])
+      signalProcess(pid, startTicks, sigkill);
   }
   await killWhatIsLeft(d, bundle.id, signal);
   await d.streams.close(bundle);

@@ -98,6 +98,14 @@ const quirks = [
   "unstarted-stays",
   /** The pod's machine is a process of its own in a cgroup of its own, and outlives the shim. */
   "machine",
+  /** It writes to its log as fast as that is read. */
+  "chatty",
+  /** Whatever has ended is running, according to State. */
+  "state-lies",
+  /** Delete says that it has forgotten a container, and has not. */
+  "delete-half",
+  /** `start` never ends after it has forked the shim, which leaves the bundle. */
+  "start-hangs",
   /** A Create that fails has unmounted the root file system. */
   "create-unmounts",
   /** `delete` takes 2.5 seconds, or fails. */
@@ -165,10 +173,13 @@ async function start(): Promise<void> {
       quirksOf(spec),
       "serve",
     ];
+    const hangs = quirksOf(spec).split(",").includes("start-hangs");
     spawn(process.execPath, ["--disable-warning=ExperimentalWarning", ...args], {
       detached: true,
       stdio: "ignore",
+      ...(hangs ? { cwd: "/" } : {}),
     }).unref();
+    if (hangs) await delay(2 ** 30);
     while (!existsSync(printed(socket))) await delay(10);
   }
   process.stdout.write(readFileSync(printed(socket)));
@@ -440,9 +451,10 @@ function exec({ id: containerId, execId, spec, stdin, stdout, stderr, terminal }
 function forget({ id: containerId, execId }: task.DeleteRequest): task.DeleteResponse {
   const found = find(containerId, execId);
   if (found.status === task.Status.RUNNING) throw new StatusError(Code.FailedPrecondition, "it runs");
-  for (const name of processes.keys())
-    if (name === `${containerId} ${execId}` || (execId === "" && name.startsWith(`${containerId} `)))
-      processes.delete(name);
+  if (!does("delete-half"))
+    for (const name of processes.keys())
+      if (name === `${containerId} ${execId}` || (execId === "" && name.startsWith(`${containerId} `)))
+        processes.delete(name);
   return { pid: 0, exitStatus: found.exitStatus, exitedAt: found.exitedAt };
 }
 
@@ -493,7 +505,20 @@ function method<Req extends { id: string }, Res>(
   ];
 }
 
+/** Into the FIFO in the bundle of its first container. */
+function chat(): void {
+  const log = createWriteStream("", { fd: openSync("log", fsConstants.O_WRONLY) });
+  const line = `${"chatter ".repeat(500)}\n`;
+  const more = () => {
+    while (log.write(line));
+    log.once("drain", more);
+  };
+  log.on("error", () => {});
+  more();
+}
+
 function serve(socket: string): void {
+  if (does("chatty")) chat();
   const wait = async (p: GuestProcess) => {
     await p.ended.promise;
     return { exitStatus: p.exitStatus, exitedAt: p.exitedAt };
@@ -509,7 +534,7 @@ function serve(socket: string): void {
       return task.StateResponse.fromPartial({
         id: r.id,
         bundle: p.bundle,
-        status: p.status as 1,
+        status: (does("state-lies") && p.status === task.Status.STOPPED ? task.Status.RUNNING : p.status) as 1,
         exitStatus: p.exitStatus,
         exitedAt: p.exitedAt,
       });

@@ -1,6 +1,6 @@
 // A shim of our own that has its pods in a guest, as Kata's does, and one that misbehaves.
 import assert from "node:assert/strict";
-import { chmodSync, existsSync, mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { text } from "node:stream/consumers";
 import { after, before, describe, test } from "node:test";
@@ -12,9 +12,9 @@ import { connectRemote, parseStatus } from "@keelson/streaming/testing/stream-cl
 import { linesOf } from "@keelson/testkit/cri-log.ts";
 import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
+import { guestHandler } from "../testing/guest-handler.ts";
 import { type Pod, rejectsWith, TestNode } from "../testing/test-node.ts";
 
-const program = join(import.meta.dirname, "../../../shim/src/testing/guest-shim.ts");
 const misbehave = "guest.test/misbehave";
 
 describe("a shim with a guest", { skip, concurrency: false }, () => {
@@ -22,12 +22,7 @@ describe("a shim with a guest", { skip, concurrency: false }, () => {
   let dir: string;
   before(async () => {
     dir = mkdtempSync("/run/keelson-guest-");
-    const shim = join(dir, "containerd-shim-guest-v1");
-    writeFileSync(shim, `#!/bin/sh\nexec ${process.execPath} --disable-warning=ExperimentalWarning ${program} "$@"\n`);
-    chmodSync(shim, 0o755);
-    writeFileSync(join(dir, "guest.json"), JSON.stringify({ startMs: 300 }));
-    const keys = `type = "shim"\npath = "${shim}"\npod_annotations = ["guest.test/*"]\ncontainer_annotations = ["guest.test/*"]\noptions = { ConfigPath = "${dir}/guest.json" }\n`;
-    node = await TestNode.start({ config: `[runtimes.guest]\n${keys}[timeouts]\ncreate = 5\n` });
+    node = await TestNode.start({ config: `${guestHandler(dir)}[timeouts]\ncreate = 5\n` });
   });
   after(async () => {
     await node[Symbol.asyncDispose]();

@@ -10,6 +10,7 @@ import { linesOf, logSoFar, parseLog } from "@keelson/testkit/cri-log.ts";
 import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { runtimeHandlers } from "@keelson/testkit/runtime-handlers.ts";
 import { waitFor } from "@keelson/testkit/wait.ts";
+import { guestHandler } from "../testing/guest-handler.ts";
 import { MortalDaemon } from "../testing/mortal-daemon.ts";
 import { keelctl, type Pod, TestNode } from "../testing/test-node.ts";
 
@@ -134,7 +135,7 @@ test(
     const known = runtimeHandlers();
     for (const { name, missing } of known) if (missing !== false) t.diagnostic(`without ${name}: ${missing}`);
     const present = known.filter(({ missing }) => missing === false);
-    const handlers = [...present.map(({ name }) => name), "crun-pod"];
+    const handlers = [...present.map(({ name }) => name), "crun-pod", "guest"];
     const hung = join(dir, "hung");
     /** A runtime that does `onCreate` and else is crun. */
     const section = (name: string, onCreate: string) => {
@@ -145,6 +146,7 @@ test(
     };
     const config = [
       ...present.map((handler) => handler.section),
+      guestHandler(dir),
       '[runtimes.crun-pod]\npath = "crun"\nsandbox = "container"\n',
       section("hanging", `>${hung}; exec sleep 4325`),
       section("crashing", "kill -SEGV $$"),

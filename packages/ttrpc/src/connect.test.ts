@@ -18,6 +18,7 @@ test("it connects to a path and to an abstract socket", async (t) => {
   for (const [path, address] of [
     [join(dir, "s"), `unix://${join(dir, "s")}`],
     [`\0keelson-ttrpc-${process.pid}`, `unix://@keelson-ttrpc-${process.pid}`],
+    [`\0/keelson/ttrpc-${process.pid}\0`, `unix://@/keelson/ttrpc-${process.pid}`],
   ] as const) {
     const server = new TtrpcServer({
       Test: { Echo: { form: "unary", handle: (request) => Promise.resolve(request) } },
@@ -44,6 +45,8 @@ test("an address where nobody listens is Unavailable; one of another kind, Inval
     isA(Code.Unavailable, /connect to unix:\/\/.*\/none: .*ENOENT/),
   );
   await assert.rejects(connectTtrpc(`unix://${dir}/file`), isA(Code.Unavailable, /ECONNREFUSED/));
+  for (const name of ["/nobody", "x".repeat(107)])
+    await assert.rejects(connectTtrpc(`unix://@${name}`), isA(Code.Unavailable, /^connect to [^\0]*ECONNREFUSED$/));
   await assert.rejects(
     connectTtrpc(`unix://${dir}/${"x".repeat(108 - dir.length)}`),
     isA(Code.InvalidArgument, /109 bytes; 107 are the most/),

@@ -13,6 +13,7 @@ for (const [error, cause] of [
   ["start the shim x: Cannot find usable config file (exit code 1)", /ConfigPath/],
   ["start the shim x: /etc/kata-containers/configuration-qemu.toml: no such file or directory", /ConfigPath/],
   [`${shim}not found`, /TypeUrl/],
+  [`${shim}Unix syslog delivery error`, /syslog/],
   ["start the shim x: dial unixgram /dev/log: connect: no such file", /syslog/],
   [`${shim}fork/exec /usr/libexec/virtiofsd: no such file or directory`, /virtio_fs_daemon/],
   [`${shim}exec: "qemu-system-x86_64": executable file not found in $PATH`, /hypervisor/],

@@ -20,7 +20,7 @@ const causes: readonly (readonly [complaint: RegExp, cause: string])[] = [
     /(?:^|: )not found(?: \(|$)/,
     'Kata before 2.5 does not know ConfigPath and says nothing but "not found": give its options as TypeUrl and Value (docs/runtimes.md)',
   ],
-  [/\/dev\/log\b/, "Kata 1.x writes to /dev/log: run a syslog daemon or journald"],
+  [/\/dev\/log\b|syslog delivery error/i, "Kata 1.x writes to /dev/log: run a syslog daemon or journald"],
   [/virtiofsd/i, "virtiofsd is missing or not where Kata's configuration says (`virtio_fs_daemon`)"],
   [
     /(?:qemu|cloud-hypervisor|firecracker|hypervisor)\S*["']?:? .*(?:no such file|not found in)/i,

@@ -88,7 +88,7 @@ const misbehave = "guest.test/misbehave";
 
 /** What a pod's shim may do as real ones do. */
 const quirks = [
-  /** It listens on an abstract socket and prints only a name, as Kata 1.x does. */
+  /** It listens on an abstract socket, with a zero byte too many, and prints only a name, as Kata 1.x does. */
   "abstract",
   /** The end of a process's input is that of its output, too, as in Kata. */
   "input-ends-output",
@@ -573,7 +573,7 @@ function serve(socket: string): void {
     writeFileSync(`${printed(socket)}.new`, text);
     renameSync(`${printed(socket)}.new`, printed(socket));
   };
-  if (does("abstract")) listener.listen(`\0${socket}`, () => print(socket));
+  if (does("abstract")) listener.listen(`\0${socket}\0`, () => print(socket));
   else
     listener.listen(socket, () =>
       print(JSON.stringify({ version: 3, address: `unix://${socket}`, protocol: "ttrpc" })),

@@ -14,6 +14,9 @@ import { ShimProcess } from "./shim-process.ts";
 /** Keeps the containers of this daemon's shims apart from containerd's. */
 export const namespace = "keelson";
 
+/** What shims have of our environment: Kata finds its configuration by the second one. */
+const passedOn = ["PATH", "KATA_CONF_FILE"];
+
 export interface ShimProcessesOptions {
   /** Absolute path of the shim's binary. */
   readonly file: string;
@@ -41,7 +44,7 @@ export class ShimProcesses {
       address,
       eventsPath,
       publishBinary: "/bin/true",
-      env: { PATH: process.env["PATH"] },
+      env: Object.fromEntries(passedOn.map((name) => [name, process.env[name]])),
     };
     this.#options = options;
   }

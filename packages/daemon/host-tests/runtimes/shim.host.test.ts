@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as delay } from "node:timers/promises";
 import { Code } from "@keelson/base/status.ts";
-import { ContainerState } from "@keelson/cri/gen/runtime/v1/api.ts";
+import { ContainerState, NamespaceMode } from "@keelson/cri/gen/runtime/v1/api.ts";
 import { linesOf, parseLog } from "@keelson/testkit/cri-log.ts";
 import { skip } from "@keelson/testkit/host-sandbox.ts";
 import { runtimeBinary } from "@keelson/testkit/runtime-binary.ts";
@@ -113,7 +113,8 @@ for (const runtime of ["shim-runc", "shim-crun"] as const) {
     });
 
     test("when its shim is killed a container is unknown with the reason, its processes are gone, and others go on", async () => {
-      const pod = await node.runPod();
+      // Its init goes on, and with it the pod.
+      const pod = await node.runPod({ linux: { securityContext: { namespaceOptions: { pid: NamespaceMode.POD } } } });
       const other = await node.runPod();
       const id = await node.runContainer(pod, "echo up; sleep 600");
       const untouched = await node.runContainer(other, "sleep 600");

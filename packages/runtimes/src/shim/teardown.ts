@@ -89,7 +89,8 @@ export async function killWithoutShim(
   signal: AbortSignal,
 ): Promise<void> {
   shim.kill();
-  await killWhatIsLeft(d, container.sandboxId, signal);
+  // Without a machine the pod itself goes on, and with it the init of its PID namespace.
+  await killWhatIsLeft(d, d.hasHostProcesses ? container.id : container.sandboxId, signal);
   removeLeftovers(d, container, AbortSignal.timeout(deleteTimeoutMs)).catch(() => {});
   shim.leave(container.id);
   // What the container wrote and nobody has read is still in the FIFOs.

@@ -3,6 +3,7 @@
 #ifndef KEELSON_KERNEL_H
 #define KEELSON_KERNEL_H
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
 #include <sys/syscall.h>
@@ -60,9 +61,18 @@ struct k_open_how {
   uint64_t flags, mode, resolve;
 };
 
+/* While anything is renamed or mounted on the machine, the kernel is not sure that a ".." stays beneath (EAGAIN). Each
+ * try takes a microsecond, so that not even somebody who renames without a pause makes all of them fail. */
+#define K_OPENAT2_TRIES 100000
+
 static inline int k_openat2(int dir, const char *path, uint64_t flags, uint64_t resolve) {
   struct k_open_how how = {flags, 0, resolve};
-  return (int)syscall(437 /* openat2 */, dir, path, &how, sizeof how);
+  int fd = -1;
+  for (int i = 0; i < K_OPENAT2_TRIES; i++) {
+    fd = (int)syscall(437 /* openat2 */, dir, path, &how, sizeof how);
+    if (fd >= 0 || errno != EAGAIN) break;
+  }
+  return fd;
 }
 
 #define K_CLOSE_RANGE_CLOEXEC 0x4u

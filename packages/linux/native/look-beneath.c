@@ -13,17 +13,17 @@
  * No link is followed in PATH (ELOOP) or at its end, and in ROOT none that the kernel makes up, such as /proc/N/root.
  * PATH may be empty when ROOT itself is meant, which then may be a file. */
 #define _GNU_SOURCE
+#include "kernel.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/openat2.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -37,16 +37,15 @@ struct answer {
 };
 
 static int open_handle(int at, const char *path, uint64_t flags, uint64_t resolve) {
-  struct open_how how = {.flags = O_PATH | O_CLOEXEC | flags, .resolve = resolve};
-  return (int)syscall(SYS_openat2, at, path, &how, sizeof how);
+  return k_openat2(at, path, O_PATH | O_CLOEXEC | flags, resolve);
 }
 
 /* A handle of a file; opening one this way does nothing to the file, whatever its kind. */
 static int open_beneath(const char *root, const char *path) {
   while (*path == '/') path++;
-  int at = open_handle(AT_FDCWD, root, 0, RESOLVE_NO_MAGICLINKS);
+  int at = open_handle(AT_FDCWD, root, 0, K_RESOLVE_NO_MAGICLINKS);
   if (at < 0 || *path == '\0') return at;
-  int found = open_handle(at, path, O_NOFOLLOW, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+  int found = open_handle(at, path, O_NOFOLLOW, K_RESOLVE_BENEATH | K_RESOLVE_NO_SYMLINKS);
   int err = errno;
   close(at);
   errno = err;

@@ -1,7 +1,9 @@
 import assert from "node:assert/strict";
-import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { spawn } from "node:child_process";
+import { existsSync, mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { waitFor } from "@keelson/testkit/wait.ts";
 import { findPlaces } from "./place.ts";
 import { temporaryDirectory } from "./testing/temporary-directory.ts";
 
@@ -43,4 +45,21 @@ test("a path is placed as a process in the root would see it, with what is neare
   ]);
   assert.deepEqual(await findPlaces(root, []), []);
   await assert.rejects(findPlaces(join(dir, "none"), ["/etc"]), codeOf("ENOENT"));
+});
+
+test("renames elsewhere on the machine, which make the kernel unsure of a .., are no error", async (t) => {
+  const root = temporaryDirectory(t);
+  mkdirSync(join(root, "etc"));
+  writeFileSync(join(root, "etc/passwd"), "");
+  symlinkSync("../etc/../etc/../etc/passwd", join(root, "etc/users"));
+  const other = temporaryDirectory(t);
+  const script = "fs.writeFileSync('a', ''); for (;;) { fs.renameSync('a', 'b'); fs.renameSync('b', 'a'); }";
+  const renaming = spawn(process.execPath, ["-e", script], { cwd: other, stdio: "ignore" });
+  t.after(() => renaming.kill("SIGKILL"));
+  await waitFor(() => existsSync(join(other, "a")) || existsSync(join(other, "b")));
+  const paths = Array.from({ length: 1000 }, () => "/etc/users");
+  for (let i = 0; i < 20; i += 1) {
+    const places = await findPlaces(root, paths);
+    assert.ok(places.every((place) => place?.path === "/etc/passwd"));
+  }
 });

@@ -47,7 +47,7 @@ test("without a listener it is ECONNREFUSED, without the namespace ENOENT, and n
   await assert.rejects(connectLoopback("/etc/passwd", 1, never), { code: "EINVAL", syscall: "setns" });
   await assert.rejects(connectLoopback(null, 1, AbortSignal.abort(new Error("enough"))), /enough/);
   await delay(10);
-  assert.equal(openFds(), before);
+  assert.ok(openFds() <= before, "fds stay open"); // those of earlier files may close meanwhile
 });
 
 test("hundreds connect at once", async (t) => {

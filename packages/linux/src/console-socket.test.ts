@@ -22,7 +22,7 @@ test("it takes one fd of a message, and any others do not stay open", async (t) 
     closeFd(master);
     assert.equal(openFds(), whileOpen - 1);
   }
-  assert.equal(openFds(), before);
+  assert.ok(openFds() <= before, "fds stay open"); // those of earlier files may close meanwhile
 });
 
 test("without an fd in the message there is no terminal", async (t) => {
@@ -33,5 +33,5 @@ test("without an fd in the message there is no terminal", async (t) => {
   socket.receiveNow();
   socket[Symbol.dispose]();
   assert.equal(await socket.master, undefined);
-  assert.equal(openFds(), before);
+  assert.ok(openFds() <= before, "fds stay open"); // those of earlier files may close meanwhile
 });

@@ -35,7 +35,7 @@ test("a child has a raw terminal of the given size, and its end is the stream's"
     assert.equal(await output, "43 101\ngot words\n");
   }
   await delay(20);
-  assert.equal(openFds(), before);
+  assert.ok(openFds() <= before, "fds stay open"); // those of earlier files may close meanwhile
 });
 
 test("a large output arrives whole", async () => {

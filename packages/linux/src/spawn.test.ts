@@ -97,7 +97,7 @@ test("what cannot be executed throws and leaves no process", () => {
   });
   assert.throws(() => spawn({ file: "/bin/true", fds: [0, 1, 2, 9999] }), { code: "EBADF" });
   assert.throws(() => spawn({ file: "/bin/true\0x" }), TypeError);
-  assert.equal(openFds(), before);
+  assert.ok(openFds() <= before, "fds stay open"); // those of earlier files may close meanwhile
   assert.equal(readFileSync(`/proc/self/task/${process.pid}/children`, "utf8").trim(), "");
 });
 
@@ -138,7 +138,7 @@ test("200 at once all end with their own code, and leave no fd", async () => {
     assert.equal(result.stderr.toString(), `e${i}\n`);
   });
   await new Promise((resolve) => setTimeout(resolve, 20));
-  assert.equal(openFds(), before);
+  assert.ok(openFds() <= before, "fds stay open"); // those of earlier files may close meanwhile
 });
 
 test("Node's own children and ours do not take each other's exits", async () => {
@@ -195,7 +195,7 @@ test("a timeout and an abort kill the whole group, at once", async () => {
   await assert.rejects(run({ file: "sleep", args: ["100"] }, AbortSignal.abort(new Error("never"))), /never/);
   assert.ok(performance.now() - started < 2000);
   await new Promise((resolve) => setTimeout(resolve, 20));
-  assert.equal(openFds(), before);
+  assert.ok(openFds() <= before, "fds stay open"); // those of earlier files may close meanwhile
 });
 
 test("a process left behind with stdout open delays the result for drainMs only", async () => {

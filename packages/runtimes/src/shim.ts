@@ -152,11 +152,12 @@ export class ShimRuntime implements Runtime {
     await this.#kill(container, { signal: sigkill, all: true }, signal);
     const shim = this.#shims.of(container);
     if (shim === undefined) return;
-    // What the container wrote and nobody has read is still in the FIFOs.
-    await this.#streams.open(container);
     if (shim.lost === undefined && !(await this.#dies(container, shim, signal)))
       shim.hangs(`container ${container.id} still runs ${deathMs / 1000} s after SIGKILL`);
-    if (shim.lost !== undefined) await killWithoutShim(this.#teardown, container, shim, signal);
+    if (shim.lost === undefined) return;
+    // What the container wrote and nobody has read is still in the FIFOs.
+    await this.#streams.open(container);
+    await killWithoutShim(this.#teardown, container, shim, signal);
   }
 
   async update(container: RuntimeContainer, resources: ResourcesSpec, signal: AbortSignal): Promise<void> {

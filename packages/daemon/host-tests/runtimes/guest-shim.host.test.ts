@@ -22,7 +22,7 @@ describe("a shim with a guest", { skip, concurrency: false }, () => {
   let dir: string;
   before(async () => {
     dir = mkdtempSync("/run/keelson-guest-");
-    node = await TestNode.start({ config: `${guestHandler(dir)}[timeouts]\ncreate = 5\n` });
+    node = await TestNode.start({ config: `${guestHandler(dir)}[timeouts]\ncreate = 10\n` });
   });
   after(async () => {
     await node[Symbol.asyncDispose]();

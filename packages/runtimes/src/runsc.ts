@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Log } from "@keelson/base/log.ts";
 import { Code, StatusError } from "@keelson/base/status.ts";
@@ -179,6 +179,7 @@ export class RunscRuntime implements Runtime {
   }
 
   async usage({ id }: RuntimeContainer, signal: AbortSignal): Promise<CgroupUsage | undefined> {
+    if (!this.#hasState(id)) return undefined;
     const result = await this.#command.run(["events", "--stats", id], signal);
     return result.code === 0 ? usageInEvent(result.stdout.toString()) : undefined;
   }
@@ -216,6 +217,15 @@ export class RunscRuntime implements Runtime {
       if (result.code !== 0 && this.#hasState(id)) throw this.#command.failure(`delete container ${id}`, result);
     }
     await this.#conmon.forget(container);
+    this.#removeLocks(id);
+  }
+
+  /** One that asked for the container's numbers meanwhile has made its lock anew. */
+  #removeLocks(id: string): void {
+    const { root } = this.#command;
+    const files = readdirSync(root).filter((name) => name.startsWith(`${id}_`));
+    if (files.every((name) => name.endsWith(".lock")))
+      for (const name of files) rmSync(join(root, name), { force: true });
   }
 
   watch(container: RuntimeContainer, processes: RunningProcesses, onEnd: () => void): Disposable {

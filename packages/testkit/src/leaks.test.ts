@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { compare, leftBehind, takeSnapshot } from "./leaks.ts";
+import { waitFor } from "./wait.ts";
 
 test("it finds a process and files that are new, and nothing once they are gone", async (t) => {
   const dir = mkdtempSync(join(tmpdir(), "keelson-leaks-"));
@@ -18,6 +19,8 @@ test("it finds a process and files that are new, and nothing once they are gone"
     sentences.filter((sentence) => sentence.startsWith(dir) || sentence.startsWith("process"));
   const before = takeSnapshot(options);
   const child = spawn("sleep", ["100"]);
+  t.after(() => child.kill());
+  await waitFor(() => readFileSync(`/proc/${child.pid}/cmdline`, "utf8").startsWith("sleep"));
   mkdirSync(join(dir, "a"));
   writeFileSync(join(dir, "a/b"), "");
   assert.deepEqual(

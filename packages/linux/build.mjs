@@ -17,6 +17,7 @@ import {
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
+import { programs } from "./programs.mjs";
 
 const run = promisify(execFile);
 const here = dirname(fileURLToPath(import.meta.url));
@@ -25,15 +26,6 @@ const isSanitized = process.argv.includes("--sanitized");
 const build = join(here, isSanitized ? "build/sanitized" : "build");
 const compiler = process.env.CC ?? "cc";
 
-const programs = [
-  "bind-source",
-  "exec-waiter",
-  "gvisor-stand-in",
-  "look-beneath",
-  "pod-init",
-  "relabel-tree",
-  "resolve-paths",
-];
 const warnings = ["-std=gnu17", "-Wall", "-Wextra", "-Werror"];
 const sanitizers = [
   "-O1",

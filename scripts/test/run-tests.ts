@@ -20,8 +20,8 @@ export interface Counts {
 }
 
 const runTimeoutMs = 10 * 60_000 * slowness;
-// systemd is one for all sandboxes, and what one test file starts would be seen by another.
-// Many files wait more than they compute; where a machine is slower than it should be, fewer at a time fail less.
+// systemd is one for all sandboxes, and what one test file starts would be seen by another. Otherwise more than there are
+// cores, as many files wait more than they compute; but on CI, where a failure costs most, the machine is less busy.
 const hostConcurrency =
   process.env["KEELSON_TEST_CGROUP_DRIVER"] === "systemd" ? 1 : process.env["CI"] === "true" ? 2 : 3;
 

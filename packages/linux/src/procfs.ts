@@ -142,6 +142,11 @@ export function readCgroup(pid: number): ProcessCgroup[] | null {
   return text === null ? null : parseCgroup(text);
 }
 
+/** The arguments of a process, which may have changed them, and an empty string; none when it is gone. */
+export function readCommandLine(pid: number): string[] {
+  return readProcessFile(pid, "cmdline")?.split("\0") ?? [];
+}
+
 /** When the process started, in ticks since boot, or null when it is gone. */
 export function processStartTicks(pid: number): number | null {
   return readStat(pid)?.startTicks ?? null;

@@ -16,7 +16,7 @@ import { Code, StatusError } from "@keelson/base/status.ts";
 import { isErrno } from "@keelson/linux/errno.ts";
 import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
 import { signalProcess, watchProcess } from "@keelson/linux/process.ts";
-import { isProcessAlive, processStartTicks, readProcesses, readStat } from "@keelson/linux/procfs.ts";
+import { isProcessAlive, processStartTicks, readCommandLine, readProcesses, readStat } from "@keelson/linux/procfs.ts";
 import type { TerminalSize } from "@keelson/linux/pty.ts";
 import { connectSeqpacket } from "@keelson/linux/seqpacket.ts";
 import { type Child, spawn } from "@keelson/linux/spawn.ts";
@@ -27,7 +27,6 @@ import { openLogFile, readyLogFile } from "./open-log-file.ts";
 import { readPid } from "./pid-file.ts";
 import { isExecutable } from "./runtime-command.ts";
 import type { ExitReport, RunningProcesses, RuntimeContainer } from "./runtime.ts";
-import { commandLine } from "./shim/leftover-processes.ts";
 
 /** The runtime that conmon calls to create a container. */
 interface MonitoredRuntime {
@@ -215,8 +214,9 @@ export class Conmon {
    * Forgets a container that is gone: removes its exit code once its monitor has ended and cannot write one any more.
    */
   async forget({ id, bundleDir }: Pick<RuntimeContainer, "id" | "bundleDir">): Promise<void> {
-    // Without a code the monitor has not reported yet, or never will; its pid file may be gone with the bundle.
-    const monitor = monitorOf(bundleDir) ?? (existsSync(this.#exitFile(id)) ? undefined : monitorFor(id));
+    // Without its pid file, which goes with the bundle, all processes are looked at, unless it has reported already.
+    const isNamed = existsSync(monitorPidFile(bundleDir)) || existsSync(this.#exitFile(id));
+    const monitor = isNamed ? monitorOf(bundleDir) : monitorFor(id);
     if (monitor !== undefined && !(await endsWithin(monitor, lingerMs))) {
       signalProcess(monitor.pid, monitor.startTicks, sigkill);
       await endsWithin(monitor, lingerMs);
@@ -257,7 +257,7 @@ function monitorOf(bundleDir: string): ProcessIdentity | undefined {
 /** The monitor that runs for a container, by its command line. */
 function monitorFor(id: string): ProcessIdentity | undefined {
   const monitor = readProcesses().find(
-    ({ pid, name, state }) => name === "conmon" && state !== "Z" && commandLine(pid).includes(id),
+    ({ pid, name, state }) => name === "conmon" && state !== "Z" && readCommandLine(pid).includes(id),
   );
   return monitor === undefined ? undefined : identityOf(monitor);
 }

@@ -6,7 +6,7 @@ import { run } from "@keelson/linux/run.ts";
 import type { HandlerFacts, HostFacts } from "@keelson/plan/host-facts.ts";
 import * as v from "valibot";
 import { installHint } from "./find-program.ts";
-import { isRunsc } from "./handler-section.ts";
+import { type HandlerSection, isRunsc } from "./handler-section.ts";
 
 /** How much of a runtime's answer is read, in bytes; runc's has 8 KiB. */
 const maxAnswerBytes = 256 * 1024;
@@ -53,13 +53,7 @@ export interface HandlerFeaturesOptions {
   /** The OCI runtime that has the features: `path`, or what a shim calls; undefined where there is none. */
   readonly runtime: string | undefined;
   /** What the configuration declares, which wins over the runtime's answers. */
-  readonly declared: {
-    readonly user_namespaces?: boolean | undefined;
-    readonly recursive_read_only_mounts?: boolean | undefined;
-    readonly host_network?: boolean | undefined;
-    readonly host_pid?: boolean | undefined;
-    readonly host_devices?: boolean | undefined;
-  };
+  readonly declared: HandlerSection["features"];
   readonly sandbox: HandlerFacts["sandbox"];
   readonly host: Pick<HostFacts, "recursiveReadOnlyMounts" | "idMapProblem">;
   readonly log: Log;

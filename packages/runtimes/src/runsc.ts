@@ -7,7 +7,7 @@ import { isErrno } from "@keelson/linux/errno.ts";
 import { gvisorStandInProgram, standInEnded } from "@keelson/linux/gvisor-stand-in.ts";
 import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
 import { signalProcess } from "@keelson/linux/process.ts";
-import { type ProcessStat, readStat } from "@keelson/linux/procfs.ts";
+import { type ProcessStat, readCommandLine, readStat } from "@keelson/linux/procfs.ts";
 import type { TerminalSize } from "@keelson/linux/pty.ts";
 import { run, type RunResult } from "@keelson/linux/run.ts";
 import type { ProcessSpec, Spec } from "@keelson/oci/runtime-spec/spec.ts";
@@ -261,7 +261,7 @@ export class RunscRuntime implements Runtime {
   #killSandboxOf({ id, bundleDir }: Known): void {
     const pid = readPid(join(bundleDir, "sandbox-pid"));
     const stat = pid === undefined ? null : readStat(pid);
-    const args = readIfThere(`/proc/${pid}/cmdline`).toString().split("\0");
+    const args = pid === undefined ? [] : readCommandLine(pid);
     if (
       pid === undefined ||
       stat === null ||

@@ -25,7 +25,9 @@ export interface CallLimits {
   readonly signal: AbortSignal;
 }
 
-/** Calls the methods of one service on a connection to a shim. Every call has a timeout, of which the shim learns nothing. */
+/**
+ * Calls the methods of one service on a connection to a shim. Every call has a timeout, of which the shim learns nothing.
+ */
 export class ServiceClient<Table extends MethodTable> {
   readonly #client: TtrpcClient;
   readonly #service: string;

@@ -8,7 +8,7 @@ import type { ContainerSpecInput } from "@keelson/plan/container-spec.ts";
 import type { DeviceRequest, ResolvedDevice } from "@keelson/plan/devices.ts";
 import { maxProfileBytes, parseSeccompProfile } from "@keelson/plan/seccomp/profile-file.ts";
 import type { Machine } from "../capabilities.ts";
-import { answerTimeoutMs, noAnswer } from "../machine/host-paths.ts";
+import { AnswerTime, answerTimeoutMs } from "../machine/host-paths.ts";
 
 /** What a container's spec takes from files of the machine. */
 export type HostFiles = Pick<ContainerSpecInput, "devices" | "hostDevices" | "localhostSeccomp">;
@@ -35,19 +35,14 @@ export async function findHostFiles(
   if (paths.length === 0 && !allDevices) return { devices: [], hostDevices: [] };
   // A retry waits here, so that not each leaves a process behind.
   if (paths.length > 0) await d.containerHost.resolveHostPaths(paths, false, signal);
-  const late = new AbortController();
-  const timer = setTimeout(() => late.abort(noAnswer(allDevices ? [...paths, "/dev"] : paths, timeoutMs)), timeoutMs);
-  try {
-    using looker = d.containerHost.lookAtFiles(AbortSignal.any([signal, late.signal]));
-    const finder = new DeviceFinder(looker);
-    return {
-      devices: (await Promise.all(devices.map((device) => finder.find(device)))).flat(),
-      hostDevices: allDevices ? await finder.below("/dev", "", "/dev", "rwm") : [],
-      ...(profile === undefined ? {} : { localhostSeccomp: await readSeccompProfile(looker, profile) }),
-    };
-  } finally {
-    clearTimeout(timer);
-  }
+  using answer = new AnswerTime(allDevices ? [...paths, "/dev"] : paths, signal, timeoutMs);
+  using looker = d.containerHost.lookAtFiles(answer.signal);
+  const finder = new DeviceFinder(looker);
+  return {
+    devices: (await Promise.all(devices.map((device) => finder.find(device)))).flat(),
+    hostDevices: allDevices ? await finder.below("/dev", "", "/dev", "rwm") : [],
+    ...(profile === undefined ? {} : { localhostSeccomp: await readSeccompProfile(looker, profile) }),
+  };
 }
 
 const { S_IFMT, S_IFDIR, S_IFCHR, S_IFBLK } = constants;

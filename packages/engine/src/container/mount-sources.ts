@@ -48,14 +48,13 @@ export async function findHostPaths(
   signal: AbortSignal,
 ): Promise<ReadonlyMap<string, ResolvedPath>> {
   const paths = [...new Set(mounts.flatMap(({ source }) => (source.is === "host" ? source.path : [])))];
-  if (paths.length === 0) return new Map();
-  const toMake = paths.filter((path) => whyNotMade(d.mountPolicy, path) === undefined);
-  const others = paths.filter((path) => !toMake.includes(path));
-  const [made, found] = await Promise.all([
-    toMake.length === 0 ? [] : d.containerHost.resolveHostPaths(toMake, true, signal),
-    others.length === 0 ? [] : d.containerHost.resolveHostPaths(others, false, signal),
-  ]);
-  return new Map([...toMake, ...others].map((path, i) => [path, [...made, ...found][i]!]));
+  const isMade = (path: string) => whyNotMade(d.mountPolicy, path) === undefined;
+  const find = async (some: readonly string[], makeMissing: boolean) => {
+    const found = some.length === 0 ? [] : await d.containerHost.resolveHostPaths(some, makeMissing, signal);
+    return some.map((path, i) => [path, found[i]!] as const);
+  };
+  const { made = [], left = [] } = Object.groupBy(paths, (path) => (isMade(path) ? "made" : "left"));
+  return new Map((await Promise.all([find(made, true), find(left, false)])).flat());
 }
 
 /** Which setting keeps a directory from being made at a path; undefined when none does. */

@@ -29,6 +29,7 @@ import { makeDirectories } from "@keelson/linux/make-directories.ts";
 import { memoryPressure, memoryWorkingSet } from "@keelson/linux/memory-cgroup.ts";
 import {
   mount as mountFs,
+  type MountInfo,
   MS,
   type Propagation,
   readMounts,
@@ -46,7 +47,7 @@ import { specFile } from "@keelson/runtimes/runtime-paths.ts";
 import { CommandCheck } from "./command-check.ts";
 import type { CommandProblem } from "./command-problem.ts";
 import { fillVolume, type VolumeContent } from "./fill-volume.ts";
-import { answerTimeoutMs, HostPaths, noAnswer } from "./host-paths.ts";
+import { AnswerTime, HostPaths } from "./host-paths.ts";
 import { cannotMap, type IdMap, letIn, makeMountPoint, mappedIds, MappedLayers, UserNamespacePin } from "./id-map.ts";
 import type { OomReport } from "./out-of-memory.ts";
 import { relabel } from "./relabel.ts";
@@ -143,8 +144,8 @@ function makeUpperDir(upperDir: string, topLayerDir: string, idMap: IdMap | unde
  * Whether program formats other than the kernel's own are registered: binfmt_misc (binfmt-misc.rst). Where systemd
  * mounts it on first access and nobody has accessed it, there are none, and looking would wait for systemd.
  */
-function hasOtherFormats(): boolean {
-  const mount = readMounts().findLast((m) => m.fstype === "binfmt_misc");
+function hasOtherFormats(mounts: readonly MountInfo[]): boolean {
+  const mount = mounts.findLast((m) => m.fstype === "binfmt_misc");
   if (mount === undefined) return false;
   try {
     return readdirSync(mount.target).some((name) => name !== "register" && name !== "status");
@@ -152,12 +153,6 @@ function hasOtherFormats(): boolean {
     // Not known, so no program's format can be called unknown.
     return true;
   }
-}
-
-/** In a directory of the daemon's. */
-function isMountPoint(path: string): boolean {
-  const real = realpathSync(path);
-  return readMounts().some(({ target }) => target === real);
 }
 
 function replaceOomScoreAdj(pid: number, earlier: ReadonlySet<number>, score: number): void {
@@ -248,7 +243,7 @@ export class LinuxContainerHost implements ContainerHost {
     makeMountPoint(target, options.isDirectory);
     await using userns =
       options.idMap === undefined ? undefined : await UserNamespacePin.of(join(sources, "userns"), options.idMap);
-    const late = AbortSignal.timeout(answerTimeoutMs);
+    using answer = new AnswerTime([source], signal);
     const how = {
       recursive: options.recursive,
       propagation: options.propagation,
@@ -256,9 +251,9 @@ export class LinuxContainerHost implements ContainerHost {
       ...(userns === undefined ? {} : { idmap: userns.path }),
     };
     try {
-      await bindSource(source, target, how, AbortSignal.any([signal, late]));
+      await bindSource(source, target, how, answer.signal);
     } catch (error) {
-      throw error === late.reason ? noAnswer([source], answerTimeoutMs) : cannotMap(source, error);
+      throw cannotMap(source, error);
     }
     return target;
   }
@@ -320,10 +315,13 @@ export class LinuxContainerHost implements ContainerHost {
 
   async commandProblem(id: string, other?: ProcessSpec): Promise<CommandProblem | undefined> {
     const spec = this.readSpec(id);
+    if (spec === undefined) return undefined;
+    const mounts = readMounts();
+    const rootfs = realpathSync(join(this.#bundleDirOf(id), "rootfs"));
     // A shim that failed may have unmounted it: then every command would be missing.
-    if (spec === undefined || !isMountPoint(join(this.#bundleDirOf(id), "rootfs"))) return undefined;
+    if (!mounts.some(({ target }) => target === rootfs)) return undefined;
     const asked = other === undefined ? spec : { ...spec, process: other };
-    return await this.#commands.problem(asked, process.arch, hasOtherFormats());
+    return await this.#commands.problem(asked, process.arch, hasOtherFormats(mounts));
   }
 
   kill(cgroupPath: string, signal: AbortSignal): Promise<void> {

@@ -1,3 +1,4 @@
+import { orAborted } from "@keelson/base/or-aborted.ts";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import { type ResolvedPath, resolvePaths } from "@keelson/linux/resolve-paths.ts";
 
@@ -26,16 +27,8 @@ export class HostPaths {
    * missing path. Throws DeadlineExceeded when a file system does not answer.
    */
   async resolve(paths: readonly string[], makeMissing: boolean, signal: AbortSignal): Promise<ResolvedPath[]> {
-    signal.throwIfAborted();
-    using waiting = new DisposableStack();
-    const gaveUp = Promise.withResolvers<never>();
-    const late = () => gaveUp.reject(noAnswer(paths, this.#timeoutMs));
-    const timer = setTimeout(late, this.#timeoutMs);
-    waiting.defer(() => clearTimeout(timer));
-    const leave = () => gaveUp.reject(signal.reason);
-    signal.addEventListener("abort", leave, { once: true });
-    waiting.defer(() => signal.removeEventListener("abort", leave));
-    return await Promise.race([this.#join(paths, makeMissing), gaveUp.promise]);
+    using answer = new AnswerTime(paths, signal, this.#timeoutMs);
+    return await orAborted(this.#join(paths, makeMissing), answer.signal);
   }
 
   /** Only the file system's answer ends a process that hangs on a path. */
@@ -51,7 +44,29 @@ export class HostPaths {
   }
 }
 
-export function noAnswer(paths: readonly string[], timeoutMs: number): StatusError {
+/** The time that file systems have to answer, in ms; disposed of when they have. */
+export class AnswerTime implements Disposable {
+  /** Aborts with the caller's reason, or with DeadlineExceeded when there is no answer in time. */
+  readonly signal: AbortSignal;
+  readonly #timer: NodeJS.Timeout;
+
+  constructor(paths: readonly string[], signal: AbortSignal, timeoutMs = answerTimeoutMs) {
+    const late = new AbortController();
+    this.#timer = setTimeout(() => late.abort(noAnswer(paths, timeoutMs)), timeoutMs);
+    this.signal = AbortSignal.any([signal, late.signal]);
+  }
+
+  /** Begins anew: there was a sign of life. */
+  extend(): void {
+    this.#timer.refresh();
+  }
+
+  [Symbol.dispose](): void {
+    clearTimeout(this.#timer);
+  }
+}
+
+function noAnswer(paths: readonly string[], timeoutMs: number): StatusError {
   const several = paths.length === 1 ? `host path ${paths[0]}` : `one of the host paths ${paths.join(", ")}`;
   return new StatusError(
     Code.DeadlineExceeded,

@@ -1,6 +1,6 @@
 import { Code, messageOf, StatusError } from "@keelson/base/status.ts";
 import { relabelTree } from "@keelson/linux/relabel-tree.ts";
-import { answerTimeoutMs, noAnswer } from "./host-paths.ts";
+import { AnswerTime, answerTimeoutMs } from "./host-paths.ts";
 
 /**
  * Directories that must keep their own labels: relabelled, a machine would no longer boot. Docker and Podman refuse the
@@ -48,19 +48,15 @@ export async function relabel(
       `mount source ${path}: it belongs to the machine and must keep its SELinux labels; mount a directory below it, or leave out selinux_relabel`,
     );
   // Large volumes take long; only one that stands still is given up.
-  const stalled = new AbortController();
-  const timer = setTimeout(() => stalled.abort(noAnswer([path], timeoutMs)), timeoutMs);
+  using answer = new AnswerTime([path], signal, timeoutMs);
   try {
-    await relabelTree(path, label, AbortSignal.any([signal, stalled.signal]), () => timer.refresh());
+    await relabelTree(path, label, answer.signal, () => answer.extend());
   } catch (error) {
-    signal.throwIfAborted();
-    stalled.signal.throwIfAborted();
+    answer.signal.throwIfAborted();
     throw new StatusError(
       Code.FailedPrecondition,
       `give ${path} the SELinux label ${label}: ${messageOf(error)}`,
       error,
     );
-  } finally {
-    clearTimeout(timer);
   }
 }

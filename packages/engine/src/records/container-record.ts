@@ -23,7 +23,7 @@ export interface ContainerRecord {
   readonly config: ContainerConfig;
   /** Image.id. */
   readonly imageId: string;
-  /** The repository digest that the image was pulled by; undefined when it has none, or a build wrote this that kept none. */
+  /** The repository digest that the image was pulled by; undefined when it has none, and in records of 0.1.0. */
   readonly repoDigest?: string | undefined;
   /** Chain ids of the image's layers, lowest first; they are kept as long as this record. */
   readonly layers: readonly string[];

@@ -13,8 +13,8 @@ const connectTimeoutMs = 10_000;
 
 /**
  * Connects to a port on a pod's loopback. The loopback of a pod in a guest is out of reach, unless its runtime knows a
- * way; its servers that listen on the pod's address are not. Returns the fd of a stream socket, which the caller closes. Throws
- * FailedPrecondition or Unavailable with a sentence for the client.
+ * way; its servers that listen on the pod's address are not. Returns the fd of a stream socket, which the caller closes.
+ * Throws FailedPrecondition or Unavailable with a sentence for the client.
  */
 export async function connectToPod(
   d: Pick<Records, "pods"> & Handlers,

@@ -161,6 +161,10 @@ export class ContainerEnds {
     const lost = new AbortController();
     using _ = shim.onLost(() => lost.abort(new StatusError(Code.Unavailable, shim.lost ?? "")));
     const both = AbortSignal.any([signal, lost.signal]);
+    const noted = Promise.withResolvers<void>();
+    this.#noted.set(container.id, noted);
+    using waiting = new DisposableStack();
+    waiting.defer(() => this.#noted.get(container.id) === noted && this.#noted.delete(container.id));
     for (;;) {
       try {
         const task = await shim.task(both);
@@ -168,7 +172,7 @@ export class ContainerEnds {
         const limits = { timeoutMs: endlessMs, signal: AbortSignal.any([both, answered.signal]) };
         const ended = task.call("Wait", { id: container.id }, limits);
         try {
-          const end = await Promise.race([ended, this.#notedEnd(container.id)]);
+          const end = await Promise.race([ended, noted.promise]);
           if (end === undefined) return;
           const { exitStatus, exitedAt } = end;
           return await this.#settle(container, shim, { exitStatus, exitedAtNs: timestampNs(exitedAt) });
@@ -182,12 +186,6 @@ export class ContainerEnds {
     }
   }
 
-  #notedEnd(id: string): Promise<void> {
-    const noted = this.#noted.get(id) ?? Promise.withResolvers<void>();
-    this.#noted.set(id, noted);
-    return noted.promise;
-  }
-
   /**
    * Records how a container ended, once all its output is in the log. The shim keeps the container, and with it the
    * container's cgroup, until `delete`.
@@ -198,7 +196,6 @@ export class ContainerEnds {
       this.#settleNow(container, shim, exit).finally(() => {
         this.#settling.delete(container.id);
         this.#noted.get(container.id)?.resolve();
-        this.#noted.delete(container.id);
       });
     this.#settling.set(container.id, settling);
     return settling;

@@ -1,6 +1,6 @@
-import { readFileSync, readlinkSync } from "node:fs";
+import { readlinkSync } from "node:fs";
 import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
-import { type ProcessStat, readCgroup, readProcesses } from "@keelson/linux/procfs.ts";
+import { type ProcessStat, readCgroup, readCommandLine, readProcesses } from "@keelson/linux/procfs.ts";
 
 /** The processes whose working directory this is: a bundle's shim, and the process that holds its streams. */
 export function processesIn(dir: string): ProcessIdentity[] {
@@ -24,17 +24,8 @@ export function processesOf(id: string): ProcessStat[] {
 /** The shims that were started for a container, whatever their working directory is by now. */
 export function shimsOf(id: string, namespace: string): ProcessIdentity[] {
   return readProcesses().filter(({ pid }) => {
-    const line = commandLine(pid);
+    const line = readCommandLine(pid);
     const has = (flag: string, value: string) => line.some((word, i) => word === flag && line[i + 1] === value);
     return has("-namespace", namespace) && has("-id", id);
   });
-}
-
-/** Empty when the process is gone. */
-export function commandLine(pid: number): string[] {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0");
-  } catch {
-    return [];
-  }
 }

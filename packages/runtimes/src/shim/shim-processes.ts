@@ -1,6 +1,7 @@
+import { orAborted } from "@keelson/base/or-aborted.ts";
 import { Code, StatusError } from "@keelson/base/status.ts";
 import type { ProcessIdentity } from "@keelson/linux/process-identity.ts";
-import { processStartTicks } from "@keelson/linux/procfs.ts";
+import { processStartTicks, readCommandLine } from "@keelson/linux/procfs.ts";
 import { run } from "@keelson/linux/run.ts";
 import { deleteWithShim, type ShimProgram, startShim } from "@keelson/shim/commands.ts";
 import { connectShim } from "@keelson/shim/connection.ts";
@@ -8,7 +9,6 @@ import type { Any } from "@keelson/shim/gen/google/protobuf/known.ts";
 import type { TaskClient } from "@keelson/shim/task-client.ts";
 import { type Bundle, readShim } from "./bundle-files.ts";
 import { answerTimeoutMs, deleteTimeoutMs, listenPatienceMs, slowTimeoutMs } from "./deadlines.ts";
-import { commandLine } from "./leftover-processes.ts";
 import { ShimProcess } from "./shim-process.ts";
 
 /** Keeps the containers of this daemon's shims apart from containerd's. */
@@ -100,7 +100,7 @@ export class ShimProcesses {
     let removing = this.#removing.get(id);
     if (removing === undefined) {
       const bundle = { id, dir: bundleDir };
-      const limits = { timeoutMs: deleteTimeoutMs, signal: AbortSignal.timeout(2 * deleteTimeoutMs) };
+      const limits = { timeoutMs: deleteTimeoutMs, signal: new AbortController().signal };
       removing = deleteWithShim({ run, program: this.#program, bundle }, limits)
         .then(() => {})
         .finally(() => this.#removing.delete(id));
@@ -127,24 +127,11 @@ export class ShimProcesses {
 /** A shim that names another process would have us kill that one. Every shim has the namespace in its command line. */
 function identify(pid: number): ProcessIdentity {
   const startTicks = pid > 1 && pid !== process.pid ? processStartTicks(pid) : null;
-  if (startTicks === null || !commandLine(pid).includes(namespace)) {
+  if (startTicks === null || !readCommandLine(pid).includes(namespace)) {
     throw new StatusError(
       Code.FailedPrecondition,
       `the shim says that it is process ${pid}, but no such process was started with -namespace ${namespace}`,
     );
   }
   return { pid, startTicks };
-}
-
-/** Throws the signal's reason when that aborts first. */
-async function orAborted(done: Promise<void>, signal: AbortSignal): Promise<void> {
-  signal.throwIfAborted();
-  const aborted = Promise.withResolvers<never>();
-  const onAbort = () => aborted.reject(signal.reason as Error);
-  signal.addEventListener("abort", onAbort, { once: true });
-  try {
-    await Promise.race([done, aborted.promise]);
-  } finally {
-    signal.removeEventListener("abort", onAbort);
-  }
 }

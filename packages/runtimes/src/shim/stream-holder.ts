@@ -1,8 +1,8 @@
-import { closeSync, constants, openSync, readFileSync } from "node:fs";
+import { closeSync, constants, openSync } from "node:fs";
 import { join } from "node:path";
 import { podInitProgram } from "@keelson/linux/pod-init.ts";
 import { signalProcess } from "@keelson/linux/process.ts";
-import { processStartTicks } from "@keelson/linux/procfs.ts";
+import { processStartTicks, readCommandLine } from "@keelson/linux/procfs.ts";
 import { spawn } from "@keelson/linux/spawn.ts";
 import { processesIn } from "./leftover-processes.ts";
 
@@ -39,9 +39,5 @@ export function letGoOfStreams(bundleDir: string): void {
 }
 
 function isHolder(pid: number): boolean {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, "utf8").startsWith(`${name}\0`);
-  } catch {
-    return false;
-  }
+  return readCommandLine(pid)[0] === name;
 }

@@ -167,7 +167,8 @@ async function forget(d: TeardownDeps, bundle: Bundle, shim: ShimProcess, signal
     d.log.warn({ handler: d.handler, pid: shim.identity.pid }, "a shim that has no containers any more is killed");
     shim.kill();
   }
-  await killWhatIsLeft(d, id, signal);
+  // Without a machine there is nothing but what is in the containers' cgroups, which are killed with them.
+  if (!d.hasHostProcesses) await killWhatIsLeft(d, id, signal);
   d.shims.forget(shim);
 }
 

@@ -114,12 +114,20 @@ const quirks = [
 ] as const;
 type Quirk = (typeof quirks)[number];
 
-function quirksOf(spec: Spec): string {
-  return spec.annotations?.["guest.test/quirks"] ?? "";
+/** The quirks in a list with commas. */
+function parseQuirks(list = ""): ReadonlySet<Quirk> {
+  const names = list.split(",").filter((name) => name !== "");
+  const unknown = names.find((name) => !(quirks as readonly string[]).includes(name));
+  if (unknown !== undefined) throw new Error(`there is no quirk ${unknown}`);
+  return new Set(names as Quirk[]);
+}
+
+function quirksOf(spec: Spec): ReadonlySet<Quirk> {
+  return parseQuirks(spec.annotations?.["guest.test/quirks"]);
 }
 
 /** Of the pod that this process serves. */
-const own = new Set((values.quirks ?? "").split(",").filter((name) => name !== ""));
+const own = parseQuirks(values.quirks);
 const does = (quirk: Quirk) => own.has(quirk);
 
 function readSpec(bundle: string): Spec {
@@ -154,10 +162,7 @@ async function start(): Promise<void> {
   if (wrong === "hang") await delay(2 ** 30);
   const socket = socketOf(spec);
   if (isSandbox(spec)) {
-    const unknown = quirksOf(spec)
-      .split(",")
-      .find((name) => name !== "" && !(quirks as readonly string[]).includes(name));
-    if (unknown !== undefined) throw new Error(`there is no quirk ${unknown}`);
+    const asked = quirksOf(spec);
     await delay(config.startMs ?? 0);
     const args = [
       import.meta.filename,
@@ -170,10 +175,10 @@ async function start(): Promise<void> {
       "-socket",
       socket,
       "-quirks",
-      quirksOf(spec),
+      [...asked].join(),
       "serve",
     ];
-    const hangs = quirksOf(spec).split(",").includes("start-hangs");
+    const hangs = asked.has("start-hangs");
     spawn(process.execPath, ["--disable-warning=ExperimentalWarning", ...args], {
       detached: true,
       stdio: "ignore",
@@ -199,9 +204,9 @@ async function remove(): Promise<void> {
   if (values.bundle !== undefined) {
     const spec = readSpec(values.bundle);
     rmSync(printed(socketOf(spec)), { force: true });
-    const names = quirksOf(spec).split(",");
-    if (names.includes("delete-slow")) await delay(2500);
-    if (names.includes("delete-fails")) throw new Error("the sandbox's files are gone");
+    const asked = quirksOf(spec);
+    if (asked.has("delete-slow")) await delay(2500);
+    if (asked.has("delete-fails")) throw new Error("the sandbox's files are gone");
   }
   process.stdout.write(
     task.DeleteResponse.encode(task.DeleteResponse.fromPartial({ exitStatus: 137, exitedAt: now() })).finish(),
@@ -422,8 +427,8 @@ function startMachine(sandboxId: string): void {
   const dirs = readdirSync("/sys/fs/cgroup").includes("cgroup.procs") ? [""] : ["pids"];
   const cgroups = dirs.map((dir) => join("/sys/fs/cgroup", dir, `guest-${sandboxId}`));
   for (const dir of cgroups) mkdirSync(dir, { recursive: true });
-  const join_ = cgroups.map((dir) => `echo $$ > ${dir}/cgroup.procs`).join("; ");
-  spawn("/bin/sh", ["-c", `${join_}; exec sleep infinity`], { stdio: "ignore", detached: true }).unref();
+  const enter = cgroups.map((dir) => `echo $$ > ${dir}/cgroup.procs`).join("; ");
+  spawn("/bin/sh", ["-c", `${enter}; exec sleep infinity`], { stdio: "ignore", detached: true }).unref();
 }
 
 function isDevice(path: string): boolean {
@@ -451,11 +456,12 @@ function exec({ id: containerId, execId, spec, stdin, stdout, stderr, terminal }
 function forget({ id: containerId, execId }: task.DeleteRequest): task.DeleteResponse {
   const found = find(containerId, execId);
   if (found.status === task.Status.RUNNING) throw new StatusError(Code.FailedPrecondition, "it runs");
-  if (!does("delete-half"))
-    for (const name of processes.keys())
-      if (name === `${containerId} ${execId}` || (execId === "" && name.startsWith(`${containerId} `)))
-        processes.delete(name);
-  return { pid: 0, exitStatus: found.exitStatus, exitedAt: found.exitedAt };
+  const answer = { pid: 0, exitStatus: found.exitStatus, exitedAt: found.exitedAt };
+  if (does("delete-half")) return answer;
+  // A container's commands go with it.
+  const own = execId === "" ? [...processes.keys()].filter((name) => name.startsWith(`${containerId} `)) : [];
+  for (const name of [...own, `${containerId} ${execId}`]) processes.delete(name);
+  return answer;
 }
 
 function stats({ id: containerId }: task.StatsRequest): task.StatsResponse {
